@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tests.agent.embedded import Agent
+
 APP = "[app#1]\nstart = true\nscript = /bin/true\n"
 
 
-def test_what_is_left_of_a_removed_service_file_is_named(agent):
+def test_what_is_left_of_a_removed_service_file_is_named(agent: Agent) -> None:
     """`rm web.env`: svcmon and validate config name command and wrappers.
 
     What others wrote there is not ours to name.
@@ -30,7 +32,7 @@ def test_what_is_left_of_a_removed_service_file_is_named(agent):
     assert outcome.exit_code == 2 and f"does not exist, though {agent.etc}/web, " in outcome.err
 
 
-def test_unknown_action_is_answered_with_all_of_them(agent):
+def test_unknown_action_is_answered_with_all_of_them(agent: Agent) -> None:
     """A typing error: the list has the actions on groups and on broken files, too."""
     agent.write("a", APP)
     outcome = agent.svcmgr("-s", "a", "strat")
@@ -47,7 +49,7 @@ def test_unknown_action_is_answered_with_all_of_them(agent):
         assert f" {word}," in outcome.err.replace("\n", ","), outcome.err
 
 
-def test_control_characters_of_a_script_do_not_reach_terminal_or_log(agent):
+def test_control_characters_of_a_script_do_not_reach_terminal_or_log(agent: Agent) -> None:
     """An application prints colours, a bell and a carriage return.
 
     Tabs of a table stay what they are.
@@ -59,7 +61,7 @@ def test_control_characters_of_a_script_do_not_reach_terminal_or_log(agent):
     assert "\x1b" not in shown and "\x07" not in shown
 
 
-def test_control_characters_of_a_service_file_are_escaped_in_the_status(agent):
+def test_control_characters_of_a_service_file_are_escaped_in_the_status(agent: Agent) -> None:
     """They may stand in any value, and a value is part of a label."""
     agent.write(
         "a",

@@ -51,7 +51,7 @@ def shared_agent(agent: Agent) -> Agent:
     return agent
 
 
-def test_a_check_for_root_is_not_shown_as_down(shared_agent):
+def test_a_check_for_root_is_not_shown_as_down(shared_agent: Agent) -> None:
     """An application runs, and its check fails for anybody but root: down would be false, and so
     would the availability.
     """
@@ -65,13 +65,13 @@ def test_a_check_for_root_is_not_shown_as_down(shared_agent):
     assert (outcome.out, outcome.exit_code) == ("n/a\n", 3)
 
 
-def test_a_check_that_succeeds_for_anybody_is_believed(shared_agent):
+def test_a_check_that_succeeds_for_anybody_is_believed(shared_agent: Agent) -> None:
     """What a monitoring user sees of an application whose check needs no rights."""
     shared_agent.write("a", "[app#1]\ncheck = exit 0\n")
     assert as_nobody(shared_agent, "-s", "a", "status").out == "up\n"
 
 
-def test_a_script_that_only_root_may_execute_is_not_called_broken(shared_agent):
+def test_a_script_that_only_root_may_execute_is_not_called_broken(shared_agent: Agent) -> None:
     """`chmod 700` on a script: no advice to chmod +x it."""
     check = shared_agent.script("app")
     check.chmod(0o700)
@@ -80,7 +80,7 @@ def test_a_script_that_only_root_may_execute_is_not_called_broken(shared_agent):
     assert ONLY_ROOT in shown and "executable" not in shown
 
 
-def test_a_docker_daemon_out_of_reach_is_not_called_stopped(shared_agent):
+def test_a_docker_daemon_out_of_reach_is_not_called_stopped(shared_agent: Agent) -> None:
     """The socket of the private daemon is not for users: nothing is said of its containers."""
     shared_agent.write(
         "a",
@@ -93,7 +93,7 @@ def test_a_docker_daemon_out_of_reach_is_not_called_stopped(shared_agent):
     assert (shown["avail"], shown["overall"], shown["sync"]) == ("n/a", "n/a", "n/a")
 
 
-def test_what_lies_below_a_closed_directory_is_not_called_missing(shared_agent):
+def test_what_lies_below_a_closed_directory_is_not_called_missing(shared_agent: Agent) -> None:
     """A directory and an image file that exist, below a directory of root's alone."""
     closed = shared_agent.root / "closed"
     (closed / "dir").mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_what_lies_below_a_closed_directory_is_not_called_missing(shared_agent):
     assert shown.count(ONLY_ROOT) == 2 and "does not exist" not in shown
 
 
-def test_a_plain_file_system_that_is_down_is_down_for_anybody(shared_agent):
+def test_a_plain_file_system_that_is_down_is_down_for_anybody(shared_agent: Agent) -> None:
     """Mounts and devices can be seen by all users: what needs no rights is told."""
     shared_agent.write(
         "a", f"[fs#1]\ntype = ext4\ndev = /dev/none\nmnt = {shared_agent.root}/mnt\n"
@@ -127,7 +127,7 @@ def test_a_plain_file_system_that_is_down_is_down_for_anybody(shared_agent):
     "action", ["start", "stop", "restart", "freeze", "syncall", "startip", "boot"]
 )
 @pytest.mark.parametrize("called_as", ["allservices", "allupservices", "alldownservices", "a"])
-def test_a_change_by_a_user_ends_with_7(shared_agent, called_as, action):
+def test_a_change_by_a_user_ends_with_7(shared_agent: Agent, called_as: str, action: str) -> None:
     """`allupservices stop` as a user: not 0, whatever the services of this node look like to that
     user.
     """
@@ -138,7 +138,7 @@ def test_a_change_by_a_user_ends_with_7(shared_agent, called_as, action):
     assert f"{action} is for root" in outcome.err and "nothing was done" in outcome.err
 
 
-def test_services_chosen_by_a_status_that_cannot_be_told_end_with_7(shared_agent):
+def test_services_chosen_by_a_status_that_cannot_be_told_end_with_7(shared_agent: Agent) -> None:
     """`allupservices print status` as a user whose look at the application fails: said, not left
     out.
     """
@@ -148,7 +148,7 @@ def test_services_chosen_by_a_status_that_cannot_be_told_end_with_7(shared_agent
     assert (outcome.exit_code, "only root can tell whether a is up" in outcome.err) == (7, True)
 
 
-def test_the_owner_of_an_agent_is_believed(shared_agent):
+def test_the_owner_of_an_agent_is_believed(shared_agent: Agent) -> None:
     """An installation of a user's own, as in a demo without root: its owner's checks count."""
     shared_agent.write("a", "[app#1]\ncheck = exit 1\n")
     (shared_agent.root / "bin" / "svcmgr").touch(0o755)

@@ -15,6 +15,7 @@ from opensvc_openha.agent.show.parallel_status import status_of_all
 from opensvc_openha.agent.values.status import ServiceReport
 from opensvc_openha.cli.svcmgr import understand
 from opensvc_openha.errors import UsageError
+from tests.agent.embedded import Agent
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.waiting import LIMIT_S
 
@@ -37,7 +38,13 @@ DOWN = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n"
         ("svcmgr", ["-s", "docker", "start"], ("docker",), "start", False),
     ],
 )
-def test_command_line_is_understood(called_as, args, services, action, is_cluster):
+def test_command_line_is_understood(
+    called_as: str,
+    args: list[str],
+    services: tuple[str, str] | tuple[str],
+    action: str,
+    is_cluster: bool,
+) -> None:
     """Options anywhere, words joined, the name saying the rest; docker keeps its own options."""
     call = understand(called_as, args)
     assert (call.services, call.action, call.options.is_cluster, call.choices) == (
@@ -49,7 +56,7 @@ def test_command_line_is_understood(called_as, args, services, action, is_cluste
 
 
 @pytest.mark.parametrize("choice", list(ServiceSelector))
-def test_mass_action_names_choose_by_their_name(choice):
+def test_mass_action_names_choose_by_their_name(choice: ServiceSelector) -> None:
     """allservices and its kin: every service, chosen by the name."""
     call = understand(choice.value, ["status"])
     assert (call.services, call.choices) == (None, (choice,))
@@ -66,7 +73,7 @@ def test_mass_action_names_choose_by_their_name(choice):
         ("svcmgr", ["-s", "a", "print", "status", "--format=csv"]),
     ],
 )
-def test_wrong_command_line_is_a_usage_error(called_as, args):
+def test_wrong_command_line_is_a_usage_error(called_as: str, args: list[str]) -> None:
     """No service, no action, an option we would not honour, a name that is a path: refused before
     anything happens.
     """
@@ -74,7 +81,7 @@ def test_wrong_command_line_is_a_usage_error(called_as, args):
         understand(called_as, args)
 
 
-def test_help_names_the_actions(agent):
+def test_help_names_the_actions(agent: Agent) -> None:
     """--help prints the usage with every action and exits with 0."""
     outcome = agent.svcmgr("--help")
     assert outcome.exit_code == 0
@@ -85,7 +92,7 @@ def test_help_names_the_actions(agent):
 
 
 @pytest.mark.parametrize("words", [["push"]])
-def test_action_that_is_not_there_yet_is_said_and_not_zero(agent, words):
+def test_action_that_is_not_there_yet_is_said_and_not_zero(agent: Agent, words: list[str]) -> None:
     """Actions the tutorial knows and this agent does not yet do: one clear line, exit 6."""
     agent.write("a", UP)
     outcome = agent.svcmgr(*words, called_as="a")
@@ -93,7 +100,7 @@ def test_action_that_is_not_there_yet_is_said_and_not_zero(agent, words):
     assert "not handled by the embedded agent yet" in outcome.err
 
 
-def test_unknown_action_and_unknown_service_are_usage_errors(agent):
+def test_unknown_action_and_unknown_service_are_usage_errors(agent: Agent) -> None:
     """A typing error in either place: exit 2, and what is expected."""
     agent.write("a", UP)
     assert agent.svcmgr("-s", "a", "strat").exit_code == 2
@@ -101,7 +108,7 @@ def test_unknown_action_and_unknown_service_are_usage_errors(agent):
     assert (outcome.exit_code, "no service b" in outcome.err) == (2, True)
 
 
-def test_all_up_services_acts_on_these_only(agent):
+def test_all_up_services_acts_on_these_only(agent: Agent) -> None:
     """allupservices freezes the service that is up and not the one that is down."""
     agent.write("up", UP)
     agent.write("down", DOWN)
@@ -110,7 +117,9 @@ def test_all_up_services_acts_on_these_only(agent):
     assert agent.svcmgr("frozen", "-s", "down").out == "False\n"
 
 
-def test_primary_services_are_those_of_the_autostart_node_else_of_the_first_node(agent):
+def test_primary_services_are_those_of_the_autostart_node_else_of_the_first_node(
+    agent: Agent,
+) -> None:
     """allprimaryservices and allsecondaryservices split the services of this node."""
     here = os.uname().nodename
     agent.write(
@@ -126,13 +135,13 @@ def test_primary_services_are_those_of_the_autostart_node_else_of_the_first_node
     assert [path.parent.name for path in agent.root.glob("var/*/frozen")] == ["s1"]
 
 
-def test_print_config_gives_the_file_back(agent):
+def test_print_config_gives_the_file_back(agent: Agent) -> None:
     """print config: the text as it stands."""
     agent.write("registry.opensvc.com", REGISTRY_ENV)
     assert agent.svcmgr("print", "config", called_as="registry.opensvc.com").out == REGISTRY_ENV
 
 
-def test_json_and_format_json_say_the_same(agent):
+def test_json_and_format_json_say_the_same(agent: Agent) -> None:
     """json status and print status --format=json: one JSON object."""
     agent.write("a", UP)
     one = agent.svcmgr("-s", "a", "json", "status").out
@@ -140,7 +149,7 @@ def test_json_and_format_json_say_the_same(agent):
     assert json.loads(one)["avail"] == "up"
 
 
-def test_table_shows_rows_in_the_order_asked_for_and_sorted_otherwise(agent):
+def test_table_shows_rows_in_the_order_asked_for_and_sorted_otherwise(agent: Agent) -> None:
     """--service=b,a keeps that order; without it names are sorted."""
     agent.write("a", UP)
     agent.write("b", DOWN)
@@ -185,7 +194,7 @@ def test_table_shows_rows_in_the_order_asked_for_and_sorted_otherwise(agent):
     ]
 
 
-def test_broken_service_file_does_not_hide_the_others(agent):
+def test_broken_service_file_does_not_hide_the_others(agent: Agent) -> None:
     """One file is wrong, one service does not exist: both are said on stderr, the good row is
     shown, exit not 0.
     """
@@ -199,7 +208,7 @@ def test_broken_service_file_does_not_hide_the_others(agent):
     assert asked.out.splitlines()[3].startswith("good")
 
 
-def test_broken_service_file_does_not_stop_a_mass_action(agent):
+def test_broken_service_file_does_not_stop_a_mass_action(agent: Agent) -> None:
     """allservices freeze with one broken file: the other is frozen, exit not 0."""
     agent.write("bad", "what\n")
     agent.write("good", UP)
@@ -208,7 +217,7 @@ def test_broken_service_file_does_not_stop_a_mass_action(agent):
     assert (agent.root / "var" / "good" / "frozen").exists()
 
 
-def test_tutorial_services_show_without_their_hardware(agent):
+def test_tutorial_services_show_without_their_hardware(agent: Agent) -> None:
     """Both files of the tutorial on a machine that has none of it: a tree each, with the containers
     down as there.
     """
@@ -230,7 +239,7 @@ def test_tutorial_services_show_without_their_hardware(agent):
     )
 
 
-def test_patterns_and_states_choose_services(agent):
+def test_patterns_and_states_choose_services(agent: Agent) -> None:
     """-s with a pattern, --status and --onlyprimary: those that fit, each once.
 
     A pattern that fits none is refused.
@@ -250,13 +259,15 @@ def test_patterns_and_states_choose_services(agent):
     assert agent.svcmgr("--status=odd", "status").exit_code == 2
 
 
-def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
+def test_service_that_hangs_hides_no_other_in_the_table(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One look does not come back in time: the other rows are shown, the hanging one is named with
     what to do, exit 7.
     """
     release = threading.Event()
 
-    def look(name):
+    def look(name) -> ServiceReport:
         if name == "hangs":
             release.wait(LIMIT_S)
         return ServiceReport(name, "DEV", False, ())
@@ -271,7 +282,7 @@ def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
     )
 
 
-def test_table_takes_patterns_and_the_words_of_the_real_one(agent):
+def test_table_takes_patterns_and_the_words_of_the_real_one(agent: Agent) -> None:
     """svcmon --service with a pattern and a name twice, --updatedb, --upddb and --refresh: the
     rows, each once, and no more.
     """
@@ -284,7 +295,7 @@ def test_table_takes_patterns_and_the_words_of_the_real_one(agent):
     )
 
 
-def test_status_command_loads_no_driver_and_no_library_it_does_not_need(agent):
+def test_status_command_loads_no_driver_and_no_library_it_does_not_need(agent: Agent) -> None:
     """print status of a service with an application only, in a new process: no docker, no psutil,
     no engine is loaded.
     """
@@ -306,7 +317,7 @@ def test_status_command_loads_no_driver_and_no_library_it_does_not_need(agent):
 
 
 @pytest.mark.parametrize("names", ["", ",", " "])
-def test_empty_list_of_services_is_wrong_usage(agent, names):
+def test_empty_list_of_services_is_wrong_usage(agent: Agent, names: str) -> None:
     """A script's variable that is not set: not success, but exit code 2."""
     agent.write("a", "")
     outcome = agent.svcmgr("-s", names, "stop")

@@ -1,6 +1,10 @@
 """The daemon drops what the OpenSVC agents keep of an hb status, at each change of state."""
 
+from __future__ import annotations
+
 import os
+
+from tests.cluster_dir import ClusterDir
 
 
 def keep(cluster, *names):
@@ -12,7 +16,7 @@ def keep(cluster, *names):
     return folder
 
 
-def add_service(cluster):
+def add_service(cluster) -> None:
     """A service whose script is named as the wrapper of an agent's service."""
     cluster.path("conf/agents").write_text(
         f"# Written by a test.\ndrop {cluster.root}/var\nrun /bin/sh -c 'echo @SVCNAME@ >> "
@@ -22,7 +26,9 @@ def add_service(cluster):
     cluster.ok(f"service -a web {script} {os.uname().nodename} peer.opensvc.com /bin/true")
 
 
-def test_a_change_of_state_drops_what_the_agent_keeps_and_has_it_look(cluster_dir):
+def test_a_change_of_state_drops_what_the_agent_keeps_and_has_it_look(
+    cluster_dir: ClusterDir,
+) -> None:
     """The service is unfrozen: the hb status and the summary go, other statuses stay, the command
     is run.
     """
@@ -43,7 +49,7 @@ def test_a_change_of_state_drops_what_the_agent_keeps_and_has_it_look(cluster_di
     )
 
 
-def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir):
+def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir: ClusterDir) -> None:
     """Start: all statuses go, which may be from before a power failure.
 
     End: the hb status goes, the others are true still.
@@ -64,7 +70,7 @@ def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir):
     cluster_dir.wait(lambda: os.listdir(folder) == [], "dropped at the end")
 
 
-def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir):
+def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir: ClusterDir) -> None:
     """Lines that say nothing, a directory that is none: the daemon works as without them."""
     add_service(cluster_dir)
     cluster_dir.path("conf/agents").write_bytes(
@@ -75,7 +81,9 @@ def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir):
     cluster_dir.wait_state("web", "STARTED")
 
 
-def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_the_end(cluster_dir):
+def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_the_end(
+    cluster_dir: ClusterDir,
+) -> None:
     """It shows `not running` for as long as nobody has it look: the command is run once ours
     answers, and when it is gone.
     """
@@ -88,7 +96,7 @@ def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_t
     cluster_dir.wait(lambda: len(looked.read_text().split()) > count, "looked at the end")
 
 
-def test_a_service_in_a_namespace_is_named_with_it(cluster_dir):
+def test_a_service_in_a_namespace_is_named_with_it(cluster_dir: ClusterDir) -> None:
     """The wrapper stands in the directory of a namespace: the agent is asked for the service of
     that namespace.
     """

@@ -1,5 +1,7 @@
 """What the two nodes need from the system, and the words that say what is missing."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 
@@ -9,14 +11,14 @@ from opensvc_openha.demo.sandbox_namespaces import find_tool
 from opensvc_openha.errors import SystemFault
 
 
-def test_a_missing_tool_is_named_with_its_package(monkeypatch):
+def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """`ip` is on no path: the error names it and the package to install."""
     monkeypatch.setattr("opensvc_openha.demo.sandbox_namespaces.TOOL_PATH", "/nonexistent")
     with pytest.raises(SystemFault, match="'ip' is missing: install the package iproute2"):
         find_tool("ip")
 
 
-def test_a_system_without_user_namespaces_is_said():
+def test_a_system_without_user_namespaces_is_said() -> None:
     """A user may make no user namespace: the error says so, and that root or a sysctl helps."""
     code = "from opensvc_openha.demo.sandbox_namespaces import Sandbox; Sandbox()"
     inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'

@@ -3,8 +3,11 @@
 Its scripts are sound.
 """
 
+from __future__ import annotations
+
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -32,12 +35,12 @@ dio listener /dev/mapper/disk.hb.0:0 {}
 """
 
 
-def found(patterns, text):
+def found(patterns, text) -> bool:
     """True if every pattern is found."""
     return all(re.search(pattern, text) for pattern in patterns)
 
 
-def test_state_patterns_fit_the_tutorial_and_no_other_state():
+def test_state_patterns_fit_the_tutorial_and_no_other_state() -> None:
     """deb2 runs registry and starts busybox: the patterns for that fit, those for other states do
     not.
     """
@@ -46,7 +49,7 @@ def test_state_patterns_fit_the_tutorial_and_no_other_state():
     assert not found(story.states(registry="UNKNOWN/START"), STATUS)
 
 
-def test_svcmon_patterns_look_at_the_hb_and_overall_columns():
+def test_svcmon_patterns_look_at_the_hb_and_overall_columns() -> None:
     """registry is up, busybox down with its heartbeat in warn: each pattern fits its own line
     only.
     """
@@ -56,7 +59,7 @@ def test_svcmon_patterns_look_at_the_hb_and_overall_columns():
     assert not re.search(story.svcmon_line("registry", "up", "warn"), SVCMON)
 
 
-def test_listener_patterns_count_all_three():
+def test_listener_patterns_count_all_three() -> None:
     """Two of three listeners are up: neither "all" nor "none" fits until the third agrees."""
     up, down = (
         LINKS.format("pid 2873 status UP, updated at Jun 19 09:31:48"),
@@ -68,7 +71,7 @@ def test_listener_patterns_count_all_three():
     assert found(story.NONE_LISTENS, re.sub(r"(listener \S+) pid.*", r"\1 status DOWN", up))
 
 
-def test_the_story_is_the_same_at_both_paces():
+def test_the_story_is_the_same_at_both_paces() -> None:
     """The fast demo runs exactly the commands of the full one, but for its times."""
 
     def commands(pace):
@@ -89,19 +92,21 @@ def test_the_story_is_the_same_at_both_paces():
         (0, (), ("up",), "did not expect 'up'"),
     ],
 )
-def test_a_wrong_output_is_named(code, expect, absent, problem):
+def test_a_wrong_output_is_named(
+    code: int, expect: tuple[()] | tuple[str], absent: tuple[()] | tuple[str], problem: str
+) -> None:
     """An output is judged: the first thing that is wrong is said, nothing if nothing is."""
     said = _problem(code, "all is up", expect, absent)
     assert (problem in said) if problem else said == ""
 
 
-def test_a_change_of_directory_goes_to_the_prompt():
+def test_a_change_of_directory_goes_to_the_prompt() -> None:
     """A command begins with `cd`: the prompt shows the directory, the command line the rest."""
     assert _where("cd /etc/opensvc; cat a > b\n") == ("/etc/opensvc", "cat a > b\n")
     assert _where("ez_ps") == ("~", "ez_ps")
 
 
-def test_the_last_start_on_the_node_counts():
+def test_the_last_start_on_the_node_counts() -> None:
     """An application was started on both nodes, twice on one: the last start on that node is
     taken.
     """
@@ -109,7 +114,7 @@ def test_the_last_start_on_the_node_counts():
     assert app_starts(text, "deb2") == {"registry": 3.5}
 
 
-def test_the_application_starts_checks_and_stops(tmp_path):
+def test_the_application_starts_checks_and_stops(tmp_path: Path) -> None:
     """The demo's application runs outside of a cluster: down, then up, started once noted, then
     down again.
     """
@@ -137,7 +142,7 @@ def test_the_application_starts_checks_and_stops(tmp_path):
     assert call("status") == 1
 
 
-def test_an_unknown_option_is_refused():
+def test_an_unknown_option_is_refused() -> None:
     """`openha demo --slow` is typed: argparse ends with 2 and no node is made."""
     with pytest.raises(SystemExit) as caught:
         main(["--slow"])

@@ -1,5 +1,9 @@
 """The takeover's stages, from STATE files and from changes, and their table."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.demo.timeline import (
     Change,
@@ -19,7 +23,7 @@ def changes(*seen):
     return [Change(at, "registry", NODES[node - 1], state) for at, node, state in seen]
 
 
-def test_a_takeover_gives_every_stage_in_seconds_from_the_cut():
+def test_a_takeover_gives_every_stage_in_seconds_from_the_cut() -> None:
     """deb1 is cut at 100: each stage that deb2 saw counts from there, states from before the cut do
     not.
     """
@@ -44,7 +48,7 @@ def test_a_takeover_gives_every_stage_in_seconds_from_the_cut():
     ]
 
 
-def test_a_stage_that_was_not_seen_is_missing():
+def test_a_stage_that_was_not_seen_is_missing() -> None:
     """deb2 never got beyond START_READY, and the application's last start was before the cut: both
     are None.
     """
@@ -59,7 +63,7 @@ def test_a_stage_that_was_not_seen_is_missing():
     )
 
 
-def test_the_table_lines_up_and_shows_what_is_missing():
+def test_the_table_lines_up_and_shows_what_is_missing() -> None:
     """Two services, one without an end: the columns line up and the missing value is a dash."""
     rows = [
         TakeoverTimes("registry", 10.0, 10.104, 15.1, 15.5, 116.0),
@@ -72,7 +76,7 @@ def test_the_table_lines_up_and_shows_what_is_missing():
     )
 
 
-def test_a_state_file_is_read_or_nothing(tmp_path):
+def test_a_state_file_is_read_or_nothing(tmp_path: Path) -> None:
     """A STATE file holds a digit: its state; it is damaged or missing: None."""
     path = tmp_path / "STATE.deb1.opensvc.com"
     assert read_state(str(path)) is None
@@ -82,7 +86,7 @@ def test_a_state_file_is_read_or_nothing(tmp_path):
     assert read_state(str(path)) is None
 
 
-def test_the_watcher_sees_each_change_once(tmp_path):
+def test_the_watcher_sees_each_change_once(tmp_path: Path) -> None:
     """A STATE file changes twice while watched: the start and both changes are told, in their
     order.
     """

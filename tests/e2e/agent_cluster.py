@@ -1,5 +1,7 @@
 """Two nodes with cluster, embedded agent and ssh; the service's application writes to /run."""
 
+from __future__ import annotations
+
 import json
 import re
 
@@ -46,7 +48,9 @@ esac
 class AgentCluster:
     """Both nodes; most tests call ``start`` first."""
 
-    def __init__(self, nodes, has_ssh=True, default="", app="", options=""):
+    def __init__(
+        self, nodes, has_ssh: bool = True, default: str = "", app: str = "", options: str = ""
+    ) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
         for node in nodes:
@@ -70,7 +74,7 @@ class AgentCluster:
         """Run a command that must succeed; return its output."""
         return self.act(node, command, 0, timeout_s)
 
-    def act(self, node, command, exit_code=0, timeout_s=waiting.LIMIT_S):
+    def act(self, node, command, exit_code: int = 0, timeout_s=waiting.LIMIT_S):
         """Run a command that must end with this exit code; return its output with stderr."""
         done = node.run(command, timeout_s)
         text = done.stdout + done.stderr
@@ -79,13 +83,13 @@ class AgentCluster:
         )
         return text
 
-    def start(self):
+    def start(self) -> None:
         """Start both daemons, with the service frozen stopped."""
         for node in self.nodes:
             self.must(node, f"{EZ}/ezha start")
         self.wait("FROZEN_STOP/FROZEN_STOP")
 
-    def run_on_first(self):
+    def run_on_first(self) -> None:
         """Run the service on the first node, with the second as standby."""
         self.start()
         self.must(self.first, "svcmgr -s web start")
@@ -105,7 +109,7 @@ class AgentCluster:
         )
         return f"{found.group(1)}/{found.group(2)}" if found else ""
 
-    def wait(self, wanted, nodes=None):
+    def wait(self, wanted, nodes=None) -> None:
         """Wait until both nodes show the wanted states."""
         for node in nodes or self.nodes:
             self.until(lambda: self.states(node), lambda seen: seen == wanted)
@@ -127,11 +131,11 @@ class AgentCluster:
         found = json.loads(node.run("svcmgr -s web json status").stdout)
         return found["avail"], found["hb"], found["frozen"]
 
-    def calls(self):
+    def calls(self) -> list[str]:
         """Return starts and stops of the application, in order."""
         return self.first.run("cat /shared/calls").stdout.splitlines()
 
-    def story(self):
+    def story(self) -> str:
         """Return states, history and agent log of both nodes, for a failure message."""
         look = (
             f"{EZ}/bin/service -s -v; {EZ}/bin/openha history; tail -n 40 /var/log/opensvc/web.log"

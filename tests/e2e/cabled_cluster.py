@@ -4,6 +4,8 @@ Each link can be cut alone: a cable by setting its interface down on the first n
 stopping the process that does its I/O there, which is how a hung disk appears from outside.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ class Pair:
     """One link of each node on the same cable or disk, as in the monitor file."""
 
     device: str
-    lines: "tuple[str, str]"
+    lines: tuple[str, str]
 
     @property
     def ids(self):
@@ -25,12 +27,12 @@ class Pair:
         return tuple(_link_id(line.split()) for line in self.lines)
 
 
-def _link_id(words):
+def _link_id(words) -> str:
     _, kind, device, place = words[:4]
     return f"{kind} {device}:{place}"
 
 
-def lay_cables(nodes, numbers=range(CABLES)):
+def lay_cables(nodes, numbers=range(CABLES)) -> None:
     """Join the nodes by cables h0, h1, ...: 10.60.N.1 and .2, fd00:60:N::1 and ::2."""
     nets = [nodes.switch._net_files[node.index] for node in nodes]
     nodes.enclosure.ip(
@@ -53,7 +55,7 @@ def pairs(nodes, timeout_s):
     """Return twenty links of each node: multicast and unicast in both families, dio and disk."""
     names = [node.name for node in nodes]
 
-    def pair(kind, device, *places):
+    def pair(kind, device, *places) -> Pair:
         return Pair(
             device,
             tuple(
@@ -93,7 +95,7 @@ def pairs(nodes, timeout_s):
 class CabledCluster(Cluster):
     """A cluster with these links and no others."""
 
-    def __init__(self, nodes, links, checks):
+    def __init__(self, nodes, links, checks) -> None:
         super().__init__(nodes, checks)
         self.links = links
         disks = [link.device for link in links if link.device.startswith("/shared")]
@@ -104,15 +106,15 @@ class CabledCluster(Cluster):
                 f"{EZ}/conf/monitor", "".join(f"{line}\n" for link in links for line in link.lines)
             )
 
-    def cut(self, link):
+    def cut(self, link) -> None:
         """Cut a link at the first node."""
         self._switch(link, "down", "STOP")
 
-    def heal(self, link):
+    def heal(self, link) -> None:
         """Undo ``cut``."""
         self._switch(link, "up", "CONT")
 
-    def _switch(self, link, word, name):
+    def _switch(self, link, word, name) -> None:
         if link.device.startswith("/"):
             self.must(self.first, f"kill -{name} $(pgrep -f '[d]isk_worker.py {link.device} ')")
             return

@@ -1,6 +1,9 @@
 """The two nodes of the end-to-end tests, and a cluster on them."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +13,7 @@ from tests.e2e.two_node_cluster import Cluster
 
 
 @pytest.fixture
-def two_nodes():
+def two_nodes() -> Iterator[TwoNodes]:
     """Yield two booted nodes; skip if the system forbids them, but fail in CI."""
     try:
         nodes = TwoNodes()
@@ -23,10 +26,10 @@ def two_nodes():
 
 
 @pytest.fixture
-def make_cluster(two_nodes):
+def make_cluster(two_nodes: TwoNodes) -> Cluster:
     """Return a function that creates a cluster from a check-up script for each service."""
 
-    def make(**checks):
+    def make(**checks) -> Cluster:
         return Cluster(two_nodes, checks or {"registry": "/bin/true"})
 
     return make

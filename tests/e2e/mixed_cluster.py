@@ -4,6 +4,8 @@ The files are those of the newer layout. The C programs are not part of this pro
 names a tree with a build of them.
 """
 
+from __future__ import annotations
+
 import json
 import re
 
@@ -48,7 +50,7 @@ C_ENVIRONMENT = {
 class MixedCluster:
     """Both nodes configured, nothing installed or started."""
 
-    def __init__(self, nodes, c_root):
+    def __init__(self, nodes, c_root) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
         self._c_root = c_root
@@ -65,7 +67,7 @@ class MixedCluster:
                 " /usr/lib/openha",
             )
 
-    def use_c(self, node):
+    def use_c(self, node) -> None:
         """Install the C programs on a node, or restore them."""
         saved = node.run(f"test -d {SAVED_BIN}").returncode == 0
         if saved:
@@ -79,7 +81,7 @@ class MixedCluster:
             )
         self._is_c[node.name] = True
 
-    def use_ours(self, node):
+    def use_ours(self, node) -> None:
         """Install this package, with the legacy format, over the C programs, which are kept."""
         self.must(
             node,
@@ -89,7 +91,7 @@ class MixedCluster:
         node.write("/etc/openha/openha.conf", OPTIONS)
         self._is_c[node.name] = False
 
-    def add_service(self):
+    def add_service(self) -> None:
         """Add the service on both nodes, with the options that both programs support."""
         for node in self.nodes:
             done = self.command(
@@ -115,7 +117,7 @@ class MixedCluster:
         assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, node):
+    def start(self, node) -> None:
         """Start the daemons of a node as at boot."""
         if self._is_c[node.name]:
             # The init script writes to the console, which is that of the host.
@@ -124,7 +126,7 @@ class MixedCluster:
         else:
             self.must(node, "/usr/lib/openha/ezha start")
 
-    def act(self, node, action):
+    def act(self, node, action) -> None:
         """Run ``service -A registry ACTION``."""
         done = self.command(node, f"service -A registry {action}")
         assert done.returncode == 0, (
@@ -144,22 +146,22 @@ class MixedCluster:
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
 
-    def wait(self, wanted, *nodes):
+    def wait(self, wanted, *nodes) -> None:
         """Poll until these nodes (both if none is named) show these states."""
         for node in nodes or self.nodes:
             self.until(lambda: self.states(node), wanted, f"{node.name} {wanted}")
 
-    def wait_links(self, *nodes):
+    def wait_links(self, *nodes) -> None:
         """Poll until every listener of these nodes is up."""
         up = {"eth1": "UP", "eth2": "UP", "/dev/mapper/disk.hb.0": "UP"}
         for node in nodes or self.nodes:
             self.until(lambda: self.listeners(node), up, f"{node.name} links")
 
-    def until(self, look, wanted, what):
+    def until(self, look, wanted, what) -> None:
         """Poll until the result is as wanted."""
         waiting.until(look, lambda seen: seen == wanted, what, self.story)
 
-    def stays(self, wanted, for_s):
+    def stays(self, wanted, for_s) -> None:
         """Check that both nodes show these states for the whole time."""
         waiting.stays(
             lambda: [self.states(node) for node in self.nodes],
@@ -197,7 +199,7 @@ class MixedCluster:
             if node.run("test -e /run/registry.runs").returncode == 0
         ]
 
-    def story(self):
+    def story(self) -> str:
         """Return status and logs, for a failure message."""
         parts = []
         for node in self.nodes:

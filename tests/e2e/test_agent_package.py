@@ -2,12 +2,15 @@
 leaves ours in place.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import prepare
 
 HOST = Path(__file__).parent.parent / "plugin" / "host"
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def install_package(node, version):
+def install_package(node, version) -> None:
     """Builds and installs the package of a minimal agent, in the node."""
     build = f"/run/build{version}"
     node.write(f"{build}/DEBIAN/control", CONTROL.format(version=version))
@@ -38,7 +41,7 @@ def install_package(node, version):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_upgrade_of_a_packaged_agent_leaves_the_driver_in_place(two_nodes):
+def test_an_upgrade_of_a_packaged_agent_leaves_the_driver_in_place(two_nodes: TwoNodes) -> None:
     """Installed, upgraded, removed: ours is diverted to, the upgrade writes beside it, and the
     newest stock one comes back.
     """
@@ -46,7 +49,7 @@ def test_an_upgrade_of_a_packaged_agent_leaves_the_driver_in_place(two_nodes):
     prepare(node)
     install_package(node, "1.0")
 
-    def run(command, code=0):
+    def run(command, code: int = 0):
         done = node.run(command)
         assert done.returncode == code, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

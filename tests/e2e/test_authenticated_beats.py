@@ -2,12 +2,14 @@
 machine's datagrams.
 """
 
+from __future__ import annotations
+
 import json
 import textwrap
 
 import pytest
 
-from tests.e2e.two_node_cluster import EZ
+from tests.e2e.two_node_cluster import EZ, Cluster
 
 pytestmark = pytest.mark.e2e
 
@@ -48,14 +50,14 @@ def authentication(cluster, node):
     return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["authentication"]
 
 
-def copy_key(source, target, cluster):
+def copy_key(source, target, cluster) -> None:
     """What an operator does with ssh."""
     text = cluster.must(source, f"cat {EZ}/conf/openha.key")
     target.write("/root/peer.key", text, 0o600)
     cluster.must(target, "openha key install /root/peer.key")
 
 
-def wait_auth(cluster, **wanted):
+def wait_auth(cluster, **wanted) -> None:
     for node in cluster.nodes:
         cluster.until(
             lambda: authentication(cluster, node),
@@ -76,7 +78,9 @@ def alarms(cluster, node):
     return [line for line in log.splitlines() if "-> SILENT" in line or ": DOWN: no beat" in line]
 
 
-def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(make_cluster):
+def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(
+    make_cluster: Cluster,
+) -> None:
     """A service runs all along: key to one node, to the other, enforced, next key, both ways round.
     No link ever goes down.
     """
@@ -113,7 +117,7 @@ def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(make_
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
 
 
-def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster):
+def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster: Cluster) -> None:
     """Everything on eth1 is recorded.
 
     The owner loses its power; its beats are played there all along: taken over on deb2.
@@ -143,7 +147,7 @@ def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster):
     cluster.until(replays, lambda seen: seen > 50, "replays are counted")
 
 
-def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(make_cluster):
+def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(make_cluster: Cluster) -> None:
     """Enforced on deb1, nothing on deb2: deb1 hears nobody, deb2 does; both say why."""
     cluster = make_cluster()
     first, second = cluster.nodes

@@ -2,12 +2,16 @@
 with ipmitool.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 
 import pytest
 
 from bench.duels import Pair
 from bench.power import Boards, Mode
+from opensvc_openha.demo.nodes import TwoNodes
 
 pytestmark = [
     pytest.mark.e2e,
@@ -18,7 +22,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def pair(two_nodes):
+def pair(two_nodes: TwoNodes) -> Iterator[Pair]:
     """Two nodes with a board each; the service runs on the first one."""
     made = Pair(two_nodes, {"registry": 0}, make_power=Boards)
     try:
@@ -28,7 +32,7 @@ def pair(two_nodes):
         made.close()
 
 
-def test_service_is_taken_over_once_the_dead_board_answers_again(pair):
+def test_service_is_taken_over_once_the_dead_board_answers_again(pair: Pair) -> None:
     """The owner loses its power and all boards are dead: no start.
 
     They answer again: off, seen twice, is the proof.
@@ -47,7 +51,7 @@ def test_service_is_taken_over_once_the_dead_board_answers_again(pair):
     assert pair.power.shots == [], "it was off already"
 
 
-def test_order_to_a_living_peer_s_board_is_believed_only_when_the_power_is_off(pair):
+def test_order_to_a_living_peer_s_board_is_believed_only_when_the_power_is_off(pair: Pair) -> None:
     """All links are cut: the standby's start begins only when the owner, shot some seconds after
     the order, has no power.
     """

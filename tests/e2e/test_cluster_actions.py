@@ -2,11 +2,14 @@
 reach each other by ssh.
 """
 
+from __future__ import annotations
+
 import os
 
 import pytest
 
 from opensvc_openha.demo import ssh
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.agent_cluster import EZ, AgentCluster
 from tests.waiting import LIMIT_S
 
@@ -14,19 +17,21 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def make_agent_cluster(two_nodes):
+def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
     """Makes the cluster; a skip for lack of ssh fails in CI."""
     missing = ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
     if missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {missing}")
 
-    def make(**options):
+    def make(**options) -> AgentCluster:
         return AgentCluster(two_nodes, **options)
 
     return make
 
 
-def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(make_agent_cluster):
+def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(
+    make_agent_cluster: AgentCluster,
+) -> None:
     """The life of a service from one prompt: each action ends with both nodes where it says, and
     the service once at most.
     """
@@ -84,7 +89,9 @@ def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(make_agent_cluster):
     cluster.wait("STOPPED/STARTED")
 
 
-def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(make_agent_cluster):
+def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
+    make_agent_cluster: AgentCluster,
+) -> None:
     """A start that fails, a switch to a node where it fails, no ssh, a silent peer, no daemon: a
     reason and no zero each time.
     """
@@ -127,8 +134,8 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(make_agent
 
 
 def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action_waits(
-    make_agent_cluster,
-):
+    make_agent_cluster: AgentCluster,
+) -> None:
     """Ctrl-C while the service starts slowly: the command ends at once, the start does not.
 
     A stop given meanwhile is refused while another action holds the service, and done after it.

@@ -1,5 +1,7 @@
 """`openha demo` as an operator runs it."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
@@ -8,6 +10,7 @@ import sys
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e
@@ -26,7 +29,7 @@ def run_demo(*options):
     )
 
 
-def test_the_fast_demo_ends_with_its_table(two_nodes):
+def test_the_fast_demo_ends_with_its_table(two_nodes: TwoNodes) -> None:
     """The fast demo is run: it ends with 0 and a table with a figure for every stage of both
     takeovers, in their order.
     """
@@ -45,7 +48,7 @@ def test_the_fast_demo_ends_with_its_table(two_nodes):
     assert "\033" not in done.stdout, "no colours where there is no terminal"
 
 
-def test_a_demo_that_runs_out_of_time_says_where(two_nodes):
+def test_a_demo_that_runs_out_of_time_says_where(two_nodes: TwoNodes) -> None:
     """The demo gets 3 s, too few: it ends with an error, says at which step, and shows the nodes'
     status.
     """
@@ -56,7 +59,7 @@ def test_a_demo_that_runs_out_of_time_says_where(two_nodes):
     assert "deb1.opensvc.com:" in done.stdout and "deb2.opensvc.com:" in done.stdout
 
 
-def test_the_way_into_a_kept_node_works(two_nodes):
+def test_the_way_into_a_kept_node_works(two_nodes: TwoNodes) -> None:
     """`--keep` shows a command for a shell in a node: typed on the host it leads there."""
     line = f"{two_nodes[1].entry_command} -c {shlex.quote('hostname; echo $HOME')}"
     done = subprocess.run(

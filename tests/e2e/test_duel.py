@@ -2,11 +2,16 @@
 then the loser boots.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import pytest
 
 from bench.duels import EZ, LINK_TIMEOUT_S, ONE_EACH, Pair
 from bench.power import CUT_AFTER_S, PowerSwitch
 from opensvc_openha.core.timing import START_READY_DELAY_S
+from opensvc_openha.demo.nodes import TwoNodes
 
 pytestmark = pytest.mark.e2e
 
@@ -15,14 +20,14 @@ FENCED_IN_RETURN_S = LINK_TIMEOUT_S + START_READY_DELAY_S + CUT_AFTER_S + 2
 
 
 @pytest.fixture
-def pair(two_nodes):
+def pair(two_nodes: TwoNodes) -> Iterator[Pair]:
     """Two nodes with a service each, and the switch."""
     made = Pair(two_nodes, ONE_EACH)
     yield made
     made.close()
 
 
-def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes):
+def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes: TwoNodes) -> None:
     """One node is off before the set-up: it raises, and the switch's thread and process are
     gone.
     """
@@ -39,7 +44,9 @@ def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes):
     assert made[0].keeper.returncode is not None
 
 
-def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fencing_it(pair):
+def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fencing_it(
+    pair: Pair,
+) -> None:
     """The node with the higher priority survives and runs both services.
 
     The other one, booted while cut, fences nobody.

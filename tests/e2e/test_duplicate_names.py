@@ -1,5 +1,7 @@
 """A third machine was cloned from the first and bears its name: who can see it says so."""
 
+from __future__ import annotations
+
 import pytest
 
 from opensvc_openha.demo.nodes import TwoNodes
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.e2e
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com", "deb1.opensvc.com")
 
 
-def test_two_nodes_of_one_name_are_reported_by_the_peer_and_by_both(two_nodes):
+def test_two_nodes_of_one_name_are_reported_by_the_peer_and_by_both(two_nodes: TwoNodes) -> None:
     """deb1 twice and deb2: deb2 believes the one it knows and names the other.
 
     Both deb1 find their disk slot overwritten.

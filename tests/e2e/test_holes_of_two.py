@@ -2,35 +2,37 @@
 is there.
 """
 
+from __future__ import annotations
+
 import pytest
 
-from tests.e2e.two_node_cluster import EZ
+from tests.e2e.two_node_cluster import EZ, Cluster
 from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e
 
 
-def cut_everything(node):
+def cut_everything(node) -> None:
     """Take every way to the other node from a node."""
     for link in ("eth0", "eth1", "eth2"):
         node.cut(link)
     node.cut_disk()
 
 
-def heal_everything(node):
+def heal_everything(node) -> None:
     """Give every way back."""
     node.heal_disk()
     for link in ("eth0", "eth1", "eth2"):
         node.heal(link)
 
 
-def configure(cluster, text):
+def configure(cluster, text) -> None:
     """The same openha.conf on both nodes, before they start."""
     for node in cluster.nodes:
         node.write(f"{EZ}/conf/openha.conf", text)
 
 
-def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster):
+def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster: Cluster) -> None:
     """kill -9 of nmond on deb2: deb1 shows its links down and its state UNKNOWN within the timeout,
     and says silent.
     """
@@ -43,7 +45,9 @@ def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster):
 
 
 @pytest.mark.parametrize("policy", ["stay", "hand-over"])
-def test_h11_failed_start_is_handed_over_where_that_is_asked_for(make_cluster, policy):
+def test_h11_failed_start_is_handed_over_where_that_is_asked_for(
+    make_cluster: Cluster, policy: str
+) -> None:
     """The start fails on deb1, deb2 is unfrozen: START_FAILED stays and is told, as in the
     original; or deb2 runs it.
     """
@@ -77,7 +81,9 @@ def test_h11_failed_start_is_handed_over_where_that_is_asked_for(make_cluster, p
 
 
 @pytest.mark.parametrize("policy", ["report", "stop-secondary", "stop-youngest"])
-def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(make_cluster, policy):
+def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(
+    make_cluster: Cluster, policy: str
+) -> None:
     """Every link is cut, the check-up script fences nobody.
 
     Healed, both nodes tell it within a beat, and the policy acts.
@@ -110,7 +116,7 @@ def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(make_clu
     )
 
 
-def test_h19_disk_alone_carries_the_tie_break(make_cluster):
+def test_h19_disk_alone_carries_the_tie_break(make_cluster: Cluster) -> None:
     """Both networks are cut, both nodes are unfrozen at once, over and over: one start each time,
     never two copies.
     """

@@ -2,10 +2,13 @@
 that link no more.
 """
 
+from __future__ import annotations
+
 import json
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.two_node_cluster import EZ, START_READY_S, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -19,7 +22,7 @@ class TwoNetworks(Cluster):
     with a short one.
     """
 
-    def __init__(self, nodes):
+    def __init__(self, nodes) -> None:
         super().__init__(nodes, {"registry": "/bin/true"})
         lines = [
             f"{node.name} net eth{n} 239.131.50.{10 * number + n} 501{n}"
@@ -51,11 +54,13 @@ class TwoNetworks(Cluster):
 
 
 @pytest.fixture
-def cluster(two_nodes):
+def cluster(two_nodes: TwoNodes) -> TwoNetworks:
     return TwoNetworks(two_nodes)
 
 
-def test_interface_down_and_up_and_down_again_before_the_power_is_lost(cluster):
+def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
+    cluster: TwoNetworks,
+) -> None:
     """eth1 of the owner goes down: DOWN on the peer at once with the reason, nothing moves.
 
     Up: UP. Down again, and power loss: the peer takes over after the timeout of eth2, though eth1
@@ -98,7 +103,7 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(cluster):
     assert cluster.calls("start") == ["deb1", "deb2"] and cluster.runs_on() == ["deb2"]
 
 
-def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster):
+def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster: TwoNetworks) -> None:
     """eth1 of deb1 is down before both daemons start: deb2 never hears it, and says why."""
     first, second = cluster.nodes
     cluster.must(first, "ip link set eth1 down")

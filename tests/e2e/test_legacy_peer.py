@@ -5,10 +5,13 @@ Runs only where OPENHA_C_ROOT names a tree with the built C programs; they are n
 project.
 """
 
+from __future__ import annotations
+
 import os
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, MixedCluster
 
 C_ROOT = os.environ.get("OPENHA_C_ROOT", "")
@@ -22,12 +25,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster(two_nodes):
+def cluster(two_nodes: TwoNodes) -> MixedCluster:
     """Both nodes configured, no program installed."""
     return MixedCluster(two_nodes, C_ROOT)
 
 
-def install(cluster, ours, original):
+def install(cluster: MixedCluster, ours, original) -> None:
     """This package on one node, the C programs on the other, the service on both, all daemons
     running.
     """
@@ -41,7 +44,7 @@ def install(cluster, ours, original):
 
 
 @pytest.fixture(params=["ours is primary", "ours is secondary"])
-def running(request, cluster):
+def running(request: pytest.FixtureRequest, cluster: MixedCluster):
     """A mixed cluster that runs, frozen; ``ours`` and ``original`` say which node is which."""
     ours, original = (
         cluster.nodes if request.param == "ours is primary" else reversed(tuple(cluster.nodes))
@@ -51,7 +54,7 @@ def running(request, cluster):
     return cluster
 
 
-def start_on_first(cluster):
+def start_on_first(cluster: MixedCluster) -> None:
     """The service runs on the primary, the other node stands by."""
     cluster.act(cluster.first, "unfreeze")
     cluster.wait("STARTED/FROZEN_STOP")
@@ -59,7 +62,7 @@ def start_on_first(cluster):
     cluster.wait("STARTED/STOPPED")
 
 
-def test_states_are_seen_and_each_node_takes_over_from_the_other(running):
+def test_states_are_seen_and_each_node_takes_over_from_the_other(running) -> None:
     """Start on deb1, deb1 dies, deb2 takes over.
 
     Deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns.
@@ -87,7 +90,7 @@ def test_states_are_seen_and_each_node_takes_over_from_the_other(running):
     assert running.calls() == ["start deb1", "start deb2", "start deb1"]
 
 
-def test_service_moves_by_hand_both_ways(running):
+def test_service_moves_by_hand_both_ways(running) -> None:
     """freeze-stop on the owner moves the service to the other node, and back.
 
     It never runs twice.
@@ -103,7 +106,7 @@ def test_service_moves_by_hand_both_ways(running):
     assert running.calls() == ["start deb1", "stop deb1", "start deb2", "stop deb2", "start deb1"]
 
 
-def test_both_nodes_start_at_once_and_the_primary_wins(running):
+def test_both_nodes_start_at_once_and_the_primary_wins(running) -> None:
     """Both are told to start at the same moment, three times: START_READY on both, then one start,
     on deb1.
     """
@@ -131,7 +134,7 @@ def test_both_nodes_start_at_once_and_the_primary_wins(running):
         assert not [entry for entry in entries if entry["new"] == "STARTING"], entries
 
 
-def swap(cluster, node, use, start):
+def swap(cluster: MixedCluster, node, use, start) -> None:
     """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
     if use == cluster.use_ours:
         cluster.must(node, "/usr/share/openha/init/openha.init kill")
@@ -144,7 +147,9 @@ def swap(cluster, node, use, start):
     start()
 
 
-def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(cluster):
+def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(
+    cluster: MixedCluster,
+) -> None:
     """Two C nodes become ours, then C again, one after the other: the service on deb1 is never
     stopped nor started.
     """
@@ -157,10 +162,10 @@ def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(cluster):
     cluster.wait("FROZEN_STOP/FROZEN_STOP")
     start_on_first(cluster)
 
-    def to_ours(node):
+    def to_ours(node) -> None:
         swap(cluster, node, cluster.use_ours, lambda: cluster.start(node))
 
-    def to_c(node):
+    def to_c(node) -> None:
         # `start` would first declare every service stopped; `restart` only starts the daemons.
         swap(
             cluster,

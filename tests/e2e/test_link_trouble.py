@@ -2,6 +2,8 @@
 it lasts, and no more.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import random
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -47,7 +50,7 @@ sys.stdin.read()
 """
 
 
-def monitor(names):
+def monitor(names) -> str:
     """Two cables with multicast and unicast, a third network, and a disk.
 
     The other node sends on the same places.
@@ -70,7 +73,7 @@ class TroubledCluster(Cluster):
     node.
     """
 
-    def __init__(self, nodes):
+    def __init__(self, nodes) -> None:
         super().__init__(nodes, {"registry": "/bin/true"})
         for node in nodes:
             node.write(f"{EZ}/conf/monitor", monitor([each.name for each in nodes]))
@@ -88,7 +91,7 @@ class TroubledCluster(Cluster):
             for launcher in ("ezha", "bin/nmond"):
                 self.must(node, f"sed -i 's,^exec .* -m ,exec {python} -m ,' {EZ}/{launcher}")
 
-    def _give_states(self, node, folder):
+    def _give_states(self, node, folder) -> None:
         """States that a restarted daemon takes as they are, different ones, so that a beat of them
         is long.
         """
@@ -108,24 +111,24 @@ class TroubledCluster(Cluster):
         """The links that are down."""
         return {name for name, link in self.link_states(node).items() if not link["is_up"]}
 
-    def wait_down(self, node, *wanted):
+    def wait_down(self, node, *wanted) -> None:
         """Until exactly these links are down."""
         self.until(
             lambda: self.down(node), lambda seen: seen == set(wanted), f"{node.name} down: {wanted}"
         )
 
-    def wait_whole(self):
+    def wait_whole(self) -> None:
         """Until all links are up."""
         for node in self.nodes:
             self.wait_down(node)
 
-    def ip(self, node, *lines):
+    def ip(self, node, *lines) -> None:
         """`ip` commands in the network of a node."""
         self.nodes.enclosure.ip(*lines, net=self.nodes.switch._net_files[node.index])
 
 
 @pytest.fixture(scope="module")
-def running():
+def running() -> Iterator[TroubledCluster]:
     """The cluster, once for all troubles."""
     try:
         nodes = TwoNodes()
@@ -144,7 +147,7 @@ def running():
 
 
 @pytest.fixture
-def cluster(running):
+def cluster(running: TroubledCluster):
     """All is well before, and after.
 
     In between no peer fell silent and no service was started or stopped.
@@ -161,7 +164,7 @@ def cluster(running):
     assert running.calls("start") == ["deb1"] and running.calls("stop") == []
 
 
-def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster):
+def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster) -> None:
     """The switch floods no multicast to deb2: its net listener on eth1 is down, unicast on eth1 is
     not; and back.
     """
@@ -174,7 +177,7 @@ def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster):
         cluster.nodes.enclosure.ip(f"{port} on")
 
 
-def test_interface_deleted_and_made_again_is_used_again(cluster):
+def test_interface_deleted_and_made_again_is_used_again(cluster) -> None:
     """A cable is taken away on deb1, and laid anew: its links are down with the reason, then up
     without any help.
     """
@@ -189,7 +192,7 @@ def test_interface_deleted_and_made_again_is_used_again(cluster):
         lay_cables(cluster.nodes, [1])
 
 
-def test_address_removed_and_put_back(cluster):
+def test_address_removed_and_put_back(cluster) -> None:
     """deb1 loses its address on h0: unicast to it is down, never more than h0.
 
     With the address all is up again.
@@ -207,7 +210,7 @@ def test_address_removed_and_put_back(cluster):
 
 
 @pytest.mark.parametrize("mtu", [600, 1280])
-def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mtu):
+def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mtu: int) -> None:
     """Beats do not fit in one packet: IPv4 goes on all the same.
 
     IPv6, which a link below 1,280 bytes cannot carry, is down.
@@ -230,7 +233,7 @@ def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mt
             )
 
 
-def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster):
+def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster) -> None:
     """A link is added whose port another program of deb2 holds: it is down with the reason.
 
     The port is free: it is up.
@@ -261,7 +264,7 @@ def _links(cluster, node):
     return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["links"]
 
 
-def test_host_name_that_does_not_resolve_and_later_does(cluster):
+def test_host_name_that_does_not_resolve_and_later_does(cluster) -> None:
     """A link to a name that no one knows is added: down with the reason, nothing else.
 
     The name becomes known: up.
@@ -286,7 +289,7 @@ def test_host_name_that_does_not_resolve_and_later_does(cluster):
             cluster.must(node, f"{EZ}/bin/hb -r {link}")
 
 
-def test_clock_stepped_by_a_day_changes_nothing(cluster):
+def test_clock_stepped_by_a_day_changes_nothing(cluster) -> None:
     """deb1's clock jumps a day ahead, then a day back, deb2's the other way: every link stays up,
     no line in the log.
     """
@@ -318,7 +321,7 @@ def test_clock_stepped_by_a_day_changes_nothing(cluster):
     assert logs() == before
 
 
-def test_address_of_this_node_in_its_own_line_is_reported(cluster):
+def test_address_of_this_node_in_its_own_line_is_reported(cluster) -> None:
     """deb1's new link sends to deb1 itself, where the line for deb2 listens: counted as own, a
     warning says so, never up.
     """

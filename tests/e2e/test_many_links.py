@@ -1,11 +1,14 @@
 """Twenty links of all types between two nodes, cut one after the other while a service is moved."""
 
+from __future__ import annotations
+
 import collections
 import json
 import time
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.cabled_cluster import CabledCluster, lay_cables, pairs
 from tests.e2e.two_node_cluster import EZ, START_READY_S
 
@@ -16,7 +19,7 @@ GAP_S = 0.25
 
 
 @pytest.fixture
-def cluster(two_nodes):
+def cluster(two_nodes: TwoNodes) -> CabledCluster:
     """All links up on both nodes, the service runs on the first."""
     lay_cables(two_nodes)
     made = CabledCluster(two_nodes, pairs(two_nodes, TIMEOUT_S), {"registry": "/bin/true"})
@@ -26,7 +29,7 @@ def cluster(two_nodes):
     return made
 
 
-def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster):
+def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: CabledCluster) -> None:
     """Each of 20 links is cut in its turn, a quarter of a second after the one before, and healed
     once it is seen down: down in its timeout, or when it is told of, up by itself, others
     untouched.
@@ -86,7 +89,7 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster):
         assert "LIVE -> SILENT" not in cluster.must(node, "cat /usr/local/cluster/log/nmond.log")
 
 
-def _moments(cluster, node):
+def _moments(cluster: CabledCluster, node):
     """When each link went up or down, as the history of a node has it."""
     entries = json.loads(cluster.must(node, f"{EZ}/bin/openha history -n 0 --json"))
     found = collections.defaultdict(list)
@@ -96,7 +99,7 @@ def _moments(cluster, node):
     return found
 
 
-def _move(cluster, owner):
+def _move(cluster: CabledCluster, owner):
     """freeze-stop and unfreeze on the owner; the new owner.
 
     The start does not wait as for a peer that is silent.

@@ -2,6 +2,8 @@
 behind.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import time
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.waiting import LIMIT_S, stays, until
 
 pytestmark = pytest.mark.e2e
@@ -58,7 +61,7 @@ def python(code, *args):
     return [sys.executable, "-I", "-S", "-c", code, *args]
 
 
-def hears(sender, listener, link):
+def hears(sender, listener, link) -> bool:
     """True if one multicast datagram sent by one node on a link reaches the other.
 
     On a switch it arrives in the same moment or never, so that it is there, or not, when the sender
@@ -100,7 +103,7 @@ def own_mounts():
     return sorted(line.split(" - ")[1] for line in lines)
 
 
-def test_each_node_knows_itself_and_the_other_by_name(two_nodes):
+def test_each_node_knows_itself_and_the_other_by_name(two_nodes: TwoNodes) -> None:
     """Two nodes run: each has its own host name, and both names lead to the addresses on eth0."""
     for node in two_nodes:
         assert node.run("hostname").stdout == f"{node.name}\n"
@@ -109,7 +112,7 @@ def test_each_node_knows_itself_and_the_other_by_name(two_nodes):
         assert "10.50.0.1" in hosts and "10.50.0.2" in hosts
 
 
-def test_what_a_node_writes_stays_in_the_node(two_nodes):
+def test_what_a_node_writes_stays_in_the_node(two_nodes: TwoNodes) -> None:
     """A node writes in /etc, /usr/local, /var/lib and /tmp: neither the other node nor the host
     sees it, /shared both do.
     """
@@ -129,7 +132,7 @@ def test_what_a_node_writes_stays_in_the_node(two_nodes):
     assert second.run(["test", "-e", "/shared/both"]).returncode == 0
 
 
-def test_a_shell_builtin_runs_in_the_node_too(two_nodes):
+def test_a_shell_builtin_runs_in_the_node_too(two_nodes: TwoNodes) -> None:
     """`kill` is also a builtin of every shell: it still finds the node's processes, and those
     only.
     """
@@ -139,7 +142,7 @@ def test_a_shell_builtin_runs_in_the_node_too(two_nodes):
     assert node.run(["kill", "-0", pid]).returncode == 0
 
 
-def test_a_command_that_takes_too_long_is_ended(two_nodes):
+def test_a_command_that_takes_too_long_is_ended(two_nodes: TwoNodes) -> None:
     """A command with a limit hangs: TimeoutExpired carries its output, and its process is gone from
     the node.
     """
@@ -149,7 +152,9 @@ def test_a_command_that_takes_too_long_is_ended(two_nodes):
     until(lambda: "sleep" not in two_nodes[0].run("cat /proc/[1-9]*/comm").stdout)
 
 
-def test_a_background_process_does_not_hold_the_command_that_started_it(two_nodes):
+def test_a_background_process_does_not_hold_the_command_that_started_it(
+    two_nodes: TwoNodes,
+) -> None:
     """A command leaves a daemon with its output open: run() returns at once, the daemon lives on,
     init reaps it later.
     """
@@ -160,13 +165,13 @@ def test_a_background_process_does_not_hold_the_command_that_started_it(two_node
 
 
 @pytest.mark.parametrize("link", ["eth0", "eth1", "eth2"])
-def test_a_link_carries_multicast_both_ways(two_nodes, link):
+def test_a_link_carries_multicast_both_ways(two_nodes: TwoNodes, link: str) -> None:
     """Nothing is cut: a datagram from either node reaches the other."""
     assert hears(two_nodes[0], two_nodes[1], link)
     assert hears(two_nodes[1], two_nodes[0], link)
 
 
-def test_a_cut_link_is_silent_for_both_and_heals(two_nodes):
+def test_a_cut_link_is_silent_for_both_and_heals(two_nodes: TwoNodes) -> None:
     """eth1 is cut: sending still succeeds, nothing arrives either way, the carrier stays.
 
     Eth2 works; healed, all works.
@@ -184,14 +189,16 @@ def test_a_cut_link_is_silent_for_both_and_heals(two_nodes):
 
 
 @pytest.mark.parametrize("direction, deaf", [("in", 0), ("out", 1)])
-def test_a_one_way_cut_loses_one_direction_only(two_nodes, direction, deaf):
+def test_a_one_way_cut_loses_one_direction_only(
+    two_nodes: TwoNodes, direction: str, deaf: int
+) -> None:
     """The first node's eth1 is cut in one direction: that direction is lost, the other works."""
     two_nodes[0].cut("eth1", direction)
     assert not hears(two_nodes[1 - deaf], two_nodes[deaf], "eth1")
     assert hears(two_nodes[deaf], two_nodes[1 - deaf], "eth1")
 
 
-def test_a_cut_loses_unicast_with_known_neighbours_too(two_nodes):
+def test_a_cut_loses_unicast_with_known_neighbours_too(two_nodes: TwoNodes) -> None:
     """Both nodes already know each other's hardware address: a cut link still loses their unicast
     packets.
     """
@@ -209,7 +216,7 @@ def test_a_cut_loses_unicast_with_known_neighbours_too(two_nodes):
     until(lambda: first.run(connect).stdout == "through\n")
 
 
-def test_the_disk_shows_one_node_what_the_other_wrote(two_nodes):
+def test_the_disk_shows_one_node_what_the_other_wrote(two_nodes: TwoNodes) -> None:
     """Both nodes open the shared disk with O_DIRECT: what one writes the other reads, both ways."""
     first, second = two_nodes
     for writer, reader, word in ((first, second, "abcd"), (second, first, "wxyz")):
@@ -217,7 +224,7 @@ def test_the_disk_shows_one_node_what_the_other_wrote(two_nodes):
         assert reader.run(python(DISK, "read")).stdout == f"{word}\n"
 
 
-def test_a_disk_cut_from_one_node_works_for_the_other(two_nodes):
+def test_a_disk_cut_from_one_node_works_for_the_other(two_nodes: TwoNodes) -> None:
     """The disk is taken from the first node: it no longer gets through to it, the second does.
 
     Healed, both do.
@@ -233,7 +240,7 @@ def test_a_disk_cut_from_one_node_works_for_the_other(two_nodes):
     assert first.run(python(DISK, "read")).stdout == "new.\n"
 
 
-def test_an_open_disk_is_cut_too(two_nodes):
+def test_an_open_disk_is_cut_too(two_nodes: TwoNodes) -> None:
     """A process has the disk open and writes in a loop: after the cut its writes no longer arrive,
     after healing they do.
     """
@@ -254,7 +261,7 @@ def test_an_open_disk_is_cut_too(two_nodes):
     def seen():
         return second.run(python(DISK, "read")).stdout
 
-    def moves():
+    def moves() -> bool:
         before = seen()
         time.sleep(0.5)  # A hundred times as long as the writer takes for a block.
         return seen() != before
@@ -268,7 +275,7 @@ def test_an_open_disk_is_cut_too(two_nodes):
     until(moves)
 
 
-def test_a_killed_node_keeps_its_disk_and_loses_its_processes(two_nodes):
+def test_a_killed_node_keeps_its_disk_and_loses_its_processes(two_nodes: TwoNodes) -> None:
     """A node is killed and booted: its files are there, its processes and /run are gone, it is a
     new boot; the other stays.
     """
@@ -289,7 +296,7 @@ def test_a_killed_node_keeps_its_disk_and_loses_its_processes(two_nodes):
     assert hears(first, second, "eth1") and hears(second, first, "eth2")
 
 
-def test_a_cut_outlives_a_reboot(two_nodes):
+def test_a_cut_outlives_a_reboot(two_nodes: TwoNodes) -> None:
     """A link is cut and the node rebooted: the link is still cut until it is healed."""
     first, second = two_nodes
     first.cut("eth2")
@@ -300,7 +307,7 @@ def test_a_cut_outlives_a_reboot(two_nodes):
     assert hears(first, second, "eth2")
 
 
-def test_a_frozen_node_does_nothing_until_thawed(two_nodes):
+def test_a_frozen_node_does_nothing_until_thawed(two_nodes: TwoNodes) -> None:
     """A node counts in a file and is frozen: the count stands still, and goes on after thawing."""
     node = two_nodes[0]
     node.run(
@@ -314,7 +321,7 @@ def test_a_frozen_node_does_nothing_until_thawed(two_nodes):
     until(lambda: node.run("cat /run/count").stdout.strip() not in ("", before.strip()))
 
 
-def test_a_command_that_was_frozen_ends_after_thawing(two_nodes):
+def test_a_command_that_was_frozen_ends_after_thawing(two_nodes: TwoNodes) -> None:
     """A command runs while its node is frozen and thawed: it goes on and its exit code arrives."""
     node = two_nodes[0]
     process = node.popen(
@@ -331,7 +338,7 @@ def test_a_command_that_was_frozen_ends_after_thawing(two_nodes):
     process.stdout.close()
 
 
-def test_a_frozen_command_does_not_outlive_its_node(two_nodes):
+def test_a_frozen_command_does_not_outlive_its_node(two_nodes: TwoNodes) -> None:
     """A command is frozen when its node is killed: the process that waits for it on the host ends
     too.
     """
@@ -344,7 +351,7 @@ def test_a_frozen_command_does_not_outlive_its_node(two_nodes):
     process.stdout.close()
 
 
-def test_closing_leaves_nothing_behind(two_nodes):
+def test_closing_leaves_nothing_behind(two_nodes: TwoNodes) -> None:
     """Both nodes are in use, one was rebooted: after close() no process, mount, loop device or file
     of theirs is left.
     """
@@ -372,7 +379,7 @@ time.sleep(100)
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
-def test_the_owner_dies_and_nothing_is_left_behind(two_nodes, name):
+def test_the_owner_dies_and_nothing_is_left_behind(two_nodes: TwoNodes, name: str) -> None:
     """The owning process is killed, or interrupted: its nodes die within seconds, and the host is
     as before.
     """

@@ -2,8 +2,11 @@
 the life of the monitor.
 """
 
+from __future__ import annotations
+
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.agent_cluster import EZ, AgentCluster
 
 pytestmark = pytest.mark.e2e
@@ -15,7 +18,7 @@ MONITOR = "[o]pensvc_openha monitor"
 
 
 @pytest.fixture
-def make_agent_cluster(two_nodes):
+def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
     """Makes a running cluster whose application is monitored."""
 
     def make(**options):
@@ -39,7 +42,7 @@ def history(cluster, node):
     ]
 
 
-def fail(cluster, is_for_good):
+def fail(cluster, is_for_good) -> None:
     """The application ends by itself on the first node, and cannot be started there again, or
     can.
     """
@@ -49,11 +52,13 @@ def fail(cluster, is_for_good):
     )
 
 
-def monitor_pids(cluster, node):
+def monitor_pids(cluster, node) -> list[str]:
     return cluster.must(node, f"pgrep -f '{MONITOR}' || true").split()
 
 
-def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(make_agent_cluster):
+def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(
+    make_agent_cluster: AgentCluster,
+) -> None:
     """restart = 1: a dead application is started again.
 
     One that cannot be is a freezestop, and the peer runs the service.
@@ -88,7 +93,9 @@ def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(make_
     )
 
 
-def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_agent_cluster):
+def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(
+    make_agent_cluster: AgentCluster,
+) -> None:
     """Frozen: the dead application stays dead.
 
     Peer frozen: the rest of the service stays up, an alarm is kept, once.
@@ -127,7 +134,9 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_age
 
 
 @pytest.mark.parametrize("action", ["reboot", "crash"])
-def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, action):
+def test_node_is_taken_down_after_the_history_is_written(
+    make_agent_cluster: AgentCluster, action: str
+) -> None:
     """monitor_action = reboot, crash: it is gone at once, nothing is stopped, the peer takes over;
     booted, it says why.
     """
@@ -151,7 +160,7 @@ def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, act
         assert cluster.runs_on() == ["deb2"]
 
 
-def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster):
+def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster: AgentCluster) -> None:
     """Killed, it is started again and told of.
 
     With the daemon ended or killed it is gone; so it is without the agent.

@@ -6,12 +6,15 @@ though it fences nobody: what keeps the service from running twice for good is t
 which asks before it goes on.
 """
 
+from __future__ import annotations
+
 import time
 
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.story import monitor_file
-from tests.e2e.two_node_cluster import EZ
+from tests.e2e.two_node_cluster import EZ, Cluster
 
 pytestmark = pytest.mark.e2e
 
@@ -20,7 +23,7 @@ OPTIONS = "[timing]\nprofile = fast\nfence_time = 1\n"
 
 
 @pytest.fixture
-def cluster(two_nodes, make_cluster):
+def cluster(two_nodes: TwoNodes, make_cluster: Cluster):
     """The service runs on deb1, deb2 stands by, both fast."""
     for node in two_nodes:
         node.write("/opt/check", "#!/bin/sh\nexit 0\n", 0o755)
@@ -32,7 +35,7 @@ def cluster(two_nodes, make_cluster):
     return made
 
 
-def stall(cluster, node, seconds):
+def stall(cluster, node, seconds) -> None:
     """Stops the daemon, and only it, for a time."""
     pid = cluster.must(node, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
     cluster.must(node, f"kill -STOP {pid}")
@@ -46,7 +49,7 @@ def stalled_lately(cluster, node):
 
 
 @pytest.mark.parametrize("timeouts", [0.5, 0.9])
-def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeouts):
+def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeouts: float) -> None:
     """First the owner's, then the standby's: nothing is started or stopped anywhere, and both are
     up to date afterwards.
     """
@@ -63,7 +66,7 @@ def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeo
 
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
-def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts):
+def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts: float) -> None:
     """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and stands by.
 
     One copy is left.
@@ -79,7 +82,7 @@ def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts):
 
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
-def test_a_standby_stalled_for_longer_listens_before_it_judges(cluster, timeouts):
+def test_a_standby_stalled_for_longer_listens_before_it_judges(cluster, timeouts: float) -> None:
     """deb2 heard nothing for longer than its timeout, by its own fault: it takes nothing over, and
     says that it was stalled.
     """

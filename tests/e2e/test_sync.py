@@ -2,12 +2,15 @@
 and what goes wrong.
 """
 
+from __future__ import annotations
+
 import json
 import os
 
 import pytest
 
 from opensvc_openha.demo import ssh
+from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import prepare
 from tests.e2e.agent_cluster import AgentCluster
 
@@ -31,7 +34,7 @@ options = --exclude=*.tmp
 
 
 @pytest.fixture
-def linked_nodes(two_nodes):
+def linked_nodes(two_nodes: TwoNodes):
     """Two nodes with the embedded agent, the service file on the first only, no ssh yet."""
     missing = ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
     if missing:
@@ -47,7 +50,7 @@ def linked_nodes(two_nodes):
     return two_nodes
 
 
-def act(node, command, exit_code=0):
+def act(node, command, exit_code: int = 0):
     done = node.run(command)
     assert done.returncode == exit_code, f"{node.name}: {command}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
@@ -62,7 +65,7 @@ def syncs(node):
 
 
 @pytest.mark.e2e
-def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes):
+def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes) -> None:
     """Not sent yet: down where the service is up.
 
     After syncnodes: the files, the commands and "up" on both nodes.
@@ -119,7 +122,7 @@ def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes):
 
 
 @pytest.mark.e2e
-def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
+def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes) -> None:
     """Sent, then edited on the passive node: a warning there, and not overwritten without --force;
     edited here: to be sent.
     """
@@ -161,7 +164,7 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
 
 
 @pytest.mark.e2e
-def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_nodes):
+def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_nodes) -> None:
     """Under the node daemon, schedule = @1: the peer has file and data by itself.
 
     A service that is down or frozen sends none.
@@ -184,7 +187,7 @@ def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_no
 
 
 @pytest.mark.e2e
-def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes):
+def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes) -> None:
     """No sshd, no key, no source, no file system at the destination: each named, exit code 6, and
     never "up" afterwards.
     """

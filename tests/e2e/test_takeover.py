@@ -1,10 +1,13 @@
 """Power failures, cuts and restarts on two nodes, with link timeouts of 2 s."""
 
+from __future__ import annotations
+
 import time
 
 import pytest
 
-from tests.e2e.two_node_cluster import EZ, LINK_TIMEOUT_S, START_READY_S
+from opensvc_openha.demo.nodes import TwoNodes
+from tests.e2e.two_node_cluster import EZ, LINK_TIMEOUT_S, START_READY_S, Cluster
 
 pytestmark = pytest.mark.e2e
 
@@ -13,7 +16,7 @@ TAKEOVER_S = LINK_TIMEOUT_S + START_READY_S + 1
 ALL_LINKS = ("eth0", "eth1", "eth2")
 
 
-def test_the_power_fails_and_comes_back_takeover_and_failback(make_cluster):
+def test_the_power_fails_and_comes_back_takeover_and_failback(make_cluster: Cluster) -> None:
     """The owner loses its power: the other takes over in time.
 
     Booted again the owner stands by; failback works by hand.
@@ -46,12 +49,12 @@ def test_the_power_fails_and_comes_back_takeover_and_failback(make_cluster):
     assert cluster.calls("start") == ["deb1", "deb2", "deb1"]
 
 
-def is_down(verdict):
+def is_down(verdict) -> bool:
     """True for a listener that is down."""
     return verdict == "DOWN"
 
 
-def test_one_link_is_cut_and_nothing_moves(make_cluster):
+def test_one_link_is_cut_and_nothing_moves(make_cluster: Cluster) -> None:
     """eth1 loses everything: its listener goes down on both nodes, the others stay up, the service
     stays; healed, it is up.
     """
@@ -76,14 +79,14 @@ def test_one_link_is_cut_and_nothing_moves(make_cluster):
     assert cluster.calls("start") == ["deb1"]
 
 
-def cut_everything(node):
+def cut_everything(node) -> None:
     """Take every way to the other node from a node."""
     for link in ALL_LINKS:
         node.cut(link)
     node.cut_disk()
 
 
-def test_every_link_is_cut_and_the_check_script_agrees(make_cluster):
+def test_every_link_is_cut_and_the_check_script_agrees(make_cluster: Cluster) -> None:
     """Both networks and the disk are cut, the check-up script says yes: the second node takes over,
     deb1 is UNKNOWN to it.
     """
@@ -95,7 +98,9 @@ def test_every_link_is_cut_and_the_check_script_agrees(make_cluster):
     assert cluster.calls("start") == ["deb1", "deb2"]
 
 
-def test_every_link_is_cut_and_the_check_script_refuses(two_nodes, make_cluster):
+def test_every_link_is_cut_and_the_check_script_refuses(
+    two_nodes: TwoNodes, make_cluster: Cluster
+) -> None:
     """Both networks and the disk are cut, deb2's check-up script fails: START_FAILED, and nothing
     is ever started there.
     """
@@ -113,7 +118,7 @@ def test_every_link_is_cut_and_the_check_script_refuses(two_nodes, make_cluster)
     cluster.stays(lambda: cluster.calls("start"), lambda calls: calls == ["deb1"], START_READY_S)
 
 
-def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster):
+def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster: Cluster) -> None:
     """`ezha restart` on the owner: the service runs on untouched, neither stopped nor started
     anywhere.
     """
@@ -132,7 +137,7 @@ def daemon_pid(cluster, node):
     return cluster.must(node, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
 
 
-def test_a_killed_daemon_learns_its_service_again(make_cluster):
+def test_a_killed_daemon_learns_its_service_again(make_cluster: Cluster) -> None:
     """The owner's daemon is killed and started at once: it finds the service STARTED and does not
     start it a second time.
     """
@@ -146,7 +151,7 @@ def test_a_killed_daemon_learns_its_service_again(make_cluster):
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
 
 
-def test_a_hanging_start_delays_no_other_service(make_cluster):
+def test_a_hanging_start_delays_no_other_service(make_cluster: Cluster) -> None:
     """Two services are taken over and the start script of one hangs: the other is STARTED in time,
     the first STARTING.
     """
@@ -159,7 +164,7 @@ def test_a_hanging_start_delays_no_other_service(make_cluster):
     assert cluster.runs_on("registry") == []
 
 
-def test_a_frozen_owner_wakes_up_and_its_service_runs_once(make_cluster):
+def test_a_frozen_owner_wakes_up_and_its_service_runs_once(make_cluster: Cluster) -> None:
     """The owner stands still shorter than the link timeout allows: nothing moves when it wakes
     up.
     """

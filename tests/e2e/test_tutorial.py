@@ -2,8 +2,11 @@
 line by line.
 """
 
+from __future__ import annotations
+
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ TRANSCRIPT = Path(__file__).with_name("tutorial.txt")
 
 
 @pytest.fixture
-def tutorial_nodes():
+def tutorial_nodes() -> Iterator[TwoNodes]:
     """Two nodes with the tutorial's service files and configuration, OpenHA installed, nothing
     started.
     """
@@ -48,7 +51,7 @@ def tutorial_nodes():
 
 
 @pytest.mark.e2e
-def test_everything_the_tutorial_shows_appears(tutorial_nodes):
+def test_everything_the_tutorial_shows_appears(tutorial_nodes: TwoNodes) -> None:
     """Each command exits with 0 and prints what the tutorial prints; only times and pids differ."""
     for typed in read_transcript(TRANSCRIPT.read_text()):
         node = tutorial_nodes[typed.node]

@@ -6,6 +6,8 @@ groups are disabled: the logical volumes are files under the names of the tutori
 the volume group is not compared, nor its column.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess
@@ -118,10 +120,10 @@ class Ids:
     containers.
     """
 
-    def __init__(self, images):
+    def __init__(self, images) -> None:
         self._known = dict(images)
 
-    def learn(self, node, transcript):
+    def learn(self, node, transcript) -> None:
         """Take the ids of containers as they are now, each for the one that stands in the
         transcript.
         """
@@ -141,7 +143,7 @@ class Ids:
         return text
 
 
-def comparable(text):
+def comparable(text) -> str:
     """Without what depends on volume groups."""
     lines = []
     for line in normalised(text).splitlines():
@@ -155,7 +157,7 @@ def comparable(text):
 
 
 @pytest.fixture
-def container_nodes(tmp_path):
+def container_nodes(tmp_path: Path):
     """Two nodes with the tutorial's services and their images, and what stands for the ids of
     these.
     """
@@ -180,7 +182,7 @@ def container_nodes(tmp_path):
 @pytest.mark.e2e
 @pytest.mark.root
 @pytest.mark.timeout(3600)
-def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes):
+def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes) -> None:
     """Start, takeover after a power failure and failback: every status as printed, the same
     containers, their data there.
     """

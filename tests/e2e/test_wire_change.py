@@ -2,8 +2,11 @@
 service runs.
 """
 
+from __future__ import annotations
+
 import pytest
 
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.mixed_cluster import LINK_TIMEOUT_S, OPTIONS, START_READY_S, MixedCluster
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +19,7 @@ LINKS = (
 
 
 @pytest.fixture
-def cluster(two_nodes):
+def cluster(two_nodes: TwoNodes) -> MixedCluster:
     """Both nodes with this package and wire = legacy; the service runs on deb1, deb2 stands by."""
     made = MixedCluster(two_nodes, "")
     for node in made.nodes:
@@ -33,7 +36,7 @@ def cluster(two_nodes):
     return made
 
 
-def test_takeover_between_two_nodes_in_the_originals_format(cluster):
+def test_takeover_between_two_nodes_in_the_originals_format(cluster: MixedCluster) -> None:
     """The owner dies and comes back: takeover after timeout and 5 s, and it stands by
     afterwards.
     """
@@ -48,7 +51,7 @@ def test_takeover_between_two_nodes_in_the_originals_format(cluster):
     assert cluster.calls() == ["start deb1", "start deb2"]
 
 
-def test_links_change_their_format_one_by_one_while_the_service_runs(cluster):
+def test_links_change_their_format_one_by_one_while_the_service_runs(cluster: MixedCluster) -> None:
     """Each link is set to own on one node, then on the other: it goes down and up, nothing else
     happens; then all are own.
     """

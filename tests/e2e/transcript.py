@@ -32,7 +32,7 @@ def read_transcript(text):
     ]
 
 
-def normalised(text):
+def normalised(text) -> str:
     """Only times and pids replaced, and blanks at the end of lines."""
     text = re.sub(r"\bpid \d+", "pid N", text)
     text = re.sub(r"updated at \w{3} [ \d]\d \d\d:\d\d:\d\d", "updated at T", text)

@@ -1,5 +1,7 @@
 """A cluster on the two nodes of the end-to-end tests: scripts as services, used by commands."""
 
+from __future__ import annotations
+
 import json
 import re
 
@@ -30,7 +32,7 @@ STATUS = (
 class Cluster:
     """Both nodes with OpenHA installed and services added, daemons not started."""
 
-    def __init__(self, nodes, checks):
+    def __init__(self, nodes, checks) -> None:
         """``checks`` maps each service to its check-up script."""
         self.nodes = nodes
         self.services = tuple(checks)
@@ -64,15 +66,15 @@ class Cluster:
             command,
         )
 
-    def start(self, node):
+    def start(self, node) -> None:
         """Run `ezha start` on a node."""
         self.must(node, f"{EZ}/ezha start")
 
-    def act(self, node, service, action):
+    def act(self, node, service, action) -> None:
         """Run `service -A service action` on a node."""
         self.must(node, f"{EZ}/bin/service -A {service} {action}")
 
-    def run_on_first(self):
+    def run_on_first(self) -> None:
         """Start both daemons and every service on the first node, with the second as standby."""
         for node in self.nodes:
             self.start(node)
@@ -93,7 +95,7 @@ class Cluster:
         found = re.findall(r"(?m)^(\S+) +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", done.stdout)
         return {service: f"{primary}/{secondary}" for service, primary, secondary in found}
 
-    def wait(self, node, wanted):
+    def wait(self, node, wanted) -> None:
         """Poll the states of a node until they are as wanted."""
         self.until(
             lambda: self.states(node),
@@ -105,16 +107,16 @@ class Cluster:
         """Poll until the result is good; return it."""
         return waiting.until(look, is_good, what, self.story)
 
-    def stays(self, look, is_good, for_s):
+    def stays(self, look, is_good, for_s) -> None:
         """Poll for some time: each result must be good."""
         waiting.stays(look, is_good, for_s, self.story)
 
-    def entries(self, node, service="registry"):
+    def entries(self, node, service: str = "registry"):
         """Return the changes of state in a node's history, oldest first."""
         found = json.loads(self.must(node, f"{EZ}/bin/openha history {service} -n 0 --json"))
         return [entry for entry in found if entry["kind"] == "service"]
 
-    def seconds_in(self, node, state, service="registry"):
+    def seconds_in(self, node, state, service: str = "registry"):
         """Return the duration of the last stay of the service in a state that it left."""
         entries = self.entries(node, service)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == state)
@@ -127,12 +129,12 @@ class Cluster:
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
 
-    def calls(self, word, service="registry"):
+    def calls(self, word, service: str = "registry"):
         """Return the nodes on which a service's script was called with a word, in order."""
         lines = (line.split() for line in self._shared("calls").splitlines())
         return [node for svc, called, node in lines if (svc, called) == (service, word)]
 
-    def runs_on(self, service="registry"):
+    def runs_on(self, service: str = "registry"):
         """Return the running nodes on which a service runs now."""
         runs = ["test", "-e", f"/run/{service}.runs"]
         return [
@@ -145,7 +147,7 @@ class Cluster:
         node = next(node for node in self.nodes if node.is_alive)
         return node.run(f"cat /shared/{name}").stdout
 
-    def story(self):
+    def story(self) -> str:
         """Return status and logs of both nodes, for a failure message."""
         parts = []
         for node in self.nodes:

@@ -1,5 +1,7 @@
 """Beat frames: round trips, sizes, damage of every kind, and names learnt page by page."""
 
+from __future__ import annotations
+
 import random
 import struct
 import zlib
@@ -45,7 +47,7 @@ BEATS = st.builds(
 )
 
 
-def a_beat(states=None, seq=1, **changes):
+def a_beat(states=None, seq: int = 1, **changes) -> Beat:
     values = dict(node="deb1", boot=BootId(3, 7), seq=seq, ack=None, states=states or {})
     return Beat(**{**values, **changes})
 
@@ -55,7 +57,7 @@ def a_frame(beat, **changes):
     return encode_beat(beat, **{**values, **changes})
 
 
-def many(count, length=20):
+def many(count, length: int = 20):
     """States of ``count`` services with names of ``length`` characters."""
     return {f"svc{index:05d}".ljust(length, "x"): list(S)[index % len(S)] for index in range(count)}
 
@@ -73,7 +75,7 @@ def resealed(data):
 
 
 @given(BEATS, st.integers(0, 2**32 - 1), st.booleans())
-def test_beat_survives_the_wire(beat, pid, with_names):
+def test_beat_survives_the_wire(beat, pid, with_names) -> None:
     """Any beat, sent to a node with the same services: it arrives equal and complete."""
     frame = decode_frame(encode_beat(beat, pid=pid, interval_s=0.25, with_names=with_names))
     book = NameBook()
@@ -82,7 +84,7 @@ def test_beat_survives_the_wire(beat, pid, with_names):
     assert (frame.node, frame.pid, frame.interval_s) == (beat.node, pid, 0.25)
 
 
-def test_thousand_services_fit_in_one_datagram():
+def test_thousand_services_fit_in_one_datagram() -> None:
     """1,000 services, a node name of the longest kind: at most 1,200 bytes with and without
     names.
     """
@@ -98,7 +100,7 @@ def with_crc(data):
     return data + struct.pack(">I", zlib.crc32(data))
 
 
-def test_frame_is_laid_out_as_every_version_reads_it():
+def test_frame_is_laid_out_as_every_version_reads_it() -> None:
     """Field by field, with an acknowledgement and without one, where these fields are zero."""
     rest = b"\x04deb1" + names_digest(("db", "web")) + b"\0\x02" + b"\x26"
     beat = a_beat({"web": S.FROZEN_STOP, "db": S.STARTED}, seq=9, sent_at=1.5)
@@ -112,7 +114,7 @@ def test_frame_is_laid_out_as_every_version_reads_it():
     assert a_frame(answer, interval_s=0.25) == with_crc(acknowledging)
 
 
-def test_number_of_a_frame_is_seen_before_anything_else():
+def test_number_of_a_frame_is_seen_before_anything_else() -> None:
     """Of a whole frame and of its head alone; nothing of what is shorter or no frame of ours."""
     data = a_frame(a_beat(many(3), seq=2**64 - 1))
     assert peek_number(data) == peek_number(data[: HEAD.size]) == (BootId(3, 7), 2**64 - 1)
@@ -120,7 +122,7 @@ def test_number_of_a_frame_is_seen_before_anything_else():
         assert peek_number(other) is None
 
 
-def test_shortest_beat_interval_is_a_millisecond():
+def test_shortest_beat_interval_is_a_millisecond() -> None:
     """It arrives; anything that would be none is not sent."""
     assert decode_frame(a_frame(a_beat(), interval_s=0.001)).interval_s == 0.001
     with pytest.raises(ValueError, match="below one millisecond"):
@@ -143,7 +145,7 @@ def names_of(total):
 
 
 @pytest.mark.parametrize("room", [68, 69, 73, 512])
-def test_page_of_names_fills_its_room_to_the_last_byte(room):
+def test_page_of_names_fills_its_room_to_the_last_byte(room: int) -> None:
     """All names in one page where they fit exactly, in two where the room is a byte smaller."""
     states = names_of(room)
     bare = len(a_frame(a_beat(states)))
@@ -155,7 +157,7 @@ def test_page_of_names_fills_its_room_to_the_last_byte(room):
     assert len(decode_frame(cut).page_names) < len(states)
 
 
-def test_usual_datagram_and_largest_frame_are_filled_to_the_last_byte():
+def test_usual_datagram_and_largest_frame_are_filled_to_the_last_byte() -> None:
     """1,200 bytes by default, and at most 65,000, which are read, too."""
     for max_bytes, options in ((1200, {}), (65_000, {"max_bytes": 65_000})):
         states = many(2)
@@ -170,7 +172,7 @@ def test_usual_datagram_and_largest_frame_are_filled_to_the_last_byte():
         ) < len(more)
 
 
-def test_room_for_names_beside_states_that_fill_the_frame_ends_at_512_bytes():
+def test_room_for_names_beside_states_that_fill_the_frame_ends_at_512_bytes() -> None:
     """Whatever the limit allows: a page of 512 bytes is sent whole, one of 513 in two."""
     for size in (512, 513):
         states = names_of(size)
@@ -192,7 +194,7 @@ def test_room_for_names_beside_states_that_fill_the_frame_ends_at_512_bytes():
         (-50, 67, 0),
     ],
 )
-def test_names_get_some_room_where_the_states_leave_none(room, limit, page):
+def test_names_get_some_room_where_the_states_leave_none(room: int, limit: int, page: int) -> None:
     """From the longest name up to 512 bytes, and never more than the limit."""
     states = {name: S.STARTED for name in list(names_of(68 * 64 + 4))}
     states.update({f"a{size:02d}".ljust(size, "a"): S.STARTED for size in range(3, 60)})
@@ -212,13 +214,13 @@ def test_names_get_some_room_where_the_states_leave_none(room, limit, page):
         ) is bool(page)
 
 
-def motley(count, length=20):
+def motley(count, length: int = 20):
     """Services in states that follow no rule: the hardest to pack."""
     dice = random.Random(count)
     return {name: dice.choice(list(S)) for name in many(count, length)}
 
 
-def test_states_that_fill_the_datagram_still_let_names_through():
+def test_states_that_fill_the_datagram_still_let_names_through() -> None:
     """3,000 services in states without a rule do not fit 1,200 bytes: a larger frame has every
     state and some names.
     """
@@ -232,7 +234,7 @@ def test_states_that_fill_the_datagram_still_let_names_through():
     )
 
 
-def test_ten_thousand_services_in_usual_states_fit_in_one_datagram():
+def test_ten_thousand_services_in_usual_states_fit_in_one_datagram() -> None:
     """10,000 services, most started here, some frozen: one datagram of 1,200 bytes, names included,
     arrives equal.
     """
@@ -246,7 +248,7 @@ def test_ten_thousand_services_in_usual_states_fit_in_one_datagram():
     assert book.resolve(decode_frame(data)) == a_beat(states)
 
 
-def test_ten_thousand_services_in_the_worst_states_fit_in_a_slot():
+def test_ten_thousand_services_in_the_worst_states_fit_in_a_slot() -> None:
     """10,000 services in states that follow no rule: within the 5,108 bytes of a slot of ten
     blocks, names only if they fit.
     """
@@ -258,7 +260,7 @@ def test_ten_thousand_services_in_the_worst_states_fit_in_a_slot():
     assert decode_frame(data).states == tuple(states[name] for name in sorted(states))
 
 
-def test_names_of_thousands_of_services_are_learnt_though_states_change():
+def test_names_of_thousands_of_services_are_learnt_though_states_change() -> None:
     """A receiver that knows no name, a sender whose states change with every beat: complete within
     200 beats.
     """
@@ -279,7 +281,7 @@ def test_names_of_thousands_of_services_are_learnt_though_states_change():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_states_of_more_services_than_a_thousand_take_less_than_nibbles(seed):
+def test_states_of_more_services_than_a_thousand_take_less_than_nibbles(seed: int) -> None:
     """Up to 1,024 services a nibble each.
 
     More of them are deflated, and take less even where they follow no rule.
@@ -295,7 +297,7 @@ def test_states_of_more_services_than_a_thousand_take_less_than_nibbles(seed):
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "bomb", "garbage"])
-def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage):
+def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage: str) -> None:
     """Deflated states that unpack to fewer, more, a million or nothing: ValueError, and no memory
     is filled.
     """
@@ -311,7 +313,7 @@ def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage):
 
 
 @pytest.mark.parametrize("max_bytes", [1200, 5108])
-def test_names_are_learnt_from_successive_beats(max_bytes):
+def test_names_are_learnt_from_successive_beats(max_bytes: int) -> None:
     """A receiver that knows no name hears one beat after the other: incomplete until the last page,
     then equal.
     """
@@ -334,13 +336,13 @@ def test_names_are_learnt_from_successive_beats(max_bytes):
     assert book.resolve(decode_frame(a_frame(a_beat(states, seq=500)))).is_complete
 
 
-def test_unknown_names_give_an_empty_incomplete_beat():
+def test_unknown_names_give_an_empty_incomplete_beat() -> None:
     """States whose names never came: the beat is there, has no state and is not complete."""
     got = NameBook().resolve(decode_frame(a_frame(a_beat({"web": S.STARTED}))))
     assert (got.states, got.is_complete) == ({}, False)
 
 
-def test_beat_without_services_is_complete_at_once():
+def test_beat_without_services_is_complete_at_once() -> None:
     """A peer with no service configured: complete, nothing to learn."""
     assert NameBook().resolve(decode_frame(a_frame(a_beat()))) == a_beat()
 
@@ -348,7 +350,7 @@ def test_beat_without_services_is_complete_at_once():
 @pytest.mark.parametrize(
     "changed", [["web"], ["web", "db", "mail"], []], ids=["removed", "added", "all removed"]
 )
-def test_the_peers_states_are_known_on_when_services_change_here_first(changed):
+def test_the_peers_states_are_known_on_when_services_change_here_first(changed: list[str]) -> None:
     """A service is removed or added here only: the peer still says the former ones, and none of its
     states is lost.
     """
@@ -360,7 +362,7 @@ def test_the_peers_states_are_known_on_when_services_change_here_first(changed):
     assert (beat.states, beat.is_complete) == ({"web": S.STARTED, "db": S.STOPPED}, True)
 
 
-def test_former_services_stay_known_while_nothing_changes():
+def test_former_services_stay_known_while_nothing_changes() -> None:
     """Three former sets, and the present one read again and again: the peer may still have the
     oldest.
     """
@@ -370,7 +372,7 @@ def test_former_services_stay_known_while_nothing_changes():
     assert book.resolve(decode_frame(a_frame(a_beat({"a": S.STARTED})))).is_complete
 
 
-def test_own_names_take_no_place_of_learnt_ones():
+def test_own_names_take_no_place_of_learnt_ones() -> None:
     """A page of the names that are configured here brings nothing new, and pushes nothing out."""
     book = NameBook()
     book.learn_own(["web"])
@@ -383,7 +385,7 @@ def test_own_names_take_no_place_of_learnt_ones():
     )
 
 
-def test_former_services_are_not_kept_for_ever():
+def test_former_services_are_not_kept_for_ever() -> None:
     """After some more changes the peer's frame is no longer covered, and has to bring its names."""
     book = NameBook()
     book.learn_own(["web"])
@@ -396,7 +398,7 @@ def test_former_services_are_not_kept_for_ever():
     assert book.resolve(decode_frame(a_frame(a_beat({})))).is_complete
 
 
-def forged(names, digest=None, first=0, count=None):
+def forged(names, digest=None, first: int = 0, count=None) -> Frame:
     """A frame as decode_frame could give it, with names that need not fit its digest."""
     states = (S.STOPPED,) * (len(names) if count is None else count)
     digest = digest or names_digest(tuple(names))
@@ -417,7 +419,7 @@ def forged(names, digest=None, first=0, count=None):
     )
 
 
-def test_names_that_do_not_give_the_digest_are_forgotten():
+def test_names_that_do_not_give_the_digest_are_forgotten() -> None:
     """All pages came but one name is wrong: nothing of it is kept, and the right pages complete it
     later.
     """
@@ -432,7 +434,7 @@ def test_names_that_do_not_give_the_digest_are_forgotten():
 
 
 @pytest.mark.parametrize("names", [["../evil"], ["b", "a"], ["a", "a"], [""], ["x" * 64]])
-def test_page_of_things_that_are_no_names_is_never_believed(names):
+def test_page_of_things_that_are_no_names_is_never_believed(names: list[str]) -> None:
     """Names that are unsafe, unsorted or double, with their very digest: never complete, unsafe
     ones never shown.
     """
@@ -442,7 +444,7 @@ def test_page_of_things_that_are_no_names_is_never_believed(names):
     assert (got.states, got.is_complete) == ({}, False)
 
 
-def test_frames_without_names_push_out_none_that_are_known():
+def test_frames_without_names_push_out_none_that_are_known() -> None:
     """Most beats have no page of names: whatever list they speak of, the known ones stay."""
     book = NameBook()
     for index in range(4):
@@ -455,7 +457,7 @@ def test_frames_without_names_push_out_none_that_are_known():
     )
 
 
-def test_names_of_more_services_than_are_kept_are_not_begun():
+def test_names_of_more_services_than_are_kept_are_not_begun() -> None:
     """20,000 services are learnt, of one list or of two; nothing of a list of 20,001."""
     book = NameBook()
     for count, known in ((20_001, {}), (20_000, {"a": S.STOPPED})):
@@ -471,7 +473,7 @@ def test_names_of_more_services_than_are_kept_are_not_begun():
     )
 
 
-def test_list_of_another_length_under_the_same_digest_begins_anew():
+def test_list_of_another_length_under_the_same_digest_begins_anew() -> None:
     """A forged frame came first: the right pages complete the list all the same."""
     digest, book = names_digest(("db", "web")), NameBook()
     book.learn(forged(["zz"], digest, first=2, count=3))
@@ -479,7 +481,7 @@ def test_list_of_another_length_under_the_same_digest_begins_anew():
     assert book.resolve(forged([], digest, count=2)).is_complete
 
 
-def test_invented_names_do_not_fill_the_memory():
+def test_invented_names_do_not_fill_the_memory() -> None:
     """Frames with ever new names: four sets and 20,000 names are kept, the newest, and our own
     stay.
     """
@@ -527,7 +529,7 @@ def test_invented_names_do_not_fill_the_memory():
         (lambda data: resealed(data.replace(b"\x04deb1", b"\xffdeb1")), "malformed"),
     ],
 )
-def test_bad_frame_is_filed_under_its_reason(spoil, reason):
+def test_bad_frame_is_filed_under_its_reason(spoil, reason: str) -> None:
     """A frame spoiled in one way: FrameError with the counter it belongs to."""
     data = spoil(a_frame(a_beat(many(3))))
     assert reason_of(data) == reason
@@ -543,7 +545,7 @@ def test_bad_frame_is_filed_under_its_reason(spoil, reason):
         lambda data: data[:6] + b"\0\x10" + data[8 : HEAD.size] + bytes(7),
     ],
 )
-def test_claim_of_what_cannot_be_a_node_is_malformed(spoil):
+def test_claim_of_what_cannot_be_a_node_is_malformed(spoil) -> None:
     """A whole frame with a right checksum whose sender has no name, or one that is none: not even a
     claim.
     """
@@ -555,7 +557,7 @@ def test_claim_of_what_cannot_be_a_node_is_malformed(spoil):
 
 
 @pytest.mark.parametrize("name", [b"\x03a/b", b"\x03..\xff", b"\x03-ab", b"\x09abc", b"\x00abc"])
-def test_page_with_a_name_that_is_none_is_malformed(name):
+def test_page_with_a_name_that_is_none_is_malformed(name: bytes) -> None:
     """A right checksum around a service name that is none: malformed, the whole frame is
     refused.
     """
@@ -565,7 +567,7 @@ def test_page_with_a_name_that_is_none_is_malformed(name):
 
 
 @pytest.mark.parametrize("page", [(0, 0), (1, 1), (0, 2), (65535, 1)])
-def test_page_outside_the_services_is_malformed(page):
+def test_page_outside_the_services_is_malformed(page: tuple[int, int]) -> None:
     """A page that claims indexes that do not exist: malformed."""
     data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
     assert (
@@ -577,7 +579,7 @@ def test_page_outside_the_services_is_malformed(page):
 
 
 @given(st.binary(max_size=300), st.booleans())
-def test_any_bytes_give_a_frame_error(data, has_magic):
+def test_any_bytes_give_a_frame_error(data, has_magic) -> None:
     """Arbitrary bytes, with or without our magic: a FrameError with a known reason, nothing
     else.
     """
@@ -585,7 +587,7 @@ def test_any_bytes_give_a_frame_error(data, has_magic):
 
 
 @given(BEATS, st.booleans(), st.randoms(use_true_random=False), st.booleans())
-def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_resealed):
+def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_resealed) -> None:
     """A valid frame with bytes changed, cut, doubled, with or without a right checksum: a Frame or
     a FrameError.
     """
@@ -614,7 +616,7 @@ def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_res
         assert len(NameBook().resolve(frame).states) <= len(frame.states)
 
 
-def test_single_flipped_bit_is_never_taken_for_a_beat():
+def test_single_flipped_bit_is_never_taken_for_a_beat() -> None:
     """Each bit of a frame flipped in turn: always refused, so damage never changes what a peer is
     believed to say.
     """
@@ -640,7 +642,7 @@ def test_single_flipped_bit_is_never_taken_for_a_beat():
         dict(interval_s=0),
     ],
 )
-def test_beat_that_no_frame_can_hold_is_a_value_error(change):
+def test_beat_that_no_frame_can_hold_is_a_value_error(change) -> None:
     """A number or a list beyond its field: ValueError before anything is sent."""
     options = {
         key: value for key, value in change.items() if key in ("pid", "interval_s", "with_names")
@@ -655,7 +657,7 @@ def notice(count, states=None):
     return a_beat(states, mute=frozenset(struct.pack(">Q", number + 1) for number in range(count)))
 
 
-def test_ordinary_beat_has_the_flags_of_former_versions_only():
+def test_ordinary_beat_has_the_flags_of_former_versions_only() -> None:
     """An older version refuses flags it does not know: none of the newer ones is in a beat that is
     no notice.
     """
@@ -668,7 +670,7 @@ def test_ordinary_beat_has_the_flags_of_former_versions_only():
     assert len(a_frame(notice(3))) == len(a_frame(a_beat())) + 1 + 3 * 8
 
 
-def test_more_mute_links_than_a_frame_holds_are_left_out():
+def test_more_mute_links_than_a_frame_holds_are_left_out() -> None:
     """100 links are down: 64 are named.
 
     In a slot that the states fill, as many as there is room for, or none.
@@ -691,13 +693,13 @@ def test_more_mute_links_than_a_frame_holds_are_left_out():
         b"\x41" + b"".join(b"%08d" % n for n in range(65)),
     ],
 )
-def test_mute_links_that_are_none_too_many_doubled_or_unsorted_are_malformed(marks):
+def test_mute_links_that_are_none_too_many_doubled_or_unsorted_are_malformed(marks: bytes) -> None:
     """There is one way to write a set of mute links; anything else is refused."""
     data = a_frame(notice(1))
     assert reason_of(resealed(data[:-13] + marks + data[-4:])) == "malformed"
 
 
-def test_largest_cluster_stays_within_the_frame_limit():
+def test_largest_cluster_stays_within_the_frame_limit() -> None:
     """65,535 services with a page of names that could fill a datagram: the frame is allowed up to
     65,000 bytes only.
     """
@@ -707,7 +709,7 @@ def test_largest_cluster_stays_within_the_frame_limit():
         a_frame(a_beat(states), with_names=True, max_bytes=70_000)
 
 
-def test_order_of_the_states_mapping_does_not_matter():
+def test_order_of_the_states_mapping_does_not_matter() -> None:
     """The same services in another order: the same bytes."""
     states = list(many(50).items())
     shuffled = states[:]

@@ -1,5 +1,7 @@
 """The nodes, monitor and services files: the tutorial's, every kind of mistake, and edits."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,12 +50,12 @@ def monitor_refusal(*lines):
 # nodes
 
 
-def test_nodes_of_the_tutorial_are_read():
+def test_nodes_of_the_tutorial_are_read() -> None:
     """The tutorial's nodes file: both names, in order."""
     assert parse_nodes("deb1.opensvc.com\ndeb2.opensvc.com\n", "F") == NODES
 
 
-def test_comments_blanks_cr_and_missing_newline_are_tolerated():
+def test_comments_blanks_cr_and_missing_newline_are_tolerated() -> None:
     """A file edited on another system with comments: the same two names."""
     assert (
         parse_nodes("# our nodes\r\n\r\n \tdeb1.opensvc.com \r\n\t# second\ndeb2.opensvc.com", "F")
@@ -83,12 +85,14 @@ def test_comments_blanks_cr_and_missing_newline_are_tolerated():
         ("a\x00\nb\n", 1, "control character '\\x00' in 'a\\x00'"),
     ],
 )
-def test_wrong_nodes_file_is_refused_with_the_line(text, line, message):
+def test_wrong_nodes_file_is_refused_with_the_line(
+    text: str, line: int | None, message: str
+) -> None:
     """A nodes file that is not two distinct host names: the error says where and what."""
     assert refusal(parse_nodes, text) == (line, message)
 
 
-def test_longest_node_name_has_127_characters():
+def test_longest_node_name_has_127_characters() -> None:
     """What the original's field holds beside its NUL."""
     check_node_name("b." * 63 + "b")
 
@@ -96,7 +100,7 @@ def test_longest_node_name_has_127_characters():
 # monitor
 
 
-def test_monitor_of_the_tutorial_is_read_in_order():
+def test_monitor_of_the_tutorial_is_read_in_order() -> None:
     """The tutorial's monitor file: six links with all their columns and line numbers."""
     links = parse_monitor(MONITOR, "F", NODES)
     assert links[0] == LinkSpec(A, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0)
@@ -104,14 +108,14 @@ def test_monitor_of_the_tutorial_is_read_in_order():
     assert [link.line for link in links] == [1, 2, 3, 4, 5, 6]
 
 
-def test_links_are_written_as_they_were_read():
+def test_links_are_written_as_they_were_read() -> None:
     """Every line of the tutorial's monitor file, formatted again: the same bytes."""
     assert (
         "".join(format_link(link) + "\n" for link in parse_monitor(MONITOR, "F", NODES)) == MONITOR
     )
 
 
-def test_unicast_link_may_name_a_host():
+def test_unicast_link_may_name_a_host() -> None:
     """A host name instead of an address: accepted, and the same in capitals is the same link."""
     line = f"{A} unicast eth1 deb2-hb.opensvc.com 80 10\n{B} unicast eth1 10.0.0.1 80 10\n"
     found, same = (
@@ -122,7 +126,7 @@ def test_unicast_link_may_name_a_host():
     assert format_link(found) == line.splitlines()[0].replace(" ", "\t")
 
 
-def test_node_takes_the_spelling_of_the_nodes_file():
+def test_node_takes_the_spelling_of_the_nodes_file() -> None:
     """The monitor file says DEB1: the link belongs to deb1, spelled as the nodes file spells it."""
     assert parse_monitor(MONITOR.replace("deb1", "DEB1"), "F", NODES) == parse_monitor(
         MONITOR, "F", NODES
@@ -212,7 +216,7 @@ def test_node_takes_the_spelling_of_the_nodes_file():
         ),
     ],
 )
-def test_wrong_monitor_line_is_refused_with_its_number(line, message):
+def test_wrong_monitor_line_is_refused_with_its_number(line, message: str) -> None:
     """One wrong line after a comment: the error has its number, what was found and what is
     expected.
     """
@@ -235,7 +239,7 @@ def test_wrong_monitor_line_is_refused_with_its_number(line, message):
         (f"{A} dio /dev/sdb 0 10", f"{A} dio //dev/sdb 0 10", f"{A} dio //dev/sdb:0"),
     ],
 )
-def test_same_link_twice_is_refused(first, second, name):
+def test_same_link_twice_is_refused(first: str, second: str, name: str) -> None:
     """The same link on two lines, spelled differently: the second is refused and the first is
     named.
     """
@@ -243,7 +247,7 @@ def test_same_link_twice_is_refused(first, second, name):
 
 
 @pytest.mark.parametrize("first, second", [(0, 9), (9, 0), (10, 1), (0, 0), (5, 14)])
-def test_overlapping_slots_are_refused_in_any_order(first, second):
+def test_overlapping_slots_are_refused_in_any_order(first: int, second: int) -> None:
     """Two slots less than 10 blocks apart, whichever line comes first: both lines and the spacing
     are named.
     """
@@ -258,7 +262,7 @@ def test_overlapping_slots_are_refused_in_any_order(first, second):
     )
 
 
-def test_slots_side_by_side_or_on_two_devices_are_accepted():
+def test_slots_side_by_side_or_on_two_devices_are_accepted() -> None:
     """Slots 10 blocks apart on one device, and equal offsets on two devices: no error."""
     text = (
         f"{A} dio /dev/sdb 10 5\n{B} dio /dev/sdb 0 5\n{A} dio /dev/sdc 0 5\n{B} dio /dev/sdc 20"
@@ -268,7 +272,7 @@ def test_slots_side_by_side_or_on_two_devices_are_accepted():
 
 
 @pytest.mark.parametrize("silent, speaking", [(A, B), (B, A)])
-def test_node_without_a_sending_link_is_named(silent, speaking):
+def test_node_without_a_sending_link_is_named(silent, speaking) -> None:
     """Only one node sends: the other could never be heard, so the file is refused.
 
     A file in the making is not.
@@ -280,7 +284,7 @@ def test_node_without_a_sending_link_is_named(silent, speaking):
 
 
 @pytest.mark.parametrize("port", [1, 65535])
-def test_longest_interface_name_and_the_outermost_ports_are_taken(port):
+def test_longest_interface_name_and_the_outermost_ports_are_taken(port: int) -> None:
     """An interface of 15 characters; the first and the last port."""
     link, _ = parse_monitor(
         f"{A} net interface123456 239.1.1.1 {port} 10\n{B} dio /dev/sdb 0 86400\n", "F", NODES
@@ -289,7 +293,7 @@ def test_longest_interface_name_and_the_outermost_ports_are_taken(port):
 
 
 @pytest.mark.parametrize("timeout", ["10", "0.5", "0.000001", "86400", "2.25"])
-def test_timeout_is_printed_as_it_is_typed(timeout):
+def test_timeout_is_printed_as_it_is_typed(timeout: str) -> None:
     """An integer or decimal timeout: it reads and prints as the operator typed it, 10 and not
     10.0.
     """
@@ -299,7 +303,7 @@ def test_timeout_is_printed_as_it_is_typed(timeout):
     assert format_link(link) == line
 
 
-def test_removing_a_link_keeps_everything_else():
+def test_removing_a_link_keeps_everything_else() -> None:
     """A link is removed from a file with comments, a broken line and another timeout: only its line
     goes.
     """
@@ -313,7 +317,7 @@ def test_removing_a_link_keeps_everything_else():
 # services
 
 
-def test_services_of_the_tutorial_are_read():
+def test_services_of_the_tutorial_are_read() -> None:
     """A line as `service -a` writes it, and one separated by spaces as the original's `service -r`
     leaves it.
     """
@@ -346,7 +350,7 @@ def test_services_of_the_tutorial_are_read():
         ("first /s a b /c", "service first is already on line 1"),
     ],
 )
-def test_wrong_services_line_is_refused_with_its_number(line, message):
+def test_wrong_services_line_is_refused_with_its_number(line: str, message: str) -> None:
     """One wrong line behind a good one: the error has its number and the reason."""
     assert refusal(parse_services, "first /s a b /c\n" + line) == (2, message)
 
@@ -370,19 +374,19 @@ NO_NAMES = [
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_name_that_could_leave_its_directory_is_no_service_name(name):
+def test_name_that_could_leave_its_directory_is_no_service_name(name: str) -> None:
     """A name that is no single plain file name: ValueError, never accepted."""
     with pytest.raises(ValueError):
         check_service_name(name)
 
 
 @pytest.mark.parametrize("name", ["a", "0", "registry.opensvc.com", "A_b-c.9", "x" * 63])
-def test_plain_name_is_a_service_name(name):
+def test_plain_name_is_a_service_name(name: str) -> None:
     """Letters, digits, dot, underscore, hyphen, up to 63: accepted."""
     check_service_name(name)
 
 
-def test_removing_a_service_keeps_everything_else():
+def test_removing_a_service_keeps_everything_else() -> None:
     """A service is removed, its line is malformed: that line goes, comments, blanks and CR line
     ends stay.
     """
@@ -392,7 +396,7 @@ def test_removing_a_service_keeps_everything_else():
     assert remove_service(text, "y") == text
 
 
-def test_added_line_never_joins_the_last_one():
+def test_added_line_never_joins_the_last_one() -> None:
     """A line is added to a file without final newline: it stands alone."""
     assert add_line("a", "b") == "a\nb\n"
     assert add_line("", "b") == "b\n"
@@ -404,7 +408,7 @@ def test_added_line_never_joins_the_last_one():
         [parse_nodes, parse_services, lambda text, path: parse_monitor(text, path, NODES)]
     ),
 )
-def test_any_text_is_read_or_refused(text, parse):
+def test_any_text_is_read_or_refused(text, parse) -> None:
     """Any text at all: values or a ConfigError, nothing else."""
     try:
         parse(text, "F")
@@ -412,19 +416,19 @@ def test_any_text_is_read_or_refused(text, parse):
         assert str(error).startswith("F")
 
 
-def test_daemons_own_log_keeps_its_name():
+def test_daemons_own_log_keeps_its_name() -> None:
     """A service named nmond would share it."""
     with pytest.raises(ValueError, match="no service can be named nmond"):
         check_service_name("nmond")
 
 
-def test_secondary_node_must_be_one_too():
+def test_secondary_node_must_be_one_too() -> None:
     """A path in its place is refused with the line."""
     line, message = refusal(parse_services, "web /bin/true deb1 ../deb2 /bin/true\n")
     assert line == 1 and message.startswith("'../deb2' is not a host name")
 
 
-def test_another_check_up_script_changes_its_own_line_only():
+def test_another_check_up_script_changes_its_own_line_only() -> None:
     """The other services, comments, and lines that cannot be understood stay as they are, to the
     byte.
     """

@@ -1,5 +1,7 @@
 """Disk slots: padding, torn reads, foreign content, and frames that are too large."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def reason_of(data):
 
 
 @given(st.binary(max_size=SLOT - HEAD_BYTES), st.sampled_from([512, 1024]))
-def test_frame_survives_the_slot(frame, block_bytes):
+def test_frame_survives_the_slot(frame, block_bytes) -> None:
     """Any frame that fits: whole blocks are written and the same frame is read, with whatever
     follows it.
     """
@@ -26,7 +28,7 @@ def test_frame_survives_the_slot(frame, block_bytes):
     assert decode_slot(data) == frame == decode_slot(data + b"remains of a longer beat")
 
 
-def test_slot_that_was_claimed_holds_an_empty_frame():
+def test_slot_that_was_claimed_holds_an_empty_frame() -> None:
     """An envelope with nothing in it, in a slot that holds no byte more: an empty frame, which is
     no beat and no error.
     """
@@ -37,7 +39,7 @@ def test_slot_that_was_claimed_holds_an_empty_frame():
     )
 
 
-def test_frame_that_does_not_fit_names_the_spacing():
+def test_frame_that_does_not_fit_names_the_spacing() -> None:
     """A frame one byte too long for 10 blocks: the error says that 11 are needed.
 
     16 where blocks are 4 KiB.
@@ -48,7 +50,7 @@ def test_frame_that_does_not_fit_names_the_spacing():
         encode_slot(bytes(4096), SLOT, 4096)
 
 
-def test_torn_slot_is_found():
+def test_torn_slot_is_found() -> None:
     """The first blocks of a new beat and the last ones of the old: refused as damaged, at every
     block.
     """
@@ -68,13 +70,13 @@ def test_torn_slot_is_found():
         (encode_slot(b"x", SLOT).replace(b"x", b"y"), "checksum"),
     ],
 )
-def test_bad_slot_is_filed_under_its_reason(data, reason):
+def test_bad_slot_is_filed_under_its_reason(data, reason: str) -> None:
     """A slot that holds no whole beat of ours: FrameError with the counter it belongs to."""
     assert reason_of(data) == reason
 
 
 @given(st.binary(max_size=600), st.booleans())
-def test_any_slot_is_a_frame_or_a_frame_error(data, has_magic):
+def test_any_slot_is_a_frame_or_a_frame_error(data, has_magic) -> None:
     """Arbitrary bytes: a frame or a FrameError, nothing else."""
     try:
         decode_slot(b"\x89EZS" * has_magic + data)

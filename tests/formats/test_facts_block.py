@@ -2,6 +2,8 @@
 refused.
 """
 
+from __future__ import annotations
+
 import struct
 
 import pytest
@@ -30,7 +32,7 @@ DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseco
 )
 def test_facts_come_back_as_they_were_packed(
     booting, defends, turn, priority, fence_s, silent_s, unready
-):
+) -> None:
     """Every value, to the millisecond, and every set of services."""
     facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready)
     assert (
@@ -38,7 +40,7 @@ def test_facts_come_back_as_they_were_packed(
     )
 
 
-def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read():
+def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read() -> None:
     """What a later version adds does no harm."""
     facts = Facts(turn=Turn.HELD, priority=7)
     packed = pack_facts(facts, NAMES)
@@ -57,18 +59,18 @@ def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read():
         b"\x01\x00\x0e\x00\x09" + bytes(12),
     ],
 )
-def test_malformed_entries_are_refused(data):
+def test_malformed_entries_are_refused(data) -> None:
     """Cut off, too short, repeated, a set of another size, an unknown turn."""
     with pytest.raises(ValueError):
         unpack_facts(data, 20)
 
 
-def _beat(facts):
+def _beat(facts) -> Beat:
     states = {name: ServiceState.STARTED for name in NAMES}
     return Beat("deb1", BootId(3, 4), 5, None, states, facts=facts)
 
 
-def test_facts_travel_in_a_frame_with_the_names_of_their_services():
+def test_facts_travel_in_a_frame_with_the_names_of_their_services() -> None:
     """A beat with facts is the same beat after a frame."""
     beat = _beat(Facts(is_booting=True, fence_s=2.5, unready=frozenset({NAMES[3]})))
     book = NameBook()
@@ -77,7 +79,7 @@ def test_facts_travel_in_a_frame_with_the_names_of_their_services():
     assert book.resolve(frame) == beat
 
 
-def test_a_beat_without_facts_has_no_flag_of_them():
+def test_a_beat_without_facts_has_no_flag_of_them() -> None:
     """A peer of an older version, which refuses unknown flags, understands it."""
     with_facts, without = (
         encode_beat(_beat(facts), pid=1, interval_s=1.0, with_names=False)
@@ -87,7 +89,7 @@ def test_a_beat_without_facts_has_no_flag_of_them():
     assert not int.from_bytes(without[6:8], "big") & HAS_FACTS
 
 
-def test_where_there_is_no_room_the_states_go_without_facts():
+def test_where_there_is_no_room_the_states_go_without_facts() -> None:
     """States come first."""
     beat = _beat(Facts())
     plain = encode_beat(_beat(None), pid=1, interval_s=1.0, with_names=False)

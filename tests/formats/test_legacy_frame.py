@@ -2,6 +2,8 @@
 one.
 """
 
+from __future__ import annotations
+
 import pathlib
 import struct
 from dataclasses import replace
@@ -26,7 +28,7 @@ SAMPLES = pathlib.Path(__file__).parent / "legacy"
 NAMES_AT, STATES_AT = 156, 8348
 
 
-def sample(name):
+def sample(name) -> bytes:
     return (SAMPLES / f"{name}.bin").read_bytes()
 
 
@@ -84,7 +86,7 @@ STARTED = sample("udp_registry_started_deb1_eth1")
         ),
     ],
 )
-def test_captured_heartbeat_says_what_was_going_on(name, expected):
+def test_captured_heartbeat_says_what_was_going_on(name: str, expected: LegacyRecord) -> None:
     """Datagrams and disk records of the C programs: node, services in order, states, clock,
     process, address.
     """
@@ -102,12 +104,12 @@ def test_captured_heartbeat_says_what_was_going_on(name, expected):
         "udp_name63_deb1_eth1",
     ],
 )
-def test_captured_datagram_is_written_again_byte_for_byte(name):
+def test_captured_datagram_is_written_again_byte_for_byte(name: str) -> None:
     """What was decoded, encoded again: the very bytes of the C programs, unused slots included."""
     assert encode_record(decode_record(sample(name))) == sample(name)
 
 
-def test_captured_disk_record_is_written_again_but_for_the_leak():
+def test_captured_disk_record_is_written_again_but_for_the_leak() -> None:
     """On a disk too, except that zeros follow instead of the sender's memory."""
     data = sample("disk_registry_starting_deb1_block0")
     ours = encode_disk_record(decode_disk_record(data))
@@ -116,7 +118,7 @@ def test_captured_disk_record_is_written_again_but_for_the_leak():
     assert not ours[RECORD_BYTES:].strip(b"\0")
 
 
-def test_node_without_services_writes_a_disk_record_that_is_not_up():
+def test_node_without_services_writes_a_disk_record_that_is_not_up() -> None:
     """As the original: the up flag of a disk record is 0 without a service.
 
     (It also leaves all unused states at 0.)
@@ -125,20 +127,20 @@ def test_node_without_services_writes_a_disk_record_that_is_not_up():
     assert encode_disk_record(decode_disk_record(data))[:STATES_AT] == data[:STATES_AT]
 
 
-def test_all_digits_and_the_full_128_services_are_read():
+def test_all_digits_and_the_full_128_services_are_read() -> None:
     """svc001 to svc010 carry 0 to 9, the other 118 FROZEN_STOP."""
     states = decode_record(sample("udp_128svc_states0to9_deb1_eth1")).states
     assert [name for name, _ in states] == [f"svc{number:03}" for number in range(1, 129)]
     assert [state.digit for _, state in states] == [*range(10), *[6] * 118]
 
 
-def test_frozen_start_is_written_as_start_ready():
+def test_frozen_start_is_written_as_start_ready() -> None:
     """The original has one digit for both: 7 goes out, START_READY comes in."""
     record = LegacyRecord("deb1", (("registry", S.FROZEN_START),), 1)
     assert decode_record(encode_record(record)).states == (("registry", S.START_READY),)
 
 
-def test_name_of_63_characters_is_the_longest():
+def test_name_of_63_characters_is_the_longest() -> None:
     """The captured one has 63; one more is refused before anything is written."""
     record = decode_record(sample("udp_name63_deb1_eth1"))
     ((name, state),) = record.states
@@ -147,7 +149,7 @@ def test_name_of_63_characters_is_the_longest():
         encode_record(replace(record, states=((name + "x", state),)))
 
 
-def test_more_than_128_services_are_refused():
+def test_more_than_128_services_are_refused() -> None:
     """The 129th would be written over the states, as it is by the original."""
     states = tuple((f"svc{number}", S.STOPPED) for number in range(129))
     with pytest.raises(
@@ -167,7 +169,9 @@ def test_more_than_128_services_are_refused():
         ({"clock_s": 2**32}, "does not fit its field"),
     ],
 )
-def test_what_the_frame_cannot_hold_is_refused(change, message):
+def test_what_the_frame_cannot_hold_is_refused(
+    change: dict[str, int] | dict[str, str], message: str
+) -> None:
     """An address, name or number without room: a ValueError, no cut-off bytes."""
     with pytest.raises(ValueError, match=message):
         encode_record(replace(LegacyRecord("deb1", (), 1), **change))
@@ -210,7 +214,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_record_the_original_does_not_send_is_refused(name):
+def test_record_the_original_does_not_send_is_refused(name) -> None:
     """Each deviation alone, in an otherwise genuine datagram: FrameError with the counter it is
     filed under.
     """
@@ -220,7 +224,7 @@ def test_record_the_original_does_not_send_is_refused(name):
     assert caught.value.reason == reason
 
 
-def test_disk_record_must_have_its_19_blocks():
+def test_disk_record_must_have_its_19_blocks() -> None:
     """A datagram's length on a disk: truncated; one byte more: oversized."""
     for data, reason in (
         (STARTED, "truncated"),
@@ -234,7 +238,7 @@ def test_disk_record_must_have_its_19_blocks():
 @pytest.mark.parametrize(
     "name", ["#registry", "../../../../vt", "/etc/passwd", "..", "a b", "-x", "a\nb"]
 )
-def test_service_that_cannot_be_one_is_left_out_and_counted(name):
+def test_service_that_cannot_be_one_is_left_out_and_counted(name: str) -> None:
     """A commented-out line of the C node's services file, or a path: that entry is nothing, the
     rest of the beat counts.
     """
@@ -243,26 +247,26 @@ def test_service_that_cannot_be_one_is_left_out_and_counted(name):
     assert record.refused == 1
 
 
-def test_service_that_is_there_twice_is_left_out():
+def test_service_that_is_there_twice_is_left_out() -> None:
     """Two lines of one name on the C node: nobody knows which counts, so neither does."""
     record = decode_record(patched(NAMES_AT, b"busybox\0"))
     assert record.states == () and record.refused == 2
 
 
-def test_list_ends_at_the_first_empty_name():
+def test_list_ends_at_the_first_empty_name() -> None:
     """What lies behind it, states included, is not looked at."""
     assert decode_record(patched(NAMES_AT, b"\0")).states == ()
     assert decode_record(state(2, 77)).states == decode_record(STARTED).states
 
 
 @pytest.mark.parametrize("port", [1, 65_535])
-def test_first_and_last_port_go_both_ways(port):
+def test_first_and_last_port_go_both_ways(port: int) -> None:
     """Nobody needs them, and they are ports."""
     record = replace(decode_record(STARTED), port=port)
     assert decode_record(encode_record(record)) == record
 
 
-def test_address_of_15_characters_fills_its_field():
+def test_address_of_15_characters_fills_its_field() -> None:
     """239.131.150.100 leaves no room for a NUL."""
     record = replace(decode_record(STARTED), address="239.131.150.100", port=50100)
     assert decode_record(encode_record(record)) == record
@@ -284,14 +288,14 @@ RECORDS = st.builds(
 
 
 @given(RECORDS)
-def test_every_record_survives_the_wire_and_the_disk(record):
+def test_every_record_survives_the_wire_and_the_disk(record) -> None:
     """Encoded and decoded: the same."""
     assert decode_record(encode_record(record)) == record
     assert decode_disk_record(encode_disk_record(record)) == record
 
 
 @given(st.lists(st.tuples(st.integers(0, RECORD_BYTES - 1), st.integers(0, 255)), max_size=20))
-def test_damaged_record_is_a_record_or_a_frame_error(changes):
+def test_damaged_record_is_a_record_or_a_frame_error(changes) -> None:
     """Any bytes changed: a record with valid names and states, or a FrameError; nothing else."""
     data = bytearray(STARTED)
     for offset, value in changes:

@@ -1,5 +1,7 @@
 """STATE files: what is written, what the original writes, and what is refused."""
 
+from __future__ import annotations
+
 import pytest
 
 from opensvc_openha.core.states import ServiceState as S
@@ -15,7 +17,7 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.FROZEN_START])
-def test_state_with_a_digit_is_the_two_bytes_of_the_original(state):
+def test_state_with_a_digit_is_the_two_bytes_of_the_original(state) -> None:
     """A state that the original knows: the file is its digit and a NUL, nothing else, and reads
     back.
     """
@@ -25,7 +27,7 @@ def test_state_with_a_digit_is_the_two_bytes_of_the_original(state):
 
 
 @pytest.mark.parametrize("stored, data", ENDINGS)
-def test_what_a_digit_would_lose_is_kept_in_a_tail(stored, data):
+def test_what_a_digit_would_lose_is_kept_in_a_tail(stored: StoredState, data: bytes) -> None:
     """A frozen start, or a step towards a frozen state: the first two bytes stay the original's, a
     tail says the rest.
     """
@@ -34,7 +36,7 @@ def test_what_a_digit_would_lose_is_kept_in_a_tail(stored, data):
 
 
 @pytest.mark.parametrize("_, data", ENDINGS)
-def test_digit_rewritten_in_place_makes_the_old_tail_void(_, data):
+def test_digit_rewritten_in_place_makes_the_old_tail_void(_: StoredState, data: bytes) -> None:
     """A C OpenHA writes STARTED over the first two bytes: the state is STARTED and nothing
     follows.
     """
@@ -45,13 +47,13 @@ def test_digit_rewritten_in_place_makes_the_old_tail_void(_, data):
     "data",
     [b"7\0FROZEN_STAR", b"7\0then FROZEN_STOP\n", b"1\0FROZEN_START\n", b"6\0anything", b"6\0\0"],
 )
-def test_tail_that_is_not_ours_is_ignored(data):
+def test_tail_that_is_not_ours_is_ignored(data: bytes) -> None:
     """A tail that does not belong to its digit: the digit alone counts."""
     assert decode(data) == StoredState(S(int(data[:1])))
 
 
 @pytest.mark.parametrize("data", [b"6\n", b"6"])
-def test_digit_of_the_init_script_is_accepted(data):
+def test_digit_of_the_init_script_is_accepted(data: bytes) -> None:
     """The original's init script writes `6` and a newline: FROZEN_STOP."""
     assert decode(data) == StoredState(S.FROZEN_STOP)
 
@@ -60,7 +62,7 @@ def test_digit_of_the_init_script_is_accepted(data):
     "data",
     [b"", b"x\n", b"99", b"-1", b" 2", b"\0\0", b"2x", b"6\n\n", b"\xb2\0", b"2 \0", b"S" * 5000],
 )
-def test_damaged_file_is_refused_with_what_was_found(data):
+def test_damaged_file_is_refused_with_what_was_found(data: bytes) -> None:
     """A file that the original would read as some state: a ValueError that shows the content."""
     with pytest.raises(ValueError, match="expected a digit 0-9 and a NUL byte; found"):
         decode(data)
@@ -74,14 +76,14 @@ def test_damaged_file_is_refused_with_what_was_found(data):
         (b"x" * 16 + b"y", "17 bytes that begin with " + repr(b"x" * 16)),
     ],
 )
-def test_damaged_file_is_shown_in_a_short_line(data, shown):
+def test_damaged_file_is_shown_in_a_short_line(data: bytes, shown) -> None:
     """Whatever the file has become: the whole of a short content, the beginning of a long one."""
     with pytest.raises(ValueError) as caught:
         decode(data)
     assert str(caught.value).endswith(f"; found {shown}")
 
 
-def test_ending_that_makes_no_sense_cannot_be_stored():
+def test_ending_that_makes_no_sense_cannot_be_stored() -> None:
     """STARTED on its way to FROZEN_STOP does not exist: it cannot be built, so never written."""
     with pytest.raises(ValueError, match="STARTED cannot be followed by FROZEN_STOP"):
         StoredState(S.STARTED, S.FROZEN_STOP)

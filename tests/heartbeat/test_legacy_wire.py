@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -195,7 +196,7 @@ def test_more_than_128_services_are_refused_with_a_legacy_link() -> None:
         check_count(ClusterSpec("deb2", "deb1", (NET,), services), "S")
 
 
-def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: ignore[no-untyped-def] # A pytest fixture.
+def test_configuration_of_a_node_takes_the_options(tmp_path: Path) -> None:  # type: ignore[no-untyped-def] # A pytest fixture.
     """openha.conf beside the monitor file: read with the cluster, and an edit of it is noticed."""
     layout = tree_layout(str(tmp_path))
     (tmp_path / "conf").mkdir()
@@ -227,8 +228,8 @@ def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: i
     ],
 )
 def test_first_start_after_a_c_openha_asks_what_its_7_means(
-    tmp_path, left, is_first_start, state, must_probe
-):  # type: ignore
+    tmp_path: Path, left: bytes, is_first_start: bool, state: S, must_probe: bool
+) -> None:  # type: ignore
     """START_READY of the original is also a service that runs frozen: the wrapper is asked.
 
     Everything else as ever.

@@ -4,9 +4,12 @@ If the machine lacks the privileges, a test is skipped with the reason; with CI=
 that a test that never runs is noticed.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +23,7 @@ def require():
     It fails instead where everything must be available.
     """
 
-    def check(condition, reason):
+    def check(condition, reason) -> None:
         if not condition:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"this machine must be able to run this test: {reason}")
@@ -30,7 +33,7 @@ def require():
 
 
 @pytest.fixture(scope="module")
-def nodes(require):
+def nodes(require) -> Iterator[Nodes]:
     """Yield two nodes on two private cables."""
     require(os.geteuid() == 0 and shutil.which("ip"), "network namespaces need root and ip")
     made = Nodes()
@@ -64,7 +67,7 @@ def loop_device(require, disk_dir):
     )
     made = []
 
-    def make(blocks=64, *options):
+    def make(blocks: int = 64, *options):
         image = os.path.join(disk_dir, f"image{len(made)}")
         with open(image, "wb") as file:
             file.truncate(blocks * 512)

@@ -19,11 +19,11 @@ def run(*argv):
 class Place:
     """Where one node's link ends run: one thread, in its network namespace if it has one."""
 
-    def __init__(self, namespace=None):
+    def __init__(self, namespace=None) -> None:
         self.namespace = namespace
         self._thread = concurrent.futures.ThreadPoolExecutor(1, initializer=self._enter)
 
-    def _enter(self):
+    def _enter(self) -> None:
         if self.namespace:
             with open(f"/run/netns/{self.namespace}") as file:
                 if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
@@ -35,14 +35,14 @@ class Place:
     def ip(self, *argv):
         return run("ip", "-n", self.namespace, *argv)
 
-    def leave(self):
+    def leave(self) -> None:
         self._thread.shutdown(wait=True)
 
 
 class Nodes:
     """Two namespaces joined by veth pairs eth1 and eth2, addresses 10.50.L.N and fd00:L::N."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         # Not by pid: another run may use the same in a container, or may have been killed with it.
         unique = uuid.uuid4().hex[:10]
         self.names = [f"ohl{unique}{letter}" for letter in "ab"]
@@ -57,7 +57,7 @@ class Nodes:
         for place in (self.a, self.b):
             until(lambda: "tentative" not in place.ip("-6", "addr"))
 
-    def join(self, link):
+    def join(self, link) -> None:
         """Create the veth pair number ``link``."""
         name = f"eth{link}"
         run(
@@ -80,7 +80,7 @@ class Nodes:
             place.ip("addr", "add", f"fd00:{link}::{number}/64", "dev", name, "nodad")
             place.ip("link", "set", name, "up")
 
-    def remove(self):
+    def remove(self) -> None:
         for place in (self.a, self.b):
             place.leave()
         for name in self.names:

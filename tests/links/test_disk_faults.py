@@ -2,6 +2,8 @@
 dies.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import threading
@@ -26,16 +28,18 @@ TIMEOUT_S = 10.0
 for it would never return."""
 
 
-def disk_spec(device, offset=0, kind=LinkKind.DIO, timeout_s=TIMEOUT_S):
+def disk_spec(
+    device, offset: int = 0, kind: LinkKind = LinkKind.DIO, timeout_s=TIMEOUT_S
+) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
 
 
-def worker_of(device, direct=True):
+def worker_of(device, direct: bool = True):
     """Process id of the child that does the I/O for the device."""
     return disk_channel._channels[(device, direct)].worker_pid
 
 
-def is_gone(pid):
+def is_gone(pid) -> bool:
     return not os.path.exists(f"/proc/{pid}")
 
 
@@ -47,7 +51,7 @@ def ends():
     """
     made = []
 
-    def make(device, offset=0, kind=LinkKind.DIO):
+    def make(device, offset: int = 0, kind: LinkKind = LinkKind.DIO):
         spec = disk_spec(device, offset, kind)
         pair = make_sender(spec, time.monotonic), make_listener(spec, time.monotonic)
         made.extend(pair)
@@ -68,7 +72,7 @@ def hang_by_signal(pid):
     return lambda: os.kill(pid, signal.SIGCONT)
 
 
-def test_hung_worker_holds_nobody_and_recovers(ends, disk_file):
+def test_hung_worker_holds_nobody_and_recovers(ends, disk_file) -> None:
     """The worker hangs: send and receive fail within the limit, then at once.
 
     When it goes on, so does the link.
@@ -88,7 +92,7 @@ def test_hung_worker_holds_nobody_and_recovers(ends, disk_file):
     finally:
         go_on()
 
-    def has_recovered():
+    def has_recovered() -> bool:
         try:
             sender.send(b"free")
             return True
@@ -99,7 +103,7 @@ def test_hung_worker_holds_nobody_and_recovers(ends, disk_file):
     assert listener.receive(LIMIT_S).data == b"free"
 
 
-def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file):
+def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file) -> None:
     """Both ends are closed and opened over and over while the disk hangs: nothing blocks, no second
     worker starts.
     """
@@ -128,7 +132,7 @@ def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file):
     assert listener.receive(LIMIT_S).data == b"new"
 
 
-def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_file):
+def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_file) -> None:
     """Listener and sender wait for the same hung disk in two threads: each gives up within its own
     limit.
     """
@@ -136,7 +140,7 @@ def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_fil
     go_on = hang_by_signal(worker_of(disk_file))
     faults = []
 
-    def attempt(work):
+    def attempt(work) -> None:
         try:
             work()
         except LinkFault as error:
@@ -154,7 +158,7 @@ def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_fil
         go_on()
 
 
-def test_killed_worker_is_replaced_at_the_next_open(ends, disk_file):
+def test_killed_worker_is_replaced_at_the_next_open(ends, disk_file) -> None:
     """kill -9 of the worker: both ends fault at once, reopened they work, and no zombie stays."""
     sender, listener = ends(disk_file)
     pid = worker_of(disk_file)
@@ -172,7 +176,7 @@ def test_killed_worker_is_replaced_at_the_next_open(ends, disk_file):
     assert listener.receive(LIMIT_S).data == b"new"
 
 
-def test_worker_killed_during_a_request_wakes_the_waiting(ends, disk_file):
+def test_worker_killed_during_a_request_wakes_the_waiting(ends, disk_file) -> None:
     """The worker dies while a request waits: the LinkFault comes when it dies, not at the limit."""
     sender, _ = ends(disk_file)
     pid = worker_of(disk_file)
@@ -182,7 +186,7 @@ def test_worker_killed_during_a_request_wakes_the_waiting(ends, disk_file):
         sender.send(b"x")
 
 
-def test_worker_ends_with_the_last_user(disk_file):
+def test_worker_ends_with_the_last_user(disk_file) -> None:
     """Sender and listener share one worker; it ends when the second of them is closed."""
     sender, listener = (
         DioSender(disk_spec(disk_file)),
@@ -198,7 +202,7 @@ def test_worker_ends_with_the_last_user(disk_file):
     assert not disk_channel._channels
 
 
-def test_worker_ends_when_its_daemon_is_killed(disk_file):
+def test_worker_ends_when_its_daemon_is_killed(disk_file) -> None:
     """The daemon is killed with SIGKILL: its worker sees the end of its requests and ends."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -224,7 +228,7 @@ def test_worker_ends_when_its_daemon_is_killed(disk_file):
     )
 
 
-def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require):
+def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require) -> None:
     """The kernel lets this worker's I/O wait (it cannot even be killed): within the limit, then
     recovery.
     """
@@ -236,7 +240,7 @@ def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require):
     number = os.stat(device).st_rdev
     name = f"{os.major(number)}:{os.minor(number)}"
 
-    def throttle(bytes_per_s):
+    def throttle(bytes_per_s) -> None:
         for way in ("read", "write"):
             with open(f"{group}/blkio.throttle.{way}_bps_device", "w") as file:
                 file.write(f"{name} {bytes_per_s}")
@@ -270,7 +274,7 @@ def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require):
         os.rmdir(group)
 
 
-def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device):
+def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device) -> None:
     """The storage behind the device is gone (EIO): receive is a LinkFault, never silence taken for
     life; back, it works.
     """
@@ -286,7 +290,7 @@ def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device):
     assert listener.receive(LIMIT_S).data == b"back"
 
 
-def test_read_only_disk_can_be_listened_to_but_not_written(loop_device):
+def test_read_only_disk_can_be_listened_to_but_not_written(loop_device) -> None:
     """The device is read-only here: the sender says so at its first beat at the latest, the
     listener works.
     """
@@ -306,7 +310,7 @@ def test_read_only_disk_can_be_listened_to_but_not_written(loop_device):
     listener.close()
 
 
-def test_device_too_small_for_the_slot_is_refused(loop_device):
+def test_device_too_small_for_the_slot_is_refused(loop_device) -> None:
     """The device ends before the slot: both ends say how many blocks there are and how many it
     takes.
     """
@@ -320,7 +324,7 @@ def test_device_too_small_for_the_slot_is_refused(loop_device):
     assert not disk_channel._channels
 
 
-def test_offset_inside_a_large_block_proposes_the_next_one(loop_device):
+def test_offset_inside_a_large_block_proposes_the_next_one(loop_device) -> None:
     """A device of 4 KiB blocks and offset 10: refused, with the next usable offset."""
     device, _ = loop_device(64, "-b", "4096")
     with pytest.raises(
@@ -329,14 +333,14 @@ def test_offset_inside_a_large_block_proposes_the_next_one(loop_device):
         DioSender(disk_spec(device, 10)).open()
 
 
-def test_frame_too_large_for_the_slot_names_the_spacing(ends, disk_file):
+def test_frame_too_large_for_the_slot_names_the_spacing(ends, disk_file) -> None:
     """A beat of more services than 10 blocks hold: the LinkFault names the spacing needed."""
     sender, _ = ends(disk_file)
     with pytest.raises(LinkFault, match="needs slots spaced 12 blocks apart; they have 10"):
         sender.send(bytes(6000))
 
 
-def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir):
+def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir) -> None:
     """A shared file of no length: the listener finds it blank, the sender makes it longer, the beat
     is heard.
     """
@@ -350,7 +354,7 @@ def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir):
 
 
 @pytest.mark.parametrize("kind", [LinkKind.DIO, LinkKind.DISK])
-def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind):
+def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind: LinkKind) -> None:
     """Blocks 0 and 10 of one device, written in turn: each node's slot keeps its own beat,
     whole.
     """
@@ -367,7 +371,7 @@ def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind
         )
 
 
-def test_stale_page_cache_is_not_believed(ends, loop_device):
+def test_stale_page_cache_is_not_believed(ends, loop_device) -> None:
     """The disk changes below this node's page cache, as by another node: a disk listener sees the
     new beat.
     """
@@ -382,7 +386,7 @@ def test_stale_page_cache_is_not_believed(ends, loop_device):
     assert listener.receive(LIMIT_S).data == b"from the other node"
 
 
-def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device):
+def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device) -> None:
     """Our page cache holds an old copy of the peer's blocks beside our slot: writing ours leaves
     theirs as it is on disk.
     """
@@ -410,7 +414,9 @@ def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device):
         (bytes(5120), "blank"),
     ],
 )
-def test_slot_without_a_whole_beat_is_counted_and_never_heard(ends, disk_file, content, counter):
+def test_slot_without_a_whole_beat_is_counted_and_never_heard(
+    ends, disk_file, content, counter: str
+) -> None:
     """A foreign, torn or blank slot: nothing is received however often it is read.
 
     The next good beat is.
@@ -435,7 +441,7 @@ def test_slot_without_a_whole_beat_is_counted_and_never_heard(ends, disk_file, c
     listener.close()
 
 
-def test_beat_after_a_torn_read_is_heard_once(ends, disk_file):
+def test_beat_after_a_torn_read_is_heard_once(ends, disk_file) -> None:
     """A listener that knows the last beat meets a half-written slot: nothing, then the whole beat
     once.
     """
@@ -454,7 +460,7 @@ def test_beat_after_a_torn_read_is_heard_once(ends, disk_file):
     listener.close()
 
 
-def test_file_system_without_o_direct_works_and_says_so(ends, disk_dir, require):
+def test_file_system_without_o_direct_works_and_says_so(ends, disk_dir, require) -> None:
     """A file system that refuses O_DIRECT: the link works and its remark says what it lacks."""
     require(os.geteuid() == 0, "mounting a ramfs needs root")
     run("mount", "-t", "ramfs", "ramfs", disk_dir)
@@ -476,7 +482,7 @@ def test_file_system_without_o_direct_works_and_says_so(ends, disk_dir, require)
         until(lambda: not os.system(f"umount {disk_dir} 2>/dev/null"))
 
 
-def test_disk_listener_leaves_the_clock_to_its_caller(disk_file):
+def test_disk_listener_leaves_the_clock_to_its_caller(disk_file) -> None:
     """A clock given from above: the beat carries its time, not the machine's."""
     now = [1000.0]
 

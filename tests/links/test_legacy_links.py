@@ -2,6 +2,8 @@
 sends them.
 """
 
+from __future__ import annotations
+
 import pathlib
 import time
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 from opensvc_openha.core.model import LEGACY_SLOT_BLOCKS, LinkKind, LinkSpec, Wire
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.registry import make_listener, make_sender
+from tests.links.places import Nodes
 
 SAMPLES = pathlib.Path(__file__).parents[1] / "formats" / "legacy"
 STARTING = (SAMPLES / "disk_registry_starting_deb1_block0.bin").read_bytes()
@@ -19,11 +22,11 @@ OFFSET = 19
 RECORD_BYTES = LEGACY_SLOT_BLOCKS * 512
 
 
-def disk(device, kind=LinkKind.DIO, offset=OFFSET):
+def disk(device, kind: LinkKind = LinkKind.DIO, offset=OFFSET) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, 10.0, wire=Wire.LEGACY)
 
 
-def write(path, data):
+def write(path, data) -> None:
     """What a C OpenHA does: the record, at its offset."""
     with open(path, "r+b") as file:
         file.seek(OFFSET * 512)
@@ -31,7 +34,7 @@ def write(path, data):
 
 
 @pytest.fixture(params=[LinkKind.DIO, LinkKind.DISK])
-def listener(request, disk_file):
+def listener(request: pytest.FixtureRequest, disk_file):
     """A listener that has already seen what was on the disk before."""
     write(disk_file, BLANK)
     made = make_listener(disk(disk_file, request.param), time.monotonic)
@@ -41,7 +44,7 @@ def listener(request, disk_file):
     made.close()
 
 
-def test_record_of_a_c_openha_is_read_as_it_lies_there(listener, disk_file):
+def test_record_of_a_c_openha_is_read_as_it_lies_there(listener, disk_file) -> None:
     """The captured record is written over the old one: its 9,728 bytes come out once, within about
     a beat.
     """
@@ -50,7 +53,7 @@ def test_record_of_a_c_openha_is_read_as_it_lies_there(listener, disk_file):
     assert listener.receive(1.2) is None
 
 
-def test_zeroed_record_is_no_beat(listener, disk_file):
+def test_zeroed_record_is_no_beat(listener, disk_file) -> None:
     """A zeroed disk keeps a dead peer up for ever with the original.
 
     Here it is counted as blank.
@@ -60,7 +63,7 @@ def test_zeroed_record_is_no_beat(listener, disk_file):
     assert listener.counters["blank"] == 1
 
 
-def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file):
+def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file) -> None:
     """19 blocks without an envelope; the blocks before and behind are left alone."""
     begin, end = OFFSET * 512, OFFSET * 512 + RECORD_BYTES
     # Its own slot has a record, since nothing else is written over, and a blank one only on a
@@ -80,7 +83,7 @@ class WritesDuringTheRead:
     first read.
     """
 
-    def __init__(self, channel, path):
+    def __init__(self, channel, path) -> None:
         self._channel = channel
         self._path = path
         self.is_done = False
@@ -92,11 +95,11 @@ class WritesDuringTheRead:
             write(self._path, STARTING)
         return data
 
-    def close(self):
+    def close(self) -> None:
         self._channel.close()
 
 
-def test_record_read_while_it_was_written_is_read_again(disk_file):
+def test_record_read_while_it_was_written_is_read_again(disk_file) -> None:
     """Half the new record, half the old one: never handed on; the next read has it whole."""
     write(disk_file, BLANK)
     listener = make_listener(disk(disk_file), time.monotonic)
@@ -109,7 +112,7 @@ def test_record_read_while_it_was_written_is_read_again(disk_file):
     assert got.data == STARTING and listener.counters["torn"] == 1
 
 
-def test_device_of_4_kib_blocks_is_refused(loop_device):
+def test_device_of_4_kib_blocks_is_refused(loop_device) -> None:
     """19 blocks of 512 bytes are no whole number of its blocks, and the original cannot write them
     there either.
     """
@@ -122,14 +125,14 @@ def test_device_of_4_kib_blocks_is_refused(loop_device):
             make(disk(device, offset=24), time.monotonic).open()
 
 
-def test_device_that_ends_within_the_record_is_too_small(loop_device):
+def test_device_that_ends_within_the_record_is_too_small(loop_device) -> None:
     """The record needs its 19 blocks whole."""
     device, _ = loop_device(OFFSET + LEGACY_SLOT_BLOCKS - 1)
     with pytest.raises(LinkFault, match="is too small"):
         make_sender(disk(device), time.monotonic).open()
 
 
-def test_datagram_of_9384_bytes_comes_from_the_port_it_goes_to(nodes):
+def test_datagram_of_9384_bytes_comes_from_the_port_it_goes_to(nodes: Nodes) -> None:
     """As the original sends it: fragments and all, source port equal to the link's."""
     link = LinkSpec("deb1", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0, wire=Wire.LEGACY)
     for spec, port in ((link, 5010), (replace(link, wire=Wire.OWN, port=5011), None)):

@@ -2,7 +2,10 @@
 and disks.
 """
 
+from __future__ import annotations
+
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,33 +20,33 @@ BRIEF_S = 0.6
 """Longer than two reads of a disk slot."""
 
 
-def disk_spec(kind, device, offset=0, timeout_s=10.0):
+def disk_spec(kind, device, offset: int = 0, timeout_s: float = 10.0) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
 
 
 class Rig:
     """Both ends of one link, each used in its own place only."""
 
-    def __init__(self, spec, sending=None, listening=None):
+    def __init__(self, spec, sending=None, listening=None) -> None:
         self.spec = spec
         self._own = [place for place in (sending, listening) if place is None]
         self.sending, self.listening = sending or Place(), listening or Place()
         self.sender = make_sender(spec, time.monotonic)
         self.listener = make_listener(spec, time.monotonic)
 
-    def open(self):
+    def open(self) -> None:
         self.listening.do(self.listener.open)
         self.sending.do(self.sender.open)
         # A disk listener takes what it reads first for the past.
         assert self.receive(0.0) is None
 
-    def send(self, frame):
+    def send(self, frame) -> None:
         self.sending.do(self.sender.send, frame)
 
     def receive(self, timeout_s=LIMIT_S):
         return self.listening.do(self.listener.receive, timeout_s)
 
-    def close(self):
+    def close(self) -> None:
         self.sending.do(self.sender.close)
         self.listening.do(self.listener.close)
 
@@ -62,7 +65,7 @@ KINDS = [
 
 
 @pytest.fixture(params=KINDS)
-def rig(request):
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """One link of each type, not yet open."""
     kind, _, where = request.param.partition("-")
     if kind in ("net4", "net6"):
@@ -86,7 +89,7 @@ def rig(request):
 
 
 @pytest.mark.parametrize("size", [1, 1200, 4000])
-def test_frame_arrives_as_it_was_sent(rig, size):
+def test_frame_arrives_as_it_was_sent(rig: Rig, size: int) -> None:
     """A frame of a usual size: the same bytes come out, stamped between sending and now, with a
     source.
     """
@@ -101,7 +104,7 @@ def test_frame_arrives_as_it_was_sent(rig, size):
     assert rig.listener.counters["received"] == 1
 
 
-def test_each_beat_is_received_once(rig):
+def test_each_beat_is_received_once(rig: Rig) -> None:
     """Five beats one after the other: five different frames, then silence."""
     rig.open()
     for number in range(5):
@@ -110,7 +113,7 @@ def test_each_beat_is_received_once(rig):
     assert rig.receive(BRIEF_S) is None
 
 
-def test_silence_ends_with_the_time_given(rig):
+def test_silence_ends_with_the_time_given(rig: Rig) -> None:
     """Nobody sends: receive gives None, not before the time, and not only after a frame has
     come.
     """
@@ -120,7 +123,7 @@ def test_silence_ends_with_the_time_given(rig):
     assert time.monotonic() - started >= BRIEF_S * 0.9
 
 
-def test_beat_from_before_the_start_is_not_heard(rig):
+def test_beat_from_before_the_start_is_not_heard(rig: Rig) -> None:
     """The last beat of a peer that died before we listen: never received; its next one is."""
     rig.sending.do(rig.sender.open)
     rig.send(b"long ago")
@@ -130,7 +133,7 @@ def test_beat_from_before_the_start_is_not_heard(rig):
     assert rig.receive().data == b"alive"
 
 
-def test_ends_can_be_closed_and_opened_again(rig):
+def test_ends_can_be_closed_and_opened_again(rig: Rig) -> None:
     """Both ends closed twice and opened twice: the link works as before, and the old beat stays
     old.
     """
@@ -145,7 +148,7 @@ def test_ends_can_be_closed_and_opened_again(rig):
     assert rig.receive().data == b"two"
 
 
-def test_end_that_is_not_open_says_so(rig):
+def test_end_that_is_not_open_says_so(rig: Rig) -> None:
     """Send and receive before open and after close: a LinkFault, no crash."""
     for _ in range(2):
         with pytest.raises(LinkFault, match="is not open"):
@@ -156,7 +159,7 @@ def test_end_that_is_not_open_says_so(rig):
         rig.close()
 
 
-def test_frame_larger_than_the_link_is_a_fault(rig):
+def test_frame_larger_than_the_link_is_a_fault(rig: Rig) -> None:
     """A frame that no datagram and no slot can hold: a LinkFault, and the next beat goes
     through.
     """
@@ -190,7 +193,7 @@ def test_frame_larger_than_the_link_is_a_fault(rig):
     ],
 )
 @pytest.mark.parametrize("make", [make_sender, make_listener])
-def test_missing_device_is_named(make, spec, reason):
+def test_missing_device_is_named(make, spec, reason: str) -> None:
     """The interface or device of the monitor file does not exist: open says which, and may be tried
     again.
     """
@@ -206,7 +209,7 @@ def test_missing_device_is_named(make, spec, reason):
     ("timeout_s", "poll_s"),
     [(0.3, 0.05), (0.5, 0.05), (1.0, 0.1), (2.0, 0.2), (2.5, 0.25), (10.0, 0.25)],
 )
-def test_slot_is_read_ten_times_in_a_short_timeout(timeout_s, poll_s):
+def test_slot_is_read_ten_times_in_a_short_timeout(timeout_s: float, poll_s: float) -> None:
     """A verdict on a disk link is late by one read: a tenth of the timeout, at most 0.25 s, at
     least 0.05 s.
     """

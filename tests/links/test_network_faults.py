@@ -1,5 +1,7 @@
 """What happens to network links when interfaces go, come back, or share a group."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import shutil
@@ -13,7 +15,7 @@ from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
-from tests.links.places import Place, run
+from tests.links.places import Nodes, Place, run
 from tests.waiting import LIMIT_S, until
 
 GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}
@@ -22,23 +24,23 @@ GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15:
 class Link:
     """Sender on node a, listener on node b."""
 
-    def __init__(self, nodes, kind, interface, address, port=5020):
+    def __init__(self, nodes: Nodes, kind, interface, address, port: int = 5020) -> None:
         self.nodes = nodes
         self.spec = LinkSpec("deb1", kind, interface, address, port, 0, 10.0)
         self.sender = make_sender(self.spec, time.monotonic)
         self.listener = make_listener(self.spec, time.monotonic)
 
-    def open(self):
+    def open(self) -> None:
         self.nodes.a.do(self.sender.open)
         self.nodes.b.do(self.listener.open)
 
-    def send(self, frame):
+    def send(self, frame) -> None:
         self.nodes.a.do(self.sender.send, frame)
 
     def receive(self, timeout_s=LIMIT_S):
         return self.nodes.b.do(self.listener.receive, timeout_s)
 
-    def close(self):
+    def close(self) -> None:
         self.nodes.a.do(self.sender.close)
         self.nodes.b.do(self.listener.close)
 
@@ -56,7 +58,7 @@ class Link:
 
 
 @pytest.fixture
-def link(nodes):
+def link(nodes: Nodes):
     """Makes links between the nodes and closes them in the end."""
     made = []
 
@@ -70,7 +72,7 @@ def link(nodes):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_beat_on_one_interface_is_not_heard_on_the_other(link, group):
+def test_beat_on_one_interface_is_not_heard_on_the_other(link, group) -> None:
     """Two links share group and port.
 
     Eth1 carries beats: eth2's listener hears nothing, eth1's all.
@@ -88,7 +90,7 @@ def test_beat_on_one_interface_is_not_heard_on_the_other(link, group):
     assert one.receive(0.3) is None
 
 
-def test_unicast_beat_through_the_other_interface_is_not_heard(nodes, link):
+def test_unicast_beat_through_the_other_interface_is_not_heard(nodes: Nodes, link) -> None:
     """A datagram for the right port comes in on eth2: the listener of eth1 does not hear it."""
     one = link(LinkKind.UNICAST, "eth1", "10.50.1.2")
     other = link(LinkKind.UNICAST, "eth2", "10.50.2.2")
@@ -101,12 +103,12 @@ def test_unicast_beat_through_the_other_interface_is_not_heard(nodes, link):
     assert got.data == b"on eth1" and got.source.startswith("10.50.1.1:")
 
 
-def test_listener_of_a_group_hears_no_unicast(nodes, link):
+def test_listener_of_a_group_hears_no_unicast(nodes: Nodes, link) -> None:
     """A datagram sent to the node's own address and the group's port: not heard."""
     one = link(LinkKind.NET, "eth1", "239.131.50.20")
     one.open()
 
-    def send_unicast():
+    def send_unicast() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"x", ("10.50.1.2", 5020))
 
@@ -122,7 +124,7 @@ def test_listener_of_a_group_hears_no_unicast(nodes, link):
         (LinkKind.UNICAST, "10.50.1.2"),
     ],
 )
-def test_link_that_was_down_works_again(nodes, link, kind, address):
+def test_link_that_was_down_works_again(nodes: Nodes, link, kind: LinkKind, address: str) -> None:
     """The interface is set down: send is a LinkFault each time.
 
     Up again, a reopened link beats again.
@@ -143,7 +145,7 @@ def test_link_that_was_down_works_again(nodes, link, kind, address):
     until(one.try_beat)
 
 
-def test_refused_packet_is_a_fault_and_no_more(link):
+def test_refused_packet_is_a_fault_and_no_more(link) -> None:
     """The address is the broadcast address of the network, which the kernel refuses: a LinkFault at
     every beat.
     """
@@ -154,7 +156,7 @@ def test_refused_packet_is_a_fault_and_no_more(link):
             one.send(b"refused")
 
 
-def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes, link):
+def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes: Nodes, link) -> None:
     """The queue of eth1 is as good as stuck: send fails instead of waiting.
 
     Freed, it beats again.
@@ -194,7 +196,9 @@ def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes, link):
         (LinkKind.UNICAST, "10.50.2.2"),
     ],
 )
-def test_interface_made_again_works_after_reopen(nodes, link, kind, address):
+def test_interface_made_again_works_after_reopen(
+    nodes: Nodes, link, kind: LinkKind, address: str
+) -> None:
     """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat
     again.
     """
@@ -215,7 +219,7 @@ def test_interface_made_again_works_after_reopen(nodes, link, kind, address):
     until(one.try_beat)
 
 
-def test_replaced_interface_is_noticed_by_both_ends(nodes, link):
+def test_replaced_interface_is_noticed_by_both_ends(nodes: Nodes, link) -> None:
     """eth2 is deleted and made again between two beats: the old sockets are deaf, so both ends are
     a LinkFault.
     """
@@ -230,7 +234,7 @@ def test_replaced_interface_is_noticed_by_both_ends(nodes, link):
     until(one.try_beat)
 
 
-def test_second_program_on_a_unicast_port_is_refused(nodes, link):
+def test_second_program_on_a_unicast_port_is_refused(nodes: Nodes, link) -> None:
     """The port of a unicast link is taken: open says so instead of sharing the beats."""
     one, two = (link(LinkKind.UNICAST, "eth1", "10.50.1.2") for _ in range(2))
     one.open()
@@ -239,16 +243,16 @@ def test_second_program_on_a_unicast_port_is_refused(nodes, link):
 
 
 @pytest.fixture
-def hosts(nodes):
+def hosts(nodes: Nodes):
     """Sets what a name leads to on node a, whose resolver has a hosts file of its own."""
     folder = tempfile.mkdtemp(prefix="ohl")
     path = os.path.join(folder, "hosts")
 
-    def write(text):
+    def write(text) -> None:
         with open(path, "w") as file:
             file.write(text)
 
-    def enter():
+    def enter() -> None:
         # This thread alone gets its own view of /etc/hosts.
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.unshare(0x00020000 | 0x00000200) == 0, os.strerror(ctypes.get_errno())
@@ -271,7 +275,9 @@ def hosts(nodes):
 
 
 @pytest.mark.parametrize("address", ["10.50.1.2", "fd00:1::2"])
-def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(hosts, link, address):
+def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(
+    hosts, link, address: str
+) -> None:
     """A unicast link names a host nobody knows: the sender says so.
 
     The listener needs no name; known, it beats.
@@ -292,7 +298,7 @@ def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(hosts, link, a
     )
 
 
-def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hosts, link):
+def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hosts, link) -> None:
     """The name server falls silent: the link goes on.
 
     The name leads elsewhere: the sender says so and, reopened, follows.
@@ -317,7 +323,7 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hos
     until(one.try_beat)
 
 
-def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):
+def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes: Nodes, link) -> None:
     """Both ends of eth1 carry 600 bytes at a time: a beat of 1,200 bytes arrives whole, and nothing
     forbids cutting it.
     """
@@ -339,7 +345,7 @@ def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):
             place.ip("addr", "replace", f"fd00:1::{number}/64", "dev", "eth1", "nodad")
 
 
-def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link):
+def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link) -> None:
     """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat
     behind them still comes in.
     """

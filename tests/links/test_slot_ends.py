@@ -111,7 +111,11 @@ def opened() -> Iterator[Callable[..., SlotEnd]]:
 
 
 def listening(
-    opened, device: str, clock: Simulated, wire: Wire = Wire.OWN, poll_s: float = 0.25
+    opened: Callable[..., SlotEnd],
+    device: str,
+    clock: Simulated,
+    wire: Wire = Wire.OWN,
+    poll_s: float = 0.25,
 ) -> DioListener:
     """A listener in simulated time that has read its slot once."""
     made = opened(DioListener(spec(device, wire=wire), clock, poll_s))
@@ -130,7 +134,9 @@ def listening(
         lambda one: DiskListener(one, Simulated()),
     ],
 )
-def test_end_has_nothing_to_remark_where_all_is_well(opened, disk_file, make) -> None:
+def test_end_has_nothing_to_remark_where_all_is_well(
+    opened: Callable[..., SlotEnd], disk_file, make
+) -> None:
     """Not opened, and opened on a file system that can do what the link wants: no remark, nothing
     counted.
     """
@@ -142,7 +148,9 @@ def test_end_has_nothing_to_remark_where_all_is_well(opened, disk_file, make) ->
     assert end.remark == "" and not any(end.counters.values())
 
 
-def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monkeypatch) -> None:
+def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(
+    disk_file, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A link whose beats the disk cannot take in time is no link.
 
     Opening has five, for a process has to start.
@@ -158,7 +166,7 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monke
             asked.append(("read", limit_s))
             return super().read(offset, length, limit_s)
 
-        def write(self, offset, data, limit_s):
+        def write(self, offset, data, limit_s) -> None:
             asked.append(("write", limit_s))
             super().write(offset, data, limit_s)
 
@@ -178,7 +186,9 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monke
         asked.clear()
 
 
-def test_no_answer_within_the_limit_is_said_with_it(opened, disk_file) -> None:
+def test_no_answer_within_the_limit_is_said_with_it(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """The I/O process stands still: a fault once half of a short timeout is over, and at once after
     that.
     """
@@ -198,7 +208,9 @@ def test_no_answer_within_the_limit_is_said_with_it(opened, disk_file) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_device_in_use_is_refused_although_it_is_blank(opened, loop_device) -> None:
+def test_device_in_use_is_refused_although_it_is_blank(
+    opened: Callable[..., SlotEnd], loop_device
+) -> None:
     """Taken by a volume manager or a file system that has written nothing yet: only the kernel
     knows.
     """
@@ -219,7 +231,9 @@ def test_device_in_use_is_refused_although_it_is_blank(opened, loop_device) -> N
     sender.send(b"beat")
 
 
-def test_slot_that_ends_with_its_device_is_usable(opened, loop_device) -> None:
+def test_slot_that_ends_with_its_device_is_usable(
+    opened: Callable[..., SlotEnd], loop_device
+) -> None:
     """The last blocks: not one is missing.
 
     On a device of 4 KiB blocks the slot is the whole ones of these.
@@ -289,7 +303,9 @@ def test_slot_must_be_whole_blocks_of_the_device(
     assert str(caught.value) == words
 
 
-def test_record_that_does_not_fit_its_slot_is_a_fault(opened, disk_file) -> None:
+def test_record_that_does_not_fit_its_slot_is_a_fault(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """The original's 9,728 bytes and not one more."""
     sender = opened(DioSender(spec(disk_file, wire=Wire.LEGACY)))
     sender.send(record(b"a"))
@@ -298,7 +314,7 @@ def test_record_that_does_not_fit_its_slot_is_a_fault(opened, disk_file) -> None
     assert content(disk_file, 0, LEGACY_SLOT) == record(b"a")
 
 
-def test_claim_leaves_a_heartbeat_as_it_is(opened, disk_file) -> None:
+def test_claim_leaves_a_heartbeat_as_it_is(opened: Callable[..., SlotEnd], disk_file) -> None:
     """`hb --force` where the link already beats: nothing is written over.
 
     Elsewhere an empty heartbeat is.
@@ -312,7 +328,9 @@ def test_claim_leaves_a_heartbeat_as_it_is(opened, disk_file) -> None:
     assert content(disk_file, 20) == slot(b"")
 
 
-def test_data_of_a_new_owner_is_refused_again_and_again(opened, disk_file) -> None:
+def test_data_of_a_new_owner_is_refused_again_and_again(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """Whoever sends on after the refusal without opening the link anew writes nothing either."""
     sender = opened(DioSender(spec(disk_file)))
     sender.send(b"beat")
@@ -323,7 +341,9 @@ def test_data_of_a_new_owner_is_refused_again_and_again(opened, disk_file) -> No
     assert content(disk_file).startswith(b"a new owner")
 
 
-def test_slot_wiped_for_a_file_system_stops_a_running_link(opened, disk_dir) -> None:
+def test_slot_wiped_for_a_file_system_stops_a_running_link(
+    opened: Callable[..., SlotEnd], disk_dir
+) -> None:
     """The slot is blank now, and what is known to own a device is on it: no more beats, whatever
     was there before.
     """
@@ -341,7 +361,9 @@ def test_slot_wiped_for_a_file_system_stops_a_running_link(opened, disk_dir) -> 
         sender.send(b"beat 2")
 
 
-def test_disk_replaced_during_the_write_is_no_second_writer(opened, disk_file) -> None:
+def test_disk_replaced_during_the_write_is_no_second_writer(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """What was just written is not there: the path names another disk now, and that is what is
     said.
     """
@@ -362,7 +384,9 @@ def test_disk_replaced_during_the_write_is_no_second_writer(opened, disk_file) -
     assert sender.counters == {"overwritten": 0}
 
 
-def test_slot_is_read_at_its_pace_until_the_time_is_over(opened, disk_file) -> None:
+def test_slot_is_read_at_its_pace_until_the_time_is_over(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """Reads 0.25 s apart; a receive that ends in between leaves the pace as it is, and one that
     ends with a read makes it.
     """
@@ -381,7 +405,9 @@ def test_slot_is_read_at_its_pace_until_the_time_is_over(opened, disk_file) -> N
     assert (clock.waits, watched.reads) == ([0.0], 3)
 
 
-def test_beat_is_received_once_with_the_moment_it_was_read(opened, disk_file) -> None:
+def test_beat_is_received_once_with_the_moment_it_was_read(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """A new beat at the second read: that moment, the slot's name, one more in the counter.
 
     Then nothing.
@@ -408,7 +434,7 @@ def test_beat_is_received_once_with_the_moment_it_was_read(opened, disk_file) ->
 
 @pytest.mark.parametrize(("what", "counter"), [(bytes(SLOT), "blank"), (b"x" * SLOT, "alien")])
 def test_slot_that_loses_its_beat_is_counted_and_silent(
-    opened, disk_file, what: bytes, counter: str
+    opened: Callable[..., SlotEnd], disk_file, what: bytes, counter: str
 ) -> None:
     """Wiped or written over: no beat is received, neither now nor when the old one comes back."""
     clock = Simulated()
@@ -432,7 +458,9 @@ def test_end_that_is_opened_again_and_again_is_closed_once(disk_file) -> None:
     until(lambda: not disk_channel._channels)
 
 
-def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(opened, disk_file) -> None:
+def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(
+    opened: Callable[..., SlotEnd], disk_file
+) -> None:
     """Closed for a while: what was written meanwhile is no sign of life, and the next beat is, read
     at once.
     """
@@ -449,7 +477,7 @@ def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(opened, disk_file
 
 @pytest.mark.parametrize(("wire", "whole"), [(Wire.OWN, slot), (Wire.LEGACY, record)])
 def test_only_a_record_without_an_envelope_is_read_twice(
-    opened, disk_file, wire: Wire, whole
+    opened: Callable[..., SlotEnd], disk_file, wire: Wire, whole
 ) -> None:
     """A beat in its envelope shows itself whether it is whole.
 
@@ -469,7 +497,7 @@ def test_only_a_record_without_an_envelope_is_read_twice(
 
 
 def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
-    opened, disk_file
+    opened: Callable[..., SlotEnd], disk_file
 ) -> None:
     """The slot holds the old record, and a new one right after: it is read with the next look, and
     nothing is counted.
@@ -483,7 +511,7 @@ def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
     assert listener.receive(1.0).data == record(b"b")
 
 
-def test_zeroed_record_is_counted_as_blank(opened, disk_file) -> None:
+def test_zeroed_record_is_counted_as_blank(opened: Callable[..., SlotEnd], disk_file) -> None:
     """As many zeros are no record: nothing is received, and the next one is."""
     clock = Simulated()
     put(disk_file, record(b"a"))
@@ -494,7 +522,9 @@ def test_zeroed_record_is_counted_as_blank(opened, disk_file) -> None:
     assert listener.receive(1.0).data == record(b"b")
 
 
-def test_file_that_does_not_reach_to_the_slot_is_blank(opened, disk_dir) -> None:
+def test_file_that_does_not_reach_to_the_slot_is_blank(
+    opened: Callable[..., SlotEnd], disk_dir
+) -> None:
     """Its slots are written one after the other: the listener waits for the peer's."""
     path = os.path.join(disk_dir, "short")
     open(path, "wb").close()
@@ -505,7 +535,9 @@ def test_file_that_does_not_reach_to_the_slot_is_blank(opened, disk_dir) -> None
     assert listener.receive(0.25).data == b"beat"
 
 
-def test_listener_writes_nothing_where_it_may_not(opened, loop_device) -> None:
+def test_listener_writes_nothing_where_it_may_not(
+    opened: Callable[..., SlotEnd], loop_device
+) -> None:
     """The device is read-only on this node: it is listened to, and not asked who holds it, for that
     would hold off others.
     """

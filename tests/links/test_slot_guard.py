@@ -1,5 +1,7 @@
 """A slot is written only where nobody else's data is, and what was written is looked at again."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import subprocess
@@ -21,7 +23,7 @@ from tests.links.places import run
 from tests.waiting import until
 
 
-def spec(device, offset=0):
+def spec(device, offset: int = 0) -> LinkSpec:
     return LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, 2.0)
 
 
@@ -30,7 +32,7 @@ def sender():
     """Makes senders and closes them."""
     made = []
 
-    def make(device, offset=0, kind=DioSender):
+    def make(device, offset: int = 0, kind=DioSender):
         made.append(kind(spec(device, offset)))
         return made[-1]
 
@@ -39,13 +41,13 @@ def sender():
         end.close()
 
 
-def content(path, offset=0, length=5120):
+def content(path, offset: int = 0, length: int = 5120):
     with open(path, "rb") as file:
         file.seek(offset * 512)
         return file.read(length)
 
 
-def put(path, data, offset=0):
+def put(path, data, offset: int = 0) -> None:
     with open(path, "r+b") as file:
         file.seek(offset * 512)
         file.write(data)
@@ -54,7 +56,7 @@ def put(path, data, offset=0):
 
 
 @pytest.mark.parametrize("kind", [DioSender, DiskSender])
-def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_file, kind):
+def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_file, kind) -> None:
     """Text where the slot shall be: refused, untouched, and the way to force it is named.
 
     Forced, it is ours for good.
@@ -73,7 +75,9 @@ def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_
 
 
 @pytest.mark.parametrize("command", ["mkfs.ext4 -q -F {}", "mkswap {}"])
-def test_blank_slot_on_a_device_with_a_file_system_is_refused(sender, disk_dir, command):
+def test_blank_slot_on_a_device_with_a_file_system_is_refused(
+    sender, disk_dir, command: str
+) -> None:
     """The blocks of the slot are zeros by chance, the device is somebody's: refused."""
     image = os.path.join(disk_dir, "image")
     with open(image, "wb") as file:
@@ -112,7 +116,7 @@ def is_in_use(device):
         channel.close()
 
 
-def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, disk_dir):
+def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, disk_dir) -> None:
     """A file system without a sign at the start of the device, but mounted: the kernel says that it
     is in use.
     """
@@ -132,7 +136,7 @@ def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, dis
     until(lambda: not is_in_use(device))
 
 
-def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):
+def test_slot_of_the_c_openha_is_taken_over(sender, disk_file) -> None:
     """A cluster comes from the original: its record in the slot is a heartbeat, not someone's
     data.
     """
@@ -147,7 +151,7 @@ def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):
     assert content(disk_file) == encode_slot(b"beat", 5120).ljust(5120, b"\0")
 
 
-def test_two_writers_on_one_slot_are_noticed(sender, disk_file):
+def test_two_writers_on_one_slot_are_noticed(sender, disk_file) -> None:
     """Another node was given the same offset: counted at each beat of ours that the other one wrote
     over.
     """
@@ -160,7 +164,7 @@ def test_two_writers_on_one_slot_are_noticed(sender, disk_file):
     assert one.counters["overwritten"] == 2 and two.counters["overwritten"] == 2
 
 
-def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file):
+def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file) -> None:
     """Two nodes beside each other: nothing to report."""
     one, two = sender(disk_file), sender(disk_file, 10)
     for end in (one, two):
@@ -171,7 +175,7 @@ def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file)
     assert (one.counters, two.counters) == ({"overwritten": 0}, {"overwritten": 0})
 
 
-def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(sender, disk_file):
+def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(sender, disk_file) -> None:
     """Somebody begins to use the disk for something else: the next beat is not written over it."""
     one = sender(disk_file)
     one.open()
@@ -182,7 +186,7 @@ def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(sender, disk_f
     assert content(disk_file).startswith(b"a new owner")
 
 
-def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk_file):
+def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk_file) -> None:
     """Somebody wiped the slot: said, and the link goes on."""
     one = sender(disk_file)
     one.open()
@@ -192,7 +196,7 @@ def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk
     assert one.counters["overwritten"] == 1 and b"beat 2" in content(disk_file)
 
 
-def test_lost_write_is_a_fault(sender, disk_file):
+def test_lost_write_is_a_fault(sender, disk_file) -> None:
     """The disk takes the write and does not keep it: the link says so instead of beating into the
     void.
     """
@@ -208,7 +212,7 @@ def test_lost_write_is_a_fault(sender, disk_file):
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 9])
-def test_torn_slot_is_never_a_beat(disk_file, blocks):
+def test_torn_slot_is_never_a_beat(disk_file, blocks: int) -> None:
     """Old and new blocks mixed, in either order, any number of them: counted as damaged, and never
     delivered.
     """
@@ -228,7 +232,7 @@ def test_torn_slot_is_never_a_beat(disk_file, blocks):
     listener.close()
 
 
-def image_of(disk_dir, size=16 << 20):
+def image_of(disk_dir, size: int = 16 << 20):
     path = os.path.join(disk_dir, "image")
     with open(path, "wb") as file:
         file.truncate(size)
@@ -245,8 +249,8 @@ def image_of(disk_dir, size=16 << 20):
     ],
 )
 def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(
-    sender, disk_dir, sign, offset, what
-):
+    sender, disk_dir, sign: bytes, offset: int, what: str
+) -> None:
     """Unmounted, and the slot is zeros by chance: what is known is named, what is not known is
     refused as well.
     """
@@ -265,7 +269,7 @@ def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(
     assert sign in content(image, offset // 512, 1024)
 
 
-def test_blkid_names_what_the_own_table_does_not_know(sender, disk_dir):
+def test_blkid_names_what_the_own_table_does_not_know(sender, disk_dir) -> None:
     """A minix file system: util-linux makes it, and knows it."""
     image = image_of(disk_dir)
     run("mkfs.minix", image)
@@ -273,7 +277,9 @@ def test_blkid_names_what_the_own_table_does_not_know(sender, disk_dir):
         sender(image, 20_000).open()
 
 
-def test_without_blkid_what_is_not_known_is_refused_all_the_same(sender, disk_dir, monkeypatch):
+def test_without_blkid_what_is_not_known_is_refused_all_the_same(
+    sender, disk_dir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No util-linux on the node: the own table, and no guess."""
     image = image_of(disk_dir)
     run("mkfs.minix", image)
@@ -283,7 +289,7 @@ def test_without_blkid_what_is_not_known_is_refused_all_the_same(sender, disk_di
         sender(image, 20_000).open()
 
 
-def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir):
+def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir) -> None:
     """A disk for many clusters: beats of ours and of the original beside a new slot, at the start
     and in the middle.
     """
@@ -304,7 +310,7 @@ def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir):
 
 def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_device(
     sender, disk_dir
-):
+) -> None:
     """The unknown data was there before, and forced once: a zeroed slot is no reason to stop the
     link now.
     """
@@ -320,7 +326,7 @@ def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_dev
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "truncated"])
-def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how):
+def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how: str) -> None:
     """The path is gone, names another disk, or the disk has no end there any more: said as such,
     and nothing is counted.
     """
@@ -341,7 +347,7 @@ def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how
     assert one.counters["overwritten"] == 0
 
 
-def test_device_that_has_become_shorter_is_no_blank_slot(sender, loop_device):
+def test_device_that_has_become_shorter_is_no_blank_slot(sender, loop_device) -> None:
     """Somebody shrinks the volume under both ends: each says that it is gone."""
     device, image = loop_device(64)
     one, listener = sender(device), DioListener(spec(device), time.monotonic)

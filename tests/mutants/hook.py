@@ -4,6 +4,8 @@ It plants the fault, or records the functions that run. While ``make mutants`` r
 virtual environment runs it in each Python that finds one of the variables.
 """
 
+from __future__ import annotations
+
 import importlib.abc
 import importlib.util
 import os
@@ -19,11 +21,11 @@ _PACKAGE = os.path.join(
 )
 
 
-def spy_on(path):
+def spy_on(path) -> None:
     """Record each function of the package when any thread first runs it."""
     seen = set()
 
-    def trace(frame, _event, _arg):
+    def trace(frame, _event, _arg) -> None:
         code = frame.f_code
         if code not in seen:
             seen.add(code)
@@ -37,7 +39,7 @@ def spy_on(path):
 
 
 class _Planter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def __init__(self, module, path):
+    def __init__(self, module, path) -> None:
         self._module = module
         self._path = path
 
@@ -48,7 +50,7 @@ class _Planter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._real = importlib.util.find_spec(name)
         return importlib.util.spec_from_loader(name, self, origin=self._real.origin)
 
-    def exec_module(self, module):
+    def exec_module(self, module) -> None:
         with open(self._path, encoding="utf-8") as file:
             source = file.read()
         module.__file__ = self._real.origin

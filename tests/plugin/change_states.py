@@ -2,6 +2,8 @@
 the cluster would.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 
@@ -12,7 +14,7 @@ OWN = {
 }
 
 
-def main():
+def main() -> None:
     """`own -A registry unfreeze` or `peer NODE stop --remote`."""
     path, calls, who, *words = sys.argv[1:]
     with open(calls, "a", encoding="ascii") as file:

@@ -63,7 +63,7 @@ def python_for(version):
 class Daemon:
     """Answers on the control socket as the test demands, and counts requests."""
 
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.reply = None
         self.delay_s = 0.0
@@ -76,7 +76,7 @@ class Daemon:
         self._is_over = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def _serve(self):
+    def _serve(self) -> None:
         while True:
             try:
                 connection, _ = self._socket.accept()
@@ -94,7 +94,7 @@ class Daemon:
                 except OSError:
                     continue
 
-    def close(self):
+    def close(self) -> None:
         """Close the socket; its file stays, as after a kill."""
         self._is_over.set()
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -104,7 +104,7 @@ class Daemon:
 class Host:
     """An agent of one line with one service, run as its own process."""
 
-    def __init__(self, root, line, python):
+    def __init__(self, root, line, python) -> None:
         self.line = line
         self.python = python
         self.home = root / "agent"
@@ -117,7 +117,7 @@ class Host:
         self.set_states("frozen_stop", "frozen_stop")
         self.install()
 
-    def _lay_out(self):
+    def _lay_out(self) -> None:
         lib = self.home / "lib"
         for folder in (
             lib,
@@ -166,13 +166,13 @@ class Host:
         self.peer_command = self._script(self.home / "peer", f'exec {change} peer "$@"')
 
     @staticmethod
-    def _script(path, body):
+    def _script(path, body) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return str(path)
 
-    def openha(self, command, code=0):
+    def openha(self, command, code: int = 0):
         """Run `openha agent ...` for this agent; return its output."""
         out = io.StringIO()
         before = dict(os.environ)
@@ -191,7 +191,7 @@ class Host:
         assert ended == code, f"{command}: {ended}: {out.getvalue()}"
         return out.getvalue()
 
-    def install(self):
+    def install(self) -> None:
         """Make the changes of `openha agent install`."""
         for change in installer.plan_install(
             find_agents(str(self.home))[0], tree_layout(str(self.ez))
@@ -199,7 +199,7 @@ class Host:
             installer.carry_out(change)
 
     @property
-    def socket_path(self):
+    def socket_path(self) -> str:
         """Return the path of the control socket."""
         return str(self.ez / "services" / ".proc" / "nmond.sock")
 
@@ -209,7 +209,7 @@ class Host:
         self._daemon.reply = self.status_json if reply is None else reply
         return self._daemon
 
-    def set_states(self, own, peer, standing="live", **more):
+    def set_states(self, own, peer, standing: str = "live", **more) -> None:
         """Set the states of the cluster.
 
         `peer_fails="stop"` makes that word fail, `own_start_ends="start_failed"` a start.
@@ -248,7 +248,7 @@ class Host:
             }
         }
 
-    def write_state_files(self, own, peer):
+    def write_state_files(self, own, peer) -> None:
         """Write STATE files, given as bytes."""
         folder = self.ez / "services" / "registry"
         folder.mkdir(parents=True, exist_ok=True)
@@ -284,17 +284,17 @@ class Host:
         """Return the requests to the daemon and the peer, in order."""
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
-    def wrapper(self, kind):
+    def wrapper(self, kind) -> str:
         """Return the path of a wrapper."""
         return self.home / "etc" / f"{SVC}.{kind}"
 
-    def close(self):
+    def close(self) -> None:
         """Terminate everything; fail if an error went unnoticed."""
         if self._daemon is not None:
             self._daemon.close()
         self.end_agent()
 
-    def end_agent(self):
+    def end_agent(self) -> None:
         """End the agent: the next request is the first of another process."""
         if self._process is not None:
             self._process.stdin.close()

@@ -5,6 +5,8 @@ node and never changed. The Python it runs under is the newest that its line sup
 OPENSVC_AGENT_PYTHON.
 """
 
+from __future__ import annotations
+
 import glob
 import os
 import shutil
@@ -88,7 +90,7 @@ def find_python(line):
 class AgentNodes:
     """Both nodes, the cluster installed and not started."""
 
-    def __init__(self, nodes, source):
+    def __init__(self, nodes, source) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
         agent = find_agents(source)[0]
@@ -111,7 +113,7 @@ class AgentNodes:
             )
             node.environment["PYTHONWARNINGS"] = "ignore"
 
-    def _install_agent(self, node, source):
+    def _install_agent(self, node, source) -> None:
         root = node.root
         target = root + self.home
         os.makedirs(target, exist_ok=True)
@@ -162,7 +164,7 @@ class AgentNodes:
                 ),
             )
 
-    def _link_up(self):
+    def _link_up(self) -> None:
         """Lets root go from node to node by ssh, as the agents do."""
         key = self.first.root + "/root/.ssh/id_ed25519"
         for node in self.nodes:
@@ -182,7 +184,7 @@ class AgentNodes:
                 " /usr/sbin/sshd -o UsePAM=no -o PermitRootLogin=yes -o StrictModes=no",
             )
 
-    def add_service(self, with_hb=True, extra="", hb_section=False):
+    def add_service(self, with_hb: bool = True, extra: str = "", hb_section: bool = False) -> None:
         """The service file on both nodes."""
         text = CONFIG["2.1" if self.line == "2.1" else "1.x"]
         if self.line == "1.5":
@@ -194,7 +196,7 @@ class AgentNodes:
         for node in self.nodes:
             node.write(f"{self.etc}/{SVC}{self.suffix}", text + extra)
 
-    def start_agent(self, node):
+    def start_agent(self, node) -> None:
         """The agent's own daemon, which the 2.1 has."""
         if self.line == "2.1":
             self.ok(
@@ -203,7 +205,7 @@ class AgentNodes:
                 " sleep 4",
             )
 
-    def ok(self, node, command, timeout_s=60.0):
+    def ok(self, node, command, timeout_s: float = 60.0):
         """A command that has to succeed; its output."""
         done = node.run(command, timeout_s)
         assert done.returncode == 0, (
@@ -211,7 +213,7 @@ class AgentNodes:
         )
         return done.stdout
 
-    def svc(self, node, action, timeout_s=60.0):
+    def svc(self, node, action, timeout_s: float = 60.0):
         """An action of the agent on the service."""
         command = f"om {SVC} {action}" if self.line == "2.1" else f"svcmgr -s {SVC} {action}"
         return node.run(command, timeout_s)

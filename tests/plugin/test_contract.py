@@ -2,6 +2,8 @@
 host.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -17,7 +19,7 @@ from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import Look, finding
-from tests.plugin.minimal_agent import HERE, PEER
+from tests.plugin.minimal_agent import HERE, PEER, Host
 from tests.plugin.status_table import STATUS_OF, UP, WARN
 
 NEVER_S = 3600.0
@@ -124,7 +126,7 @@ MOVES = [
 ]
 
 
-def test_every_state_has_the_status_of_the_embedded_agent():
+def test_every_state_has_the_status_of_the_embedded_agent() -> None:
     """Each state of the engine: the real agents show the same status and reason as the embedded
     one.
     """
@@ -136,7 +138,7 @@ def test_every_state_has_the_status_of_the_embedded_agent():
         )
 
 
-def test_each_state_gives_the_status_and_reason_of_the_reference(host):
+def test_each_state_gives_the_status_and_reason_of_the_reference(host: Host) -> None:
     """The daemon tells each state in turn, and the agent keeps statuses: the live one shows, in one
     round trip each.
     """
@@ -149,21 +151,21 @@ def test_each_state_gives_the_status_and_reason_of_the_reference(host):
     assert daemon.asked == len(STATUS_OF)
 
 
-def _after_the_kept_answer(host):
+def _after_the_kept_answer(host: Host):
     import time
 
     time.sleep(openha_driver.ANSWER_KEPT_S + 0.02)
     return host.ask("status")
 
 
-def test_a_service_the_cluster_does_not_know_is_a_warning(host):
+def test_a_service_the_cluster_does_not_know_is_a_warning(host: Host) -> None:
     """The daemon answers without this service: no state can be told."""
     host.daemon({"status": {"services": [], "peer_standing": "live"}})
     answer = host.ask("status")
     assert (answer["status"], answer["lines"]) == STATUS_OF["unknown"]
 
 
-def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18):
+def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18: Host) -> None:
     """The daemon answers without this service: every action is refused with what to do, nothing is
     asked of anybody.
     """
@@ -177,7 +179,7 @@ def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18):
     assert host18.made_calls() == []
 
 
-def test_without_a_daemon_the_status_says_so(host):
+def test_without_a_daemon_the_status_says_so(host: Host) -> None:
     """The socket of a killed daemon is still there, or none ever was: not running."""
     host.write_state_files(b"2\0", b"0\0")
     assert host.ask("status")["lines"] == ["open-ha daemons are not running"]
@@ -191,7 +193,9 @@ def test_without_a_daemon_the_status_says_so(host):
     "stored,shown",
     [(b"2\0", "started"), (b"7\0FROZEN_START\n", "frozen_start"), (b"6\n", "frozen_stop")],
 )
-def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, stored, shown):
+def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(
+    host18: Host, stored: bytes, shown: str
+) -> None:
     """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's
     word.
     """
@@ -205,7 +209,7 @@ def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, store
     assert answer["status"] == WARN
 
 
-def test_a_busy_daemon_is_waited_for(host18):
+def test_a_busy_daemon_is_waited_for(host18: Host) -> None:
     """The daemon takes a quarter of a second to answer: it is no stopped one, its answer counts."""
     host18.daemon().delay_s = 0.25
     host18.set_states("started", "stopped")
@@ -261,7 +265,17 @@ def test_a_busy_daemon_is_waited_for(host18):
         "no ASCII",
     ],
 )
-def test_a_daemon_of_another_version_gives_the_state_of_its_files(host, reply):
+def test_a_daemon_of_another_version_gives_the_state_of_its_files(
+    host: Host,
+    reply: bytes
+    | dict[str, dict[str, int]]
+    | dict[str, dict[str, list[dict[str, dict[str, str] | str | None]]]]
+    | dict[str, dict[str, list[dict[str, int | str]]]]
+    | dict[str, dict[str, list[dict[str, str]]]]
+    | dict[str, dict[str, str]]
+    | dict[str, int | str]
+    | list[int],
+) -> None:
     """The daemon answers in a way this driver cannot read: its STATE file tells the state."""
     host.daemon(reply)
     host.write_state_files(b"2\0", b"0\0")
@@ -269,7 +283,7 @@ def test_a_daemon_of_another_version_gives_the_state_of_its_files(host, reply):
     assert (answer["status"], answer["lines"]) == (UP, [])
 
 
-def test_an_older_answer_without_standing_is_enough(host):
+def test_an_older_answer_without_standing_is_enough(host: Host) -> None:
     """A daemon that does not tell the peer's standing yet: status and need_stonith work on the
     states.
     """
@@ -284,7 +298,7 @@ def test_an_older_answer_without_standing_is_enough(host):
     assert host.ask("stonith", fence=["/bin/false"])["code"] == 0
 
 
-def test_an_engine_that_hangs_is_no_answer(host18):
+def test_an_engine_that_hangs_is_no_answer(host18: Host) -> None:
     """The socket's thread reports that the engine does not answer: shown like a stopped daemon."""
     host18.daemon({"error": "the engine does not answer", "code": 4})
     host18.write_state_files(b"0\0", b"0\0")
@@ -294,7 +308,7 @@ def test_an_engine_that_hangs_is_no_answer(host18):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"], ids=["empty", "torn", "no object"])
-def test_a_damaged_installation_gives_a_line_and_no_traceback(host18, text):
+def test_a_damaged_installation_gives_a_line_and_no_traceback(host18: Host, text: str) -> None:
     """The file of places is damaged: the status says that nothing is installed, an action ends with
     that line.
     """
@@ -308,8 +322,8 @@ def test_a_damaged_installation_gives_a_line_and_no_traceback(host18, text):
     "own,peer,action,calls,kind,message", MOVES, ids=[f"{m[2]}-{m[0]}-{m[1]}" for m in MOVES]
 )
 def test_an_action_drives_both_nodes_in_the_right_order(
-    host18, own, peer, action, calls, kind, message
-):
+    host18: Host, own: str, peer: str, action: str, calls: list[str], kind: str, message
+) -> None:
     """Each action in each situation: what is asked of the daemon and of the peer, in what order,
     and how it ends.
     """
@@ -323,7 +337,7 @@ def test_an_action_drives_both_nodes_in_the_right_order(
         assert answer["kind"] == kind and message in answer["message"], answer
 
 
-def test_each_line_has_its_actions_done_by_the_resource(host):
+def test_each_line_has_its_actions_done_by_the_resource(host: Host) -> None:
     """A stop without --cluster: the 1.5 refuses it, every later line stops and freezes both nodes,
     the peer first.
     """
@@ -337,7 +351,7 @@ def test_each_line_has_its_actions_done_by_the_resource(host):
         assert host.made_calls() == ["peer stop", "own freeze-stop"]
 
 
-def test_the_clusters_own_call_and_a_scoped_one_do_not_drive_the_cluster(host):
+def test_the_clusters_own_call_and_a_scoped_one_do_not_drive_the_cluster(host: Host) -> None:
     """`start --cluster`, called by the daemon, and a start of some resources: nothing is asked of
     anybody.
     """
@@ -350,7 +364,7 @@ def test_the_clusters_own_call_and_a_scoped_one_do_not_drive_the_cluster(host):
     assert host.made_calls() == []
 
 
-def test_a_call_from_the_peer_stays_on_this_node(host):
+def test_a_call_from_the_peer_stays_on_this_node(host: Host) -> None:
     """`stop --remote`, `freeze --remote`: the peer is not asked in its turn."""
     host.daemon()
     for action, call in (("freeze", "own freeze-stop"), ("thaw", "own unfreeze")):
@@ -360,7 +374,7 @@ def test_a_call_from_the_peer_stays_on_this_node(host):
     assert not [call for call in host.made_calls() if call.startswith("peer")]
 
 
-def test_a_command_that_fails_ends_the_action_with_its_output(host18):
+def test_a_command_that_fails_ends_the_action_with_its_output(host18: Host) -> None:
     """The daemon refuses freeze-stop, or the peer fails: exit code 1, and what they said is
     logged.
     """
@@ -384,7 +398,7 @@ def test_a_command_that_fails_ends_the_action_with_its_output(host18):
     assert "'stop --remote' failed on node peer.opensvc.com" in host18.ask("stop")["message"]
 
 
-def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18):
+def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18: Host) -> None:
     """The peer is silent and cannot be reached: the service is stopped and frozen here all the
     same.
     """
@@ -398,7 +412,7 @@ def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18):
     assert host18.made_calls() == ["peer stop", "own freeze-stop"]
 
 
-def test_no_action_is_driven_without_a_daemon(host18):
+def test_no_action_is_driven_without_a_daemon(host18: Host) -> None:
     """Start, stop, freeze with the daemon gone: refused with the reason, nothing is asked of the
     peer.
     """
@@ -409,7 +423,7 @@ def test_no_action_is_driven_without_a_daemon(host18):
     assert host18.made_calls() == []
 
 
-def test_freezestop_is_queued_behind_the_action(host):
+def test_freezestop_is_queued_behind_the_action(host: Host) -> None:
     """The monitor action: the agent holds its lock, so the command is queued and runs
     afterwards.
     """
@@ -422,8 +436,8 @@ def test_freezestop_is_queued_behind_the_action(host):
     "peer,standing,code", [("unknown", "silent", 1), ("started", "live", 0), ("stopped", "left", 0)]
 )
 def test_a_fencing_command_that_fails_fails_the_action_where_it_is_needed(
-    host, peer, standing, code
-):
+    host: Host, peer: str, standing: str, code: int
+) -> None:
     """`stonith` with a command that fails: an error if the peer is not known to be alive, not run
     otherwise.
     """
@@ -435,7 +449,7 @@ def test_a_fencing_command_that_fails_fails_the_action_where_it_is_needed(
     assert host.ask("stonith", fence=["/bin/true"], cluster=True)["code"] == 0
 
 
-def test_the_wrappers_are_put_right_with_each_status(host):
+def test_the_wrappers_are_put_right_with_each_status(host: Host) -> None:
     """Missing, a link of the agent, or changed: both scripts are ours again after a status."""
     for kind in ("cluster", "stonith"):
         host.wrapper(kind).unlink()
@@ -451,7 +465,7 @@ def test_the_wrappers_are_put_right_with_each_status(host):
         assert os.access(host.wrapper(kind), os.X_OK) and not host.wrapper(kind).is_symlink()
 
 
-def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18):
+def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18: Host) -> None:
     """The 1.8 keeps all statuses in one file: it goes when it says another hb status, and stays
     when it is right.
     """
@@ -474,7 +488,7 @@ def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18):
     assert not host18.ask("freezestop")["summary"]
 
 
-def hold_lock(host, pid):
+def hold_lock(host: Host, pid) -> None:
     """Names a process as that of the daemon."""
     path = host.ez / "services" / ".proc" / "nmond.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -486,7 +500,7 @@ class Rude:
     the stream.
     """
 
-    def __init__(self, path, is_reset):
+    def __init__(self, path, is_reset) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with ShortPath(path) as short:
             self._socket.bind(short)
@@ -494,7 +508,7 @@ class Rude:
         self._is_reset = is_reset
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def _serve(self):
+    def _serve(self) -> None:
         while True:
             try:
                 connection, _ = self._socket.accept()
@@ -504,7 +518,7 @@ class Rude:
                 # What was not read makes the kernel reset the connection.
                 connection.recv(1 if self._is_reset else 4096)
 
-    def close(self):
+    def close(self) -> None:
         """Nobody listens any more."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -512,7 +526,9 @@ class Rude:
 
 @pytest.mark.parametrize("ends", ["resets", "says nothing", "listens no more"])
 @pytest.mark.parametrize("is_held", [True, False])
-def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(host, ends, is_held):
+def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(
+    host: Host, ends: str, is_held: bool
+) -> None:
     """Reset, closed without a word, or the socket is bound again just now: not running only where
     the lock is free.
     """
@@ -535,7 +551,7 @@ def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(host,
     assert (answer["status"], answer["lines"]) == (WARN, [told])
 
 
-def test_a_daemon_that_runs_is_waited_for_longer(host18):
+def test_a_daemon_that_runs_is_waited_for_longer(host18: Host) -> None:
     """A loaded machine: the daemon's process runs, and its answer comes after the limit for one
     that is not known.
     """
@@ -550,7 +566,7 @@ def test_a_daemon_that_runs_is_waited_for_longer(host18):
     assert (host18.ask("status")["status"], host18.ask("status")["lines"]) == (UP, [])
 
 
-def test_a_daemon_that_was_stopped_is_not_waited_for(host18):
+def test_a_daemon_that_was_stopped_is_not_waited_for(host18: Host) -> None:
     """SIGSTOP: told with the STATE file's word, however long a running one might take."""
     process = subprocess.Popen(["sleep", "60"])
     try:
@@ -603,7 +619,9 @@ DRY_RUNS = [
 @pytest.mark.parametrize(
     "own,peer,action,plan", DRY_RUNS, ids=[f"{each[2]}-{each[0]}" for each in DRY_RUNS]
 )
-def test_a_dry_run_asks_nobody(host, own, peer, action, plan):
+def test_a_dry_run_asks_nobody(
+    host: Host, own: str, peer: str, action: str, plan: list[str]
+) -> None:
     """`--dry-run` of each action: what would be done is logged, and nobody is asked to do it."""
     if host.line == "1.5":
         pytest.skip("the 1.5 asks no driver and has no --dry-run")
@@ -623,7 +641,7 @@ def test_a_dry_run_asks_nobody(host, own, peer, action, plan):
         assert any(text in line for line in answer["log"]), answer["log"]
 
 
-def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18):
+def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18: Host) -> None:
     """A switch from a state that allows none: the same refusal as without --dry-run."""
     host18.daemon()
     host18.set_states("stopped", "stopped")
@@ -634,7 +652,7 @@ def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18):
     )
 
 
-def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host):
+def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host: Host) -> None:
     """The 1.6 and the 1.7 print what a resource would do, and go on with the next: this one ends
     the action instead.
     """
@@ -649,7 +667,9 @@ def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host):
     "action,own,peer",
     [("start", "frozen_stop", "frozen_stop"), ("switch", "frozen_stop", "started")],
 )
-def test_a_start_that_fails_here_is_a_failure_of_the_action(host, action, own, peer):
+def test_a_start_that_fails_here_is_a_failure_of_the_action(
+    host: Host, action: str, own: str, peer: str
+) -> None:
     """The start begins and then fails: exit code 1 with the daemon's reason, and the peer is
     thawed.
     """
@@ -667,7 +687,7 @@ def test_a_start_that_fails_here_is_a_failure_of_the_action(host, action, own, p
     assert host.made_calls()[-1] == "peer thaw"
 
 
-def test_a_switch_whose_start_fails_on_the_peer_is_a_failure(host18):
+def test_a_switch_whose_start_fails_on_the_peer_is_a_failure(host18: Host) -> None:
     """The peer's agent may have ended with 0, as an older driver does: the state of the peer
     counts.
     """
@@ -680,7 +700,7 @@ def test_a_switch_whose_start_fails_on_the_peer_is_a_failure(host18):
     )
 
 
-def test_a_start_gives_the_lock_back_before_it_waits(host):
+def test_a_start_gives_the_lock_back_before_it_waits(host: Host) -> None:
     """The daemon's own call of the agent takes the action lock that this one may hold."""
     if host.line == "1.5":
         pytest.skip("the 1.5 asks no driver")
@@ -730,7 +750,9 @@ SWITCHES = [
 @pytest.mark.parametrize(
     "own,peer,to,calls,kind,message", SWITCHES, ids=[f"{each[0]}-{each[2]}" for each in SWITCHES]
 )
-def test_a_switch_goes_where_it_is_told_to(host, own, peer, to, calls, kind, message):
+def test_a_switch_goes_where_it_is_told_to(
+    host: Host, own: str, peer: str, to, calls: list[str], kind: str, message: str
+) -> None:
     """`switch --to NODE`: to the other node as without it, nowhere if it runs there, an error for a
     node it does not have.
     """
@@ -743,7 +765,7 @@ def test_a_switch_goes_where_it_is_told_to(host, own, peer, to, calls, kind, mes
     assert answer["kind"] == kind and message in answer["message"]
 
 
-def test_a_start_on_another_node_is_refused(host18):
+def test_a_start_on_another_node_is_refused(host18: Host) -> None:
     """`start --to PEER` would start it here."""
     host18.daemon()
     host18.set_states("frozen_stop", "frozen_stop")
@@ -758,7 +780,9 @@ def test_a_start_on_another_node_is_refused(host18):
 @pytest.mark.parametrize(
     "peer,standing", [("unknown", "silent"), ("frozen_stop", "left"), ("stopped", "left")]
 )
-def test_a_dead_peer_does_not_stop_a_freeze_half_way(host, action, own, call, peer, standing):
+def test_a_dead_peer_does_not_stop_a_freeze_half_way(
+    host: Host, action: str, own: str, call: str, peer: str, standing: str
+) -> None:
     """The peer cannot be reached: this node is frozen or thawed all the same, and the agent does
     its own part.
     """
@@ -769,7 +793,7 @@ def test_a_dead_peer_does_not_stop_a_freeze_half_way(host, action, own, call, pe
     assert call in host.made_calls()
 
 
-def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18):
+def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18: Host) -> None:
     """Exit code 255 of ssh itself: the message says ssh and node.
 
     Any other code is that of the agent there.
@@ -783,7 +807,7 @@ def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18):
     assert f"{PEER}: Host key verification failed." in answer["log"]
 
 
-def test_texts_that_are_not_ascii_break_nothing(host):
+def test_texts_that_are_not_ascii_break_nothing(host: Host) -> None:
     """Daemon and peer speak German: what they say is logged, and the action ends as it must, also
     under Python 2.
     """
@@ -805,7 +829,7 @@ def test_texts_that_are_not_ascii_break_nothing(host):
 
 
 @pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
-def test_without_the_shared_file_the_safety_net_holds(host, text):
+def test_without_the_shared_file_the_safety_net_holds(host: Host, text: str | None) -> None:
     """lib/openha_driver.py is gone or torn: a warning, an operator's actions refused, the cluster's
     own calls go through.
     """
@@ -827,7 +851,7 @@ def test_without_the_shared_file_the_safety_net_holds(host, text):
     assert host.made_calls() == []
 
 
-def test_a_status_that_is_shown_from_files_makes_the_wrappers_too(host18):
+def test_a_status_that_is_shown_from_files_makes_the_wrappers_too(host18: Host) -> None:
     """The 1.8 shows what it keeps: deleted wrappers are there again before the cluster needs
     one.
     """

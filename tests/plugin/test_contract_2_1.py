@@ -1,9 +1,12 @@
 """What the site driver and the start-up hook of the 2.1 must do, against the minimal host."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +30,10 @@ class Host21(Host):
 
     has_hook = False
 
-    def __init__(self, root):
+    def __init__(self, root) -> None:
         super().__init__(root, "2.1", sys.executable)
 
-    def _lay_out(self):
+    def _lay_out(self) -> None:
         make_home(self.home)
         for folder in (self.home / "etc", self.ez / "bin", self.ez / "conf"):
             folder.mkdir(parents=True)
@@ -42,7 +45,7 @@ class Host21(Host):
             f"[DEFAULT]\nnodes = {HERE} {PEER}\norchestrate = no\n\n[app#hb]\ntype = openha\n"
         )
 
-    def install(self):
+    def install(self) -> None:
         """With the hook if it is asked for."""
         for change in installer.plan_install(
             find_agents(str(self.home))[0], tree_layout(str(self.ez)), self.has_hook
@@ -71,7 +74,7 @@ class Host21(Host):
 
 
 @pytest.fixture
-def host21(tmp_path):
+def host21(tmp_path: Path) -> Iterator[Host21]:
     """The agent with the site driver."""
     made = Host21(tmp_path)
     yield made
@@ -79,7 +82,7 @@ def host21(tmp_path):
 
 
 @pytest.mark.parametrize("state", STATUS_OF)
-def test_each_state_is_shown_live_as_in_the_other_lines(host21, state):
+def test_each_state_is_shown_live_as_in_the_other_lines(host21: Host21, state: STATUS_OF) -> None:
     """The agent keeps `up`, the daemon tells another state: that one shows, with the reason of the
     reference.
     """
@@ -90,7 +93,7 @@ def test_each_state_is_shown_live_as_in_the_other_lines(host21, state):
     assert answer["types"] == ["app.openha"]
 
 
-def test_a_missing_or_silent_daemon_is_told(host21):
+def test_a_missing_or_silent_daemon_is_told(host21: Host21) -> None:
     """No daemon, then one that does not answer: the same lines as in the other lines."""
     assert host21.ask("status")["lines"] == ["open-ha daemons are not running"]
     host21.daemon().delay_s = 3600.0
@@ -112,7 +115,9 @@ def test_a_missing_or_silent_daemon_is_told(host21):
         ({"by_cluster": "start", "orchestrate": "ha"}, True),
     ],
 )
-def test_only_the_cluster_starts_the_service(host21, options, vetoed):
+def test_only_the_cluster_starts_the_service(
+    host21: Host21, options: dict[str, bool] | dict[str, str], vetoed: bool
+) -> None:
     """A start by hand, by the cluster, with --force, and while the agent's own daemon decides
     too.
     """
@@ -126,7 +131,9 @@ def test_only_the_cluster_starts_the_service(host21, options, vetoed):
 @pytest.mark.parametrize(
     "options,stopped", [({}, False), ({"by_cluster": "stop"}, True), ({"force": True}, True)]
 )
-def test_only_the_cluster_stops_the_service(host21, options, stopped):
+def test_only_the_cluster_stops_the_service(
+    host21: Host21, options: dict[str, bool] | dict[str, str], stopped: bool
+) -> None:
     """A stop by hand, by the cluster, and with --force: the error ends the action, though the
     resource is optional.
     """
@@ -135,7 +142,7 @@ def test_only_the_cluster_stops_the_service(host21, options, stopped):
     assert ("a direct stop is disabled" in answer.get("error", "")) != stopped
 
 
-def test_an_agent_that_decides_itself_is_refused_clearly(host21):
+def test_an_agent_that_decides_itself_is_refused_clearly(host21: Host21) -> None:
     """orchestrate = ha: the status warns with the reason, and the installer does not add the
     service.
     """
@@ -146,7 +153,7 @@ def test_an_agent_that_decides_itself_is_refused_clearly(host21):
     assert "orchestrate must be no" in host21.openha("install", 5)
 
 
-def test_an_hb_section_is_read_with_the_hook_only(tmp_path):
+def test_an_hb_section_is_read_with_the_hook_only(tmp_path: Path) -> None:
     """[hb#0] type = OpenHA: ignored by the agent.
 
     With the hook it shows, and vetoes a stop by hand.
@@ -167,7 +174,7 @@ def test_an_hb_section_is_read_with_the_hook_only(tmp_path):
         made.close()
 
 
-def test_a_remove_leaves_no_file_behind(host21):
+def test_a_remove_leaves_no_file_behind(host21: Host21) -> None:
     """Installed with the hook, loaded once, removed: only the agent's files and the scripts of the
     service are left.
     """
@@ -183,13 +190,13 @@ HB_FILE = (
 )
 
 
-def om_that_sees(host, *sections):
+def om_that_sees(host: Host, *sections) -> None:
     """The agent's command, whose status shows these resources."""
     shown = json.dumps({"avail": "down", "resources": {section: {} for section in sections}})
     host._script(host.home / "bin" / "om", f"echo '{shown}'")
 
 
-def test_a_section_that_the_agent_ignores_is_refused_with_what_to_write(host21):
+def test_a_section_that_the_agent_ignores_is_refused_with_what_to_write(host21: Host21) -> None:
     """[hb#0] without the hook: the agent would start the service on both nodes, so it is not put
     under the cluster.
     """
@@ -204,7 +211,7 @@ def test_a_section_that_the_agent_ignores_is_refused_with_what_to_write(host21):
     assert "[hb#0] is ignored" in host21.openha("status", 1)
 
 
-def test_a_section_for_the_hook_is_refused_where_the_agent_does_not_load_it(host21):
+def test_a_section_for_the_hook_is_refused_where_the_agent_does_not_load_it(host21: Host21) -> None:
     """--hb-section, and a Python that loads no usercustomize: found by asking the agent, before and
     after it was added.
     """
@@ -220,7 +227,7 @@ def test_a_section_for_the_hook_is_refused_where_the_agent_does_not_load_it(host
     assert "the agent does not see [hb#0]" in host21.openha("status", 1)
 
 
-def test_a_service_in_a_namespace_has_wrappers_of_its_own(host21):
+def test_a_service_in_a_namespace_has_wrappers_of_its_own(host21: Host21) -> None:
     """One name in the root and in a namespace: each wrapper calls its own service, and each stands
     beside its own file.
     """
@@ -253,7 +260,7 @@ def test_a_service_in_a_namespace_has_wrappers_of_its_own(host21):
     assert host21.service_file.with_suffix(".cluster").read_text() == before
 
 
-def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host21):
+def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host21: Host21) -> None:
     """The section gives no name: the cluster's name is that of the service without its namespace,
     as it was added.
     """
@@ -265,7 +272,9 @@ def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host2
 
 @pytest.mark.parametrize("sections", [APP, HB], ids=["app", "hb"])
 @pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
-def test_without_the_shared_file_nobody_starts_the_service_by_hand(tmp_path, sections, text):
+def test_without_the_shared_file_nobody_starts_the_service_by_hand(
+    tmp_path: Path, sections, text: str | None
+) -> None:
     """site_opensvc/openha_driver.py is gone or torn: a warning, a start or stop by hand is refused,
     the cluster's own is not.
     """
@@ -286,7 +295,7 @@ def test_without_the_shared_file_nobody_starts_the_service_by_hand(tmp_path, sec
         made.close()
 
 
-def test_a_hook_without_its_driver_refuses_the_start(tmp_path):
+def test_a_hook_without_its_driver_refuses_the_start(tmp_path: Path) -> None:
     """The driver of the section is gone, the hook is there: no start by hand, with the reason."""
     made = Host21(tmp_path)
     try:

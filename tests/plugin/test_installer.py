@@ -2,6 +2,8 @@
 undone and noticed.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -24,7 +26,7 @@ from tests.waiting import LIMIT_S, until
 
 
 @pytest.fixture(params=LINES)
-def agent(request, tmp_path):
+def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
     """The agent of each line; nothing of it is run here, so its Python does not matter."""
     return Host(tmp_path, request.param, "")
 
@@ -41,12 +43,12 @@ def tree_of(folder):
     return found
 
 
-def test_each_line_is_told_apart(agent):
+def test_each_line_is_told_apart(agent: Host) -> None:
     """The files of an agent: the line is known by them."""
     assert find_agents(str(agent.home))[0].line.name == agent.line
 
 
-def test_an_install_and_a_remove_leave_the_agent_as_it_was(agent):
+def test_an_install_and_a_remove_leave_the_agent_as_it_was(agent: Host) -> None:
     """Installed, then removed: all files are those from before, but for the wrappers, which are the
     agent's links.
     """
@@ -61,7 +63,7 @@ def test_an_install_and_a_remove_leave_the_agent_as_it_was(agent):
     assert os.readlink(agent.wrapper("cluster")) == f"{agent.home}/bin/svcmgr"
 
 
-def test_a_second_install_and_a_second_remove_have_nothing_to_do(agent):
+def test_a_second_install_and_a_second_remove_have_nothing_to_do(agent: Host) -> None:
     """Run twice: the second says so, and changes nothing."""
     before = tree_of(agent.home)
     assert "nothing to do" in agent.openha("install --no-services")
@@ -71,7 +73,7 @@ def test_a_second_install_and_a_second_remove_have_nothing_to_do(agent):
     assert "not installed" in agent.openha("status", 1)
 
 
-def test_a_dry_run_says_all_and_does_nothing(agent):
+def test_a_dry_run_says_all_and_does_nothing(agent: Host) -> None:
     """--dry-run of a remove and of an install: the steps as lines, every file as before, no service
     added.
     """
@@ -88,7 +90,7 @@ def test_a_dry_run_says_all_and_does_nothing(agent):
     assert {**tree_of(agent.home), **tree_of(agent.ez)} == before
 
 
-def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent):
+def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent: Host) -> None:
     """The upgrade writes its own driver over ours: status tells, install keeps the new stock one,
     remove puts that back.
     """
@@ -104,7 +106,7 @@ def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent):
     assert driver.read_text() == "# A newer stock driver.\n"
 
 
-def test_a_remove_after_an_upgrade_keeps_the_newer_driver(agent):
+def test_a_remove_after_an_upgrade_keeps_the_newer_driver(agent: Host) -> None:
     """The upgrade's driver is in place, ours is gone: remove leaves it, and drops the older stock
     one.
     """
@@ -115,7 +117,7 @@ def test_a_remove_after_an_upgrade_keeps_the_newer_driver(agent):
     assert not os.path.exists(f"{driver}.stock")
 
 
-def test_a_service_is_added_from_its_file_and_taken_out_again(agent):
+def test_a_service_is_added_from_its_file_and_taken_out_again(agent: Host) -> None:
     """A service of the agent: install adds it with its nodes and its wrapper, remove takes it out,
     as it does not run.
     """
@@ -137,7 +139,7 @@ def test_a_service_is_added_from_its_file_and_taken_out_again(agent):
     assert not fence_script.exists()
 
 
-def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18):
+def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18: Host) -> None:
     """The service is STARTED: it is not taken out, and the operator is told how."""
     host18.openha("install")
     (host18.ez / "services" / "registry" / f"STATE.{HERE}").write_bytes(b"2\0")
@@ -148,7 +150,7 @@ def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18):
     assert "registry" in (host18.ez / "conf" / "services").read_text()
 
 
-def test_a_service_without_two_nodes_is_not_added(host18):
+def test_a_service_without_two_nodes_is_not_added(host18: Host) -> None:
     """Three nodes in the service file: said with the file, exit code 5, the driver is installed all
     the same.
     """
@@ -158,7 +160,7 @@ def test_a_service_without_two_nodes_is_not_added(host18):
     assert not (host18.ez / "conf" / "services").exists()
 
 
-def test_without_an_agent_or_a_cluster_the_reason_is_given(host18, tmp_path):
+def test_without_an_agent_or_a_cluster_the_reason_is_given(host18: Host, tmp_path: Path) -> None:
     """An empty directory, and an agent without an installed cluster: one line each."""
     (tmp_path / "empty").mkdir()
     host18.home = tmp_path / "empty"
@@ -178,7 +180,9 @@ PROBES = [
 
 
 @pytest.mark.parametrize("printed,word,code", PROBES, ids=[probe[1] for probe in PROBES])
-def test_the_wrapper_tells_what_the_resources_are(host18, printed, word, code):
+def test_the_wrapper_tells_what_the_resources_are(
+    host18: Host, printed: str, word: str, code: int
+) -> None:
     """`<svc>.cluster status`: the agent's word for the resources alone, and the exit code the
     daemon reads.
     """
@@ -186,7 +190,7 @@ def test_the_wrapper_tells_what_the_resources_are(host18, printed, word, code):
     assert host18.openha(f"probe {SVC}", code).strip() == word
 
 
-def test_the_wrappers_call_what_they_say(host18):
+def test_the_wrappers_call_what_they_say(host18: Host) -> None:
     """`.cluster start` runs svcmgr with --cluster and gives its exit code.
 
     `status` and `.stonith` run openha.
@@ -208,7 +212,7 @@ def test_the_wrappers_call_what_they_say(host18):
         assert (done.returncode, done.stdout.strip()) == (code, out)
 
 
-def fence(host, *words):
+def fence(host: Host, *words):
     """What `.stonith` runs."""
     argv = [
         sys.executable,
@@ -260,8 +264,8 @@ FENCES = [
     "env,kind,lines,code,text", FENCES, ids=[f"{f[1]}-{f[2].split()[-1]}-{f[3]}" for f in FENCES]
 )
 def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(
-    host18, monkeypatch, env, kind, lines, code, text
-):
+    host18: Host, monkeypatch: pytest.MonkeyPatch, env, kind: str, lines: str, code: int, text: str
+) -> None:
     """The daemon calls `.stonith`: 0 only for a peer that is out or a fencing command that ended
     with 0.
     """
@@ -287,8 +291,13 @@ def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(
     ],
 )
 def test_levels_of_fencing_of_a_real_agents_service(
-    host18, monkeypatch, tmp_path, lines, code, ran
-):
+    host18: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lines: tuple[str, str, str] | tuple[str, str],
+    code: int,
+    ran: str,
+) -> None:
     """The next level is tried only if one failed, within the limit of the script.
 
     A wrong level fences nothing.
@@ -317,8 +326,8 @@ def test_levels_of_fencing_of_a_real_agents_service(
     ],
 )
 def test_status_of_a_fence_asks_the_device_and_shoots_nobody(
-    host18, monkeypatch, tmp_path, lines, word, code
-):
+    host18: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: str, word: str, code: int
+) -> None:
     """`.stonith status`, as the generated script hands it on."""
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     mark = tmp_path / "fenced"
@@ -328,7 +337,9 @@ def test_status_of_a_fence_asks_the_device_and_shoots_nobody(
     assert (done.stdout, done.returncode, mark.exists()) == (f"{word}\n", code, False), done
 
 
-def test_a_fence_that_is_ended_from_without_takes_its_commands_along(host18, monkeypatch, tmp_path):
+def test_a_fence_that_is_ended_from_without_takes_its_commands_along(
+    host18: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """SIGTERM, as the daemon sends at its limit: what the fencing command started is gone, too."""
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     child = tmp_path / "child"
@@ -352,7 +363,9 @@ def test_a_fence_that_is_ended_from_without_takes_its_commands_along(host18, mon
     until(lambda: not start_of_process(int(child.read_text())))
 
 
-def test_a_fencing_type_that_cannot_be_checked_fences_nothing(host18, monkeypatch):
+def test_a_fencing_type_that_cannot_be_checked_fences_nothing(
+    host18: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A [stonith] of type ilo while the stock driver is in place, which drops its exit code:
     refused.
     """
@@ -365,13 +378,13 @@ def test_a_fencing_type_that_cannot_be_checked_fences_nothing(host18, monkeypatc
     assert done.returncode == 5 and "nothing here tells whether it succeeded" in done.stderr
 
 
-def register(host, line):
+def register(host: Host, line) -> None:
     """Puts a line into the services file, as an operator or an earlier version wrote it."""
     (host.ez / "conf" / "services").write_text(line)
     (host.ez / "services" / "registry").mkdir(parents=True, exist_ok=True)
 
 
-def checks_of(host):
+def checks_of(host: Host):
     """The check-up script that the cluster calls."""
     return (host.ez / "conf" / "services").read_text().split()[4]
 
@@ -379,7 +392,7 @@ def checks_of(host):
 STONITH = "\n[stonith#1]\ntype = callout\ncmd = /bin/false\n"
 
 
-def test_a_check_up_script_in_the_agents_place_is_replaced_by_one_of_our_own(agent):
+def test_a_check_up_script_in_the_agents_place_is_replaced_by_one_of_our_own(agent: Host) -> None:
     """Registered with `<svc>.stonith`, which the agent may make its own again: install registers
     one that no agent writes.
     """
@@ -401,7 +414,7 @@ def test_a_check_up_script_in_the_agents_place_is_replaced_by_one_of_our_own(age
     assert find_doubt(str(fence_script), tree_layout(str(agent.ez))) == ""
 
 
-def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18):
+def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18: Host) -> None:
     """It runs and was registered with `<svc>.stonith`: that is the agent's link now, the registered
     script is not.
     """
@@ -419,7 +432,7 @@ def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18
     assert script.exists()
 
 
-def test_a_check_up_script_that_is_the_agents_is_a_failure_of_the_status(host18):
+def test_a_check_up_script_that_is_the_agents_is_a_failure_of_the_status(host18: Host) -> None:
     """An upgrade made `<svc>.stonith` the agent's link, and it is still registered: told, exit code
     1.
     """
@@ -433,7 +446,7 @@ def test_a_check_up_script_that_is_the_agents_is_a_failure_of_the_status(host18)
     assert "which ends with 0 even if the fencing fails" in host18.openha("status", 1)
 
 
-def test_a_status_with_a_service_out_of_the_cluster_or_broken_is_no_success(host18):
+def test_a_status_with_a_service_out_of_the_cluster_or_broken_is_no_success(host18: Host) -> None:
     """Not registered, then with three nodes: exit code 1 each time, and what to do."""
     assert "not in the cluster: run `openha agent install` again" in host18.openha("status", 1)
     host18.openha("install")
@@ -443,7 +456,7 @@ def test_a_status_with_a_service_out_of_the_cluster_or_broken_is_no_success(host
     assert "IN THE CLUSTER as registry" in host18.openha("install", 5)
 
 
-def test_a_second_section_for_the_cluster_is_refused(agent):
+def test_a_second_section_for_the_cluster_is_refused(agent: Host) -> None:
     """[hb#0] and [hb#1]: which one names the cluster cannot be known.
 
     The disabled one does not count.
@@ -455,7 +468,7 @@ def test_a_second_section_for_the_cluster_is_refused(agent):
     assert "service -a registry" in agent.openha("install")
 
 
-def test_two_services_under_one_name_of_the_cluster_are_both_refused(agent):
+def test_two_services_under_one_name_of_the_cluster_are_both_refused(agent: Host) -> None:
     """Two service files with `name = registry`: neither is added, each names the other."""
     other = agent.service_file.with_name(f"web.opensvc.com{agent.service_file.suffix}")
     other.write_text(agent.service_file.read_text())
@@ -465,7 +478,7 @@ def test_two_services_under_one_name_of_the_cluster_are_both_refused(agent):
     assert not (agent.ez / "conf" / "services").exists()
 
 
-def test_the_first_node_is_found_whatever_its_case(host18):
+def test_the_first_node_is_found_whatever_its_case(host18: Host) -> None:
     """autostart_node in capitals: that node is the primary."""
     text = host18.service_file.read_text().replace(
         "[hb#0]", f"autostart_node = {PEER.upper()}\n\n[hb#0]"
@@ -475,7 +488,7 @@ def test_the_first_node_is_found_whatever_its_case(host18):
     assert (host18.ez / "conf" / "services").read_text().split()[2:4] == [PEER, HERE]
 
 
-def test_a_remove_changes_nothing_while_the_daemon_does_not_answer(host18):
+def test_a_remove_changes_nothing_while_the_daemon_does_not_answer(host18: Host) -> None:
     """The daemon is stopped by a signal: exit code 4, and a remove after it was continued takes out
     what was added.
     """
@@ -495,7 +508,7 @@ def test_a_remove_changes_nothing_while_the_daemon_does_not_answer(host18):
     assert (host18.ez / "conf" / "services").read_text() == ""
 
 
-def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18):
+def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18: Host) -> None:
     """It ran at the first remove.
 
     Stopped since, the second one still knows that the installation had added it.
@@ -510,7 +523,7 @@ def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18):
     assert not (host18.ez / "conf" / "agents").exists()
 
 
-def test_what_an_earlier_version_added_is_still_known(host18):
+def test_what_an_earlier_version_added_is_still_known(host18: Host) -> None:
     """It kept the list beside the driver: an install takes it over, a remove takes the service
     out.
     """
@@ -524,7 +537,7 @@ def test_what_an_earlier_version_added_is_still_known(host18):
     assert (host18.ez / "conf" / "services").read_text() == ""
 
 
-def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent):
+def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent: Host) -> None:
     """The package went first and left what is not its own: install and fence say so, remove cleans
     up.
     """
@@ -551,7 +564,9 @@ def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent):
     assert "no OpenSVC agent found" in agent.openha("remove", 5)
 
 
-def test_a_dry_run_of_the_check_up_fences_nothing(host18, monkeypatch):
+def test_a_dry_run_of_the_check_up_fences_nothing(
+    host18: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`<svc>.stonith --dry-run`: says what it would do."""
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     host18.service_file.write_text(
@@ -562,7 +577,9 @@ def test_a_dry_run_of_the_check_up_fences_nothing(host18, monkeypatch):
 
 
 @pytest.mark.parametrize("is_back", [False, True])
-def test_a_diverted_driver_is_there_at_every_moment(tmp_path, monkeypatch, is_back):
+def test_a_diverted_driver_is_there_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_back: bool
+) -> None:
     """dpkg is told without moving the file itself, by every version of it: between two steps the
     agent finds a driver.
     """
@@ -598,8 +615,13 @@ LIMITS = [
 
 @pytest.mark.parametrize("line,is_fhs,has_command,place", LIMITS)
 def test_a_remove_says_where_the_stock_driver_looks_in_vain(
-    tmp_path, monkeypatch, line, is_fhs, has_command, place
-):
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    is_fhs: bool,
+    has_command: bool,
+    place: str,
+) -> None:
     """The stock 1.8 takes `openha` on the PATH for the newer layout, the others know the older one
     alone.
     """
@@ -616,8 +638,8 @@ def test_a_remove_says_where_the_stock_driver_looks_in_vain(
 
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layout(
-    tmp_path, is_taken
-):
+    tmp_path: Path, is_taken: bool
+) -> None:
     """Links where it looks, made by a remove and gone with an install.
 
     What is in these places is left alone, and said.

@@ -6,8 +6,11 @@ OPENSVC_AGENT_ROOT one; the line of each is found by its files. No registry has 
 nothing of this runs without it.
 """
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,7 +37,7 @@ pytestmark = [
 
 
 @pytest.fixture(params=ROOTS, ids=[os.path.basename(root.rstrip("/")) for root in ROOTS])
-def bare(request):
+def bare(request: pytest.FixtureRequest) -> Iterator[AgentNodes]:
     """Both nodes with agent, cluster and service; no driver, no daemon."""
     found = find_agents(request.param)
     assert found, f"{request.param}: no OpenSVC agent of a line that is known"
@@ -52,7 +55,7 @@ def bare(request):
 
 
 @pytest.fixture
-def agents(bare):
+def agents(bare: AgentNodes):
     """The driver is installed on both nodes, and the daemons run."""
     for node in bare.nodes:
         bare.start_agent(node)
@@ -74,7 +77,7 @@ def states(agents, node):
     return words[-3], words[-1]
 
 
-def hb_lines(agents, node):
+def hb_lines(agents, node) -> str:
     """The hb line of `print status` and its reasons, in one line."""
     refresh = " --refresh" if agents.line == "2.1" else ""
     out = agents.svc(node, f"print status{refresh}").stdout
@@ -88,7 +91,7 @@ def compact(text):
     return re.sub(r"\W+", "", text)
 
 
-def run_on_first(agents):
+def run_on_first(agents) -> None:
     """The service runs on the first node, the second stands by."""
     for node in agents.nodes:
         agents.ok(node, "service -A registry unfreeze")
@@ -96,7 +99,7 @@ def run_on_first(agents):
     until(lambda: states(agents, agents.first), ("STARTED", "STOPPED"))
 
 
-def test_the_hb_status_follows_the_cluster_at_once(agents):
+def test_the_hb_status_follows_the_cluster_at_once(agents) -> None:
     """Frozen, started, standing by: print status shows each state without being asked to look
     again.
     """
@@ -109,7 +112,7 @@ def test_the_hb_status_follows_the_cluster_at_once(agents):
     assert agents.second.run(f"/etc/opensvc/{SVC}.cluster status").stdout.strip() in ("down", "n/a")
 
 
-def test_a_stopped_or_dead_daemon_is_told_within_a_second(agents):
+def test_a_stopped_or_dead_daemon_is_told_within_a_second(agents) -> None:
     """SIGSTOP, SIGKILL, started again: the reason each time, no traceback, and the service is where
     it was.
     """
@@ -125,7 +128,7 @@ def test_a_stopped_or_dead_daemon_is_told_within_a_second(agents):
     until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True)
 
 
-def test_the_agents_own_words_move_the_service(agents):
+def test_the_agents_own_words_move_the_service(agents) -> None:
     """switch, freeze, thaw, stop, start of the agent: both nodes are driven.
 
     The 1.5 and the 2.1 refuse, and say so.
@@ -154,7 +157,7 @@ def test_the_agents_own_words_move_the_service(agents):
     assert agents.svc(agents.first, "shutdown").returncode == 0
 
 
-def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents):
+def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents) -> None:
     """Power failure of the node that runs it: started on the other one.
 
     There the driver is removed, and it runs on.
@@ -170,7 +173,7 @@ def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents
     assert agents.second.run("openha agent status").returncode == 0
 
 
-def test_a_takeover_waits_for_a_fence_that_succeeds(agents):
+def test_a_takeover_waits_for_a_fence_that_succeeds(agents) -> None:
     """The node that runs it dies and cannot be fenced: not started here.
 
     After the fencing command was mended, it is.
@@ -197,7 +200,7 @@ def test_a_takeover_waits_for_a_fence_that_succeeds(agents):
     until(lambda: states(agents, agents.second), ("UNKNOWN", "STARTED"))
 
 
-def test_a_monitored_resource_that_fails_moves_the_service(agents):
+def test_a_monitored_resource_that_fails_moves_the_service(agents) -> None:
     """The application dies behind the agent's back: monitor_action = freezestop has the other node
     start it.
     """
@@ -212,7 +215,7 @@ DRIVEN = ("1.6", "1.7", "1.8")
 """The lines whose words drive the cluster."""
 
 
-def needs(agents, lines, why):
+def needs(agents, lines, why) -> None:
     """Skips the test for other lines."""
     if agents.line not in lines:
         pytest.skip(f"needs the {' or the '.join(lines)}: {why}")
@@ -230,7 +233,7 @@ def board(agents, node):
     return agents.ok(node, command)
 
 
-def test_the_tutorial(agents):
+def test_the_tutorial(agents) -> None:
     """Unfrozen, started, standing by, moved, taken over, and the node that lost its power back:
     each agent shows each step.
     """
@@ -268,7 +271,7 @@ def test_the_tutorial(agents):
     assert not [words for words in avail if "up" in words], shown
 
 
-def test_a_takeover_does_not_believe_the_agents_own_stonith(agents):
+def test_a_takeover_does_not_believe_the_agents_own_stonith(agents) -> None:
     """An upgrade outside of dpkg: the agent's driver and its `.stonith` are back.
 
     No takeover goes unfenced.
@@ -312,7 +315,7 @@ def test_a_takeover_does_not_believe_the_agents_own_stonith(agents):
     assert f"not run: {link} leads to" in agents.ok(second, "openha why registry")
 
 
-def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents):
+def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents) -> None:
     """The application does not start: `start` and `switch` of the agent end with 1 and the agent's
     own error.
     """
@@ -337,7 +340,7 @@ def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents):
     )
 
 
-def test_a_dry_run_changes_nothing(agents):
+def test_a_dry_run_changes_nothing(agents) -> None:
     """`--dry-run` with each word: both nodes as before, and the script that fences does not
     fence.
     """
@@ -351,7 +354,7 @@ def test_a_dry_run_changes_nothing(agents):
     assert agents.svc(agents.first, "thaw").returncode == 0
 
 
-def test_a_switch_goes_to_the_node_that_is_named(agents):
+def test_a_switch_goes_to_the_node_that_is_named(agents) -> None:
     """`switch --to`: nothing where it runs, moved otherwise, an error for a node it does not
     have.
     """
@@ -365,7 +368,7 @@ def test_a_switch_goes_to_the_node_that_is_named(agents):
     assert done.returncode == 1 and "not a node of the service" in done.stdout + done.stderr
 
 
-def test_without_the_shared_file_the_agent_refuses(agents):
+def test_without_the_shared_file_the_agent_refuses(agents) -> None:
     """The file that all drivers share is gone: a warning in the status, no start and no stop by
     hand, the cluster's own goes.
     """
@@ -392,7 +395,7 @@ def test_without_the_shared_file_the_agent_refuses(agents):
     until(lambda: states(agents, agents.first), ("FROZEN_STOP", "STARTED"))
 
 
-def test_a_dead_peer_does_not_stop_a_freeze(agents):
+def test_a_dead_peer_does_not_stop_a_freeze(agents) -> None:
     """The other node has no power: freeze and thaw of the agent do this node."""
     needs(agents, DRIVEN, "the others do not ask the driver")
     run_on_first(agents)
@@ -407,7 +410,7 @@ def test_a_dead_peer_does_not_stop_a_freeze(agents):
     assert states(agents, agents.first) == ("STARTED", "UNKNOWN")
 
 
-def hide_command(agents, node):
+def hide_command(agents, node) -> None:
     """The stock 1.8 takes another layout for granted where `openha` is on its path."""
     node.environment["PATH"] = ":".join(
         part for part in node.environment["PATH"].split(":") if part != f"{EZ}/bin"
@@ -415,7 +418,7 @@ def hide_command(agents, node):
     agents.ok(node, "rm -f /usr/local/bin/openha")
 
 
-def test_the_stock_driver_shows_and_drives_the_cluster(bare):
+def test_the_stock_driver_shows_and_drives_the_cluster(bare: AgentNodes) -> None:
     """No driver of ours: the agent's own finds the processes it looks for, with nothing kept, and
     its words work.
     """
@@ -432,7 +435,7 @@ def test_the_stock_driver_shows_and_drives_the_cluster(bare):
         bare.ok(node, f"{EZ}/ezha start")
     drop = f"rm -f {bare.var}/{SVC}/resource.status.last* {bare.var}/{SVC}/status.json"
 
-    def hb(node):
+    def hb(node) -> str:
         bare.ok(node, drop)
         return " " + hb_lines(bare, node)
 
@@ -453,7 +456,7 @@ def test_the_stock_driver_shows_and_drives_the_cluster(bare):
     until(lambda: "open-ha daemons are not running" in hb(first), True)
 
 
-def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents):
+def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents) -> None:
     """The driver is taken out while the service runs: the agent's own shows it, with nothing
     kept.
     """
@@ -472,7 +475,9 @@ def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents):
     )
 
 
-def test_a_section_that_the_agent_ignores_is_refused_and_with_the_hook_it_guards(bare):
+def test_a_section_that_the_agent_ignores_is_refused_and_with_the_hook_it_guards(
+    bare: AgentNodes,
+) -> None:
     """[hb#0] in the 2.1: not put under the cluster without the hook.
 
     With it, a start by hand is refused.
@@ -499,7 +504,7 @@ def test_a_section_that_the_agent_ignores_is_refused_and_with_the_hook_it_guards
     assert done.returncode == 1 and "the agent does not see [hb#0]" in done.stdout
 
 
-def test_a_service_in_a_namespace_is_the_clusters(bare):
+def test_a_service_in_a_namespace_is_the_clusters(bare: AgentNodes) -> None:
     """The 2.1 has a service of the same name in a namespace: added under its own name, and started
     by its own wrapper.
     """
@@ -532,7 +537,7 @@ def test_a_service_in_a_namespace_is_the_clusters(bare):
     )
 
 
-def test_a_daemon_that_is_back_is_shown_without_asking(agents):
+def test_a_daemon_that_is_back_is_shown_without_asking(agents) -> None:
     """The 2.1 keeps statuses in its own daemon: it looks again when ours ends and when it is
     back.
     """

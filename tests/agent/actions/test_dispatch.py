@@ -21,13 +21,13 @@ from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.errors import InterruptedAction, RefusedError, SystemFault
-from tests.agent.embedded import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import LIMIT_S, until
 
 APP = "[app#{number}]\nscript = {script}\nstart = {number}\nstop = {stop}\ncheck = {number}\n"
 
 
-def three_apps(agent, second_start: str = "") -> str:
+def three_apps(agent: Agent, second_start: str = "") -> str:
     bodies = {"one": "", "two": second_start, "three": ""}
     text = "[DEFAULT]\nservice_type = DEV\n"
     for number, (name, body) in enumerate(bodies.items(), 1):
@@ -36,11 +36,11 @@ def three_apps(agent, second_start: str = "") -> str:
     return text
 
 
-def changes(agent) -> list[str]:
+def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
-def test_start_then_stop_runs_the_scripts_in_their_order(agent):
+def test_start_then_stop_runs_the_scripts_in_their_order(agent: Agent) -> None:
     """Start numbers count up at start, stop numbers at stop.
 
     Status follows with exit codes 1, 0, 1.
@@ -55,7 +55,7 @@ def test_start_then_stop_runs_the_scripts_in_their_order(agent):
     assert agent.svcmgr("-s", "a", "status").exit_code == 1
 
 
-def test_second_start_and_second_stop_change_nothing(agent):
+def test_second_start_and_second_stop_change_nothing(agent: Agent) -> None:
     """What is up is not started again, what is down not stopped again."""
     agent.write("a", three_apps(agent))
     for action in ("start", "start", "stop", "stop"):
@@ -63,7 +63,7 @@ def test_second_start_and_second_stop_change_nothing(agent):
     assert len(changes(agent)) == 6
 
 
-def test_restart_stops_then_starts(agent):
+def test_restart_stops_then_starts(agent: Agent) -> None:
     """restart of a running service: all stops, then all starts."""
     agent.write("a", three_apps(agent))
     agent.svcmgr("-s", "a", "start")
@@ -78,7 +78,7 @@ def test_restart_stops_then_starts(agent):
     ]
 
 
-def test_failed_start_is_rolled_back_the_last_first(agent):
+def test_failed_start_is_rolled_back_the_last_first(agent: Agent) -> None:
     """The second app fails: the third is never started, and what was begun is stopped.
 
     The exit code says failure.
@@ -90,7 +90,7 @@ def test_failed_start_is_rolled_back_the_last_first(agent):
     assert changes(agent) == ["one start", "two start", "two stop", "one stop"]
 
 
-def test_rollback_leaves_what_was_up_before(agent):
+def test_rollback_leaves_what_was_up_before(agent: Agent) -> None:
     """The first app ran before the start that failed: it goes on running."""
     agent.write("a", three_apps(agent, "exit 7"))
     agent.svcmgr("-s", "a", "start", "--rid", "app#1")
@@ -98,14 +98,14 @@ def test_rollback_leaves_what_was_up_before(agent):
     assert "one stop" not in agent.calls
 
 
-def test_disable_rollback_leaves_all_as_it_is(agent):
+def test_disable_rollback_leaves_all_as_it_is(agent: Agent) -> None:
     """With --disable-rollback a failed start stops nothing."""
     agent.write("a", three_apps(agent, "exit 7"))
     assert agent.svcmgr("-s", "a", "start", "--disable-rollback").exit_code == 6
     assert changes(agent) == ["one start", "two start"]
 
 
-def test_optional_resource_that_fails_does_not_end_the_start(agent):
+def test_optional_resource_that_fails_does_not_end_the_start(agent: Agent) -> None:
     """The failing app is optional: the others start, the exit code is 0, a warning says why."""
     agent.write(
         "a", three_apps(agent, "exit 7").replace("start = 2\n", "start = 2\noptional = true\n")
@@ -116,7 +116,7 @@ def test_optional_resource_that_fails_does_not_end_the_start(agent):
     assert "three start" in agent.calls
 
 
-def test_disabled_resource_is_not_started_and_shows_na(agent):
+def test_disabled_resource_is_not_started_and_shows_na(agent: Agent) -> None:
     """A disabled app takes no part, and the service is up without it."""
     agent.write("a", three_apps(agent).replace("start = 2\n", "start = 2\ndisable = true\n"))
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -125,7 +125,7 @@ def test_disabled_resource_is_not_started_and_shows_na(agent):
     assert agent.svcmgr("-s", "a", "status").exit_code == 0
 
 
-def test_command_lines_serve_as_start_stop_and_check(agent):
+def test_command_lines_serve_as_start_stop_and_check(agent: Agent) -> None:
     """start, stop and check as full shell commands, without any script."""
     flag = agent.root / "flag"
     agent.write("a", f"[app#1]\nstart = touch {flag}\nstop = rm {flag}\ncheck = test -e {flag}\n")
@@ -136,20 +136,20 @@ def test_command_lines_serve_as_start_stop_and_check(agent):
     assert not flag.exists()
 
 
-def test_check_with_another_exit_code_is_a_warning(agent):
+def test_check_with_another_exit_code_is_a_warning(agent: Agent) -> None:
     """A check that ends with 3 is neither up nor down: status exits with 2 and says why."""
     agent.write("a", "[app#1]\ncheck = exit 3\n")
     assert agent.svcmgr("-s", "a", "status").exit_code == 2
     assert "# check ended with exit code 3" in agent.svcmgr("-s", "a", "print", "status").out
 
 
-def test_check_that_hangs_is_killed_and_a_warning(agent):
+def test_check_that_hangs_is_killed_and_a_warning(agent: Agent) -> None:
     """A check past its limit does not hang the status."""
     agent.write("a", "[app#1]\ncheck = sleep 10000\ncheck_timeout = 0.2\n")
     assert agent.svcmgr("-s", "a", "status").out == "warn\n"
 
 
-def test_service_without_anything_to_look_at_is_na(agent):
+def test_service_without_anything_to_look_at_is_na(agent: Agent) -> None:
     """Only an app without check: status exits with 3."""
     agent.write("a", "[app#1]\nstart = /bin/true\n")
     outcome = agent.svcmgr("-s", "a", "status")
@@ -157,7 +157,7 @@ def test_service_without_anything_to_look_at_is_na(agent):
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-def test_direct_action_under_a_cluster_is_refused(agent, action):
+def test_direct_action_under_a_cluster_is_refused(agent: Agent, action: str) -> None:
     """With an hb resource and no --cluster: the agent's sentence in the agent's format, exit 1,
     nothing run.
     """
@@ -168,7 +168,7 @@ def test_direct_action_under_a_cluster_is_refused(agent, action):
     assert agent.calls == []
 
 
-def test_cluster_option_does_the_local_work(agent):
+def test_cluster_option_does_the_local_work(agent: Agent) -> None:
     """start --cluster, -c, and the name .cluster start the local resources of a clustered
     service.
     """
@@ -180,7 +180,7 @@ def test_cluster_option_does_the_local_work(agent):
     assert agent.svcmgr("status", called_as="a.cluster").exit_code == 0
 
 
-def test_frozen_service_refuses_until_thawed_or_forced(agent):
+def test_frozen_service_refuses_until_thawed_or_forced(agent: Agent) -> None:
     """freeze: start is aborted with the agent's words.
 
     --force and thaw let it through; svcmon shows True.
@@ -197,7 +197,7 @@ def test_frozen_service_refuses_until_thawed_or_forced(agent):
     assert agent.svcmon().out.splitlines()[3].endswith("False ")
 
 
-def test_boot_starts_only_where_autostart_node_says(agent):
+def test_boot_starts_only_where_autostart_node_says(agent: Agent) -> None:
     """boot: nothing on a node that is not named, nothing under a cluster, a start on the named
     node.
     """
@@ -213,7 +213,9 @@ def test_boot_starts_only_where_autostart_node_says(agent):
     assert changes(agent) == ["one start", "two start", "three start"]
 
 
-def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_touched(agent):
+def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_touched(
+    agent: Agent,
+) -> None:
     """A container in the file: start says why and starts nothing.
 
     With the container disabled it starts.
@@ -226,7 +228,7 @@ def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_to
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
 
 
-def test_rid_restricts_and_unknown_rid_is_refused(agent):
+def test_rid_restricts_and_unknown_rid_is_refused(agent: Agent) -> None:
     """--rid app#2 touches only that.
 
     --rid fs#1, which is not there, is a usage error that names what is.
@@ -238,7 +240,7 @@ def test_rid_restricts_and_unknown_rid_is_refused(agent):
     assert (outcome.exit_code, "expected one of app#1, app#2, app#3" in outcome.err) == (2, True)
 
 
-def test_start_script_that_leaves_a_daemon_behind_does_not_hang_us(agent):
+def test_start_script_that_leaves_a_daemon_behind_does_not_hang_us(agent: Agent) -> None:
     """The daemon keeps stdout open; start returns at once and the daemon goes on."""
     pid_file = agent.root / "pid"
     agent.write("a", f"[app#1]\nstart = sleep 10000 & echo $! > {pid_file}\n")
@@ -249,7 +251,7 @@ def test_start_script_that_leaves_a_daemon_behind_does_not_hang_us(agent):
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
-def test_lock_that_is_held_names_its_holder(tmp_path):
+def test_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
     """A second action waits its time, then says which process does what."""
     with action_lock(str(tmp_path), "start"):
         with pytest.raises(RefusedError, match=rf"pid {os.getpid()} \(start\).*waited 0.2 s"):
@@ -259,7 +261,7 @@ def test_lock_that_is_held_names_its_holder(tmp_path):
         pass
 
 
-def test_lock_is_taken_as_soon_as_the_holder_lets_go(tmp_path):
+def test_lock_is_taken_as_soon_as_the_holder_lets_go(tmp_path: Path) -> None:
     """Waiting ends with the other action, not with the limit."""
     entered, leave = threading.Event(), threading.Event()
 
@@ -277,7 +279,7 @@ def test_lock_is_taken_as_soon_as_the_holder_lets_go(tmp_path):
     thread.join()
 
 
-def test_action_during_another_one_is_refused_with_its_pid(agent):
+def test_action_during_another_one_is_refused_with_its_pid(agent: Agent) -> None:
     """Through the command line: --waitlock=0 while a start is under way."""
     agent.write("a", three_apps(agent))
     with action_lock(str(agent.root / "var" / "a"), "start"):
@@ -286,7 +288,7 @@ def test_action_during_another_one_is_refused_with_its_pid(agent):
     assert f"pid {os.getpid()} (start) is acting on this service" in outcome.err
 
 
-def test_interrupted_start_is_rolled_back(agent):
+def test_interrupted_start_is_rolled_back(agent: Agent) -> None:
     """SIGTERM while the second app starts: its command is killed, both are stopped, exit code
     143.
     """
@@ -305,7 +307,7 @@ def test_interrupted_start_is_rolled_back(agent):
     assert changes(agent) == ["one start", "two start", "two stop", "one stop"]
 
 
-def test_command_past_its_limit_is_killed_with_its_children(tmp_path):
+def test_command_past_its_limit_is_killed_with_its_children(tmp_path: Path) -> None:
     """The whole process group goes, not only the shell."""
     pid_file = tmp_path / "pid"
     result = run_command(["/bin/sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"], timeout_s=0.5)
@@ -313,13 +315,13 @@ def test_command_past_its_limit_is_killed_with_its_children(tmp_path):
     until(lambda: not Path(f"/proc/{pid_file.read_text().strip()}").exists())
 
 
-def test_command_that_is_not_there_is_a_system_fault():
+def test_command_that_is_not_there_is_a_system_fault() -> None:
     """A command that cannot be run is no exit code."""
     with pytest.raises(SystemFault, match="cannot run /nowhere/x"):
         run_command(["/nowhere/x"])
 
 
-def test_action_writes_the_log_file_of_the_service(agent):
+def test_action_writes_the_log_file_of_the_service(agent: Agent) -> None:
     """What was run stands in the service's log file, with the date and the resource."""
     agent.write("a", three_apps(agent))
     agent.svcmgr("-s", "a", "start")
@@ -328,7 +330,7 @@ def test_action_writes_the_log_file_of_the_service(agent):
     assert "INFO    A.APP#1 " in lines[0]
 
 
-def test_group_actions_touch_their_group_only(agent, tmp_path):
+def test_group_actions_touch_their_group_only(agent: Agent, tmp_path: Path) -> None:
     """startapp and stopapp, startfs where there is none, startloop: the resources of that name, and
     nothing else.
     """
@@ -349,7 +351,7 @@ def test_group_actions_touch_their_group_only(agent, tmp_path):
     assert agent.svcmgr("-s", "a", "startnothing").exit_code == 2
 
 
-def test_long_command_is_said_to_run(agent, monkeypatch):
+def test_long_command_is_said_to_run(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start script that takes long: the operator is told now and then that it still runs."""
     monkeypatch.setattr(commands, "TELL_EVERY_S", 0.1)
     agent.script("slow", "[ $1 = start ] && sleep 0.5")
@@ -358,7 +360,7 @@ def test_long_command_is_said_to_run(agent, monkeypatch):
     assert (outcome.exit_code, outcome.err.count("slow runs for 0 s now") >= 2) == (0, True)
 
 
-def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
+def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent: Agent) -> None:
     """The agent's flag is left over from a freeze that the cluster knows nothing of: the wrapper's
     start and stop are done.
     """
@@ -381,7 +383,9 @@ def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
         ("exit 0\n", "its first line names no interpreter, such as #!/bin/sh"),
     ],
 )
-def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, said):
+def test_script_that_the_system_cannot_run_is_told_with_the_reason(
+    agent: Agent, text: str, said: str
+) -> None:
     """A wrong first line, carriage returns, none at all: not "no such file" for a file that is
     there.
     """
@@ -393,7 +397,9 @@ def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, 
     assert f"cannot run {script}: " in outcome.err and said in outcome.err
 
 
-def test_signal_while_a_command_is_being_started_ends_that_command(tmp_path, monkeypatch):
+def test_signal_while_a_command_is_being_started_ends_that_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGTERM between the fork and the moment its pid is known: the command is killed, and does not
     act later on.
     """
@@ -409,7 +415,9 @@ def test_signal_while_a_command_is_being_started_ends_that_command(tmp_path, mon
     assert_is_reaped(int(pids.read_text()))
 
 
-def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(monkeypatch):
+def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """SIGTERM before the child is noted: it is ended as the others are, and does nothing
     afterwards.
     """

@@ -7,12 +7,13 @@ import os
 import pytest
 
 from opensvc_openha.agent.actions.dispatch import FROZEN, SAFETY_NET
+from tests.agent.embedded import Agent
 
 NODE = os.uname().nodename.lower()
 
 
 @pytest.fixture
-def service(agent):
+def service(agent: Agent):
     """Two applications, one with triggers, and one that is only optional and always on."""
     one, two, three = (agent.script(name) for name in ("one", "two", "three"))
     agent.write(
@@ -25,11 +26,11 @@ def service(agent):
     return agent
 
 
-def changes(agent) -> list[str]:
+def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
-def test_start_is_told_in_its_order_and_not_done(service):
+def test_start_is_told_in_its_order_and_not_done(service) -> None:
     """Triggers around their resource, one resource that is up already: all told, no script called
     but to look.
     """
@@ -49,7 +50,7 @@ def test_start_is_told_in_its_order_and_not_done(service):
     assert changes(service) == ["two start"]
 
 
-def test_stop_and_restart_are_told_in_their_order(service):
+def test_stop_and_restart_are_told_in_their_order(service) -> None:
     """The reverse, standby left unless forced.
 
     After the stop of a restart everything else is to be started.
@@ -74,7 +75,7 @@ def test_stop_and_restart_are_told_in_their_order(service):
     assert changes(service) == before
 
 
-def test_choice_and_groups_count(service):
+def test_choice_and_groups_count(service) -> None:
     """--rid, startapp and a group without resources."""
     assert "app#2" not in service.svcmgr("-s", "a", "start", "--rid", "app#1", "--dry-run").out
     assert "app#2" in service.svcmgr("-s", "a", "startapp", "--dry-run").out
@@ -92,7 +93,9 @@ def test_choice_and_groups_count(service):
         ("", "syncnodes", 0, ""),
     ],
 )
-def test_what_refuses_the_action_refuses_its_dry_run(service, more, action, exit_code, said):
+def test_what_refuses_the_action_refuses_its_dry_run(
+    service, more: str, action: str, exit_code: int, said
+) -> None:
     """A resource nobody can start, a cluster that decides, a foreign node, a command that is not
     ours: the same exit codes.
     """
@@ -104,7 +107,7 @@ def test_what_refuses_the_action_refuses_its_dry_run(service, more, action, exit
     assert changes(service) == []
 
 
-def test_freeze_is_told_and_not_done(service):
+def test_freeze_is_told_and_not_done(service) -> None:
     """freeze --dry-run leaves it as it is; of a frozen service a start is refused."""
     assert "would be frozen" in service.svcmgr("-s", "a", "freeze", "--dry-run").out
     assert service.svcmgr("-s", "a", "frozen").out == "False\n"

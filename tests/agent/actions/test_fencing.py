@@ -16,12 +16,13 @@ from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.system.processes import start_of_process
+from tests.agent.embedded import Agent
 from tests.waiting import until
 
 
 @pytest.mark.parametrize("state", [None, *ServiceState])
 @pytest.mark.parametrize("standing", [None, *PeerStanding])
-def test_every_knowledge_of_the_peer_has_one_safe_verdict(standing, state):
+def test_every_knowledge_of_the_peer_has_one_safe_verdict(standing, state) -> None:
     """Silent or unknowable: fence. Live or left and out: nothing to do. Anything else: refuse."""
     verdict = decide(PeerKnowledge(standing, state))
     if standing in (None, PeerStanding.SILENT):
@@ -32,7 +33,7 @@ def test_every_knowledge_of_the_peer_has_one_safe_verdict(standing, state):
         assert verdict is Verdict.REFUSE
 
 
-def test_environment_without_a_known_standing_says_nothing():
+def test_environment_without_a_known_standing_says_nothing() -> None:
     """Absent, empty or misspelt variables are no knowledge; a state that is no state is none."""
     assert knowledge_of({}) is None
     assert knowledge_of({"OPENHA_PEER_STANDING": "sleeping"}) is None
@@ -62,8 +63,14 @@ def test_environment_without_a_known_standing_says_nothing():
     ],
 )
 def test_stonith_action_fences_and_tells_the_truth(
-    agent, monkeypatch, standing, state, section, exit_code, fenced
-):
+    agent: Agent,
+    monkeypatch: pytest.MonkeyPatch,
+    standing: str,
+    state: str,
+    section: str,
+    exit_code: int,
+    fenced: bool,
+) -> None:
     """The fence runs only where it must, and 0 comes out only if the peer is out or was fenced."""
     mark = agent.root / "fenced"
     agent.write("a", "[hb#0]\ntype = OpenHA\n" + section.format(mark=f"touch {mark}"))
@@ -74,7 +81,7 @@ def test_stonith_action_fences_and_tells_the_truth(
     assert outcome.err
 
 
-def test_stonith_by_hand_under_a_cluster_needs_the_cluster_option(agent):
+def test_stonith_by_hand_under_a_cluster_needs_the_cluster_option(agent: Agent) -> None:
     """svcmgr stonith without --cluster is refused by the safety net."""
     agent.write("a", "[hb#0]\ntype = OpenHA\n[stonith#1]\ntype = callout\ncmd = true\n")
     assert agent.svcmgr("-s", "a", "stonith").exit_code == 1
@@ -89,7 +96,7 @@ def sections(*lines: str) -> str:
     return "[hb#0]\ntype = OpenHA\n" + written
 
 
-def fence_silent(agent, monkeypatch, text, limit=""):
+def fence_silent(agent: Agent, monkeypatch: pytest.MonkeyPatch, text, limit: str = ""):
     """What `a.stonith` does when the daemon calls it beside a silent peer."""
     agent.write("a", text)
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
@@ -124,8 +131,12 @@ def fence_silent(agent, monkeypatch, text, limit=""):
     ],
 )
 def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(
-    agent, monkeypatch, lines, exit_code, ran
-):
+    agent: Agent,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: tuple[str, str, str] | tuple[str, str],
+    exit_code: int,
+    ran: str,
+) -> None:
     """Equal levels must all succeed, in the order of the file.
 
     A level that cannot succeed shoots nobody.
@@ -139,7 +150,9 @@ def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(
     assert (path.read_text().split() if path.exists() else []) == ran.split()
 
 
-def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(agent, monkeypatch):
+def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Level 1 ignores SIGTERM, and so does what it started: both are killed at its share of the
     limit, then level 2 fences.
     """
@@ -159,7 +172,9 @@ def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(
     assert re.search(r"did not end within 2\S* s and was killed \(its timeout is 50 s", outcome.err)
 
 
-def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(agent, monkeypatch):
+def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the daemon said is its limit is divided among three sections.
 
     The summary names them all.
@@ -174,7 +189,9 @@ def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(agent, m
 
 
 @pytest.mark.parametrize("has_pidfd", [True, False])
-def test_what_a_fence_leaves_in_the_background_does_not_shoot_later(agent, monkeypatch, has_pidfd):
+def test_what_a_fence_leaves_in_the_background_does_not_shoot_later(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, has_pidfd: bool
+) -> None:
     """The command ends with 0 while a child of it continues: it is killed with its process group;
     without pidfd_open, too.
     """
@@ -186,7 +203,9 @@ def test_what_a_fence_leaves_in_the_background_does_not_shoot_later(agent, monke
     until(lambda: not start_of_process(pid))
 
 
-def test_log_says_which_level_and_section_did_what_and_what_failed(agent, monkeypatch):
+def test_log_says_which_level_and_section_did_what_and_what_failed(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One line for each end, with its seconds, and a summary."""
     text = sections("cmd = exit 7", "cmd = exit 0", "level = 2\ncmd = exit 8")
     lines = fence_silent(agent, monkeypatch, text).err.splitlines()
@@ -212,8 +231,8 @@ def test_log_says_which_level_and_section_did_what_and_what_failed(agent, monkey
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", "1 2"])
 def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(
-    agent, monkeypatch, value
-):
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     """`validate config` says so, and so does the fence, which runs nothing."""
     mark = agent.root / "fenced"
     path = agent.write("a", sections(f"level = {value}\ncmd = touch {mark}"))
@@ -229,7 +248,7 @@ def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
-def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value):
+def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value: str) -> None:
     """Nobody has validated that file: the place is in the error."""
     text = f"[stonith#1]\ntype = callout\ncmd = true\nlevel = {value}\n"
     section = parse_service_text(text, "svc.env", "svc", "a").sections[0]
@@ -239,7 +258,7 @@ def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value):
         level_of(section)
 
 
-def test_levels_are_valid(agent):
+def test_levels_are_valid(agent: Agent) -> None:
     """`validate config` of a file with all keywords of a fence finds nothing about them."""
     agent.write(
         "a", sections("cmd = true", "level = 2\ntimeout = 20\ncmd = true\nstatus_cmd = false")
@@ -263,13 +282,13 @@ def test_levels_are_valid(agent):
         (-1, [50, 50], -0.5),
     ],
 )
-def test_share_of_the_time_is_fair(left, wanted, share):
+def test_share_of_the_time_is_fair(left: int, wanted: list[int], share: float) -> None:
     """Who wants less than an equal part leaves the rest to the others."""
     assert fair_share_s(left, wanted) == share
 
 
 @given(st.floats(0, 1000), st.lists(st.floats(0.1, 1000), min_size=1, max_size=8))
-def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(left, wanted):
+def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(left, wanted) -> None:
     """Each takes all it may: together they keep the deadline, and none gets less than an equal part
     or what it wants.
     """
@@ -285,6 +304,6 @@ def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(left, wa
     "said, time_s",
     [("60", 50), ("", 50), ("300", 290), ("6", 5), ("0.6", 0.5), ("nonsense", 50), ("-5", 50)],
 )
-def test_time_of_the_plan_is_below_the_limit_of_the_script(said, time_s):
+def test_time_of_the_plan_is_below_the_limit_of_the_script(said: str, time_s: float) -> None:
     """What the daemon says is the limit, or that of a check-up script; some of it is kept back."""
     assert plan_time_s({"OPENHA_LIMIT_S": said}) == pytest.approx(time_s)

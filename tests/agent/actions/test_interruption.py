@@ -13,14 +13,14 @@ import pytest
 
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError
 from opensvc_openha.system.identity import node_name
-from tests.agent.embedded import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import until
 
 SLOW = "touch $0.began; sleep 60"
 INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
-def app(agent, index: int, name: str, body: str = "", more: str = "") -> str:
+def app(agent: Agent, index: int, name: str, body: str = "", more: str = "") -> str:
     script = agent.script(name, f'[ "$1" = start ] && {{ {body or ":"}; }}')
     return (
         f"[app#{index}]\nscript = {script}\nstart = {index}\nstop = {index}\ncheck ="
@@ -28,11 +28,11 @@ def app(agent, index: int, name: str, body: str = "", more: str = "") -> str:
     )
 
 
-def changes(agent) -> list[str]:
+def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith("status")]
 
 
-def interrupt(agent, number: int, began: str, *args: str, path: str = "") -> tuple[int, str]:
+def interrupt(agent: Agent, number: int, began: str, *args: str, path: str = "") -> tuple[int, str]:
     """Runs a command until a file says that it is at it, then sends it a signal.
 
     Its exit code and stderr.
@@ -56,7 +56,7 @@ def test_an_interruption_is_no_error() -> None:
 
 
 @INTERRUPTIONS
-def test_the_next_service_is_not_touched(agent, number):
+def test_the_next_service_is_not_touched(agent: Agent, number) -> None:
     """Two services in one command: the first is rolled back, the second is not begun, and named."""
     agent.write("a", app(agent, 1, "one", SLOW))
     agent.write("b", app(agent, 1, "two"))
@@ -68,7 +68,7 @@ def test_the_next_service_is_not_touched(agent, number):
 
 
 @INTERRUPTIONS
-def test_boot_does_not_fall_back_to_the_standby_resources(agent, number):
+def test_boot_does_not_fall_back_to_the_standby_resources(agent: Agent, number) -> None:
     """The machine goes down again while it boots its services: nothing is started after the
     rollback, here or elsewhere.
     """
@@ -84,7 +84,7 @@ def test_boot_does_not_fall_back_to_the_standby_resources(agent, number):
 
 
 @INTERRUPTIONS
-def test_the_next_node_is_not_sent_to(agent, number):
+def test_the_next_node_is_not_sent_to(agent: Agent, number) -> None:
     """A copy to the first of two nodes is interrupted: the second gets none."""
     tools = agent.root / "tools"
     tools.mkdir()
@@ -105,7 +105,7 @@ def test_the_next_node_is_not_sent_to(agent, number):
 
 
 @INTERRUPTIONS
-def test_a_stop_does_not_go_on_with_the_other_resources(agent, number):
+def test_a_stop_does_not_go_on_with_the_other_resources(agent: Agent, number) -> None:
     """An application that stops badly does not keep the rest up, but an interruption in it does."""
     agent.write("a", app(agent, 1, "one") + app(agent, 2, "two"))
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -120,7 +120,7 @@ def test_a_stop_does_not_go_on_with_the_other_resources(agent, number):
     assert "two stop" not in agent.calls
 
 
-def test_an_error_still_lets_the_next_service_be_acted_on(agent):
+def test_an_error_still_lets_the_next_service_be_acted_on(agent: Agent) -> None:
     """The counterpart: a start that fails by itself keeps nobody else from being started."""
     agent.write("a", app(agent, 1, "one", "exit 1"))
     agent.write("b", app(agent, 1, "two"))

@@ -32,7 +32,7 @@ def due(schedule: str, now: datetime.datetime, ago_minutes: int | None = None) -
         ("05:00", 121, True),
     ],
 )
-def test_default_is_once_a_night(now, ago, expected):
+def test_default_is_once_a_night(now: str, ago: int | None, expected: bool) -> None:
     """Between four and six, borders included, unless it was done in the last two hours."""
     assert due(DEFAULT, at(now), ago) is expected
 
@@ -62,17 +62,19 @@ def test_default_is_once_a_night(now, ago, expected):
         ("01:00-02:00@9, 05:00-06:00@9", at("05:00"), None, True),
     ],
 )
-def test_schedule_of_an_agent_is_understood(schedule, now, ago, expected):
+def test_schedule_of_an_agent_is_understood(
+    schedule: str, now, ago: int | None, expected: bool
+) -> None:
     """Hours across midnight, intervals, days, weeks, months, lists and exclusions."""
     assert due(schedule, now, ago) is expected
 
 
-def test_clock_that_was_set_back_does_not_put_it_off_for_ever():
+def test_clock_that_was_set_back_does_not_put_it_off_for_ever() -> None:
     """The last success lies in the future: due."""
     assert due(DEFAULT, at("05:00"), -100_000)
 
 
-def test_older_spelling_is_the_same_schedule():
+def test_older_spelling_is_the_same_schedule() -> None:
     """sync_period, sync_days and sync_interval, as lists or words.
 
     What is missing is as by default.
@@ -97,7 +99,7 @@ def test_older_spelling_is_the_same_schedule():
         ("@9 * 54", "from 1 to 53"),
     ],
 )
-def test_what_is_not_understood_is_said(text, said):
+def test_what_is_not_understood_is_said(text: str, said: str) -> None:
     """The part of it, and what is expected."""
     with pytest.raises(ValueError, match=said.replace("(", ".")):
         parse_schedule(text)

@@ -24,7 +24,7 @@ def parse(text: str, node: str = NODE) -> ServiceFile:
 
 
 def build(text: str, node: str = NODE):
-    def no_daemon():
+    def no_daemon() -> None:
         raise NotRunningError("none")
 
     file = parse(text, node)
@@ -34,7 +34,7 @@ def build(text: str, node: str = NODE):
     )
 
 
-def test_registry_file_of_the_tutorial_gives_its_resources_and_labels():
+def test_registry_file_of_the_tutorial_gives_its_resources_and_labels() -> None:
     """The tutorial's registry file gives the tree of the tutorial: rids in order, with their
     labels.
     """
@@ -50,7 +50,7 @@ def test_registry_file_of_the_tutorial_gives_its_resources_and_labels():
     ]
 
 
-def test_busybox_file_of_the_tutorial_keeps_subsets_and_order():
+def test_busybox_file_of_the_tutorial_keeps_subsets_and_order() -> None:
     """The tutorial's busybox file: seven containers in three subsets.
 
     Subset sections are no resources.
@@ -66,14 +66,14 @@ def test_busybox_file_of_the_tutorial_keeps_subsets_and_order():
     assert not [res for res in resources if res.spec.rid.startswith("subset")]
 
 
-def test_start_goes_ip_disk_fs_container_and_stop_the_other_way():
+def test_start_goes_ip_disk_fs_container_and_stop_the_other_way() -> None:
     """Groups start as in the agent, and stop in the exact reverse."""
     started = [res.spec.rid for res in in_start_order(build(REGISTRY_ENV))]
     assert started == ["ip#1", "vg#1", "fs#1", "fs#2", "fs#3", "container#1"]
     assert [res.spec.rid for res in in_stop_order(build(REGISTRY_ENV))] == started[::-1]
 
 
-def test_file_systems_start_by_mount_point_and_not_by_number():
+def test_file_systems_start_by_mount_point_and_not_by_number() -> None:
     """A nested file system with the lower number is mounted after the one that holds it."""
     text = (
         "[fs#1]\ntype = ext4\ndev = /dev/b\nmnt = /srv/a/b\n[fs#2]\ntype = ext4\ndev = /dev/a\nmnt"
@@ -82,7 +82,7 @@ def test_file_systems_start_by_mount_point_and_not_by_number():
     assert [res.spec.rid for res in in_start_order(build(text))] == ["fs#2", "fs#1"]
 
 
-def test_bind_mount_of_a_file_system_of_the_service_starts_after_it_whatever_its_name():
+def test_bind_mount_of_a_file_system_of_the_service_starts_after_it_whatever_its_name() -> None:
     """/b shows a directory of what is mounted on /srv/t, and an image lies on it: both start after
     it and stop before it.
     """
@@ -109,7 +109,7 @@ def test_bind_mount_of_a_file_system_of_the_service_starts_after_it_whatever_its
     ]
 
 
-def test_file_systems_that_hold_each_other_still_have_an_order():
+def test_file_systems_that_hold_each_other_still_have_an_order() -> None:
     """Nonsense, and two on one mount point: by number, without end."""
     text = (
         "[fs#1]\ntype = bind\ndev = /b/x\nmnt = /a\n[fs#2]\ntype = bind\ndev = /a/x\nmnt = /b\n"
@@ -118,7 +118,7 @@ def test_file_systems_that_hold_each_other_still_have_an_order():
     assert [res.spec.rid for res in in_start_order(build(text))] == ["fs#3", "fs#4", "fs#1", "fs#2"]
 
 
-def test_app_numbers_give_the_order_of_start_and_stop():
+def test_app_numbers_give_the_order_of_start_and_stop() -> None:
     """Start numbers and stop numbers both count upwards, whatever the section number."""
     text = (
         "[app#1]\nscript = /a\nstart = 20\nstop = 10\n"
@@ -138,7 +138,7 @@ def test_app_numbers_give_the_order_of_start_and_stop():
         ("elsewhere", "eth4"),
     ],
 )
-def test_scoped_keyword_the_most_specific_spelling_wins(node, expected):
+def test_scoped_keyword_the_most_specific_spelling_wins(node: str, expected: str) -> None:
     """ipdev@node beats ipdev@nodes and ipdev@drpnodes, which beat ipdev."""
     text = (
         "[DEFAULT]\nnodes = deb1.opensvc.com deb2.opensvc.com\ndrpnodes = drp1\n[ip#1]\nipdev ="
@@ -150,7 +150,7 @@ def test_scoped_keyword_the_most_specific_spelling_wins(node, expected):
 
 @pytest.mark.parametrize("node", ["deb1", "deb1.opensvc.com"])
 @pytest.mark.parametrize("word", ["deb1", "deb1.opensvc.com", "DEB1"])
-def test_node_is_meant_with_and_without_its_domain(node, word):
+def test_node_is_meant_with_and_without_its_domain(node: str, word: str) -> None:
     """A short name in the file or on the machine: nodes, scopes, and lists of nodes mean it all the
     same.
     """
@@ -169,7 +169,7 @@ def test_node_is_meant_with_and_without_its_domain(node, word):
     )
 
 
-def test_exact_name_of_a_node_wins_over_its_short_one():
+def test_exact_name_of_a_node_wins_over_its_short_one() -> None:
     """Both spellings of one keyword, in both orders: the full one counts."""
     lines = ["ipdev@deb1 = eth1\n", "ipdev@deb1.opensvc.com = eth2\n"]
     for ordered in (lines, lines[::-1]):
@@ -181,7 +181,7 @@ def test_exact_name_of_a_node_wins_over_its_short_one():
     "word, is_set",
     [("T", True), ("y", True), ("ON", True), ("N", False), ("f", False), ("None", False)],
 )
-def test_yes_and_no_may_be_short(word, is_set):
+def test_yes_and_no_may_be_short(word: str, is_set: bool) -> None:
     """The words that agents understand."""
     assert (
         build(f"[ip#1]\nipdev = e\nipname = x\noptional = {word}\n")[0].spec.is_optional is is_set
@@ -191,12 +191,12 @@ def test_yes_and_no_may_be_short(word, is_set):
 @pytest.mark.parametrize(
     "word, seconds", [("90", 90), ("90s", 90), ("1.5 m", 90), ("2H", 7200), ("1d", 86400)]
 )
-def test_duration_may_have_a_unit(word, seconds):
+def test_duration_may_have_a_unit(word: str, seconds: int) -> None:
     """Seconds where there is none."""
     assert parse(f"[app#1]\ntimeout = {word}\n").sections[0].seconds("timeout", 1) == seconds
 
 
-def test_resource_of_a_guest_is_left_to_the_guest():
+def test_resource_of_a_guest_is_left_to_the_guest() -> None:
     """tags = encap: what the agent within the container looks after is no resource here, even if it
     is not complete here.
     """
@@ -207,7 +207,7 @@ def test_resource_of_a_guest_is_left_to_the_guest():
     assert [res.spec.rid for res in build(text)] == ["fs#1"]
 
 
-def test_keyword_of_default_is_inherited_and_the_section_wins():
+def test_keyword_of_default_is_inherited_and_the_section_wins() -> None:
     """ipdev in DEFAULT serves every section that has none of its own, even against a scoped
     default.
     """
@@ -218,7 +218,7 @@ def test_keyword_of_default_is_inherited_and_the_section_wins():
     assert [section.text("ipdev") for section in parse(text).sections] == ["eth0", "eth9"]
 
 
-def test_value_with_quotes_and_hash_is_kept_as_written():
+def test_value_with_quotes_and_hash_is_kept_as_written() -> None:
     """As in the agent, '#' within a value and quotes are part of it; ';' starts a comment line."""
     text = '; a comment\n[container#1]\nrun_args = -e A="b c" --color=#fff, -v x:y\n'
     assert parse(text).sections[0].text("run_args") == '-e A="b c" --color=#fff, -v x:y'
@@ -257,7 +257,9 @@ def test_value_with_quotes_and_hash_is_kept_as_written():
         ("[DEFAULT]\nwhat is this\n", 2, "expected [section]"),
     ],
 )
-def test_wrong_service_file_is_refused_with_line_section_and_expectation(text, line, said):
+def test_wrong_service_file_is_refused_with_line_section_and_expectation(
+    text: str, line: int, said: str
+) -> None:
     """Every mistake is a ConfigError that names the file and line and says what is expected."""
     with pytest.raises(ConfigError) as caught:
         build(text)
@@ -265,13 +267,13 @@ def test_wrong_service_file_is_refused_with_line_section_and_expectation(text, l
     assert said.lower() in str(caught.value).lower()
 
 
-def test_wrong_value_in_default_is_reported_where_it_stands():
+def test_wrong_value_in_default_is_reported_where_it_stands() -> None:
     """A value inherited from DEFAULT is wrong: the line is that of DEFAULT."""
     with pytest.raises(ConfigError, match=r"a\.env:2: \[ip#1\] disable"):
         build("[DEFAULT]\ndisable = perhaps\n[ip#1]\nipdev = e\nipname = x\n")
 
 
-def test_kind_the_agent_cannot_run_is_built_and_says_so():
+def test_kind_the_agent_cannot_run_is_built_and_says_so() -> None:
     """Kinds that only real agents run parse, and give the reason why they cannot be started."""
     text = "[container#1]\ntype = lxc\n" + "".join(
         f"[{group}#1]\ntype = any\n" for group in ("drbd", "pool")
@@ -281,7 +283,7 @@ def test_kind_the_agent_cannot_run_is_built_and_says_so():
         assert "not handled by the embedded agent yet" in resource.why_unhandled()
 
 
-def test_disable_on_a_node_counts_there_only():
+def test_disable_on_a_node_counts_there_only() -> None:
     """disable_on names nodes: the flag is set on these and not on the other."""
     text = "[ip#1]\nipdev = e\nipname = x\ndisable_on = deb1.opensvc.com\n"
     assert build(text)[0].spec.is_disabled
@@ -297,7 +299,7 @@ def test_disable_on_a_node_counts_there_only():
         "[DEFAULT]\nnodes =\n   deb1\n[app# 1]\nstart =\n    # which\n    /x\n",
     ],
 )
-def test_file_as_operators_write_it_is_read(text):
+def test_file_as_operators_write_it_is_read(text: str) -> None:
     """CRLF, tabs, indented keywords, capitals, colons, blanks in headers, values in the next line:
     all the same service.
     """
@@ -314,7 +316,7 @@ def test_file_as_operators_write_it_is_read(text):
     ]
 
 
-def test_value_goes_on_in_lines_that_are_further_in():
+def test_value_goes_on_in_lines_that_are_further_in() -> None:
     """As with agents; a backslash at the end is what shells need.
 
     An indented keyword is one, not the rest of a value.
@@ -327,7 +329,7 @@ def test_value_goes_on_in_lines_that_are_further_in():
     )
 
 
-def test_other_ends_of_lines_are_part_of_a_value():
+def test_other_ends_of_lines_are_part_of_a_value() -> None:
     """A form feed, or the line separator that some editors leave, ends no line: the lines are
     counted as editors do.
     """
@@ -338,7 +340,7 @@ def test_other_ends_of_lines_are_part_of_a_value():
     )
 
 
-def test_section_without_a_number_is_a_resource():
+def test_section_without_a_number_is_a_resource() -> None:
     """Agents take [ip] for a resource with that name; it comes before those with numbers."""
     text = (
         "[ip#0]\nipname = x\nipdev = lo\n[ip]\nipname = y\nipdev = lo\n[fs]\ntype = tmpfs\ndev ="

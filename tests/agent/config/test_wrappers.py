@@ -13,7 +13,7 @@ import pytest
 
 from opensvc_openha.agent.config.wrappers import ensure_all_wrappers, ensure_wrappers
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
-from tests.agent.embedded import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import LIMIT_S
 
 BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": PACKAGE_ROOT}
@@ -21,7 +21,7 @@ BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": PACKAGE_ROOT}
 
 
 @pytest.fixture
-def layout(agent) -> AgentLayout:
+def layout(agent: Agent) -> AgentLayout:
     return agent_layout("", os.environ)
 
 
@@ -31,7 +31,7 @@ def run(path, *args, env=BARE):
     )
 
 
-def test_wrappers_are_made_once(agent, layout):
+def test_wrappers_are_made_once(agent: Agent, layout: AgentLayout) -> None:
     """First run makes the link and both scripts, mode 0755; the second changes nothing."""
     agent.write("a", "[app#1]\ncheck = /bin/true\n")
     made = ensure_all_wrappers(layout)
@@ -54,7 +54,9 @@ def test_wrappers_are_made_once(agent, layout):
     ids=["missing", "not executable", "altered", "empty", "link elsewhere"],
 )
 @pytest.mark.parametrize("name", ["a.cluster", "a.stonith"])
-def test_damaged_wrapper_is_repaired_by_the_next_command(agent, layout, damage, name):
+def test_damaged_wrapper_is_repaired_by_the_next_command(
+    agent: Agent, layout: AgentLayout, damage, name: str
+) -> None:
     """Whatever happened to a wrapper, the next svcmon puts it right, and only it."""
     agent.write("a", "[app#1]\ncheck = /bin/true\n")
     ensure_all_wrappers(layout)
@@ -65,7 +67,9 @@ def test_damaged_wrapper_is_repaired_by_the_next_command(agent, layout, damage, 
     assert os.access(agent.etc / name, os.X_OK) and not (agent.etc / name).is_symlink()
 
 
-def test_wrapper_somebody_else_wrote_is_kept_beside_the_new_one(agent, layout, caplog):
+def test_wrapper_somebody_else_wrote_is_kept_beside_the_new_one(
+    agent: Agent, layout: AgentLayout, caplog: pytest.LogCaptureFixture
+) -> None:
     """A hand-written .stonith is replaced as the agent does, but not lost, and it is said."""
     (agent.etc / "a.stonith").write_text("#!/bin/sh\nmy own fencing\n")
     with caplog.at_level(logging.WARNING):
@@ -74,7 +78,9 @@ def test_wrapper_somebody_else_wrote_is_kept_beside_the_new_one(agent, layout, c
     assert "a.stonith was not generated here" in caplog.text
 
 
-def test_foreign_file_in_the_place_of_the_command_is_left_alone(agent, layout, caplog):
+def test_foreign_file_in_the_place_of_the_command_is_left_alone(
+    agent: Agent, layout: AgentLayout, caplog: pytest.LogCaptureFixture
+) -> None:
     """A regular file named like the service stays as it is, and it is reported."""
     (agent.etc / "a").write_text("mine")
     with caplog.at_level(logging.WARNING):
@@ -84,7 +90,7 @@ def test_foreign_file_in_the_place_of_the_command_is_left_alone(agent, layout, c
     assert "left alone" in caplog.text
 
 
-def test_wrapper_with_the_usual_directories_carries_no_variables(layout):
+def test_wrapper_with_the_usual_directories_carries_no_variables(layout: AgentLayout) -> None:
     """Only directories that differ from the defaults are written into the wrapper."""
     from opensvc_openha.agent.config.wrappers import wrapper_text
 
@@ -94,7 +100,9 @@ def test_wrapper_with_the_usual_directories_carries_no_variables(layout):
     )
 
 
-def test_cluster_wrapper_starts_and_stops_with_a_bare_environment(agent, layout):
+def test_cluster_wrapper_starts_and_stops_with_a_bare_environment(
+    agent: Agent, layout: AgentLayout
+) -> None:
     """.cluster start, status, stop as the node daemon calls them: local work done, exit codes
     passed on.
     """
@@ -109,7 +117,9 @@ def test_cluster_wrapper_starts_and_stops_with_a_bare_environment(agent, layout)
     assert [end.stdout for end in ends] == ["down\n", "", "up\n", "", "down\n"]
 
 
-def test_stonith_wrapper_passes_on_the_exit_code_of_the_fence(agent, layout):
+def test_stonith_wrapper_passes_on_the_exit_code_of_the_fence(
+    agent: Agent, layout: AgentLayout
+) -> None:
     """Peer silent: the fencing command runs and its own exit code comes out, as the real agents
     fail to do.
     """

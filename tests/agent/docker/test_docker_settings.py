@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +21,14 @@ from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 
 def settings_of(
-    text, svcname="registry.opensvc.com", var_dir="/var/lib/opensvc/registry.opensvc.com"
+    text,
+    svcname: str = "registry.opensvc.com",
+    var_dir: str = "/var/lib/opensvc/registry.opensvc.com",
 ):
     return read_settings(parse_service_text(text, "x.env", svcname, "deb1.opensvc.com"), var_dir)
 
 
-def test_the_service_files_of_the_tutorial_are_understood():
+def test_the_service_files_of_the_tutorial_are_understood() -> None:
     """registry and busybox: data directory, its file system, arguments, socket and pid file."""
     registry = settings_of(REGISTRY_ENV)
     assert registry.data_dir == holding_mount(registry) == "/opt/registry.opensvc.com/dockerdata"
@@ -54,7 +57,9 @@ def test_the_service_files_of_the_tutorial_are_understood():
         ),
     ],
 )
-def test_settings_that_cannot_work_are_refused_with_what_is_expected(default, expected):
+def test_settings_that_cannot_work_are_refused_with_what_is_expected(
+    default: str, expected: str
+) -> None:
     """Missing or relative directories, open quotes, and options that are the agent's: an error that
     says so.
     """
@@ -63,13 +68,13 @@ def test_settings_that_cannot_work_are_refused_with_what_is_expected(default, ex
     assert expected in str(caught.value)
 
 
-def test_a_path_too_long_for_a_socket_is_refused():
+def test_a_path_too_long_for_a_socket_is_refused() -> None:
     """The kernel takes 107 bytes: better said by us than by a daemon that does not start."""
     with pytest.raises(ConfigError, match="too long for a socket"):
         settings_of("[DEFAULT]\ndocker_data_dir = /d\n", var_dir="/var/" + "x" * 100)
 
 
-def test_a_shared_daemon_needs_no_directory_and_no_address():
+def test_a_shared_daemon_needs_no_directory_and_no_address() -> None:
     """docker_daemon_private = false: the docker command as it is, on the system's socket."""
     shared = settings_of("[DEFAULT]\ndocker_daemon_private = false\n")
     assert (shared.docker_command("ps"), shared.socket) == (
@@ -79,7 +84,7 @@ def test_a_shared_daemon_needs_no_directory_and_no_address():
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 200, "registry.opensvc.com", "3.14-_."])
-def test_bridges_fit_into_an_interface_name_and_differ(name):
+def test_bridges_fit_into_an_interface_name_and_differ(name: str) -> None:
     """Any service name: at most 15 bytes, other names for other services."""
     bridge = settings_of("[DEFAULT]\ndocker_data_dir = /d\n", svcname=name, var_dir="/var/a").bridge
     other = settings_of(
@@ -88,7 +93,7 @@ def test_bridges_fit_into_an_interface_name_and_differ(name):
     assert len(bridge) <= 15 and bridge != other
 
 
-def test_a_subnet_is_free_and_the_same_on_both_nodes():
+def test_a_subnet_is_free_and_the_same_on_both_nodes() -> None:
     """What is in use is avoided, whole pools too.
 
     With nothing else in use the name alone decides; all taken is said.
@@ -103,7 +108,9 @@ def test_a_subnet_is_free_and_the_same_on_both_nodes():
         free_subnet("registry", [IPv4Network(each) for each in POOLS])
 
 
-def test_arguments_of_the_operator_come_last_and_replace_ours(monkeypatch, tmp_path):
+def test_arguments_of_the_operator_come_last_and_replace_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """--bridge, --exec-root and cgroup drivers of docker_daemon_args win.
 
     --bip is for the bridge; ours are there once.
@@ -133,7 +140,9 @@ def test_arguments_of_the_operator_come_last_and_replace_ours(monkeypatch, tmp_p
     )
 
 
-def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(monkeypatch, tmp_path):
+def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """daemon.json: mirrors stay.
 
     Its data root, hosts and what docker_daemon_args say are left out, for dockerd refuses both.
@@ -158,7 +167,7 @@ def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(monke
     }
 
 
-def container(image, image_id):
+def container(image, image_id) -> Container:
     return Container("c" * 64, "x", image, image_id, "running", None, {})
 
 
@@ -171,7 +180,9 @@ def container(image, image_id):
         ("c", "sha256:123", (), "0123456789ab"),
     ],
 )
-def test_the_image_is_shown_by_name(wanted, image, tags, shown):
+def test_the_image_is_shown_by_name(
+    wanted: str, image: str, tags: tuple[()] | tuple[str, str] | tuple[str], shown: str
+) -> None:
     """An id in run_image: the image's name is shown as in the tutorial.
 
     Without a name its short id.
@@ -199,6 +210,6 @@ def test_the_image_is_shown_by_name(wanted, image, tags, shown):
         ('time="T" level=warning msg="no aufs" error="x"\n', []),
     ],
 )
-def test_the_reason_is_found_in_what_docker_prints(text, reasons):
+def test_the_reason_is_found_in_what_docker_prints(text: str, reasons: list[str]) -> None:
     """Errors in a daemon's log, and plain lines of a command, without what is no reason."""
     assert reasons_in(text) == reasons

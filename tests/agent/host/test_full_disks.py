@@ -15,7 +15,7 @@ import pytest
 
 from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.cli.streams import is_report
-from tests.agent.embedded import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.full_disk import FullDisk
 from tests.waiting import until
 
@@ -27,11 +27,11 @@ def console(*args: str, **streams: object) -> int:
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, **streams).returncode
 
 
-def app(agent, body: str = "", name: str = "one") -> str:
+def app(agent: Agent, body: str = "", name: str = "one") -> str:
     return f"[app#1]\nscript = {agent.script(name, body)}\nstart = 1\nstop = 1\ncheck = 1\n"
 
 
-def test_action_whose_output_cannot_be_written_ends_as_it_would(agent):
+def test_action_whose_output_cannot_be_written_ends_as_it_would(agent: Agent) -> None:
     """stdout and stderr on a full device: a start that succeeds ends with 0, one that fails with
     its own code.
     """
@@ -49,7 +49,7 @@ def test_action_whose_output_cannot_be_written_ends_as_it_would(agent):
     ]
 
 
-def test_action_whose_reader_has_gone_is_done_to_its_end(agent):
+def test_action_whose_reader_has_gone_is_done_to_its_end(agent: Agent) -> None:
     """`svcmgr start 2>&1 | head -1`: the pipe is closed, and the start goes on."""
     agent.write("a", app(agent))
     reader, writer = os.pipe()
@@ -61,7 +61,7 @@ def test_action_whose_reader_has_gone_is_done_to_its_end(agent):
     assert "one start" in agent.calls
 
 
-def test_report_that_cannot_be_written_is_a_failure(agent):
+def test_report_that_cannot_be_written_is_a_failure(agent: Agent) -> None:
     """A status is there to be read: 7 and not 0 where it cannot be; and never 120."""
     agent.write("a", app(agent))
     with open("/dev/full", "w") as full:
@@ -87,13 +87,13 @@ def test_report_that_cannot_be_written_is_a_failure(agent):
         ([], True),
     ],
 )
-def test_reports_and_actions_are_told_apart(args, expected):
+def test_reports_and_actions_are_told_apart(args: list[str], expected: bool) -> None:
     """By the words of the command."""
     assert is_report(args) is expected
 
 
 @pytest.fixture
-def disks(agent):
+def disks(agent: Agent):
     """The agent's log and the directory of temporary files are full: needs root."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
@@ -108,7 +108,9 @@ def disks(agent):
 
 
 @pytest.mark.root
-def test_full_log_and_temporary_files_are_in_no_actions_way(agent, disks, monkeypatch):
+def test_full_log_and_temporary_files_are_in_no_actions_way(
+    agent: Agent, disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Started and stopped, with an application in Python that would end with 120 if its output had
     no room.
     """
@@ -120,7 +122,7 @@ def test_full_log_and_temporary_files_are_in_no_actions_way(agent, disks, monkey
     assert "one start" in agent.calls and "one stop" in agent.calls
 
 
-def test_what_an_application_leaves_behind_keeps_a_visible_bounded_file(agent):
+def test_what_an_application_leaves_behind_keeps_a_visible_bounded_file(agent: Agent) -> None:
     """A daemon of a start script prints for ever: to SERVICE.out beside the log, appending, so that
     it can be emptied.
     """
@@ -141,7 +143,7 @@ def test_what_an_application_leaves_behind_keeps_a_visible_bounded_file(agent):
         os.kill(talking, signal.SIGKILL)
 
 
-def test_output_of_a_command_is_its_end(tmp_path):
+def test_output_of_a_command_is_its_end(tmp_path: Path) -> None:
     """Much output: the end is kept, up to the limit."""
     result = run_command(
         ["/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 3"]

@@ -18,6 +18,7 @@ from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.formats.layout import agent_layout
+from tests.agent.embedded import Agent
 from tests.waiting import until
 
 NODE = os.uname().nodename.lower()
@@ -31,7 +32,7 @@ class Bench:
     What was sent is noted in a file.
     """
 
-    def __init__(self, agent) -> None:
+    def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.layout = agent_layout("", os.environ)
         self.now = NIGHT
@@ -79,7 +80,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(agent):
+def bench(agent: Agent) -> Bench:
     """A service on two nodes with its own data to send."""
     return Bench(agent)
 
@@ -89,7 +90,7 @@ def write(bench: Bench, more: str = "") -> None:
     bench.agent.write("a", f"{service}[sync#1]\nsrc = /etc/hosts\ndst = /tmp\n{more}")
 
 
-def test_what_is_due_is_sent_in_its_hours(bench):
+def test_what_is_due_is_sent_in_its_hours(bench: Bench) -> None:
     """By default at night; at noon only what says so.
 
     Never again before the interval has gone by since the last success.
@@ -104,7 +105,7 @@ def test_what_is_due_is_sent_in_its_hours(bench):
     assert bench.run(NIGHT + datetime.timedelta(days=1)) == ["a:sync#1", "a:sync#2", "a:sync#i0"]
 
 
-def test_one_that_failed_is_tried_again_after_a_while_only(bench):
+def test_one_that_failed_is_tried_again_after_a_while_only(bench: Bench) -> None:
     """No success was noted: not in the next round, but ten minutes later.
 
     At once when the service file was changed.
@@ -128,13 +129,13 @@ def test_one_that_failed_is_tried_again_after_a_while_only(bench):
         "tags = noaction\n",
     ],
 )
-def test_what_has_no_time_or_nowhere_to_go_is_not_sent(bench, more):
+def test_what_has_no_time_or_nowhere_to_go_is_not_sent(bench: Bench, more: str) -> None:
     """Disabled, never, not understood, no node of its target: the others are sent all the same."""
     write(bench, more)
     assert bench.run(NIGHT) == ["a:sync#i0"]
 
 
-def test_schedule_that_is_not_understood_is_a_warning(bench):
+def test_schedule_that_is_not_understood_is_a_warning(bench: Bench) -> None:
     """The service starts; validate config names the section."""
     write(bench, "schedule = at night\n")
     outcome = bench.agent.svcmgr("-s", "a", "validate", "config")
@@ -145,7 +146,7 @@ def test_schedule_that_is_not_understood_is_a_warning(bench):
     )
 
 
-def test_broken_service_file_is_no_reason_to_end(bench):
+def test_broken_service_file_is_no_reason_to_end(bench: Bench) -> None:
     """Nothing is sent, and once it is corrected it is."""
     bench.agent.write("a", "[fs#1\n")
     assert bench.run(NIGHT) == []
@@ -153,7 +154,7 @@ def test_broken_service_file_is_no_reason_to_end(bench):
     assert bench.run(NIGHT) == ["a:sync#1", "a:sync#i0"]
 
 
-def test_service_of_a_cluster_is_sent_as_soon_as_it_is_started_here(bench):
+def test_service_of_a_cluster_is_sent_as_soon_as_it_is_started_here(bench: Bench) -> None:
     """While it starts nothing is sent, and that is no try that has to wait."""
     write(bench, "[hb#0]\ntype = OpenHA\nname = a\n")
     assert bench.run(NIGHT) == []
@@ -172,7 +173,9 @@ def test_service_of_a_cluster_is_sent_as_soon_as_it_is_started_here(bench):
         ),
     ],
 )
-def test_nothing_is_sent_by_itself(bench, arrange: Callable[[Bench], object], reason):
+def test_nothing_is_sent_by_itself(
+    bench: Bench, arrange: Callable[[Bench], object], reason: str
+) -> None:
     """Frozen, not up here, a drp node: the reason is given."""
     write(bench)
     arrange(bench)
@@ -180,7 +183,7 @@ def test_nothing_is_sent_by_itself(bench, arrange: Callable[[Bench], object], re
     assert result.outcome is SendOutcome.NOT_NOW and result.reason.startswith(reason)
 
 
-def test_nothing_is_sent_while_somebody_acts_on_the_service(bench):
+def test_nothing_is_sent_while_somebody_acts_on_the_service(bench: Bench) -> None:
     """The action lock is held: not now."""
     write(bench)
     service = bench.load("a")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from opensvc_openha.agent.host.lvm import parse_report, parse_reports
 from opensvc_openha.agent.resources.disk import tag_changes, users_of
 from opensvc_openha.agent.resources.share import parse_exports
+from tests.agent.embedded import Agent
 
 
-def test_active_group_with_tags_is_understood():
+def test_active_group_with_tags_is_understood() -> None:
     """Two volumes, one of them open: up, whole, ours."""
     group = parse_report(
         "  wz--n-|deb1,prod|lvroot|-wi-ao----\n  wz--n-|deb1,prod|lvdata|-wi-a-----\n"
@@ -33,7 +35,9 @@ def test_active_group_with_tags_is_understood():
         ("  wz--n-||lv1|-wi-XX----\n", False, False, ("lv1",)),
     ],
 )
-def test_states_of_a_group_are_told_apart(text, is_up, is_partial, inactive):
+def test_states_of_a_group_are_told_apart(
+    text: str, is_up: bool, is_partial: bool, inactive: tuple[()] | tuple[str]
+) -> None:
     """Inactive, half active, a missing disk, empty (up, as in the agent), a volume that is left
     out, a kernel that can't tell.
     """
@@ -41,7 +45,7 @@ def test_states_of_a_group_are_told_apart(text, is_up, is_partial, inactive):
     assert (group.is_up, group.is_partial, group.inactive) == (is_up, is_partial, inactive)
 
 
-def test_tag_of_another_node_is_replaced_in_one_change():
+def test_tag_of_another_node_is_replaced_in_one_change() -> None:
     """Untagged, tagged for the other node, ours beside a foreign one, ours already: never a moment
     without an owner.
     """
@@ -51,7 +55,7 @@ def test_tag_of_another_node_is_replaced_in_one_change():
     assert tag_changes(("deb2",), "deb2") == []
 
 
-def test_report_of_all_groups_is_told_apart_by_name():
+def test_report_of_all_groups_is_told_apart_by_name() -> None:
     """Two groups, lines of both mixed with a complaint about a third."""
     text = (
         "  a|wz--n-|deb1|lv1|-wi-a-----\n  Cannot process volume group c\n  b|wz--n-|||\n "
@@ -66,7 +70,9 @@ def test_report_of_all_groups_is_told_apart_by_name():
     assert sorted(groups) == ["a", "b"]
 
 
-def test_svcmon_asks_lvm_once_for_all_services(agent, monkeypatch):
+def test_svcmon_asks_lvm_once_for_all_services(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three services with a group each, one of which LVM does not know: one command, three rows
     that are right.
     """
@@ -82,12 +88,12 @@ def test_svcmon_asks_lvm_once_for_all_services(agent, monkeypatch):
     assert len(agent.calls) == 1
 
 
-def test_group_that_is_not_there_is_none():
+def test_group_that_is_not_there_is_none() -> None:
     """Only a message in place of lines."""
     assert parse_report('  Volume group "vgx" not found\n') is None
 
 
-def test_exports_are_read_with_wrapped_paths_and_the_world():
+def test_exports_are_read_with_wrapped_paths_and_the_world() -> None:
     """A long path on its own line, a client list, everybody."""
     text = (
         "/srv/data     \t10.0.0.0/8(sync,wdelay,rw)\n/srv/a/very/long/path\n\t\t<world>(ro,sync)\n"
@@ -98,7 +104,7 @@ def test_exports_are_read_with_wrapped_paths_and_the_world():
     }
 
 
-def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent):
+def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent: Agent) -> None:
     """vgname names nothing here: down with the reason, start fails with what to look at, stop has
     nothing to do.
     """
@@ -115,7 +121,7 @@ def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent):
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a loop device")
-def test_who_has_a_device_open_is_named(tmp_path):
+def test_who_has_a_device_open_is_named(tmp_path: Path) -> None:
     """A process reads a loop device itself: named while it does, and nobody afterwards, nor for a
     device that is not there.
     """
@@ -149,7 +155,7 @@ def has_device_mapper() -> bool:
     os.geteuid() != 0 or not shutil.which("vgcreate") or not has_device_mapper(),
     reason="needs root, lvm2 and a kernel with device-mapper",
 )
-def test_volume_group_goes_up_and_down_with_its_tag(agent):
+def test_volume_group_goes_up_and_down_with_its_tag(agent: Agent) -> None:
     """A group on a loop device: tagged and active after start, neither after stop.
 
     A tag of another node is taken over.

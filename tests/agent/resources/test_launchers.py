@@ -8,13 +8,15 @@ import os
 
 import pytest
 
+from tests.agent.embedded import Agent
 
-def changes(agent) -> list[str]:
+
+def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
 @pytest.fixture
-def folder(agent):
+def folder(agent: Agent):
     """Two scripts with launchers: db starts first and stops last; only web has a check."""
     folder = agent.etc / "a.dir"
     folder.mkdir()
@@ -31,7 +33,7 @@ def folder(agent):
     return folder
 
 
-def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent, folder):
+def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent: Agent, folder) -> None:
     """S numbers at start, K numbers at stop, C links make the status with the word status."""
     agent.write("a", "[DEFAULT]\nservice_type = DEV\n")
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -43,7 +45,7 @@ def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent, folder):
     assert changes(agent)[2:] == ["web stop", "db stop"]
 
 
-def test_script_of_a_section_is_no_launcher_too(agent, folder):
+def test_script_of_a_section_is_no_launcher_too(agent: Agent, folder) -> None:
     """The file names web itself: its launchers are not run a second time, and numbers in use are
     not given again.
     """
@@ -53,7 +55,7 @@ def test_script_of_a_section_is_no_launcher_too(agent, folder):
     assert "app#1          .... n/a      db" in agent.svcmgr("-s", "a", "print", "status").out
 
 
-def test_section_without_number_speaks_for_all_launchers(agent, folder):
+def test_section_without_number_speaks_for_all_launchers(agent: Agent, folder) -> None:
     """[app]: another directory, and flags for what is found there."""
     folder.rename(agent.root / "elsewhere")
     agent.write("a", f"[app]\ndir = {agent.root}/elsewhere\noptional = true\nmonitor = true\n")
@@ -62,7 +64,7 @@ def test_section_without_number_speaks_for_all_launchers(agent, folder):
     assert changes(agent) == ["db start", "web start"]
 
 
-def test_launcher_whose_script_is_out_of_reach_is_said(agent, folder):
+def test_launcher_whose_script_is_out_of_reach_is_said(agent: Agent, folder) -> None:
     """The file system with the scripts is not there: n/a with the path.
 
     Start fails and rolls back; stop has nothing to do.
@@ -83,7 +85,7 @@ def test_launcher_whose_script_is_out_of_reach_is_said(agent, folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
-def test_run_as_runs_the_script_as_that_user(agent):
+def test_run_as_runs_the_script_as_that_user(agent: Agent) -> None:
     """run_as = nobody: the command line is run by nobody.
 
     A user that does not exist ends the start.

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from opensvc_openha.agent.host.mounts import Mount, parse_mounts, top_mount
+from tests.agent.embedded import PrivateNode
 from tests.waiting import LIMIT_S, until
 
 pytestmark = pytest.mark.root
@@ -37,7 +38,7 @@ def addresses(run) -> str:
     return run("ip", "-o", "addr", "show", "dev", "eth0").stdout
 
 
-def test_bind_mount_goes_up_and_down(private_node):
+def test_bind_mount_goes_up_and_down(private_node: PrivateNode) -> None:
     """A bind mount and a tmpfs inside it: down, up, up again without change, down."""
     source, point = private_node.root / "source", private_node.root / "point"
     (source / "inner").mkdir(parents=True)
@@ -55,7 +56,7 @@ def test_bind_mount_goes_up_and_down(private_node):
     assert str(point) not in private_node.run("cat", "/proc/self/mountinfo").stdout
 
 
-def test_image_file_is_mounted_through_a_loop_device(private_node):
+def test_image_file_is_mounted_through_a_loop_device(private_node: PrivateNode) -> None:
     """ext4 in a regular file: what is written is there after stop and start, and no loop device is
     left.
     """
@@ -99,7 +100,9 @@ def hold(node, command: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("use", ["cd {point}", "exec 5> {point}/file", "trap '' TERM; cd {point}"])
-def test_busy_file_system_names_who_holds_it_and_ends_that(private_node, use):
+def test_busy_file_system_names_who_holds_it_and_ends_that(
+    private_node: PrivateNode, use: str
+) -> None:
     """A directory or an open file on the mount, SIGTERM obeyed or ignored: the holder is named and
     ended, as in the agent.
     """
@@ -116,7 +119,7 @@ def test_busy_file_system_names_who_holds_it_and_ends_that(private_node, use):
     assert statuses(private_node) == {"fs#1": "down"}
 
 
-def test_shell_that_asked_for_the_stop_is_spared(private_node):
+def test_shell_that_asked_for_the_stop_is_spared(private_node: PrivateNode) -> None:
     """The operator stands in the mounted directory: the stop is refused, says where, and the shell
     lives.
     """
@@ -132,7 +135,9 @@ def test_shell_that_asked_for_the_stop_is_spared(private_node):
     assert f"{point}, which the stop unmounts" in result.stderr
 
 
-def test_start_in_one_mount_is_no_holder_of_the_other_side_of_a_bind(private_node):
+def test_start_in_one_mount_is_no_holder_of_the_other_side_of_a_bind(
+    private_node: PrivateNode,
+) -> None:
     """Whoever works in the source of a bind mount is left alone: its unmount does not need that."""
     source, point = private_node.root / "source", private_node.root / "point"
     source.mkdir()
@@ -157,7 +162,7 @@ def image_of(node, kind: str, megabytes: int) -> str:
     return path
 
 
-def test_file_system_that_became_read_only_is_a_warning(private_node):
+def test_file_system_that_became_read_only_is_a_warning(private_node: PrivateNode) -> None:
     """What the kernel does to an ext4 with errors: up is not said of it, unless ro was asked
     for.
     """
@@ -174,7 +179,7 @@ def test_file_system_that_became_read_only_is_a_warning(private_node):
     act(private_node, "stop")
 
 
-def test_xfs_on_a_loop_device_of_its_own(private_node):
+def test_xfs_on_a_loop_device_of_its_own(private_node: PrivateNode) -> None:
     """A loop device made by the service, xfs on it: both come up and go down in order.
 
     A busy loop device is an error.
@@ -212,8 +217,8 @@ def test_xfs_on_a_loop_device_of_its_own(private_node):
     ],
 )
 def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(
-    private_node, damage, said
-):
+    private_node: PrivateNode, damage: str, said: str
+) -> None:
     """Device gone, a file for the mount point, no file system, a wrong type, a wrong option: rolled
     back each time.
     """
@@ -235,7 +240,7 @@ def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(
     assert image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
 
 
-def test_device_mounted_in_another_place_is_no_successful_stop(private_node):
+def test_device_mounted_in_another_place_is_no_successful_stop(private_node: PrivateNode) -> None:
     """Mounted twice on its place and once elsewhere by hand: its place is cleared, the rest is
     said, and the stop ends with 6.
     """
@@ -261,7 +266,9 @@ def test_device_mounted_in_another_place_is_no_successful_stop(private_node):
     assert image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
 
 
-def test_mount_that_another_namespace_keeps_is_no_successful_stop(private_node):
+def test_mount_that_another_namespace_keeps_is_no_successful_stop(
+    private_node: PrivateNode,
+) -> None:
     """A process with mounts of its own, as a container has, took the mount along: it is named.
 
     Without it stop succeeds.
@@ -299,7 +306,9 @@ def test_mount_that_another_namespace_keeps_is_no_successful_stop(private_node):
 @pytest.mark.parametrize(
     "damage, said", [("chmod -x", "is not executable (chmod +x "), ("rm", "does not exist")]
 )
-def test_script_lost_while_the_service_runs_is_no_successful_stop(private_node, damage, said):
+def test_script_lost_while_the_service_runs_is_no_successful_stop(
+    private_node: PrivateNode, damage: str, said: str
+) -> None:
     """Nobody can stop it or tell whether it runs: exit code 6, the rest is stopped.
 
     With the data down nothing is to stop.
@@ -319,7 +328,9 @@ def test_script_lost_while_the_service_runs_is_no_successful_stop(private_node, 
     assert "nothing to stop" in act(private_node, "stop")
 
 
-def test_script_on_a_file_system_that_is_not_mounted_needs_no_stop(private_node):
+def test_script_on_a_file_system_that_is_not_mounted_needs_no_stop(
+    private_node: PrivateNode,
+) -> None:
     """What a killed start left: the address is up, what holds the script is not.
 
     The stop takes the address away, with 0.
@@ -335,7 +346,7 @@ def test_script_on_a_file_system_that_is_not_mounted_needs_no_stop(private_node)
     assert "10.99.0.71" not in addresses(private_node.run)
 
 
-def test_share_needs_no_stop_where_nothing_can_be_exported(private_node):
+def test_share_needs_no_stop_where_nothing_can_be_exported(private_node: PrivateNode) -> None:
     """No exportfs here: down with what to install, a stop is done, a start is refused with the same
     words.
     """
@@ -349,7 +360,9 @@ def test_share_needs_no_stop_where_nothing_can_be_exported(private_node):
     )
 
 
-def test_mount_point_that_shows_something_else_is_a_warning_and_start_is_refused(private_node):
+def test_mount_point_that_shows_something_else_is_a_warning_and_start_is_refused(
+    private_node: PrivateNode,
+) -> None:
     """Somebody else's file system on our mount point: neither up nor down.
 
     Start and stop leave it alone.
@@ -365,7 +378,7 @@ def test_mount_point_that_shows_something_else_is_a_warning_and_start_is_refused
     assert "other" in private_node.run("cat", "/proc/self/mounts").stdout
 
 
-def test_address_goes_up_and_down_with_the_prefix_of_its_network(private_node):
+def test_address_goes_up_and_down_with_the_prefix_of_its_network(private_node: PrivateNode) -> None:
     """An address of the interface's network: added with its prefix, seen by status, removed
     again.
     """
@@ -387,7 +400,9 @@ def test_address_goes_up_and_down_with_the_prefix_of_its_network(private_node):
     "netmask, shown",
     [("25", "/25"), ("255.255.255.192", "/26"), ("0xfffffff0", "/28"), ("", "/24")],
 )
-def test_netmask_in_each_spelling_is_taken(private_node, netmask, shown):
+def test_netmask_in_each_spelling_is_taken(
+    private_node: PrivateNode, netmask: str, shown: str
+) -> None:
     """A prefix length, a dotted mask, hexadecimal, and the interface's own where none is given."""
     private_node.write("a", f"[ip#1]\nipdev = eth0\nipname = 10.98.0.71\nnetmask = {netmask}\n")
     act(private_node, "start")
@@ -396,7 +411,7 @@ def test_netmask_in_each_spelling_is_taken(private_node, netmask, shown):
     assert "10.98.0.71" not in addresses(private_node.run)
 
 
-def test_ipv6_address_goes_up_usable_at_once(private_node):
+def test_ipv6_address_goes_up_usable_at_once(private_node: PrivateNode) -> None:
     """IPv6: added without waiting for duplicate detection, announced, removed."""
     private_node.write("a", "[ip#1]\nipdev = eth0\nipname = fd00:99::71\nnetmask = 64\n")
     act(private_node, "start")
@@ -409,7 +424,7 @@ def test_ipv6_address_goes_up_usable_at_once(private_node):
     assert "fd00:99::71" not in addresses(private_node.run)
 
 
-def test_address_that_answers_elsewhere_is_refused(private_node):
+def test_address_that_answers_elsewhere_is_refused(private_node: PrivateNode) -> None:
     """The peer still has the address: start fails and names its hardware address.
 
     Without the peer it works.
@@ -426,7 +441,7 @@ def test_address_that_answers_elsewhere_is_refused(private_node):
     act(private_node, "start")
 
 
-def test_ipv6_address_that_answers_elsewhere_is_refused(private_node):
+def test_ipv6_address_that_answers_elsewhere_is_refused(private_node: PrivateNode) -> None:
     """The peer has the IPv6 address: start fails and names the peer's hardware address, whatever
     the load.
     """
@@ -440,7 +455,7 @@ def test_ipv6_address_that_answers_elsewhere_is_refused(private_node):
     act(private_node, "start")
 
 
-def test_label_and_name_of_a_stacked_interface_are_understood(private_node):
+def test_label_and_name_of_a_stacked_interface_are_understood(private_node: PrivateNode) -> None:
     """eth0:7 puts the address on eth0 under that label; eth0@if9 is eth0."""
     private_node.write(
         "a",
@@ -456,7 +471,9 @@ def test_label_and_name_of_a_stacked_interface_are_understood(private_node):
     assert statuses(private_node) == {"ip#1": "down", "ip#2": "down"}
 
 
-def test_interface_that_is_down_ends_the_start_and_says_what_to_do(private_node):
+def test_interface_that_is_down_ends_the_start_and_says_what_to_do(
+    private_node: PrivateNode,
+) -> None:
     """The link was set down: no address is added to it."""
     private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n")
     private_node.run("ip", "link", "set", "eth0", "down")
@@ -466,7 +483,7 @@ def test_interface_that_is_down_ends_the_start_and_says_what_to_do(private_node)
     assert "10.99.0.71" not in addresses(private_node.run)
 
 
-def test_address_that_went_with_ours_is_put_back(private_node):
+def test_address_that_went_with_ours_is_put_back(private_node: PrivateNode) -> None:
     """Two services share a network that is only theirs: stopping the first leaves the address of
     the second.
     """
@@ -482,7 +499,9 @@ def test_address_that_went_with_ours_is_put_back(private_node):
     assert statuses(private_node, "b") == {"ip#1": "up"}
 
 
-def test_address_is_removed_though_its_name_or_interface_changed_meanwhile(private_node):
+def test_address_is_removed_though_its_name_or_interface_changed_meanwhile(
+    private_node: PrivateNode,
+) -> None:
     """The name is gone, then the file says another address and interface: stop removes what start
     had placed.
     """
@@ -505,7 +524,7 @@ def test_address_is_removed_though_its_name_or_interface_changed_meanwhile(priva
     assert "10.99.0.71" not in addresses(private_node.run)
 
 
-def test_neighbour_learns_at_once_who_has_the_address_now(private_node):
+def test_neighbour_learns_at_once_who_has_the_address_now(private_node: PrivateNode) -> None:
     """The peer remembers the address at a machine that is gone: after start it knows ours."""
     private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n")
     gone = "02:00:00:00:00:99"
@@ -521,7 +540,7 @@ def test_neighbour_learns_at_once_who_has_the_address_now(private_node):
     )
 
 
-def test_address_on_another_interface_is_a_warning(private_node):
+def test_address_on_another_interface_is_a_warning(private_node: PrivateNode) -> None:
     """Somebody put the service address on lo: a warning that names both interfaces, and no
     start.
     """
@@ -532,14 +551,14 @@ def test_address_on_another_interface_is_a_warning(private_node):
     act(private_node, "start", exit_code=6)
 
 
-def test_interface_that_is_not_there_is_a_warning(private_node):
+def test_interface_that_is_not_there_is_a_warning(private_node: PrivateNode) -> None:
     """ipdev names no interface: status says so, start is refused."""
     private_node.write("a", "[ip#1]\nipdev = eth7\nipname = 10.99.0.71\n")
     assert "interface eth7 not found" in logs(private_node)
     act(private_node, "start", exit_code=6)
 
 
-def test_failed_app_takes_down_address_and_mount_again(private_node):
+def test_failed_app_takes_down_address_and_mount_again(private_node: PrivateNode) -> None:
     """A whole service whose app fails: address and file system are gone afterwards, in the reverse
     order.
     """
@@ -555,7 +574,7 @@ def test_failed_app_takes_down_address_and_mount_again(private_node):
     assert statuses(private_node) == {"ip#1": "down", "fs#1": "down", "app#1": "n/a"}
 
 
-def test_mount_table_line_is_read_with_its_escapes():
+def test_mount_table_line_is_read_with_its_escapes() -> None:
     """A mount point with a blank, and the last of two mounts on one point."""
     mounts = tuple(
         parse_mounts(

@@ -12,12 +12,13 @@ from opensvc_openha.agent.config.wrappers import ensure_wrappers
 from opensvc_openha.agent.resources.fence_status import Power, power_of_levels
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.layout import agent_layout
+from tests.agent.embedded import Agent
 
 ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
 
 
 @pytest.fixture
-def device(agent, monkeypatch):
+def device(agent: Agent, monkeypatch: pytest.MonkeyPatch):
     """A fencing device that gives these exit codes, one after the other and the last one for
     ever.
     """
@@ -37,13 +38,13 @@ def device(agent, monkeypatch):
     return make
 
 
-def asked(agent):
+def asked(agent: Agent):
     """Names of the devices that were asked, in order."""
     path = agent.root / "asked"
     return path.read_text().split() if path.exists() else []
 
 
-def write(agent, *sections: str) -> None:
+def write(agent: Agent, *sections: str) -> None:
     text = "".join(
         f"[stonith#{number}]\ntype = callout\n{lines}\n" for number, lines in enumerate(sections, 1)
     )
@@ -54,7 +55,9 @@ def write(agent, *sections: str) -> None:
     "codes, times",
     [((2,), 2), ((0, 2), 3), ((2, 0, 2), 4), ((2, 1, 2), 4), ((1, 2), 3), ((7, 2), 3)],
 )
-def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(agent, device, codes, times):
+def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(
+    agent: Agent, device, codes: tuple[int, int, int] | tuple[int, int] | tuple[int], times: int
+) -> None:
     """It still says on, or cannot be asked for a moment: it is asked again."""
     write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', *codes)}")
     outcome = agent.svcmgr(called_as="a.stonith")
@@ -66,8 +69,8 @@ def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(agent, devi
     "code, word", [(0, "on"), (1, "unknown"), (3, "unknown"), (255, "unknown")]
 )
 def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
-    agent, device, monkeypatch, code, word
-):
+    agent: Agent, device, monkeypatch: pytest.MonkeyPatch, code: int, word: str
+) -> None:
     """The order was accepted, but the power stays on: 0 of the command alone is no proof."""
     monkeypatch.setenv("OPENHA_LIMIT_S", "6")
     write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', code)}", "level = 2\ncmd = exit 9")
@@ -79,7 +82,9 @@ def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
     )
 
 
-def test_a_status_that_hangs_ends_with_the_share_of_its_section(agent, device, monkeypatch):
+def test_a_status_that_hangs_ends_with_the_share_of_its_section(
+    agent: Agent, device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its fence is not believed; level 2 has its time."""
     monkeypatch.setenv("OPENHA_LIMIT_S", "3")
     write(agent, "cmd = exit 0\nstatus_cmd = sleep 10000", "level = 2\ncmd = exit 0")
@@ -87,7 +92,7 @@ def test_a_status_that_hangs_ends_with_the_share_of_its_section(agent, device, m
     assert outcome.exit_code == 0 and "level 2 succeeded" in outcome.err, outcome.err
 
 
-def test_a_device_is_not_asked_after_a_command_that_failed(agent, device):
+def test_a_device_is_not_asked_after_a_command_that_failed(agent: Agent, device) -> None:
     """A peer that is off for another reason was not fenced by it."""
     write(agent, f"cmd = exit 4\nstatus_cmd = {device('bmc', 2)}")
     assert agent.svcmgr(called_as="a.stonith").exit_code == 4
@@ -115,8 +120,15 @@ def test_a_device_is_not_asked_after_a_command_that_failed(agent, device):
     "call", [("a.stonith", "status"), ("svcmgr", "-s", "a", "stonith", "status")]
 )
 def test_status_prints_what_all_devices_say_and_shoots_nobody(
-    agent, device, call, sections, word, exit_code
-):
+    agent: Agent,
+    device,
+    call: tuple[str, str, str, str, str] | tuple[str, str],
+    sections: list[tuple[int, None] | tuple[int, int]]
+    | list[tuple[int, None]]
+    | list[tuple[int, int]],
+    word: str,
+    exit_code: int,
+) -> None:
     """On if one says so; off if all of a level do; else unknown, as where nothing can be asked."""
     mark = agent.root / "fenced"
     written = []
@@ -130,13 +142,15 @@ def test_status_prints_what_all_devices_say_and_shoots_nobody(
     assert not mark.exists()
 
 
-def test_status_of_a_service_that_is_gone_does_not_end_as_if_the_peer_were_off(agent):
+def test_status_of_a_service_that_is_gone_does_not_end_as_if_the_peer_were_off(
+    agent: Agent,
+) -> None:
     """The wrapper is still there, its service file is not: any exit code but that of off."""
     outcome = agent.svcmgr("status", called_as="a.stonith")
     assert outcome.exit_code not in (0, UsageError.exit_code) and "no service a" in outcome.err
 
 
-def test_wrapper_hands_the_word_status_on(agent):
+def test_wrapper_hands_the_word_status_on(agent: Agent) -> None:
     """As a program: status only asks, start fences."""
     ensure_wrappers(agent_layout("", {"OSVC_ETC": str(agent.etc)}), "a", "echo svcmgr")
     ends = [
@@ -148,7 +162,7 @@ def test_wrapper_hands_the_word_status_on(agent):
     assert ends == ["svcmgr -s a stonith status\n", "svcmgr -s a --cluster stonith\n"]
 
 
-def test_no_level_and_no_answer_is_unknown():
+def test_no_level_and_no_answer_is_unknown() -> None:
     """The empty plan is no proof."""
     assert power_of_levels([]) is UNKNOWN
     assert power_of_levels([[OFF, OFF], [UNKNOWN]]) is OFF

@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from tests.agent.embedded import Agent
 from tests.agent.service.validating import DEFAULT, NODE, validate
 
 
@@ -55,7 +56,9 @@ from tests.agent.service.validating import DEFAULT, NODE, validate
         ),
     ],
 )
-def test_what_this_node_lacks_is_a_warning_with_its_line(agent, text, said):
+def test_what_this_node_lacks_is_a_warning_with_its_line(
+    agent: Agent, text: str, said: str
+) -> None:
     """It may be there when the service starts: validate names it and ends with 1, and actions go on
     to find out.
     """
@@ -82,7 +85,7 @@ def test_what_this_node_lacks_is_a_warning_with_its_line(agent, text, said):
         "[ip#1]\nipdev = lo:2\nipname = 127.0.0.9\n",
     ],
 )
-def test_what_cannot_be_told_or_is_in_order_is_not_warned_about(agent, text):
+def test_what_cannot_be_told_or_is_in_order_is_not_warned_about(agent: Agent, text: str) -> None:
     """Shell syntax, what lies on the service's own file system, disabled resources: no warning that
     could be false.
     """
@@ -102,7 +105,9 @@ def test_what_cannot_be_told_or_is_in_order_is_not_warned_about(agent, text):
         (b"exit 0\n", "is no program, and its first line names no interpreter"),
     ],
 )
-def test_script_that_the_system_cannot_run_is_named_before_it_is_needed(agent, body, said):
+def test_script_that_the_system_cannot_run_is_named_before_it_is_needed(
+    agent: Agent, body: bytes, said: str
+) -> None:
     """A script edited on another system: validation says what is wrong with it, and so does the
     start.
     """
@@ -118,7 +123,7 @@ def test_script_that_the_system_cannot_run_is_named_before_it_is_needed(agent, b
 @pytest.mark.parametrize(
     "point", ["/etc", "/usr/", "/var/lib", "{root}", "{root}/etc", "{root}/var"]
 )
-def test_mount_over_the_system_is_an_error_and_is_not_done(agent, point):
+def test_mount_over_the_system_is_an_error_and_is_not_done(agent: Agent, point: str) -> None:
     """mnt = /etc: validation calls it an error, a start refuses it, a stop is still possible."""
     path = point.format(root=agent.root)
     exit_code, lines = validate(
@@ -134,14 +139,14 @@ def test_mount_over_the_system_is_an_error_and_is_not_done(agent, point):
     assert agent.svcmgr("-s", "a", "stop").exit_code == 0
 
 
-def test_mount_below_a_system_directory_is_in_order(agent):
+def test_mount_below_a_system_directory_is_in_order(agent: Agent) -> None:
     """/var/lib/web, /opt/web and the like are where services live."""
     for point in ("/var/lib/web", "/opt", "/srv", "/home", f"{agent.root}/var/a/data"):
         text = f"[fs#1]\ntype = tmpfs\ndev = none\nmnt = {point}\n"
         assert validate(agent, DEFAULT + text) == (0, ["FILE: valid"])
 
 
-def test_missing_list_of_nodes_is_said(agent):
+def test_missing_list_of_nodes_is_said(agent: Agent) -> None:
     """Without a heartbeat a warning; with one an error, for the cluster has two nodes."""
     exit_code, lines = validate(agent, "[app#1]\nstart = true\nscript = /bin/true\n")
     assert (exit_code, lines) == (
@@ -161,7 +166,7 @@ def test_missing_list_of_nodes_is_said(agent):
     )
 
 
-def test_second_heartbeat_is_an_error_and_each_change_says_so(agent):
+def test_second_heartbeat_is_an_error_and_each_change_says_so(agent: Agent) -> None:
     """[hb#0] and [hb#1]: the second is not followed. Disabled ones do not count."""
     text = (
         DEFAULT + "[app#1]\nscript = /bin/true\nstart = 1\n[hb#0]\ntype = OpenHA\n[hb#1]\ntype ="
@@ -177,7 +182,7 @@ def test_second_heartbeat_is_an_error_and_each_change_says_so(agent):
     assert validate(agent, text + "disable = true\n")[0] == 0
 
 
-def test_effect_of_a_type_that_is_not_handled_is_the_true_one(agent):
+def test_effect_of_a_type_that_is_not_handled_is_the_true_one(agent: Agent) -> None:
     """A sync and a fencing command of such a type keep no service from being started.
 
     An fs does.
@@ -200,7 +205,7 @@ def test_effect_of_a_type_that_is_not_handled_is_the_true_one(agent):
 
 
 @pytest.mark.parametrize("name", ["svcmgr", "svcmon", "allupservices"])
-def test_no_service_can_have_the_name_of_a_command(agent, name):
+def test_no_service_can_have_the_name_of_a_command(agent: Agent, name: str) -> None:
     """svcmgr.env: skipped with the reason, and never acted on by mistake."""
     agent.write(name, DEFAULT + "[app#1]\nscript = /bin/true\nstart = 1\n")
     outcome = agent.svcmgr("-s", name, "start")
@@ -214,7 +219,7 @@ def test_no_service_can_have_the_name_of_a_command(agent, name):
 
 
 @pytest.mark.parametrize("suffix", ["cluster", "stonith", "d"])
-def test_service_in_the_place_of_anothers_wrapper_is_an_error(agent, suffix):
+def test_service_in_the_place_of_anothers_wrapper_is_an_error(agent: Agent, suffix: str) -> None:
     """a.env and a.cluster.env: the command of the one is the wrapper of the other.
 
     Alone, that name is in order.

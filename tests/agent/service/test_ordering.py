@@ -13,13 +13,13 @@ from opensvc_openha.agent.service.service import load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.formats.layout import agent_layout
-from tests.agent.embedded import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import LIMIT_S, until
 
 NODE = os.uname().nodename
 
 
-def app(agent, number: int, name: str, body: str = "", more: str = "") -> str:
+def app(agent: Agent, number: int, name: str, body: str = "", more: str = "") -> str:
     script = agent.script(name, f'if [ "$1" = start ]; then {body or ":"}; fi')
     return (
         f"[app#{number}]\nscript = {script}\nstart = {number}\nstop = {100 - number}\ncheck ="
@@ -27,11 +27,11 @@ def app(agent, number: int, name: str, body: str = "", more: str = "") -> str:
     )
 
 
-def changes(agent) -> list[str]:
+def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
-def test_subsets_start_by_name_and_stop_the_other_way(agent):
+def test_subsets_start_by_name_and_stop_the_other_way(agent: Agent) -> None:
     """Resources without a subset first, then subsets by name, whatever their numbers.
 
     Stop is the reverse.
@@ -48,7 +48,7 @@ def test_subsets_start_by_name_and_stop_the_other_way(agent):
     assert changes(agent)[3:] == ["one stop", "two stop", "three stop"]
 
 
-def test_parallel_subset_starts_and_stops_side_by_side(agent):
+def test_parallel_subset_starts_and_stops_side_by_side(agent: Agent) -> None:
     """Each of the two waits until the other has begun: they only come up if they are started at the
     same time.
     """
@@ -65,7 +65,7 @@ def test_parallel_subset_starts_and_stops_side_by_side(agent):
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
 
 
-def test_serial_subset_is_the_default(agent):
+def test_serial_subset_is_the_default(agent: Agent) -> None:
     """parallel = false: one after the other, in their order."""
     body = f"echo begin-$0 >> {agent.root}/calls; sleep 0.1; echo end-$0 >> {agent.root}/calls"
     text = app(agent, 1, "one", body, "subset = w") + app(agent, 2, "two", body, "subset = w")
@@ -75,7 +75,7 @@ def test_serial_subset_is_the_default(agent):
     assert marks == ["begin", "end", "begin", "end"]
 
 
-def test_failure_in_a_parallel_subset_rolls_back_all_of_it(agent):
+def test_failure_in_a_parallel_subset_rolls_back_all_of_it(agent: Agent) -> None:
     """One of two fails: both are stopped, and so is what was started before.
 
     The message names the one that failed.
@@ -96,7 +96,7 @@ def test_failure_in_a_parallel_subset_rolls_back_all_of_it(agent):
     assert changes(agent)[-1] == "one stop"
 
 
-def test_interrupted_parallel_start_ends_its_children_and_rolls_back(agent):
+def test_interrupted_parallel_start_ends_its_children_and_rolls_back(agent: Agent) -> None:
     """SIGTERM while two apps start side by side: their commands are killed, both are stopped."""
     slow = "touch $0.began; sleep 10000"
     text = app(agent, 1, "one", slow, "subset = w") + app(agent, 2, "two", slow, "subset = w")
@@ -116,7 +116,7 @@ def test_interrupted_parallel_start_ends_its_children_and_rolls_back(agent):
     assert sorted(changes(agent)) == ["one start", "one stop", "two start", "two stop"]
 
 
-def test_optional_resource_does_not_swallow_the_interruption(agent):
+def test_optional_resource_does_not_swallow_the_interruption(agent: Agent) -> None:
     """SIGTERM while an optional app starts ends the whole start, not only that app."""
     agent.write(
         "a",
@@ -133,14 +133,14 @@ def test_optional_resource_does_not_swallow_the_interruption(agent):
     assert changes(agent) == ["one start", "one stop"]
 
 
-def trigger(agent, name: str, code: int = 0) -> str:
+def trigger(agent: Agent, name: str, code: int = 0) -> str:
     return (
         f"{name} = echo {name} $OPENSVC_SVCNAME $OPENSVC_RID $OPENSVC_NODENAME >>"
         f" {agent.root}/calls; exit {code}\n"
     )
 
 
-def test_triggers_run_around_start_and_stop_with_their_environment(agent):
+def test_triggers_run_around_start_and_stop_with_their_environment(agent: Agent) -> None:
     """pre, blocking_pre, the action, post, blocking_post; each knows service, resource and node."""
     moments = [f"{when}_{action}" for action in ("start", "stop") for when in ("pre", "post")]
     names = [blocking + moment for moment in moments for blocking in ("", "blocking_")]
@@ -159,7 +159,7 @@ def test_triggers_run_around_start_and_stop_with_their_environment(agent):
     assert seen[0] == f"pre_start a app#1 {NODE}"
 
 
-def test_failing_trigger_only_ends_the_action_where_it_blocks(agent):
+def test_failing_trigger_only_ends_the_action_where_it_blocks(agent: Agent) -> None:
     """pre_start that fails is a warning.
 
     Blocking_pre_start that fails ends the start before the resource.
@@ -177,7 +177,7 @@ def test_failing_trigger_only_ends_the_action_where_it_blocks(agent):
     assert changes(agent).count("one start") == 1
 
 
-def test_tags_and_subsets_choose_resources(agent):
+def test_tags_and_subsets_choose_resources(agent: Agent) -> None:
     """--tags takes alternatives and a+b, --subsets a name with or without its group.
 
     An unknown word is refused.
@@ -197,7 +197,7 @@ def test_tags_and_subsets_choose_resources(agent):
     assert (outcome.exit_code, "no tag green, expected one of big, red" in outcome.err) == (2, True)
 
 
-def test_resource_that_is_always_on_is_standby_and_survives_a_stop(agent):
+def test_resource_that_is_always_on_is_standby_and_survives_a_stop(agent: Agent) -> None:
     """always_on here: shown as stdby, left up by stop and by a rollback, stopped by stop
     --force.
     """
@@ -217,7 +217,7 @@ def test_resource_that_is_always_on_is_standby_and_survives_a_stop(agent):
     assert changes(agent)[-1] == "one stop"
 
 
-def test_boot_on_another_node_starts_the_standby_resources_only(agent):
+def test_boot_on_another_node_starts_the_standby_resources_only(agent: Agent) -> None:
     """boot where autostart_node names another node: only what is always on here comes up, under a
     cluster too.
     """
@@ -231,7 +231,7 @@ def test_boot_on_another_node_starts_the_standby_resources_only(agent):
     assert changes(agent) == ["one start"]
 
 
-def test_boot_without_a_name_is_for_all_services(agent):
+def test_boot_without_a_name_is_for_all_services(agent: Agent) -> None:
     """`svcmgr boot`, as the machine calls it when it comes up: each service by its own rule, a
     broken one in nobody's way.
     """
@@ -245,8 +245,8 @@ def test_boot_without_a_name_is_for_all_services(agent):
 
 @pytest.mark.parametrize("fails, is_up", [(1, True), (5, False)])
 def test_resource_that_went_down_is_brought_back_as_often_as_restart_says(
-    agent, monkeypatch, fails, is_up
-):
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, fails: int, is_up: bool
+) -> None:
     """restart = 2: a start that fails once is tried again.
 
     One that always fails is given up after two.
@@ -262,7 +262,7 @@ def test_resource_that_went_down_is_brought_back_as_often_as_restart_says(
     assert tries.read_text() == "x\n" * 2
 
 
-def test_failed_start_at_boot_falls_back_to_the_standby_resources(agent):
+def test_failed_start_at_boot_falls_back_to_the_standby_resources(agent: Agent) -> None:
     """The start at boot fails: it is rolled back, what is always on is up, and the exit code says
     failure.
     """
@@ -273,7 +273,7 @@ def test_failed_start_at_boot_falls_back_to_the_standby_resources(agent):
     assert agent.svcmgr("-s", "a", "status").out == "stdby up\n"
 
 
-def test_app_that_cannot_be_stopped_does_not_keep_the_rest_up(agent):
+def test_app_that_cannot_be_stopped_does_not_keep_the_rest_up(agent: Agent) -> None:
     """The stop script of one app fails: the others are stopped, the action fails and names it."""
     stubborn = agent.root / "stubborn"
     stubborn.write_text('#!/bin/sh\n[ "$1" != stop ]\n')
@@ -288,7 +288,7 @@ def test_app_that_cannot_be_stopped_does_not_keep_the_rest_up(agent):
     assert changes(agent) == ["one start", "one stop"]
 
 
-def test_resource_tagged_noaction_is_left_alone(agent):
+def test_resource_tagged_noaction_is_left_alone(agent: Agent) -> None:
     """The agent's noaction tag: shown, never started."""
     agent.write("a", app(agent, 1, "one", more="tags = noaction") + app(agent, 2, "two"))
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -296,7 +296,7 @@ def test_resource_tagged_noaction_is_left_alone(agent):
 
 
 @pytest.mark.parametrize("word, exit_code", [("false", 6), ("true", 6)])
-def test_rollback_keyword_of_the_service_is_obeyed(agent, word, exit_code):
+def test_rollback_keyword_of_the_service_is_obeyed(agent: Agent, word: str, exit_code: int) -> None:
     """rollback = false in DEFAULT leaves a failed start as it is."""
     agent.write(
         "a",
@@ -306,7 +306,9 @@ def test_rollback_keyword_of_the_service_is_obeyed(agent, word, exit_code):
     assert ("one stop" in agent.calls) == (word == "true")
 
 
-def test_blocking_trigger_that_fails_after_the_stop_of_an_application_fails_the_action(agent):
+def test_blocking_trigger_that_fails_after_the_stop_of_an_application_fails_the_action(
+    agent: Agent,
+) -> None:
     """The application is down, the rest is stopped, and yet the exit code is not 0: the operator
     asked for it.
     """
@@ -318,7 +320,7 @@ def test_blocking_trigger_that_fails_after_the_stop_of_an_application_fails_the_
     assert "blocking_post_stop trigger 'exit 7' ended with exit code 7" in outcome.err
 
 
-def test_application_that_starts_with_a_test_is_shown_by_its_section(agent):
+def test_application_that_starts_with_a_test_is_shown_by_its_section(agent: Agent) -> None:
     """The first word of its command names nothing."""
     agent.write(
         "a",

@@ -8,19 +8,20 @@ import os
 
 import pytest
 
+from tests.agent.embedded import Agent
 from tests.agent.service.validating import DEFAULT, NODE, validate
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
 
 
-def test_word_of_default_that_values_refer_to_is_no_unknown_keyword(agent):
+def test_word_of_default_that_values_refer_to_is_no_unknown_keyword(agent: Agent) -> None:
     """BASE in capitals, and {BASE} where it is used: nothing to say."""
     text = DEFAULT + "BASE = 127.0.0\n" + IP.replace("127.0.0.9", "{BASE}.9")
     assert validate(agent, text) == (0, ["FILE: valid"])
 
 
-def test_valid_file_is_said_to_be_valid(agent):
+def test_valid_file_is_said_to_be_valid(agent: Agent) -> None:
     """Nothing wrong: exit code 0 and the word."""
     assert validate(agent, DEFAULT + IP) == (0, ["FILE: valid"])
 
@@ -98,7 +99,9 @@ def test_valid_file_is_said_to_be_valid(agent):
         ),
     ],
 )
-def test_error_is_said_with_file_line_section_keyword_and_expectation(agent, text, said):
+def test_error_is_said_with_file_line_section_keyword_and_expectation(
+    agent: Agent, text, said: str
+) -> None:
     """Each of these ends every action: validate and start say the same place, exit code 3."""
     exit_code, lines = validate(agent, DEFAULT + text)
     assert (exit_code, sum(said.lower() in line.lower() for line in lines)) == (3, 1), lines
@@ -143,7 +146,7 @@ def test_error_is_said_with_file_line_section_keyword_and_expectation(agent, tex
         ),
     ],
 )
-def test_warning_is_said_and_ends_no_action(agent, text, said):
+def test_warning_is_said_and_ends_no_action(agent: Agent, text, said: str) -> None:
     """Each of these changes nothing for sure: validate says so and exits with 1.
 
     The status is still there.
@@ -154,7 +157,7 @@ def test_warning_is_said_and_ends_no_action(agent, text, said):
     assert agent.svcmgr("-s", "a", "print", "status").exit_code == 0
 
 
-def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent):
+def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent: Agent) -> None:
     """Three sections, four mistakes: four lines."""
     text = "[ip#1]\nipdev = lo\nspeed = 9\n[fs#1]\ntype = ext9\n[app#1]\ntimeout = x\n"
     exit_code, lines = validate(agent, DEFAULT + text)
@@ -162,7 +165,7 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent):
     assert [line.split("FILE:")[1].split(":")[0] for line in lines] == ["3", "5", "7", "9"], lines
 
 
-def test_start_says_unknown_keywords_and_goes_on(agent):
+def test_start_says_unknown_keywords_and_goes_on(agent: Agent) -> None:
     """A word that nobody knows must not keep a service down: a warning that names the line, then
     the start.
     """
@@ -176,7 +179,7 @@ def test_start_says_unknown_keywords_and_goes_on(agent):
     assert "a.env:5: [app#1] strat is no keyword of [app#1], did you mean start?" in outcome.err
 
 
-def test_wrong_value_in_default_is_said_before_a_change_and_ends_none(agent):
+def test_wrong_value_in_default_is_said_before_a_change_and_ends_none(agent: Agent) -> None:
     """A typing error in monitor_action must not keep a service down: its line and what is expected,
     then the start.
     """
@@ -189,7 +192,7 @@ def test_wrong_value_in_default_is_said_before_a_change_and_ends_none(agent):
     )
 
 
-def test_nodes_that_are_no_names_end_every_action(agent):
+def test_nodes_that_are_no_names_end_every_action(agent: Agent) -> None:
     """A comment behind the nodes would be nodes too: refused, also in the status."""
     agent.write("a", f"[DEFAULT]\nnodes = {NODE} ; this one\n[app#1]\nstart = /bin/true\n")
     for action in (["start"], ["stop"], ["print", "status"]):
@@ -197,7 +200,7 @@ def test_nodes_that_are_no_names_end_every_action(agent):
         assert (outcome.exit_code, "a.env:2: [DEFAULT] nodes is" in outcome.err) == (3, True)
 
 
-def test_status_of_a_file_with_several_errors_tells_how_many(agent):
+def test_status_of_a_file_with_several_errors_tells_how_many(agent: Agent) -> None:
     """The first one in full, the number of all, and the command that shows them.
 
     With one error no more is said.
@@ -214,7 +217,7 @@ def test_status_of_a_file_with_several_errors_tells_how_many(agent):
     assert "errors" not in agent.svcmgr("-s", "a", "print", "status").err
 
 
-def test_file_whose_name_is_no_service_name_is_said_once(agent):
+def test_file_whose_name_is_no_service_name_is_said_once(agent: Agent) -> None:
     """A blank in the name, capitals, copies of editors: svcmon names those that look meant,
     validate config all of them.
     """
@@ -234,7 +237,7 @@ def test_file_whose_name_is_no_service_name_is_said_once(agent):
     assert agent.svcmgr("-s", "good", "validate", "config").exit_code == 0
 
 
-def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent):
+def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent: Agent) -> None:
     """nodes names two others: start refuses and says who they are.
 
     Validate does too; stop is allowed.
@@ -249,7 +252,9 @@ def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent):
     assert agent.svcmgr("-s", "a", "validate", "config").exit_code == 3
 
 
-def test_peer_of_the_cluster_that_is_not_in_nodes_is_an_error(agent, monkeypatch):
+def test_peer_of_the_cluster_that_is_not_in_nodes_is_an_error(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenHA's nodes file names a peer that the service file does not."""
     conf = agent.root / "openha" / "conf"
     conf.mkdir(parents=True)
@@ -263,7 +268,7 @@ def test_peer_of_the_cluster_that_is_not_in_nodes_is_an_error(agent, monkeypatch
     )
 
 
-def test_autostart_node_under_a_heartbeat_is_a_warning(agent):
+def test_autostart_node_under_a_heartbeat_is_a_warning(agent: Agent) -> None:
     """The tutorial removes autostart_node when the heartbeat comes: who forgets it is told."""
     exit_code, lines = validate(
         agent, DEFAULT + f"autostart_node = {NODE}\n" + IP + "[hb#0]\ntype = OpenHA\n"
@@ -272,14 +277,14 @@ def test_autostart_node_under_a_heartbeat_is_a_warning(agent):
 
 
 @pytest.mark.parametrize("text", [REGISTRY_ENV, BUSYBOX_ENV])
-def test_files_of_the_tutorial_have_no_unknown_keyword(agent, text):
+def test_files_of_the_tutorial_have_no_unknown_keyword(agent: Agent, text) -> None:
     """As the tutorial prints them, on a node of theirs: nothing but what is not handled yet."""
     text = text.replace("deb1.opensvc.com deb2.opensvc.com", f"{NODE} deb2.opensvc.com")
     exit_code, lines = validate(agent, text.replace("deb1.opensvc.com", NODE))
     assert [line for line in lines if "is not handled" not in line and "valid" not in line] == []
 
 
-def test_broken_services_never_hide_the_others(agent):
+def test_broken_services_never_hide_the_others(agent: Agent) -> None:
     """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is said, the good
     one is shown.
     """
@@ -302,7 +307,7 @@ def test_broken_services_never_hide_the_others(agent):
         assert said in outcome.err
 
 
-def test_references_take_the_values_of_this_node(agent):
+def test_references_take_the_values_of_this_node(agent: Agent) -> None:
     """{svcname}, {nodename}, keywords of DEFAULT and of other sections, an item and a count of a
     list.
     """
@@ -321,7 +326,7 @@ def test_references_take_the_values_of_this_node(agent):
     )
 
 
-def test_word_of_the_operator_that_values_refer_to_is_no_mistake(agent):
+def test_word_of_the_operator_that_values_refer_to_is_no_mistake(agent: Agent) -> None:
     """base in DEFAULT, used as {base}: nothing to say."""
     assert validate(agent, DEFAULT + "base = 127.0.0.9\n" + IP.replace("127.0.0.9", "{base}")) == (
         0,
@@ -329,7 +334,7 @@ def test_word_of_the_operator_that_values_refer_to_is_no_mistake(agent):
     )
 
 
-def test_reference_that_leads_to_itself_is_an_error(agent):
+def test_reference_that_leads_to_itself_is_an_error(agent: Agent) -> None:
     """Two values that refer to each other: an error with its line, no endless loop."""
     exit_code, lines = validate(agent, "[DEFAULT]\nx = {y}\ny = {x}\n" + IP)
     assert (exit_code, "refers to itself" in lines[0]) == (3, True)

@@ -85,13 +85,13 @@ busybox.opensvc.com  DEV     hosted    down      down      down       down      
 def registry(
     status,
     container,
-    log=(),
+    log: tuple[()] = (),
     hb=None,
     sync=UP,
-    sync_log=(),
-    name="registry.opensvc.com",
-    is_frozen=False,
-):
+    sync_log: tuple[()] = (),
+    name: str = "registry.opensvc.com",
+    is_frozen: bool = False,
+) -> ServiceReport:
     lv = "/dev/mapper/vgregistry-lv"
     mnt = "/opt/registry.opensvc.com"
     resources = [
@@ -108,17 +108,17 @@ def registry(
     return ServiceReport(name, "DEV", is_frozen, tuple(resources))
 
 
-def without_trailing_blanks(lines):
+def without_trailing_blanks(lines) -> str:
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def test_service_that_is_up_prints_the_tree_of_the_tutorial():
+def test_service_that_is_up_prints_the_tree_of_the_tutorial() -> None:
     """registry up under the cluster: the block of the tutorial, letter for letter."""
     report = registry(UP, "e9828ec4620a@registry:latest", hb=UP)
     assert without_trailing_blanks(print_status_lines(report)) == REGISTRY_UP
 
 
-def test_service_that_is_down_without_hb_prints_the_tree_of_the_tutorial():
+def test_service_that_is_down_without_hb_prints_the_tree_of_the_tutorial() -> None:
     """registry down before the cluster is set up: the block of the tutorial, with its log line and
     `hb n/a`.
     """
@@ -126,7 +126,7 @@ def test_service_that_is_down_without_hb_prints_the_tree_of_the_tutorial():
     assert without_trailing_blanks(print_status_lines(report)) == REGISTRY_DOWN
 
 
-def test_tree_keeps_the_trailing_blanks_of_the_agent():
+def test_tree_keeps_the_trailing_blanks_of_the_agent() -> None:
     """A recorded tree of the 2014 agent is reproduced with its trailing blanks."""
     report = ServiceReport(
         "registry.opensvc.com",
@@ -151,7 +151,7 @@ def test_tree_keeps_the_trailing_blanks_of_the_agent():
     assert "".join(f"{line}|\n" for line in print_status_lines(report)) == FROZEN_STOP
 
 
-def test_table_is_that_of_the_tutorial():
+def test_table_is_that_of_the_tutorial() -> None:
     """Two services, one up and one frozen and down: header, columns and trailing blanks of the
     agent.
     """
@@ -162,7 +162,7 @@ def test_table_is_that_of_the_tutorial():
     assert "".join(f"{line}|\n" for line in svcmon_lines(reports)) == TABLE
 
 
-def test_flags_are_shown_in_their_places():
+def test_flags_are_shown_in_their_places() -> None:
     """Monitored, disabled, optional and encap resources show M, D, O, E at their fixed place."""
     flags = [
         dict(is_monitored=True),
@@ -178,7 +178,7 @@ def test_flags_are_shown_in_their_places():
     assert [line[21:25] for line in lines] == ["M...", ".D..", "..O.", "...E", "M.O."]
 
 
-def test_long_log_line_wraps_under_itself():
+def test_long_log_line_wraps_under_itself() -> None:
     """A log line too long for 78 columns goes on below, at the same column."""
     reason = "container type docker is not handled by the embedded agent yet"
     report = ServiceReport("a", "", False, (ResourceReport("fs#1", Group.FS, "x", NA, (reason,)),))
@@ -187,7 +187,7 @@ def test_long_log_line_wraps_under_itself():
     assert " ".join(line[35:] for line in log) == f"# {reason}"
 
 
-def test_json_has_the_words_of_the_agent():
+def test_json_has_the_words_of_the_agent() -> None:
     """json status: group statuses, merged statuses, and per resource the keys the agent gives."""
     found = json.loads(
         json_status(registry(DOWN, "x", log=("docker daemon is not running",), hb=WARN))
@@ -226,7 +226,7 @@ def test_json_has_the_words_of_the_agent():
         ([ResourceStatus.UNDEF, UP], UP),
     ],
 )
-def test_statuses_merge_as_in_the_agent(statuses, merged):
+def test_statuses_merge_as_in_the_agent(statuses, merged) -> None:
     """The merge rules, in both orders."""
     assert merge(statuses) is merged
     assert merge(reversed(statuses)) is merged
@@ -246,20 +246,20 @@ def test_statuses_merge_as_in_the_agent(statuses, merged):
         (NA, NA, UP, NA),
     ],
 )
-def test_overall_is_avail_with_hb_and_sync(avail, hb, sync, overall):
+def test_overall_is_avail_with_hb_and_sync(avail, hb, sync, overall) -> None:
     """hb counts as it is, a sync that is up is neutral, any other sync is a warning."""
     report = registry(avail, "x", hb=hb, sync=sync)
     assert (report.avail, report.overall) == (avail, overall)
 
 
-def test_optional_resource_does_not_count_in_avail():
+def test_optional_resource_does_not_count_in_avail() -> None:
     """An optional resource that is down leaves a service up."""
     optional = ResourceReport("fs#9", Group.FS, "x", DOWN, is_optional=True)
     report = ServiceReport("a", "", False, (ResourceReport("ip#1", Group.IP, "x", UP), optional))
     assert (report.avail, report.group_status(Group.FS)) == (UP, NA)
 
 
-def node_status(state):
+def node_status(state) -> NodeStatus:
     service = ServiceStatus(
         "registry", "deb1", "deb2", state or ServiceState.STOPPED, ServiceState.STOPPED, state, None
     )
@@ -267,7 +267,7 @@ def node_status(state):
 
 
 @pytest.mark.parametrize("state", list(ServiceState))
-def test_cluster_state_becomes_the_status_the_agent_shows(state):
+def test_cluster_state_becomes_the_status_the_agent_shows(state: ServiceState) -> None:
     """STARTED up, STOPPED down, UNKNOWN undetermined, every other state a warning with its name in
     lower case.
     """
@@ -280,7 +280,7 @@ def test_cluster_state_becomes_the_status_the_agent_shows(state):
     assert (finding.status, finding.log) == expected
 
 
-def test_service_the_daemon_does_not_know_cannot_be_determined():
+def test_service_the_daemon_does_not_know_cannot_be_determined() -> None:
     """The name in the hb section is not a service of the cluster: a warning that says so."""
     finding = ClusterView(lambda: node_status(ServiceState.STARTED)).hb_finding("other")
     assert (finding.status, finding.log) == (WARN, ("unable to determine cluster service state",))
@@ -293,20 +293,22 @@ def test_service_the_daemon_does_not_know_cannot_be_determined():
         (NotAnsweringError("no"), "open-ha daemon does not answer"),
     ],
 )
-def test_daemon_that_gives_no_status_is_a_warning(error, said):
+def test_daemon_that_gives_no_status_is_a_warning(
+    error: NotAnsweringError | NotRunningError, said: str
+) -> None:
     """No daemon, or one that hangs: each has its own words."""
 
-    def fetch():
+    def fetch() -> None:
         raise error
 
     finding = ClusterView(fetch).hb_finding("registry")
     assert (finding.status, finding.log) == (WARN, (said,))
 
 
-def test_openha_that_is_not_installed_is_said_without_asking():
+def test_openha_that_is_not_installed_is_said_without_asking() -> None:
     """Without an installation nobody is asked."""
 
-    def fetch():
+    def fetch() -> None:
         raise AssertionError("asked")
 
     assert ClusterView(fetch, is_installed=False).hb_finding("x").log == (
@@ -314,7 +316,7 @@ def test_openha_that_is_not_installed_is_said_without_asking():
     )
 
 
-def test_daemon_is_asked_once_per_command():
+def test_daemon_is_asked_once_per_command() -> None:
     """Many services, one question, also where the answer is an error."""
     for answer in (node_status(ServiceState.STARTED), NotRunningError("no")):
         asked = []

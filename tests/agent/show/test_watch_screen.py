@@ -13,24 +13,25 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 
 import pytest
 
 from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
 from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport
-from tests.agent.embedded import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import LIMIT_S, until
 
 UP, DOWN = ResourceStatus.UP, ResourceStatus.DOWN
 
 
-def report(name, status=UP):
+def report(name, status=UP) -> ServiceReport:
     return ServiceReport(name, "DEV", False, (ResourceReport("app#1", Group.APP, "init", status),))
 
 
 @pytest.mark.parametrize("width, height", [(80, 24), (40, 10), (200, 50), (10, 3), (1, 1)])
 @pytest.mark.parametrize("view", [View(), View(chosen=55), View(shown="svc07", first_line=9)])
-def test_screen_never_exceeds_its_terminal(width, height, view):
+def test_screen_never_exceeds_its_terminal(width: int, height: int, view: View) -> None:
     """Many services, one with a long name, a problem, terminals of any size: no line too long, none
     too many.
     """
@@ -40,7 +41,7 @@ def test_screen_never_exceeds_its_terminal(width, height, view):
     assert max(len(line.text) for line in lines) <= max(0, width - 1)
 
 
-def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight():
+def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight() -> None:
     """80x24: name, avail, overall, hb and frozen are there, the row that was chosen is shown and
     marked, the keys are below.
     """
@@ -60,7 +61,7 @@ def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight():
 class Terminal:
     """A command on a terminal of 80x24, and what it wrote."""
 
-    def __init__(self, argv, env):
+    def __init__(self, argv, env) -> None:
         self.master, self.slave = pty.openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(self.slave)
@@ -74,7 +75,7 @@ class Terminal:
         )
         self.seen = b""
 
-    def until(self, text):
+    def until(self, text) -> None:
         def look():
             if select.select([self.master], [], [], 0.1)[0]:
                 self.seen += os.read(self.master, 65536)
@@ -82,11 +83,11 @@ class Terminal:
 
         until(look, lambda seen: text in seen, repr(text))
 
-    def press(self, keys):
+    def press(self, keys) -> None:
         self.seen = b""
         os.write(self.master, keys)
 
-    def close(self):
+    def close(self) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self.master)
@@ -94,7 +95,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(agent):
+def terminal(agent: Agent) -> Iterator[Terminal]:
     """`svcmon --watch` with two services on an xterm."""
     agent.write("good", "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/true\n")
     agent.write("other", "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n")
@@ -106,7 +107,7 @@ def terminal(agent):
         opened.close()
 
 
-def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal):
+def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     """The table, down and enter for the second service, escape, q: exit 0, the terminal's modes and
     screen are back.
     """
@@ -124,7 +125,9 @@ def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal):
 @pytest.mark.parametrize(
     "number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)]
 )
-def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, code):
+def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(
+    terminal: Terminal, number, code: int
+) -> None:
     """Ended by a signal: the terminal is as it was."""
     terminal.until(b"other")
     os.kill(terminal.process.pid, number)
@@ -133,7 +136,7 @@ def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, 
     assert termios.tcgetattr(terminal.slave) == terminal.before
 
 
-def test_watch_without_a_terminal_is_refused(agent):
+def test_watch_without_a_terminal_is_refused(agent: Agent) -> None:
     """Its output is a file: one line and exit 2, not an endless stream of screens."""
     done = subprocess.run(
         [sys.executable, "-m", "opensvc_openha", "svcmon", "-w"],
