@@ -37,8 +37,8 @@ def decision_ms(count: int) -> float:
     )
     services = tuple(ServiceSpec(f"svc{number}", "/x", "a", "b", "/y") for number in range(count))
     states = dict.fromkeys((svc.name for svc in services), ServiceState.STARTED)
-    learned = {name: RecoveredState(ServiceState.STOPPED) for name in states}
-    engine = Engine(ClusterSpec("a", "b", links, services), BootId(1, 1), learned, 0.0)
+    recovered = {name: RecoveredState(ServiceState.STOPPED) for name in states}
+    engine = Engine(ClusterSpec("a", "b", links, services), BootId(1, 1), recovered, 0.0)
     engine.step(Tick(), 0.0)
     engine.step(
         BeatReceived(

@@ -303,8 +303,8 @@ def engine_of(count: int) -> tuple[Engine, LinkSpec, Beat]:
         ServiceSpec(name, "/opt/service", "deb1", "deb2", "/opt/fence") for name in names
     )
     spec = ClusterSpec("deb2", "deb1", links, services)
-    learned = {name: RecoveredState(ServiceState.STOPPED) for name in names}
-    engine = Engine(spec, BootId(1, 1), learned, 100.0)
+    recovered = {name: RecoveredState(ServiceState.STOPPED) for name in names}
+    engine = Engine(spec, BootId(1, 1), recovered, 100.0)
     beat = Beat(
         "deb1",
         BootId(1, 2),

@@ -21,11 +21,11 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.storage.key_store import (
     new_key,
     parse_key_data,
+    read_incarnations,
     read_keys,
-    read_lives,
     read_settings,
+    write_incarnations,
     write_keys,
-    write_lives,
 )
 
 USAGE = (
@@ -128,7 +128,7 @@ def _rotate(layout: Layout) -> int:
 
 
 def _status(layout: Layout) -> int:
-    ring, lives = read_settings(layout, configuration.read_options(layout))
+    ring, incarnations = read_settings(layout, configuration.read_options(layout))
     try:
         status = client.fetch_status(layout)
     except NotRunningError as error:
@@ -137,7 +137,7 @@ def _status(layout: Layout) -> int:
         status = None
     sys.stdout.write(
         render.key_status(
-            ring, layout.key_file, lives, None if status is None else status.authentication
+            ring, layout.key_file, incarnations, None if status is None else status.authentication
         )
     )
     return 0
@@ -149,8 +149,8 @@ def _forget_peer(layout: Layout) -> int:
     except NotRunningError as error:
         if isinstance(error, NotAnsweringError):
             raise
-        lives = read_lives(layout, read_keys(layout))
-        write_lives(layout, dict.fromkeys(lives, NOBODY))
+        incarnations = read_incarnations(layout, read_keys(layout))
+        write_incarnations(layout, dict.fromkeys(incarnations, NOBODY))
     print("peer forgotten: its next life is believed whatever its boot counter")
     return 0
 

@@ -135,12 +135,12 @@ def key_rotated(ring: KeyRing, path: str) -> str:
 
 
 def key_status(
-    ring: KeyRing | None, path: str, lives: Mapping[str, BootId], auth: AuthStatus | None
+    ring: KeyRing | None, path: str, incarnations: Mapping[str, BootId], auth: AuthStatus | None
 ) -> str:
     """Render ``openha key status``; ``auth`` is None if no daemon runs."""
     rows = [f"key file {path}: {_ring(ring) if ring is not None else 'none'}"]
     for key in ring.keys if ring is not None else ():
-        boot = lives.get(key.key_id)
+        boot = incarnations.get(key.key_id)
         if boot is None:
             rows.append(f"key {key.key_id}: the peer was never heard with it")
         else:

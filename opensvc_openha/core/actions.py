@@ -20,12 +20,12 @@ from opensvc_openha.core.status import PeerStanding
 class Persist:
     """Write this node's state of a service.
 
-    ``then`` is the frozen state in which the running script must end.
+    ``frozen_target`` is the frozen state in which the running script must end.
     """
 
     service: str
     state: ServiceState
-    then: ServiceState | None = None
+    frozen_target: ServiceState | None = None
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class MirrorPeer:
 
 
 @dataclass(frozen=True)
-class RememberLives:
+class RememberIncarnations:
     """Store the newest incarnation of the peer heard under each key, for the next daemon."""
 
-    lives: tuple[tuple[str, BootId], ...]
+    incarnations: tuple[tuple[str, BootId], ...]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Exit:
 
 Action = (
     Persist
-    | RememberLives
+    | RememberIncarnations
     | RememberFencing
     | MirrorPeer
     | Announce

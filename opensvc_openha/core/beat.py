@@ -31,7 +31,7 @@ class Goodbye(enum.Enum):
     """The daemon ends after its services were stopped; a service announced as out stays out."""
 
 
-LEGACY_LIFE = BootId(-1, 0)
+LEGACY_INCARNATION = BootId(-1, 0)
 """Placeholder for the incarnation of a C OpenHA, whose beats do not distinguish incarnations."""
 
 
@@ -89,4 +89,4 @@ class Beat:
 
         It acknowledges nothing, and ``seq`` is the sender's clock.
         """
-        return self.boot == LEGACY_LIFE
+        return self.boot == LEGACY_INCARNATION

@@ -23,11 +23,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Action, Record, RecordKind, RememberLives
+from opensvc_openha.core.actions import Action, Record, RecordKind, RememberIncarnations
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.contenders import Contenders
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.incarnations import OLD_LIFE, UNPROVEN, PeerIncarnations
+from opensvc_openha.core.incarnations import OLD_INCARNATION, UNPROVEN, PeerIncarnations
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.state_marks import state_marks
@@ -48,7 +48,7 @@ The beat counts, its acknowledgement does not.
 _ORDINARY = frozenset({AFTER_GOODBYE, UNPROVEN})
 _HELD_BACK = {
     UNPROVEN: "it is heard, but does not acknowledge this node",
-    OLD_LIFE: "it is heard, but another life of its daemon is believed",
+    OLD_INCARNATION: "it is heard, but another life of its daemon is believed",
     REPLAYED: "it is heard, but a beat in its name came before that has a higher number",
     AFTER_GOODBYE: "it is heard, but a goodbye came in its name",
 }
@@ -60,9 +60,9 @@ class BeatFilter:
     """Decide on the beats of one peer."""
 
     def __init__(
-        self, peer: str, monitor: LinkMonitor, view: PeerView, lives: PeerIncarnations
+        self, peer: str, monitor: LinkMonitor, view: PeerView, incarnations: PeerIncarnations
     ) -> None:
-        self.lives = lives
+        self.incarnations = incarnations
         self._own_boot = view.own_boot
         self._peer = peer
         self._monitor = monitor
@@ -130,7 +130,7 @@ class BeatFilter:
         if not event.key_id:
             return self._kept_on_s is not None
         if reason == UNPROVEN:
-            return self.lives.is_going_on and self._kept_on_s is not None
+            return self.incarnations.is_going_on and self._kept_on_s is not None
         # An authentic beat outweighs an incarnation that nothing authenticates.
         if self._view.is_unauthenticated:
             return True
@@ -140,12 +140,14 @@ class BeatFilter:
             and beat.ack.boot == self._own_boot
             and not self._view.is_past(beat.boot)
         )
-        return reason == OLD_LIFE and (is_heard_by or self.lives.is_alive(beat, self._view.own_seq))
+        return reason == OLD_INCARNATION and (
+            is_heard_by or self.incarnations.is_alive(beat, self._view.own_seq)
+        )
 
     def _displaces(self, event: BeatReceived, now: float) -> bool:
         """Return True if this beat's incarnation replaces the accepted one from now on."""
         if event.key_id:
-            return self._view.is_unauthenticated and not self.lives.rejection(
+            return self._view.is_unauthenticated and not self.incarnations.rejection(
                 event.beat, event.key_id, now, self._view.own_seq
             )
         patience_s = self._monitor.shortest_patience_s
@@ -156,9 +158,9 @@ class BeatFilter:
         beat, link = event.beat, event.link
         if not self._view.admits(beat, now):
             is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
-            return (AFTER_GOODBYE if is_over else OLD_LIFE), 0.0
+            return (AFTER_GOODBYE if is_over else OLD_INCARNATION), 0.0
         reason = (
-            self.lives.rejection(beat, event.key_id, now, self._view.own_seq)
+            self.incarnations.rejection(beat, event.key_id, now, self._view.own_seq)
             if event.key_id
             else ""
         )
@@ -177,7 +179,7 @@ class BeatFilter:
 
         The answer lets it prove itself.
         """
-        return reason == UNPROVEN and self.lives.has_new_greeting
+        return reason == UNPROVEN and self.incarnations.has_new_greeting
 
     def refuse(self, event: BeatReceived, reason: str, own_seq: int, now: float) -> list[Action]:
         """Count a beat that changes nothing; record the first of its kind."""
@@ -188,7 +190,7 @@ class BeatFilter:
             done.append(
                 Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True)
             )
-        if reason == OLD_LIFE and self.lives.suspect(event.beat, own_seq, now):
+        if reason == OLD_INCARNATION and self.incarnations.suspect(event.beat, own_seq, now):
             done.append(
                 Record(
                     RecordKind.PEER, self._peer, "", "SUSPECT", self._rival_text(), is_alarm=True
@@ -198,15 +200,15 @@ class BeatFilter:
 
     def remember(self) -> list[Action]:
         """Persist newly learnt incarnations of the peer."""
-        done: list[Action] = [RememberLives(self.lives.known)]
-        former, self.lives.stepped_back_from = self.lives.stepped_back_from, None
+        done: list[Action] = [RememberIncarnations(self.incarnations.known)]
+        former, self.incarnations.stepped_back_from = self.incarnations.stepped_back_from, None
         if former is not None:
             text = (
                 f"its boot counter is lower than {former.counter}, seen before: was it reinstalled"
                 " or restored?"
             )
             done.append(Record(RecordKind.PEER, self._peer, "", "COUNTER", text))
-        self.lives.has_learnt = False
+        self.incarnations.has_changed = False
         return done
 
     def _impossible_text(self) -> str:
@@ -216,7 +218,7 @@ class BeatFilter:
         )
 
     def _rival_text(self) -> str:
-        rival, newest = self.lives.rival, self._view.newest
+        rival, newest = self.incarnations.rival, self._view.newest
         assert rival is not None
         if self._view.standing is PeerStanding.LIVE and newest is not None:
             return (
@@ -232,7 +234,10 @@ class BeatFilter:
     def suspicions(self, now: float) -> tuple[str, ...]:
         """Return warnings about the peer's identity."""
         found = []
-        if self.lives.rival is not None and now < self.lives.rival_at + timing.SUSPICION_S:
+        if (
+            self.incarnations.rival is not None
+            and now < self.incarnations.rival_at + timing.SUSPICION_S
+        ):
             found.append(self._rival_text())
         if self._impossible_at is not None and now < self._impossible_at + timing.SUSPICION_S:
             found.append(self._impossible_text())
@@ -242,7 +247,7 @@ class BeatFilter:
             and self.held_back != _HELD_BACK[UNPROVEN]
         ):
             found.append(f"{self._peer} is not believed: {self.held_back}")
-        since, last = self.lives.unproven_since, self.lives.unproven_at
+        since, last = self.incarnations.unproven_since, self.incarnations.unproven_at
         if (
             since is not None
             and last - since >= timing.PROOF_PATIENCE_S

@@ -24,7 +24,7 @@ from opensvc_openha.core.actions import (
     Record,
     RecordKind,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
@@ -102,9 +102,9 @@ class Engine:
         self,
         spec: ClusterSpec,
         boot: BootId,
-        learned: Mapping[str, RecoveredState],
+        recovered: Mapping[str, RecoveredState],
         now: float,
-        known_lives: Mapping[str, BootId] | None = None,
+        known_incarnations: Mapping[str, BootId] | None = None,
         kept: tuple[ServiceSpec, ...] = (),
         fencing: FencingMemory = FencingMemory(),  # noqa: B008 - frozen
     ) -> None:
@@ -119,11 +119,11 @@ class Engine:
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
         self._admission = BeatFilter(
-            spec.peer, self._monitor, self._view, PeerIncarnations(boot, known_lives or {})
+            spec.peer, self._monitor, self._view, PeerIncarnations(boot, known_incarnations or {})
         )
         self._fencing = Fencing(spec, fencing, now)
         self._machines = {
-            svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now)
+            svc.name: self._machine(svc, recovered.get(svc.name, _NEW_SERVICE), now)
             for svc in (*spec.own_services, *kept)
         }
         self._differences = ServiceMismatch(spec.node, spec.peer)
@@ -175,11 +175,11 @@ class Engine:
         self._quick_until = now
         self._notice = LinkDownNotice()
 
-    def _machine(self, svc: ServiceSpec, learned: RecoveredState, now: float) -> ServiceMachine:
+    def _machine(self, svc: ServiceSpec, recovered: RecoveredState, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
         assert role is not None, "only services of this node have a machine"
         return ServiceMachine(
-            svc, role, learned, now, timing.PACES[self.spec.profile], self._fencing
+            svc, role, recovered, now, timing.PACES[self.spec.profile], self._fencing
         )
 
     # --- the step ---------------------------------------------------------------------------------
@@ -195,9 +195,9 @@ class Engine:
             return []
         self._sight, self._stepped_at = None, now
         done: list[Action] = self._notice_stall(event, now)
-        was_doubted = self._view.is_left_doubted
+        was_doubted = self._view.is_departure_doubted
         self._view.advance(now)
-        self._is_dirty = self._is_dirty or self._view.is_left_doubted is not was_doubted
+        self._is_dirty = self._is_dirty or self._view.is_departure_doubted is not was_doubted
         if not self._is_begun:
             self._is_begun = True
             done += self._report_former_confirmation()
@@ -279,7 +279,7 @@ class Engine:
         )
         return done + [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
-    def note_busy_until(self, until: float) -> None:
+    def mark_busy_until(self, until: float) -> None:
         """Record that the last step's actions took until ``until``, with listeners running.
 
         The node is late, but was not deaf: beats missed meanwhile wait in the inbox and are handled
@@ -428,7 +428,7 @@ class Engine:
                 self._machines[event.service].seems_up()
             return []
         if isinstance(event, PeerForgotten):
-            self._admission.lives.forget()
+            self._admission.incarnations.forget()
             return self._admission.remember()
         assert isinstance(event, LeaveRequested)
         if self._leaving is not Leaving.STOP_SERVICES and not self._goodbyes:
@@ -457,7 +457,7 @@ class Engine:
 
         A problem is recorded when it appears and when it ends.
         """
-        self._fencing.power.tells = event.tells_power
+        self._fencing.power.tells = event.reports_power
         before, self._unready = (
             self._unready,
             {name: text for name, text in event.problems.items() if name in self._machines},
@@ -494,7 +494,7 @@ class Engine:
             self._is_ack_due = self._is_ack_due or self._is_greeting_due
             return impossible + self._admission.refuse(event, reason, self.seq, now)
         done = impossible
-        if self._admission.lives.has_learnt:
+        if self._admission.incarnations.has_changed:
             done += self._admission.remember()
         if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
@@ -616,7 +616,7 @@ class Engine:
             refusal = "it came too late: whoever gave it was told that there is no answer"
         # A live peer contradicts the operator, and one not listened to for long enough may yet do
         # so.
-        elif standing in (PeerStanding.LIVE, PeerStanding.UNHEARD):
+        elif standing in (PeerStanding.LIVE, PeerStanding.UNKNOWN):
             refusal = f"{peer} is {standing.value}: {self._standing_reason()}"
         else:
             self._is_dirty = True
@@ -626,7 +626,7 @@ class Engine:
                 " its daemon ends"
             )
             return [
-                Record(RecordKind.PEER, peer, standing.name, "CONFIRMED OUT", text, is_alarm=True),
+                Record(RecordKind.PEER, peer, standing.word, "CONFIRMED OUT", text, is_alarm=True),
                 Answer(
                     event.command_id,
                     "confirm",
@@ -680,7 +680,7 @@ class Engine:
             RecordKind.PEER,
             self.spec.peer,
             "CONFIRMED OUT",
-            self._view.standing.name,
+            self._view.standing.word,
             f"{why}: what {who} confirmed holds no longer",
             is_alarm=True,
         )
@@ -766,14 +766,18 @@ class Engine:
             if existing is not None:
                 existing.spec, existing.role, existing.pace = svc, role, pace
             else:
-                learned = event.learned.get(name, _NEW_SERVICE)
+                recovered = event.recovered.get(name, _NEW_SERVICE)
                 machine = self._machines[name] = ServiceMachine(
-                    svc, role, learned, now, pace, self._fencing
+                    svc, role, recovered, now, pace, self._fencing
                 )
                 done += machine.begin(self._view)
                 done.append(
                     Record(
-                        RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"
+                        RecordKind.SERVICE,
+                        name,
+                        "",
+                        recovered.state.name,
+                        f"added: {recovered.reason}",
                     )
                 )
         self.spec, self._pace = spec, pace
@@ -804,7 +808,7 @@ class Engine:
         standing = self._view.standing
         self._fencing.judge(self._view)
         if before is not standing or (
-            standing is PeerStanding.LEFT and self._view.silent_since is not None
+            standing is PeerStanding.DEPARTED and self._view.silent_since is not None
         ):
             self._is_dirty = True
         if before is not standing:
@@ -812,7 +816,7 @@ class Engine:
             is_alarm = standing is PeerStanding.SILENT
             done.append(
                 Record(
-                    RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm
+                    RecordKind.PEER, self.spec.peer, before.word, standing.word, reason, is_alarm
                 )
             )
             if is_alarm and any(
@@ -1029,7 +1033,7 @@ class Engine:
 
         For an incarnation that must be answered first, return the beat that was heard of it.
         """
-        newest, heard = self._view.newest, self._admission.lives.heard
+        newest, heard = self._view.newest, self._admission.incarnations.heard
         taken = (
             None
             if newest is None or newest.is_legacy or not newest.is_complete
@@ -1173,19 +1177,19 @@ class Engine:
 
     def _standing_reason(self) -> str:
         standing, newest = self._view.standing, self._view.newest
-        if standing is PeerStanding.LEFT and newest is not None:
+        if standing is PeerStanding.DEPARTED and newest is not None:
             if newest.goodbye is Goodbye.LEFT:
                 return "it stopped its services and said goodbye"
             return "its daemon said goodbye and left services running"
-        if standing is PeerStanding.UNHEARD and self._view.held_back:
+        if standing is PeerStanding.UNKNOWN and self._view.held_back:
             return f"{self._view.held_back}: no verdict about it"
-        if standing is PeerStanding.UNHEARD and self._monitor.is_deaf:
+        if standing is PeerStanding.UNKNOWN and self._monitor.is_deaf:
             return _DEAF
         return {
-            PeerStanding.UNHEARD: "not heard, and not listened to for a full timeout",
+            PeerStanding.UNKNOWN: "not heard, and not listened to for a full timeout",
             PeerStanding.LIVE: "heard",
             PeerStanding.SILENT: "not heard on any link for its timeout",
-            PeerStanding.LEFT: "it said goodbye",
+            PeerStanding.DEPARTED: "it said goodbye",
         }[standing]
 
     def _link_status(self, link: LinkSpec, now: float) -> LinkStatus:
@@ -1272,7 +1276,7 @@ _DEAF = "no link of this node could be opened yet, so that it hears nobody"
 # An announced state must survive a crash, and a script may only act on an announced state.
 _ORDER = (
     Persist,
-    RememberLives,
+    RememberIncarnations,
     RememberFencing,
     Announce,
     MirrorPeer,

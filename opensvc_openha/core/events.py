@@ -70,12 +70,12 @@ class Leaving(enum.Enum):
 class RecoveredState:
     """State of a service when the daemon begins to manage it, and whether to query the wrapper.
 
-    ``then`` is the frozen state in which an interrupted script had to end; with UNKNOWN, the state
-    to assume after an unsure answer of the wrapper.
+    ``frozen_target`` is the frozen state in which an interrupted script had to end; with UNKNOWN,
+    the state to assume after an unsure answer of the wrapper.
     """
 
     state: ServiceState
-    then: ServiceState | None = None
+    frozen_target: ServiceState | None = None
     must_probe: bool = False
     reason: str = ""
 
@@ -131,11 +131,11 @@ class CommandReceived:
 class ConfigChanged:
     """The configuration files were edited.
 
-    ``learned`` holds the recovered states of services that were added.
+    ``recovered`` holds the recovered states of services that were added.
     """
 
     spec: ClusterSpec
-    learned: Mapping[str, RecoveredState] = field(default_factory=dict)
+    recovered: Mapping[str, RecoveredState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,11 @@ class ListenerTried:
 class ReadinessFound:
     """Why this node could not start some services now, by service: all of them, at each change.
 
-    ``tells_power`` are those whose check-up script has a status that reports the peer's power.
+    ``reports_power`` are those whose check-up script has a status that reports the peer's power.
     """
 
     problems: Mapping[str, str]
-    tells_power: frozenset[str] = frozenset()
+    reports_power: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.state_marks import state_marks
 
-OLD_LIFE = "old life"
+OLD_INCARNATION = "old life"
 UNPROVEN = "unproven"
 NOBODY = BootId(0, 0)
 """Lower than any incarnation: the key was used by the peer, but its counter is lost."""
@@ -33,7 +33,7 @@ _MARKS = 8
     not_state={
         "_own_boot",
         "_marks",
-        "has_learnt",
+        "has_changed",
         "stepped_back_from",
         "rival_at",
         "unproven_since",
@@ -50,7 +50,7 @@ class PeerIncarnations:
         self._marks: dict[BootId, int] = {}
         self.heard: Ack | None = None
         """The newest authenticated beat of the newest incarnation, proven or not."""
-        self.has_learnt = False
+        self.has_changed = False
         """``known`` changed and has to be stored."""
         self.stepped_back_from: BootId | None = None
         """The incarnation proved before, with a higher counter than the one that is proved now."""
@@ -77,7 +77,7 @@ class PeerIncarnations:
         self._known = dict.fromkeys(self._known, NOBODY)
         self._proven, self.heard, self.rival = None, None, None
         self._marks.clear()
-        self.has_learnt = True
+        self.has_changed = True
 
     def rejection(self, beat: Beat, key_id: str, now: float, own_seq: int = 0) -> str:
         """Return why an authenticated beat does not count; empty if it does.
@@ -95,7 +95,7 @@ class PeerIncarnations:
             # Answered while nothing newer is heard: two nodes that have both lost their counters
             # would otherwise never acknowledge each other.
             self._note_heard(beat)
-            return OLD_LIFE
+            return OLD_INCARNATION
         self.has_new_greeting, self.is_going_on = self._note_heard(beat)
         if beat.boot != self._proven:
             if beat.ack is None or beat.ack.boot != self._own_boot:
@@ -112,7 +112,7 @@ class PeerIncarnations:
             if known is not None and known.counter > beat.boot.counter:
                 self.stepped_back_from = known
             self._known[key_id] = beat.boot
-            self.has_learnt = True
+            self.has_changed = True
         return ""
 
     def _note_heard(self, beat: Beat) -> tuple[bool, bool]:

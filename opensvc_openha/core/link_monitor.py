@@ -24,7 +24,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from opensvc_openha.core.beat import LEGACY_LIFE, BootId
+from opensvc_openha.core.beat import LEGACY_INCARNATION, BootId
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import LinkSight
@@ -134,7 +134,7 @@ class LinkMonitor:
         A C OpenHA has no sequence numbers, and its clock may be set back: every beat of it counts.
         """
         listener = self._listeners[link]
-        return listener.boot != boot or seq > listener.seq or boot == LEGACY_LIFE
+        return listener.boot != boot or seq > listener.seq or boot == LEGACY_INCARNATION
 
     def first_heard(self, boot: BootId, seq: int, received_at: float) -> float:
         """Return when that beat, or a later one of its incarnation, first came in on any link.
@@ -177,9 +177,11 @@ class LinkMonitor:
     ) -> bool:
         """Record a fresh beat; return True if it brings the link up."""
         listener = self._listeners[link]
-        if boot not in (self._mute_boot, LEGACY_LIFE):
+        if boot not in (self._mute_boot, LEGACY_INCARNATION):
             self._forget_mute()
-        if listener.mute_since is not None and (boot == LEGACY_LIFE or seq >= listener.mute_since):
+        if listener.mute_since is not None and (
+            boot == LEGACY_INCARNATION or seq >= listener.mute_since
+        ):
             listener.mute_since = None
         # A beat that was in transit when the interface went down does not contradict the notice.
         is_up = listener.mute_since is None
@@ -328,7 +330,9 @@ class LinkMonitor:
     @property
     def is_own_heard(self) -> bool:
         """True while the peer is heard in our own format on at least one link."""
-        return any(item.is_up and item.boot != LEGACY_LIFE for item in self._listeners.values())
+        return any(
+            item.is_up and item.boot != LEGACY_INCARNATION for item in self._listeners.values()
+        )
 
     @property
     def legacy_delay_s(self) -> float:

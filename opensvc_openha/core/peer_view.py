@@ -49,7 +49,7 @@ class Evidence(enum.Enum):
     """Not known, and not silent for long enough."""
 
 
-_PAST_LIVES = 15
+_PAST_MAX = 15
 
 
 @state_marks(
@@ -65,7 +65,7 @@ class PeerView:
         self._newest: Beat | None = None
         self._facts: Facts | None = None
         self._acked_seq = -1
-        self._life: BootId | None = None
+        self._incarnation: BootId | None = None
         self._past: tuple[BootId, ...] = ()
         self._taken_over_seq = 0
         self.own_seq = 0
@@ -78,7 +78,7 @@ class PeerView:
 
         Follows from the links that are up.
         """
-        self.standing = PeerStanding.UNHEARD
+        self.standing = PeerStanding.UNKNOWN
         self.silent_since: float | None = None
         self.ack_limit_s = math.inf
         """After so many seconds without beats of this node the peer may call it silent.
@@ -86,8 +86,8 @@ class PeerView:
         Older acknowledgements prove nothing.
         """
         self._is_ack_old = False
-        self._left_from = -math.inf
-        self._is_left_doubted = False
+        self._doubted_until = -math.inf
+        self._is_departure_doubted = False
         self._is_authentic = False
         self.held_back = ""
         """Why there is no verdict about a peer that is heard but rejected; empty otherwise.
@@ -156,7 +156,7 @@ class PeerView:
 
     def is_past(self, boot: BootId) -> bool:
         """Return True for the accepted incarnation and those it replaced."""
-        return boot == self._life or boot in self._past
+        return boot == self._incarnation or boot in self._past
 
     def is_return(self, beat: Beat) -> bool:
         """Return True for a beat of an incarnation accepted before the one accepted now."""
@@ -192,14 +192,14 @@ class PeerView:
             self._acked_seq, self._facts = -1, None
         elif not self._is_newer(beat, newest, now):
             return False
-        if not beat.is_legacy and self._life != beat.boot:
-            if self._life is not None:
+        if not beat.is_legacy and self._incarnation != beat.boot:
+            if self._incarnation is not None:
                 # An incarnation that was replaced is not accepted again because of its counter.
                 self._past = (
-                    *(life for life in self._past[-_PAST_LIVES:] if life != beat.boot),
-                    self._life,
+                    *(life for life in self._past[-_PAST_MAX:] if life != beat.boot),
+                    self._incarnation,
                 )
-            self._life = beat.boot
+            self._incarnation = beat.boot
             # An acknowledgement beyond this number shows that the replaced incarnation is alive
             # after all.
             self._taken_over_seq = self.own_seq
@@ -254,14 +254,14 @@ class PeerView:
     def advance(self, now: float) -> None:
         """Age proofs and doubts up to ``now``; called before anything is decided."""
         self._is_ack_old = now >= self._taken_at + self.ack_limit_s
-        self._is_left_doubted = now < self._left_from
+        self._is_departure_doubted = now < self._doubted_until
 
     def judge(self, is_any_up: bool, silent_since: float | None, now: float) -> PeerStanding:
         """Derive the peer's standing from the verdict on the links; return the former standing."""
         before = self.standing
         self.advance(now)
         if self._newest is not None and self._newest.goodbye is not Goodbye.NONE:
-            self.standing = PeerStanding.LEFT
+            self.standing = PeerStanding.DEPARTED
             hold_ends = self._goodbye_at + RESTART_HOLD_S
             self.silent_since = hold_ends if now >= hold_ends else None
         elif is_any_up:
@@ -269,7 +269,7 @@ class PeerView:
         elif silent_since is not None:
             self.standing, self.silent_since = PeerStanding.SILENT, silent_since
         else:
-            self.standing, self.silent_since = PeerStanding.UNHEARD, None
+            self.standing, self.silent_since = PeerStanding.UNKNOWN, None
         return before
 
     def doubt_goodbye(self, until: float) -> None:
@@ -277,20 +277,20 @@ class PeerView:
 
         The peer may be long back.
         """
-        self._left_from = until
+        self._doubted_until = until
 
     @property
-    def is_left_doubted(self) -> bool:
+    def is_departure_doubted(self) -> bool:
         """True while a goodbye proves nothing."""
-        return self.standing is PeerStanding.LEFT and self._is_left_doubted
+        return self.standing is PeerStanding.DEPARTED and self._is_departure_doubted
 
     def next_deadline(self, now: float) -> float | None:
         """Return when a goodbye's hold, or the doubt of it, ends."""
-        if self.standing is not PeerStanding.LEFT:
+        if self.standing is not PeerStanding.DEPARTED:
             return None
         ahead = [
             instant
-            for instant in (self._goodbye_at + RESTART_HOLD_S, self._left_from)
+            for instant in (self._goodbye_at + RESTART_HOLD_S, self._doubted_until)
             if instant > now
         ]
         return min(ahead, default=None)
@@ -310,16 +310,16 @@ class PeerView:
         ``ready_seq`` is the beat that announced START_READY of this node, if there was one.
         """
         said = None if self._newest is None else self._newest.states.get(service)
-        if self.standing is PeerStanding.LEFT:
+        if self.standing is PeerStanding.DEPARTED:
             if said in PEER_OUT:
-                return Evidence.UNHEARD if self._is_left_doubted else Evidence.DEPARTED_STOPPED
+                return Evidence.UNHEARD if self._is_departure_doubted else Evidence.DEPARTED_STOPPED
             if said is ServiceState.FROZEN_START:
                 # Frozen by an operator and left running on purpose: neither node takes it over.
                 return Evidence.RUNS
             return Evidence.UNHEARD if self.silent_since is None else Evidence.SILENT
         if self.standing is PeerStanding.SILENT:
             return Evidence.SILENT
-        if self.standing is PeerStanding.UNHEARD or said is None:
+        if self.standing is PeerStanding.UNKNOWN or said is None:
             return Evidence.UNHEARD
         if said in PEER_OUT:
             is_acked = (
@@ -335,11 +335,11 @@ class PeerView:
 
         A departed peer keeps its last announced state until that no longer holds.
         """
-        if self.standing is not PeerStanding.LEFT:
+        if self.standing is not PeerStanding.DEPARTED:
             return self.state_of(service), self.standing
         if self.evidence(service, None) is Evidence.SILENT:
             return ServiceState.UNKNOWN, PeerStanding.SILENT
-        return self.states.get(service, ServiceState.UNKNOWN), PeerStanding.LEFT
+        return self.states.get(service, ServiceState.UNKNOWN), PeerStanding.DEPARTED
 
     @property
     def facts(self) -> Facts | None:

@@ -110,7 +110,7 @@ _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOP
 
 
 @state_marks(
-    not_state={"spec", "pace", "_learned_reason", "reason", "since", "_pending"},
+    not_state={"spec", "pace", "_recovered_reason", "reason", "since", "_pending"},
     own_seqs={"ready_seq", "_stopped_seq"},
     memory_s={"_ready_since": STUCK_S + 1},
 )
@@ -121,7 +121,7 @@ class ServiceMachine:
         self,
         spec: ServiceSpec,
         role: Role,
-        learned: RecoveredState,
+        recovered: RecoveredState,
         now: float,
         pace: Pace,
         fencing: Fencing,
@@ -130,9 +130,9 @@ class ServiceMachine:
         self._fencing = fencing
         self.role = role
         self.pace = pace
-        self.state = learned.state
-        self.then = learned.then
-        self.reason = self._learned_reason = learned.reason
+        self.state = recovered.state
+        self.frozen_target = recovered.frozen_target
+        self.reason = self._recovered_reason = recovered.reason
         self.since = now
         self.running: ScriptKind | None = None
         self.ready_seq: int | None = None
@@ -146,13 +146,13 @@ class ServiceMachine:
         """
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
-        self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in TAKEN else None
+        self._doubt = _Doubt(0, "the daemon was restarted") if recovered.state in TAKEN else None
         self._was_never_started = False
         self._put_off_until = -math.inf
         self._put_offs = 0
         """Postponements of the running decision's script since the last one that began."""
         self._is_reported_down = False
-        self._look_at: float | None = None
+        self._probe_at: float | None = None
         """When to query the wrapper again.
 
         Parts of the service were found up though it is stopped.
@@ -165,7 +165,7 @@ class ServiceMachine:
         self._dual = DualRun()
         self._failures = StartFailures()
         self._pending: _Pending | None = None
-        self._must_probe = learned.must_probe
+        self._must_probe = recovered.must_probe
 
     def begin(self, view: PeerView) -> list[Action]:
         """Return the first actions of a daemon.
@@ -185,7 +185,7 @@ class ServiceMachine:
         """
         if self.state in PEER_OUT and self.running is None:
             self._seems_up = True
-            self._learned_reason = "it seemed to be up"
+            self._recovered_reason = "it seemed to be up"
 
     def evaluate(
         self, view: PeerView, leaving: Leaving | None, now: float, next_seq: int
@@ -333,7 +333,7 @@ class ServiceMachine:
             trigger=trigger.value,
             away=self._doubt.cause if self._doubt else "",
             policy=self.spec.policy.on_dual_run.value,
-            learned=self._learned_reason or "as the cluster left it",
+            recovered=self._recovered_reason or "as the cluster left it",
             proof=self._proof_text(situation, now),
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
@@ -372,10 +372,10 @@ class ServiceMachine:
         self, row: Row, situation: Situation, reason: str, now: float, next_seq: int
     ) -> list[Action]:
         """Move to the row's next state; return what has to be persisted and recorded."""
-        old_state, old_then = self.state, self.then
+        old_state, old_then = self.state, self.frozen_target
         self.state, self.reason = row.next, reason
         if row.sets_then:
-            self.then = row.frozen_target
+            self.frozen_target = row.frozen_target
         self.running = row.run
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._note_parts(row, now)
@@ -396,12 +396,12 @@ class ServiceMachine:
         # There is nothing to doubt in other states, and an operator's force is a new ground.
         if self.state not in TAKEN or row.trigger is Trigger.FORCE_START:
             self._doubt = None
-        if (old_state, old_then) == (self.state, self.then):
+        if (old_state, old_then) == (self.state, self.frozen_target):
             return parts
         self.since = now
         self._note_origin(row, situation, now)
         self._was_never_started = row.trigger in _NOTHING_STARTED
-        moved: list[Action] = [Persist(self.spec.name, self.state, self.then)]
+        moved: list[Action] = [Persist(self.spec.name, self.state, self.frozen_target)]
         if old_state is not self.state:
             is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
             is_alarm = is_found_up or self.state in (
@@ -423,13 +423,13 @@ class ServiceMachine:
 
     def _note_parts(self, row: Row, now: float) -> list[Action]:
         """Record that parts of a stopped service are up; return the record the first time."""
-        was_known, state = self._look_at is not None, self.state
+        was_known, state = self._probe_at is not None, self.state
         is_suspect = was_known or self._seems_up
         is_found = row.trigger is Trigger.PROBE_SOME or (
             is_suspect and row.trigger is Trigger.PROBE_UNSURE
         )
         if is_found and state in PEER_OUT:
-            self._look_at = now + PROBE_AGAIN_S
+            self._probe_at = now + PROBE_AGAIN_S
             if not was_known:
                 return [
                     Record(
@@ -442,7 +442,7 @@ class ServiceMachine:
                     )
                 ]
         elif row.trigger in _ENDS_PARTS or row.run in (ScriptKind.START, ScriptKind.STOP):
-            self._look_at = None
+            self._probe_at = None
         return []
 
     def _note_origin(self, row: Row, situation: Situation, now: float) -> None:
@@ -472,7 +472,7 @@ class ServiceMachine:
             role=self.role,
             evidence=view.evidence(self.spec.name, self.ready_seq),
             running=self.running,
-            then=self.then,
+            frozen_target=self.frozen_target,
             is_legacy=view.newest is not None and view.newest.is_legacy,
             is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
             is_delay_over=silent is not None
@@ -497,8 +497,8 @@ class ServiceMachine:
                 and view.state_of(self.spec.name) is ServiceState.STOPPED
             ),
             is_reported_down=self._is_reported_down,
-            is_found_in_part=self._look_at is not None or self._seems_up,
-            is_look_due=self._seems_up or (self._look_at is not None and now >= self._look_at),
+            is_found_in_part=self._probe_at is not None or self._seems_up,
+            is_probe_due=self._seems_up or (self._probe_at is not None and now >= self._probe_at),
             is_peer_unready=self._is_peer_unready(view),
             was_never_started=self._was_never_started,
             is_stuck=self.state is ServiceState.START_READY
@@ -607,8 +607,8 @@ class ServiceMachine:
             if self.state is ServiceState.STOPPED and self._hold_until > now
             else []
         )
-        if self._look_at is not None and self.state in PEER_OUT and self.running is None:
-            ahead.append(self._look_at)
+        if self._probe_at is not None and self.state in PEER_OUT and self.running is None:
+            ahead.append(self._probe_at)
         if self.state is ServiceState.STOPPED and view.silent_since is not None:
             ends = self._fencing.boot_block_ends(self.spec)
             ahead += [] if ends is None or ends <= now else [ends]
@@ -662,7 +662,7 @@ class ServiceMachine:
         """
         if self.state in PEER_OUT:
             is_asked = self._must_probe or self._seems_up or self.running is ScriptKind.PROBE
-            is_sure = not is_asked and self._look_at is None
+            is_sure = not is_asked and self._probe_at is None
         else:
             is_sure = self._doubt is None or self.state is not ServiceState.STARTED
         return self.state if is_sure else ServiceState.UNKNOWN
@@ -702,7 +702,7 @@ class ServiceMachine:
         return (
             self.running is not None
             or self.state in MAY_RUN
-            or self._look_at is not None
+            or self._probe_at is not None
             or self._seems_up
         )
 
@@ -731,7 +731,7 @@ class ServiceMachine:
             )
         elif self.state is ServiceState.STOPPED:
             waits_for = explain_standby(self._situation(view, leaving, now), view.standing)
-            if view.standing is PeerStanding.UNHEARD and view.held_back:
+            if view.standing is PeerStanding.UNKNOWN and view.held_back:
                 waits_for = f"not started here: no verdict about the peer: {view.held_back}"
             reason = "; ".join(text for text in (reason, waits_for) if text)
         if self.running is ScriptKind.PROBE and self.state in PEER_OUT:
@@ -749,7 +749,7 @@ class ServiceMachine:
             since=self.since,
             script="" if self.running is None else self.running.value,
             is_dual_run=self._dual.since is not None,
-            has_parts_up=self._look_at is not None,
+            has_parts_up=self._probe_at is not None,
         )
 
     def _fence_advice(self, view: PeerView, now: float) -> str:

@@ -14,15 +14,20 @@ from opensvc_openha.core.states import ServiceState
 
 
 class PeerStanding(enum.Enum):
-    """Standing of the peer as a whole."""
+    """Standing of the peer as a whole; the values are on the wire, in JSON and in scripts."""
 
-    UNHEARD = "unheard"
+    UNKNOWN = "unheard"
     """Not heard yet, and not listened to for long enough to call it silent."""
     LIVE = "live"
     SILENT = "silent"
     """Every listener is down. Not a proof of death."""
-    LEFT = "left"
+    DEPARTED = "left"
     """It said goodbye."""
+
+    @property
+    def word(self) -> str:
+        """The word in logs and in the history."""
+        return self.value.upper()
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Situation:
     role: Role
     evidence: Evidence
     running: ScriptKind | None = None
-    then: S | None = None
+    frozen_target: S | None = None
     """Frozen state in which the running operation must end."""
     is_delay_over: bool = False
     """The start-ready delay has passed since the peer fell silent and since START_READY began."""
@@ -115,7 +115,7 @@ class Situation:
     """Frozen as started, but the wrapper reported that nothing runs."""
     is_found_in_part: bool = False
     """Stopped, but the wrapper reported some of it up: the peer is not given "out"."""
-    is_look_due: bool = False
+    is_probe_due: bool = False
     """Parts were found up, and it is time to query the wrapper again."""
     is_peer_unready: bool = False
     """The peer is STOPPED and would take the service, but reports that it could not start it."""
@@ -244,8 +244,8 @@ def _script(kind: ScriptKind) -> Guard:
     return lambda s: s.running is kind
 
 
-def _ends(kind: ScriptKind, then: S | None) -> Guard:
-    return lambda s: s.running is kind and s.then is then
+def _ends(kind: ScriptKind, frozen_target: S | None) -> Guard:
+    return lambda s: s.running is kind and s.frozen_target is frozen_target
 
 
 _K, _T = ScriptKind, Trigger
@@ -561,7 +561,7 @@ _PROBE_ROWS = (
             _T.PROBE_DOWN,
             _script(_K.PROBE),
             state,
-            "{learned}; found down by the wrapper's status",
+            "{recovered}; found down by the wrapper's status",
         )
         for state in _NOT_STARTED
     ),
@@ -582,17 +582,17 @@ _PROBE_ROWS = (
             _T.PROBE_UNSURE,
             _script(_K.PROBE),
             state,
-            "{learned}; the wrapper does not tell whether it runs",
+            "{recovered}; the wrapper does not tell whether it runs",
         )
         for state in _NOT_STARTED
     ),
 )
 
-_LOOK_ROWS = tuple(
+_PARTS_ROWS = tuple(
     Row(
         state,
         _T.EVALUATE,
-        lambda s: s.running is None and s.leaving is None and s.is_look_due,
+        lambda s: s.running is None and s.leaving is None and s.is_probe_due,
         state,
         _SOME_UP,
         run=_K.PROBE,
@@ -947,7 +947,13 @@ _FORCE_ROWS = tuple(
 )
 
 TABLE = (
-    _START_ROWS + _STOP_ROWS + _LEARN_ROWS + _PROBE_ROWS + _LOOK_ROWS + _OPERATOR_ROWS + _FORCE_ROWS
+    _START_ROWS
+    + _STOP_ROWS
+    + _LEARN_ROWS
+    + _PROBE_ROWS
+    + _PARTS_ROWS
+    + _OPERATOR_ROWS
+    + _FORCE_ROWS
 )
 
 _BY_KEY: dict[tuple[S, Trigger], tuple[Row, ...]] = {}
@@ -996,10 +1002,10 @@ def explain_standby(situation: Situation, standing: PeerStanding) -> str:
         return BOOT_BLOCKED
     if situation.evidence is Evidence.BUSY:
         return "not started here: some of it may be in use on the peer"
-    if situation.evidence is Evidence.RUNS and standing is PeerStanding.LEFT:
+    if situation.evidence is Evidence.RUNS and standing is PeerStanding.DEPARTED:
         return "not started here: the peer's daemon left it running, frozen by an operator"
     if situation.evidence is Evidence.UNHEARD:
-        if standing is PeerStanding.LEFT:
+        if standing is PeerStanding.DEPARTED:
             return "not started here yet: the peer's daemon said goodbye, and may be back soon"
         return "not started here yet: the peer was neither heard nor listened to for a full timeout"
     return "held back for some seconds, so that the peer may go first" if situation.is_held else ""

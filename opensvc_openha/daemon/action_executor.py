@@ -22,7 +22,7 @@ from opensvc_openha.core.actions import (
     Record,
     RecordKind,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.engine import Engine
@@ -52,7 +52,7 @@ class Ports(Protocol):
     def sync_states(self) -> None:
         """Return when all states written are on disk; raises SystemFault."""
 
-    def remember_lives(self, action: RememberLives) -> None:
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the newest incarnations of the peer."""
 
     def remember_fencing(self, action: RememberFencing) -> None:
@@ -186,8 +186,8 @@ class ActionExecutor:
                     failed[action.service] = problems[action.service]
             elif isinstance(action, Announce):
                 self._ports.announce(action)
-            elif isinstance(action, RememberLives):
-                self._ports.remember_lives(action)
+            elif isinstance(action, RememberIncarnations):
+                self._ports.remember_incarnations(action)
             elif isinstance(action, RememberFencing):
                 pass
             elif isinstance(action, MirrorPeer):

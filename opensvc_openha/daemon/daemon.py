@@ -30,7 +30,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.engine import Engine
@@ -83,7 +83,7 @@ from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.storage.fencing_store import FenceTimes, FencingStore
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.history_writer import History
-from opensvc_openha.storage.key_store import copy_command, forget_use, write_lives
+from opensvc_openha.storage.key_store import copy_command, forget_use, write_incarnations
 from opensvc_openha.storage.managed_services import may_run
 from opensvc_openha.storage.state_store import StateStore, clean_up, next_boot
 from opensvc_openha.storage.state_writer import StateWriter
@@ -233,15 +233,17 @@ class Daemon:
         self._realtime = Realtime(self._configuration.current.options.realtime)
         kept = self._store.kept(self._spec.own_services) if is_same_life else ()
         self._removed = kept = self._configuration.current.options.complete_services(kept)
-        learned = self._store.learn((*self._spec.own_services, *kept), is_same_life, is_first_start)
+        recovered = self._store.learn(
+            (*self._spec.own_services, *kept), is_same_life, is_first_start
+        )
         self._runner.configure(kept, self._configuration.current.options.scripts.parallel)
         self._store.note_managed(self._spec.own_services)
-        self._history.note_start(learned, is_same_life)
-        lives = self._configuration.current.lives
+        self._history.note_start(recovered, is_same_life)
+        incarnations = self._configuration.current.incarnations
         self._writer = StateWriter(self._realtime.enter)
         self._fencing_store = FencingStore(layout)
         memory = self._fencing_store.read(has_run_in_this_life=is_same_life and not is_first_start)
-        engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept, memory)
+        engine = Engine(self._spec, boot, recovered, clock.monotonic(), incarnations, kept, memory)
         self._node = ActionExecutor(engine, self, self._writer.begin)
 
     # --- life -------------------------------------------------------------------------------------
@@ -385,7 +387,7 @@ class Daemon:
         """
         ended = clock.monotonic()
         if ended - began >= timing.WORK_NOTED_S and not self._pulse.was_stopped(began):
-            self._node.engine.note_busy_until(ended)
+            self._node.engine.mark_busy_until(ended)
 
     def _answer_questions(self, now: float) -> None:
         """Answer status requests ahead of queued events, all waiting ones with one snapshot."""
@@ -578,9 +580,11 @@ class Daemon:
         self._removed = tuple(
             svc for svc in (*former.spec.own_services, *kept) if svc.name not in wanted
         )
-        learned = self._store.learn(added, is_same_life=True, unwritten={svc.name for svc in kept})
+        recovered = self._store.learn(
+            added, is_same_life=True, unwritten={svc.name for svc in kept}
+        )
         self._store.note_managed(spec.own_services)
-        self._inbox.put(ConfigChanged(spec, learned))
+        self._inbox.put(ConfigChanged(spec, recovered))
         self._reconcile_links(spec)
         self._interfaces.use(spec.senders)
 
@@ -591,7 +595,7 @@ class Daemon:
                 forget_use(self._layout)
             except SystemFault as error:
                 self._log.warning("node %s: %s", self._spec.node, error)
-        self._authentication.update(current.options.heartbeat, current.ring, current.lives)
+        self._authentication.update(current.options.heartbeat, current.ring, current.incarnations)
         self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
         shortest_s = min((link.timeout_s for link in current.spec.listeners), default=math.inf)
         self._pulse.watch(timing.STALL_FRACTION * shortest_s)
@@ -642,26 +646,28 @@ class Daemon:
             SystemFault
         ):  # That the lock cannot be put back is the main thread's to report.
             self._expect_place()
-        self._store.write_own(action.service, StoredState(action.state, action.then), is_durable)
+        self._store.write_own(
+            action.service, StoredState(action.state, action.frozen_target), is_durable
+        )
         self._agent_caches.note(action.service)
 
     def sync_states(self) -> None:
         """Sync the states just written to disk."""
         self._store.sync()
 
-    def remember_lives(self, action: RememberLives) -> None:
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the newest incarnations of the peer.
 
         A failure to write them does not stop the daemon.
         """
-        lives = self._authentication.relevant(dict(action.lives))
-        if self._authentication.learn(lives):
+        incarnations = self._authentication.relevant(dict(action.incarnations))
+        if self._authentication.learn(incarnations):
             self._log.info(
                 "node %s: the peer has the key: beats without it are refused from now on",
                 self._spec.node,
             )
         try:
-            write_lives(self._layout, lives)
+            write_incarnations(self._layout, incarnations)
         except SystemFault as error:
             self._log.warning("node %s: %s", self._spec.node, error)
 
@@ -956,7 +962,7 @@ class Daemon:
 
         Empty while it is heard.
         """
-        if self._node.engine.peer_standing is not PeerStanding.UNHEARD:
+        if self._node.engine.peer_standing is not PeerStanding.UNKNOWN:
             return ""
         if not self._node.engine.is_deaf:
             return "; confirm again once each link was listened to for its timeout"

@@ -25,12 +25,12 @@ from opensvc_openha.storage.key_store import read_settings, write_keys
 
 @dataclass(frozen=True)
 class Configuration:
-    """Content of all files; ``lives`` are the peer's incarnations heard under each key."""
+    """Content of all files; ``incarnations`` are the peer's incarnations heard under each key."""
 
     spec: ClusterSpec
     options: Options
     ring: KeyRing | None
-    lives: Mapping[str, BootId]
+    incarnations: Mapping[str, BootId]
 
 
 class LiveConfiguration:

@@ -72,7 +72,7 @@ class Readiness:
             problems = {
                 svc.name: problem for svc in services for problem in [self.look(svc)] if problem
             }
-            found = problems, frozenset(svc.name for svc in services if tells_power(svc.check))
+            found = problems, frozenset(svc.name for svc in services if reports_power(svc.check))
             if found != self._known and not self._is_over:
                 self._known = found
                 self._report(dict(problems), found[1])
@@ -144,7 +144,7 @@ def _why_no_fence(check: str) -> str:
     )
 
 
-def tells_power(check: str) -> bool:
+def reports_power(check: str) -> bool:
     """Return True for a generated check-up script whose section has a status command.
 
     Called with status, it does not fence. The section of a script that an agent's driver uses is

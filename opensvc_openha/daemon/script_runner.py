@@ -176,7 +176,7 @@ class ScriptRunner:
     def ask(self, service: str, path: str) -> ScriptOutcome:
         """Query the wrapper's `status` outside the engine: takes no place and writes no log."""
         action = RunScript(
-            service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNHEARD
+            service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNKNOWN
         )
         limit_s = _limit_s(self._limits_of(service), ScriptKind.PROBE)
         answer = ScriptLog("", is_answer=True, may_linger=False)

@@ -35,17 +35,17 @@ class StoredState:
     """A state and, if it leads to a frozen state, that one."""
 
     state: ServiceState
-    then: ServiceState | None = None
+    frozen_target: ServiceState | None = None
 
     def __post_init__(self) -> None:
-        if self.then is not None and (self.state, self.then) not in _ENDINGS:
-            raise ValueError(f"{self.state.name} cannot be followed by {self.then.name}")
+        if self.frozen_target is not None and (self.state, self.frozen_target) not in _ENDINGS:
+            raise ValueError(f"{self.state.name} cannot be followed by {self.frozen_target.name}")
 
 
 def _tail(stored: StoredState) -> bytes:
     """Return what must follow the two bytes so that decoding restores ``stored``."""
-    if stored.then is not None:
-        return f"then {stored.then.name}\n".encode("ascii")
+    if stored.frozen_target is not None:
+        return f"then {stored.frozen_target.name}\n".encode("ascii")
     if stored.state is ServiceState.FROZEN_START:
         return b"FROZEN_START\n"
     return b""
@@ -54,7 +54,7 @@ def _tail(stored: StoredState) -> bytes:
 _TAILS = {
     (stored.state.digit, _tail(stored)): stored
     for stored in [StoredState(ServiceState.FROZEN_START)]
-    + [StoredState(state, then) for state, then in _ENDINGS]
+    + [StoredState(state, frozen_target) for state, frozen_target in _ENDINGS]
 }
 
 

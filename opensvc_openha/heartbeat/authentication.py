@@ -71,9 +71,9 @@ class Authentication:
     # --- configuration ----------------------------------------------------------------------------
 
     def update(
-        self, options: HeartbeatOptions, ring: KeyRing | None, lives: Mapping[str, BootId]
+        self, options: HeartbeatOptions, ring: KeyRing | None, incarnations: Mapping[str, BootId]
     ) -> None:
-        """Apply options and keys; ``lives`` holds the keys under which the peer was ever heard.
+        """Apply options and keys; ``incarnations`` has the keys under which the peer was heard.
 
         Once heard with any key, the peer is known to have one: replacing a key does not make
         unauthenticated frames acceptable again.
@@ -82,22 +82,22 @@ class Authentication:
             if self._ring is None or ring is None or ring.current != self._ring.current:
                 self._heard_current_at = None
             self._mode, self._cluster, self._ring = options.authentication, options.cluster, ring
-            self._is_peer_known = bool(lives)
+            self._is_peer_known = bool(incarnations)
 
-    def relevant(self, lives: Mapping[str, BootId]) -> dict[str, BootId]:
+    def relevant(self, incarnations: Mapping[str, BootId]) -> dict[str, BootId]:
         """Return the incarnations heard under keys that still exist."""
         with self._lock:
             known = set() if self._ring is None else {key.key_id for key in self._ring.keys}
-        return {key_id: boot for key_id, boot in lives.items() if key_id in known}
+        return {key_id: boot for key_id, boot in incarnations.items() if key_id in known}
 
-    def learn(self, lives: Mapping[str, BootId]) -> bool:
+    def learn(self, incarnations: Mapping[str, BootId]) -> bool:
         """Record under which keys the peer was heard.
 
         Returns True if frames without a key are rejected only from now on.
         """
         with self._lock:
             before = self._effective()
-            self._is_peer_known = bool(lives)
+            self._is_peer_known = bool(incarnations)
             return before is not self._effective()
 
     def _effective(self) -> AuthMode:

@@ -126,7 +126,7 @@ class History:
             )
         )
 
-    def note_start(self, learned: Mapping[str, RecoveredState], is_same_life: bool) -> None:
+    def note_start(self, recovered: Mapping[str, RecoveredState], is_same_life: bool) -> None:
         """Record the start of the daemon, with the recovered state of its services."""
         since = (
             "services may run from before"
@@ -136,7 +136,7 @@ class History:
         self.note(
             EntryKind.DAEMON, "", "STARTED", f"version {__version__}, pid {os.getpid()}, {since}"
         )
-        for name, known in learned.items():
+        for name, known in recovered.items():
             self.note(
                 EntryKind.SERVICE, name, known.state.name, known.reason or "as its STATE file says"
             )

@@ -86,7 +86,7 @@ def write_keys(layout: Layout, ring: KeyRing) -> None:
         raise SystemFault(f"cannot write {layout.key_file}: {error.strerror}") from error
 
 
-def read_lives(layout: Layout, ring: KeyRing | None) -> dict[str, BootId]:
+def read_incarnations(layout: Layout, ring: KeyRing | None) -> dict[str, BootId]:
     """Return the newest incarnation of the peer under each key.
 
     A damaged or lost note has lost the counters: then the peer is assumed to have our keys, which
@@ -102,29 +102,29 @@ def read_lives(layout: Layout, ring: KeyRing | None) -> dict[str, BootId]:
         raise SystemFault(f"cannot read {layout.peer_lives_file}: {error.strerror}") from error
     except UnicodeDecodeError:
         lines = [""]
-    lives = {}
+    incarnations = {}
     for line in lines:
         match = _LIFE.match(line)
         if match is None:
             return unknown
-        lives[match.group(1)] = BootId(int(match.group(2)), int(match.group(3), 16))
-    return lives
+        incarnations[match.group(1)] = BootId(int(match.group(2)), int(match.group(3), 16))
+    return incarnations
 
 
-def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
+def write_incarnations(layout: Layout, incarnations: Mapping[str, BootId]) -> None:
     """Replace the note and mark the key as used by the peer; on disk on return.
 
     Raises SystemFault.
     """
     text = "".join(
-        f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(lives.items())
+        f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(incarnations.items())
     )
     try:
         make_dir(layout.proc_dir)
         write_atomically(layout.peer_lives_file, text.encode("ascii"))
     except OSError as error:
         raise SystemFault(f"cannot write {layout.peer_lives_file}: {error.strerror}") from error
-    if lives and not os.path.exists(layout.key_mark_file):
+    if incarnations and not os.path.exists(layout.key_mark_file):
         try:
             write_atomically(layout.key_mark_file, _MARK.encode("ascii"), 0o600)
         except OSError as error:
@@ -169,7 +169,7 @@ def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dic
     Raises ConfigError if these and the options contradict each other.
     """
     mode, ring = options.heartbeat.authentication, read_keys(layout)
-    lives = read_lives(layout, ring)
+    incarnations = read_incarnations(layout, ring)
     if ring is None and mode in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
         raise options.error(
             f"authentication = {mode.value} needs a key: `openha key generate` makes one,"
@@ -177,7 +177,7 @@ def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dic
             "heartbeat",
             "authentication",
         )
-    if ring is None and mode is None and (lives or os.path.exists(layout.key_mark_file)):
+    if ring is None and mode is None and (incarnations or os.path.exists(layout.key_mark_file)):
         raise ConfigError(
             "the key file is gone, although the peer was heard with a key: bring it back, or write"
             f" authentication = off in {layout.options_file}",
@@ -190,4 +190,4 @@ def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dic
             "heartbeat",
             "wire" if mode is None else "authentication",
         )
-    return ring, lives
+    return ring, incarnations

@@ -107,7 +107,7 @@ class StateStore:
         """
         if not is_same_life:
             self._end_former_life({svc.name for svc in services})
-        learned: dict[str, RecoveredState] = {}
+        recovered: dict[str, RecoveredState] = {}
         managed_before = managed_names(self._layout)
         has_written = False
         for svc in services:
@@ -119,14 +119,14 @@ class StateStore:
                 is_first_start,
             )
             self._of_former_life.discard(svc.name)
-            then = known.then if known.state is not ServiceState.UNKNOWN else None
-            if stored != StoredState(known.state, then) and svc.name not in unwritten:
+            frozen_target = known.frozen_target if known.state is not ServiceState.UNKNOWN else None
+            if stored != StoredState(known.state, frozen_target) and svc.name not in unwritten:
                 try:
                     write_state(
                         self._layout,
                         svc.name,
                         self._node,
-                        StoredState(known.state, then),
+                        StoredState(known.state, frozen_target),
                         is_durable=False,
                     )
                     has_written = True
@@ -134,12 +134,12 @@ class StateStore:
                     # A problem with one service's directory must not prevent the others from being
                     # managed.
                     known = replace(known, reason=f"{known.reason}; {error}")
-            learned[svc.name] = known
+            recovered[svc.name] = known
         if has_written:
             # The next state to be written reports the failure.
             with contextlib.suppress(SystemFault):
                 self.sync()
-        return learned
+        return recovered
 
     def _end_former_life(self, managed: set[str]) -> None:
         """Reset the STATE files of unmanaged services after a boot; they may be added again."""
@@ -198,9 +198,9 @@ def recover(
                 ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service"
             )
         return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason=problem)
-    state, then = stored.state, stored.then
+    state, frozen_target = stored.state, stored.frozen_target
     if not is_same_life:
-        if state in FROZEN or then is ServiceState.FROZEN_STOP:
+        if state in FROZEN or frozen_target is ServiceState.FROZEN_STOP:
             return RecoveredState(
                 ServiceState.FROZEN_STOP,
                 must_probe=True,
@@ -222,7 +222,9 @@ def recover(
             must_probe=True,
             reason="the daemon was restarted before the start began",
         )
-    return RecoveredState(state, then, must_probe=True, reason="as before the daemon was restarted")
+    return RecoveredState(
+        state, frozen_target, must_probe=True, reason="as before the daemon was restarted"
+    )
 
 
 def write_state(

@@ -283,7 +283,7 @@ class _Node:
     def __init__(self) -> None:
         self.places: dict[str, _Place] = {}
         self.boot: BootId | None = None
-        self.lives: dict[BootId, _Life] = {}
+        self.incarnations: dict[BootId, _Life] = {}
         self.arrived: dict[BootId, int] = {}
         self.last_arrival: float | None = None
         self.is_told_arrivals = False
@@ -416,7 +416,7 @@ class InvariantChecker:
 
     def _gone(self, node: _Node, is_machine: bool) -> None:
         node.boot, node.last_word = None, None
-        node.lives.clear()
+        node.incarnations.clear()
         node.fence_began = node.fenced_at = None
         # Nothing listens until the next daemon does: the peer may come back unheard.
         node.is_confirmed, node.told_off = False, []
@@ -576,7 +576,7 @@ class InvariantChecker:
             if isinstance(seen, Arrived) or not node.is_told_arrivals:
                 node.last_arrival = seen.at
             return
-        life = node.lives.get(beat.boot)
+        life = node.incarnations.get(beat.boot)
         newest = max((boot.counter for boot in node.arrived if boot != beat.boot), default=0)
         is_later = beat.boot.counter > newest or (
             beat.boot in node.arrived and beat.boot.counter == newest
@@ -604,7 +604,7 @@ class InvariantChecker:
 
     def _heard(self, node: _Node, seen: Heard) -> None:
         beat = seen.beat
-        life = node.lives.setdefault(beat.boot, _Life())
+        life = node.incarnations.setdefault(beat.boot, _Life())
         names_us = self._names_us(node, beat)
         life.is_proven = life.is_proven or names_us or not seen.is_authentic
         is_old = life.newest is not None and (
@@ -682,10 +682,10 @@ class InvariantChecker:
 
         ``peers_last`` is the peer's last incarnation, heard or not.
         """
-        heard = [boot for boot, life in node.lives.items() if life.newest is not None]
+        heard = [boot for boot, life in node.incarnations.items() if life.newest is not None]
         latest = max(map(self._age_of, heard), default=None)
         highest = max((boot.counter for boot in heard), default=0)
-        for boot, life in node.lives.items():
+        for boot, life in node.incarnations.items():
             beat = life.newest
             if beat is None or beat.states.get(service) not in PEER_OUT:
                 continue
@@ -731,11 +731,11 @@ class InvariantChecker:
         return self._born.get(boot, -1), boot.counter
 
     def _missing(self, node: _Node, place: _Place, at: float, service: str) -> str:
-        lives = "; ".join(
+        incarnations = "; ".join(
             f"life {boot.counter} last heard {at - life.heard_at:.3f} s ago,"
             f" {life.newest.states.get(service)}, acknowledged"
             f" {life.acked}{', over' if life.is_over else ''}"
-            for boot, life in node.lives.items()
+            for boot, life in node.incarnations.items()
             if life.newest is not None
         )
         check = "no check-up"
@@ -746,8 +746,8 @@ class InvariantChecker:
                 f" {'succeeded' if place.is_check_ok else 'did not succeed'}"
             )
         return (
-            f"start without proof: announced in beat {place.ready_seq}; heard: {lives or 'nobody'};"
-            f" {check}"
+            f"start without proof: announced in beat {place.ready_seq};"
+            f" heard: {incarnations or 'nobody'}; {check}"
         )
 
     # --- liveness ---------------------------------------------------------------------------------

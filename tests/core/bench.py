@@ -50,10 +50,10 @@ class Bench:
         self,
         state: S = S.STOPPED,
         must_probe: bool = False,
-        then: S | None = None,
+        frozen_target: S | None = None,
         node: str = "deb1",
         is_begun: bool = True,
-        known_lives: dict[str, BootId] | None = None,
+        known_incarnations: dict[str, BootId] | None = None,
         policy: Policy = Policy(),
     ) -> None:
         self.now = 100.0
@@ -67,7 +67,11 @@ class Bench:
             fencing=CHECK_ALWAYS,
         )
         self.engine = Engine(
-            spec, OWN, {"registry": RecoveredState(state, then, must_probe)}, self.now, known_lives
+            spec,
+            OWN,
+            {"registry": RecoveredState(state, frozen_target, must_probe)},
+            self.now,
+            known_incarnations,
         )
         self.link: LinkSpec = spec.listeners[0]
         self.seq = 0

@@ -17,7 +17,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.beat import BootId
@@ -102,7 +102,7 @@ class Host:
         self.name = NAMES[index]
         self.engine: Engine | None = None
         self.life = 0
-        self.known_lives: dict[str, BootId] = {}
+        self.known_incarnations: dict[str, BootId] = {}
         self.fencing = FencingMemory()
         self.disk: dict[str, Persist] = {}
         self.running: set[str] = set()
@@ -113,7 +113,7 @@ class Host:
         self.is_stalled = False
 
     def boot(
-        self, learned: dict[str, RecoveredState] | None = None, counter: int | None = None
+        self, recovered: dict[str, RecoveredState] | None = None, counter: int | None = None
     ) -> None:
         """Start the daemon of this node."""
         self.life += 1
@@ -129,9 +129,14 @@ class Host:
         )
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
         self.engine = Engine(
-            spec, boot, learned or {}, self.pair.now, self.known_lives, fencing=self.fencing
+            spec,
+            boot,
+            recovered or {},
+            self.pair.now,
+            self.known_incarnations,
+            fencing=self.fencing,
         )
-        states = {name: item.state for name, item in (learned or {}).items()}
+        states = {name: item.state for name, item in (recovered or {}).items()}
         self.pair.observe(DaemonBegan(self.pair.now, self.name, boot, states))
         self.pair.schedule(0, self.handle, self.life, Tick())
 
@@ -187,8 +192,8 @@ class Host:
             self.fencing = action.memory
             if self.engine is not None:
                 self.engine.remembered_fencing(action.memory, True, self.pair.now)
-        elif isinstance(action, RememberLives):
-            self.known_lives = dict(action.lives)
+        elif isinstance(action, RememberIncarnations):
+            self.known_incarnations = dict(action.incarnations)
         elif isinstance(action, Announce):
             self.pair.observe(Said(self.pair.now, self.name, action.beat))
             self.pair.send(self, action)

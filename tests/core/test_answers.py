@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId
 from opensvc_openha.core.events import BeatReceived, PeerForgotten, Tick
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
@@ -88,7 +88,7 @@ def test_reinstalled_peer_is_greeted_though_its_counter_is_lower_than_before() -
 def test_each_beat_answers_the_new_daemon_beside_a_c_openha_that_is_still_heard() -> None:
     """deb2 is being migrated: what C says is never acknowledged, so no turn is left to it."""
     bench = Bench(S.FROZEN_STOP)
-    _hear(bench, LEGACY_LIFE, 1, key_id="")
+    _hear(bench, LEGACY_INCARNATION, 1, key_id="")
     bench.now += 0.1
     _hear(bench, LIFE, 1)
     bench.run(0.1)
@@ -100,7 +100,7 @@ def test_c_openha_is_told_started_of_a_service_in_doubt() -> None:
     nobody runs the service.
     """
     bench = Bench(S.STARTED)
-    _hear(bench, LEGACY_LIFE, 1, key_id="")
+    _hear(bench, LEGACY_INCARNATION, 1, key_id="")
     assert bench.engine._machines["registry"].is_ownership_unconfirmed
     assert bench.engine.beat().states == {"registry": S.STARTED} and bench.engine.beat().wants_ack
 

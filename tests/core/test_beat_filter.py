@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import Record, RememberLives
+from opensvc_openha.core.actions import Record, RememberIncarnations
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.beat_filter import BeatFilter
 from opensvc_openha.core.events import BeatReceived, Tick
@@ -65,15 +65,15 @@ def test_life_that_was_proved_is_written_down_once() -> None:
     bench = _Hearing(S.FROZEN_STOP)
     for seq in (1, 2, 3):
         bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
-    kept = [action for action in bench.done if isinstance(action, RememberLives)]
-    assert kept == [RememberLives(((KEY, LIFE),))]
+    kept = [action for action in bench.done if isinstance(action, RememberIncarnations)]
+    assert kept == [RememberIncarnations(((KEY, LIFE),))]
 
 
 def test_refused_beats_and_a_living_rival_are_alarms() -> None:
     """A beat told again, and an old life that acknowledges what was said after it: an operator must
     look at both.
     """
-    bench = _Hearing(S.FROZEN_STOP, known_lives={KEY: LIFE})
+    bench = _Hearing(S.FROZEN_STOP, known_incarnations={KEY: LIFE})
     for seq in (1, 2):
         bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
     bench.said(LIFE, 2, Ack(OWN, 1))
@@ -129,7 +129,7 @@ def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_re
     bench.step(BeatReceived(bench.link, beat, bench.now))
     bench.run(1)
     assert (
-        bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD
+        bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNKNOWN
         and bench.state is S.STOPPED
     )
 

@@ -57,7 +57,7 @@ class _SlowHost(Host):
             self.carry_out(action)
         if self.engine is None:
             return
-        self.engine.note_busy_until(self.pair.now)
+        self.engine.mark_busy_until(self.pair.now)
         self.pair.resume(self)
         self.pair.schedule_at(
             max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, 0

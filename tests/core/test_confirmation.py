@@ -23,10 +23,10 @@ from tests.core.pair import Host
 WHO = "root on the console"
 
 
-def alone(learned: dict[str, RecoveredState]) -> tuple[Fences, Host]:
+def alone(recovered: dict[str, RecoveredState]) -> tuple[Fences, Host]:
     """deb2, booted into a silence."""
     pair = Fences()
-    pair.deb2.boot(learned)
+    pair.deb2.boot(recovered)
     pair.run(60)
     return pair, pair.deb2
 

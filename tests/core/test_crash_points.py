@@ -113,13 +113,15 @@ class _Victim(Host):
     def learn(self) -> dict[str, RecoveredState]:
         """The real conclusion from what was persisted."""
         stored = self.disk.get("registry")
-        state = None if stored is None else StoredState(stored.state, stored.then)
-        learned = recover(state, "", self.is_same_life)
+        state = None if stored is None else StoredState(stored.state, stored.frozen_target)
+        recovered = recover(state, "", self.is_same_life)
         self.is_same_life = True
         # The store writes down what it concluded, where that differs.
-        then = learned.then if learned.state is not ServiceState.UNKNOWN else None
-        self.disk["registry"] = Persist("registry", learned.state, then)
-        return {"registry": learned}
+        frozen_target = (
+            recovered.frozen_target if recovered.state is not ServiceState.UNKNOWN else None
+        )
+        self.disk["registry"] = Persist("registry", recovered.state, frozen_target)
+        return {"registry": recovered}
 
 
 def _begin(victim_name: str) -> tuple[_CrashPair, _Victim, Host]:

@@ -129,12 +129,12 @@ def test_first_event_may_be_a_beat_that_is_refused() -> None:
     beat = Beat("deb2", LIFE, 1, None, {"registry": S.STARTED})
     done = bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
     assert beats(done)[0].ack == Ack(LIFE, 1, is_taken=False)
-    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNKNOWN
 
 
 def test_lives_known_from_before_are_refused_from_the_first_beat() -> None:
     """A recording of the peer's former life that even acknowledges us is an old life."""
-    bench = Bench(known_lives={KEY: BootId(7, 77)})
+    bench = Bench(known_incarnations={KEY: BootId(7, 77)})
     beat = Beat("deb2", LIFE, 1, Ack(OWN, 1), {"registry": S.STOPPED})
     bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
     assert bench.engine.snapshot(bench.now).links[0].counts == {"old life": 1}
@@ -669,7 +669,7 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
     assert K.CHECK in scripts(bench.hear(S.STOPPED))
     bench.run(5)
     bench.now += busy_s
-    bench.engine.note_busy_until(bench.now)
+    bench.engine.mark_busy_until(bench.now)
     assert (K.START in scripts(bench.ends(K.CHECK))) is is_started
 
 
@@ -970,7 +970,7 @@ def test_slow_disk_is_no_stall() -> None:
     ):
         bench = Bench(S.FROZEN_STOP)
         bench.now += 5
-        bench.engine.note_busy_until(bench.now)
+        bench.engine.mark_busy_until(bench.now)
         assert records(bench.step(event_of(bench)), "STALLED") == []
         assert records(_wake(bench, STALL_S), "STALLED")
 
@@ -1025,7 +1025,7 @@ def test_node_without_links_is_never_stalled() -> None:
     )
     engine.step(Tick(), 0.0)
     assert records(engine.step(Tick(), 500.0), "STALLED") == []
-    assert engine.snapshot(500.0).peer_standing is PeerStanding.UNHEARD
+    assert engine.snapshot(500.0).peer_standing is PeerStanding.UNKNOWN
 
 
 # links and the peer, as recorded
@@ -1074,7 +1074,7 @@ def test_strangers_and_unknown_links_are_ignored() -> None:
     for node, link in (("deb3", bench.link), ("deb1", bench.link), ("deb2", links(count=2)[1])):
         beat = Beat(node, LIFE, 1, None, {"registry": S.STARTED})
         assert bench.engine.step(BeatReceived(link, beat, bench.now), bench.now) == []
-    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNKNOWN
 
 
 def test_first_beat_of_a_life_is_answered_at_once() -> None:
@@ -1206,7 +1206,7 @@ def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:
         (End.DOWN, S.FROZEN_STOP),
         (End.UNSURE, S.FROZEN_STOP),
     ):
-        bench = Bench(S.STOPPED, must_probe=True, then=S.FROZEN_STOP)
+        bench = Bench(S.STOPPED, must_probe=True, frozen_target=S.FROZEN_STOP)
         bench.ends(K.PROBE, outcome)
         assert bench.state is state
 

@@ -463,9 +463,9 @@ def test_service_added_again_is_what_its_state_file_says() -> None:
     deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     deb1.running.add("registry")
     pair.run(5)
-    learned = {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}
+    recovered = {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}
     deb1.handle(
-        deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, everything), learned)
+        deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, everything), recovered)
     )
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
@@ -584,4 +584,4 @@ def _relearn(host: Host) -> dict[str, RecoveredState]:
         return {
             "registry": RecoveredState(ServiceState.FROZEN_STOP if frozen else ServiceState.STOPPED)
         }
-    return {"registry": RecoveredState(stored.state, stored.then, must_probe=True)}
+    return {"registry": RecoveredState(stored.state, stored.frozen_target, must_probe=True)}

@@ -84,7 +84,7 @@ def test_peer_that_left_its_services_and_did_not_come_back_is_silent() -> None:
     done = bench.run(START_READY_DELAY_S + 0.2)
     [check] = [action for action in done if isinstance(action, RunScript)]
     assert check.kind is ScriptKind.CHECK and check.peer_standing is PeerStanding.SILENT
-    assert bench.engine.is_peer_silent and bench.engine.peer_standing is PeerStanding.LEFT
+    assert bench.engine.is_peer_silent and bench.engine.peer_standing is PeerStanding.DEPARTED
 
 
 def _reconfigure(host: Host, **changes: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Leaving, ScriptKind, Tick
 from opensvc_openha.core.link_monitor import LinkMonitor
@@ -30,7 +30,7 @@ OWN, LIFE = BootId(5, 55), BootId(1, 11)
 
 def legacy(seq: int, state: S = S.STOPPED) -> Beat:
     """A beat of a C OpenHA."""
-    return Beat("deb2", LEGACY_LIFE, seq, None, {"registry": state})
+    return Beat("deb2", LEGACY_INCARNATION, seq, None, {"registry": state})
 
 
 def own(seq: int, state: S = S.STOPPED, goodbye: Goodbye = Goodbye.NONE) -> Beat:
@@ -196,7 +196,7 @@ def test_echo_of_a_peer_that_left_is_dropped() -> None:
     assert not view.admits(legacy(1), 100.0 + LEGACY_ECHO_S - 0.1)
     assert view.admits(legacy(1), 100.0 + LEGACY_ECHO_S)
     view.take(legacy(1), 103.0)
-    assert view.judge(True, None, 103.0) is PeerStanding.LEFT
+    assert view.judge(True, None, 103.0) is PeerStanding.DEPARTED
     assert view.standing is PeerStanding.LIVE
 
 
@@ -208,8 +208,8 @@ def test_every_legacy_beat_is_fresh() -> None:
     link = links(count=1)[1]
     monitor = LinkMonitor([link], 100.0)
     for seq in (10, 10, 4):
-        assert monitor.is_fresh(link, LEGACY_LIFE, seq)
-        monitor.heard(link, LEGACY_LIFE, seq, 101.0, 1)
+        assert monitor.is_fresh(link, LEGACY_INCARNATION, seq)
+        monitor.heard(link, LEGACY_INCARNATION, seq, 101.0, 1)
     assert not monitor.is_own_heard
     monitor.heard(link, LIFE, 1, 102.0, 1)
     assert monitor.is_own_heard
@@ -223,9 +223,9 @@ def test_delay_is_longer_where_only_a_disk_is_up() -> None:
     disk = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 30.0)
     monitor = LinkMonitor([net, disk], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
-    monitor.heard(disk, LEGACY_LIFE, 2, 101.0, 1)
+    monitor.heard(disk, LEGACY_INCARNATION, 2, 101.0, 1)
     assert monitor.legacy_delay_s == 32.0
-    monitor.heard(net, LEGACY_LIFE, 3, 101.0, 1)
+    monitor.heard(net, LEGACY_INCARNATION, 3, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
 
 
@@ -280,7 +280,7 @@ def test_nothing_is_acknowledged_to_a_c_openha() -> None:
 def test_record_that_names_this_node_changes_nothing() -> None:
     """Its own state from the wire: the hole of the original that one datagram opens."""
     engine, _, theirs = engine_with(100.0)
-    forged = Beat("deb1", LEGACY_LIFE, 2, None, {"registry": S.STARTED})
+    forged = Beat("deb1", LEGACY_INCARNATION, 2, None, {"registry": S.STARTED})
     engine.step(BeatReceived(theirs, forged, 101.0), 101.0)
     status = engine.snapshot(101.0)
     assert status.services[0].own_state is S.FROZEN_STOP and not any(

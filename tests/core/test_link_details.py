@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.beat import LEGACY_LIFE, BootId
+from opensvc_openha.core.beat import LEGACY_INCARNATION, BootId
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.core.timing import (
@@ -229,7 +229,7 @@ def test_links_keep_their_threads_and_lives_apart() -> None:
     assert monitor.is_any_up and monitor.is_own_heard
     assert monitor.view(FIRST) == (True, 101.0, 7) and monitor.view(SECOND) == (False, None, 0)
     assert FIRST in monitor and SLOW not in monitor
-    monitor.heard(FIRST, LEGACY_LIFE, 5, 102.0, 8)
+    monitor.heard(FIRST, LEGACY_INCARNATION, 5, 102.0, 8)
     assert not monitor.is_own_heard
     assert monitor.take_down() == [FIRST] and monitor.take_down() == []
 
@@ -251,16 +251,16 @@ def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
     slow = LinkSpec("deb2", LinkKind.DISK, "/dev/sdc", "", 0, 19, 30.0)
     monitor = LinkMonitor([FIRST, quickest, quick, slow], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
-    monitor.heard(slow, LEGACY_LIFE, 1, 101.0, 1)
+    monitor.heard(slow, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == 32.0
-    monitor.heard(quick, LEGACY_LIFE, 1, 101.0, 1)
+    monitor.heard(quick, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == 6.0
-    monitor.heard(quickest, LEGACY_LIFE, 1, 101.0, 1)
+    monitor.heard(quickest, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
     monitor.take_down()
-    monitor.heard(quick, LEGACY_LIFE, 2, 102.0, 1)
+    monitor.heard(quick, LEGACY_INCARNATION, 2, 102.0, 1)
     assert monitor.legacy_delay_s == 6.0
-    monitor.heard(FIRST, LEGACY_LIFE, 1, 101.0, 1)
+    monitor.heard(FIRST, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Announce, Record, RecordKind
-from opensvc_openha.core.beat import LEGACY_LIFE, Beat, BootId
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -125,7 +125,7 @@ def test_beat_of_a_c_openha_ends_the_mute_of_its_link_whatever_its_clock_says() 
     """
     monitor = _heard(FIRST, SECOND, seq=50)
     monitor.mute(_marks(FIRST), LIFE, 51)
-    assert monitor.heard(FIRST, LEGACY_LIFE, 3, 102.0, 7) and not monitor.is_mute(FIRST)
+    assert monitor.heard(FIRST, LEGACY_INCARNATION, 3, 102.0, 7) and not monitor.is_mute(FIRST)
 
 
 def test_next_notice_replaces_the_former() -> None:
@@ -186,9 +186,9 @@ def test_original_heard_beside_us_does_not_end_a_mute_elsewhere_but_on_its_own_l
     monitor = _heard(FIRST, SECOND)
     monitor.heard(SECOND, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
-    monitor.heard(SECOND, LEGACY_LIFE, 5, 102.5, 7)
+    monitor.heard(SECOND, LEGACY_INCARNATION, 5, 102.5, 7)
     assert monitor.is_mute(FIRST)
-    assert monitor.heard(FIRST, LEGACY_LIFE, 6, 103.0, 7) and not monitor.is_mute(FIRST)
+    assert monitor.heard(FIRST, LEGACY_INCARNATION, 6, 103.0, 7) and not monitor.is_mute(FIRST)
 
 
 def test_only_link_left_by_a_new_configuration_is_waited_for() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -138,14 +138,14 @@ def test_links_down_without_a_verdict_prove_nothing() -> None:
     """After a stall of ours: not live, not silent."""
     view = _live(_beat())
     view.judge(False, None, 120.0)
-    assert view.standing is PeerStanding.UNHEARD
+    assert view.standing is PeerStanding.UNKNOWN
     assert view.evidence("registry", 1) is Evidence.UNHEARD
 
 
 def test_goodbye_ends_its_life_for_good() -> None:
     """Beats of the same life that arrive behind the goodbye are dropped, a new life is heard."""
     view = _live(_beat(), replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.LEFT))
-    assert view.standing is PeerStanding.LEFT
+    assert view.standing is PeerStanding.DEPARTED
     assert not view.admits(_beat(seq=3))
     assert view.admits(replace(_beat(), boot=NEXT_LIFE))
 
@@ -187,9 +187,9 @@ def test_scripts_are_told_the_last_word_of_a_peer_that_left() -> None:
     For a silent one it must.
     """
     left = _live(replace(_beat(ServiceState.STOPPED), goodbye=Goodbye.LEFT))
-    assert left.for_script("registry") == (ServiceState.STOPPED, PeerStanding.LEFT)
+    assert left.for_script("registry") == (ServiceState.STOPPED, PeerStanding.DEPARTED)
     gone = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
-    assert gone.for_script("registry") == (ServiceState.STARTED, PeerStanding.LEFT)
+    assert gone.for_script("registry") == (ServiceState.STARTED, PeerStanding.DEPARTED)
     gone.judge(False, 110.0, 100.0 + RESTART_HOLD_S)
     assert gone.for_script("registry") == (ServiceState.UNKNOWN, PeerStanding.SILENT)
 
@@ -285,7 +285,7 @@ def test_life_that_was_heard_through_a_c_openhas_beats_for_a_while_is_still_the_
     """Its own format is cut, the original's comes through, then its own again: no proof is asked
     for, nothing followed it.
     """
-    view = _live(_beat(), replace(_beat(), boot=LEGACY_LIFE))
+    view = _live(_beat(), replace(_beat(), boot=LEGACY_INCARNATION))
     assert view.admits(_beat(seq=2))
 
 
@@ -322,7 +322,7 @@ def test_original_is_heard_beside_a_life_that_came_back_soon_after_its_goodbye()
     life that followed it.
     """
     view = _live(_beat(), replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.RESTART))
-    old = replace(_beat(), boot=LEGACY_LIFE)
+    old = replace(_beat(), boot=LEGACY_INCARNATION)
     assert not view.admits(old, 100.5)
     assert view.take(replace(_beat(), boot=NEXT_LIFE), 100.5)
     assert view.admits(old, 100.6)

@@ -31,7 +31,7 @@ class Asked(Fences):
         self,
         *answers: ScriptOutcome,
         tells: tuple[str, ...] = ("registry", "files"),
-        learned: dict[str, RecoveredState] = STOPPED,
+        recovered: dict[str, RecoveredState] = STOPPED,
     ) -> None:
         super().__init__()
         self.answers = list(answers)
@@ -48,7 +48,7 @@ class Asked(Fences):
                 carry_out(action)
 
         self.deb2.carry_out = ask  # type: ignore[method-assign]
-        self.deb2.boot(dict(learned))
+        self.deb2.boot(dict(recovered))
         self.deb2.handle(self.deb2.life, ReadinessFound({}, frozenset(tells)))
 
     @property
@@ -114,7 +114,10 @@ def test_frozen_services_ask_nobody() -> None:
     """Nothing waits, nothing is asked; unfrozen, it asks by itself."""
     pair = Asked(
         OFF,
-        learned={"registry": RecoveredState(S.FROZEN_STOP), "files": RecoveredState(S.FROZEN_STOP)},
+        recovered={
+            "registry": RecoveredState(S.FROZEN_STOP),
+            "files": RecoveredState(S.FROZEN_STOP),
+        },
     )
     pair.run(100)
     assert pair.asked == []
@@ -126,7 +129,8 @@ def test_frozen_services_ask_nobody() -> None:
 def test_proof_grows_old_and_the_fence_is_asked_again() -> None:
     """A service unfrozen after a minute is started on two more answers, not on the first ones."""
     pair = Asked(
-        OFF, learned={"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)}
+        OFF,
+        recovered={"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)},
     )
     pair.run(30)
     assert pair.state("deb2", "registry") is S.STARTED

@@ -18,7 +18,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
@@ -389,7 +389,7 @@ def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_wo
     bench.hear(S.STOPPED, is_acked=False)
     bench.now = bench.engine.next_deadline() + late_s
     if by_work:
-        bench.engine.note_busy_until(bench.now)
+        bench.engine.mark_busy_until(bench.now)
     bench.step(Tick())
     first = bench.engine.seq
     assert bench.state is S.START_READY
@@ -434,7 +434,7 @@ def test_owner_that_wrote_for_long_doubts_itself_like_one_that_was_stalled() -> 
     """
     bench = Bench().started()
     bench.now += TIMEOUT_S + 1
-    bench.engine.note_busy_until(bench.now)
+    bench.engine.mark_busy_until(bench.now)
     said = beats(bench.step(Tick()))
     assert [(beat.states["registry"], beat.wants_ack) for beat in said] == [(S.UNKNOWN, True)]
     bench.hear(S.STOPPED)
@@ -458,7 +458,7 @@ def test_what_waits_is_taken_for_a_moment_after_long_work_before_a_link_goes_dow
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED)
     bench.now += TIMEOUT_S + 0.5
-    bench.engine.note_busy_until(bench.now)
+    bench.engine.mark_busy_until(bench.now)
     bench.step(Tick())
     ends_at = bench.now + BACKLOG_S
     for at, standing in (
@@ -533,7 +533,7 @@ def test_held_service_is_next_looked_at_when_the_hold_ends_and_no_other_is() -> 
 
 ORDER = (
     Persist,
-    RememberLives,
+    RememberIncarnations,
     RememberFencing,
     Announce,
     MirrorPeer,
@@ -581,7 +581,7 @@ def test_what_is_said_is_written_before_and_what_is_run_is_said_before() -> None
     step(Tick())
     step(CommandReceived(3, "registry", Command.START))
     for together in (
-        {RememberLives, Announce},
+        {RememberIncarnations, Announce},
         {Persist, Announce, RunScript, Record},
         {RunScript, Answer},
         {Announce, Answer, Exit},
@@ -649,7 +649,7 @@ def test_proof_is_void_after_a_long_write_in_which_the_peer_heard_nothing() -> N
     bench = _checking()
     said = bench.engine.seq
     bench.now += TIMEOUT_S + 1
-    bench.engine.note_busy_until(bench.now)
+    bench.engine.mark_busy_until(bench.now)
     beat = Beat("deb2", LIFE, 90, Ack(OWN, said), {"registry": S.STOPPED})
     bench.step(BeatReceived(bench.link, beat, bench.now))
     assert scripts(bench.ends(K.CHECK)) == [] and bench.state is S.START_READY
@@ -690,10 +690,10 @@ def test_peer_that_is_forgotten_is_forgotten_on_disk_too() -> None:
     """An operator's word outlives the daemon: what is known of the peer's lives is written down at
     once.
     """
-    bench = Bench(S.FROZEN_STOP, known_lives={KEY: BootId(7, 77)})
+    bench = Bench(S.FROZEN_STOP, known_incarnations={KEY: BootId(7, 77)})
     done = bench.step(PeerForgotten())
-    assert [item for item in done if isinstance(item, RememberLives)] == [
-        RememberLives(((KEY, NOBODY),))
+    assert [item for item in done if isinstance(item, RememberIncarnations)] == [
+        RememberIncarnations(((KEY, NOBODY),))
     ]
 
 
@@ -1049,7 +1049,7 @@ def test_nothing_is_written_of_a_service_that_is_gone_when_the_peer_falls_silent
     bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
     bench.order(Command.STOP)
     bench.now += TIMEOUT_S + 0.5
-    bench.engine.note_busy_until(bench.now - BACKLOG_S - 0.01)
+    bench.engine.mark_busy_until(bench.now - BACKLOG_S - 0.01)
     done = bench.engine.step(ScriptExited("registry", K.STOP, End.OK), bench.now)
     assert records(done, "SILENT") and records(done, "REMOVED")
     assert not any(isinstance(item, MirrorPeer) for item in done)

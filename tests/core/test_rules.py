@@ -36,7 +36,7 @@ FLAGS = (
     "is_stuck",
     "is_reported_down",
     "is_found_in_part",
-    "is_look_due",
+    "is_probe_due",
     "is_peer_unready",
     "is_check_always",
     "may_fence",
@@ -48,8 +48,8 @@ FLAGS = (
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all
     # True.
-    (S.STOPPED, T.EVALUATE): ("is_held", "is_look_due", "is_boot_blocked"),
-    (S.FROZEN_STOP, T.EVALUATE): ("is_look_due",),
+    (S.STOPPED, T.EVALUATE): ("is_held", "is_probe_due", "is_boot_blocked"),
+    (S.FROZEN_STOP, T.EVALUATE): ("is_probe_due",),
     (S.FROZEN_STOP, T.FREEZE_STOP): ("is_found_in_part",),
     (S.STOPPED, T.PROBE_UNSURE): ("is_found_in_part",),
     (S.STOPPED, T.START): ("is_held", "is_boot_blocked"),
@@ -95,7 +95,7 @@ class Does:
 
     next: S
     run: ScriptKind | None = None
-    then: S | None = None
+    frozen_target: S | None = None
     holds: bool = False
     ready: AnswerCode | None = None
     done: AnswerCode | None = None
@@ -145,8 +145,8 @@ def by_itself(own: S, s: Situation) -> Does | None:
     if own in (S.STOPPED, S.FROZEN_STOP):
         # Parts of it were up: they may be gone by now.
         return (
-            Does(own, ScriptKind.PROBE, then=s.then)
-            if s.is_look_due and s.leaving is None
+            Does(own, ScriptKind.PROBE, frozen_target=s.frozen_target)
+            if s.is_probe_due and s.leaving is None
             else None
         )
     if own is S.START_READY:
@@ -155,17 +155,19 @@ def by_itself(own: S, s: Situation) -> Does | None:
                 Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
             )
         if s.leaving is None and s.evidence is E.SILENT and s.is_check_valid:
-            return Does(S.STARTING, ScriptKind.START, then=s.then)
+            return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
         if s.leaving is None and is_proved_out(s):
             return Does(
-                S.STARTING, ScriptKind.CHECK if s.is_check_always else ScriptKind.START, then=s.then
+                S.STARTING,
+                ScriptKind.CHECK if s.is_check_always else ScriptKind.START,
+                frozen_target=s.frozen_target,
             )
         if may_fence(s):
-            return Does(S.STARTING, ScriptKind.CHECK, then=s.then)
+            return Does(S.STARTING, ScriptKind.CHECK, frozen_target=s.frozen_target)
         return Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
     if own is S.START_FAILED:
         if s.was_never_started and s.evidence not in (E.SILENT, E.UNHEARD):
-            return Does(S.STOPPED, then=s.then, holds=True)
+            return Does(S.STOPPED, frozen_target=s.frozen_target, holds=True)
         if (
             s.was_never_started
             and s.evidence is E.SILENT
@@ -181,7 +183,7 @@ def by_itself(own: S, s: Situation) -> Does | None:
         if s.leaving is Leaving.STOP_SERVICES or is_taken:
             return Does(S.STOPPING, ScriptKind.STOP)
         return (
-            Does(S.STARTED, ScriptKind.CHECK, then=s.then)
+            Does(S.STARTED, ScriptKind.CHECK, frozen_target=s.frozen_target)
             if s.is_defending and may_fence(s) and not s.is_ownership_unconfirmed
             else None
         )
@@ -197,7 +199,7 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
     if trigger in (T.CHECK_FAILED, T.START_FAILED, T.START_NOT_BEGUN):
         return Does(S.START_FAILED, done=AnswerCode.FAILED)
     if trigger is T.START_OK:
-        is_frozen = s.then is S.FROZEN_START
+        is_frozen = s.frozen_target is S.FROZEN_START
         return (
             Does(S.FROZEN_START, done=AnswerCode.FROZEN_START)
             if is_frozen
@@ -205,11 +207,11 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
         )
     is_silent = s.evidence is E.SILENT and s.is_check_valid
     if s.leaving is None and (is_proved_out(s) or is_silent):
-        return Does(S.STARTING, ScriptKind.START, then=s.then)
+        return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
     return (
         Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
         if goes_second(s)
-        else Does(S.START_READY, then=s.then)
+        else Does(S.START_READY, frozen_target=s.frozen_target)
     )
 
 
@@ -219,7 +221,7 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
         return None
     if trigger is T.STOP_FAILED:
         return Does(S.STOP_FAILED, done=AnswerCode.FAILED)
-    if s.then is S.FROZEN_STOP:
+    if s.frozen_target is S.FROZEN_STOP:
         return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)
     return Does(S.STOPPED, holds=True, done=AnswerCode.STOPPED)
 
@@ -229,18 +231,22 @@ def is_learned(own: S, trigger: T, s: Situation) -> Does | None:
     done is undone or redone.
     """
     if own is S.FROZEN_START:
-        return None if trigger in (T.PROBE_UNSURE, T.PROBE_SOME) else Does(own, then=s.then)
+        return (
+            None
+            if trigger in (T.PROBE_UNSURE, T.PROBE_SOME)
+            else Does(own, frozen_target=s.frozen_target)
+        )
     if own is S.STARTED:
-        return Does(S.STOPPED if trigger is T.PROBE_DOWN else own, then=s.then)
+        return Does(S.STOPPED if trigger is T.PROBE_DOWN else own, frozen_target=s.frozen_target)
     if own is S.STARTING:
         if trigger is T.PROBE_UP:
-            return Does(S.FROZEN_START if s.then is S.FROZEN_START else S.STARTED)
+            return Does(S.FROZEN_START if s.frozen_target is S.FROZEN_START else S.STARTED)
         return Does(S.STOPPING, ScriptKind.STOP)
     if own is S.STOPPING:
-        return Does(own, ScriptKind.STOP, then=s.then)
+        return Does(own, ScriptKind.STOP, frozen_target=s.frozen_target)
     if own is S.UNKNOWN:
         if trigger in (T.PROBE_UNSURE, T.PROBE_SOME):
-            return Does(S.FROZEN_STOP) if s.then is S.FROZEN_STOP else None
+            return Does(S.FROZEN_STOP) if s.frozen_target is S.FROZEN_STOP else None
         return Does(S.FROZEN_START if trigger is T.PROBE_UP else S.FROZEN_STOP)
     if own in (S.STOPPED, S.FROZEN_STOP, S.START_FAILED, S.STOP_FAILED):
         return is_found(own, trigger, s)
@@ -256,11 +262,13 @@ def is_found(own: S, trigger: T, s: Situation) -> Does:
         or trigger is T.PROBE_SOME
         or (trigger is T.PROBE_UNSURE and s.is_found_in_part)
     )
-    if own is S.STOPPED and s.then is S.FROZEN_STOP:
+    if own is S.STOPPED and s.frozen_target is S.FROZEN_STOP:
         if is_up:
-            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP)
+            return Does(S.STOPPING, ScriptKind.STOP, frozen_target=S.FROZEN_STOP)
         return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)
-    return Does(S.FROZEN_START) if trigger is T.PROBE_UP else Does(own, then=s.then)
+    return (
+        Does(S.FROZEN_START) if trigger is T.PROBE_UP else Does(own, frozen_target=s.frozen_target)
+    )
 
 
 def ordered(own: S, trigger: T, s: Situation) -> Does | None:
@@ -276,12 +284,12 @@ def ordered(own: S, trigger: T, s: Situation) -> Does | None:
         if started:
             return Does(
                 S.FROZEN_START,
-                then=s.then,
+                frozen_target=s.frozen_target,
                 ready=AnswerCode.READY_FREEZE_START,
                 done=AnswerCode.FROZEN_START,
             )
         return (
-            Does(S.START_READY, then=S.FROZEN_START, ready=AnswerCode.READY_FREEZE_START)
+            Does(S.START_READY, frozen_target=S.FROZEN_START, ready=AnswerCode.READY_FREEZE_START)
             if may_start
             else None
         )
@@ -292,16 +300,25 @@ def ordered(own: S, trigger: T, s: Situation) -> Does | None:
     if trigger is T.FREEZE_STOP:
         if started or own in (S.START_FAILED, S.STOP_FAILED):
             return Does(
-                S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP
+                S.STOPPING,
+                ScriptKind.STOP,
+                frozen_target=S.FROZEN_STOP,
+                ready=AnswerCode.READY_FREEZE_STOP,
             )
         if stopped or own is S.START_READY:
             # It is not believed that nothing runs: somebody may have started it by hand.
             return Does(
-                S.STOPPED, ScriptKind.PROBE, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP
+                S.STOPPED,
+                ScriptKind.PROBE,
+                frozen_target=S.FROZEN_STOP,
+                ready=AnswerCode.READY_FREEZE_STOP,
             )
         if own is S.FROZEN_STOP and s.is_found_in_part:
             return Does(
-                S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP
+                S.STOPPING,
+                ScriptKind.STOP,
+                frozen_target=S.FROZEN_STOP,
+                ready=AnswerCode.READY_FREEZE_STOP,
             )
         return None
     if trigger is T.UNFREEZE:
@@ -312,7 +329,11 @@ def ordered(own: S, trigger: T, s: Situation) -> Does | None:
         # anybody believes it.
         run = ScriptKind.PROBE if own is S.FROZEN_START and s.is_reported_down else None
         return Does(
-            thawed, run, then=s.then, ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN
+            thawed,
+            run,
+            frozen_target=s.frozen_target,
+            ready=AnswerCode.READY_UNFREEZE,
+            done=AnswerCode.UNFROZEN,
         )
     if trigger is T.FORCE_STOP:
         return Does(
@@ -330,7 +351,7 @@ def expected(own: S, trigger: T, s: Situation) -> Does | None:
         is_before_start = own is S.STARTING and s.running in (ScriptKind.CHECK, ScriptKind.START)
         if s.leaving is not None and is_before_start:
             return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
-        return Does(S.START_READY, then=s.then) if is_before_start else None
+        return Does(S.START_READY, frozen_target=s.frozen_target) if is_before_start else None
     if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED, T.START_NOT_BEGUN):
         return (
             start_goes_on(own, trigger, s)
@@ -359,10 +380,10 @@ def situations(asked: tuple[str, ...], own: S) -> Iterator[Situation]:
     for background in (False, True):
         for values in itertools.product((False, True), repeat=len(asked)):
             flags = {**dict.fromkeys(FLAGS, background), **dict(zip(asked, values))}
-            for role, evidence, script, then, leaving in itertools.product(
+            for role, evidence, script, frozen_target, leaving in itertools.product(
                 Role, E, running, (None, S.FROZEN_STOP, S.FROZEN_START), (None, *Leaving)
             ):
-                yield Situation(role, evidence, script, then, leaving=leaving, **flags)
+                yield Situation(role, evidence, script, frozen_target, leaving=leaving, **flags)
 
 
 @pytest.mark.exhaustive
@@ -382,7 +403,7 @@ def test_table_says_what_the_rules_say(own: S) -> None:
                 found = Does(
                     row.next,
                     row.run,
-                    row.frozen_target if row.sets_then else s.then,
+                    row.frozen_target if row.sets_then else s.frozen_target,
                     row.holds,
                     row.ready,
                     row.done,

@@ -40,7 +40,7 @@ FLAGS = (
         dict(is_reported_down=True),
         dict(is_found_in_part=True),
         dict(is_peer_unready=True),
-        dict(is_found_in_part=True, is_look_due=True),
+        dict(is_found_in_part=True, is_probe_due=True),
         dict(is_check_always=True),
         dict(is_delay_over=True, is_defending=True),
         dict(is_delay_over=True, may_fence=False),
@@ -69,11 +69,11 @@ FLAGS = (
     ]
 )
 SITUATIONS = [
-    Situation(role, evidence, running, then, leaving=leaving, **flags)
+    Situation(role, evidence, running, frozen_target, leaving=leaving, **flags)
     for role in Role
     for evidence in Evidence
     for running in (None, *ScriptKind)
-    for then in (None, S.FROZEN_STOP, S.FROZEN_START)
+    for frozen_target in (None, S.FROZEN_STOP, S.FROZEN_START)
     for leaving in (None, *Leaving)
     for flags in FLAGS
 ]
@@ -220,7 +220,7 @@ def test_new_service_whose_wrapper_does_not_tell_is_frozen_stop_and_a_lost_state
     """UNKNOWN and unsure: only a service that was never managed here may be called stopped."""
     probing = Situation(Role.PRIMARY, Evidence.OUT, running=ScriptKind.PROBE)
     assert find_row(S.UNKNOWN, Trigger.PROBE_UNSURE, probing) is None
-    new = find_row(S.UNKNOWN, Trigger.PROBE_UNSURE, replace(probing, then=S.FROZEN_STOP))
+    new = find_row(S.UNKNOWN, Trigger.PROBE_UNSURE, replace(probing, frozen_target=S.FROZEN_STOP))
     assert new is not None and new.next is S.FROZEN_STOP
 
 

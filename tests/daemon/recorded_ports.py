@@ -10,7 +10,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.errors import SystemFault
@@ -46,8 +46,8 @@ class Surroundings:
         self.done.append(action)
 
     def _note(
-        self, action: RememberLives | MirrorPeer | Announce | RunScript | Answer | Record
+        self, action: RememberIncarnations | MirrorPeer | Announce | RunScript | Answer | Record
     ) -> None:
         self.done.append(action)
 
-    remember_lives = mirror = announce = run_script = answer = record = _note
+    remember_incarnations = mirror = announce = run_script = answer = record = _note

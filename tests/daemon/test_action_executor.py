@@ -36,13 +36,13 @@ def _node(
         ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence")
         for number in range(count)
     )
-    learned = {svc.name: RecoveredState(state) for svc in services}
+    recovered = {svc.name: RecoveredState(state) for svc in services}
     memory = FencingMemory(has_heard=True, turn=Turn.HELD)
     return ActionExecutor(
         Engine(
             ClusterSpec("deb1", "deb2", links, services),
             BootId(1, 1),
-            learned,
+            recovered,
             100.0,
             fencing=memory,
         ),

@@ -162,4 +162,4 @@ def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_o
     )
     assert bench._asked[-1](), "the hold is not over"
     view.judge(False, None, bench.now + RESTART_HOLD_S)
-    assert view.standing is PeerStanding.LEFT and not bench._asked[-1]()
+    assert view.standing is PeerStanding.DEPARTED and not bench._asked[-1]()

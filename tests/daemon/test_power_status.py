@@ -11,7 +11,7 @@ import pytest
 
 from opensvc_openha.agent.config.wrappers import default_command, ensure_wrappers
 from opensvc_openha.core.events import ScriptOutcome
-from opensvc_openha.daemon.readiness import tells_power
+from opensvc_openha.daemon.readiness import reports_power
 from opensvc_openha.daemon.script_runner import _read_power
 from opensvc_openha.formats.layout import agent_layout
 from tests.cluster_dir import HERE, PEER, ClusterDir
@@ -104,7 +104,7 @@ def test_script_without_a_status_is_not_called(cluster_dir: ClusterDir) -> None:
     shown = cluster_dir.quick("openha fence status").stdout
     assert "is off (asked" not in shown and "openha fence confirm" in shown
     assert cluster_dir.all_calls("own") == []
-    assert not tells_power(own) and not tells_power(fence(cluster_dir, "timeout = 5"))
+    assert not reports_power(own) and not reports_power(fence(cluster_dir, "timeout = 5"))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_section_tells_whether_there_is_a_status(
     cluster_dir: ClusterDir, line: str, expected: bool
 ) -> None:
     """As the agent reads its keywords; a comment is none."""
-    assert tells_power(fence(cluster_dir, line)) is expected
+    assert reports_power(fence(cluster_dir, line)) is expected
 
 
 @pytest.mark.parametrize(

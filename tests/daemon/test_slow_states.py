@@ -45,12 +45,12 @@ class SlowNode:
         services = tuple(
             ServiceSpec(name, "/opt/svc", "deb1", "deb2", "/opt/fence") for name in self.names
         )
-        learned = {name: RecoveredState(ServiceState.FROZEN_STOP) for name in self.names}
+        recovered = {name: RecoveredState(ServiceState.FROZEN_STOP) for name in self.names}
         self.now = 100.0
         self.surroundings = Surroundings()
         self.job: Callable[[], dict[str, str]] | None = None
         self.node = ActionExecutor(
-            Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, learned, self.now),
+            Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, recovered, self.now),
             self.surroundings,
             self._defer,
         )
@@ -81,7 +81,7 @@ class SlowNode:
         """The disk has done it."""
         assert self.job is not None, "nothing is to be written"
         job, self.job = self.job, None
-        self.node.engine.note_busy_until(self.now)
+        self.node.engine.mark_busy_until(self.now)
         self.node.written(job(), self.now)
 
     def unfreeze(self, service: str = "svc0") -> None:

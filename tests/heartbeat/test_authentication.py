@@ -25,11 +25,11 @@ from opensvc_openha.storage.configuration import read_options
 from opensvc_openha.storage.key_store import (
     forget_use,
     is_key_wanted,
+    read_incarnations,
     read_keys,
-    read_lives,
     read_settings,
+    write_incarnations,
     write_keys,
-    write_lives,
 )
 
 A, B, C = (Key(bytes([number] * 32)) for number in (1, 2, 3))
@@ -49,7 +49,7 @@ class Station:
         self.name, self.other = NAMES[index], NAMES[1 - index]
         self.boot = BootId(1, index + 1)
         self.file, self.mode, self.cluster = ring, mode, cluster
-        self.lives: dict[str, BootId] = {}
+        self.incarnations: dict[str, BootId] = {}
         self.seq = 0
         self.now = 0.0
         self.polled_at = 0.0
@@ -67,7 +67,7 @@ class Station:
         return LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{NAMES.index(node)}", 5010, 0, 10)
 
     def read(self) -> None:
-        self.auth.update(HeartbeatOptions(self.mode, self.cluster), self.file, self.lives)
+        self.auth.update(HeartbeatOptions(self.mode, self.cluster), self.file, self.incarnations)
 
     def say(self) -> bytes:
         self.seq += 1
@@ -77,8 +77,8 @@ class Station:
         """The key that a frame came with; as in the daemon, what is heard is noted."""
         decoded = self.listener.decode(data)
         if decoded.key_id:
-            self.lives[decoded.key_id] = decoded.beat.boot
-            self.auth.learn(self.lives)
+            self.incarnations[decoded.key_id] = decoded.beat.boot
+            self.auth.learn(self.incarnations)
         return decoded.key_id
 
     def poll(self, seconds: float = 2.0) -> None:
@@ -272,12 +272,12 @@ def test_stolen_key_that_was_replaced_opens_no_door(layout: Layout, is_note_lost
     The thief is refused from the first beat on.
     """
     write_keys(layout, KeyRing(A))
-    write_lives(layout, {A.key_id: BootId(7, 1)})
+    write_incarnations(layout, {A.key_id: BootId(7, 1)})
     write_keys(layout, KeyRing(B))
     if is_note_lost:
         os.unlink(layout.peer_lives_file)
     node, thief = Station(0), Station(1, KeyRing(A))
-    node.file, node.lives = settings(layout)
+    node.file, node.incarnations = settings(layout)
     node.restart()
     with pytest.raises(FrameError) as caught:
         node.hear(thief.say())
@@ -292,11 +292,11 @@ def test_key_is_a_first_one_again_after_authentication_was_switched_off(layout: 
     begins permissive.
     """
     write_keys(layout, KeyRing(A))
-    write_lives(layout, {A.key_id: BootId(7, 1)})
+    write_incarnations(layout, {A.key_id: BootId(7, 1)})
     assert not is_key_wanted(layout, read_options(layout))
     forget_use(layout)
     forget_use(layout)
-    assert read_lives(layout, KeyRing(A)) == {}
+    assert read_incarnations(layout, KeyRing(A)) == {}
     os.unlink(layout.key_file)
     assert settings(layout) == (None, {}) and is_key_wanted(layout, read_options(layout))
 
@@ -379,15 +379,15 @@ def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout)
 
     A damaged or a lost one still says that the peer has the key.
     """
-    lives = {A.key_id: BootId(7, 2**63), B.key_id: BootId(1, 1)}
-    assert read_lives(layout, KeyRing(A)) == {}
-    write_lives(layout, lives)
-    assert read_lives(layout, KeyRing(A)) == lives
+    incarnations = {A.key_id: BootId(7, 2**63), B.key_id: BootId(1, 1)}
+    assert read_incarnations(layout, KeyRing(A)) == {}
+    write_incarnations(layout, incarnations)
+    assert read_incarnations(layout, KeyRing(A)) == incarnations
     for damage in ("rubbish\n", "", "\xff"):
         Path(layout.peer_lives_file).write_bytes(f"{A.key_id} 7 zz\n{damage}".encode("latin-1"))
-        assert read_lives(layout, KeyRing(A)) == {A.key_id: NOBODY}
+        assert read_incarnations(layout, KeyRing(A)) == {A.key_id: NOBODY}
     os.unlink(layout.peer_lives_file)
-    assert read_lives(layout, KeyRing(A)) == {A.key_id: NOBODY}
+    assert read_incarnations(layout, KeyRing(A)) == {A.key_id: NOBODY}
 
 
 def settings(layout: Layout) -> tuple[KeyRing | None, dict[str, BootId]]:
@@ -403,7 +403,7 @@ def test_settings_that_do_not_go_together_are_refused(layout: Layout) -> None:
             settings(layout)
     os.unlink(layout.options_file)
     assert settings(layout) == (None, {})
-    write_lives(layout, {A.key_id: BootId(7, 1)})
+    write_incarnations(layout, {A.key_id: BootId(7, 1)})
     with pytest.raises(ConfigError, match="the key file is gone"):
         settings(layout)
     Path(layout.options_file).write_text("[heartbeat]\nauthentication = off\n")

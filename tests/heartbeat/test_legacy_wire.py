@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.core.beat import LEGACY_LIFE, Beat, BootId
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Beat, BootId
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec, Wire
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import ConfigError, FrameError
@@ -80,7 +80,7 @@ def test_record_becomes_a_beat_without_acknowledgement_or_life() -> None:
     assert decoded.pid == 43
     assert decoded.beat == Beat(
         "deb2",
-        LEGACY_LIFE,
+        LEGACY_INCARNATION,
         2 * 1_795_338_842 + 1,
         None,
         {"registry": S.STARTED},

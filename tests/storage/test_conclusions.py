@@ -25,8 +25,14 @@ def test_nothing_runs_after_the_machine_was_started(state: ServiceState) -> None
     """Frozen stays frozen, as stopped; all else is STOPPED. The wrapper is asked in any case."""
     expected = S.FROZEN_STOP if state in (S.FROZEN_STOP, S.FROZEN_START) else S.STOPPED
     for is_first_start in (True, False):
-        learned = recover(StoredState(state), "", is_same_life=False, is_first_start=is_first_start)
-        assert (learned.state, learned.then, learned.must_probe) == (expected, None, True)
+        recovered = recover(
+            StoredState(state), "", is_same_life=False, is_first_start=is_first_start
+        )
+        assert (recovered.state, recovered.frozen_target, recovered.must_probe) == (
+            expected,
+            None,
+            True,
+        )
 
 
 def test_service_that_was_to_be_frozen_is_so_after_the_machine_was_started() -> None:
@@ -42,24 +48,26 @@ def test_state_is_kept_through_a_restart_of_the_daemon_but_for_a_start_that_had_
     state: ServiceState,
 ) -> None:
     """START_READY is a wish: it is stated again. What may run is asked of the wrapper."""
-    learned = recover(StoredState(state), "", is_same_life=True)
+    recovered = recover(StoredState(state), "", is_same_life=True)
     expected = S.STOPPED if state in (S.START_READY, S.FORCE_STOP) else state
-    assert (learned.state, learned.must_probe) == (expected, True)
+    assert (recovered.state, recovered.must_probe) == (expected, True)
 
 
 @pytest.mark.parametrize(
-    ("state", "then"), [(S.STOPPING, S.FROZEN_STOP), (S.STARTING, S.FROZEN_START)]
+    ("state", "frozen_target"), [(S.STOPPING, S.FROZEN_STOP), (S.STARTING, S.FROZEN_START)]
 )
-def test_what_was_to_follow_is_kept_with_the_state(state: ServiceState, then: ServiceState) -> None:
+def test_what_was_to_follow_is_kept_with_the_state(
+    state: ServiceState, frozen_target: ServiceState
+) -> None:
     """The rest of an operator's command is not forgotten by a restart."""
-    learned = recover(StoredState(state, then), "", is_same_life=True)
-    assert (learned.state, learned.then) == (state, then)
+    recovered = recover(StoredState(state, frozen_target), "", is_same_life=True)
+    assert (recovered.state, recovered.frozen_target) == (state, frozen_target)
 
 
 def test_file_of_a_c_openha_that_says_ready_may_mean_a_service_that_runs_frozen() -> None:
     """The same digit stands for both there: only the wrapper knows."""
-    learned = recover(StoredState(S.START_READY), "", is_same_life=True, is_first_start=True)
-    assert learned.state is S.UNKNOWN and learned.must_probe
+    recovered = recover(StoredState(S.START_READY), "", is_same_life=True, is_first_start=True)
+    assert recovered.state is S.UNKNOWN and recovered.must_probe
     assert (
         recover(StoredState(S.STARTED), "", is_same_life=True, is_first_start=True).state
         is S.STARTED
@@ -67,7 +75,7 @@ def test_file_of_a_c_openha_that_says_ready_may_mean_a_service_that_runs_frozen(
 
 
 @pytest.mark.parametrize(
-    "problem, is_same_life, state, then",
+    "problem, is_same_life, state, frozen_target",
     [
         ("", True, S.UNKNOWN, S.FROZEN_STOP),
         ("", False, S.FROZEN_STOP, None),
@@ -76,12 +84,16 @@ def test_file_of_a_c_openha_that_says_ready_may_mean_a_service_that_runs_frozen(
     ],
 )
 def test_service_without_a_state_is_never_taken_for_stopped_or_started(
-    problem: str, is_same_life: bool, state: ServiceState, then: ServiceState | None
+    problem: str, is_same_life: bool, state: ServiceState, frozen_target: ServiceState | None
 ) -> None:
     """New or lost: asked of the wrapper where it may run, frozen where it cannot."""
-    learned = recover(None, problem, is_same_life)
-    assert (learned.state, learned.then, learned.must_probe) == (state, then, True)
-    assert problem in learned.reason and learned.reason
+    recovered = recover(None, problem, is_same_life)
+    assert (recovered.state, recovered.frozen_target, recovered.must_probe) == (
+        state,
+        frozen_target,
+        True,
+    )
+    assert problem in recovered.reason and recovered.reason
 
 
 def learn(
@@ -103,8 +115,8 @@ def learn(
 @pytest.mark.parametrize("content", [b"", b"x\n", b"99", b"-1", b" 2", b"\xff\xfe"])
 def test_damaged_file_is_unknown_and_says_so_with_its_path(tmp_path: Path, content: bytes) -> None:
     """And is not written over before the wrapper has told."""
-    learned = learn(tmp_path, content)
-    assert learned.state is S.UNKNOWN and f"STATE file {tmp_path}" in learned.reason
+    recovered = learn(tmp_path, content)
+    assert recovered.state is S.UNKNOWN and f"STATE file {tmp_path}" in recovered.reason
 
 
 def test_file_that_is_missing_is_a_loss_only_where_the_service_was_managed(tmp_path: Path) -> None:
@@ -121,8 +133,8 @@ def test_file_that_cannot_be_read_is_unknown_with_the_reason(tmp_path: Path) -> 
     """A directory stands in its place."""
     layout = tree_layout(str(tmp_path))
     os.makedirs(layout.state_file("web", "deb1"))
-    learned = StateStore(layout, "deb1", "deb2").learn((WEB,), is_same_life=True)["web"]
-    assert learned.state is S.UNKNOWN and "Is a directory" in learned.reason
+    recovered = StateStore(layout, "deb1", "deb2").learn((WEB,), is_same_life=True)["web"]
+    assert recovered.state is S.UNKNOWN and "Is a directory" in recovered.reason
 
 
 def test_what_is_concluded_is_written_down(tmp_path: Path) -> None:
@@ -141,9 +153,11 @@ def test_place_that_cannot_be_written_is_part_of_the_reason_and_keeps_no_other_s
     mail = ServiceSpec("mail", "/opt/mail", "deb1", "deb2", "/bin/true")
     write_state(layout, "mail", "deb1", StoredState(S.STARTED))
     Path(os.path.dirname(layout.state_file("web", "deb1"))).write_text("in the way")
-    learned = StateStore(layout, "deb1", "deb2").learn((WEB, mail), is_same_life=True)
-    assert learned["mail"].state is S.STARTED
-    assert "cannot make directory" in learned["web"].reason and learned["web"].state is S.UNKNOWN
+    recovered = StateStore(layout, "deb1", "deb2").learn((WEB, mail), is_same_life=True)
+    assert recovered["mail"].state is S.STARTED
+    assert (
+        "cannot make directory" in recovered["web"].reason and recovered["web"].state is S.UNKNOWN
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x y\n", b"7\n", b"\xff\n"])

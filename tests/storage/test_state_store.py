@@ -129,8 +129,8 @@ def test_services_are_learned_with_one_wait_for_the_disk(
         write_state(layout, name, "deb1", StoredState(ServiceState.STARTED))
     waits: list[object] = []
     monkeypatch.setattr(os, "fsync", waits.append)
-    learned = StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life=False)
-    assert learned["mail"].state is ServiceState.STOPPED and not waits
+    recovered = StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life=False)
+    assert recovered["mail"].state is ServiceState.STOPPED and not waits
     for name in ("mail", "web"):
         assert Path(layout.state_file(name, "deb1")).read_bytes() == b"0\0"
 

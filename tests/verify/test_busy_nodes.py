@@ -82,7 +82,7 @@ def test_beats_that_wait_behind_all_else_are_found_out(monkeypatch: pytest.Monke
         inbox._others.append(item)
 
     monkeypatch.setattr(Inbox, "put", put)
-    monkeypatch.setattr(Engine, "note_busy_until", lambda engine, until: None)
+    monkeypatch.setattr(Engine, "mark_busy_until", lambda engine, until: None)
     assert falsely_said(replace(PLAN, step_s=0.01), is_faulty=True)
 
 

@@ -24,7 +24,9 @@ from opensvc_openha.verify.exhaustive.model_checker import Enumeration
             Enumeration(by_pair=True, is_primary_swapped=True), 3, 5_000, id="both primary"
         ),
         pytest.param(Enumeration(by_pair=True, with_force=True), 3, 15_000, id="with force"),
-        pytest.param(Enumeration(by_pair=True, tells_power=True), 3, 6_000, id="fences that tell"),
+        pytest.param(
+            Enumeration(by_pair=True, reports_power=True), 3, 6_000, id="fences that tell"
+        ),
     ],
 )
 def test_whatever_happens_to_two_nodes_no_promise_is_broken(

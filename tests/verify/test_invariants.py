@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.verify.invariants import (
@@ -120,7 +120,9 @@ def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(
     _announce(watch, 20.0)
     for second in range(20, 30):
         watch.observe(
-            Heard(second, "deb1", Beat("deb2", LEGACY_LIFE, second, None, {"web": S.STOPPED}))
+            Heard(
+                second, "deb1", Beat("deb2", LEGACY_INCARNATION, second, None, {"web": S.STOPPED})
+            )
         )
     _check(watch, start_at - 0.1, start_at)
     if is_allowed:

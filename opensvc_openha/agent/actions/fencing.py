@@ -59,7 +59,7 @@ def decide(peer: PeerKnowledge) -> Verdict:
     """Apply the table in the module's docstring."""
     if peer.standing is None or peer.standing is PeerStanding.SILENT:
         return Verdict.FENCE
-    if peer.standing in (PeerStanding.LIVE, PeerStanding.LEFT) and peer.state in PEER_OUT:
+    if peer.standing in (PeerStanding.LIVE, PeerStanding.DEPARTED) and peer.state in PEER_OUT:
         return Verdict.PEER_IS_OUT
     return Verdict.REFUSE
 

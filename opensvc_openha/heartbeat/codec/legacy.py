@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-from opensvc_openha.core.beat import LEGACY_LIFE, Beat
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Beat
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import ConfigError, FrameError
@@ -72,7 +72,7 @@ class LegacyCodec:
         own = set(self._own_names())
         beat = Beat(
             node=record.node,
-            boot=LEGACY_LIFE,
+            boot=LEGACY_INCARNATION,
             # A disk is read later than it was written: within the same second the network is newer.
             seq=2 * record.clock_s + (0 if is_disk else 1),
             ack=None,

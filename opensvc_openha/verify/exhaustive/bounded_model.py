@@ -19,7 +19,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
@@ -123,7 +123,7 @@ class Host:
         self.name = NODES[index]
         self.daemon: ActionExecutor | None = None
         self.life = 0
-        self.lives: dict[str, BootId] = {}
+        self.incarnations: dict[str, BootId] = {}
         self.fencing = FencingMemory()
         self.disk: StoredState | None = None
         self.is_disk_full = False
@@ -214,14 +214,14 @@ class Host:
         if self.is_disk_full:
             self.world.watch.observe(StateLost(self.world.now, self.name, SERVICE))
             raise SystemFault("no space left on device")
-        self.disk = StoredState(action.state, action.then)
+        self.disk = StoredState(action.state, action.frozen_target)
 
     def sync_states(self) -> None:
         """Do nothing: one service needs no batch."""
 
-    def remember_lives(self, action: RememberLives) -> None:
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the newest incarnations of the peer."""
-        self.lives = dict(action.lives)
+        self.incarnations = dict(action.incarnations)
 
     def remember_fencing(self, action: RememberFencing) -> None:
         """Store the fencing memory if the disk has room."""
@@ -264,10 +264,10 @@ class SmallWorld:
     """Both nodes and the link between them."""
 
     def __init__(
-        self, key_id: str = "", is_primary_swapped: bool = False, tells_power: bool = False
+        self, key_id: str = "", is_primary_swapped: bool = False, reports_power: bool = False
     ) -> None:
         self.now = 10_000.0
-        self.tells_power = tells_power
+        self.reports_power = reports_power
         """The fences have a status that reports the other node's power."""
         self.key_id = key_id
         self.links = tuple(
@@ -296,7 +296,7 @@ class SmallWorld:
         node = self.nodes[index]
         node.life += 1
         node.is_on = True
-        learned = self._learn(node)
+        recovered = self._learn(node)
         if not node.is_known_life:
             node.fencing = node.fencing.after_boot()
         spec = ClusterSpec(
@@ -304,16 +304,20 @@ class SmallWorld:
         )
         boot = BootId(node.life, 1000 * (index + 1) + node.life)
         node.daemon = ActionExecutor(
-            Engine(spec, boot, {SERVICE: learned}, self.now, node.lives, fencing=node.fencing), node
+            Engine(
+                spec, boot, {SERVICE: recovered}, self.now, node.incarnations, fencing=node.fencing
+            ),
+            node,
         )
         node.is_known_life = True
         node.is_behind = False
         node.disk = StoredState(
-            learned.state, learned.then if learned.state is not ServiceState.UNKNOWN else None
+            recovered.state,
+            recovered.frozen_target if recovered.state is not ServiceState.UNKNOWN else None,
         )
-        self.watch.observe(DaemonBegan(self.now, node.name, boot, {SERVICE: learned.state}))
+        self.watch.observe(DaemonBegan(self.now, node.name, boot, {SERVICE: recovered.state}))
         node.step(Tick())
-        if self.tells_power:
+        if self.reports_power:
             node.step(ReadinessFound({}, frozenset({SERVICE})))
 
     def _learn(self, node: Host) -> RecoveredState:

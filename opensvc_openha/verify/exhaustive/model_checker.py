@@ -197,7 +197,7 @@ def waits_of(world: SmallWorld) -> Iterator[Event]:
     standings = [_standing(world, index) for index in (0, 1)]
     if PeerStanding.SILENT in standings:
         yield Event("two turns to fence pass", _nothing, _TURNS_S)
-    if PeerStanding.LEFT in standings:
+    if PeerStanding.DEPARTED in standings:
         yield Event("a restart hold passes", _nothing, RESTART_HOLD_S + 0.1)
     if all(_state(world, index) is ServiceState.START_READY for index in (0, 1)):
         yield Event("both are stuck", _nothing, STUCK_S + 0.1)
@@ -262,11 +262,11 @@ class Enumeration:
         by_pair: bool = False,
         key_id: str = "",
         is_primary_swapped: bool = False,
-        tells_power: bool = False,
+        reports_power: bool = False,
     ) -> None:
         """Prepare a search.
 
-        With ``tells_power`` it starts from a node that has booted alone, and asks its fence for the
+        With ``reports_power`` it starts from a node that booted alone, and asks its fence for the
         other one's power.
         """
         self.with_force = with_force
@@ -274,16 +274,16 @@ class Enumeration:
         self.found = Found()
         self._key_id = key_id
         self._is_primary_swapped = is_primary_swapped
-        self._tells_power = tells_power
+        self._reports_power = reports_power
         self._seen: set[Any] = set()
         self._pairs: set[Any] = set()
 
     def run(self, depth: int, progress: Callable[[Level], None] = lambda level: None) -> Found:
         """Search until the depth is reached, nothing new is found or an invariant is broken."""
-        start = SmallWorld(self._key_id, self._is_primary_swapped, self._tells_power)
+        start = SmallWorld(self._key_id, self._is_primary_swapped, self._reports_power)
         way = _Way(None, "both nodes are off")
         start.start()
-        if self._tells_power:
+        if self._reports_power:
             start.lose_both()
             way = _Way(way, "both ran, lost their power, and deb2 is back alone")
         frontier = [(start, way)]
@@ -450,7 +450,7 @@ def _check_runs(world: SmallWorld) -> None:
         # An operator froze the running service and ended the daemon: no node takes it, however long
         # that lasts.
         is_kept = (
-            _standing(world, node.index) is PeerStanding.LEFT
+            _standing(world, node.index) is PeerStanding.DEPARTED
             and other.disk is not None
             and other.disk.state is ServiceState.FROZEN_START
         )

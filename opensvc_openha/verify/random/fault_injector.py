@@ -295,7 +295,7 @@ class Havoc:
         machine.boot_counter = 0
         if self._cluster.plan.has_key and self._cluster.plan.seed % 2:
             machine.note("and so is what it knew of its peer")
-            machine.lives = {}
+            machine.incarnations = {}
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         def act() -> None:

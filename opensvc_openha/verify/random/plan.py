@@ -87,7 +87,7 @@ class Plan:
     """
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
-    tells_power: bool = False
+    reports_power: bool = False
     """The fences have a status that reports the peer's power."""
     fencing: FencingPolicy = field(default_factory=FencingPolicy)
     check_s: tuple[float, ...] = (0.05, 0.3, 4.0, 15.0)
@@ -277,7 +277,7 @@ def _with_fences(plan: Plan) -> Plan:
             boot_alone_s=dice.choice((None, None, None, None, 90.0)),
             is_shared=dice.random() < 0.8,
         ),
-        tells_power=plan.fence is Fence.PERFECT and dice.random() < 0.3,
+        reports_power=plan.fence is Fence.PERFECT and dice.random() < 0.3,
     )
 
 

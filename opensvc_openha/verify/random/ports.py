@@ -53,7 +53,7 @@ class NodePorts(Protocol):
     spec: ClusterSpec
     is_powered: bool
     files: dict[str, bytes]
-    lives: dict[str, BootId]
+    incarnations: dict[str, BootId]
     fencing: FencingMemory
     is_store_broken: bool
     spoilt: set[str]

@@ -87,7 +87,7 @@ class Scenario:
             has_disk=options.pop("disk", "no") == "yes",
             timeouts_s=(timeout_s,) * 3,
             fence_lag_s=(float(options.pop("lag", "0")),),
-            tells_power=options.pop("status", "no") == "yes",
+            reports_power=options.pop("status", "no") == "yes",
         )
         if options:
             raise UsageError(f"unknown option of a cluster: {', '.join(options)}")

@@ -17,7 +17,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RememberFencing,
-    RememberLives,
+    RememberIncarnations,
     RunScript,
 )
 from opensvc_openha.core.beat import Beat, BootId
@@ -84,7 +84,7 @@ class SimulatedDaemon:
         self,
         machine: NodePorts,
         boot: BootId,
-        learned: Mapping[str, RecoveredState],
+        recovered: Mapping[str, RecoveredState],
         kept: tuple[ServiceSpec, ...],
     ) -> None:
         self._machine = machine
@@ -103,7 +103,7 @@ class SimulatedDaemon:
         self._tick_at = -1.0
         self._authentication = Authentication(machine.name, boot)
         self._authentication.update(
-            HeartbeatOptions(), _RING if machine.plan.has_key else None, machine.lives
+            HeartbeatOptions(), _RING if machine.plan.has_key else None, machine.incarnations
         )
         spec = machine.spec
         self._senders: list[tuple[LinkSpec, Codec]] = [
@@ -113,7 +113,7 @@ class SimulatedDaemon:
             link: self._codec(link) for link in spec.listeners
         }
         self.engine = Engine(
-            spec, boot, learned, machine.monotonic, machine.lives, kept, machine.fencing
+            spec, boot, recovered, machine.monotonic, machine.incarnations, kept, machine.fencing
         )
         self._node = ActionExecutor(
             self.engine, self, self._write_later if machine.plan.write_s else None
@@ -164,7 +164,7 @@ class SimulatedDaemon:
             machine.observe(Ordered(now, machine.name, event.service, event.command))
         elif isinstance(event, ConfigChanged):
             # The engine kept services that may run here, whatever the file holds.
-            for name, item in event.learned.items():
+            for name, item in event.recovered.items():
                 if self.engine.may_run(name):
                     continue
                 machine.observe(Adopted(now, machine.name, name, item.state))
@@ -213,7 +213,7 @@ class SimulatedDaemon:
             return
         now = self._machine.monotonic
         if self._machine.plan.step_s >= WORK_NOTED_S and not self._was_stopped:
-            self.engine.note_busy_until(now)
+            self.engine.mark_busy_until(now)
         item = self._queue.get(0.0)
         if item is None:
             self._await_deadline()
@@ -243,7 +243,7 @@ class SimulatedDaemon:
         def finish() -> None:
             problems = job()
             if not self._was_stopped:
-                self.engine.note_busy_until(now)
+                self.engine.mark_busy_until(now)
             self._node.written(problems, now)
 
         self._carry_on(finish)
@@ -335,7 +335,7 @@ class SimulatedDaemon:
         Like the daemon, it knows that its listeners continued.
         """
         self.is_hung = False
-        self.engine.note_busy_until(self._machine.monotonic)
+        self.engine.mark_busy_until(self._machine.monotonic)
         waiting, self._inbox = self._inbox, []
         for event in waiting or [Tick()]:
             self.handle(event)
@@ -391,13 +391,11 @@ class SimulatedDaemon:
         self._may_be_killed()
         machine = self._machine
         machine.observe(Moved(machine.monotonic, machine.name, action.service, action.state))
-        machine.note(
-            f"{action.service}"
-            f" {action.state.name}{f' then {action.then.name}' if action.then else ''}"
-        )
+        target = f" then {action.frozen_target.name}" if action.frozen_target else ""
+        machine.note(f"{action.service} {action.state.name}{target}")
         if action.state is ServiceState.START_READY:
             machine.announce_decisive()
-        data = encode(StoredState(action.state, action.then))
+        data = encode(StoredState(action.state, action.frozen_target))
         if machine.is_store_broken:
             machine.observe(StateLost(machine.monotonic, machine.name, action.service))
             machine.spoilt.add(action.service)
@@ -408,13 +406,13 @@ class SimulatedDaemon:
     def sync_states(self) -> None:
         """Do nothing: a history never ends between a write and its disk."""
 
-    def remember_lives(self, action: RememberLives) -> None:
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the incarnations under keys in use, as the daemon does."""
         self._may_be_killed()
-        lives = self._authentication.relevant(dict(action.lives))
-        self._authentication.learn(lives)
+        incarnations = self._authentication.relevant(dict(action.incarnations))
+        self._authentication.learn(incarnations)
         if not self._machine.is_store_broken:
-            self._machine.lives = lives
+            self._machine.incarnations = incarnations
 
     def remember_fencing(self, action: RememberFencing) -> None:
         """Store the fencing memory in the machine, as its disk would."""

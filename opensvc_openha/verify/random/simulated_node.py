@@ -81,7 +81,7 @@ class SimulatedNode:
         self.powered_at = 0.0
         self.life: SimulatedDaemon | None = None
         self.files: dict[str, bytes] = {}
-        self.lives: dict[str, BootId] = {}
+        self.incarnations: dict[str, BootId] = {}
         self.managed: dict[str, ServiceSpec] = {}
         self.fencing = FencingMemory()
         self.boot_counter = 0
@@ -169,12 +169,12 @@ class SimulatedNode:
             self.fencing = self.fencing.after_boot()
         boot = BootId(self.boot_counter, self.dice.getrandbits(64))
         kept = self._kept() if self.is_same_life else ()
-        learned = self.learn((*self.spec.own_services, *kept), self.is_same_life)
+        recovered = self.learn((*self.spec.own_services, *kept), self.is_same_life)
         self._note_managed()
         self.is_same_life = True
         told = ", ".join(
             f"{name} {item.state.name}{' probe' if item.must_probe else ''}"
-            for name, item in learned.items()
+            for name, item in recovered.items()
         )
         self.note(f"daemon {boot.counter} starts: {told}")
         self.observe(
@@ -182,16 +182,16 @@ class SimulatedNode:
                 self.monotonic,
                 self.name,
                 boot,
-                {name: item.state for name, item in learned.items()},
+                {name: item.state for name, item in recovered.items()},
             )
         )
         if self.is_store_broken:
-            for name in learned:
+            for name in recovered:
                 self.observe(StateLost(self.monotonic, self.name, name))
-        self.life = SimulatedDaemon(self, boot, learned, kept)
+        self.life = SimulatedDaemon(self, boot, recovered, kept)
         self.life.begin()
-        if self.plan.tells_power:
-            self.clockwork.after(0.002, self.give, ReadinessFound({}, frozenset(learned)))
+        if self.plan.reports_power:
+            self.clockwork.after(0.002, self.give, ReadinessFound({}, frozenset(recovered)))
         if self.network.down:
             self.clockwork.after(0.001, self.tell_interfaces)
         self.on_decisive(self)
@@ -225,7 +225,7 @@ class SimulatedNode:
 
         Those of ``unwritten`` are the engine's to write.
         """
-        learned = {}
+        recovered = {}
         others = set() if is_same_life else set(self.files) - {svc.name for svc in services}
         if not is_same_life:
             self.of_former_life = others if self.is_store_broken else set()
@@ -239,16 +239,16 @@ class SimulatedNode:
             stored, problem = self._read_state(svc.name)
             known = recover(stored, problem, is_same_life and svc.name not in self.of_former_life)
             self.of_former_life.discard(svc.name)
-            then = known.then if known.state is not ServiceState.UNKNOWN else None
+            frozen_target = known.frozen_target if known.state is not ServiceState.UNKNOWN else None
             if svc.name in unwritten:
                 pass
             elif not self.is_store_broken:
-                self.files[svc.name] = encode(StoredState(known.state, then))
+                self.files[svc.name] = encode(StoredState(known.state, frozen_target))
                 self.spoilt.discard(svc.name)
             else:
                 self.spoilt.add(svc.name)
-            learned[svc.name] = known
-        return learned
+            recovered[svc.name] = known
+        return recovered
 
     def _kept(self) -> tuple[ServiceSpec, ...]:
         """Return managed services that left the services file, but may run."""
@@ -364,7 +364,7 @@ class SimulatedNode:
         self.note(f"operator: {self.peer.name} is off")
         if self.life.engine.snapshot(self.monotonic).peer_standing in (
             PeerStanding.SILENT,
-            PeerStanding.LEFT,
+            PeerStanding.DEPARTED,
         ):
             self.observe(Confirmed(self.monotonic, self.name))
         self.give(PeerConfirmedOut(self._commands, "operator"))
@@ -387,9 +387,9 @@ class SimulatedNode:
         self.note(f"services file: {', '.join(f'{svc.name} on {svc.primary}' for svc in services)}")
         if self.life is None:
             return
-        learned = self.learn(added, is_same_life=True, unwritten=kept)
+        recovered = self.learn(added, is_same_life=True, unwritten=kept)
         self._note_managed()
-        self.give(ConfigChanged(spec, learned))
+        self.give(ConfigChanged(spec, recovered))
 
 
 def _ignore(_: SimulatedNode) -> None:

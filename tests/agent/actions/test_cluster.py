@@ -100,7 +100,7 @@ class Model:
             "so it is",
         )
         standing = (
-            PeerStanding.LEFT
+            PeerStanding.DEPARTED
             if self.has_peer_left
             else PeerStanding.LIVE
             if self.is_peer_heard

@@ -27,7 +27,7 @@ def test_every_knowledge_of_the_peer_has_one_safe_verdict(standing, state) -> No
     verdict = decide(PeerKnowledge(standing, state))
     if standing in (None, PeerStanding.SILENT):
         assert verdict is Verdict.FENCE
-    elif standing is not PeerStanding.UNHEARD and state in PEER_OUT:
+    elif standing is not PeerStanding.UNKNOWN and state in PEER_OUT:
         assert verdict is Verdict.PEER_IS_OUT
     else:
         assert verdict is Verdict.REFUSE
