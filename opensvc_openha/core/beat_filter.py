@@ -107,7 +107,7 @@ class BeatFilter:
             return reason, heard_at
         # A fence must not follow from rejecting the live peer: the sign delays the verdict of
         # silence.
-        self._monitor.note_sign(event.link, event.received_at)
+        self._monitor.record_sign(event.link, event.received_at)
         self.held_back = _HELD_BACK[reason or REPLAYED]
         if self._displaces(event, now):
             self._contenders.forget()
@@ -124,7 +124,7 @@ class BeatFilter:
             return False
         # No profile beats more slowly: a larger interval would let a slow replay pass as live.
         interval_s = min(beat.interval_s, timing.BEAT_INTERVAL_S)
-        self._kept_on_s = self._contenders.note(
+        self._kept_on_s = self._contenders.record(
             beat.boot, beat.seq, now, self._monitor.shortest_patience_s, interval_s
         )
         if not event.key_id:

@@ -55,11 +55,11 @@ class ConfigurationDifferences:
         self._peer = spec.peer
         self._names: tuple[str, ...] = ()
 
-    def use(self, spec: ClusterSpec) -> None:
+    def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply an edited configuration."""
         self.marks = marks_of(spec)
 
-    def note(self, view: PeerView, has_same_services: bool) -> list[Record]:
+    def update(self, view: PeerView, has_same_services: bool) -> list[Record]:
         """Compare again; a peer that is not heard, or sends no marks, changes nothing."""
         facts = view.facts
         if view.standing is not PeerStanding.LIVE or facts is None or not facts.marks:

@@ -50,7 +50,7 @@ class Contenders:
     def __init__(self) -> None:
         self._chains: list[_Contender] = []
 
-    def note(
+    def record(
         self, boot: BootId, seq: int, now: float, patience_s: float, interval_s: float
     ) -> float | None:
         """Return for how many seconds this incarnation has kept beating.

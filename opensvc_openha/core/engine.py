@@ -58,7 +58,7 @@ from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.core.service_machine import ServiceMachine
+from opensvc_openha.core.service_machine import Moment, ServiceMachine
 from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
@@ -202,14 +202,14 @@ class Engine:
             self._is_begun = True
             done += self._report_former_confirmation()
             for machine in self._machines.values():
-                done += machine.begin(self._view)
+                done += machine.begin(self._moment(now))
         done += self._handle(event, now)
         # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
         if self._is_dirty:
-            done += self._differences.note(self._machines.keys(), self._view)
+            done += self._differences.update(self._machines.keys(), self._view)
             has_same_services = not self._differences.own_only and not self._differences.peer_only
-            done += self._configuration.note(self._view, has_same_services)
+            done += self._configuration.update(self._view, has_same_services)
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
         names = self._affected(now)
@@ -239,6 +239,9 @@ class Engine:
         self._stepped_at = now
         self._expected_at = self.next_deadline()
         return _in_order(done)
+
+    def _moment(self, now: float) -> Moment:
+        return Moment(now, self._view, self._leaving, self.seq + 1)
 
     @property
     def _stall_limit_s(self) -> float | None:
@@ -401,24 +404,14 @@ class Engine:
             machine = self._machines.get(event.service)
             if machine is None:
                 return []
-            return machine.script_exited(
-                event.kind,
-                event.outcome,
-                event.detail,
-                self._view,
-                self._leaving,
-                now,
-                self.seq + 1,
-            )
+            return machine.script_exited(event, self._moment(now))
         if isinstance(event, CommandReceived):
             return self._command(event, now)
         if isinstance(event, StoreFailed):
             machine = self._machines.get(event.service)
-            return (
-                []
-                if machine is None
-                else machine.store_failed(event.detail, self._view, now, self.seq + 1)
-            )
+            if machine is None:
+                return []
+            return machine.store_failed(event.detail, self._moment(now))
         if isinstance(event, ConfigChanged):
             return [] if self._goodbyes else self._reconfigure(event, now)
         if isinstance(event, ReadinessFound):
@@ -656,9 +649,7 @@ class Engine:
         """Describe what happens to each service after a confirmation, a line per group."""
         found: dict[str, list[str]] = {}
         for name, machine in self._machines.items():
-            found.setdefault(machine.explain_confirmed(self._view, self._leaving, now), []).append(
-                name
-            )
+            found.setdefault(machine.explain_confirmed(self._moment(now)), []).append(name)
         return "\n".join(
             f"{_named(names)}: {text.replace('NAME', names[0]) if len(names) == 1 else text}"
             for text, names in found.items()
@@ -688,15 +679,7 @@ class Engine:
     def _command(self, event: CommandReceived, now: float) -> list[Action]:
         machine = self._machines.get(event.service)
         if machine is not None:
-            return machine.command(
-                event.command_id,
-                event.command,
-                self._view,
-                self._leaving,
-                now,
-                self.seq + 1,
-                event.by,
-            )
+            return machine.command(event, self._moment(now))
         return [
             Answer(
                 event.command_id,
@@ -747,7 +730,7 @@ class Engine:
                         )
                     )
             else:
-                done += machine.abandon(self._view, "the service was removed")
+                done += machine.abandon("the service was removed", self._moment(now))
                 del self._machines[name]
                 done.append(
                     Record(
@@ -770,7 +753,7 @@ class Engine:
                 machine = self._machines[name] = ServiceMachine(
                     svc, role, recovered, now, pace, self._fencing
                 )
-                done += machine.begin(self._view)
+                done += machine.begin(self._moment(now))
                 done.append(
                     Record(
                         RecordKind.SERVICE,
@@ -781,8 +764,8 @@ class Engine:
                     )
                 )
         self.spec, self._pace = spec, pace
-        self._configuration.use(spec)
-        self._fencing.use(spec)
+        self._configuration.reconfigure(spec)
+        self._fencing.reconfigure(spec)
         self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._monitor.update(spec.listeners, now)
         self._notice.reconfigure(spec.senders)
@@ -884,10 +867,11 @@ class Engine:
 
     def _evaluate(self, names: list[str], now: float, just_moved: set[str]) -> list[Action]:
         done: list[Action] = []
+        moment = self._moment(now)
         for name in names:
             machine = self._machines[name]
             if name not in just_moved:
-                done += machine.evaluate(self._view, self._leaving, now, self.seq + 1)
+                done += machine.evaluate(moment)
         for name in [name for name in self._kept if not self._machines[name].may_run]:
             del self._kept[name], self._machines[name]
             done.append(
@@ -1080,9 +1064,10 @@ class Engine:
 
     def snapshot(self, now: float) -> NodeStatus:
         """Return the full status at ``now``; instants are monotonic seconds."""
+        moment = self._moment(now)
         services = [
             (
-                self._machines[svc.name].status(self._view, self._leaving, now)
+                self._machines[svc.name].status(moment)
                 if svc.name in self._machines
                 else ServiceStatus(
                     svc.name,
@@ -1099,9 +1084,7 @@ class Engine:
         ]
         listed = {svc.name for svc in self.spec.services}
         services += [
-            self._machines[name].status(self._view, self._leaving, now)
-            for name in self._kept
-            if name not in listed
+            self._machines[name].status(moment) for name in self._kept if name not in listed
         ]
         services = [self._with_readiness(svc) for svc in services]
         links = tuple(self._link_status(link, now) for link in self.spec.listeners)

@@ -113,7 +113,7 @@ class Fencing:
     """Decide on fencing for one node."""
 
     def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
-        self.use(spec)
+        self.reconfigure(spec)
         self._told: Mapping[str, ServiceState] = {}
         self.has_heard = memory.has_heard
         self.has_heard_one_way = False
@@ -157,7 +157,7 @@ class Fencing:
         None if it is on disk.
         """
 
-    def use(self, spec: ClusterSpec) -> None:
+    def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply a configuration."""
         self.spec = spec
         self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
@@ -278,14 +278,14 @@ class Fencing:
         ended, self._confirmation = self._confirmation, None
         return ended
 
-    def took_off(self, svc: ServiceSpec, now: float) -> None:
+    def begin_fence(self, svc: ServiceSpec, now: float) -> None:
         """Record that a service's check-up script runs as the fence of its group."""
         assert self._flight is None, "one fence at a time"
         group = self.group_of(svc)
         self._flight = Flight(group, svc.name, now)
         self._flown[group] = now
 
-    def landed(self, svc: ServiceSpec, is_ok: bool | None, text: str, now: float) -> None:
+    def end_check(self, svc: ServiceSpec, is_ok: bool | None, text: str, now: float) -> None:
         """Record the end of a check-up script, as a fence or not.
 
         ``is_ok`` is None if it never began.
@@ -401,7 +401,7 @@ class Fencing:
         """True if a fence succeeded since the peer was last heard."""
         return self._has_fenced
 
-    def may_take_off(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
+    def may_fence_now(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
         """Return whether the check-up script of this service may be run as a fence now."""
         if (
             self._flight is not None

@@ -94,9 +94,9 @@ class PeerIncarnations:
         ):
             # Answered while nothing newer is heard: two nodes that have both lost their counters
             # would otherwise never acknowledge each other.
-            self._note_heard(beat)
+            self._record_heard(beat)
             return OLD_INCARNATION
-        self.has_new_greeting, self.is_going_on = self._note_heard(beat)
+        self.has_new_greeting, self.is_going_on = self._record_heard(beat)
         if beat.boot != self._proven:
             if beat.ack is None or beat.ack.boot != self._own_boot:
                 self.unproven_at = now
@@ -115,7 +115,7 @@ class PeerIncarnations:
             self.has_changed = True
         return ""
 
-    def _note_heard(self, beat: Beat) -> tuple[bool, bool]:
+    def _record_heard(self, beat: Beat) -> tuple[bool, bool]:
         """Record a beat of the newest incarnation.
 
         Return whether that is new, and whether it continues.

@@ -195,7 +195,7 @@ class LinkMonitor:
         listener.is_unopened = False
         return came_up
 
-    def note_sign(self, link: LinkSpec, received_at: float) -> None:
+    def record_sign(self, link: LinkSpec, received_at: float) -> None:
         """Record a rejected sender that may be the live peer.
 
         There is no verdict of silence until the link's timeout has passed.

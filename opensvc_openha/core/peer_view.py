@@ -203,7 +203,7 @@ class PeerView:
             # An acknowledgement beyond this number shows that the replaced incarnation is alive
             # after all.
             self._taken_over_seq = self.own_seq
-        self._note_same(beat, now)
+        self._update_same_since(beat, now)
         self._newest, self._taken_at, self._is_authentic = beat, now, is_authentic
         # A beat without facts withdraws none: they hold for the incarnation.
         self._facts = beat.facts or self._facts
@@ -225,7 +225,7 @@ class PeerView:
         # Its clock counts whole seconds: of two beats within one, the later arrival is newer.
         return beat.seq >= newest.seq or now >= self._taken_at + LEGACY_STRAGGLER_S
 
-    def _note_same(self, beat: Beat, now: float) -> None:
+    def _update_same_since(self, beat: Beat, now: float) -> None:
         """Record since when a C OpenHA has announced each state, in beats without a gap."""
         is_going_on = self.standing is PeerStanding.LIVE and now <= self._taken_at + LEGACY_FRESH_S
         # A beat in our own format clears the record, so the time starts over.

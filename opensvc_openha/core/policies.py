@@ -28,7 +28,7 @@ class DualRun:
         The other copy existed by then.
         """
 
-    def note(self, is_dual: bool, now: float) -> bool:
+    def update(self, is_dual: bool, now: float) -> bool:
         """Update the dual run; return True at its beginning and its end."""
         if is_dual == (self.since is not None):
             return False
@@ -64,7 +64,7 @@ class StartFailures:
         self.is_script = False
         """The service is START_FAILED because its start script failed under this daemon."""
 
-    def note(self, now: float) -> None:
+    def record(self, now: float) -> None:
         """Count a failure."""
         self._instants = [*(at for at in self._instants if at > now - START_FAILURES_WINDOW_S), now]
         self.is_script = True

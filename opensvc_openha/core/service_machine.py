@@ -21,8 +21,10 @@ from opensvc_openha.core.actions import (
 from opensvc_openha.core.events import (
     BY_OPERATOR,
     Command,
+    CommandReceived,
     Leaving,
     RecoveredState,
+    ScriptExited,
     ScriptKind,
     ScriptOutcome,
 )
@@ -74,12 +76,16 @@ _TRIGGER_OF = {
 
 
 @dataclass(frozen=True)
-class _Pending:
-    """A command that waits for its end."""
+class Moment:
+    """What the decisions of one step depend on, beside the service itself.
 
-    command_id: int
-    command: Command
-    by: str = BY_OPERATOR
+    ``next_seq`` is the number of the beat that will announce what is decided now.
+    """
+
+    now: float
+    view: PeerView
+    leaving: Leaving | None
+    next_seq: int
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -164,19 +170,17 @@ class ServiceMachine:
         """
         self._dual = DualRun()
         self._failures = StartFailures()
-        self._pending: _Pending | None = None
+        self._pending: CommandReceived | None = None
+        """A command that waits for its end."""
         self._must_probe = recovered.must_probe
 
-    def begin(self, view: PeerView) -> list[Action]:
-        """Return the first actions of a daemon.
-
-        Query the wrapper if the STATE file is not enough.
-        """
+    def begin(self, at: Moment) -> list[Action]:
+        """Query the wrapper, as the first action of a daemon, if the STATE file is not enough."""
         if not self._must_probe:
             return []
         self._must_probe = False
         self.running = ScriptKind.PROBE
-        return [self._script(ScriptKind.PROBE, view)]
+        return [self._script(ScriptKind.PROBE, at.view)]
 
     def seems_up(self) -> None:
         """Schedule a query of the wrapper after a sighting of the service up.
@@ -187,15 +191,13 @@ class ServiceMachine:
             self._seems_up = True
             self._recovered_reason = "it seemed to be up"
 
-    def evaluate(
-        self, view: PeerView, leaving: Leaving | None, now: float, next_seq: int
-    ) -> list[Action]:
+    def evaluate(self, at: Moment) -> list[Action]:
         """Apply changes outside the service: the peer, the time, this node's wish to leave."""
-        done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
-        if self._is_hold_for_peer and view.state_of(self.spec.name) in UP:
+        done = self._settle_doubt(at) + self._update_dual_run(at)
+        if self._is_hold_for_peer and at.view.state_of(self.spec.name) in UP:
             # The peer has taken the service that was left to it: this node is the standby now.
-            self._hold_until = min(self._hold_until, now)
-        return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
+            self._hold_until = min(self._hold_until, at.now)
+        return done + self._apply(Trigger.EVALUATE, at)
 
     def mark_ownership_unconfirmed(self, cause: str, next_seq: int) -> None:
         """Require the peer's confirmation.
@@ -210,33 +212,25 @@ class ServiceMachine:
         if self.ready_seq is not None:
             self.ready_seq = next_seq
 
-    def script_exited(
-        self,
-        kind: ScriptKind,
-        outcome: ScriptOutcome,
-        detail: str,
-        view: PeerView,
-        leaving: Leaving | None,
-        now: float,
-        next_seq: int,
-    ) -> list[Action]:
+    def script_exited(self, event: ScriptExited, at: Moment) -> list[Action]:
         """Handle the end of a script; ignore a script that this machine does not wait for."""
+        kind, outcome = event.kind, event.outcome
         if self.running is not kind:
             return []
         trigger = _TRIGGER_OF[kind, outcome]
-        self._note_put_off(outcome, now)
+        self._record_put_off(outcome, at.now)
         if kind is ScriptKind.CHECK:
             is_ok = None if outcome is ScriptOutcome.POSTPONED else outcome is ScriptOutcome.OK
-            self._fencing.landed(self.spec, is_ok, detail, now)
+            self._fencing.end_check(self.spec, is_ok, event.detail, at.now)
         elif trigger is Trigger.START_NOT_BEGUN:
-            self._fencing.failed(self._fencing.group_of(self.spec), now)
-        actions = self._apply(trigger, view, leaving, now, next_seq, detail)
+            self._fencing.failed(self._fencing.group_of(self.spec), at.now)
+        actions = self._apply(trigger, at, event.detail)
         if self.running is kind:
             # No row applied, so nothing follows from the script's end.
             self.running = None
         return actions
 
-    def _note_put_off(self, outcome: ScriptOutcome, now: float) -> None:
+    def _record_put_off(self, outcome: ScriptOutcome, now: float) -> None:
         if outcome is not ScriptOutcome.POSTPONED:
             self._put_offs = 0
             return
@@ -244,141 +238,104 @@ class ServiceMachine:
         self._put_off_until = now + min(wait_s, PUT_OFF_MAX_S)
         self._put_offs += 1
 
-    def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> list[Action]:
+    def store_failed(self, detail: str, at: Moment) -> list[Action]:
         """Handle a state that could not be written.
 
         A crash would lose it, so nothing starts on it.
         """
         was_fencing = self.running is ScriptKind.CHECK
-        actions = self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
+        actions = self._apply(Trigger.STORE_FAILED, at, detail)
         if was_fencing and self.running is None:
             # The script will not run, so nothing else will report its end.
-            self._fencing.landed(self.spec, None, detail, now)
+            self._fencing.end_check(self.spec, None, detail, at.now)
         return actions
 
-    def command(
-        self,
-        command_id: int,
-        command: Command,
-        view: PeerView,
-        leaving: Leaving | None,
-        now: float,
-        next_seq: int,
-        by: str = BY_OPERATOR,
-    ) -> list[Action]:
+    def command(self, event: CommandReceived, at: Moment) -> list[Action]:
         """Carry out or refuse an operator's command."""
         # A leaving node has announced its last states, which a command would contradict.
-        if leaving is not None:
-            return [
-                self._answer(
-                    command_id,
-                    command,
-                    AnswerCode.REFUSED,
-                    view,
-                    "the daemon is leaving",
-                    is_ok=False,
-                )
-            ]
-        waiting, self._pending = self._pending, _Pending(command_id, command, by)
-        actions = self._apply(Trigger(command.value), view, leaving, now, next_seq, waiting=waiting)
+        if at.leaving is not None:
+            return [self._refusal(event, at, "the daemon is leaving")]
+        overtaken, self._pending = self._pending, event
+        actions = self._apply(Trigger(event.command.value), at, overtaken=overtaken)
         if actions:
             return actions
-        self._pending = waiting
+        self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
-        if command is Command.STOP and self.state is ServiceState.STARTED and not detail:
+        if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = (
                 "the peer says that it could not start it: see service -s -v there; freeze-stop"
                 " stops it all the same"
             )
-        return [self._answer(command_id, command, AnswerCode.REFUSED, view, detail, is_ok=False)]
+        return [self._refusal(event, at, detail)]
 
     def _apply(
         self,
         trigger: Trigger,
-        view: PeerView,
-        leaving: Leaving | None,
-        now: float,
-        next_seq: int,
+        at: Moment,
         detail: str = "",
-        waiting: _Pending | None = None,
+        overtaken: CommandReceived | None = None,
     ) -> list[Action]:
-        situation = self._situation(view, leaving, now)
+        situation = self._situation(at)
         row = find_row(self.state, trigger, situation)
         if row is None:
             return []
+
         actions: list[Action] = []
-        if waiting is not None:
-            actions.append(
-                self._answer(
-                    waiting.command_id,
-                    waiting.command,
-                    AnswerCode.ROLLED_BACK,
-                    view,
-                    f"overtaken by {trigger.value}",
-                    is_ok=False,
-                )
-            )
+        if overtaken is not None:
+            text = f"overtaken by {trigger.value}"
+            actions.append(self._last_answer(overtaken, AnswerCode.ROLLED_BACK, at, text, False))
         if row.ready is not None:
-            actions.append(self._word(row.ready, view))
-            if row.ready is AnswerCode.READY_FREEZE_STOP and row.run is ScriptKind.STOP:
-                actions.append(self._word(AnswerCode.READY_STOP, view))
-            if (
-                row.ready is AnswerCode.READY_STOP
-                and view.state_of(self.spec.name) is not ServiceState.STOPPED
-            ):
-                actions.append(self._word(AnswerCode.STAYS_HERE, view))
+            actions.append(self._answer(row.ready, at))
+            if row.also is not None:
+                actions.append(self._answer(row.also, at))
+            would_peer_take_it = at.view.state_of(self.spec.name) is ServiceState.STOPPED
+            if row.ready is AnswerCode.READY_STOP and not would_peer_take_it:
+                actions.append(self._answer(AnswerCode.STAYS_HERE, at))
+
         reason = row.reason.format(
             evidence=situation.evidence.value,
             detail=detail,
             trigger=trigger.value,
+            by=BY_OPERATOR if self._pending is None else self._pending.by,
             away=self._doubt.cause if self._doubt else "",
             policy=self.spec.policy.on_dual_run.value,
             recovered=self._recovered_reason or "as the cluster left it",
-            proof=self._proof_text(situation, now),
+            proof=self._proof_text(situation, at.now),
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
         if trigger in OPERATOR:
             self._failures.forget()
             self._fencing.retry_now(self.spec)
-            if self._pending is not None:
-                # The text of the rows assumes an operator; the command may come from another
-                # source.
-                reason = reason.replace(BY_OPERATOR, self._pending.by, 1)
-        actions += self._enter(row, situation, reason, now, next_seq)
+        actions += self._enter(row, situation, reason, at)
+
         if row.run is not None:
-            actions.append(self._script(row.run, view))
+            actions.append(self._script(row.run, at.view))
             if row.run is ScriptKind.START:
                 self._dual.was_started_in_silence = situation.evidence is Evidence.SILENT
             if row.run is ScriptKind.CHECK:
-                self._check_began = now
+                self._check_began = at.now
                 # A check-up beside a live peer, or by a script that always succeeds, is no fence.
                 if self.spec.is_fenced and situation.evidence is Evidence.SILENT:
-                    self._fencing.took_off(self.spec, now)
+                    self._fencing.begin_fence(self.spec, at.now)
+
         if row.done is not None and self._pending is not None:
             is_ok = row.done not in (AnswerCode.FAILED, AnswerCode.ROLLED_BACK)
-            if row.done is AnswerCode.FROZEN_STOP and trigger is Trigger.STOP_OK:
-                actions.append(self._word(AnswerCode.STOPPED, view))
-            if row.done is AnswerCode.FROZEN_START and trigger is Trigger.START_OK:
-                actions.append(self._word(AnswerCode.STARTED, view))
+            if row.also is not None and row.ready is None:
+                actions.append(self._answer(row.also, at))
             done, self._pending = self._pending, None
-            actions.append(
-                self._answer(
-                    done.command_id, done.command, row.done, view, "" if is_ok else reason, is_ok
-                )
-            )
+            text = "" if is_ok else reason
+            actions.append(self._last_answer(done, row.done, at, text, is_ok))
         return actions
 
-    def _enter(
-        self, row: Row, situation: Situation, reason: str, now: float, next_seq: int
-    ) -> list[Action]:
+    def _enter(self, row: Row, situation: Situation, reason: str, at: Moment) -> list[Action]:
         """Move to the row's next state; return what has to be persisted and recorded."""
-        old_state, old_then = self.state, self.frozen_target
+        now, next_seq = at.now, at.next_seq
+        old_state, old_target = self.state, self.frozen_target
         self.state, self.reason = row.next, reason
-        if row.sets_then:
-            self.frozen_target = row.frozen_target
+        self.frozen_target = row.target_after(self.frozen_target)
         self.running = row.run
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
-        parts = self._note_parts(row, now)
+        parts = self._record_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
         self._stopped_seq = next_seq if row.holds and row.trigger is Trigger.STOP_OK else None
         if row.holds:
@@ -396,10 +353,10 @@ class ServiceMachine:
         # There is nothing to doubt in other states, and an operator's force is a new ground.
         if self.state not in TAKEN or row.trigger is Trigger.FORCE_START:
             self._doubt = None
-        if (old_state, old_then) == (self.state, self.frozen_target):
+        if (old_state, old_target) == (self.state, self.frozen_target):
             return parts
         self.since = now
-        self._note_origin(row, situation, now)
+        self._record_origin(row, situation, now)
         self._was_never_started = row.trigger in _NOTHING_STARTED
         moved: list[Action] = [Persist(self.spec.name, self.state, self.frozen_target)]
         if old_state is not self.state:
@@ -421,7 +378,7 @@ class ServiceMachine:
             )
         return moved
 
-    def _note_parts(self, row: Row, now: float) -> list[Action]:
+    def _record_parts(self, row: Row, now: float) -> list[Action]:
         """Record that parts of a stopped service are up; return the record the first time."""
         was_known, state = self._probe_at is not None, self.state
         is_suspect = was_known or self._seems_up
@@ -445,10 +402,10 @@ class ServiceMachine:
             self._probe_at = None
         return []
 
-    def _note_origin(self, row: Row, situation: Situation, now: float) -> None:
+    def _record_origin(self, row: Row, situation: Situation, now: float) -> None:
         """Record how this node came to run the service, or failed to: the policies depend on it."""
         if row.trigger is Trigger.START_FAILED:
-            self._failures.note(now)
+            self._failures.record(now)
         elif self.state is not ServiceState.STOPPING:
             self._failures.is_script = False
         if row.trigger is Trigger.FORCE_START:
@@ -465,7 +422,8 @@ class ServiceMachine:
         # same time forever.
         return STOP_HOLD_S * (1.5 if self._goes_second else 1)
 
-    def _situation(self, view: PeerView, leaving: Leaving | None, now: float) -> Situation:
+    def _situation(self, at: Moment) -> Situation:
+        view, now = at.view, at.now
         silent = view.silent_since
         stops_at = self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
         return Situation(
@@ -482,7 +440,7 @@ class ServiceMachine:
             is_check_always=self._fencing.spec.fencing.is_check_always,
             may_fence=not self.spec.is_fenced
             or silent is None
-            or self._fencing.may_take_off(self.spec, view, now),
+            or self._fencing.may_fence_now(self.spec, view, now),
             is_put_off=now < self._put_off_until,
             is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
             is_retry_due=now >= self._fencing.retry_at(self.spec),
@@ -504,7 +462,7 @@ class ServiceMachine:
             is_stuck=self.state is ServiceState.START_READY
             and now >= self._ready_since + STUCK_S
             and self._goes_second,
-            leaving=leaving,
+            leaving=at.leaving,
         )
 
     def _is_proved(self, silent_since: float | None, now: float) -> bool:
@@ -524,26 +482,27 @@ class ServiceMachine:
             f", proved out: {proof.text}" if proof and situation.evidence is Evidence.SILENT else ""
         )
 
-    def _note_confirmation(self, view: PeerView, now: float) -> list[Action]:
+    def _settle_doubt(self, at: Moment) -> list[Action]:
         """End the doubt once the peer has heard this node again and reports that it is out."""
         if self._doubt is None or self.running is ScriptKind.PROBE:
             return []
+        view = at.view
         evidence = view.evidence(self.spec.name, self._doubt.seq)
         is_heard_out = evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED)
         is_heard_busy = evidence is Evidence.BUSY and view.acked_seq >= self._doubt.seq
         if not (
-            is_heard_out or is_heard_busy or view.is_watched_out(self.spec.name, self.since, now)
+            is_heard_out or is_heard_busy or view.is_watched_out(self.spec.name, self.since, at.now)
         ):
             return []
         text, self._doubt = f"{self._doubt.cause}; the peer confirms that it does not run it", None
         self.reason = text
         return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, self.state.name, text)]
 
-    def _note_dual_run(self, view: PeerView, now: float) -> list[Action]:
+    def _update_dual_run(self, at: Moment) -> list[Action]:
         """Record the beginning and the end of a dual run, once each."""
-        peer = view.state_of(self.spec.name)
+        peer = at.view.state_of(self.spec.name)
         is_dual = self.state in UP and peer in UP_OR_STOPPING
-        if not self._dual.note(is_dual, now):
+        if not self._dual.update(is_dual, at.now):
             return []
         if is_dual:
             text = (
@@ -622,21 +581,12 @@ class ServiceMachine:
             return now
         return max(self._fencing.retry_at(self.spec), self._fencing.turn_opens(view, now))
 
-    def abandon(self, view: PeerView, detail: str) -> list[Action]:
+    def abandon(self, detail: str, at: Moment) -> list[Action]:
         """Answer a waiting command, since the service is being removed."""
         waiting, self._pending = self._pending, None
         if waiting is None:
             return []
-        return [
-            self._answer(
-                waiting.command_id,
-                waiting.command,
-                AnswerCode.ROLLED_BACK,
-                view,
-                detail,
-                is_ok=False,
-            )
-        ]
+        return [self._last_answer(waiting, AnswerCode.ROLLED_BACK, at, detail, is_ok=False)]
 
     def _is_peer_unready(self, view: PeerView) -> bool:
         return (
@@ -706,11 +656,12 @@ class ServiceMachine:
             or self._seems_up
         )
 
-    def status(self, view: PeerView, leaving: Leaving | None, now: float) -> ServiceStatus:
+    def status(self, at: Moment) -> ServiceStatus:
         """Return the service's status as shown to the operator."""
+        view, now = at.view, at.now
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
-        reason = explain_wait(self.state, self._situation(view, leaving, now)) or self.reason
+        reason = explain_wait(self.state, self._situation(at)) or self.reason
         if self._dual.since is not None:
             reason = f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"
         elif self._doubt is not None:
@@ -730,7 +681,7 @@ class ServiceMachine:
                 else "the peer does not know this service"
             )
         elif self.state is ServiceState.STOPPED:
-            waits_for = explain_standby(self._situation(view, leaving, now), view.standing)
+            waits_for = explain_standby(self._situation(at), view.standing)
             if view.standing is PeerStanding.UNKNOWN and view.held_back:
                 waits_for = f"not started here: no verdict about the peer: {view.held_back}"
             reason = "; ".join(text for text in (reason, waits_for) if text)
@@ -779,43 +730,38 @@ class ServiceMachine:
             else ""
         )
 
-    def explain_confirmed(self, view: PeerView, leaving: Leaving | None, now: float) -> str:
+    def explain_confirmed(self, at: Moment) -> str:
         """Describe what happens to the service after a confirmation that the peer is out."""
-        return explain_confirmed(self.state, self._situation(view, leaving, now))
+        return explain_confirmed(self.state, self._situation(at))
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
         path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script
         peer_state, standing = view.for_script(self.spec.name)
         return RunScript(self.spec.name, kind, path, peer_state, standing)
 
-    def _word(self, word: AnswerCode, view: PeerView) -> Answer:
-        assert self._pending is not None, "a word needs somebody who listens"
+    def _answer(self, code: AnswerCode, at: Moment) -> Answer:
+        """Return one line for whoever gave the pending command."""
+        assert self._pending is not None, "only a command is answered"
+        peer_state = at.view.state_of(self.spec.name)
+        asked = self._pending
         return Answer(
-            self._pending.command_id,
-            self._pending.command.value,
-            self.spec.name,
-            word,
-            self.state,
-            view.state_of(self.spec.name),
+            asked.command_id, asked.command.value, self.spec.name, code, self.state, peer_state
         )
 
-    def _answer(
-        self,
-        command_id: int,
-        command: Command,
-        word: AnswerCode,
-        view: PeerView,
-        detail: str,
-        is_ok: bool,
+    def _last_answer(
+        self, asked: CommandReceived, code: AnswerCode, at: Moment, detail: str, is_ok: bool
     ) -> Answer:
         return Answer(
-            command_id,
-            command.value,
+            asked.command_id,
+            asked.command.value,
             self.spec.name,
-            word,
+            code,
             self.state,
-            view.state_of(self.spec.name),
+            at.view.state_of(self.spec.name),
             detail,
             is_last=True,
             is_ok=is_ok,
         )
+
+    def _refusal(self, asked: CommandReceived, at: Moment, detail: str) -> Answer:
+        return self._last_answer(asked, AnswerCode.REFUSED, at, detail, is_ok=False)

@@ -27,7 +27,7 @@ class ServiceMismatch:
         self.own_only: tuple[str, ...] = ()
         self.peer_only: tuple[str, ...] = ()
 
-    def note(self, own: Collection[str], view: PeerView) -> list[Record]:
+    def update(self, own: Collection[str], view: PeerView) -> list[Record]:
         """Compare again.
 
         A peer that is not heard, or whose names are not all known yet, changes nothing.

@@ -128,24 +128,22 @@ class Situation:
     """START_READY on both nodes for too long; this one yields whatever its role."""
     leaving: Leaving | None = None
 
+    @property
+    def is_heard(self) -> bool:
+        """True if the peer is heard, or said goodbye with the service out."""
+        return self.evidence not in (Evidence.SILENT, Evidence.UNHEARD)
+
 
 Guard = Callable[[Situation], bool]
-_HEARD = (
-    Evidence.OUT,
-    Evidence.OUT_ACKED,
-    Evidence.DEPARTED_STOPPED,
-    Evidence.READY,
-    Evidence.RUNS,
-    Evidence.BUSY,
-)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One rule.
+    """One rule: the condition, and what follows from it.
 
-    ``frozen_target`` changes only with ``sets_then``; ``ready`` and ``done`` are answers to the
-    operator.
+    ``clears`` forgets the frozen state in which the operation must end, ``frozen_target`` sets it.
+    ``ready`` is the answer to the operator before the row, ``done`` the one after it, ``also``
+    another one right after ``ready`` or right before ``done``, whichever the row has.
     """
 
     state: S
@@ -154,11 +152,16 @@ class Row:
     next: S
     reason: str
     run: ScriptKind | None = None
-    sets_then: bool = False
+    clears: bool = False
     frozen_target: S | None = None
     holds: bool = False
     ready: AnswerCode | None = None
+    also: AnswerCode | None = None
     done: AnswerCode | None = None
+
+    def target_after(self, before: S | None) -> S | None:
+        """Return the frozen state in which the operation must end from now on."""
+        return self.frozen_target or (None if self.clears else before)
 
     @property
     def name(self) -> str:
@@ -240,6 +243,10 @@ def _must_yield(s: Situation) -> bool:
     return s.evidence is Evidence.READY and (s.role is Role.SECONDARY or s.is_stuck)
 
 
+def _was_taken_over(s: Situation) -> bool:
+    return _idle(s) and s.is_ownership_unconfirmed and s.is_peer_started
+
+
 def _script(kind: ScriptKind) -> Guard:
     return lambda s: s.running is kind
 
@@ -248,7 +255,7 @@ def _ends(kind: ScriptKind, frozen_target: S | None) -> Guard:
     return lambda s: s.running is kind and s.frozen_target is frozen_target
 
 
-_K, _T = ScriptKind, Trigger
+_A, _K, _T = AnswerCode, ScriptKind, Trigger
 _BEFORE_START = (_K.CHECK, _K.START)
 
 _OUT_HERE = (S.STOPPED, S.FROZEN_STOP)
@@ -257,695 +264,222 @@ _SOME_UP = (
     "parts of it are up by the wrapper's status: the peer does not start it; freeze-stop stops them"
 )
 
+_ORDERED = "{by}: {trigger}"
+_freezing = _ends(_K.PROBE, S.FROZEN_STOP)
+
+# fmt: off
 _START_ROWS = (
-    Row(
-        S.STOPPED,
-        _T.EVALUATE,
-        lambda s: _may_begin(s) and not s.is_held,
-        S.START_READY,
-        "peer is {evidence}",
-        sets_then=True,
-    ),
+    Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held,
+        S.START_READY, "peer is {evidence}", clears=True),
     # First match wins: a start on sufficient proof comes before a check-up, and both before
     # yielding.
-    Row(
-        S.START_READY,
-        _T.EVALUATE,
-        _needs_no_check,
-        S.STARTING,
-        "peer is {evidence}{proof}",
-        run=_K.START,
-    ),
-    Row(
-        S.START_READY,
-        _T.EVALUATE,
-        _may_check,
-        S.STARTING,
-        "peer is {evidence}, check-up script",
-        run=_K.CHECK,
-    ),
-    Row(
-        S.START_READY,
-        _T.EVALUATE,
-        _must_yield,
-        S.STOPPED,
-        "peer is {evidence}, it goes first",
-        sets_then=True,
-        holds=True,
-        done=AnswerCode.ROLLED_BACK,
-    ),
+    Row(S.START_READY, _T.EVALUATE, _needs_no_check,
+        S.STARTING, "peer is {evidence}{proof}", run=_K.START),
+    Row(S.START_READY, _T.EVALUATE, _may_check,
+        S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
+    Row(S.START_READY, _T.EVALUATE, _must_yield,
+        S.STOPPED, "peer is {evidence}, it goes first", clears=True, holds=True,
+        done=_A.ROLLED_BACK),
     # No part of the service was started, so that no operator needs to clear the failure.
-    Row(
-        S.START_FAILED,
-        _T.EVALUATE,
-        lambda s: _idle(s) and s.was_never_started and s.evidence in _HEARD,
-        S.STOPPED,
-        "nothing was started, and the peer is heard again",
-        holds=True,
-    ),
-    Row(
-        S.START_FAILED,
-        _T.EVALUATE,
-        _may_retry,
-        S.START_READY,
-        "nothing was started: next try, peer is {evidence}{proof}",
-        sets_then=True,
-    ),
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.was_never_started and s.is_heard,
+        S.STOPPED, "nothing was started, and the peer is heard again", holds=True),
+    Row(S.START_FAILED, _T.EVALUATE, _may_retry,
+        S.START_READY, "nothing was started: next try, peer is {evidence}{proof}", clears=True),
     # The check-up script takes time, in which the peer may have come back: the evidence is judged
     # again before the start script.
-    Row(
-        S.STARTING,
-        _T.CHECK_OK,
-        lambda s: s.running is _K.CHECK and _may_start(s),
-        S.STARTING,
-        "check-up script succeeded, peer is {evidence}",
-        run=_K.START,
-    ),
-    Row(
-        S.STARTING,
-        _T.CHECK_OK,
-        lambda s: s.running is _K.CHECK and _must_yield(s),
-        S.STOPPED,
-        "after the check-up script the peer is {evidence}",
-        sets_then=True,
-        done=AnswerCode.ROLLED_BACK,
-    ),
-    Row(
-        S.STARTING,
-        _T.CHECK_OK,
-        _script(_K.CHECK),
-        S.START_READY,
-        "after the check-up script the peer is {evidence}",
-    ),
-    Row(
-        S.STARTING,
-        _T.CHECK_FAILED,
-        lambda s: s.running is _K.CHECK and s.evidence in _HEARD,
-        S.STOPPED,
-        "nothing was started, check-up script failed: {detail}",
-        sets_then=True,
-        holds=True,
-        done=AnswerCode.FAILED,
-    ),
-    Row(
-        S.STARTING,
-        _T.CHECK_FAILED,
-        _script(_K.CHECK),
-        S.START_FAILED,
-        "check-up script failed: {detail}",
-        sets_then=True,
-        done=AnswerCode.FAILED,
-    ),
-    Row(
-        S.STARTING,
-        _T.POSTPONED,
-        lambda s: s.running in _BEFORE_START and s.leaving is not None,
-        S.STOPPED,
-        "not begun: {detail}, and it is leaving",
-        sets_then=True,
-        done=AnswerCode.ROLLED_BACK,
-    ),
-    Row(
-        S.STARTING,
-        _T.POSTPONED,
-        lambda s: s.running in _BEFORE_START,
-        S.START_READY,
-        "not begun: {detail}",
-    ),
-    Row(
-        S.STARTING,
-        _T.START_OK,
-        _ends(_K.START, S.FROZEN_START),
-        S.FROZEN_START,
-        "start script succeeded, frozen",
-        sets_then=True,
-        done=AnswerCode.FROZEN_START,
-    ),
-    Row(
-        S.STARTING,
-        _T.START_OK,
-        _script(_K.START),
-        S.STARTED,
-        "start script succeeded",
-        sets_then=True,
-        done=AnswerCode.STARTED,
-    ),
-    Row(
-        S.STARTING,
-        _T.START_FAILED,
-        _script(_K.START),
-        S.START_FAILED,
-        "start script failed: {detail}",
-        sets_then=True,
-        done=AnswerCode.FAILED,
-    ),
-    Row(
-        S.STARTING,
-        _T.START_NOT_BEGUN,
-        lambda s: s.running is _K.START and s.evidence in _HEARD,
-        S.STOPPED,
-        "nothing was started: {detail}",
-        sets_then=True,
-        holds=True,
-        done=AnswerCode.FAILED,
-    ),
-    Row(
-        S.STARTING,
-        _T.START_NOT_BEGUN,
-        _script(_K.START),
-        S.START_FAILED,
-        "nothing was started: {detail}",
-        sets_then=True,
-        done=AnswerCode.FAILED,
-    ),
+    Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s),
+        S.STARTING, "check-up script succeeded, peer is {evidence}", run=_K.START),
+    Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _must_yield(s),
+        S.STOPPED, "after the check-up script the peer is {evidence}", clears=True,
+        done=_A.ROLLED_BACK),
+    Row(S.STARTING, _T.CHECK_OK, _script(_K.CHECK),
+        S.START_READY, "after the check-up script the peer is {evidence}"),
+    Row(S.STARTING, _T.CHECK_FAILED, lambda s: s.running is _K.CHECK and s.is_heard,
+        S.STOPPED, "nothing was started, check-up script failed: {detail}", clears=True,
+        holds=True, done=_A.FAILED),
+    Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK),
+        S.START_FAILED, "check-up script failed: {detail}", clears=True, done=_A.FAILED),
+    Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START and s.leaving is not None,
+        S.STOPPED, "not begun: {detail}, and it is leaving", clears=True, done=_A.ROLLED_BACK),
+    Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START,
+        S.START_READY, "not begun: {detail}"),
+    Row(S.STARTING, _T.START_OK, _ends(_K.START, S.FROZEN_START),
+        S.FROZEN_START, "start script succeeded, frozen", clears=True, also=_A.STARTED,
+        done=_A.FROZEN_START),
+    Row(S.STARTING, _T.START_OK, _script(_K.START),
+        S.STARTED, "start script succeeded", clears=True, done=_A.STARTED),
+    Row(S.STARTING, _T.START_FAILED, _script(_K.START),
+        S.START_FAILED, "start script failed: {detail}", clears=True, done=_A.FAILED),
+    Row(S.STARTING, _T.START_NOT_BEGUN, lambda s: s.running is _K.START and s.is_heard,
+        S.STOPPED, "nothing was started: {detail}", clears=True, holds=True, done=_A.FAILED),
+    Row(S.STARTING, _T.START_NOT_BEGUN, _script(_K.START),
+        S.START_FAILED, "nothing was started: {detail}", clears=True, done=_A.FAILED),
 )
 
 _STOP_ROWS = (
-    Row(
-        S.STARTED,
-        _T.EVALUATE,
-        lambda s: s.running is None and s.leaving is Leaving.STOP_SERVICES,
-        S.STOPPING,
-        "this node is leaving",
-        run=_K.STOP,
-        sets_then=True,
-    ),
+    Row(S.STARTED, _T.EVALUATE, lambda s: _idle(s) and s.leaving is Leaving.STOP_SERVICES,
+        S.STOPPING, "this node is leaving", run=_K.STOP, clears=True),
     # The peer took the service over while this node was away: its copy stays, this one stops.
-    Row(
-        S.STARTED,
-        _T.EVALUATE,
-        lambda s: s.running is None and s.is_ownership_unconfirmed and s.is_peer_started,
-        S.STOPPING,
-        "{away}, and the peer has taken the service",
-        run=_K.STOP,
-        sets_then=True,
-    ),
-    Row(
-        S.STARTED,
-        _T.EVALUATE,
-        lambda s: s.running is None and s.is_peer_started and s.is_copy_to_stop,
-        S.STOPPING,
-        "dual run: on_dual_run = {policy}",
-        run=_K.STOP,
-        sets_then=True,
-    ),
+    Row(S.STARTED, _T.EVALUATE, _was_taken_over,
+        S.STOPPING, "{away}, and the peer has taken the service", run=_K.STOP, clears=True),
+    Row(S.STARTED, _T.EVALUATE, lambda s: _idle(s) and s.is_peer_started and s.is_copy_to_stop,
+        S.STOPPING, "dual run: on_dual_run = {policy}", run=_K.STOP, clears=True),
     # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
-    Row(
-        S.STARTED,
-        _T.EVALUATE,
-        _may_defend,
-        S.STARTED,
-        "peer is {evidence}: it is fenced to defend the service",
-        run=_K.CHECK,
-    ),
+    Row(S.STARTED, _T.EVALUATE, _may_defend,
+        S.STARTED, "peer is {evidence}: it is fenced to defend the service", run=_K.CHECK),
     # A failed start may leave parts of the service running: stop them before the peer starts it.
-    Row(
-        S.START_FAILED,
-        _T.EVALUATE,
-        lambda s: s.running is None and s.leaving is None and s.is_to_hand_over,
-        S.STOPPING,
-        "on_start_failure = hand-over: stop what is left, the peer takes it",
-        run=_K.STOP,
-        sets_then=True,
-    ),
-    Row(
-        S.STOPPING,
-        _T.STOP_OK,
-        _ends(_K.STOP, S.FROZEN_STOP),
-        S.FROZEN_STOP,
-        "stop script succeeded, frozen",
-        sets_then=True,
-        done=AnswerCode.FROZEN_STOP,
-    ),
-    Row(
-        S.STOPPING,
-        _T.STOP_OK,
-        _script(_K.STOP),
-        S.STOPPED,
-        "stop script succeeded",
-        sets_then=True,
-        holds=True,
-        done=AnswerCode.STOPPED,
-    ),
-    Row(
-        S.STOPPING,
-        _T.STOP_FAILED,
-        _script(_K.STOP),
-        S.STOP_FAILED,
-        "stop script failed: {detail}",
-        sets_then=True,
-        done=AnswerCode.FAILED,
-    ),
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.leaving is None and s.is_to_hand_over,
+        S.STOPPING, "on_start_failure = hand-over: stop what is left, the peer takes it",
+        run=_K.STOP, clears=True),
+    Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP),
+        S.FROZEN_STOP, "stop script succeeded, frozen", clears=True, also=_A.STOPPED,
+        done=_A.FROZEN_STOP),
+    Row(S.STOPPING, _T.STOP_OK, _script(_K.STOP),
+        S.STOPPED, "stop script succeeded", clears=True, holds=True, done=_A.STOPPED),
+    Row(S.STOPPING, _T.STOP_FAILED, _script(_K.STOP),
+        S.STOP_FAILED, "stop script failed: {detail}", clears=True, done=_A.FAILED),
 )
 
 _PROBE_ROWS = (
     # freeze-stop probes first: an operator may have started the service by hand.
-    Row(
-        S.STOPPED,
-        _T.PROBE_UP,
-        _ends(_K.PROBE, S.FROZEN_STOP),
-        S.STOPPING,
-        "found up by the wrapper's status: stopped",
-        run=_K.STOP,
-    ),
-    Row(
-        S.STOPPED,
-        _T.PROBE_SOME,
-        _ends(_K.PROBE, S.FROZEN_STOP),
-        S.STOPPING,
-        "parts of it were found up: stopped",
-        run=_K.STOP,
-    ),
-    Row(
-        S.STOPPED,
-        _T.PROBE_DOWN,
-        _ends(_K.PROBE, S.FROZEN_STOP),
-        S.FROZEN_STOP,
-        "operator: freeze-stop",
-        sets_then=True,
-        done=AnswerCode.FROZEN_STOP,
-    ),
-    Row(
-        S.STOPPED,
-        _T.PROBE_UNSURE,
-        lambda s: _ends(_K.PROBE, S.FROZEN_STOP)(s) and s.is_found_in_part,
-        S.STOPPING,
-        "parts of it were found up: stopped",
-        run=_K.STOP,
-    ),
-    Row(
-        S.STOPPED,
-        _T.PROBE_UNSURE,
-        _ends(_K.PROBE, S.FROZEN_STOP),
-        S.FROZEN_STOP,
-        "operator: freeze-stop",
-        sets_then=True,
-        done=AnswerCode.FROZEN_STOP,
-    ),
+    Row(S.STOPPED, _T.PROBE_UP, _freezing,
+        S.STOPPING, "found up by the wrapper's status: stopped", run=_K.STOP),
+    Row(S.STOPPED, _T.PROBE_SOME, _freezing,
+        S.STOPPING, "parts of it were found up: stopped", run=_K.STOP),
+    Row(S.STOPPED, _T.PROBE_DOWN, _freezing,
+        S.FROZEN_STOP, "operator: freeze-stop", clears=True, done=_A.FROZEN_STOP),
+    Row(S.STOPPED, _T.PROBE_UNSURE, lambda s: _freezing(s) and s.is_found_in_part,
+        S.STOPPING, "parts of it were found up: stopped", run=_K.STOP),
+    Row(S.STOPPED, _T.PROBE_UNSURE, _freezing,
+        S.FROZEN_STOP, "operator: freeze-stop", clears=True, done=_A.FROZEN_STOP),
     # A copy started outside the cluster is an operator's: FROZEN_START neither stops it nor lets
     # the peer start another.
     *(
-        Row(
-            state,
-            _T.PROBE_UP,
-            _script(_K.PROBE),
+        Row(state, _T.PROBE_UP, _script(_K.PROBE),
             S.FROZEN_START,
             "found up by the wrapper's status, started by nobody of the cluster: frozen as started",
-            sets_then=True,
-        )
+            clears=True)
         for state in _NOT_STARTED
     ),
     *(
-        Row(
-            state,
-            _T.PROBE_DOWN,
-            _script(_K.PROBE),
-            state,
-            "{recovered}; found down by the wrapper's status",
-        )
+        Row(state, _T.PROBE_DOWN, _script(_K.PROBE),
+            state, "{recovered}; found down by the wrapper's status")
         for state in _NOT_STARTED
     ),
     *(Row(state, _T.PROBE_SOME, _script(_K.PROBE), state, _SOME_UP) for state in _NOT_STARTED),
     *(
-        Row(
-            state,
-            _T.PROBE_UNSURE,
-            lambda s: _script(_K.PROBE)(s) and s.is_found_in_part,
-            state,
-            _SOME_UP,
-        )
+        Row(state, _T.PROBE_UNSURE, lambda s: _script(_K.PROBE)(s) and s.is_found_in_part,
+            state, _SOME_UP)
         for state in _OUT_HERE
     ),
     *(
-        Row(
-            state,
-            _T.PROBE_UNSURE,
-            _script(_K.PROBE),
-            state,
-            "{recovered}; the wrapper does not tell whether it runs",
-        )
+        Row(state, _T.PROBE_UNSURE, _script(_K.PROBE),
+            state, "{recovered}; the wrapper does not tell whether it runs")
         for state in _NOT_STARTED
     ),
 )
 
 _PARTS_ROWS = tuple(
-    Row(
-        state,
-        _T.EVALUATE,
-        lambda s: s.running is None and s.leaving is None and s.is_probe_due,
-        state,
-        _SOME_UP,
-        run=_K.PROBE,
-    )
+    Row(state, _T.EVALUATE, lambda s: _idle(s) and s.leaving is None and s.is_probe_due,
+        state, _SOME_UP, run=_K.PROBE)
     for state in _OUT_HERE
 )
 
 _LEARN_ROWS = (
-    Row(
-        S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down by the wrapper's status"
-    ),
+    Row(S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE),
+        S.STOPPED, "found down by the wrapper's status"),
     Row(S.STARTED, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "found up by the wrapper's status"),
-    Row(
-        S.STARTED,
-        _T.PROBE_SOME,
-        _script(_K.PROBE),
-        S.STARTED,
-        "found up in part only by the wrapper's status",
-    ),
-    Row(
-        S.STARTED,
-        _T.PROBE_UNSURE,
-        _script(_K.PROBE),
-        S.STARTED,
-        "as in the STATE file; the wrapper does not tell",
-    ),
-    Row(
-        S.FROZEN_START,
-        _T.PROBE_DOWN,
-        _script(_K.PROBE),
-        S.FROZEN_START,
-        "frozen; found down when the daemon started",
-    ),
-    Row(
-        S.FROZEN_START,
-        _T.PROBE_UP,
-        _script(_K.PROBE),
-        S.FROZEN_START,
-        "frozen; found up when the daemon started",
-    ),
-    Row(
-        S.STARTING,
-        _T.PROBE_UP,
-        _ends(_K.PROBE, S.FROZEN_START),
-        S.FROZEN_START,
-        "start finished without the daemon",
-        sets_then=True,
-    ),
-    Row(
-        S.STARTING,
-        _T.PROBE_UP,
-        _script(_K.PROBE),
-        S.STARTED,
-        "start finished without the daemon",
-        sets_then=True,
-    ),
-    Row(
-        S.STARTING,
-        _T.PROBE_DOWN,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted start: stop what is left of it",
-        run=_K.STOP,
-        sets_then=True,
-    ),
-    Row(
-        S.STARTING,
-        _T.PROBE_UNSURE,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted start: stop what is left of it",
-        run=_K.STOP,
-        sets_then=True,
-    ),
-    Row(
-        S.STARTING,
-        _T.PROBE_SOME,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted start: stop what is left of it",
-        run=_K.STOP,
-        sets_then=True,
-    ),
-    Row(
-        S.STOPPING,
-        _T.PROBE_UP,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted stop is done again",
-        run=_K.STOP,
-    ),
-    Row(
-        S.STOPPING,
-        _T.PROBE_DOWN,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted stop is done again",
-        run=_K.STOP,
-    ),
-    Row(
-        S.STOPPING,
-        _T.PROBE_UNSURE,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted stop is done again",
-        run=_K.STOP,
-    ),
-    Row(
-        S.STOPPING,
-        _T.PROBE_SOME,
-        _script(_K.PROBE),
-        S.STOPPING,
-        "interrupted stop is done again",
-        run=_K.STOP,
-    ),
-    Row(
-        S.UNKNOWN,
-        _T.PROBE_UP,
-        _script(_K.PROBE),
-        S.FROZEN_START,
-        "STATE file unusable; found up: frozen",
-        sets_then=True,
-    ),
-    Row(
-        S.UNKNOWN,
-        _T.PROBE_DOWN,
-        _script(_K.PROBE),
-        S.FROZEN_STOP,
-        "STATE file unusable; found down: frozen",
-        sets_then=True,
-    ),
-    Row(
-        S.UNKNOWN,
-        _T.PROBE_UNSURE,
-        _ends(_K.PROBE, S.FROZEN_STOP),
-        S.FROZEN_STOP,
-        "new service",
-        sets_then=True,
-    ),
-    Row(
-        S.UNKNOWN,
-        _T.PROBE_SOME,
-        _ends(_K.PROBE, S.FROZEN_STOP),
-        S.FROZEN_STOP,
-        _SOME_UP,
-        sets_then=True,
-    ),
-    Row(
-        S.START_READY,
-        _T.STORE_FAILED,
-        _idle,
-        S.STOPPED,
-        "state cannot be written: {detail}",
-        sets_then=True,
-        holds=True,
-        done=AnswerCode.FAILED,
-    ),
-    Row(
-        S.STARTING,
-        _T.STORE_FAILED,
-        lambda s: s.running in _BEFORE_START,
-        S.STOPPED,
-        "state cannot be written: {detail}",
-        sets_then=True,
-        holds=True,
-        done=AnswerCode.FAILED,
-    ),
+    Row(S.STARTED, _T.PROBE_SOME, _script(_K.PROBE),
+        S.STARTED, "found up in part only by the wrapper's status"),
+    Row(S.STARTED, _T.PROBE_UNSURE, _script(_K.PROBE),
+        S.STARTED, "as in the STATE file; the wrapper does not tell"),
+    Row(S.FROZEN_START, _T.PROBE_DOWN, _script(_K.PROBE),
+        S.FROZEN_START, "frozen; found down when the daemon started"),
+    Row(S.FROZEN_START, _T.PROBE_UP, _script(_K.PROBE),
+        S.FROZEN_START, "frozen; found up when the daemon started"),
+    Row(S.STARTING, _T.PROBE_UP, _ends(_K.PROBE, S.FROZEN_START),
+        S.FROZEN_START, "start finished without the daemon", clears=True),
+    Row(S.STARTING, _T.PROBE_UP, _script(_K.PROBE),
+        S.STARTED, "start finished without the daemon", clears=True),
+    Row(S.STARTING, _T.PROBE_DOWN, _script(_K.PROBE),
+        S.STOPPING, "interrupted start: stop what is left of it", run=_K.STOP, clears=True),
+    Row(S.STARTING, _T.PROBE_UNSURE, _script(_K.PROBE),
+        S.STOPPING, "interrupted start: stop what is left of it", run=_K.STOP, clears=True),
+    Row(S.STARTING, _T.PROBE_SOME, _script(_K.PROBE),
+        S.STOPPING, "interrupted start: stop what is left of it", run=_K.STOP, clears=True),
+    Row(S.STOPPING, _T.PROBE_UP, _script(_K.PROBE),
+        S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.STOPPING, _T.PROBE_DOWN, _script(_K.PROBE),
+        S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.STOPPING, _T.PROBE_UNSURE, _script(_K.PROBE),
+        S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.STOPPING, _T.PROBE_SOME, _script(_K.PROBE),
+        S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE),
+        S.FROZEN_START, "STATE file unusable; found up: frozen", clears=True),
+    Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE),
+        S.FROZEN_STOP, "STATE file unusable; found down: frozen", clears=True),
+    Row(S.UNKNOWN, _T.PROBE_UNSURE, _freezing, S.FROZEN_STOP, "new service", clears=True),
+    Row(S.UNKNOWN, _T.PROBE_SOME, _freezing, S.FROZEN_STOP, _SOME_UP, clears=True),
+    Row(S.START_READY, _T.STORE_FAILED, _idle,
+        S.STOPPED, "state cannot be written: {detail}", clears=True, holds=True, done=_A.FAILED),
+    Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START,
+        S.STOPPED, "state cannot be written: {detail}", clears=True, holds=True, done=_A.FAILED),
 )
 
 _OPERATOR_ROWS = (
-    Row(
-        S.STOPPED,
-        _T.START,
-        _may_begin,
-        S.START_READY,
-        "operator: {trigger}",
-        sets_then=True,
-        ready=AnswerCode.READY_START,
-    ),
-    Row(
-        S.START_FAILED,
-        _T.START,
-        lambda s: s.was_never_started and _may_begin(s),
-        S.START_READY,
-        "operator: {trigger}",
-        sets_then=True,
-        ready=AnswerCode.READY_START,
-    ),
+    Row(S.STOPPED, _T.START, _may_begin,
+        S.START_READY, _ORDERED, clears=True, ready=_A.READY_START),
+    Row(S.START_FAILED, _T.START, lambda s: s.was_never_started and _may_begin(s),
+        S.START_READY, _ORDERED, clears=True, ready=_A.READY_START),
     # A service that no node could take over is stopped by freeze-stop, whose text names it.
-    Row(
-        S.STARTED,
-        _T.STOP,
-        lambda s: s.running is None and not s.is_peer_unready,
-        S.STOPPING,
-        "operator: {trigger}",
-        run=_K.STOP,
-        sets_then=True,
-        ready=AnswerCode.READY_STOP,
-    ),
-    Row(
-        S.UNKNOWN,
-        _T.STOP,
-        _idle,
-        S.STOPPING,
-        "operator: {trigger}",
-        run=_K.STOP,
-        sets_then=True,
-        ready=AnswerCode.READY_STOP,
-    ),
-    Row(
-        S.STOPPED,
-        _T.FREEZE_STOP,
-        _idle,
-        S.STOPPED,
-        "operator: {trigger}",
-        run=_K.PROBE,
-        sets_then=True,
-        frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP,
-    ),
-    Row(
-        S.START_READY,
-        _T.FREEZE_STOP,
-        _idle,
-        S.STOPPED,
-        "operator: {trigger}",
-        run=_K.PROBE,
-        sets_then=True,
-        frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP,
-    ),
-    Row(
-        S.FROZEN_STOP,
-        _T.FREEZE_STOP,
-        lambda s: s.running is None and s.is_found_in_part,
-        S.STOPPING,
-        "operator: {trigger}",
-        run=_K.STOP,
-        sets_then=True,
-        frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP,
-    ),
-    Row(
-        S.STARTED,
-        _T.FREEZE_STOP,
-        _idle,
-        S.STOPPING,
-        "operator: {trigger}",
-        run=_K.STOP,
-        sets_then=True,
-        frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP,
-    ),
+    Row(S.STARTED, _T.STOP, lambda s: _idle(s) and not s.is_peer_unready,
+        S.STOPPING, _ORDERED, run=_K.STOP, clears=True, ready=_A.READY_STOP),
+    Row(S.UNKNOWN, _T.STOP, _idle,
+        S.STOPPING, _ORDERED, run=_K.STOP, clears=True, ready=_A.READY_STOP),
+    Row(S.STOPPED, _T.FREEZE_STOP, _idle,
+        S.STOPPED, _ORDERED, run=_K.PROBE, frozen_target=S.FROZEN_STOP, ready=_A.READY_FREEZE_STOP),
+    Row(S.START_READY, _T.FREEZE_STOP, _idle,
+        S.STOPPED, _ORDERED, run=_K.PROBE, frozen_target=S.FROZEN_STOP, ready=_A.READY_FREEZE_STOP),
+    Row(S.FROZEN_STOP, _T.FREEZE_STOP, lambda s: _idle(s) and s.is_found_in_part,
+        S.STOPPING, _ORDERED, run=_K.STOP, frozen_target=S.FROZEN_STOP, ready=_A.READY_FREEZE_STOP,
+        also=_A.READY_STOP),
+    Row(S.STARTED, _T.FREEZE_STOP, _idle,
+        S.STOPPING, _ORDERED, run=_K.STOP, frozen_target=S.FROZEN_STOP, ready=_A.READY_FREEZE_STOP,
+        also=_A.READY_STOP),
     # These two may leave half a service behind: it must be stopped before it is frozen as stopped.
-    Row(
-        S.START_FAILED,
-        _T.FREEZE_STOP,
-        _idle,
-        S.STOPPING,
-        "operator: {trigger}",
-        run=_K.STOP,
-        sets_then=True,
-        frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP,
-    ),
-    Row(
-        S.STOP_FAILED,
-        _T.FREEZE_STOP,
-        _idle,
-        S.STOPPING,
-        "operator: {trigger}",
-        run=_K.STOP,
-        sets_then=True,
-        frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP,
-    ),
-    Row(
-        S.STARTED,
-        _T.FREEZE_START,
-        _idle,
-        S.FROZEN_START,
-        "operator: {trigger}",
-        ready=AnswerCode.READY_FREEZE_START,
-        done=AnswerCode.FROZEN_START,
-    ),
-    Row(
-        S.STOPPED,
-        _T.FREEZE_START,
-        _may_begin,
-        S.START_READY,
-        "operator: {trigger}",
-        sets_then=True,
-        frozen_target=S.FROZEN_START,
-        ready=AnswerCode.READY_FREEZE_START,
-    ),
-    Row(
-        S.FROZEN_STOP,
-        _T.UNFREEZE,
-        _idle,
-        S.STOPPED,
-        "operator: {trigger}",
-        ready=AnswerCode.READY_UNFREEZE,
-        done=AnswerCode.UNFROZEN,
-    ),
-    Row(
-        S.FROZEN_START,
-        _T.UNFREEZE,
-        lambda s: s.running is None and s.is_reported_down,
-        S.STARTED,
-        "operator: {trigger}; it was found down before, and is looked at again",
-        run=_K.PROBE,
-        ready=AnswerCode.READY_UNFREEZE,
-        done=AnswerCode.UNFROZEN,
-    ),
-    Row(
-        S.FROZEN_START,
-        _T.UNFREEZE,
-        _idle,
-        S.STARTED,
-        "operator: {trigger}",
-        ready=AnswerCode.READY_UNFREEZE,
-        done=AnswerCode.UNFROZEN,
-    ),
+    Row(S.START_FAILED, _T.FREEZE_STOP, _idle,
+        S.STOPPING, _ORDERED, run=_K.STOP, frozen_target=S.FROZEN_STOP, ready=_A.READY_FREEZE_STOP,
+        also=_A.READY_STOP),
+    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle,
+        S.STOPPING, _ORDERED, run=_K.STOP, frozen_target=S.FROZEN_STOP, ready=_A.READY_FREEZE_STOP,
+        also=_A.READY_STOP),
+    Row(S.STARTED, _T.FREEZE_START, _idle,
+        S.FROZEN_START, _ORDERED, ready=_A.READY_FREEZE_START, done=_A.FROZEN_START),
+    Row(S.STOPPED, _T.FREEZE_START, _may_begin,
+        S.START_READY, _ORDERED, frozen_target=S.FROZEN_START, ready=_A.READY_FREEZE_START),
+    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle,
+        S.STOPPED, _ORDERED, ready=_A.READY_UNFREEZE, done=_A.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, lambda s: _idle(s) and s.is_reported_down,
+        S.STARTED, "{by}: {trigger}; it was found down before, and is looked at again",
+        run=_K.PROBE, ready=_A.READY_UNFREEZE, done=_A.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, _idle,
+        S.STARTED, _ORDERED, ready=_A.READY_UNFREEZE, done=_A.UNFROZEN),
 )
 
 _FORCE_ROWS = tuple(
     row
     for state in S
     for row in (
-        Row(
-            state,
-            _T.FORCE_STOP,
-            _idle,
-            S.STOPPED,
-            "operator: {trigger}",
-            sets_then=True,
-            holds=True,
-            ready=AnswerCode.READY_FORCE_STOP,
-            done=AnswerCode.STOPPED,
-        ),
-        Row(
-            state,
-            _T.FORCE_START,
-            _idle,
-            S.STARTED,
-            "operator: {trigger}",
-            sets_then=True,
-            ready=AnswerCode.READY_FORCE_START,
-            done=AnswerCode.FORCED_START,
-        ),
+        Row(state, _T.FORCE_STOP, _idle,
+            S.STOPPED, _ORDERED, clears=True, holds=True, ready=_A.READY_FORCE_STOP,
+            done=_A.STOPPED),
+        Row(state, _T.FORCE_START, _idle,
+            S.STARTED, _ORDERED, clears=True, ready=_A.READY_FORCE_START, done=_A.FORCED_START),
     )
 )
 
+# fmt: on
 TABLE = (
     _START_ROWS
     + _STOP_ROWS

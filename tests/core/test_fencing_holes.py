@@ -435,7 +435,7 @@ def test_turns_are_not_changed_once_the_peer_calls_this_node_silent(silent_s: fl
     for seq, (fence_time_s, acked_seq, told) in enumerate(
         ((FENCE_S, 5, None), (20.0, 5, None), (20.0, 7, silent_s)), start=1
     ):
-        desk.use(replace(spec, fence_time_s=fence_time_s))
+        desk.reconfigure(replace(spec, fence_time_s=fence_time_s))
         facts, ack = Facts(fence_s=FENCE_S, silent_s=told), Ack(BootId(1, 1), acked_seq)
         assert view.take(Beat("deb2", BootId(1, 2), seq, ack, {}, facts=facts), seq)
         desk.heard(view, seq)
@@ -470,8 +470,8 @@ def test_turns_are_planned_with_the_longest_fence_that_worked() -> None:
     desk = Fencing(spec, FencingMemory(has_heard=True), 0.0)
     found = [desk.fence_s]
     for took_s, is_ok in ((4.2, True), (2.0, True), (11.0, False), (6.5, True)):
-        desk.took_off(svc, 100.0)
-        desk.landed(svc, is_ok, "", 100.0 + took_s)
+        desk.begin_fence(svc, 100.0)
+        desk.end_check(svc, is_ok, "", 100.0 + took_s)
         found.append(desk.fence_s)
     assert found == [CHECK_LIMIT_S, 4.5, 4.5, 4.5, 6.5]
     assert Fencing(spec, desk.memory.after_boot(), 0.0).fence_s == 6.5

@@ -264,7 +264,7 @@ def test_policy_never_stops_a_frozen_copy(policy: OnDualRun) -> None:
 def _turn(policy: OnDualRun, role: Role, was_started_in_silence: bool) -> float | None:
     dual = DualRun()
     dual.was_started_in_silence = was_started_in_silence
-    assert dual.note(True, 100.0) and not dual.note(True, 101.0)
+    assert dual.update(True, 100.0) and not dual.update(True, 101.0)
     return dual.stops_at(Policy(policy), role, 1.0)
 
 
@@ -405,7 +405,7 @@ def test_failures_count_for_ten_minutes(instants: tuple[float, ...], is_over: bo
     """
     failures = StartFailures()
     for at in instants:
-        failures.note(1000.0 + at)
+        failures.record(1000.0 + at)
     assert failures.lets_hand_over(Policy(on_start_failure=OnStartFailure.HAND_OVER)) is not is_over
 
 
@@ -449,9 +449,9 @@ def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
     failures = StartFailures()
     for at in range(START_FAILURES_MAX + 1):
         assert failures.lets_hand_over(policy) is (at > 0)
-        failures.note(float(at))
+        failures.record(float(at))
     assert not failures.lets_hand_over(policy)
-    failures.note(START_FAILURES_WINDOW_S + START_FAILURES_MAX + 1.0)
+    failures.record(START_FAILURES_WINDOW_S + START_FAILURES_MAX + 1.0)
     assert failures.lets_hand_over(policy)
     failures.forget()
     assert failures.lets_hand_over(policy) and not failures.lets_hand_over(Policy())

@@ -403,7 +403,7 @@ def test_table_says_what_the_rules_say(own: S) -> None:
                 found = Does(
                     row.next,
                     row.run,
-                    row.frozen_target if row.sets_then else s.frozen_target,
+                    row.target_after(s.frozen_target),
                     row.holds,
                     row.ready,
                     row.done,

@@ -32,7 +32,7 @@ def test_each_way_is_recorded_when_it_begins_and_when_it_ends() -> None:
     The files are made equal in two steps: four records, and the names in between.
     """
     differences, view = ServiceMismatch("deb1", "deb2"), PeerView(OWN)
-    began = differences.note({"a", "b"}, heard(view, beat(1, "a", "c", "d")))
+    began = differences.update({"a", "b"}, heard(view, beat(1, "a", "c", "d")))
     assert [record.new for record in began] == ["SERVICES DIFFER", "SERVICES DIFFER"] and began[
         0
     ].is_alarm
@@ -41,15 +41,15 @@ def test_each_way_is_recorded_when_it_begins_and_when_it_ends() -> None:
         "only deb1 has service b: add it on deb2 (service -a) or remove it on deb1",
         "only deb2 has service c, d: add it on deb1 (service -a) or remove it on deb2",
     )
-    assert differences.note({"a", "b"}, heard(view, beat(2, "a", "e"))) == []
+    assert differences.update({"a", "b"}, heard(view, beat(2, "a", "e"))) == []
     assert differences.peer_only == ("e",)
-    (ended,) = differences.note({"a", "b", "e"}, view)
+    (ended,) = differences.update({"a", "b", "e"}, view)
     assert (ended.new, ended.reason, ended.is_alarm) == (
         "SERVICES AGREE",
         "no service is on deb2 only any more",
         False,
     )
-    (ended,) = differences.note({"a", "e"}, view)
+    (ended,) = differences.update({"a", "e"}, view)
     assert ended.reason == "no service is on deb1 only any more" and differences.warnings() == ()
 
 
@@ -58,20 +58,20 @@ def test_silent_peer_and_unknown_names_change_nothing() -> None:
     known yet.
     """
     differences, view = ServiceMismatch("deb1", "deb2"), PeerView(OWN)
-    assert differences.note({"a"}, view) == []
+    assert differences.update({"a"}, view) == []
     view.judge(True, None, 0.0)
-    assert differences.note({"a"}, view) == [], "a link is up, and nothing was taken yet"
-    assert differences.note({"a"}, heard(view, replace(beat(1), is_complete=False))) == []
-    differences.note({"a"}, heard(view, beat(2, "b")))
+    assert differences.update({"a"}, view) == [], "a link is up, and nothing was taken yet"
+    assert differences.update({"a"}, heard(view, replace(beat(1), is_complete=False))) == []
+    differences.update({"a"}, heard(view, beat(2, "b")))
     view.judge(False, 3.0, 3.0)
-    assert differences.note({"a", "b"}, view) == [] and differences.peer_only == ("b",)
+    assert differences.update({"a", "b"}, view) == [] and differences.peer_only == ("b",)
 
 
 def test_many_names_are_told_as_a_number() -> None:
     """Five are named, the rest is counted, if there is any."""
     for count, more in ((5, ""), (6, " and 1 more"), (9, " and 4 more")):
         differences = ServiceMismatch("deb1", "deb2")
-        differences.note(
+        differences.update(
             (), heard(PeerView(OWN), beat(1, *(f"svc{number}" for number in range(count))))
         )
         assert differences.warnings()[0].startswith(
