@@ -135,12 +135,13 @@ def _link_from_json(data: dict[str, Any], node: str, peer: str) -> LinkStatus:
     spec = LinkSpec(
         node if data["is_sender"] else peer,
         LinkKind(data["kind"]),
-        data["device"],
-        data["address"],
-        data["port"],
-        data["offset"],
-        data["timeout_s"],
-        wire=Wire(data["wire"]),
+        # A daemon of an earlier version sends fewer keys.
+        data.get("device", ""),
+        data.get("address", ""),
+        data.get("port", 0),
+        data.get("offset", 0),
+        data.get("timeout_s", 0.0),
+        wire=Wire(data.get("wire", Wire.OWN.value)),
     )
     return LinkStatus(**{**values, "spec": spec})
 
