@@ -125,6 +125,12 @@ def _agent(args: list[str]) -> int:
     return agent.main(args)
 
 
+def _cluster_action(args: list[str]) -> int:
+    from opensvc_openha.cli import cluster_action
+
+    return cluster_action.main(args)
+
+
 def _demo(args: list[str]) -> int:
     # A program of its own, in a layer above the commands that it shows.
     from opensvc_openha.cli.self_command import self_command
@@ -172,6 +178,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "nmond": _nmond,
     "install": _install,
     "agent": _agent,
+    "cluster-action": _cluster_action,
     "demo": _demo,
     "svcmgr": _svcmgr,
     "svcmon": _svcmon,

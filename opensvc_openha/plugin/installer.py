@@ -432,6 +432,7 @@ def _files(agent: Agent, layout: Layout, with_hook: bool) -> dict[str, str]:
     The driver comes last: it needs the others.
     """
     places: dict[str, object] = {
+        "openha_command": f"{layout.bin_dir}/openha",
         "service_command": f"{layout.bin_dir}/service",
         "control_socket": layout.control_socket,
         "lock_file": layout.lock_file,

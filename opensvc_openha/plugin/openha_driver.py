@@ -32,37 +32,18 @@ FIRST_LOOK_S = 0.1
 """Seconds without an answer after which to check whether the daemon's process is stopped."""
 SILENCE_KEPT_S = 5
 """Seconds during which a status does not ask an unresponsive daemon again."""
-CHANGE_LIMIT_S = 10
-END_LIMIT_S = 7200
-"""Limit of a start in seconds.
-
-The daemon has its own limit for the script; this one covers a daemon that loses it.
-"""
-SETTLE_LIMIT_S = 2
-POLL_S = 0.2
 LINE_LIMIT = 16000000
 
 NOT_INSTALLED = "open-ha is not installed"
 NOT_RUNNING = "open-ha daemons are not running"
 NOT_ANSWERING = "open-ha daemon does not answer"
-DONE = "heartbeat actions done"
 NO_STATE = "unable to determine cluster service state"
 
 DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_failed",
           "frozen_stop", "start_ready", "unknown", "force_stop")
-FROZEN = ("frozen_stop", "frozen_start")
-AWAY = ("silent", "left")
-"""Standings of a peer without a daemon: it cannot be frozen or thawed, and starts nothing."""
-PEER_FROZEN = FROZEN + ("start_ready",)
-"""States that a C OpenHA may write for a service that runs frozen: it writes start_ready."""
-ON_THE_WAY = ("start_ready", "starting", "stopping")
 STATE_WORD = re.compile(r"[A-Za-z_]{1,40}\Z")
 WRAPPERS = ("cluster", "stonith")
 MARK = "Made by `openha agent install`"
-
-
-SSH_FAILED = 255
-"""Exit code of ssh itself, as opposed to that of the remote command."""
 
 
 def native(text):
@@ -93,14 +74,12 @@ class Ended(Exception):
 class Look(object):
     """State of one service: lower-case states of both nodes, and the problem of the daemon."""
 
-    def __init__(self, own, peer, standing="", problem="", is_listed=True, reason=""):
-        # type: (str, str, str, str, bool, str) -> None
+    def __init__(self, own, peer, standing="", problem=""):
+        # type: (str, str, str, str) -> None
         self.own = own
         self.peer = peer
         self.standing = standing
         self.problem = problem
-        self.is_listed = is_listed
-        self.reason = reason
 
 
 def finding(look):
@@ -132,14 +111,14 @@ class View(object):
     def look(self, service, node, peer, is_fresh=False):
         # type: (str, str, str, bool) -> Look
         """Return the state of a service, at most ANSWER_KEPT_S old unless ``is_fresh``."""
-        if not self._places or not os.path.exists(self._places["service_command"]):
+        if not is_installed(self._places):
             return Look("unknown", "unknown", problem=NOT_INSTALLED)
         answer, problem = self._answer(is_fresh)
         if problem == NOT_RUNNING:
             return Look("unknown", "unknown", problem=problem)
-        told = None if answer is None else _read(answer, service)
-        if told is not None:
-            return told
+        look = None if answer is None else _read(answer, service)
+        if look is not None:
+            return look
         # The daemon is stopped, overloaded, or its answer has another format: use the last state
         # from the files.
         return Look(self._stored(service, node), self._stored(service, peer), problem=problem)
@@ -179,9 +158,8 @@ def _read(answer, service):
         for svc in status["services"]:
             if svc["name"] == service:
                 return Look(_word(svc["own_state"]), _word(svc["peer_state"]),
-                            str(status.get("peer_standing") or ""),
-                            reason=native(svc.get("reason") or "") if isinstance(svc, dict) else "")
-        return Look("unknown", "unknown", is_listed=False)
+                            str(status.get("peer_standing") or ""))
+        return Look("unknown", "unknown")
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -439,169 +417,71 @@ class Driver(object):
 
     def run(self, action):
         # type: (str) -> None
-        """Run an action of the agent; raise Ended or Refused.
+        """Run an action of the agent through the cluster; raise Ended or Refused.
 
         ``action`` is start, stop, switch, freeze or thaw.
         """
         if (action in ("start", "stop", "switch")
                 and (self._host.is_cluster() or self._host.is_scoped())):
             return
+        if not is_installed(self._places):
+            raise Refused(NOT_INSTALLED)
+        words = [self._places["openha_command"], "cluster-action", self.service, action,
+                 "--node", self._host.nodename, "--nodes", " ".join(sorted(self._host.svc.nodes))]
+        words += ["--remote"] if self._host.is_remote() else []
+        words += ["--dry-run"] if self._host.is_dry_run() else []
+        words += ["--to", self._host.destination()] if self._host.destination() else []
         try:
-            self._run_driven(action)
-        except Ended as error:
-            if not self._host.is_dry_run() or str(error) != DONE:
-                raise
-        if self._host.is_dry_run():
-            # The agent would run its own part of the action for real.
-            raise Ended("dry run: nothing was done")
+            # It must not inherit the agent's lock.
+            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, close_fds=True)
+        except (OSError, IOError) as error:
+            raise Refused("%s: %s" % (words[0], error))
+        end, error_text = self._serve(process)
+        if process.returncode != 0:
+            raise Refused(error_text or "%s failed with exit code %d"
+                          % (" ".join(words[:4]), process.returncode))
+        if end:
+            raise Ended(end)
 
-    def _run_driven(self, action):
-        # type: (str) -> None
-        {"start": self._start, "stop": self._stop, "switch": self._switch,
-         "freeze": self._freeze, "thaw": self._thaw}[action]()
+    def _serve(self, process):
+        # type: (Any) -> Tuple[str, str]
+        """Do what `openha cluster-action` prints; return the texts of its end and of its error."""
+        end = error_text = ""
+        try:
+            for line in iter(process.stdout.readline, b""):
+                word, _, text = native(line).rstrip("\n").partition(" ")
+                if word == "log":
+                    self._log(text)
+                elif word == "unlock":
+                    self._host.unlock()
+                elif word == "peer":
+                    node, _, peer_action = text.partition(" ")
+                    code = self._call_peer(node, peer_action)
+                    os.write(process.stdin.fileno(), ("%d\n" % code).encode("ascii"))
+                elif word == "end":
+                    end = text
+                elif word == "error":
+                    error_text = text
+                else:
+                    # It could not run, and this is why.
+                    error_text = native(line).strip()
+                    self._log(error_text)
+        finally:
+            # Without this end it does not ask for anything any more.
+            process.stdin.close()
+            process.stdout.close()
+            process.wait()
+        return end, error_text
 
-    # --- actions ----------------------------------------------------------------------------------
-
-    def _start(self, is_part=False):
-        # type: (bool) -> None
-        """Start the service.
-
-        ``is_part``: at the end of a switch, which has checked the destination.
-        """
-        look = self._known()
-        to = "" if is_part else self._destination()
-        if to and to == self._peer():
-            raise Refused("start --to %s: start the service there, or move it with switch --to"
-                          % to)
-        if look.peer in ("started", "starting", "stopping", "stop_failed"):
-            word = "already started" if look.peer == "started" else look.peer
-            raise Refused("%s on peer node" % word)
-        if look.peer == "start_failed":
-            raise Refused("start_failed on peer node. find out why and freeze-stop the service "
-                          "there before a start here.")
-        if look.peer in ("start_ready", "frozen_start"):
-            raise Refused("%s on peer node. stop the service there before a start here."
-                          % look.peer)
-        if look.own == "started":
-            raise Ended("already started")
-        if look.own == "start_failed":
-            raise Refused("start_failed on local node. find out why and freeze-stop the service "
-                          "before a start.")
-        if look.own not in FROZEN + ("stopped", "starting", "start_ready"):
-            raise Refused("%s on local node: cannot be started now" % look.own)
-        if not self._host.is_remote() and look.peer == "stopped":
-            self._ask_peer(look, "freeze --remote", AWAY)
-        # The cluster calls the agent, which needs its lock.
-        self._host.unlock()
-        if look.own in FROZEN:
-            self._act("unfreeze")
-        end = self._await_start()
-        self._thaw(is_part=True)
-        if end.own != "started":
-            raise Refused("%s on local node: %s"
-                          % (end.own, end.reason or "see the log of the service"))
-        raise Ended(DONE)
-
-    def _stop(self):
-        # type: () -> None
-        look = self._known()
-        # A standby node would take over a service that is stopped on the peer.
-        is_standby = not self._host.is_remote() and look.own in ("stopped", "start_ready")
-        if is_standby:
-            self._act("freeze-stop")
-        if not self._host.is_remote() and look.peer != "frozen_stop":
-            # The peer first, so that it does not take over what stops here.
-            self._ask_peer(look, "stop --remote", ("silent",))
-        if look.own == "frozen_stop":
-            raise Ended("already frozen stop")
-        if not is_standby:
-            self._host.unlock()
-            self._act("freeze-stop")
-        raise Ended(DONE)
-
-    def _switch(self):
-        # type: () -> None
-        look = self._known()
-        to = self._destination()
-        if to and (look.peer if to == self._peer() else look.own) == "started":
-            raise Ended("already started on node %s" % to)
-        if look.own == "started":
-            if look.peer == "frozen_stop":
-                raise Refused("remote state is frozen_stop, can't relocate service")
-            if look.peer not in ("stopped", "start_failed", "stop_failed"):
-                raise Refused("cannot switch in current state: %s/%s" % (look.own, look.peer))
-            try:
-                self._stop()
-            except Ended:
-                pass
-            if self._wait(("stopped", "stop_failed", "frozen_stop")) == "stop_failed":
-                raise Refused("local state is stop_failed")
-            if not self._host.is_remote():
-                self._on_peer("start --remote")
-            end = self._await_start(of_peer=True)
-            if end.peer != "started":
-                raise Refused("%s on peer node: see the log of the service there" % end.peer)
-        elif look.peer == "started":
-            if not self._host.is_remote():
-                self._on_peer("stop --remote")
-            if self._wait(("stopped", "stop_failed", "frozen_stop"), of_peer=True) == "stop_failed":
-                raise Refused("remote state is stop_failed")
-            if self._host.is_dry_run():
-                # The states are from before the stop, and would not allow a start.
-                self._log("would start service %s here" % self.service)
-                return
-            try:
-                self._start(is_part=True)
-            except Ended:
-                pass
-        else:
-            raise Refused("cannot switch in current state: %s/%s" % (look.own, look.peer))
-        self._thaw(is_part=True)
-        raise Ended(DONE)
-
-    def _freeze(self):
-        # type: () -> None
-        look = self._known()
-        do_local = look.own not in FROZEN
-        do_peer = not self._host.is_remote() and look.peer not in PEER_FROZEN
-        if not do_local:
-            self._log("local already frozen")
-        if not self._host.is_remote() and not do_peer:
-            self._log("remote already frozen")
-        if do_peer and look.peer == "stopped" and look.own == "started":
-            self._ask_peer(look, "freeze --remote", AWAY)
-            do_peer = False
-        if do_local:
-            if look.own not in ("stopped", "start_failed", "stop_failed", "started"):
-                raise Refused("%s on local node: cannot be frozen now" % look.own)
-            self._act("freeze-start" if look.own == "started" else "freeze-stop")
-            self._settle(is_frozen=True)
-        if do_peer:
-            self._ask_peer(look, "freeze --remote", AWAY)
-
-    def _thaw(self, is_part=False):
-        # type: (bool) -> None
-        """Thaw the service; ``is_part``: at the end of a start or switch.
-
-        Then the peer is thawed even if the peer's agent is the caller.
-        """
-        look = self._known()
-        asks_peer = is_part or not self._host.is_remote()
-        # A dry run has only logged the unfreeze of the start.
-        do_local = look.own in FROZEN and not (is_part and self._host.is_dry_run())
-        do_peer = asks_peer and look.peer in PEER_FROZEN
-        if not do_local:
-            self._log("local already unfrozen")
-        if asks_peer and not do_peer:
-            self._log("remote already unfrozen")
-        if do_peer and look.peer in ("start_ready", "frozen_start") and look.own == "frozen_stop":
-            self._ask_peer(look, "thaw --remote", AWAY)
-            do_peer = False
-        if do_local:
-            self._act("unfreeze")
-            self._settle(is_frozen=False)
-        if do_peer:
-            self._ask_peer(look, "thaw --remote", AWAY)
+    def _call_peer(self, node, action):
+        # type: (str, str) -> int
+        """Run an action of this service on the peer, and log its output; return its exit code."""
+        code, text = self._host.call_peer(node, action)
+        for line in text.splitlines():
+            if line.strip():
+                self._log("%s: %s" % (node, line.rstrip()))
+        return int(code)
 
     # --- means ------------------------------------------------------------------------------------
 
@@ -610,120 +490,6 @@ class Driver(object):
         nodes = [node for node in self._host.svc.nodes
                  if node.lower() != self._host.nodename.lower()]
         return str(nodes[0]) if nodes else ""
-
-    def _known(self):
-        # type: () -> Look
-        """Return the states from the daemon: decisions are never based on a file."""
-        if len(self._host.svc.nodes) != 2 or not self._peer():
-            raise Refused("an openha service has two nodes, this node is one of them; found: %s"
-                          % (" ".join(sorted(self._host.svc.nodes)) or "none"))
-        look = self.look()
-        if look.problem:
-            raise Refused(look.problem)
-        if not look.is_listed:
-            raise Refused("the cluster does not know the service %s on this node, "
-                          "`openha agent install` adds it" % self.service)
-        return look
-
-    def _destination(self):
-        # type: () -> str
-        """Return the node of --to as the service spells it; empty without it."""
-        to = self._host.destination()
-        found = [node for node in self._host.svc.nodes if node.lower() == to.lower()]
-        if to and not found:
-            raise Refused("--to %s: not a node of the service, which has %s"
-                          % (to, " and ".join(sorted(self._host.svc.nodes))))
-        return str(found[0]) if found else ""
-
-    def _act(self, command):
-        # type: (str) -> None
-        """Send a command to the daemon; return when it is completed."""
-        words = [self._places["service_command"], "-A", self.service, command]
-        if self._host.is_dry_run():
-            self._log("would run " + " ".join(words))
-            return
-        self._log(" ".join(words))
-        try:
-            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT)
-        except (OSError, IOError) as error:
-            raise Refused("%s: %s" % (words[0], error))
-        for line in native(process.communicate()[0]).strip().splitlines():
-            self._log(line)
-        if process.returncode != 0:
-            raise Refused("%s failed with exit code %d" % (" ".join(words), process.returncode))
-
-    def _on_peer(self, action):
-        # type: (str) -> None
-        peer = self._peer()
-        if self._host.is_dry_run():
-            self._log("would ask node %s to %s" % (peer, action))
-            return
-        code, text = self._host.call_peer(peer, action)
-        for line in text.splitlines():
-            if line.strip():
-                self._log("%s: %s" % (peer, line.rstrip()))
-        if code == SSH_FAILED:
-            raise Refused("ssh to node %s failed: '%s' was not done there" % (peer, action))
-        if code != 0:
-            raise Refused("'%s' failed on node %s with exit code %s" % (action, peer, code))
-
-    def _ask_peer(self, look, action, dispensable):
-        # type: (Look, str, Tuple[str, ...]) -> None
-        """Like ``_on_peer``, but ignore an unreachable peer of a dispensable standing."""
-        try:
-            self._on_peer(action)
-        except Refused as error:
-            if look.standing not in dispensable:
-                raise
-            self._log("the peer is %s, it goes on without it: %s" % (look.standing, error))
-
-    def _wait(self, states, of_peer=False):
-        # type: (Tuple[str, ...], bool) -> str
-        where = "remote" if of_peer else "local"
-        if self._host.is_dry_run():
-            return states[0]
-        self._log("waiting for %s state to become either %s" % (where, " or ".join(states)))
-        state = ""
-        for _ in range(int(CHANGE_LIMIT_S / POLL_S)):
-            look = self.look()
-            state = look.peer if of_peer else look.own
-            if state in states and not look.problem:
-                return state
-            time.sleep(POLL_S)
-        raise Refused("waited %d seconds for %s state to become either %s. current state: %s"
-                      % (CHANGE_LIMIT_S, where, " or ".join(states), state))
-
-    def _await_start(self, of_peer=False):
-        # type: (bool) -> Look
-        """Wait until the start has succeeded or failed; return the states then."""
-        self._wait(("started", "starting", "start_failed"), of_peer)
-        look = Look("started", "started") if self._host.is_dry_run() else self.look()
-        unknown_s = 0.0
-        for _ in range(int(END_LIMIT_S / POLL_S)):
-            state = look.peer if of_peer else look.own
-            # A daemon that restarts meanwhile, or a peer that is not heard for a moment, may still
-            # report the result.
-            is_unknown = bool(look.problem) or state == "unknown"
-            if not is_unknown and state not in ON_THE_WAY:
-                return look
-            unknown_s = unknown_s + POLL_S if is_unknown else 0.0
-            if unknown_s > CHANGE_LIMIT_S:
-                raise Refused("the end of the start is not known: %s"
-                              % (look.problem or "state is unknown"))
-            time.sleep(POLL_S)
-            look = self.look()
-        raise Refused("the start has not ended within %d seconds" % END_LIMIT_S)
-
-    def _settle(self, is_frozen):
-        # type: (bool) -> None
-        """Wait until this node's state shows the change and the peer had time to receive it."""
-        if self._host.is_dry_run():
-            return
-        for _ in range(int(SETTLE_LIMIT_S / POLL_S)):
-            if (self.look().own in FROZEN) == is_frozen:
-                return
-            time.sleep(POLL_S)
 
     def _log(self, text):
         # type: (str) -> None
@@ -871,6 +637,12 @@ def _native_keys(found):
     """Convert keys and values that Python 2 reads from JSON as unicode."""
     return dict((native(key), native(value) if isinstance(value, type(u"")) else value)
                 for key, value in found.items())
+
+
+def is_installed(places):
+    # type: (Dict[str, Any]) -> bool
+    """Return whether the cluster is where the installer found it."""
+    return bool(places) and os.path.exists(places["service_command"])
 
 
 def read_places():

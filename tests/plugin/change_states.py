@@ -1,5 +1,5 @@
-"""Stands for `service -A` and for the agent of the peer: notes the call, and changes the states as
-the cluster would.
+"""Stands for the node daemon and for the agent of the peer: notes the call, and changes the states
+as the cluster would.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ OWN = {
 
 
 def main() -> None:
-    """`own -A registry unfreeze` or `peer NODE stop --remote`."""
-    path, calls, who, *words = sys.argv[1:]
+    """`own registry unfreeze` or `peer NODE stop --remote`."""
+    path, calls, who, _, action = sys.argv[1:6]
     with open(calls, "a", encoding="ascii") as file:
-        file.write(f"{who} {words[2] if who == 'own' else words[1]}\n")
+        file.write(f"{who} {action}\n")
     with open(path, encoding="ascii") as file:
         states = json.load(file)
-    action = words[2] if who == "own" else words[1]
     if states.get(f"{who} fails") == action:
         sys.stdout.buffer.write(
             (states.get("says") or "it does not want to").encode("utf-8") + b"\n"

@@ -60,12 +60,30 @@ def python_for(version):
     return python
 
 
+def service_json(name, own, peer, reason: str = ""):
+    """Return a service as a current daemon describes it."""
+    return {
+        "name": name,
+        "primary": HERE,
+        "secondary": PEER,
+        "primary_state": own,
+        "secondary_state": peer,
+        "own_state": own,
+        "peer_state": peer,
+        "reason": reason,
+    }
+
+
 class Daemon:
-    """Answers on the control socket as the test demands, and counts requests."""
+    """Answers on the control socket as the test demands, and counts requests.
+
+    Where the reply is callable it answers commands too, as `act` says.
+    """
 
     def __init__(self, path) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.reply = None
+        self.act = None
         self.delay_s = 0.0
         self.asked = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -83,14 +101,17 @@ class Daemon:
             except OSError:
                 return
             with connection:
-                connection.makefile("rb").readline()
+                request = connection.makefile("rb").readline()
                 self.asked += 1
                 self._is_over.wait(self.delay_s)
-                reply = self.reply() if callable(self.reply) else self.reply
+                replies = [self.reply]
+                if callable(self.reply):
+                    asked = json.loads(request)
+                    replies = self.act(asked) if asked["do"] == "act" else [self.reply()]
                 try:
-                    connection.sendall(
-                        reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n"
-                    )
+                    for reply in replies:
+                        is_raw = isinstance(reply, bytes)
+                        connection.sendall(reply if is_raw else json.dumps(reply).encode() + b"\n")
                 except OSError:
                     continue
 
@@ -156,14 +177,18 @@ class Host:
             f"[DEFAULT]\nnodes = {HERE} {PEER}\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
         )
         (self.ez / "conf" / "nodes").write_text(f"{HERE}\n{PEER}\n")
-        # `service -A` and the peer's agent change a file here.
-        change = (
-            f"{sys.executable} {Path(__file__).parent / 'change_states.py'} {self.states}"
-            f" {self.calls}"
+        self._script(self.ez / "bin" / "service", "exit 0")
+        self._script(
+            self.ez / "bin" / "openha",
+            f'EZ={self.ez} exec {sys.executable} -c "from opensvc_openha.cli.main import console;'
+            ' console()" "$@"',
         )
-        self._script(self.ez / "bin" / "service", f'exec {change} own "$@"')
-        self._script(self.ez / "bin" / "openha", "exit 0")
-        self.peer_command = self._script(self.home / "peer", f'exec {change} peer "$@"')
+        # Commands for the daemon, and the peer's agent, change a file here.
+        change_states = str(Path(__file__).parent / "change_states.py")
+        self._change = [sys.executable, change_states, str(self.states), str(self.calls)]
+        self.peer_command = self._script(
+            self.home / "peer", f'exec {" ".join(self._change)} peer "$@"'
+        )
 
     @staticmethod
     def _script(path, body) -> str:
@@ -207,7 +232,27 @@ class Host:
         """Start a daemon that reports the states of the file, or gives this reply."""
         self._daemon = Daemon(self.socket_path)
         self._daemon.reply = self.status_json if reply is None else reply
+        self._daemon.act = self._act
         return self._daemon
+
+    def _act(self, request):
+        """Carry out a command; return the daemon's answers."""
+        command, (service,) = request["command"], request["services"]
+        words = [*self._change, "own", service, command]
+        done = subprocess.run(words, capture_output=True, encoding="utf-8")
+        is_ok = done.returncode == 0
+        states = json.loads(self.states.read_text())
+        answer = {
+            "command": command,
+            "service": service,
+            "word": "UNFROZEN" if is_ok else "FAILED",
+            "own": states["own"].upper(),
+            "peer": states["peer"].upper(),
+            "detail": done.stdout.strip(),
+            "is_last": True,
+            "is_ok": is_ok,
+        }
+        return [{"accepted": True}, {"answer": answer}, {"done": True}]
 
     def set_states(self, own, peer, standing: str = "live", **more) -> None:
         """Set the states of the cluster.
@@ -234,16 +279,17 @@ class Host:
             "status": {
                 "node": HERE,
                 "peer": PEER,
+                "pid": 1,
                 "peer_standing": states["standing"],
                 "links": [],
                 "services": [
-                    {"name": "busybox", "own_state": "STARTED", "peer_state": "STOPPED"},
-                    {
-                        "name": "registry",
-                        "own_state": states["own"].upper(),
-                        "peer_state": states["peer"].upper(),
-                        "reason": states.get("reason", ""),
-                    },
+                    service_json("busybox", "STARTED", "STOPPED"),
+                    service_json(
+                        "registry",
+                        states["own"].upper(),
+                        states["peer"].upper(),
+                        states.get("reason", ""),
+                    ),
                 ],
             }
         }

@@ -5,15 +5,18 @@
     switch   stop the owner; the other node takes the service over
     freeze   both nodes, the one that could take the service over first; thaw is the reverse
 
-The peer is reached by ssh, as agents do, and its part is called with --remote. This module acts on
-no resource itself: the node daemons call the wrapper of the service for that. Each step waits until
-the state has changed.
+ClusterActions orchestrates them for every agent. A subclass knows its agent: how the peer's part is
+called, which states allow what, and the texts. EmbeddedActions is that of the embedded agent, by
+ssh as agents do; `plugin.agent_actions` has the one of real agents. The peer's part is called with
+--remote. No resource is touched here: the node daemons call the wrapper of the service for that.
+Each step waits until the state has changed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from opensvc_openha.agent.host.commands import CommandResult, run_command
@@ -21,13 +24,13 @@ from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.host.ssh import SSH_FAILED, agent_command, remote_shell, why_unreachable
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.agent.service.service import Service, write_frozen_flag
+from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import FROZEN, SCRIPT_RUNS, START_ENDED, UP, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import (
     ActionError,
     InterruptedAction,
-    NotAnsweringError,
     NotRunningError,
     OpenhaError,
     RefusedError,
@@ -39,7 +42,7 @@ CHANGE_LIMIT_S = 20.0
 
 A running script may take as long as its own limit.
 """
-TELL_EVERY_S = 10.0
+REPORT_EVERY_S = 10.0
 REMOTE_LIMIT_S = 3600.0
 REMOTE_WAIT_LOCK_S = 60
 LOCK_NAME = "cluster.lock"
@@ -51,107 +54,89 @@ _S = ServiceState
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Snapshot of the service in the cluster."""
+class Snapshot:
+    """The service in the cluster, as this node's daemon sees it: its states here and on the peer.
+
+    The peer's is UNKNOWN if the daemon does not know it.
+    """
 
     node: NodeStatus
     service: ServiceStatus
     own: ServiceState
-    """State on this node."""
-
-    @property
-    def peer(self) -> ServiceState:
-        """State on the peer; UNKNOWN if the daemon does not know it."""
-        return self.service.peer_state or ServiceState.UNKNOWN
+    peer: ServiceState
 
     @property
     def is_peer_there(self) -> bool:
         """Return whether this node hears the peer's daemon."""
         return self.node.peer_standing is PeerStanding.LIVE
 
+    def state(self, of_peer: bool) -> ServiceState:
+        """Return the state of one node."""
+        return self.peer if of_peer else self.own
 
-class ClusterActions:
-    """The cluster actions of one service.
+
+class ClusterActions(ABC):
+    """The cluster actions of one service, called ``name`` in the cluster.
 
     ``is_remote``: called by the agent of the peer, which handles its own node itself.
     """
 
-    def __init__(self, service: Service, is_remote: bool, to_node: str = "") -> None:
-        self._service = service
-        self._log = service.log
-        self._name = service.cluster_name or service.name
-        self._is_remote = is_remote
-        self._to_node = to_node.lower()
+    service_command = "service"
+    """The command of the cluster, as the log names it."""
+    up_already: Set[ServiceState] = UP
+    """Own states in which a start has nothing to do."""
+    startable: Set[ServiceState] = frozenset({_S.STOPPED, _S.FROZEN_STOP, _S.START_READY})
+    startable_beside: Set[ServiceState] = startable | {_S.UNKNOWN}
+    """States of a peer that is heard, beside which a start may be asked for."""
+    frozen_on_peer: Set[ServiceState] = FROZEN
+    in_progress: Set[ServiceState] = SCRIPT_RUNS
+    """States that are waited for without a limit: the daemon limits them."""
 
-    def run(self, action: str, wait_lock_s: float) -> int:
-        """Run one action and return exit code 0; raise an OpenhaError if it cannot be completed."""
-        steps: dict[str, Callable[[], None]] = {
+    def __init__(self, name: str, cluster: ClusterView, is_remote: bool) -> None:
+        self._name = name
+        self._cluster = cluster
+        self._is_remote = is_remote
+
+    def _perform(self, action: str) -> str:
+        """Run one action; return why there was nothing to do, empty if there was.
+
+        Raises an OpenhaError if it cannot be completed.
+        """
+        actions: dict[str, Callable[[], str]] = {
             "start": self._start,
             "stop": self._stop,
             "switch": self._switch,
             "freeze": self._freeze,
             "thaw": self._thaw,
         }
-        try:
-            with interruptible():
-                if self._is_remote:
-                    # The operator's command on the other node holds the lock there.
-                    steps[action]()
-                else:
-                    with action_lock(self._service.var_dir, action, wait_lock_s, LOCK_NAME):
-                        steps[action]()
-        except InterruptedAction as error:
-            text = f"{error}: what the node daemons were asked for goes on, see `service -s -c`"
-            raise InterruptedAction(text, error.signal_number) from error
-        return 0
+        return actions[action]()
 
     # --- actions ----------------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self) -> str:
         seen = self._idle()
-        if seen.own in UP:
-            self._log.info(f"already started{' and frozen' if seen.own is _S.FROZEN_START else ''}")
-            return
+        if seen.own in self.up_already and seen.peer not in UP:
+            return f"already started{' and frozen' if seen.own is _S.FROZEN_START else ''}"
         self._expect_startable(seen)
         if seen.peer is _S.STOPPED and seen.is_peer_there and not self._is_remote:
             self._on_peer("freeze")
-        seen = self._sight()
-        if seen.own is _S.FROZEN_STOP:
-            self._act(Command.UNFREEZE)
-        write_frozen_flag(self._service, False)
-        if self._sight().own is _S.STOPPED:
-            self._ask_to_start()
-        seen = self._wait("local", lambda now: now.own, START_ENDED)
-        if seen.own is _S.START_FAILED:
-            raise ActionError(
-                f"{self._name} is START_FAILED on this node:"
-                f" {seen.service.reason or 'see its log'}; when it is repaired: stop, then start"
-            )
-        self._log.info(f"{self._name} is {seen.own.name} on this node")
-        if not self._is_remote and seen.is_peer_there and seen.peer in FROZEN:
-            self._on_peer("thaw")
+            seen = self._look()
 
-    def _expect_startable(self, seen: Sight) -> None:
+        self._release_lock()
+        if seen.own in FROZEN:
+            self._act(Command.UNFREEZE)
+        self._mark_frozen(False)
+        if self._look().own is _S.STOPPED:
+            self._ask_to_start()
+        return self._end_start(self._wait_for_start())
+
+    def _expect_startable(self, seen: Snapshot) -> None:
         if seen.peer in UP:
-            raise RefusedError(
-                f"{self._name} is already {seen.peer.name} on the peer {seen.node.peer}: switch"
-                " moves it here"
-            )
-        if seen.is_peer_there and seen.peer not in (
-            _S.STOPPED,
-            _S.FROZEN_STOP,
-            _S.UNKNOWN,
-            _S.START_READY,
-        ):
-            raise RefusedError(
-                f"{self._name} is {seen.peer.name} on the peer {seen.node.peer}: find out why, stop"
-                " it there, then start it here"
-            )
-        if seen.own not in (_S.STOPPED, _S.FROZEN_STOP, _S.START_READY):
-            raise RefusedError(
-                f"{self._name} is {seen.own.name} on this node and cannot be started now: stop it"
-                " first"
-            )
+            raise RefusedError(self._peer_runs_it(seen))
+        if seen.is_peer_there and seen.peer not in self.startable_beside:
+            raise RefusedError(self._peer_is_in_trouble(seen))
+        if seen.own not in self.startable:
+            raise RefusedError(self._cannot_start_here(seen))
 
     def _ask_to_start(self) -> None:
         """Request a start from a standby node.
@@ -161,49 +146,276 @@ class ClusterActions:
         try:
             self._act(Command.START, is_logged=False)
         except RefusedError as error:
-            if self._sight().own is _S.STOPPED:
-                self._log.info(str(error))
+            if self._look().own is _S.STOPPED:
+                self._log(str(error))
 
-    def _stop(self) -> None:
-        seen = self._sight()
+    def _end_start(self, seen: Snapshot) -> str:
+        if seen.own is _S.START_FAILED:
+            # The peer stays frozen: parts of the service may be up here.
+            raise ActionError(
+                f"{self._name} is START_FAILED on this node:"
+                f" {seen.service.reason or 'see its log'}; when it is repaired: stop, then start"
+            )
+        self._report_state(seen.own, "this node")
+        if not self._is_remote and seen.is_peer_there and seen.peer in FROZEN:
+            self._on_peer("thaw")
+        return ""
+
+    def _stop(self) -> str:
+        seen = self._look()
+        # A standby node would take over a service that is stopped on the peer.
+        is_standby = seen.own in (_S.STOPPED, _S.START_READY) and not self._is_remote
+        if is_standby:
+            self._act(Command.FREEZE_STOP)
         if not self._is_remote:
-            if seen.own in (_S.STOPPED, _S.START_READY):
-                self._act(
-                    Command.FREEZE_STOP
-                )  # A standby node would take over a service that is stopped on the peer.
             self._stop_peer(seen)
+        if is_standby:
+            self._report_state(_S.FROZEN_STOP, "this node")
+            return ""
+
         seen = self._idle()
         if seen.own is _S.FROZEN_STOP:
-            self._log.info("already frozen stop")
-            return
+            return "already frozen stop"
+        self._release_lock()
         if seen.own is _S.FROZEN_START:
             self._act(Command.UNFREEZE)
         self._act(Command.FREEZE_STOP)
-        seen = self._wait("local", lambda now: now.own, {_S.FROZEN_STOP, _S.STOP_FAILED})
+        seen = self._wait({_S.FROZEN_STOP, _S.STOP_FAILED})
         if seen.own is _S.STOP_FAILED:
             raise ActionError(
                 f"{self._name} is STOP_FAILED on this node: {seen.service.reason or 'see its log'}"
             )
-        self._log.info(f"{self._name} is {seen.own.name} on this node")
+        self._report_state(seen.own, "this node")
+        return ""
 
-    def _stop_peer(self, seen: Sight) -> None:
+    def _stop_peer(self, seen: Snapshot) -> None:
         """Freeze the peer stopped first, so that it does not take over what stops here.
 
         A peer that is not heard may be unreachable.
         """
-        if seen.is_peer_there and seen.peer is _S.FROZEN_STOP:
+        if seen.peer is _S.FROZEN_STOP:
             return
         try:
             self._on_peer("stop")
         except OpenhaError as error:
             if seen.is_peer_there:
                 raise
-            self._log.warning(
+            self._warn(
                 f"the peer {seen.node.peer} is {seen.node.peer_standing.value}, it is not frozen: "
                 f"when it is back it may start {self._name} ({error})"
             )
 
-    def _switch(self) -> None:
+    @abstractmethod
+    def _switch(self) -> str:
+        """Move the service to the other node."""
+
+    def _freeze(self) -> str:
+        seen = self._idle()
+        self._expect_freezable(seen)
+        # The node that could take the service over goes first.
+        is_own_first = seen.own is _S.STOPPED
+        problem = None if is_own_first else self._ask_peer("freeze", seen)
+        if seen.own in FROZEN:
+            self._log("local already frozen")
+        else:
+            self._act(Command.FREEZE_START if seen.own is _S.STARTED else Command.FREEZE_STOP)
+        self._mark_frozen(True)
+        problem = self._ask_peer("freeze", seen) if is_own_first else problem
+        if problem is not None:
+            raise RefusedError(f"frozen on this node only: {problem}")
+        return ""
+
+    def _thaw(self) -> str:
+        seen = self._idle()
+        self._mark_frozen(False)
+        # Thaw the owner first: a thawed standby node may take the service over.
+        is_peer_first = seen.peer in self.frozen_on_peer - {_S.FROZEN_STOP}
+        problem = self._ask_peer("thaw", seen) if is_peer_first else None
+        if seen.own in FROZEN:
+            self._act(Command.UNFREEZE)
+        else:
+            self._log("local already unfrozen")
+        problem = problem if is_peer_first else self._ask_peer("thaw", seen)
+        if problem is not None:
+            raise RefusedError(f"thawed on this node only: {problem}")
+        return ""
+
+    def _ask_peer(self, action: str, seen: Snapshot) -> OpenhaError | None:
+        """Run the peer's part of freeze and thaw; return the error if that failed.
+
+        A failure on the peer must not prevent the local part.
+        """
+        if self._is_remote:
+            return None
+        if (seen.peer in self.frozen_on_peer) is (action == "freeze"):
+            self._log(f"remote already {'frozen' if action == 'freeze' else 'unfrozen'}")
+            return None
+        if not seen.is_peer_there:
+            return self._reach_unheard_peer(action, seen)
+        try:
+            self._on_peer(action)
+        except OpenhaError as error:
+            return error
+        return None
+
+    # --- means ------------------------------------------------------------------------------------
+
+    def _look(self) -> Snapshot:
+        """Return the current states; raise if the daemon does not know them."""
+        node = self._cluster.node_status_now()
+        service = node.service(self._name)
+        if service is None or service.own_state is None:
+            raise RefusedError(
+                f"the cluster does not know the service {self._name} on this node"
+                f"{self._how_to_add()}"
+            )
+        return Snapshot(node, service, service.own_state, service.peer_state or _S.UNKNOWN)
+
+    def _idle(self) -> Snapshot:
+        """Wait until this node runs no script of the service; return the states then."""
+        seen = self._look()
+        if seen.own not in SCRIPT_RUNS:
+            return seen
+        return self._wait(frozenset(ServiceState) - SCRIPT_RUNS)
+
+    def _act(self, command: Command, is_logged: bool = True) -> None:
+        """Send a command to this node's daemon; return when it is completed."""
+        typed = f"{self.service_command} -A {self._name} {command.value}"
+        if is_logged:
+            self._log(typed)
+        problems = []
+        for answer in self._cluster.act(command, self._name):
+            if not answer.is_ok:
+                problems.append(answer)
+            elif is_logged:
+                self._log(answer.line)
+        if problems:
+            raise self._failure(typed, problems)
+
+    def _failure(self, typed: str, problems: list[ClusterAnswer]) -> OpenhaError:
+        """Return the error of a command that the daemon refused, or that failed."""
+        is_refused = all(answer.is_refused for answer in problems)
+        kind = RefusedError if is_refused else ActionError
+        return kind("; ".join(answer.line for answer in problems))
+
+    def _wait_for_start(self, of_peer: bool = False) -> Snapshot:
+        return self._wait(START_ENDED, of_peer)
+
+    def _wait(self, wanted: Set[ServiceState], of_peer: bool = False, names: str = "") -> Snapshot:
+        """Wait for one of the ``wanted`` states; return the states then.
+
+        With ``names`` of them the wait is logged in any case. Gives up CHANGE_LIMIT_S after the
+        last script ended, or the last answer of the daemon.
+        """
+        whose = "remote" if of_peer else "local"
+        is_logged = bool(names)
+        names = names or " or ".join(
+            state.name.lower() for state in sorted(wanted, key=lambda state: state.value)
+        )
+        seen = self._look()
+        if is_logged or seen.state(of_peer) not in wanted:
+            self._log(f"waiting for {whose} state to become either {names}")
+        began = changing_at = reported_at = monotonic()
+        problem = ""
+        while seen.state(of_peer) not in wanted:
+            now = monotonic()
+            state = seen.state(of_peer)
+            if state in self.in_progress and not problem:
+                changing_at = now
+            if now - changing_at > CHANGE_LIMIT_S:
+                raise ActionError(
+                    f"waited {now - began:.0f} seconds for {whose} state to become either {names}, "
+                    f"it is {state.name}: {problem or seen.service.reason or 'see service -s -v'}"
+                )
+            if now - reported_at > REPORT_EVERY_S:
+                reported_at = now
+                self._log(f"{self._name} is {state.name}, for {now - began:.0f} s now")
+            pause(_POLL_S)
+            try:
+                seen, problem = self._look(), ""
+            except NotRunningError as error:
+                problem = str(error)  # It is busy, or restarts.
+        return seen
+
+    # --- what differs between agents --------------------------------------------------------------
+
+    @abstractmethod
+    def _log(self, text: str) -> None:
+        """Log a step."""
+
+    def _warn(self, text: str) -> None:
+        """Log a problem that does not end the action."""
+        self._log(text)
+
+    @abstractmethod
+    def _report_state(self, state: ServiceState, where: str) -> None:
+        """Log the outcome, unless the agent does it."""
+
+    @abstractmethod
+    def _on_peer(self, action: str) -> None:
+        """Run an action through the peer's agent; return when it is completed there."""
+
+    def _reach_unheard_peer(self, action: str, seen: Snapshot) -> OpenhaError | None:
+        """Run a freeze or thaw on a peer that is not heard; return why that was not done."""
+        return RefusedError(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}")
+
+    @abstractmethod
+    def _release_lock(self) -> None:
+        """Release the lock that the cluster's call of the agent needs, if this action holds it."""
+
+    @abstractmethod
+    def _mark_frozen(self, is_frozen: bool) -> None:
+        """Set the agent's own mark of a frozen service, unless the agent does it."""
+
+    @abstractmethod
+    def _expect_freezable(self, seen: Snapshot) -> None:
+        """Raise RefusedError for a state that the agent does not freeze."""
+
+    @abstractmethod
+    def _how_to_add(self) -> str:
+        """Return how a service is added to the cluster, as the end of a line."""
+
+    @abstractmethod
+    def _peer_runs_it(self, seen: Snapshot) -> str:
+        """Return why nothing is started beside a peer that runs the service."""
+
+    @abstractmethod
+    def _peer_is_in_trouble(self, seen: Snapshot) -> str:
+        """Return why nothing is started beside a peer that may run parts of the service."""
+
+    @abstractmethod
+    def _cannot_start_here(self, seen: Snapshot) -> str:
+        """Return why the own state allows no start."""
+
+
+class EmbeddedActions(ClusterActions):
+    """The cluster actions of the embedded agent.
+
+    The operator's command on the other node holds the lock if ``is_remote``.
+    """
+
+    def __init__(self, service: Service, is_remote: bool, to_node: str = "") -> None:
+        super().__init__(service.cluster_name or service.name, service.cluster, is_remote)
+        self._service = service
+        self._to_node = to_node.lower()
+
+    def run(self, action: str, wait_lock_s: float) -> int:
+        """Run one action and return exit code 0; raise an OpenhaError if it cannot be completed."""
+        try:
+            with interruptible():
+                if self._is_remote:
+                    nothing_to_do = self._perform(action)
+                else:
+                    with action_lock(self._service.var_dir, action, wait_lock_s, LOCK_NAME):
+                        nothing_to_do = self._perform(action)
+        except InterruptedAction as error:
+            text = f"{error}: what the node daemons were asked for continues, see `service -s -c`"
+            raise InterruptedAction(text, error.signal_number) from error
+        if nothing_to_do:
+            self._log(nothing_to_do)
+        return 0
+
+    def _switch(self) -> str:
         seen = self._idle()
         node, peer = seen.node.node, seen.node.peer
         if self._to_node and self._to_node not in (node.lower(), peer.lower()):
@@ -216,142 +428,72 @@ class ClusterActions:
         if self._to_node and owner.lower() != self._to_node and not seen.is_peer_there:
             raise RefusedError(f"cannot switch: the peer {peer} is {seen.node.peer_standing.value}")
         if owner.lower() == self._to_node:
-            self._log.info(f"{self._name} runs on {owner} already")
-        elif owner == node:
+            return f"{self._name} runs on {owner} already"
+        if owner == node:
             self._hand_over(seen)
         else:
             self._take(seen)
+        return ""
 
-    def _hand_over(self, seen: Sight) -> None:
+    def _hand_over(self, seen: Snapshot) -> None:
         if not seen.is_peer_there:
             raise RefusedError(
                 f"cannot switch: the peer {seen.node.peer} is {seen.node.peer_standing.value}"
             )
         if seen.peer is not _S.STOPPED or seen.own is not _S.STARTED:
-            raise RefusedError(
-                f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on"
-                f" {seen.node.peer}{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}"
-            )
+            raise RefusedError(self._cannot_switch(seen))
         self._act(Command.STOP)
         if self._is_remote:
             return
-        seen = self._wait("remote", lambda now: now.peer, START_ENDED)
+        seen = self._wait_for_start(of_peer=True)
         if seen.peer is _S.START_FAILED:
             raise ActionError(
                 f"{self._name} is START_FAILED on {seen.node.peer}, and is not started here while"
                 " that may have left parts of it there: stop, then start it where it works"
             )
-        self._log.info(f"{self._name} is {seen.peer.name} on {seen.node.peer}")
+        self._report_state(seen.peer, seen.node.peer)
 
-    def _take(self, seen: Sight) -> None:
+    def _take(self, seen: Snapshot) -> None:
         if seen.own is not _S.STOPPED or seen.peer is not _S.STARTED:
-            raise RefusedError(
-                f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on"
-                f" {seen.node.peer}{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}"
-            )
+            raise RefusedError(self._cannot_switch(seen))
         self._on_peer("switch")
-        seen = self._wait("local", lambda now: now.own, START_ENDED)
+        seen = self._wait_for_start()
         if seen.own is _S.START_FAILED:
             raise ActionError(
                 f"{self._name} is START_FAILED on this node:"
                 f" {seen.service.reason or 'see its log'}; stop, then start it where it works"
             )
-        self._log.info(f"{self._name} is {seen.own.name} on this node")
+        self._report_state(seen.own, "this node")
 
-    def _freeze(self) -> None:
-        seen = self._idle()
-        # The node that could take the service over goes first.
-        problem = self._tell_peer("freeze", seen)
-        if seen.own in FROZEN:
-            self._log.info("local already frozen")
-        else:
-            self._act(Command.FREEZE_START if seen.own is _S.STARTED else Command.FREEZE_STOP)
-        write_frozen_flag(self._service, True)
-        if problem is not None:
-            raise RefusedError(f"frozen on this node only: {problem}")
+    def _cannot_switch(self, seen: Snapshot) -> str:
+        return (
+            f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on"
+            f" {seen.node.peer}{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}"
+        )
 
-    def _thaw(self) -> None:
-        seen = self._idle()
-        write_frozen_flag(self._service, False)
-        # Thaw the owner first: a thawed standby node may take the service over.
-        is_peer_first = seen.peer is _S.FROZEN_START
-        problem = self._tell_peer("thaw", seen) if is_peer_first else None
-        if seen.own in FROZEN:
-            self._act(Command.UNFREEZE)
-        else:
-            self._log.info("local already unfrozen")
-        problem = problem if is_peer_first else self._tell_peer("thaw", seen)
-        if problem is not None:
-            raise RefusedError(f"thawed on this node only: {problem}")
+    def _log(self, text: str) -> None:
+        self._service.log.info(text)
 
-    # --- means ------------------------------------------------------------------------------------
+    def _warn(self, text: str) -> None:
+        self._service.log.warning(text)
 
-    def _tell_peer(self, action: str, seen: Sight) -> OpenhaError | None:
-        """Run the peer's part of freeze and thaw; return the error if that failed.
-
-        A failure on the peer must not prevent the local part.
-        """
-        if self._is_remote:
-            return None
-        if (seen.peer in FROZEN) is (action == "freeze"):
-            self._log.info(f"remote already {'frozen' if action == 'freeze' else 'unfrozen'}")
-            return None
-        if not seen.is_peer_there:
-            return RefusedError(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}")
-        try:
-            self._on_peer(action)
-        except OpenhaError as error:
-            return error
-        return None
-
-    def _sight(self) -> Sight:
-        """Return the current states; raise if the daemon does not know them."""
-        node = self._service.cluster.node_status_now()
-        service = node.service(self._name)
-        if service is None or service.own_state is None:
-            raise RefusedError(
-                f"the cluster does not know the service {self._name} on this node: service -a"
-                f" {self._name} {self._service.layout.cluster_wrapper(self._service.name)} ..."
-            )
-        return Sight(node, service, service.own_state)
-
-    def _idle(self) -> Sight:
-        """Wait until this node runs no script of the service; return the states then."""
-        seen = self._sight()
-        if seen.own not in SCRIPT_RUNS:
-            return seen
-        return self._wait("local", lambda now: now.own, frozenset(ServiceState) - SCRIPT_RUNS)
-
-    def _act(self, command: Command, is_logged: bool = True) -> None:
-        """Send a command to this node's daemon; return when it is completed."""
-        if is_logged:
-            self._log.info(f"service -A {self._name} {command.value}")
-        problems = []
-        for answer in self._service.cluster.act(command, self._name):
-            if not answer.is_ok:
-                problems.append(answer)
-            elif is_logged:
-                self._log.info(answer.line)
-        if problems:
-            is_refused = all(answer.is_refused for answer in problems)
-            raise (RefusedError if is_refused else ActionError)(
-                "; ".join(answer.line for answer in problems)
-            )
+    def _report_state(self, state: ServiceState, where: str) -> None:
+        self._log(f"{self._name} is {state.name} on {where}")
 
     def _on_peer(self, action: str) -> None:
-        """Run an action through the peer's agent; return when it is completed."""
-        peer = self._service.cluster.node_status().peer
+        peer = self._cluster.node_status().peer
         words = ["--waitlock", str(REMOTE_WAIT_LOCK_S), action, "--remote"]
         command = agent_command(self._service.layout, self._service.name, words)
-        self._log.info(f"exec '{' '.join(command)}' on node {peer}")
+        self._log(f"exec '{' '.join(command)}' on node {peer}")
         result = run_command(remote_shell(peer, command), REMOTE_LIMIT_S)
         for line in result.output.strip().splitlines():
             # The time and service name of the peer's log lines would repeat ours.
-            self._log.info(f"{peer}: {_LOG_HEAD.sub('', line)}")
+            self._log(f"{peer}: {_LOG_HEAD.sub('', line)}")
         if result.exit_code != 0:
-            reason = self._why_failed(peer, action, result)
+            by_hand = {"thaw": "unfreeze", "switch": "stop"}.get(action, "freeze-stop")
             raise RefusedError(
-                f"{reason}; the same can be done by hand on {peer}: {self._by_hand(action)}"
+                f"{self._why_failed(peer, action, result)}; the same can be done by hand on {peer}:"
+                f" service -A {self._name} {by_hand}"
             )
 
     def _why_failed(self, peer: str, action: str, result: CommandResult) -> str:
@@ -361,56 +503,35 @@ class ClusterActions:
             return f"{peer}: there is no svcmgr, on it run: openha install --embedded-agent"
         return f"{peer}: '{action} --remote' {result.verdict}"
 
-    def _by_hand(self, action: str) -> str:
-        commands = {
-            "freeze": "freeze-stop",
-            "stop": "freeze-stop",
-            "thaw": "unfreeze",
-            "switch": "stop",
-        }
-        return f"service -A {self._name} {commands[action]}"
+    def _release_lock(self) -> None:
+        """Do nothing: the lock of a cluster action is another one."""
 
-    def _wait(
-        self,
-        whose: str,
-        state_of: Callable[[Sight], ServiceState],
-        wanted: Collection[ServiceState],
-    ) -> Sight:
-        """Wait for one of the ``wanted`` states and return it.
+    def _mark_frozen(self, is_frozen: bool) -> None:
+        write_frozen_flag(self._service, is_frozen)
 
-        Gives up CHANGE_LIMIT_S after the last script ended.
-        """
-        names = " or ".join(
-            state.name.lower() for state in sorted(wanted, key=lambda state: state.value)
+    def _expect_freezable(self, seen: Snapshot) -> None:
+        """Leave it to the daemon, which knows what it can freeze."""
+
+    def _how_to_add(self) -> str:
+        wrapper = self._service.layout.cluster_wrapper(self._service.name)
+        return f": service -a {self._name} {wrapper} ..."
+
+    def _peer_runs_it(self, seen: Snapshot) -> str:
+        return (
+            f"{self._name} is already {seen.peer.name} on the peer {seen.node.peer}: switch"
+            " moves it here"
         )
-        seen = self._sight()
-        if state_of(seen) not in wanted:
-            self._log.info(f"waiting for {whose} state to become either {names}")
-        began = idle_since = told_at = monotonic()
-        while state_of(seen) not in wanted:
-            now = monotonic()
-            if state_of(seen) in SCRIPT_RUNS:
-                idle_since = now
-            if now - idle_since > CHANGE_LIMIT_S:
-                raise ActionError(
-                    f"waited {now - began:.0f} seconds for {whose} state to become either {names}, "
-                    f"it is {state_of(seen).name}: {seen.service.reason or 'see service -s -v'}"
-                )
-            if now - told_at > TELL_EVERY_S:
-                told_at = now
-                self._log.info(
-                    f"{self._name} is {state_of(seen).name}, for {now - began:.0f} s now"
-                )
-            pause(_POLL_S)
-            seen = self._patient_sight(seen)
-        return seen
 
-    def _patient_sight(self, last: Sight) -> Sight:
-        """Return the states, or ``last`` while the daemon is too busy to answer."""
-        try:
-            return self._sight()
-        except NotAnsweringError:
-            return last
+    def _peer_is_in_trouble(self, seen: Snapshot) -> str:
+        return (
+            f"{self._name} is {seen.peer.name} on the peer {seen.node.peer}: find out why, stop"
+            " it there, then start it here"
+        )
+
+    def _cannot_start_here(self, seen: Snapshot) -> str:
+        return (
+            f"{self._name} is {seen.own.name} on this node and cannot be started now: stop it first"
+        )
 
 
 def why_not_driven(service: Service) -> str:

@@ -422,7 +422,7 @@ def _is_driven(service: Service, options: ActionOptions) -> bool:
 
 def _drive(service: Service, options: ActionOptions, action: str) -> int:
     """Run an operator's action on a service that a cluster decides about."""
-    from opensvc_openha.agent.actions.cluster import ClusterActions, why_not_driven
+    from opensvc_openha.agent.actions.cluster import EmbeddedActions, why_not_driven
 
     problem = why_not_driven(service)
     if problem and action in ("freeze", "thaw"):
@@ -450,7 +450,7 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
     if options.is_dry_run:
         _write(rehearse_cluster_action(service, action))
         return 0
-    return ClusterActions(service, options.is_remote, options.to_node).run(
+    return EmbeddedActions(service, options.is_remote, options.to_node).run(
         action, options.wait_lock_s
     )
 

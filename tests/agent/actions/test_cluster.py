@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.agent.actions import cluster
-from opensvc_openha.agent.actions.cluster import CHANGE_LIMIT_S, ClusterActions, why_not_driven
+from opensvc_openha.agent.actions.cluster import CHANGE_LIMIT_S, EmbeddedActions, why_not_driven
 from opensvc_openha.agent.host.commands import CommandResult
 from opensvc_openha.agent.service.service import load_service
 from opensvc_openha.agent.values.action_log import open_log
@@ -75,7 +75,7 @@ class Model:
                     act=lambda command, *_names: self._act(node, command),
                 )
                 self.service = load_service(layout, "web", log, view)
-                return ClusterActions(self.service, is_remote, to_node).run(action, 1.0)
+                return EmbeddedActions(self.service, is_remote, to_node).run(action, 1.0)
 
         return run
 

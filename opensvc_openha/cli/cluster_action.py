@@ -1,0 +1,67 @@
+"""``openha cluster-action``: an action of a real agent on a service, for the agent's driver.
+
+Not for operators: the driver answers the lines that it prints (see ``plugin.agent_actions``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator
+
+from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
+from opensvc_openha.cli import installation
+from opensvc_openha.cli.render import answer_line
+from opensvc_openha.cli.shell_guard import refuse_stop_from_within
+from opensvc_openha.control import client
+from opensvc_openha.core.events import Command
+from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.plugin.agent_actions import ACTIONS, AgentActions, Request
+
+
+def main(args: list[str]) -> int:
+    """Run ``openha cluster-action``; return the exit code."""
+    options = _parse(args)
+    layout = installation.layout()
+
+    def act(command: Command, name: str, by: str) -> Iterator[ClusterAnswer]:
+        if command is Command.FREEZE_STOP:
+            refuse_stop_from_within(layout, [name])
+        for answer in client.act(layout, command, [name], by):
+            yield ClusterAnswer(answer_line(answer), answer.is_ok, answer.is_refused)
+
+    request = Request(
+        options.action,
+        options.node,
+        options.nodes.split(),
+        options.remote,
+        options.dry_run,
+        options.to,
+    )
+    view = ClusterView(lambda: client.fetch_status(layout), act=act)
+    command = f"{layout.bin_dir}/service"
+    # The agent's locale may have another encoding; its driver reads this one.
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    return AgentActions(options.service, view, command, request, _say, sys.stdin.readline).run()
+
+
+def _say(word: str, text: str) -> None:
+    print(f"{word} {one_line(text)}", flush=True)
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="openha cluster-action",
+        description="Run an action of an OpenSVC agent on both nodes. Called by the agent's driver,"
+        " which answers what is printed.",
+    )
+    parser.add_argument("service", help="the service, as the cluster names it")
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("--node", required=True, help="this node, as the agent spells it")
+    parser.add_argument("--nodes", required=True, help="the nodes of the service, with blanks")
+    parser.add_argument("--remote", action="store_true", help="the peer's agent is the caller")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--to", metavar="NODE", default="", help="switch: the node to move to")
+    return parser.parse_args(args)
