@@ -152,7 +152,7 @@ def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action
     out, _ = starting.communicate(timeout=LIMIT_S)
     assert (
         starting.returncode == 130
-        and "interrupted by SIGINT: what the node daemons were asked for goes on" in out
+        and "interrupted by SIGINT: what the node daemons were asked for continues" in out
     )
     assert cluster.runs_on() == []
     assert "webha is FROZEN_STOP on this node" in cluster.must(first, "web stop"), (
