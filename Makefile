@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-fast coverage test-pythons format agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-fast coverage test-pythons format generated agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
@@ -15,6 +15,7 @@ help:
 	@echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...  the drivers' whole contract, and the tutorial in each of these OpenSVC agents; root"
 	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
 	@echo "make format  what ruff can put right by itself"
+	@echo "make generated  the tables and samples that are generated from the code, such as that of docs/options.md"
 	@echo "make lint   ruff (format and check), mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
@@ -77,6 +78,9 @@ lint: venv
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+generated: venv
+	$(BIN)/python -m tests.generated
 
 bench: venv
 	$(BIN)/python bench/heartbeats.py

@@ -25,7 +25,8 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing
-from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
+from opensvc_openha.formats.options_file import HeartbeatOptions
+from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 

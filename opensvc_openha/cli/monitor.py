@@ -25,7 +25,7 @@ from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError, UsageError
 from opensvc_openha.formats.layout import AgentLayout
-from opensvc_openha.formats.options_file import MONITOR_INTERVAL_S
+from opensvc_openha.formats.options_schema import MONITOR_INTERVAL
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.clock import wall
 from opensvc_openha.system.script_log import bound_log
@@ -116,4 +116,4 @@ def _interval_s() -> float:
     try:
         return configuration.read_options(installation.layout()).monitor_interval_s
     except OpenhaError:
-        return MONITOR_INTERVAL_S
+        return MONITOR_INTERVAL.default

@@ -73,7 +73,7 @@ from opensvc_openha.daemon.stall_detector import StallDetector
 from opensvc_openha.daemon.systemd import Systemd
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.options_file import AuthMode
+from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.registry import codec_for

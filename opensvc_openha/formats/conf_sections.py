@@ -1,14 +1,15 @@
 """Read text in sections with configobj, keeping the line of each section and option for errors.
 
-Knows no particular section: the caller defines what is expected. An unexpected section or option is
+Knows no particular section: a schema declares what is expected. An unexpected section or option is
 an error that lists the known ones, and so is a value of the wrong kind.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from opensvc_openha.errors import ConfigError
 
@@ -22,6 +23,86 @@ _OPTION = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^\s=\"'#][^=]*?)\s*=")
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
 _WHOLE = re.compile(r"[0-9]{1,9}\Z")
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class ValueType(Generic[_T_co]):
+    """What values an option takes."""
+
+    read: Callable[[str], _T_co]
+    """Raises ValueError with the end of the message."""
+    values: str
+    """Description of the values."""
+    words: Mapping[str, _T_co] = field(default_factory=dict)
+    """Values that are written as words."""
+
+
+@dataclass(frozen=True)
+class Option(Generic[_T_co]):
+    """One option: its values and its documentation, in a sentence or two."""
+
+    name: str
+    type: ValueType[_T_co]
+    default: _T_co
+    text: str
+    default_text: str = ""
+    """The default as written, if it is decided elsewhere."""
+    example: str = ""
+    """A value for the sample, if there is no default."""
+    see: str = ""
+    """Page of the documentation."""
+
+
+@dataclass(frozen=True)
+class SectionSchema:
+    """A section: its options, and those of its subsections if it has any."""
+
+    name: str
+    options: tuple[Option[Any], ...]
+    inner: str = ""
+    """What subsections are named after; empty if there are none."""
+    inner_options: tuple[Option[Any], ...] = ()
+    inner_text: str = ""
+    inner_example: str = ""
+
+
+def choice(words: Mapping[str, _T]) -> ValueType[_T]:
+    """Return the type of a value that is one of some words."""
+
+    def read(text: str) -> _T:
+        if text not in words:
+            hint = did_you_mean(text, words)
+            raise ValueError(f"expected one of {', '.join(words)}; found {text!r}{hint}")
+        return words[text]
+
+    return ValueType(read, ", ".join(f"`{word}`" for word in words), words)
+
+
+def seconds(at_most: float = SECONDS_MAX) -> ValueType[float]:
+    """Return the type of a time above 0 in seconds."""
+
+    def read(text: str) -> float:
+        value = float(text) if _SECONDS.match(text) else 0.0
+        if not 0 < value <= SECONDS_MAX:
+            raise ValueError(f"expected seconds, above 0 and at most {SECONDS_MAX}; found {text!r}")
+        if value > at_most:
+            raise ValueError(f"at most {at_most:g} seconds; found {value:g}")
+        return value
+
+    return ValueType(read, f"seconds, at most {at_most:g}" if at_most < SECONDS_MAX else "seconds")
+
+
+def whole(at_most: int) -> ValueType[int]:
+    """Return the type of a whole number of at least 1."""
+
+    def read(text: str) -> int:
+        value = int(text) if _WHOLE.match(text) else 0
+        if not 1 <= value <= at_most:
+            raise ValueError(f"expected a whole number from 1 to {at_most}; found {text!r}")
+        return value
+
+    return ValueType(read, f"1 to {at_most}")
 
 
 class Section:
@@ -38,27 +119,32 @@ class Section:
         self._place = place
         self.lines = lines
 
-    def expect(self, options: Iterable[str], sections: Iterable[str] | None = ()) -> None:
-        """Reject options and sections that are not listed.
+    def check(self, schemas: Iterable[SectionSchema]) -> None:
+        """Raise ConfigError for sections and options of the whole file that no schema declares."""
+        known = {schema.name: schema for schema in schemas}
+        self._expect((), tuple(known))
+        for name, schema in known.items():
+            section = self.inner(name)
+            section._expect(schema.options, None if schema.inner else ())
+            for inner_name in section.inner_names:
+                section.inner(inner_name)._expect(schema.inner_options, ())
 
-        ``sections`` None allows any section that holds options only.
-        """
-        known_options = tuple(options)
-        known_sections = None if sections is None else tuple(sections)
+    def _expect(self, options: Iterable[Option[Any]], sections: tuple[str, ...] | None) -> None:
+        """Reject options and sections that are not listed; None allows any section."""
+        known = tuple(option.name for option in options)
         for name, value in self._values.items():
             if isinstance(value, Mapping):
-                if known_sections is not None and name not in known_sections:
+                if sections is not None and name not in sections:
+                    shown = [self._bracketed(section) for section in sections]
+                    hint = did_you_mean(self._bracketed(name), shown)
                     raise self.error(
-                        "unknown section"
-                        f" {self._bracketed(name)}{self._known(known_sections, True)}",
-                        name,
+                        f"unknown section {self._bracketed(name)}{self._known(shown)}{hint}", name
                     )
-            elif name not in known_options:
-                if not self._place:
-                    raise self.error(f"option {name!r} stands before any [section]", name)
-                raise self.error(
-                    f"unknown option {name!r}{self._known(known_options, False)}", name
-                )
+            elif not self._place:
+                raise self.error(f"option {name!r} stands before any [section]", name)
+            elif name not in known:
+                hint = did_you_mean(name, known)
+                raise self.error(f"unknown option {name!r}{self._known(known)}{hint}", name)
 
     def inner(self, name: str) -> Section:
         """Return the section of that name; an empty one if there is none."""
@@ -75,47 +161,18 @@ class Section:
         """Return the names of the subsections."""
         return [name for name, value in self._values.items() if isinstance(value, Mapping)]
 
-    def text(self, option: str) -> str | None:
-        """Return the value as written; None if the option is absent."""
-        value = self._values.get(option)
-        if value is not None and not isinstance(value, str):
-            found = "a section" if isinstance(value, Mapping) else ", ".join(map(str, value))
-            raise self.error(f"{option}: expected one value; found {found}", option)
-        return value
-
-    def word(self, option: str, words: Mapping[str, _T]) -> _T | None:
-        """Return the value of the word in ``words``; None if the option is absent."""
-        text = self.text(option)
-        if text is not None and text not in words:
-            raise self.error(
-                f"{option}: expected one of {', '.join(words)}; found {text!r}", option
-            )
-        return None if text is None else words[text]
-
-    def seconds(self, option: str) -> float | None:
-        """Return a time above 0 in seconds; None if the option is absent."""
-        text = self.text(option)
+    def value(self, option: Option[_T], default: _T | None = None) -> _T:
+        """Return the value of an option; ``default``, or its own one, if it is absent."""
+        text = self._values.get(option.name)
         if text is None:
-            return None
-        value = float(text) if _SECONDS.match(text) else 0.0
-        if not 0 < value <= SECONDS_MAX:
-            raise self.error(
-                f"{option}: expected seconds, above 0 and at most {SECONDS_MAX}; found {text!r}",
-                option,
-            )
-        return value
-
-    def whole(self, option: str, at_most: int) -> int | None:
-        """Return a whole number of at least 1; None if the option is absent."""
-        text = self.text(option)
-        if text is None:
-            return None
-        value = int(text) if _WHOLE.match(text) else 0
-        if not 1 <= value <= at_most:
-            raise self.error(
-                f"{option}: expected a whole number from 1 to {at_most}; found {text!r}", option
-            )
-        return value
+            return option.default if default is None else default
+        if not isinstance(text, str):
+            found = "a section" if isinstance(text, Mapping) else ", ".join(map(str, text))
+            raise self.error(f"{option.name}: expected one value; found {found}", option.name)
+        try:
+            return option.type.read(text)
+        except ValueError as error:
+            raise self.error(f"{option.name}: {error}", option.name) from None
 
     def error(self, message: str, option: str = "") -> ConfigError:
         """Return an error about an option or subsection; about this section if none is named."""
@@ -126,13 +183,10 @@ class Section:
         depth = len(self._place) + 1
         return f"{'[' * depth}{name}{']' * depth}"
 
-    def _known(self, names: tuple[str, ...], are_sections: bool) -> str:
+    def _known(self, names: Sequence[str]) -> str:
         """Return the known names, for a message."""
         where = f" in [{self._place[-1]}]" if self._place else ""
-        if not names:
-            return f" (there is none{where})"
-        shown = [self._bracketed(name) for name in names] if are_sections else list(names)
-        return f" (known{where}: {listed(shown, _NAMED)})"
+        return f" (known{where}: {listed(names, _NAMED)})" if names else f" (there is none{where})"
 
 
 def read_sections(text: str, path: str) -> Section:
@@ -149,10 +203,18 @@ def read_sections(text: str, path: str) -> Section:
     return Section(values, path, _line_numbers(text))
 
 
-def listed(names: list[str], at_most: int) -> str:
+def listed(names: Sequence[str], at_most: int) -> str:
     """Join names with commas; shorten the rest of a long list to its number."""
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
     return ", ".join(names[:at_most]) + more
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message that names the most similar known word; empty without one."""
+    import difflib  # Only a mistake needs it.
+
+    close = difflib.get_close_matches(word, tuple(known), 1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def _line_numbers(text: str) -> dict[Place, int]:

@@ -1,107 +1,30 @@
-"""Parse openha.conf: options beyond the original's files.
+"""Parse openha.conf: options beyond the original's files, declared in ``options_schema``.
 
-Everything in it may be left out.
-
-::
-
-    [heartbeat]
-    authentication = enforced       # off, permissive or enforced
-    cluster = paris                 # beats of a cluster of another name are refused
-    wire = legacy                   # own or legacy: the frame of every link
-    [[net eth1:239.131.50.12]]      # one link, named as in `hb -s`
-    wire = own
-    peer_address = 10.11.1.2        # the only address this network link listens to
-
-    [node]
-    realtime = yes                  # yes or no
-
-    [timing]
-    profile = fast                  # tutorial or fast
-    fence_time = 0.8                # seconds within which the check-up script has surely fenced the
-                                    peer
-
-    [scripts]                       # limits in seconds, for all services or for one
-    start_timeout = 600
-    parallel = 64                   # scripts at once on this node
-    [[registry]]
-    stop_timeout = 60
-
-    [agent]
-    monitor_interval = 10           # seconds between two looks at the resources of services that
-                                    run here
-
-    [fencing]
-    check = silence                 # silence or always: when check-up scripts are run
-    boot_alone = never              # never, or seconds after which a booted node that never heard
-                                    its peer may fence it
-    retry = 10                      # seconds after a failed check-up, doubled up to 50
-    scope = node                    # node or service: what one successful check-up is good for
-
-    [policy]                        # for all services or for one
-    on_dual_run = report            # report, stop-secondary or stop-youngest
-    on_start_failure = stay         # stay or hand-over
-    priority = 1                    # of two nodes cut from each other, the higher sum of what runs
-                                    fences first
-    defend = no                     # yes: the node that runs it fences a silent peer first
-
-Left out, ``authentication`` is off without a key file. With one it is enforced as soon as the peer
-was heard with a key, and permissive until then: giving a running cluster its key loses no beat,
-whichever node gets it first. A section or option that is not known is an error: a misspelt
+Everything in it may be left out. A section or option that is not known is an error: a misspelt
 safeguard must not be taken for one.
 """
 
 from __future__ import annotations
 
-import enum
-import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core.model import (
     FencingPolicy,
     LinkSpec,
-    OnDualRun,
-    OnStartFailure,
     Policy,
     Profile,
     ScriptLimits,
     ServiceSpec,
     Wire,
 )
-from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, FENCE_TIME_MAX_S, SCRIPTS_AT_ONCE
+from opensvc_openha.core.timing import FENCE_TIME_MAX_S
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.formats.conf_sections import Section, listed, read_sections
+from opensvc_openha.formats import options_schema as schema
+from opensvc_openha.formats.conf_sections import Section, did_you_mean, listed, read_sections
+from opensvc_openha.formats.options_schema import AuthMode
 
-PARALLEL_MAX = 1_000
-PRIORITY_MAX = 1_000_000
-MONITOR_INTERVAL_S = 10.0
-_SECTIONS = ("heartbeat", "node", "timing", "scripts", "agent", "fencing", "policy")
-_YES_NO = {"yes": True, "no": False}
-_WIRES = {wire.value: wire for wire in Wire}
-_PROFILES = {profile.value: profile for profile in Profile}
-_ON_DUAL_RUN = {answer.value: answer for answer in OnDualRun}
-_ON_START_FAILURE = {answer.value: answer for answer in OnStartFailure}
-_LIMITS = {
-    "start_timeout": "start_s",
-    "stop_timeout": "stop_s",
-    "check_timeout": "check_s",
-    "status_timeout": "probe_s",
-}
-_CLUSTER_MAX = 63
-_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _NAMED = 5
-
-
-class AuthMode(enum.Enum):
-    """Treatment of a beat that no key authenticates."""
-
-    OFF = "off"
-    """Keys are not used."""
-    PERMISSIVE = "permissive"
-    """Accepted, counted and reported; own beats are authenticated."""
-    ENFORCED = "enforced"
-    """Refused."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +63,7 @@ class ScriptOptions:
     """[scripts]: the limits of all services, and of those that have their own."""
 
     limits: ScriptLimits = ScriptLimits()
-    parallel: int = SCRIPTS_AT_ONCE
+    parallel: int = schema.PARALLEL.default
     services: Mapping[str, ScriptLimits] = field(default_factory=dict)
 
 
@@ -162,7 +85,7 @@ class Options:
     scripts: ScriptOptions = ScriptOptions()
     policy: PolicyOptions = PolicyOptions()
     fencing: FencingPolicy = FencingPolicy()
-    monitor_interval_s: float = MONITOR_INTERVAL_S
+    monitor_interval_s: float = schema.MONITOR_INTERVAL.default
     path: str = field(default="", compare=False)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
 
@@ -202,7 +125,8 @@ class Options:
         for name in self.heartbeat.links:
             if name not in known:
                 raise self.error(
-                    f"[[{name}]] is no link of the monitor file: {', '.join(sorted(known))}",
+                    f"[[{name}]] is no link of the monitor file: {', '.join(sorted(known))}"
+                    + did_you_mean(name, known),
                     "heartbeat",
                     name,
                 )
@@ -231,7 +155,7 @@ class Options:
                     shown = listed(sorted(known), _NAMED) or "empty"
                     raise self.error(
                         f"[[{name}]] is no service of the services file ({shown}): correct or"
-                        " remove the section",
+                        f" remove the section{did_you_mean(name, known)}",
                         section,
                         name,
                     )
@@ -240,56 +164,42 @@ class Options:
 def parse_options(text: str, path: str) -> Options:
     """Parse the options of a text; raise ConfigError with file and line."""
     whole = read_sections(text, path)
-    whole.expect((), _SECTIONS)
-    node = whole.inner("node")
-    node.expect(("realtime",))
-    agent = whole.inner("agent")
-    agent.expect(("monitor_interval",))
+    whole.check(schema.SECTIONS)
+    fencing = whole.inner("fencing")
     return Options(
         heartbeat=_heartbeat(whole.inner("heartbeat")),
-        realtime=node.word("realtime", _YES_NO) or False,
+        realtime=whole.inner("node").value(schema.REALTIME),
         timing=_timing(whole.inner("timing")),
         scripts=_scripts(whole.inner("scripts")),
-        fencing=_fencing(whole.inner("fencing")),
+        fencing=FencingPolicy(
+            fencing.value(schema.CHECK),
+            fencing.value(schema.BOOT_ALONE),
+            fencing.value(schema.RETRY),
+            fencing.value(schema.SCOPE),
+        ),
         policy=_policies(whole.inner("policy")),
-        monitor_interval_s=agent.seconds("monitor_interval") or MONITOR_INTERVAL_S,
+        monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
         path=path,
         lines=whole.lines,
     )
 
 
 def _heartbeat(section: Section) -> HeartbeatOptions:
-    section.expect(("authentication", "cluster", "wire"), None)
-    cluster = section.text("cluster")
-    if cluster is not None and (len(cluster) > _CLUSTER_MAX or not _CLUSTER.match(cluster)):
-        raise section.error(
-            "cluster: expected a name of letters, digits, dot, underscore and hyphen; found"
-            f" {cluster!r}",
-            "cluster",
+    wire = section.value(schema.WIRE)
+    links = {
+        name: LinkOptions(
+            section.inner(name).value(schema.WIRE, wire),
+            section.inner(name).value(schema.PEER_ADDRESS),
         )
-    wire = section.word("wire", _WIRES) or Wire.OWN
-    mode = section.word("authentication", {mode.value: mode for mode in AuthMode})
-    links = {name: _link(section.inner(name), wire) for name in section.inner_names}
-    return HeartbeatOptions(mode, cluster or "", wire, links)
-
-
-def _link(section: Section, default: Wire) -> LinkOptions:
-    section.expect(("wire", "peer_address"))
-    address = section.text("peer_address")
-    if address is not None:
-        try:
-            address = str(ipaddress.ip_address(address))
-        except ValueError:
-            raise section.error(
-                f"peer_address: expected an IPv4 or IPv6 address; found {address!r}", "peer_address"
-            ) from None
-    return LinkOptions(section.word("wire", _WIRES) or default, address or "")
+        for name in section.inner_names
+    }
+    return HeartbeatOptions(
+        section.value(schema.AUTHENTICATION), section.value(schema.CLUSTER), wire, links
+    )
 
 
 def _timing(section: Section) -> TimingOptions:
-    section.expect(("profile", "fence_time"))
-    profile = section.word("profile", _PROFILES) or Profile.TUTORIAL
-    fence_time_s = section.seconds("fence_time")
+    profile, fence_time_s = section.value(schema.PROFILE), section.value(schema.FENCE_TIME)
     if profile is Profile.FAST and fence_time_s is None:
         raise section.error(
             "profile = fast takes over before a slow check-up script could have fenced the peer:"
@@ -308,67 +218,30 @@ def _timing(section: Section) -> TimingOptions:
 
 
 def _scripts(section: Section) -> ScriptOptions:
-    section.expect((*_LIMITS, "parallel"), None)
     limits = _limits(section, ScriptLimits())
-    services = {}
-    for name in section.inner_names:
-        section.inner(name).expect(_LIMITS)
-        services[name] = _limits(section.inner(name), limits)
-    return ScriptOptions(
-        limits, section.whole("parallel", PARALLEL_MAX) or SCRIPTS_AT_ONCE, services
-    )
+    services = {name: _limits(section.inner(name), limits) for name in section.inner_names}
+    return ScriptOptions(limits, section.value(schema.PARALLEL), services)
 
 
 def _limits(section: Section, default: ScriptLimits) -> ScriptLimits:
-    given = {name: section.seconds(option) for option, name in _LIMITS.items()}
-    return replace(default, **{name: value for name, value in given.items() if value is not None})
-
-
-def _fencing(section: Section) -> FencingPolicy:
-    section.expect(("check", "boot_alone", "retry", "scope"))
-    usual = FencingPolicy()
-    retry_s = section.seconds("retry")
-    if retry_s is not None and retry_s > FENCE_RETRY_MAX_S:
-        raise section.error(
-            f"retry: at most {FENCE_RETRY_MAX_S:g} seconds; found {retry_s:g}", "retry"
-        )
-    return FencingPolicy(
-        is_check_always=section.word("check", {"silence": False, "always": True}) or False,
-        boot_alone_s=_boot_alone_s(section),
-        retry_s=usual.retry_s if retry_s is None else retry_s,
-        is_shared=section.word("scope", {"node": True, "service": False}) is not False,
+    return ScriptLimits(
+        section.value(schema.START_TIMEOUT, default.start_s),
+        section.value(schema.STOP_TIMEOUT, default.stop_s),
+        section.value(schema.CHECK_TIMEOUT, default.check_s),
+        section.value(schema.STATUS_TIMEOUT, default.probe_s),
     )
 
 
-def _boot_alone_s(section: Section) -> float | None:
-    text = section.text("boot_alone")
-    if text is None or text.lower() == "never":
-        return None
-    try:
-        return section.seconds("boot_alone")
-    except ConfigError:
-        raise section.error(
-            f"boot_alone: expected never, or a number of seconds above 0; found {text!r}",
-            "boot_alone",
-        ) from None
-
-
 def _policies(section: Section) -> PolicyOptions:
-    options = ("on_dual_run", "on_start_failure", "priority", "defend")
-    section.expect(options, None)
     policy = _policy(section, Policy())
-    services = {}
-    for name in section.inner_names:
-        section.inner(name).expect(options)
-        services[name] = _policy(section.inner(name), policy)
+    services = {name: _policy(section.inner(name), policy) for name in section.inner_names}
     return PolicyOptions(policy, services)
 
 
 def _policy(section: Section, default: Policy) -> Policy:
-    priority, is_defended = section.whole("priority", PRIORITY_MAX), section.word("defend", _YES_NO)
     return Policy(
-        section.word("on_dual_run", _ON_DUAL_RUN) or default.on_dual_run,
-        section.word("on_start_failure", _ON_START_FAILURE) or default.on_start_failure,
-        default.priority if priority is None else priority,
-        default.is_defended if is_defended is None else is_defended,
+        section.value(schema.ON_DUAL_RUN, default.on_dual_run),
+        section.value(schema.ON_START_FAILURE, default.on_start_failure),
+        section.value(schema.PRIORITY, default.priority),
+        section.value(schema.DEFEND, default.is_defended),
     )

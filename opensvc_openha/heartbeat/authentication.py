@@ -18,7 +18,8 @@ from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import Claim, is_authentic
 from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark
 from opensvc_openha.formats.key_file import KeyRing
-from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
+from opensvc_openha.formats.options_file import HeartbeatOptions
+from opensvc_openha.formats.options_schema import AuthMode
 
 UNKNOWN_KEY = "unknown key"
 RETIRE_AFTER_S = 10.0

@@ -18,7 +18,8 @@ from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
 from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.options_file import AuthMode, Options
+from opensvc_openha.formats.options_file import Options
+from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 
 _FILE_BYTES = 4_096

@@ -19,16 +19,20 @@ from opensvc_openha.core.model import (
     ServiceSpec,
     Wire,
 )
+from opensvc_openha.core.timing import CHECK_LIMIT_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.options_file import (
-    AuthMode,
     HeartbeatOptions,
     Options,
+    PolicyOptions,
+    ScriptOptions,
     TimingOptions,
     parse_options,
 )
+from opensvc_openha.formats.options_schema import SECTIONS, AuthMode
 
+SAMPLE = (Path(__file__).parents[2] / "templates/openha.conf.sample").read_text()
 NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0)
 DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 10.0)
 REGISTRY, BUSYBOX = (
@@ -166,27 +170,47 @@ def test_mistake_is_told_with_its_line(text: str, line: int, words: str) -> None
     assert str(caught.value).startswith(f"openha.conf:{line}: ")
 
 
-def test_sample_is_right_with_and_without_its_comment_signs() -> None:
-    """As installed it changes nothing; every option that it shows is one, and none is missing."""
-    text = (Path(__file__).parents[2] / "templates/openha.conf.sample").read_text()
-    assert parse_options(text, "F") == Options()
-    options = parse_options(re.sub(r"(?m)^#(?=\[|\w+ = )", "", text), "F")
-    assert options.timing == TimingOptions(Profile.FAST, 0.8)
-    written = {place[-1] for place in options.lines}
-    assert {
-        "authentication",
-        "cluster",
-        "wire",
-        "peer_address",
-        "realtime",
-        "start_timeout",
-        "stop_timeout",
-        "check_timeout",
-        "status_timeout",
-        "parallel",
-        "on_dual_run",
-        "on_start_failure",
-    } <= written
+def test_sample_as_installed_changes_nothing() -> None:
+    """All of it is commented out."""
+    assert parse_options(SAMPLE, "F") == Options()
+
+
+def test_sample_without_comment_signs_has_every_option_with_its_default() -> None:
+    """Those without a default have a valid example."""
+    options = parse_options(re.sub(r"(?m)^#(?=\[|\w+ = )", "", SAMPLE), "F")
+    declared = {
+        (schema.name, *inner, option.name)
+        for schema in SECTIONS
+        for inner, members in (
+            ((), schema.options),
+            ((schema.inner_example,), schema.inner_options),
+        )
+        for option in members
+    }
+    headings = {name for schema in SECTIONS for name in (schema.name, schema.inner_example)}
+    assert {place for place in options.lines if place[-1] not in headings} == declared
+    limits = ScriptLimits(START_LIMIT_S, STOP_LIMIT_S, CHECK_LIMIT_S, PROBE_LIMIT_S)
+    assert options == Options(
+        heartbeat=replace(options.heartbeat, wire=Options().heartbeat.wire),
+        timing=TimingOptions(Profile.TUTORIAL, 0.8),
+        scripts=ScriptOptions(limits, services={"registry": limits}),
+        policy=PolicyOptions(services={"registry": Policy()}),
+    )
+
+
+@pytest.mark.parametrize(
+    "text, correction",
+    [
+        ("[fence]\n", "did you mean \\[fencing\\]\\?"),
+        ("[fencing]\nretries = 3\n", "did you mean retry\\?"),
+        ("[policy]\n[[a]]\non_dual_runs = report\n", "did you mean on_dual_run\\?"),
+        ("[heartbeat]\nauthentication = enforce\n", "did you mean enforced\\?"),
+    ],
+)
+def test_misspelt_name_is_corrected(text: str, correction: str) -> None:
+    """Sections, options, those of one service, and words."""
+    with pytest.raises(ConfigError, match=f": {correction}$"):
+        parse_options(text, "F")
 
 
 # services

@@ -41,7 +41,8 @@ from opensvc_openha.formats.legacy_frame import (
 )
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
-from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions, parse_options
+from opensvc_openha.formats.options_file import HeartbeatOptions, parse_options
+from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.formats.services_file import format_service, parse_services
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.beat_intake import BeatIntake

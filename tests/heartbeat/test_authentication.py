@@ -18,7 +18,8 @@ from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout, tree_layout
-from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
+from opensvc_openha.formats.options_file import HeartbeatOptions
+from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.authentication import RETIRE_AFTER_S, Authentication
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.storage.configuration import read_options

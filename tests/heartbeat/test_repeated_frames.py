@@ -15,7 +15,8 @@ from opensvc_openha.formats.beat_frame import encode_beat
 from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_record
-from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
+from opensvc_openha.formats.options_file import HeartbeatOptions
+from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.beat_intake import KNOWN_FRAMES, REPEATS_TOLD_S, BeatIntake
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec

@@ -1,0 +1,282 @@
+"""Every option of openha.conf, declared once.
+
+The parser reads typed values by these constants (``section.value(PROFILE)``); what is expected, the
+table of docs/options.md and the sample that the installer puts beside the file come from
+``SECTIONS``.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+
+from opensvc_openha.core.model import (
+    FencingPolicy,
+    OnDualRun,
+    OnStartFailure,
+    Policy,
+    Profile,
+    Wire,
+)
+from opensvc_openha.core.timing import (
+    CHECK_LIMIT_S,
+    FENCE_RETRY_MAX_S,
+    FENCE_TIME_MAX_S,
+    PROBE_LIMIT_S,
+    SCRIPTS_AT_ONCE,
+    START_LIMIT_S,
+    STOP_LIMIT_S,
+)
+from opensvc_openha.formats.conf_sections import (
+    Option,
+    SectionSchema,
+    ValueType,
+    choice,
+    seconds,
+    whole,
+)
+
+_CLUSTER_MAX = 63
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+
+
+class AuthMode(enum.Enum):
+    """Treatment of a beat that no key authenticates."""
+
+    OFF = "off"
+    """Keys are not used."""
+    PERMISSIVE = "permissive"
+    """Accepted, counted and reported; own beats are authenticated."""
+    ENFORCED = "enforced"
+    """Refused."""
+
+
+def _cluster_name(text: str) -> str:
+    if len(text) > _CLUSTER_MAX or not _CLUSTER.match(text):
+        raise ValueError(
+            f"expected a name of letters, digits, dot, underscore and hyphen; found {text!r}"
+        )
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"expected an IPv4 or IPv6 address; found {text!r}") from None
+
+
+def _seconds_or_never(text: str) -> float | None:
+    if text.lower() == "never":
+        return None
+    try:
+        return seconds().read(text)
+    except ValueError:
+        raise ValueError(
+            f"expected never, or a number of seconds above 0; found {text!r}"
+        ) from None
+
+
+_YES_NO = choice({"yes": True, "no": False})
+
+# [heartbeat] ------------------------------------------------------------------------------------
+
+AUTHENTICATION = Option(
+    "authentication",
+    choice({mode.value: mode for mode in AuthMode}),
+    None,
+    "Beats without a valid key: `off` uses no keys, `permissive` accepts and reports such beats,"
+    " `enforced` refuses them. Without this option `off` if there is no key file; with one,"
+    " `enforced` from the first beat of the peer that has the key.",
+    example="enforced",
+    see="heartbeats",
+)
+CLUSTER = Option(
+    "cluster",
+    ValueType(_cluster_name, "a name"),
+    "",
+    "Name of the cluster: beats of a cluster of another name are refused.",
+    example="production",
+)
+WIRE = Option(
+    "wire",
+    choice({wire.value: wire for wire in Wire}),
+    Wire.OWN,
+    "Frame of the links: `own`, or `legacy`, the 9,384-byte frame of a C OpenHA, for a migration.",
+    see="migration",
+)
+PEER_ADDRESS = Option(
+    "peer_address",
+    ValueType(_address, "an IPv4 or IPv6 address"),
+    "",
+    "The only address from which a network link takes anything.",
+    example="10.50.1.2",
+)
+
+# [node] -----------------------------------------------------------------------------------------
+
+REALTIME = Option(
+    "realtime",
+    _YES_NO,
+    False,
+    "Real-time class for the threads of heartbeats and decisions, and memory that is not swapped"
+    " out; read at start. With `no`, these threads run at nice -10 where permitted.",
+)
+
+# [timing] ---------------------------------------------------------------------------------------
+
+PROFILE = Option(
+    "profile",
+    choice({profile.value: profile for profile in Profile}),
+    Profile.TUTORIAL,
+    "`tutorial`: beats each second. `fast`: beats each 100 ms and link timeouts from 0.3 s, only"
+    " with a `fence_time`, and if every service of this node has a check-up script that fences.",
+)
+FENCE_TIME = Option(
+    "fence_time",
+    seconds(),
+    None,
+    "Time within which the check-up script has surely fenced the peer, at most"
+    f" {FENCE_TIME_MAX_S:g} for `profile = fast`.",
+    example="0.8",
+)
+
+# [scripts] --------------------------------------------------------------------------------------
+
+START_TIMEOUT = Option(
+    "start_timeout",
+    seconds(),
+    None,
+    "Limit of `SCRIPT start`, at which it is killed with all its children.",
+    default_text=f"{START_LIMIT_S:g}",
+)
+STOP_TIMEOUT = Option(
+    "stop_timeout", seconds(), None, "Limit of `SCRIPT stop`.", default_text=f"{STOP_LIMIT_S:g}"
+)
+CHECK_TIMEOUT = Option(
+    "check_timeout",
+    seconds(),
+    None,
+    "Limit of the check-up script.",
+    default_text=f"{CHECK_LIMIT_S:g}",
+)
+STATUS_TIMEOUT = Option(
+    "status_timeout",
+    seconds(),
+    None,
+    "Limit of `SCRIPT status`.",
+    default_text=f"{PROBE_LIMIT_S:g}",
+)
+PARALLEL = Option(
+    "parallel", whole(1_000), SCRIPTS_AT_ONCE, "Scripts that may run at once on this node."
+)
+
+# [agent] ----------------------------------------------------------------------------------------
+
+MONITOR_INTERVAL = Option(
+    "monitor_interval",
+    seconds(),
+    10.0,
+    "Time between two checks by the embedded agent of the resources with `monitor = true` or"
+    " `restart = N`.",
+    see="actions",
+)
+
+# [fencing] --------------------------------------------------------------------------------------
+
+_FENCING = FencingPolicy()
+CHECK = Option(
+    "check",
+    choice({"silence": False, "always": True}),
+    _FENCING.is_check_always,
+    "When check-up scripts are run: `silence`, when the peer is silent, or `always`, before every"
+    " start, like the original.",
+    see="takeover",
+)
+BOOT_ALONE = Option(
+    "boot_alone",
+    ValueType(_seconds_or_never, "`never` or seconds", {"never": None}),
+    _FENCING.boot_alone_s,
+    "Time after which a node that has not heard its peer since it booted may fence it. Until then,"
+    " and with `never`, it starts no service with a real check-up script before `openha fence"
+    " confirm PEER`.",
+)
+RETRY = Option(
+    "retry",
+    seconds(FENCE_RETRY_MAX_S),
+    _FENCING.retry_s,
+    "Time after a failed check-up script until the next one; doubled each time, up to"
+    f" {FENCE_RETRY_MAX_S:g}.",
+)
+SCOPE = Option(
+    "scope",
+    choice({"node": True, "service": False}),
+    _FENCING.is_shared,
+    "`node`: one successful check-up serves all services with the same check-up script;"
+    " `service`: each service has its own.",
+)
+
+# [policy] ---------------------------------------------------------------------------------------
+
+_POLICY = Policy()
+ON_DUAL_RUN = Option(
+    "on_dual_run",
+    choice({answer.value: answer for answer in OnDualRun}),
+    _POLICY.on_dual_run,
+    "A service found running on both nodes: `report` it, stop it on its secondary"
+    " (`stop-secondary`), or where it was started last (`stop-youngest`).",
+)
+ON_START_FAILURE = Option(
+    "on_start_failure",
+    choice({answer.value: answer for answer in OnStartFailure}),
+    _POLICY.on_start_failure,
+    "A service that could not be started: `stay` in START_FAILED until an operator acts, or"
+    " `hand-over`, stop here, and the peer may start it.",
+)
+PRIORITY = Option(
+    "priority",
+    whole(1_000_000),
+    _POLICY.priority,
+    "Of two nodes cut from each other, the one with the higher sum of what it runs fences first.",
+)
+DEFEND = Option(
+    "defend",
+    _YES_NO,
+    _POLICY.is_defended,
+    "With `yes`, the node that runs the service fences a silent peer first, although it has"
+    " nothing to start.",
+)
+
+_LIMITS = (START_TIMEOUT, STOP_TIMEOUT, CHECK_TIMEOUT, STATUS_TIMEOUT)
+_POLICIES = (ON_DUAL_RUN, ON_START_FAILURE, PRIORITY, DEFEND)
+SECTIONS = (
+    SectionSchema(
+        "heartbeat",
+        (AUTHENTICATION, CLUSTER, WIRE),
+        inner="LINK",
+        inner_options=(WIRE, PEER_ADDRESS),
+        inner_text="One link, named as in `hb -s`.",
+        inner_example="net eth1:239.131.50.12",
+    ),
+    SectionSchema("node", (REALTIME,)),
+    SectionSchema("timing", (PROFILE, FENCE_TIME)),
+    SectionSchema(
+        "scripts",
+        (*_LIMITS, PARALLEL),
+        inner="SERVICE",
+        inner_options=_LIMITS,
+        inner_text="One service: its limits, by default those of the section around it.",
+        inner_example="registry",
+    ),
+    SectionSchema("agent", (MONITOR_INTERVAL,)),
+    SectionSchema("fencing", (CHECK, BOOT_ALONE, RETRY, SCOPE)),
+    SectionSchema(
+        "policy",
+        _POLICIES,
+        inner="SERVICE",
+        inner_options=_POLICIES,
+        inner_text="One service: its policies, by default those of the section around it.",
+        inner_example="registry",
+    ),
+)
