@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+from argparse import Namespace
 
 from opensvc_openha.agent.resources.fence_status import EXIT_CODES
 from opensvc_openha.cli import installation, service_edit
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.check_scripts import find_doubt
@@ -30,7 +31,10 @@ _NOT_IN_PLACE = 1
 
 def main(args: list[str]) -> int:
     """Run ``openha agent``; return the exit code."""
-    options = _parse(args)
+    parser = build_parser()
+    options = parser.read(args)
+    if (options.what in ("fence", "probe")) != (options.svcname is not None):
+        parser.error("a service is named for fence and probe, and only there")
     layout = installation.layout()
     agents = find_agents(options.agent_root)
     if not agents:
@@ -59,25 +63,32 @@ def main(args: list[str]) -> int:
     return max(codes)
 
 
-def _parse(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="openha agent", description="Drive this cluster from the OpenSVC agents of this node."
+def build_parser() -> Parser:
+    """Return the parser of ``openha agent``."""
+    parser = Parser("openha agent", "Drive this cluster from the OpenSVC agents of this node.")
+    parser.add_argument(
+        "what",
+        metavar="VERB",
+        choices=("install", "remove", "status", "fence", "probe"),
+        help="install or remove the driver and show it; fence and probe are what the scripts of a"
+        " service call",
     )
-    parser.add_argument("what", choices=("install", "remove", "status", "fence", "probe"))
     parser.add_argument(
         "svcname",
+        metavar="SERVICE",
         nargs="?",
-        help="fence and probe, what the scripts of a service call: the service",
+        help="fence and probe: the service",
     )
     parser.add_argument(
         "word",
+        metavar="WORD",
         nargs="?",
         help="fence: status only asks for the peer's power; any other (start) fences",
     )
     parser.add_argument(
         "--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.add_argument(
         "--no-services",
         action="store_true",
@@ -90,13 +101,10 @@ def _parse(args: list[str]) -> argparse.Namespace:
             "install, agent 2.1: make [hb#N] type = OpenHA known too, by a hook at the start of om"
         ),
     )
-    options = parser.parse_args(args)
-    if (options.what in ("fence", "probe")) != (options.svcname is not None):
-        raise UsageError("agent: a service is named for fence and probe, and only there")
-    return options
+    return parser
 
 
-def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
+def _install(agent: Agent, layout: Layout, options: Namespace) -> int:
     _title(agent)
     if options.hb_section and not agent.line.hook:
         raise UsageError(
@@ -112,9 +120,7 @@ def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     return max(problems, default=0)
 
 
-def _register(
-    agent: Agent, layout: Layout, service: AgentService, options: argparse.Namespace
-) -> int:
+def _register(agent: Agent, layout: Layout, service: AgentService, options: Namespace) -> int:
     """Add one service to the cluster as its service file says; return an exit code."""
     # The agent can report what it sees of it only once the driver is installed.
     problem = service.problem or ("" if options.dry_run else probe.find_blindness(agent, service))
@@ -154,9 +160,7 @@ def _register(
         return error.exit_code
 
 
-def _correct(
-    layout: Layout, service: AgentService, known: ServiceSpec, options: argparse.Namespace
-) -> int:
+def _correct(layout: Layout, service: AgentService, known: ServiceSpec, options: Namespace) -> int:
     """Correct a service that is in the cluster: no agent may write its check-up script."""
     print(f"{service.svcname}: service {known.name} is in the cluster")
     if service.has_stonith and not known.is_fenced:
@@ -169,7 +173,7 @@ def _correct(
     return 0
 
 
-def _use_fence_script(layout: Layout, service: AgentService, options: argparse.Namespace) -> None:
+def _use_fence_script(layout: Layout, service: AgentService, options: Namespace) -> None:
     """Replace the check-up script, which the agent may overwrite at any time.
 
     The agent's own script always succeeds.
@@ -185,7 +189,7 @@ def _use_fence_script(layout: Layout, service: AgentService, options: argparse.N
         service_edit.replace_check(service.cluster_name, script)
 
 
-def _remove(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
+def _remove(agent: Agent, layout: Layout, options: Namespace) -> int:
     _title(agent)
     _check_daemon(layout)
     known = {service.name for service in configuration.read_services(layout)}
@@ -235,7 +239,7 @@ def _unregister(agent: Agent, layout: Layout, name: str) -> None:
 
 
 def _keep_check_script(
-    agent: Agent, layout: Layout, service: AgentService, gone: set[str], options: argparse.Namespace
+    agent: Agent, layout: Layout, service: AgentService, gone: set[str], options: Namespace
 ) -> None:
     """Give a service that stays in the cluster a check-up script that fences."""
     known = next(
@@ -248,7 +252,7 @@ def _keep_check_script(
     _use_fence_script(layout, service, options)
 
 
-def _status(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
+def _status(agent: Agent, layout: Layout, options: Namespace) -> int:
     is_in_place, line = installer.describe(agent, layout)
     print(f"OpenSVC agent {agent.line.name} in {agent.home}: {line}")
     registered = {known.name: known for known in configuration.read_services(layout)}
@@ -272,7 +276,7 @@ def _title(agent: Agent) -> None:
     print(f"OpenSVC agent {agent.line.name} in {agent.home}")
 
 
-def _carry_out(changes: list[Change], options: argparse.Namespace) -> None:
+def _carry_out(changes: list[Change], options: Namespace) -> None:
     for change in changes:
         print(f"{'would ' if options.dry_run else ''}{change.text}", flush=True)
         if not options.dry_run:

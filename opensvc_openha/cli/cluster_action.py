@@ -5,13 +5,13 @@ Not for operators: the driver answers the lines that it prints (see ``plugin.age
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Iterator
 
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.cli import installation
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.cli.render import answer_line
 from opensvc_openha.cli.shell_guard import refuse_stop_from_within
 from opensvc_openha.control import client
@@ -20,9 +20,32 @@ from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.plugin.agent_actions import ACTIONS, AgentActions, Request
 
 
+def build_parser() -> Parser:
+    """Return the parser of ``openha cluster-action``."""
+    parser = Parser(
+        "openha cluster-action",
+        "Run an action of an OpenSVC agent on both nodes. Called by the agent's driver, which"
+        " answers what is printed.",
+    )
+    parser.add_argument("service", metavar="SERVICE", help="the service, as the cluster names it")
+    parser.add_argument(
+        "action", metavar="ACTION", choices=ACTIONS, help=f"one of {', '.join(ACTIONS)}"
+    )
+    parser.add_argument(
+        "--node", metavar="NODE", required=True, help="this node, as the agent spells it"
+    )
+    parser.add_argument(
+        "--nodes", metavar="NODES", required=True, help="the nodes of the service, with blanks"
+    )
+    parser.add_argument("--remote", action="store_true", help="the peer's agent is the caller")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.add_argument("--to", metavar="NODE", default="", help="switch: the node to move to")
+    return parser
+
+
 def main(args: list[str]) -> int:
     """Run ``openha cluster-action``; return the exit code."""
-    options = _parse(args)
+    options = build_parser().read(args)
     layout = installation.layout()
 
     def act(command: Command, name: str, by: str) -> Iterator[ClusterAnswer]:
@@ -49,19 +72,3 @@ def main(args: list[str]) -> int:
 
 def _say(word: str, text: str) -> None:
     print(f"{word} {one_line(text)}", flush=True)
-
-
-def _parse(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="openha cluster-action",
-        description="Run an action of an OpenSVC agent on both nodes. Called by the agent's driver,"
-        " which answers what is printed.",
-    )
-    parser.add_argument("service", help="the service, as the cluster names it")
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("--node", required=True, help="this node, as the agent spells it")
-    parser.add_argument("--nodes", required=True, help="the nodes of the service, with blanks")
-    parser.add_argument("--remote", action="store_true", help="the peer's agent is the caller")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--to", metavar="NODE", default="", help="switch: the node to move to")
-    return parser.parse_args(args)

@@ -1,4 +1,4 @@
-"""``ezha start|stop|restart|kill|status`` and ``nmond``: start and stop the node daemon."""
+"""``ezha start|stop|restart|kill|status``: start and stop the node daemon, show its status."""
 
 from __future__ import annotations
 
@@ -7,92 +7,94 @@ import glob
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.cli import installation, render
-from opensvc_openha.cli.interrupted import goes_on
+from opensvc_openha.cli.interrupted import after_interrupt
 from opensvc_openha.cli.self_command import self_command
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import LEFT_UNSTOPPED, STOPS_ON_LEAVE
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
-from opensvc_openha.errors import ActionError, NotRunningError, OpenhaError, UsageError
+from opensvc_openha.errors import ActionError, NotRunningError, OpenhaError
 from opensvc_openha.formats.layout import STATE_PREFIX, Layout
 from opensvc_openha.formats.state_file import decode
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
-    from opensvc_openha.daemon.monitor_process import MonitorCommand
+    from opensvc_openha.cli.parsing import Parser
 
-USAGE = (
-    "Usage: ezha {start|stop|restart|kill|status}\n"
-    "\n"
-    " start    start the node daemon; done when it serves\n"
-    " stop     stop the services of this node that are not frozen, say goodbye to the peer, end "
-    "the daemon\n"
-    " restart  check the configuration, end the daemon and start it again; services keep "
-    "running where they are\n"
-    " kill     end the daemon; services keep running, and the peer may take them after half a "
-    "minute: freeze them first\n"
-    " status   show heartbeats and services\n"
-)
+_ACTIONS = {
+    "start": "start the node daemon; done when it serves",
+    "stop": "stop the services of this node that are not frozen, announce that to the peer, end the"
+    " daemon",
+    "restart": "check the configuration, end the daemon and start it again; services keep running",
+    "kill": "end the daemon; services keep running, and the peer may take them after half a minute:"
+    " freeze them first",
+    "status": "show heartbeats and services",
+}
 _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
-_DETACHED = "--detached"
-_TELL_EVERY_S = 5.0
+DETACHED = "--detached"
+"""Option of ``nmond`` for its start in the background; the number of a file descriptor follows."""
+_REPORT_EVERY_S = 5.0
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``ezha``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser("ezha", "Start and stop the node daemon, or show its status.")
+    for action, summary in _ACTIONS.items():
+        parser.add_verb(action, summary)
+    return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``ezha ACTION``; return the exit code."""
-    if args[-1:] in (["-h"], ["--help"]):
-        sys.stdout.write(USAGE)
-        return 0
+    if len(args) != 1 or args[0] not in _ACTIONS:  # A status needs no parser.
+        args = [build_parser().read(args).verb]
+    return run(args[0])
+
+
+class ActionProgram(NamedTuple):
+    """``openha start`` and the like."""
+
+    action: str
+
+    def build_parser(self) -> Parser:
+        """Return the parser of this action: it takes no words."""
+        from opensvc_openha.cli.parsing import Parser
+
+        summary = _ACTIONS[self.action]
+        return Parser(f"openha {self.action}", f"{summary[0].upper()}{summary[1:]}.")
+
+    def main(self, args: list[str]) -> int:
+        """Run the action; return the exit code."""
+        if args:
+            self.build_parser().read(args)
+        return run(self.action)
+
+
+def run(action: str) -> int:
+    """Run one of the actions; return the exit code."""
     actions = {
-        "start": _start,
+        "start": start,
         "stop": _stop,
         "restart": _restart,
         "kill": _kill,
         "status": _status,
     }
-    if len(args) != 1 or args[0] not in actions:
-        raise UsageError("Usage: ezha {start|stop|restart|kill|status}")
-    return actions[args[0]](installation.layout())
+    return actions[action](installation.layout())
 
 
-def nmond(args: list[str]) -> int:
-    """Run ``nmond [-f]``: the daemon in the background, or in the foreground for systemd."""
+def start(layout: Layout) -> int:
+    """Start the node daemon in the background; return 0 once it serves."""
     from opensvc_openha.daemon import launch
 
-    if args in (["-h"], ["--help"]):
-        sys.stdout.write("Usage: nmond [-f]\n\n -f  stay in the foreground, log to stderr\n")
-        return 0
-    if args == ["-f"]:
-        return launch.run_in_foreground(installation.layout(), _monitor())
-    if len(args) == 2 and args[0] == _DETACHED and args[1].isdigit():
-        return launch.run_detached(installation.layout(), int(args[1]), _monitor())
-    if args:
-        raise UsageError(f"nmond: unexpected {' '.join(args)} (expected nothing, or -f)")
-    return _start(installation.layout())
-
-
-def _monitor() -> MonitorCommand:
-    """Return the resource monitor's command: it runs where the embedded agent is installed.
-
-    A real agent monitors its services itself.
-    """
-    from opensvc_openha.cli.install import is_made_by_us
-    from opensvc_openha.daemon.monitor_process import MonitorCommand
-
-    command = f"{installation.agent().bin_dir}/svcmgr"
-    return MonitorCommand([*self_command(), "monitor"], lambda: is_made_by_us(command))
-
-
-def _start(layout: Layout) -> int:
-    from opensvc_openha.daemon import launch
-
-    with goes_on("nmond goes on starting, see `ezha status`"):
-        launch.run_in_background(layout, [*self_command(), "nmond", _DETACHED])
+    with after_interrupt("nmond continues to start, see `ezha status`"):
+        launch.run_in_background(layout, [*self_command(), "nmond", DETACHED])
     return 0
 
 
@@ -110,8 +112,8 @@ def _stop(layout: Layout) -> int:
     refuse_stop_from_within(layout)
     states = _own_states(layout)
     client.leave(layout, Leaving.STOP_SERVICES)
-    with goes_on(
-        "this node goes on stopping its services, and nmond ends then, see `service -s -c`"
+    with after_interrupt(
+        "this node continues to stop its services, then nmond ends, see `service -s -c`"
     ):
         _await_end(layout)
     left = _left_behind(states)
@@ -121,12 +123,12 @@ def _stop(layout: Layout) -> int:
 
 
 def _await_end(layout: Layout) -> None:
-    told_at = clock.monotonic() + _TELL_EVERY_S
+    report_at = clock.monotonic() + _REPORT_EVERY_S
     while client.running_pid(layout):
         clock.pause(0.05)
-        if clock.monotonic() >= told_at:
-            told_at += _TELL_EVERY_S
-            _tell_what_runs(layout)
+        if clock.monotonic() >= report_at:
+            report_at += _REPORT_EVERY_S
+            _report_busy_services(layout)
 
 
 def _own_states(layout: Layout) -> dict[str, str]:
@@ -164,7 +166,7 @@ def _left_behind(states: dict[str, str]) -> list[str]:
     return left
 
 
-def _tell_what_runs(layout: Layout) -> None:
+def _report_busy_services(layout: Layout) -> None:
     """During a long stop, print the services that it still waits for."""
     try:
         status = client.fetch_status(layout)
@@ -186,17 +188,17 @@ def _restart(layout: Layout) -> int:
         try:
             launch.expect_startable(layout)
         except OpenhaError:
-            sys.stderr.write("not restarted: the daemon that runs goes on as it was\n")
+            sys.stderr.write("not restarted: the running daemon continues as it was\n")
             raise
-        with goes_on("nmond ends, and is not started again: `ezha start`"):
+        with after_interrupt("nmond ends, and is not started again: `ezha start`"):
             _end(layout)
-    return _start(layout)
+    return start(layout)
 
 
 def _kill(layout: Layout) -> int:
     if not client.running_pid(layout):
         raise NotRunningError("nmond is not running on this node")
-    with goes_on("nmond goes on ending"):
+    with after_interrupt("nmond continues to end"):
         _end(layout)
     return 0
 

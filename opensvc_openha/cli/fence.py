@@ -8,73 +8,77 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_text import NAMED, confirmation, fence_report
 from opensvc_openha.control import client
 from opensvc_openha.core.status import FenceGroup
-from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.errors import OpenhaError
 from opensvc_openha.system import clock
 
-USAGE = (
-    "Usage: openha fence status [--json]    "
-    "what would be done about a silent peer, and when it was last seen to work\n"
-    "       openha fence confirm NODE       "
-    '"I made sure that NODE runs nothing": what waits for that is started here\n'
-    "\n"
-    " NODE is the peer's whole name. Confirm only what you made sure of yourself: the power is "
-    "off, or the machine was reset and\n"
-    " its services are not started there. It is refused while NODE is heard, and kept in log "
-    "and history with who confirmed it and\n"
-    " when. It is believed until any heartbeat of NODE comes in, this node stands still for a "
-    "link timeout, or its daemon ends:\n"
-    " what is unfrozen or repaired later needs no other confirmation.\n"
-    "\n"
-    " Exit code of confirm: 0 confirmed, what becomes of each service is printed; 4 the daemon "
-    "does not run, or did not answer: then\n"
-    " it is not known whether NODE is confirmed, see fence status; 5 refused.\n"
-    " Exit code of status: 0 a check-up script that worked before, 1 one that was never seen to "
-    "work or failed last,\n"
-    " 2 a service whose check-up script proves nothing.\n"
-)
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``openha fence``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser(
+        "openha fence", "Show how this node would fence its peer; confirm that the peer is out."
+    )
+    status = parser.add_verb(
+        "status", "show what would be done about a silent peer, and when that last worked"
+    )
+    status.add_argument("--json", action="store_true", dest="is_json", help="as JSON")
+    status.epilog = (
+        "Exit code: 0 a check-up script that worked before, 1 one that was never seen to work or"
+        " failed last,\n2 a service whose check-up script proves nothing."
+    )
+    confirm = parser.add_verb(
+        "confirm", '"I made sure that NODE runs nothing": start here what waits for that'
+    )
+    confirm.add_argument("node", metavar="NODE", help="the whole name of the peer")
+    confirm.epilog = (
+        "Confirm only what you made sure of yourself: the power is off, or the machine was reset"
+        " and its services\nare not started there. It is refused while NODE is heard, and kept in"
+        " log and history with who confirmed it\nand when. It is believed until any heartbeat of"
+        " NODE comes in, this node is stalled for a link timeout, or\nits daemon ends: what is"
+        " unfrozen or repaired later needs no other confirmation.\n"
+        "\n"
+        "Exit code: 0 confirmed, what becomes of each service is printed; 4 the daemon does not"
+        " run, or did not answer:\nthen it is not known whether NODE is confirmed, see fence"
+        " status; 5 refused."
+    )
+    return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``openha fence``; return the exit code."""
-    if not args or args[0] in ("-h", "--help"):
-        (sys.stdout if args else sys.stderr).write(USAGE)
-        return 0 if args else UsageError.exit_code
-    if args[0] == "confirm":
-        if len(args) != 2:
-            raise UsageError(
-                "fence confirm: expected the whole name of the peer (fence --help tells more)"
-            )
-        sys.stdout.write(
-            confirmation(args[1], client.confirm_peer_out(installation.layout(), args[1]))
-        )
+    options = build_parser().read(args)
+    layout = installation.layout()
+    if options.verb == "confirm":
+        lines = client.confirm_peer_out(layout, options.node)
+        sys.stdout.write(confirmation(options.node, lines))
         return 0
-    if args[0] != "status" or args[1:] not in ([], ["--json"]):
-        raise UsageError("fence: expected status or confirm NODE (fence --help tells more)")
-    status = client.fetch_status(installation.layout())
-    if args[1:]:
+
+    status = client.fetch_status(layout)
+    groups = status.fencing.groups
+    if options.is_json:
         import json
 
         from opensvc_openha.control.protocol import status_to_json
 
         print(json.dumps(status_to_json(status)["fencing"], indent=2))
     else:
-        sys.stdout.write(fence_report(status, clock.wall(), _plans(status.fencing.groups)))
-    groups = status.fencing.groups
+        sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))
     if any(not group.name for group in groups):
         return 2
-    return (
-        1
-        if any(
-            group.worked_at is None or group.worked_at < (group.failed_at or 0.0)
-            for group in groups
-        )
-        else 0
+    is_doubtful = any(
+        group.worked_at is None or group.worked_at < (group.failed_at or 0.0) for group in groups
     )
+    return 1 if is_doubtful else 0
 
 
 def _plans(groups: Iterable[FenceGroup]) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getopt
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import first_key, installation, render
 from opensvc_openha.control import client
@@ -16,52 +16,72 @@ from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remo
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.atomic_files import read_text
 
-USAGE = (
-    "Usage: hb -s [-v | --json]                                                     "
-    "show heartbeat status\n"
-    "       hb -a -n node -t type -i interface -d address -p port -T timeout        "
-    "add heartbeat link (the first one comes with\n"
-    "                                                                               "
-    "a key for this node; --no-key: without)\n"
-    "       hb -r -n node -t type -i interface -d address -p port                   "
-    "remove heartbeat link\n"
-    "       hb --force -n node -t type -i device -d offset                          "
-    "take a slot, whatever it holds\n"
-    "\n"
-    " node      = name of the node that sends\n"
-    " type      = net, unicast, dio or disk\n"
-    " interface = network interface, or full path of the device\n"
-    " address   = multicast or destination address, or offset on the device in blocks of 512 "
-    "bytes\n"
-    " port      = UDP port, or nothing for a device\n"
-    " timeout   = seconds without a beat before the link is down\n"
-)
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from opensvc_openha.cli.parsing import Parser
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``hb``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser(
+        "hb",
+        "Show, add and remove heartbeat links.",
+        usage="hb -s [-v | --json]\n"
+        "       hb -a -n node -t type -i interface -d address [-p port] -T timeout [--no-key]\n"
+        "       hb -r -n node -t type -i interface -d address [-p port]\n"
+        "       hb --force -n node -t type -i device -d offset",
+    )
+    for option, dest, text in (
+        ("-s", "is_shown", "show the heartbeat links and their status"),
+        ("-a", "is_added", "add a link; the first one comes with a key for this node"),
+        ("-r", "is_removed", "remove a link"),
+        ("-v", "is_verbose", "with -s: what is wrong on each link"),
+        ("--json", "is_json", "with -s: as JSON"),
+        ("--force", "is_forced", "take a slot of a device, whatever it holds"),
+        ("--no-key", "has_no_key", "with -a: make no key"),
+    ):
+        parser.add_argument(option, action="store_true", dest=dest, help=text)
+    for option, name, text in (
+        ("-n", "node", "name of the node that sends"),
+        ("-t", "type", "net, unicast, dio or disk"),
+        ("-i", "interface", "network interface, or full path of the device"),
+        (
+            "-d",
+            "address",
+            "multicast or destination address, or offset on the device in blocks of 512 bytes",
+        ),
+        ("-p", "port", "UDP port, or nothing for a device"),
+        ("-T", "timeout", "seconds without a beat before the link is down"),
+    ):
+        parser.add_argument(option, metavar=name, dest=name, default="", help=text)
+    return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``hb`` with its arguments; return the exit code."""
-    if args[:1] in (["-h"], ["--help"]):
-        sys.stdout.write(USAGE)
+    if args in (["-s"], ["-s", "-v"]):  # The usual calls, which need no parser.
+        view = render.link_details if args[1:] else render.link_list
+        sys.stdout.write(view(client.fetch_status(installation.layout())))
         return 0
-    try:
-        found, rest = getopt.gnu_getopt(args, "sarvn:t:i:d:p:T:", ["json", "force", "no-key"])
-    except getopt.GetoptError as error:
-        raise UsageError(f"hb: {error} (hb --help tells more)") from error
-    options = dict(found)
-    modes = [mode for mode in ("-s", "-a", "-r") if mode in options]
-    if not modes and "--force" in options and not rest:
+
+    parser = build_parser()
+    options = parser.read(args)
+    modes = options.is_shown + options.is_added + options.is_removed
+    if not modes and options.is_forced:
         return _claim(options)
-    if len(modes) != 1 or rest:
-        what = f"unexpected {' '.join(rest)}" if rest else "Incompatible options."
-        raise UsageError(f"hb: {what} Expected one of -s, -a, -r (hb --help tells more)")
-    if modes == ["-s"]:
-        return _show(options)
-    return _add(options) if modes == ["-a"] else _remove(options)
+    if modes != 1:
+        parser.error("Incompatible options. Expected one of -s, -a, -r")
+    if options.is_added:
+        return _add(options)
+    return _show(options) if options.is_shown else _remove(options)
 
 
-def _show(options: dict[str, str]) -> int:
+def _show(options: Namespace) -> int:
     status = client.fetch_status(installation.layout())
-    if "--json" in options:
+    if options.is_json:
         import json
 
         from opensvc_openha.control.protocol import status_to_json
@@ -70,15 +90,14 @@ def _show(options: dict[str, str]) -> int:
         del shown["services"]
         print(json.dumps(shown, indent=2))
     else:
-        sys.stdout.write(
-            render.link_details(status) if "-v" in options else render.link_list(status)
-        )
+        view = render.link_details if options.is_verbose else render.link_list
+        sys.stdout.write(view(status))
     return 0
 
 
-def _add(options: dict[str, str]) -> int:
+def _add(options: Namespace) -> int:
     layout = installation.layout()
-    spec = _link(layout, options, options.get("-T", ""))
+    spec = _link(layout, options, options.timeout)
     options_file = configuration.read_options(layout)
     is_first = not configuration.has_links(layout)
 
@@ -92,9 +111,9 @@ def _add(options: dict[str, str]) -> int:
         # be taken.
         add(read_text(layout.monitor_file) if os.path.exists(layout.monitor_file) else "")
         _refuse_configured(layout, spec)
-        _take_slot(spec, is_forced="--force" in options)
+        _take_slot(spec, is_forced=options.is_forced)
     configuration.edit(layout, layout.monitor_file, add)
-    made = first_key.make(layout) if is_first and "--no-key" not in options else []
+    made = first_key.make(layout) if is_first and not options.has_no_key else []
     client.reload_if_running(layout)
     print("heartbeat added.")
     for line in made:
@@ -102,7 +121,7 @@ def _add(options: dict[str, str]) -> int:
     return 0
 
 
-def _claim(options: dict[str, str]) -> int:
+def _claim(options: Namespace) -> int:
     layout = installation.layout()
     spec = _link(layout, options, "10")
     if not spec.kind.is_disk:
@@ -161,7 +180,7 @@ def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
         slot.close()
 
 
-def _remove(options: dict[str, str]) -> int:
+def _remove(options: Namespace) -> int:
     layout = installation.layout()
     spec = _link(layout, options, "10")
     options_file = configuration.read_options(layout)
@@ -183,20 +202,20 @@ def _remove(options: dict[str, str]) -> int:
     return 0
 
 
-def _link(layout: Layout, options: dict[str, str], timeout: str) -> LinkSpec:
+def _link(layout: Layout, options: Namespace, timeout: str) -> LinkSpec:
     """Return the link that the options describe, validated like a line of the monitor file."""
     needed = {"-n": "node", "-t": "type", "-i": "interface", "-d": "address"}
-    missing = [f"{option} {name}" for option, name in needed.items() if not options.get(option)]
-    is_disk = options.get("-t") in ("dio", "disk")
-    if not is_disk and not options.get("-p"):
+    missing = [f"{option} {name}" for option, name in needed.items() if not getattr(options, name)]
+    is_disk = options.type in ("dio", "disk")
+    if not is_disk and not options.port:
         missing.append("-p port")
     if not timeout:
         missing.append("-T timeout")
     if missing:
-        raise UsageError(f"hb: missing {', '.join(missing)} (hb --help tells more)")
-    columns = [options["-n"], options["-t"], options["-i"], options["-d"]]
+        raise UsageError(f"hb: missing {', '.join(missing)} (see hb --help)")
+    columns = [options.node, options.type, options.interface, options.address]
     if not is_disk:
-        columns.append(options["-p"])
+        columns.append(options.port)
     columns.append(timeout)
     try:
         nodes = configuration.read_nodes(layout)

@@ -5,14 +5,15 @@ Rewrites what it wrote before (launchers, env.sh, doc) and never changes an oper
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import subprocess
 import sys
+from argparse import Namespace
 
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.cli.self_command import package_parent
-from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import (
     TREE_ROOT,
     AgentLayout,
@@ -40,7 +41,12 @@ _SAMPLES = ("nodes.sample", "monitor.sample", "openha.conf.sample", "service.env
 
 def main(args: list[str]) -> int:
     """Run ``openha install``; return the exit code."""
-    options = _parse(args)
+    parser = build_parser()
+    options = parser.read(args)
+    if options.prefix and options.layout == "fhs":
+        parser.error("--prefix is for the tree layout; use --root with --layout fhs")
+    if options.root:
+        options.root = os.path.abspath(options.root)
     if options.layout == "fhs":
         layout = fhs_layout(options.root)
     else:
@@ -68,11 +74,12 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _parse(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="openha install", description="Lay out the cluster directory on this node."
+def build_parser() -> Parser:
+    """Return the parser of ``openha install``."""
+    parser = Parser("openha install", "Lay out the cluster directory on this node.")
+    parser.add_argument(
+        "--prefix", metavar="DIR", help=f"the cluster directory (default $EZ, else {TREE_ROOT})"
     )
-    parser.add_argument("--prefix", help=f"the cluster directory (default $EZ, else {TREE_ROOT})")
     parser.add_argument(
         "--layout",
         choices=("tree", "fhs"),
@@ -80,7 +87,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
         help="tree: all below the prefix, as in the tutorial; fhs: /etc/openha, /var/lib/openha",
     )
     parser.add_argument(
-        "--root", default="", help="put everything below this directory instead of /"
+        "--root", metavar="DIR", default="", help="put everything below this directory instead of /"
     )
     parser.add_argument(
         "--embedded-agent",
@@ -89,6 +96,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--agent-root",
+        metavar="DIR",
         help=(
             "directory that stands for / for the embedded agent "
             "(default: /, or the prefix if one is given)"
@@ -102,15 +110,10 @@ def _parse(args: list[str]) -> argparse.Namespace:
             " image)"
         ),
     )
-    options = parser.parse_args(args)
-    if options.prefix and options.layout == "fhs":
-        raise UsageError("install: --prefix is for the tree layout; use --root with --layout fhs")
-    if options.root:
-        options.root = os.path.abspath(options.root)
-    return options
+    return parser
 
 
-def _agent_root(options: argparse.Namespace) -> str:
+def _agent_root(options: Namespace) -> str:
     prefix = options.prefix or ("" if options.root else os.environ.get("EZ"))
     if prefix and os.path.abspath(prefix) != TREE_ROOT:
         return os.path.abspath(str(prefix))

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def goes_on(what: str) -> Iterator[None]:
+def after_interrupt(what_continues: str) -> Iterator[None]:
     """Print what continues if a Ctrl-C ends the command within the context."""
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted: {what}\n")
+        sys.stderr.write(f"interrupted: {what_continues}\n")
         raise

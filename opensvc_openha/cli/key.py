@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, render
 from opensvc_openha.control import client
@@ -13,7 +14,6 @@ from opensvc_openha.errors import (
     NotRunningError,
     RefusedError,
     SystemFault,
-    UsageError,
 )
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout
@@ -28,43 +28,47 @@ from opensvc_openha.storage.key_store import (
     write_keys,
 )
 
-USAGE = (
-    "Usage: openha key generate          make the first key of a cluster, on one of its nodes\n"
-    "       openha key install FILE|-    "
-    "take over the other node's key file (- reads it from standard input)\n"
-    "       openha key rotate            "
-    "make the next key, then install this node's key file on the other node\n"
-    "       openha key status            which keys are here, and what the peer was heard with\n"
-    "       openha key forget-peer       "
-    "believe a lower boot counter of the peer: it was reinstalled or restored\n"
-    "\n"
-    " A running daemon takes a key over by itself, and no beat is lost on the way, whichever "
-    "node comes first:\n"
-    "   openha key rotate && ssh PEER openha key install - < "
-    "/usr/local/cluster/conf/openha.key\n"
-)
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``openha key``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser(
+        "openha key",
+        "Generate, install, rotate and show the key that authenticates heartbeats.",
+        epilog="A running daemon takes a key over by itself, and no beat is lost on the way,"
+        " whichever node comes first:\n"
+        "  openha key rotate && ssh PEER openha key install - <"
+        " /usr/local/cluster/conf/openha.key",
+    )
+    parser.add_verb("generate", "make the first key of a cluster, on one of its nodes")
+    install = parser.add_verb("install", "take over the other node's key file")
+    install.add_argument("file", metavar="FILE", help="its path, or - for standard input")
+    parser.add_verb("rotate", "make the next key; then install this node's key file on the other")
+    parser.add_verb("status", "show which keys are here, and what the peer was heard with")
+    parser.add_verb(
+        "forget-peer",
+        "believe a lower boot counter of the peer, which was reinstalled or restored",
+    )
+    return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``openha key``; return the exit code."""
-    if args in (["-h"], ["--help"]):
-        sys.stdout.write(USAGE)
-        return 0
+    options = build_parser().read(args)
+    layout = installation.layout()
+    if options.verb == "install":
+        return _install(layout, options.file)
     verbs = {
         "generate": _generate,
         "rotate": _rotate,
         "status": _status,
         "forget-peer": _forget_peer,
     }
-    layout = installation.layout()
-    if args[:1] == ["install"] and len(args) == 2:
-        return _install(layout, args[1])
-    if len(args) != 1 or args[0] not in verbs:
-        raise UsageError(
-            "key: expected generate, install FILE|-, rotate, status or forget-peer (key --help"
-            " tells more)"
-        )
-    return verbs[args[0]](layout)
+    return verbs[options.verb](layout)
 
 
 def _generate(layout: Layout) -> int:
@@ -77,7 +81,7 @@ def _generate(layout: Layout) -> int:
         ring = KeyRing(new_key())
         write_keys(layout, ring)
     sys.stdout.write(render.key_generated(ring, layout.key_file))
-    _tell_daemon(layout)
+    _reload_daemon(layout)
     return 0
 
 
@@ -89,7 +93,7 @@ def _install(layout: Layout, source: str) -> int:
         if ring != ours:
             write_keys(layout, ring)
     sys.stdout.write(render.key_installed(ring, layout.key_file, is_new=ring != ours))
-    _tell_daemon(layout)
+    _reload_daemon(layout)
     return 0
 
 
@@ -123,7 +127,7 @@ def _rotate(layout: Layout) -> int:
         ring = KeyRing(ring.current, next=new_key())
         write_keys(layout, ring)
     sys.stdout.write(render.key_rotated(ring, layout.key_file))
-    _tell_daemon(layout)
+    _reload_daemon(layout)
     return 0
 
 
@@ -155,7 +159,7 @@ def _forget_peer(layout: Layout) -> int:
     return 0
 
 
-def _tell_daemon(layout: Layout) -> None:
+def _reload_daemon(layout: Layout) -> None:
     try:
         client.reload(layout)
     except NotAnsweringError:

@@ -10,209 +10,208 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
-from opensvc_openha.cli.streams import forgive, is_report
+from opensvc_openha import __version__
+from opensvc_openha.cli.streams import ignore_write_errors, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.one_line import one_line
 
-USAGE = (
-    "Usage: openha COMMAND [options]\n"
-    "\n"
-    "Cluster:\n"
-    "  service  -s | -s -c | -i NAME | -a ... | -r NAME | -A NAME ACTION    "
-    "services and their states\n"
-    "  hb       -s | -a ... | -r ...                                       heartbeat links\n"
-    "  key      status | generate | install FILE | rotate | forget-peer    "
-    "the key that authenticates heartbeats\n"
-    "  fence    status [--json] | confirm NODE                             "
-    "how the peer is made sure to be out\n"
-    "  status                                                              both of them\n"
-    "  why      SERVICE [--json]                                           "
-    "why a service is where it is, and what to do\n"
-    "  history  [SERVICE] [--since WHEN] [-n NUMBER] [--json]              "
-    "what happened on this node\n"
-    "  start | stop | restart | kill                                       "
-    "the node daemon (stop also stops services)\n"
-    "  ps                                                                  "
-    "the node daemon and its threads\n"
-    "  nmond    [-f]                                                       "
-    "the node daemon itself\n"
-    "\n"
-    "Embedded agent:\n"
-    "  svcmgr   -s SERVICES ACTION        svcmon [--service=SERVICES]\n"
-    "  monitor                            "
-    "watches resources of the services that run here; the node daemon runs it\n"
-    "\n"
-    "Installation:\n"
-    "  install  [--prefix DIR] [--layout tree|fhs] [--embedded-agent]      "
-    "lay out the cluster directory\n"
-    "  agent    install | remove | status [--agent-root DIR] [--dry-run]   "
-    "the driver for a real OpenSVC agent\n"
-    "  demo     [--fast]                                                   "
-    "the tutorial, on two nodes in this machine\n"
-    "\n"
-    "`openha COMMAND --help` tells more.\n"
-)
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
 
 
-def _service(args: list[str]) -> int:
+class Program(Protocol):
+    """What implements a command, a module in most cases."""
+
+    def build_parser(self) -> Parser:
+        """Return the parser of its words, from which help, manual and completion can be made."""
+        ...
+
+    def main(self, args: list[str]) -> int:
+        """Run it; return the exit code."""
+        ...
+
+
+class Command(NamedTuple):
+    """One subcommand of ``openha``; ``load`` imports what implements it."""
+
+    group: str
+    summary: str
+    load: Callable[[], Program]
+
+
+def _service() -> Program:
     from opensvc_openha.cli import service
 
-    return service.main(args)
+    return service
 
 
-def _hb(args: list[str]) -> int:
+def _hb() -> Program:
     from opensvc_openha.cli import hb
 
-    return hb.main(args)
+    return hb
 
 
-def _key(args: list[str]) -> int:
+def _key() -> Program:
     from opensvc_openha.cli import key
 
-    return key.main(args)
+    return key
 
 
-def _fence(args: list[str]) -> int:
+def _fence() -> Program:
     from opensvc_openha.cli import fence
 
-    return fence.main(args)
+    return fence
 
 
-def _history(args: list[str]) -> int:
+def _history() -> Program:
     from opensvc_openha.cli import history
 
-    return history.history(args)
+    return history
 
 
-def _why(args: list[str]) -> int:
-    from opensvc_openha.cli import history
+def _why() -> Program:
+    from opensvc_openha.cli import why
 
-    return history.why(args)
-
-
-def _ezha(name: str) -> Callable[[list[str]], int]:
-    def run(args: list[str]) -> int:
-        from opensvc_openha.cli import ezha
-
-        return ezha.main([name, *args] if name else args)
-
-    return run
+    return why
 
 
-def _nmond(args: list[str]) -> int:
+def _ezha() -> Program:
     from opensvc_openha.cli import ezha
 
-    return ezha.nmond(args)
+    return ezha
 
 
-def _ps(args: list[str]) -> int:
+def _ezha_action(name: str) -> Callable[[], Program]:
+    def load() -> Program:
+        from opensvc_openha.cli import ezha
+
+        return ezha.ActionProgram(name)
+
+    return load
+
+
+def _nmond() -> Program:
+    from opensvc_openha.cli import nmond
+
+    return nmond
+
+
+def _ps() -> Program:
     from opensvc_openha.cli import ps
 
-    return ps.main(args)
+    return ps
 
 
-def _install(args: list[str]) -> int:
+def _install() -> Program:
     from opensvc_openha.cli import install
 
-    return install.main(args)
+    return install
 
 
-def _agent(args: list[str]) -> int:
+def _agent() -> Program:
     from opensvc_openha.cli import agent
 
-    return agent.main(args)
+    return agent
 
 
-def _cluster_action(args: list[str]) -> int:
+def _cluster_action() -> Program:
     from opensvc_openha.cli import cluster_action
 
-    return cluster_action.main(args)
+    return cluster_action
 
 
-def _demo(args: list[str]) -> int:
-    # A program of its own, in a layer above the commands that it shows.
-    from opensvc_openha.cli.self_command import self_command
+def _demo() -> Program:
+    from opensvc_openha.cli import demo
 
-    command = [*self_command("opensvc_openha.demo"), *args]
-    sys.stdout.flush()
-    os.execv(command[0], command)
+    return demo
 
 
-def _svcmgr(args: list[str]) -> int:
+def _svcmgr() -> Program:
     from opensvc_openha.cli import svcmgr
 
-    # A launcher passes the link it was called by: that name selects the service.
-    if args[:1] == ["--called-as"] and len(args) > 1:
-        return svcmgr.main(args[1], args[2:])
-    return svcmgr.main("svcmgr", args)
+    return svcmgr
 
 
-def _svcmon(args: list[str]) -> int:
+def _svcmon() -> Program:
     from opensvc_openha.cli import svcmon
 
-    return svcmon.main(args)
+    return svcmon
 
 
-def _monitor(args: list[str]) -> int:
+def _monitor() -> Program:
     from opensvc_openha.cli import monitor
 
-    return monitor.main(args)
+    return monitor
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "service": _service,
-    "hb": _hb,
-    "key": _key,
-    "fence": _fence,
-    "history": _history,
-    "why": _why,
-    "status": _ezha("status"),
-    "start": _ezha("start"),
-    "stop": _ezha("stop"),
-    "restart": _ezha("restart"),
-    "kill": _ezha("kill"),
-    "ezha": _ezha(""),
-    "ps": _ps,
-    "nmond": _nmond,
-    "install": _install,
-    "agent": _agent,
-    "cluster-action": _cluster_action,
-    "demo": _demo,
-    "svcmgr": _svcmgr,
-    "svcmon": _svcmon,
-    "monitor": _monitor,
+_CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
+COMMANDS: dict[str, Command] = {
+    "service": Command(_CLUSTER, "show, add and remove services, and act on them", _service),
+    "hb": Command(_CLUSTER, "show, add and remove heartbeat links", _hb),
+    "key": Command(_CLUSTER, "the key that authenticates heartbeats", _key),
+    "fence": Command(_CLUSTER, "how the peer is fenced; confirm that it runs nothing", _fence),
+    "status": Command(_CLUSTER, "heartbeat links and services", _ezha_action("status")),
+    "why": Command(_CLUSTER, "why a service is where it is, and what to do", _why),
+    "history": Command(_CLUSTER, "what happened on this node", _history),
+    "start": Command(_CLUSTER, "start the node daemon", _ezha_action("start")),
+    "stop": Command(_CLUSTER, "stop the services, then the node daemon", _ezha_action("stop")),
+    "restart": Command(_CLUSTER, "restart the node daemon alone", _ezha_action("restart")),
+    "kill": Command(_CLUSTER, "end the node daemon, leave the services", _ezha_action("kill")),
+    "ezha": Command(_CLUSTER, "start, stop, restart, kill or status, as in `ezha start`", _ezha),
+    "ps": Command(_CLUSTER, "the node daemon and its threads", _ps),
+    "nmond": Command(_CLUSTER, "the node daemon itself", _nmond),
+    "svcmgr": Command(_AGENT, "act on services", _svcmgr),
+    "svcmon": Command(_AGENT, "the services of this node in a table", _svcmon),
+    "monitor": Command(_AGENT, "the resource monitor, which the node daemon runs", _monitor),
+    "install": Command(_INSTALLATION, "lay out the cluster directory", _install),
+    "agent": Command(_INSTALLATION, "the driver for a real OpenSVC agent", _agent),
+    "cluster-action": Command(
+        _INSTALLATION, "an action of a real agent, which its driver runs", _cluster_action
+    ),
+    "demo": Command(_INSTALLATION, "the tutorial, on two nodes in this machine", _demo),
 }
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``openha`` itself."""
+    from opensvc_openha.cli.parsing import Parser
+
+    lines: list[str] = []
+    for group in (_CLUSTER, _AGENT, _INSTALLATION):
+        lines += ["", f"{group}:"] if lines else [f"{group}:"]
+        lines += [
+            f"  {name:14} {command.summary}"
+            for name, command in COMMANDS.items()
+            if command.group == group
+        ]
+    parser = Parser(
+        "openha",
+        "High availability for two nodes: one command for each part of it.",
+        usage="openha COMMAND [options]",
+        epilog="\n".join([*lines, "", "`openha COMMAND --help` describes each."]),
+    )
+    parser.add_argument("command", metavar="COMMAND", help="one of those below")
+    return parser
 
 
 def main(args: list[str]) -> int:
     """Run one command; return its exit code."""
-    if not args:
-        sys.stderr.write(USAGE)
-        return UsageError.exit_code
-    if args[0] in ("-h", "--help", "help"):
-        sys.stdout.write(USAGE)
+    name = args[0] if args else ""
+    if name in COMMANDS:
+        return COMMANDS[name].load().main(args[1:])
+    if name in ("-V", "--version"):
+        print(f"opensvc-openha {__version__}")
         return 0
-    if args[0] in ("-V", "--version"):
-        return _show_version("opensvc-openha")
-    command = COMMANDS.get(args[0])
-    if command is None:
-        raise UsageError(f"unknown command {args[0]!r} (expected one of: {', '.join(COMMANDS)})")
-    # The agent's commands may be followed by other programs' words: `NAME docker ps --help`.
-    if args[0] not in ("svcmgr", "svcmon"):
-        if "--version" in args:
-            return _show_version(args[0])
-        if {"-h", "--help"}.intersection(args):
-            return command(["--help"])
-    return command(args[1:])
+    if name in ("", "-h", "--help", "help"):
+        build_parser().print_help(None if name else sys.stderr)
+        return 0 if name else UsageError.exit_code
+    from opensvc_openha.formats.suggestion import what_to_write
 
-
-def _show_version(name: str) -> int:
-    from opensvc_openha import __version__
-
-    print(f"{name} {__version__}")
-    return 0
+    raise UsageError(
+        f"unknown command {name!r}: {what_to_write(name, COMMANDS)} (see openha --help)"
+    )
 
 
 def console() -> NoReturn:
@@ -223,10 +222,14 @@ def console() -> NoReturn:
 def run(command: Callable[[list[str]], int]) -> NoReturn:
     """Run a command and exit with its code: the one boundary that catches every exception."""
     _open_standard_streams()
-    _take_signals_as_usual()
-    forgive(is_report(sys.argv[1:]))
+    _reset_signals()
+    ignore_write_errors(is_report(sys.argv[1:]))
+    code: int | str | None
     try:
-        code = command(sys.argv[1:])
+        try:
+            code = command(sys.argv[1:])
+        except SystemExit as ended:
+            code = ended.code  # Help was shown; it is flushed below, where an error is reported.
         sys.stdout.flush()
     except OpenhaError as error:
         _flush()
@@ -271,7 +274,7 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - stays open
 
 
-def _take_signals_as_usual() -> None:
+def _reset_signals() -> None:
     """Reset signal handling inherited from the parent.
 
     With SIGCHLD ignored no exit code arrives, and a failed check-up counts as a success.

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.actions.dispatch import ActionOptions, perform
 from opensvc_openha.agent.config.service_file import service_names
@@ -23,30 +24,33 @@ from opensvc_openha.cli import installation
 from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
-from opensvc_openha.errors import InterruptedAction, OpenhaError, UsageError
+from opensvc_openha.errors import InterruptedAction, OpenhaError
 from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.formats.options_schema import MONITOR_INTERVAL
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.clock import wall
 from opensvc_openha.system.script_log import bound_log
 
-USAGE = (
-    "Usage: openha monitor\n"
-    "\n"
-    "Watches the resources with monitor = true or restart = N of the services that run here, "
-    "and sends their synchronisations\n"
-    "when their schedules say so, until its input ends. The node daemon runs it. `svcmgr "
-    "resource monitor` looks once.\n"
-)
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``openha monitor``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    return Parser(
+        "openha monitor",
+        "Watch the resources with monitor = true or restart = N of the services that run here, and"
+        " send their\nsynchronisations when their schedules say so, until the standard input ends.",
+        epilog="The node daemon runs it. `svcmgr resource monitor` checks the resources once.",
+    )
 
 
 def main(args: list[str]) -> int:
     """Run the monitor; return the exit code."""
-    if args in (["-h"], ["--help"]):
-        sys.stdout.write(USAGE)
-        return 0
     if args:
-        raise UsageError(f"monitor: unexpected {' '.join(args)}")
+        build_parser().read(args)
     agent = installation.agent()
 
     def load(name: str) -> Service:

@@ -8,36 +8,41 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
 from opensvc_openha.core.status import LinkStatus
-from opensvc_openha.errors import NotAnsweringError, NotRunningError, UsageError
+from opensvc_openha.errors import NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 from opensvc_openha.system.processes import stat_of
 
-USAGE = (
-    "Usage: openha ps\n"
-    "\n"
-    "The node daemon and its threads in the columns of `ps aux`. Each end of a heartbeat link "
-    "is a thread of the daemon, shown\n"
-    "with the command line of the process that the original had for it, and its number is that "
-    "of the thread (`ps -eLf`, column\n"
-    "LWP). A signal to any of these numbers is one to the whole daemon: remove a link with `hb "
-    "-r`, end the daemon with `ezha kill`.\n"
-)
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
 COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
 _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 
 
+def build_parser() -> Parser:
+    """Return the parser of ``openha ps``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    return Parser(
+        "openha ps",
+        "Show the node daemon and its threads in the columns of `ps aux`.",
+        epilog="Each end of a heartbeat link is a thread of the daemon, shown with the command line"
+        " of the process that\nthe original had for it, and its number is that of the thread (`ps"
+        " -eLf`, column LWP). A signal to any of\nthese numbers is one to the whole daemon: remove"
+        " a link with `hb -r`, end the daemon with `ezha kill`.",
+    )
+
+
 def main(args: list[str]) -> int:
     """Print one line per thread; return the exit code."""
-    if args in (["-h"], ["--help"]):
-        sys.stdout.write(USAGE)
-        return 0
     if args:
-        raise UsageError(f"ps: unexpected {' '.join(args)}")
+        build_parser().read(args)
     layout = installation.layout()
     pid = client.running_pid(layout)
     if not pid:

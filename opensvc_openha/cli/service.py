@@ -6,9 +6,11 @@ Changes of the service file are in ``service_edit``.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, render
-from opensvc_openha.cli.interrupted import goes_on
+from opensvc_openha.cli.interrupted import after_interrupt
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
 from opensvc_openha.errors import (
@@ -21,68 +23,106 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.layout import Layout
 
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+    from opensvc_openha.core.status import NodeStatus
+
 ACTIONS = tuple(command.value for command in Command)
-USAGE = (
-    "Usage: service -s [-c | -v | --json]                               "
-    "show services and their states\n"
-    "       service -i NAME                                             show one service\n"
-    "       service -a NAME SCRIPT PRIMARY SECONDARY CHECK              add a service\n"
-    "       service -r NAME                                             remove a service\n"
-    "       service -A [NAME] ACTION                                    "
-    "act on a service, or on all of this node\n"
-    "\n"
-    f"ACTION is one of: {', '.join(ACTIONS)}\n"
-)
+_VIEWS: dict[tuple[str, ...], Callable[[NodeStatus], str]] = {
+    ("-s",): render.service_list,
+    ("-s", "-c"): render.service_table,
+    ("-sc",): render.service_table,
+    ("-c",): render.service_table,
+    ("-s", "-v"): render.service_reasons,
+}
+"""The usual calls, which need no parser."""
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``service``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser(
+        "service",
+        "Show the services of the cluster and their states, add and remove services, and act on"
+        " them.",
+        usage="service -s [-c | -v | --json]\n"
+        "       service -i NAME\n"
+        "       service -a NAME SCRIPT PRIMARY SECONDARY CHECK\n"
+        "       service -r NAME\n"
+        "       service -A [NAME] ACTION",
+        epilog=f"ACTION is one of: {', '.join(ACTIONS)}",
+    )
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("-s", action="store_true", dest="is_shown", help="show all services")
+    modes.add_argument("-i", metavar="NAME", dest="shown", help="show one service")
+    modes.add_argument(
+        "-a",
+        nargs=5,
+        metavar="NAME SCRIPT PRIMARY SECONDARY CHECK",
+        dest="added",
+        help="add a service: its start/stop script, both nodes, and its check-up script",
+    )
+    modes.add_argument("-r", metavar="NAME", dest="removed", help="remove a service")
+    modes.add_argument(
+        "-A",
+        nargs="+",
+        metavar="[NAME] ACTION",
+        dest="action",
+        help="act on a service, or on all services of this node",
+    )
+    parser.add_argument("-c", action="store_true", dest="is_table", help="with -s: as a table")
+    parser.add_argument(
+        "-v", action="store_true", dest="is_verbose", help="with -s: a table, and the reasons"
+    )
+    parser.add_argument("--json", action="store_true", dest="is_json", help="with -s: as JSON")
+    return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``service`` with its arguments; return the exit code."""
-    option, rest = (args[0], args[1:]) if args else ("", [])
-    if option in ("-h", "--help"):
-        sys.stdout.write(USAGE)
+    view = _VIEWS.get(tuple(args))
+    if view is not None:
+        sys.stdout.write(view(client.fetch_status(installation.layout())))
         return 0
-    if option in ("-s", "-sc", "-c", "--json", "-v"):
-        return _show(set(args))
-    if option == "-i":
-        return _info(_exactly(rest, 1, "-i NAME")[0])
-    if option in ("-a", "-r"):
+
+    parser = build_parser()
+    options = parser.read(args)
+    has_view = options.is_table or options.is_verbose or options.is_json
+    others = (options.shown, options.added, options.removed, options.action)
+    if has_view and any(value is not None for value in others):
+        parser.error("-c, -v and --json are for -s")
+    if options.shown is not None:
+        return _info(options.shown)
+    if options.added:
         # Imported here: only an edit needs the parsers of the files, and a status must be quick.
         from opensvc_openha.cli import service_edit
 
-        if option == "-a":
-            return service_edit.add(*_exactly(rest, 5, "-a NAME SCRIPT PRIMARY SECONDARY CHECK"))
-        return service_edit.remove(_exactly(rest, 1, "-r NAME")[0])
-    if option == "-A":
-        return _act(rest)
-    what = f"unknown option {option!r}" if option else "an option is missing"
-    raise UsageError(f"service: {what}; expected -s, -i, -a, -r or -A (service --help tells more)")
+        return service_edit.add(*options.added)
+    if options.removed is not None:
+        from opensvc_openha.cli import service_edit
 
+        return service_edit.remove(options.removed)
+    if options.action:
+        if len(options.action) > 2:
+            parser.error(f"expected `-A [NAME] ACTION`, found {len(options.action)} words")
+        return _act(options.action[-1], options.action[:-1] or None)
+    if not (options.is_shown or has_view):
+        parser.error("an option is missing: expected -s, -i, -a, -r or -A")
 
-def _exactly(args: list[str], count: int, usage: str) -> list[str]:
-    if len(args) != count:
-        raise UsageError(
-            f"service: expected `service {usage}`, got {len(args)} argument(s) after the option"
-        )
-    return args
-
-
-def _show(options: set[str]) -> int:
-    unknown = options - {"-s", "-c", "-sc", "-v", "--json"}
-    if unknown:
-        raise UsageError(f"service -s takes -c, -v or --json, not {' '.join(sorted(unknown))}")
     status = client.fetch_status(installation.layout())
-    if "--json" in options:
+    if options.is_json:
         import json
 
         from opensvc_openha.control.protocol import status_to_json
 
         print(json.dumps(status_to_json(status), indent=2))
-    elif "-v" in options:
+    elif options.is_verbose:
         sys.stdout.write(render.service_reasons(status))
-    elif options & {"-c", "-sc"}:
-        sys.stdout.write(render.service_table(status))
     else:
-        sys.stdout.write(render.service_list(status))
+        sys.stdout.write(
+            (render.service_table if options.is_table else render.service_list)(status)
+        )
     return 0
 
 
@@ -90,7 +130,10 @@ def _info(name: str) -> int:
     status = client.fetch_status(installation.layout())
     svc = status.service(name)
     if svc is None:
-        raise ConfigError(f"service {name} does not exist")
+        from opensvc_openha.formats.suggestion import which_service
+
+        known = (other.name for other in status.services)
+        raise ConfigError(f"service {name} does not exist: {which_service(name, known)}")
     if svc.own_state is None:
         raise RefusedError(f"we are not primary nor secondary for service {name}")
     sys.stdout.write(render.service_info(status, svc))
@@ -104,7 +147,8 @@ def _expect_service(layout: Layout, name: str) -> None:
     """
     from opensvc_openha.storage import configuration
 
-    if any(svc.name == name for svc in configuration.read_services(layout)):
+    configured = [svc.name for svc in configuration.read_services(layout)]
+    if name in configured:
         return
     try:
         known = client.fetch_status(layout).service(name)
@@ -113,29 +157,19 @@ def _expect_service(layout: Layout, name: str) -> None:
     except NotRunningError:
         known = None
     if known is None or known.own_state is None:
-        raise ConfigError(f"service {name} not found")
+        from opensvc_openha.formats.suggestion import which_service
+
+        raise ConfigError(f"service {name} not found: {which_service(name, configured)}")
 
 
-# --- actions --------------------------------------------------------------------------------------
-
-
-def _act(args: list[str]) -> int:
-    names: list[str] | None
-    if len(args) == 1:
-        names, typed = None, args[0]
-    elif len(args) == 2:
-        names, typed = [args[0]], args[1]
-    else:
-        raise UsageError(
-            f"service: expected `service -A [NAME] ACTION`, got {len(args)} argument(s) after the"
-            " option"
-        )
+def _act(typed: str, names: list[str] | None) -> int:
+    """Act on the named service, or on all services of this node."""
     try:
         command = Command(typed.lower())
     except ValueError:
-        raise UsageError(
-            f"action {typed} not found (expected one of: {', '.join(ACTIONS)})"
-        ) from None
+        from opensvc_openha.formats.suggestion import what_to_write
+
+        raise UsageError(f"action {typed} not found: {what_to_write(typed, ACTIONS)}") from None
     layout = installation.layout()
     if names is not None:
         _expect_service(layout, names[0])
@@ -144,7 +178,7 @@ def _act(args: list[str]) -> int:
 
         refuse_stop_from_within(layout, names)
     failures = []
-    with goes_on("what the node daemon was asked for goes on, see `service -s -c`"):
+    with after_interrupt("the node daemon continues the action, see `service -s -c`"):
         for answer in client.act(layout, command, names):
             line = render.answer_line(answer)
             if answer.is_ok:

@@ -30,6 +30,7 @@ from opensvc_openha.formats.services_file import (
     remove_service,
 )
 from opensvc_openha.formats.state_file import StoredState, decode
+from opensvc_openha.formats.suggestion import which_service
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.state_store import write_state
 from opensvc_openha.system import clock
@@ -191,7 +192,8 @@ def remove(name: str) -> int:
     layout = installation.layout()
     services = configuration.read_services(layout)
     if not any(svc.name == name for svc in services):
-        raise ConfigError(f"Service {name} not found.")
+        configured = (svc.name for svc in services)
+        raise ConfigError(f"Service {name} not found: {which_service(name, configured)}")
     configuration.read_options(layout).check_services(
         tuple(svc for svc in services if svc.name != name)
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_LOOKS = frozenset({"why", "history", "status", "ps", "svcmon", "demo"})
+_REPORTS = frozenset({"why", "history", "status", "ps", "svcmon", "demo"})
 _STATUS_WORDS = frozenset({"status", "print", "json", "frozen", "validate", "docker", "--dry-run"})
 _HELP = frozenset({"-h", "--help", "help", "-V", "--version"})
 
@@ -30,21 +30,21 @@ def is_report(args: Sequence[str]) -> bool:
             "-a",
             "-r",
         }.intersection(args)
-    if args[0] in ("key", "agent", "ezha"):
+    if args[0] in ("key", "fence", "agent", "ezha"):
         return "status" in args
     if args[0] == "svcmgr":
         return bool(_STATUS_WORDS.intersection(args))
-    return args[0] in _LOOKS
+    return args[0] in _REPORTS
 
 
-def forgive(is_output_the_product: bool) -> None:
+def ignore_write_errors(is_output_the_product: bool) -> None:
     """Drop what cannot be written to stderr and, for an action, to stdout."""
-    sys.stderr = _text(2)
+    sys.stderr = _ignoring(2)
     if not is_output_the_product:
-        sys.stdout = _text(1)
+        sys.stdout = _ignoring(1)
 
 
-class _Forgiving(io.FileIO):
+class _ErrorIgnoringFile(io.FileIO):
     """A file whose write errors are ignored."""
 
     def write(self, data: ReadableBuffer) -> int:
@@ -55,7 +55,7 @@ class _Forgiving(io.FileIO):
             return memoryview(data).nbytes
 
 
-def _text(number: int) -> io.TextIOWrapper:
+def _ignoring(number: int) -> io.TextIOWrapper:
     # Line by line, so that no buffer is left whose flush could fail at exit.
-    file = io.BufferedWriter(_Forgiving(number, "w", closefd=False))
+    file = io.BufferedWriter(_ErrorIgnoringFile(number, "w", closefd=False))
     return io.TextIOWrapper(file, "utf-8", "backslashreplace", line_buffering=True)

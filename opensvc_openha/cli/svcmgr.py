@@ -6,7 +6,6 @@ name of the command selects the services; the agent package does everything else
 
 from __future__ import annotations
 
-import getopt
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,6 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from opensvc_openha import __version__
 from opensvc_openha.agent.actions.dispatch import (
     GROUP_ACTIONS,
     ActionOptions,
@@ -36,8 +34,12 @@ from opensvc_openha.agent.config.wrappers import (
 )
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
-from opensvc_openha.agent.service.service import ResourceSelector as ResourceChoice
-from opensvc_openha.agent.service.service import cluster_view, load_service, validate
+from opensvc_openha.agent.service.service import (
+    ResourceSelector,
+    cluster_view,
+    load_service,
+    validate,
+)
 from opensvc_openha.agent.values.action_log import ActionLog, open_log
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.control.client import act, fetch_status, note
@@ -50,37 +52,13 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
+from opensvc_openha.formats.suggestion import did_you_mean, which_service
 from opensvc_openha.system.atomic_files import read_text
 from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
     from opensvc_openha.core.events import Command
-
-USAGE = (
-    "Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION\n"
-    "       SERVICE [options] ACTION\n"
-    "       allservices | allupservices | alldownservices | allprimaryservices | "
-    "allsecondaryservices ACTION\n"
-    "\n"
-    "Actions: {actions}\n"
-    "         start and stop with a group: {groups}\n"
-    "\n"
-    "Options:\n"
-    "  -s, --service=LIST    comma-separated list of services, with * ? [..] as in a shell\n"
-    "      --status=up|down  only services that are in this state (warn, too)\n"
-    "      --onlyprimary, --onlysecondary   only services that prefer this node, or the other\n"
-    "  -c, --cluster         act here and now although a cluster decides about the service\n"
-    "  -f, --force           act on a frozen service\n"
-    "      --rid=LIST        only these resources (fs#1) or groups (fs)\n"
-    "      --tags=LIST           only resources with one of these tags (a+b: with both)\n"
-    "      --subsets=LIST        only resources of these subsets\n"
-    "      --to=NODE         for switch: the node that shall run the service\n"
-    "      --waitlock=N      wait N seconds for an action that is under way (default {wait:g})\n"
-    "      --disable-rollback  leave what a failed start had started\n"
-    "      --dry-run         only say what would be done, in its order\n"
-    "      --format=json     for print status\n"
-    "      --version, -h, --help\n"
-)
 
 VALIDATE = "validate_config"
 """The one action that accepts an invalid service file."""
@@ -93,25 +71,7 @@ FOR_ALL = ("boot", "resource_monitor", VALIDATE)
 
 _ONLY_WARNINGS = 1
 _PATTERN = frozenset("*?[")
-_CHOICES = ("rid", "tags", "subsets")
-_SHORT = "s:cfhp"
-_LONG = (
-    *(
-        "service=",
-        "status=",
-        "onlyprimary",
-        "onlysecondary",
-        "cluster",
-        "force",
-        "remote",
-        "rid=",
-        "tags=",
-        "subsets=",
-    ),
-    *("to=", "waitlock=", "disable-rollback", "dry-run", "format=", "version", "help"),
-    # Options of the agent that have no effect here.
-    *("debug", "parallel", "refresh", "cron"),
-)
+_STATES = {"up": ServiceSelector.UP, "down": ServiceSelector.DOWN, "warn": ServiceSelector.WARN}
 
 
 @dataclass(frozen=True)
@@ -125,18 +85,106 @@ class Call:
     choices: tuple[ServiceSelector, ...]
     action: str
     options: ActionOptions
-    text: str = ""
 
 
-def main(argv0: str, args: Sequence[str]) -> int:
-    """Run one command line; return its exit code.
+def build_parser() -> Parser:
+    """Return the parser of ``svcmgr`` and of the commands named after services."""
+    from argparse import SUPPRESS
+
+    from opensvc_openha.cli.parsing import Parser
+
+    groups = sorted(action[5:] for action in GROUP_ACTIONS if action.startswith("start"))
+    parser = Parser(
+        "svcmgr",
+        "Act on services of this node.",
+        usage="svcmgr -s SERVICE[,SERVICE] [options] ACTION\n"
+        "       SERVICE [options] ACTION\n"
+        "       allservices | allupservices | alldownservices | allprimaryservices |"
+        " allsecondaryservices ACTION",
+        epilog=f"Actions: {', '.join([*shown_actions(), 'validate config'])}\n"
+        f"         start and stop with a group: {', '.join(groups)}",
+    )
+    parser.add_argument(
+        "-s",
+        "--service",
+        metavar="LIST",
+        help="comma-separated list of services, with * ? [..] as in a shell",
+    )
+    parser.add_argument(
+        "--status",
+        metavar="up|down|warn",
+        choices=tuple(_STATES),
+        help="only services that are in this state",
+    )
+    parser.add_argument("--onlyprimary", action="store_true", help="only those that prefer it here")
+    parser.add_argument(
+        "--onlysecondary", action="store_true", help="only those that prefer the other node"
+    )
+    parser.add_argument(
+        "-c",
+        "--cluster",
+        action="store_true",
+        help="act here and now although a cluster decides about the service",
+    )
+    parser.add_argument("-f", "--force", action="store_true", help="act on a frozen service")
+    for option, text in (
+        ("--rid", "only these resources (fs#1) or groups (fs)"),
+        ("--tags", "only resources with one of these tags (a+b: with both)"),
+        ("--subsets", "only resources of these subsets"),
+    ):
+        parser.add_argument(option, metavar="LIST", default="", type=_words_of, help=text)
+    parser.add_argument(
+        "--to", metavar="NODE", default="", help="for switch: the node that shall run the service"
+    )
+    parser.add_argument(
+        "--waitlock",
+        metavar="N",
+        type=_seconds,
+        default=DEFAULT_WAIT_S,
+        help=f"wait N seconds for an action that is under way (default {DEFAULT_WAIT_S:g})",
+    )
+    parser.add_argument(
+        "--disable-rollback", action="store_true", help="leave what a failed start had started"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only print what would be done, in its order"
+    )
+    parser.add_argument(
+        "--format", metavar="json", choices=("json",), default="", help="for print status"
+    )
+    parser.add_argument("action", metavar="ACTION", nargs="*", help="one of those below")
+    parser.add_argument("--remote", action="store_true", help=SUPPRESS)
+    # Options of the agent that have no effect here.
+    for options in (("-p", "--parallel"), ("--debug",), ("--refresh",), ("--cron",)):
+        parser.add_argument(*options, action="store_true", dest="ignored", help=SUPPRESS)
+    return parser
+
+
+def _words_of(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
+
+
+def _seconds(word: str) -> float:
+    if not word.isdigit() or len(word) > 6:
+        from opensvc_openha.cli.parsing import wrong_value
+
+        raise wrong_value(f"{word!r} is wrong, expected a number of seconds")
+    return float(word)
+
+
+def main(args: list[str]) -> int:
+    """Run one command line; a launcher passes the name it was called by, which selects services."""
+    if args[:1] == ["--called-as"] and len(args) > 1:
+        return run(args[1], args[2:])
+    return run("svcmgr", args)
+
+
+def run(argv0: str, args: Sequence[str]) -> int:
+    """Run one command line of the command ``argv0``; return its exit code.
 
     Raises OpenhaError if the command line or its only service file is invalid.
     """
-    call = understand(os.path.basename(argv0), args)
-    if call.text:
-        sys.stdout.write(call.text)
-        return 0
+    call = parse_call(os.path.basename(argv0), args)
     layout = agent_layout("", os.environ)
     _expect_rights(layout, call)
     cluster = node_view()
@@ -148,7 +196,7 @@ def main(argv0: str, args: Sequence[str]) -> int:
         try:
             code = _run_one(layout, name, call, cluster)
         except (InterruptedAction, KeyboardInterrupt):
-            _tell_left_alone(call.action, names[number + 1 :])
+            _report_not_begun(call.action, names[number + 1 :])
             raise
         except OpenhaError as error:
             if len(names) == 1:
@@ -159,31 +207,37 @@ def main(argv0: str, args: Sequence[str]) -> int:
         exit_code = exit_code or code
     if call.action == VALIDATE and call.services is None:
         skipped = misnamed_files(layout.etc_dir)
-        said = [*map(str, skipped), *leftover_lines(layout)]
-        sys.stdout.write("".join(f"warning: {problem}\n" for problem in said))
-        exit_code = exit_code or (_ONLY_WARNINGS if said else 0)
+        warnings = [*map(str, skipped), *leftover_lines(layout)]
+        sys.stdout.write("".join(f"warning: {problem}\n" for problem in warnings))
+        exit_code = exit_code or (_ONLY_WARNINGS if warnings else 0)
     return exit_code
 
 
-def _tell_left_alone(action: str, names: Sequence[str]) -> None:
+def _report_not_begun(action: str, names: Sequence[str]) -> None:
     if names:
         sys.stderr.write(f"{action.replace('_', ' ')} was not begun for {', '.join(names)}\n")
 
 
-def understand(called_as: str, args: Sequence[str]) -> Call:
+def parse_call(called_as: str, args: Sequence[str]) -> Call:
     """Parse a command name and its arguments; UsageError if they are invalid."""
     own_args, docker_args = _split_docker(args)
-    try:
-        found, words = getopt.gnu_getopt(own_args, _SHORT, list(_LONG))
-    except getopt.GetoptError as error:
-        raise UsageError(f"{error.msg}, see svcmgr --help") from error
-    given = {name.lstrip("-"): value for name, value in found}
-    if "h" in given or "help" in given:
-        return Call((), (), "", ActionOptions(), _usage())
-    if "version" in given:
-        return Call((), (), "", ActionOptions(), f"svcmgr {__version__}\n")
-    options = _options(given)
-    call = Call(_service_list(given), _choices(given), "_".join(words), options)
+    parser = build_parser()
+    given = parser.read(own_args)
+    options = ActionOptions(
+        choice=ResourceSelector(given.rid or (), given.tags or (), given.subsets or ()),
+        is_cluster=given.cluster,
+        is_forced=given.force,
+        is_remote=given.remote,
+        to_node=given.to,
+        has_rollback=not given.disable_rollback,
+        is_dry_run=given.dry_run,
+        wait_lock_s=given.waitlock,
+        output_format=given.format,
+    )
+    choices = [ServiceSelector.PRIMARY] if given.onlyprimary else []
+    choices += [ServiceSelector.SECONDARY] if given.onlysecondary else []
+    choices += [_STATES[given.status]] if given.status else []
+    call = Call(_service_list(given.service), tuple(choices), "_".join(given.action), options)
     call = _by_name(call, called_as)
     if docker_args:
         call = replace(
@@ -192,7 +246,7 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
             options=replace(call.options, docker_words=tuple(docker_args[1:])),
         )
     if not call.action:
-        raise UsageError("no action given, see svcmgr --help")
+        parser.error("no action given")
     return call
 
 
@@ -251,17 +305,23 @@ def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[C
 
 def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:
     if not os.path.exists(layout.service_file(name)):
-        left = orphaned_wrappers(layout).get(name)
-        more = f", though {', '.join(left)} are left of it" if left else ""
-        # Its exit code has a meaning of its own: the peer is off.
-        kind = SystemFault if call.action == POWER else UsageError
-        raise kind(f"no service {name}: {layout.service_file(name)} does not exist{more}")
+        error = no_such_service(layout, name)
+        # The exit code of UsageError has a meaning of its own there: the peer is off.
+        raise SystemFault(str(error)) if call.action == POWER else error
     with open_log(layout.log_dir, name) as log:
         if call.action == VALIDATE:
             return _validate(layout, name, log, cluster)
         service = load_service(layout, name, log, cluster)
         is_meant = all(is_chosen(service, choice) for choice in call.choices)
         return perform(service, call.action, call.options) if is_meant else 0
+
+
+def no_such_service(layout: AgentLayout, name: str) -> UsageError:
+    """Return the error for a service without a file."""
+    left = orphaned_wrappers(layout).get(name)
+    more = f", though {', '.join(left)} are left of it" if left else ""
+    close = did_you_mean(name, service_names(layout.etc_dir))
+    return UsageError(f"no service {name}: {layout.service_file(name)} does not exist{more}{close}")
 
 
 def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> int:
@@ -316,44 +376,6 @@ def _split_docker(args: Sequence[str]) -> tuple[list[str], list[str]]:
     return args, []
 
 
-def _options(given: dict[str, str]) -> ActionOptions:
-    output_format = given.get("format", "")
-    if output_format not in ("", "json"):
-        raise UsageError(f"--format {output_format} is not known, expected json")
-    return ActionOptions(
-        choice=ResourceChoice(
-            *(tuple(word for word in given.get(name, "").split(",") if word) for name in _CHOICES)
-        ),
-        is_cluster="c" in given or "cluster" in given,
-        is_forced="f" in given or "force" in given,
-        is_remote="remote" in given,
-        to_node=given.get("to", ""),
-        has_rollback="disable-rollback" not in given,
-        is_dry_run="dry-run" in given,
-        wait_lock_s=_wait_lock(given),
-        output_format=output_format,
-    )
-
-
-def _wait_lock(given: dict[str, str]) -> float:
-    word = given.get("waitlock", "")
-    if not word:
-        return DEFAULT_WAIT_S
-    if not word.isdigit() or len(word) > 6:
-        raise UsageError(f"--waitlock {word!r} is wrong, expected a number of seconds")
-    return float(word)
-
-
-def _choices(given: dict[str, str]) -> tuple[ServiceSelector, ...]:
-    options = {"onlyprimary": ServiceSelector.PRIMARY, "onlysecondary": ServiceSelector.SECONDARY}
-    found = [choice for option, choice in options.items() if option in given]
-    word = given.get("status", "")
-    states = {"up": ServiceSelector.UP, "down": ServiceSelector.DOWN, "warn": ServiceSelector.WARN}
-    if word and word not in states:
-        raise UsageError(f"--status {word} is not known, expected one of {', '.join(states)}")
-    return (*found, states[word]) if word else tuple(found)
-
-
 def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
     """Return the requested services without duplicates; patterns are expanded."""
     if asked is None:
@@ -365,13 +387,12 @@ def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
             continue
         fitting = [service for service in known if fnmatchcase(service, name)]
         if not fitting:
-            raise UsageError(f"no service fits {name}")
+            raise UsageError(f"no service fits {name}: {which_service(name, known)}")
         found += fitting
     return list(dict.fromkeys(found))
 
 
-def _service_list(given: dict[str, str]) -> tuple[str, ...] | None:
-    names = given.get("s", given.get("service"))
+def _service_list(names: str | None) -> tuple[str, ...] | None:
     if names is None:
         return None
     if not names.replace(",", "").strip():
@@ -397,18 +418,9 @@ def _service_name(name: str) -> str:
     return name
 
 
-def _usage() -> str:
-    groups = ", ".join(
-        sorted(action[len("start") :] for action in GROUP_ACTIONS if action.startswith("start"))
-    )
-    return USAGE.format(
-        actions=", ".join([*shown_actions(), "validate config"]), groups=groups, wait=DEFAULT_WAIT_S
-    )
-
-
 if __name__ == "__main__":
     try:
-        sys.exit(main("svcmgr", sys.argv[1:]))
+        sys.exit(main(sys.argv[1:]))
     except OpenhaError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)

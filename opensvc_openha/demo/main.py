@@ -5,12 +5,13 @@ Ends with a table of the takeover's times.
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
+from argparse import Namespace
 from types import FrameType
 from typing import NoReturn
 
+from opensvc_openha.cli.demo import build_parser
 from opensvc_openha.cli.main import run
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import Player, install_services, last_words, prepare
@@ -19,33 +20,12 @@ from opensvc_openha.demo.story import ADDRESSES, FAST, FULL, NAMES, tell
 from opensvc_openha.demo.timeline import render_table
 from opensvc_openha.errors import ActionError, OpenhaError
 
-DEFAULT_LIMIT_S = 300.0
 INTERRUPTED = 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the demo's options."""
-    parser = argparse.ArgumentParser(
-        prog="openha demo", description="Replay the tutorial on two nodes of this machine."
-    )
-    parser.add_argument("--fast", action="store_true", help="link timeouts of 2 s instead of 10")
-    parser.add_argument(
-        "--keep", action="store_true", help="leave the nodes running at the end, until Ctrl-C"
-    )
-    parser.add_argument("--no-color", action="store_true", help="no colours, even on a terminal")
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=DEFAULT_LIMIT_S,
-        metavar="SECONDS",
-        help="limit of the whole demo",
-    )
-    return parser
-
-
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str]) -> int:
     """Run the demo; return 0 only if every step had its expected result."""
-    options = build_parser().parse_args(args)
+    options = build_parser().read(args)
     screen = Screen(sys.stdout, not options.no_color)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -69,7 +49,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _demonstrate(options: argparse.Namespace, screen: Screen) -> int:
+def _demonstrate(options: Namespace, screen: Screen) -> int:
     pace = FAST if options.fast else FULL
     with TwoNodes(NAMES, ADDRESSES) as nodes:
         for node in nodes:

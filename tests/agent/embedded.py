@@ -66,15 +66,17 @@ class Agent:
         return path
 
     def svcmgr(self, *args: str, called_as: str = "svcmgr") -> Outcome:
-        return self._call(lambda: svcmgr.main(called_as, args))
+        return self._call(lambda: svcmgr.run(called_as, args))
 
     def svcmon(self, *args: str) -> Outcome:
-        return self._call(lambda: svcmon.main(args))
+        return self._call(lambda: svcmon.main(list(args)))
 
     def _call(self, run: Callable[[], int]) -> Outcome:
         self.capture.readouterr()
         try:
             exit_code = run()
+        except SystemExit as shown:
+            exit_code = int(shown.code or 0)
         except OpenhaError as error:
             sys.stderr.write(f"{error}\n")
             exit_code = error.exit_code

@@ -13,7 +13,7 @@ import pytest
 from opensvc_openha.agent.service.selection import ServiceSelector
 from opensvc_openha.agent.show.parallel_status import status_of_all
 from opensvc_openha.agent.values.status import ServiceReport
-from opensvc_openha.cli.svcmgr import understand
+from opensvc_openha.cli.svcmgr import parse_call
 from opensvc_openha.errors import UsageError
 from tests.agent.embedded import Agent
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
@@ -46,7 +46,7 @@ def test_command_line_is_understood(
     is_cluster: bool,
 ) -> None:
     """Options anywhere, words joined, the name saying the rest; docker keeps its own options."""
-    call = understand(called_as, args)
+    call = parse_call(called_as, args)
     assert (call.services, call.action, call.options.is_cluster, call.choices) == (
         services,
         action,
@@ -58,7 +58,7 @@ def test_command_line_is_understood(
 @pytest.mark.parametrize("choice", list(ServiceSelector))
 def test_mass_action_names_choose_by_their_name(choice: ServiceSelector) -> None:
     """allservices and its kin: every service, chosen by the name."""
-    call = understand(choice.value, ["status"])
+    call = parse_call(choice.value, ["status"])
     assert (call.services, call.choices) == (None, (choice,))
 
 
@@ -78,7 +78,7 @@ def test_wrong_command_line_is_a_usage_error(called_as: str, args: list[str]) ->
     anything happens.
     """
     with pytest.raises(UsageError):
-        understand(called_as, args)
+        parse_call(called_as, args)
 
 
 def test_help_names_the_actions(agent: Agent) -> None:
@@ -255,7 +255,7 @@ def test_patterns_and_states_choose_services(agent: Agent) -> None:
     assert agent.svcmgr("--onlyprimary", "status").out == "warn\nup\n"
     assert agent.svcmgr("--onlysecondary", "status").out == "down\n"
     missed = agent.svcmgr("-s", "x*", "status")
-    assert (missed.exit_code, missed.err) == (2, "no service fits x*\n")
+    assert (missed.exit_code, missed.err) == (2, "no service fits x*: there is db, web1, web2\n")
     assert agent.svcmgr("--status=odd", "status").exit_code == 2
 
 

@@ -168,10 +168,10 @@ def test_confirmation_takes_the_whole_name_of_the_peer_only(alone: ClusterDir, n
 @pytest.mark.parametrize(
     "words, text",
     [
-        ("confirm", "expected the whole name of the peer"),
-        ("confirm a b", "expected the whole name of the peer"),
-        ("stats", "expected status or confirm NODE"),
-        ("status --jsn", "expected status or confirm NODE"),
+        ("confirm", "required: NODE"),
+        ("confirm a b", "unexpected 'b'"),
+        ("stats", "did you mean status?"),
+        ("status --jsn", "did you mean --json?"),
     ],
 )
 def test_wrong_words_are_refused(cluster_dir: ClusterDir, words: str, text: str) -> None:

@@ -231,12 +231,12 @@ def test_wrong_call_is_told_in_one_line(cluster_dir: ClusterDir) -> None:
     cluster_dir.add("registry")
     fill(cluster_dir, 1)
     for command, text in (
-        ("openha why", "expected the name of one service"),
+        ("openha why", "required: SERVICE"),
         ("openha why ghost", "no service ghost"),
         ("openha history ghost", "no service ghost"),
         ("openha history --since yesterday", "--since: expected 90s"),
         ("openha history -n many", "-n: expected a number"),
-        ("openha history --all", "unexpected '--all'"),
+        ("openha history --all", "unknown option --all"),
     ):
         assert text in cluster_dir.fails(command, 2)
 

@@ -78,8 +78,8 @@ def test_install_takes_a_file_or_standard_input(cluster_dir: ClusterDir) -> None
 
 @pytest.mark.parametrize("words", ["", "rotate now", "install", "delete", "generate me"])
 def test_wrong_words_are_a_usage_error(cluster_dir: ClusterDir, words: str) -> None:
-    """One line, exit code 2."""
-    assert "key --help" in cluster_dir.fails(f"openha key {words}", 2)
+    """One line that names the help, exit code 2."""
+    assert "--help" in cluster_dir.fails(f"openha key {words}", 2)
 
 
 def test_rotate_needs_a_key_and_one_rotation_at_a_time(cluster_dir: ClusterDir) -> None:

@@ -35,6 +35,7 @@ from opensvc_openha.errors import (
     RefusedError,
     UsageError,
 )
+from opensvc_openha.formats.suggestion import what_to_write
 
 SAFETY_NET = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -79,8 +80,7 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
         raise UsageError(f"--dry-run is not for {words}: nothing was done")
     if run is None:
         raise UsageError(
-            f"{words} is no action of the embedded agent, expected one of"
-            f" {', '.join(all_actions())}"
+            f"{words} is no action of the embedded agent, {what_to_write(words, all_actions())}"
         )
     try:
         return run(service, options)

@@ -1,0 +1,47 @@
+"""``nmond``: the node daemon, in the background or, for systemd, in the foreground."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opensvc_openha.cli import ezha, installation
+from opensvc_openha.cli.self_command import self_command
+
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+    from opensvc_openha.daemon.monitor_process import MonitorCommand
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``nmond``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser("nmond", "Run the node daemon, in the background unless -f is given.")
+    parser.add_argument("-f", action="store_true", help="stay in the foreground, log to stderr")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run ``nmond``; return the exit code."""
+    from opensvc_openha.daemon import launch
+
+    # The daemon itself is spared the memory of a parser.
+    if args == ["-f"]:
+        return launch.run_in_foreground(installation.layout(), _monitor())
+    if len(args) == 2 and args[0] == ezha.DETACHED and args[1].isdigit():
+        return launch.run_detached(installation.layout(), int(args[1]), _monitor())
+    if args:
+        build_parser().read(args)
+    return ezha.start(installation.layout())
+
+
+def _monitor() -> MonitorCommand:
+    """Return the resource monitor's command: it runs where the embedded agent is installed.
+
+    A real agent monitors its services itself.
+    """
+    from opensvc_openha.cli.install import is_made_by_us
+    from opensvc_openha.daemon.monitor_process import MonitorCommand
+
+    command = f"{installation.agent().bin_dir}/svcmgr"
+    return MonitorCommand([*self_command(), "monitor"], lambda: is_made_by_us(command))

@@ -1,0 +1,223 @@
+"""``openha why``: why a service is where it is on this node, what it waits for, and what to do.
+
+Works while no daemon answers, from the files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from opensvc_openha.cli import installation
+from opensvc_openha.cli.history import entry_to_json, no_such_service, read_history
+from opensvc_openha.control import client
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
+from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault
+from opensvc_openha.formats import state_file
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.explanation import (
+    CONTEXT_S,
+    SCRIPT_NAMES,
+    Explanation,
+    Facts,
+    episode,
+    explain,
+    sight_lines,
+)
+from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.system import clock
+from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.processes import start_of_process
+
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
+_NEWEST_OF_SERVICE = 400
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``openha why``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser(
+        "openha why",
+        "Why a service is where it is on this node, what it waits for, and what to do.",
+    )
+    parser.add_argument("service", metavar="SERVICE", help="name of the service")
+    parser.add_argument("--json", action="store_true", dest="is_json", help="as JSON")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run ``openha why``; return the exit code."""
+    options = build_parser().read(args)
+    explanation = explain(_collect(installation.layout(), options.service))
+    if options.is_json:
+        sys.stdout.write(json.dumps(_why_json(explanation), indent=2) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in _why_lines(explanation)))
+    return 0
+
+
+def _collect(layout: Layout, service: str) -> Facts:
+    """Collect all available facts; raise only if there are none."""
+    configured = {svc.name: svc for svc in configuration.read_services(layout)}
+    spec = configured.get(service)
+    status, no_daemon = _ask(layout)
+    try:
+        entries = tuple(read_history(layout, service, limit=_NEWEST_OF_SERVICE))
+        way = episode(entries, service)
+        since = way[0].at - CONTEXT_S if way else 0.0
+        context = tuple(read_history(layout, service, since, is_with_node=True)) if way else ()
+    except SystemFault as error:
+        if status is None and spec is None:
+            raise
+        entries, context = (), ()
+        no_daemon = no_daemon or ("" if status is not None else str(error))
+        sys.stderr.write(f"{error}\n")
+    if spec is None and not any(entry.kind is EntryKind.SERVICE for entry in entries):
+        raise no_such_service(service, list(configured))
+    node, peer = _names(layout, status, spec)
+    return Facts(
+        service,
+        node,
+        peer,
+        spec,
+        entries,
+        context,
+        status,
+        no_daemon,
+        _stored(layout, service, node),
+        _running_script(layout, service),
+        f"{layout.log_dir}/{service}.log",
+        _delay_s(layout),
+    )
+
+
+def _ask(layout: Layout) -> tuple[NodeStatus | None, str]:
+    try:
+        return client.fetch_status(layout), ""
+    except (NotRunningError, SystemFault) as error:
+        return None, str(error)
+
+
+def _names(layout: Layout, status: NodeStatus | None, spec: ServiceSpec | None) -> tuple[str, str]:
+    if status is not None:
+        return status.node, status.peer
+    try:
+        nodes = configuration.read_nodes(layout)
+        here_name = configuration.own_name(layout, nodes)
+        return here_name, next(name for name in nodes if name != here_name)
+    except (OpenhaError, StopIteration):
+        return node_name(), "the peer"
+
+
+def _delay_s(layout: Layout) -> float:
+    try:
+        return PACES[configuration.read_cluster(layout).profile].start_ready_delay_s
+    except OpenhaError:
+        return START_READY_DELAY_S
+
+
+def _stored(layout: Layout, service: str, node: str) -> str:
+    """Return the state in the STATE file; empty if it holds none."""
+    try:
+        with open(layout.state_file(service, node), "rb") as file:
+            return state_file.decode(file.read(64)).state.name
+    except (OSError, ValueError):
+        return ""
+
+
+def _running_script(layout: Layout, service: str) -> str:
+    """Return which script of the service runs now, and for how long."""
+    path = layout.script_file(service)
+    try:
+        with open(path, encoding="ascii") as file:
+            pid, started, kind = file.read().split()
+        if start_of_process(int(pid)) != started:
+            return ""
+        took_s = max(0.0, clock.wall() - os.stat(path).st_mtime)
+    except (OSError, ValueError):
+        return ""
+    return f"the {SCRIPT_NAMES.get(kind, kind)} (pid {pid}), which has run for {took_s:.1f} s"
+
+
+def _why_lines(explanation: Explanation) -> list[str]:
+    since = "" if explanation.since is None else f" since {clock.precise_stamp(explanation.since)}"
+    role = f", its {explanation.role}" if explanation.role else ""
+    lines = [
+        f"{explanation.service}: {explanation.state or 'no state'} on {explanation.node}"
+        f"{role}{since}"
+    ]
+    if explanation.no_daemon:
+        lines += [
+            f"  {explanation.no_daemon}",
+            "  what follows is what the files say, as it was when the daemon last ran",
+        ]
+    else:
+        lines.append(
+            f"  peer {explanation.peer}: {explanation.peer_state or 'no state'}"
+            f" ({explanation.peer_standing})"
+        )
+    reason = explanation.reason or "nothing is recorded"
+    lines += [
+        "",
+        "Why",
+        *(
+            [f"  {explanation.cause}", f"  then: {reason}"]
+            if explanation.cause
+            else [f"  {reason}"]
+        ),
+    ]
+    if explanation.rule:
+        lines.append(f"  rule: {explanation.rule}")
+    if explanation.steps:
+        lines += ["", "How it came to this"]
+        lines += [_step_line(step.entry, step.text, step.took_s) for step in explanation.steps]
+    if explanation.decision is not None and explanation.decision.sight is not None:
+        lines += [
+            "",
+            (
+                f"What was seen at {clock.precise_stamp(explanation.decision.at)}, at"
+                f" {explanation.decision.rule or explanation.decision.new}"
+            ),
+        ]
+        lines += [f"  {line}" for line in sight_lines(explanation.decision.sight)]
+    for title, texts in (
+        ("Ruled out", explanation.ruled_out),
+        ("Waits for", (explanation.waits_for,)),
+        ("Warnings", explanation.warnings),
+        ("What to do", explanation.advice),
+    ):
+        if any(texts):
+            lines += ["", title, *(f"  {text}" for text in texts)]
+    return lines
+
+
+def _step_line(entry: Entry, text: str, took_s: float | None) -> str:
+    lasted = (
+        f" [{entry.old} lasted {took_s:.2f} s]"
+        if took_s is not None and entry.kind is EntryKind.SERVICE
+        else ""
+    )
+    return f"  {clock.precise_stamp(entry.at)[11:]} {'!' if entry.is_alarm else ' '} {text}{lasted}"
+
+
+def _why_json(explanation: Explanation) -> dict[str, Any]:
+    return {
+        **{
+            key: value
+            for key, value in vars(explanation).items()
+            if key not in ("steps", "decision")
+        },
+        "steps": [
+            {**entry_to_json(step.entry), "text": step.text, "took_s": step.took_s}
+            for step in explanation.steps
+        ],
+        "decision": None if explanation.decision is None else entry_to_json(explanation.decision),
+    }

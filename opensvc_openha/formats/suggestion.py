@@ -1,0 +1,47 @@
+"""Suggest what to write instead of an unknown word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_SHOWN = 5
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return the known words that were probably meant; empty if none is close.
+
+    Words that begin with the given one come first: the closest one to ``freeze`` would be
+    ``unfreeze``, the opposite of what was meant.
+    """
+    import difflib  # Imported here: only a mistake needs it.
+
+    names = sorted(known)
+    wanted = word.lower()
+    close = [name for name in names if wanted and name.lower().startswith(wanted)][:3]
+    close = close or difflib.get_close_matches(wanted, names, 1, 0.7)
+    return " or ".join(close)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question to append to an error message; empty if no known word is close."""
+    close = suggest(word, known)
+    return f": did you mean {close}?" if close else ""
+
+
+def what_to_write(word: str, known: Iterable[str]) -> str:
+    """Return the words that were probably meant, or all if none is close."""
+    names = list(known)
+    close = suggest(word, names)
+    return f"did you mean {close}?" if close else f"expected one of {', '.join(names)}"
+
+
+def which_service(name: str, known: Iterable[str]) -> str:
+    """Return the service that was probably meant, or some of those that there are."""
+    names = list(known)
+    close = suggest(name, names)
+    if close:
+        return f"did you mean {close}?"
+    if not names:
+        return "there is none yet (service -a adds one)"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"there is {', '.join(names[:_SHOWN])}{more}"
