@@ -99,8 +99,8 @@ def plan_of(check: str) -> str:
     path = f"{os.path.splitext(check)[0]}.env"
     if not check.endswith(".stonith") or not os.path.exists(path):
         return ""
+    from opensvc_openha.agent.config import schema
     from opensvc_openha.agent.config.service_file import parse_service_text
-    from opensvc_openha.agent.resources.fence_plan import level_of
     from opensvc_openha.system.atomic_files import read_text
     from opensvc_openha.system.identity import node_name
 
@@ -108,12 +108,12 @@ def plan_of(check: str) -> str:
         svcname = os.path.basename(os.path.splitext(check)[0])
         sections = parse_service_text(read_text(path), path, svcname, node_name().lower()).sections
         fences = [
-            each for each in sections if each.group == "stonith" and not each.boolean("disable")
+            each for each in sections if each.group == "stonith" and not each.value(schema.DISABLE)
         ]
         levels: dict[int, list[str]] = {}
         for each in fences:
-            asked = " (then asked whether it is off)" if each.text("status_cmd") else ""
-            levels.setdefault(level_of(each), []).append(f"{each.name}{asked}")
+            asked = " (then asked whether it is off)" if each.value(schema.FENCE_STATUS_CMD) else ""
+            levels.setdefault(each.value(schema.FENCE_LEVEL), []).append(f"{each.name}{asked}")
     except OpenhaError as error:
         return f"its plan cannot be read: {error}"
     shown = [f"level {level}: {' and '.join(names)}" for level, names in sorted(levels.items())]

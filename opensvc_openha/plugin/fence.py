@@ -12,14 +12,13 @@ import sys
 from collections.abc import Mapping
 
 from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section, ServiceFile, parse_service_text
 from opensvc_openha.agent.resources.fence_plan import (
-    FENCE_TIMEOUT_S,
     FenceStep,
     callout_step,
     carry_out,
     environment,
-    level_of,
     plan_time_s,
     read_power,
 )
@@ -77,7 +76,7 @@ def _steps(agent: Agent, service: AgentService) -> list[FenceStep]:
     node = node_name().lower()
     file = parse_service_text(read_text(service.path), service.path, service.svcname, node)
     sections = [each for each in file.sections if each.group == "stonith"]
-    return [_step(agent, file, each) for each in sections if not each.boolean("disable")]
+    return [_step(agent, file, each) for each in sections if not each.value(schema.DISABLE)]
 
 
 def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
@@ -92,10 +91,10 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
 def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
     """Return what one section runs; ConfigError for an invalid value, before anything is run."""
     node = node_name().lower()
-    if section.required("type").lower() == "callout":
+    if section.value(schema.FENCE_TYPE).lower() == "callout":
         return callout_step(section, file.svcname, node)
 
-    level, timeout_s = level_of(section), section.seconds("timeout", FENCE_TIMEOUT_S)
+    level, timeout_s = section.value(schema.FENCE_LEVEL), section.value(schema.FENCE_TIMEOUT)
     if agent.line.linked_command and is_in_place(agent):
         command = agent.command(agent.line.linked_command)
         argv = (command, "-s", file.svcname, "--cluster", "stonith")

@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import TREE_ROOT, Layout, fhs_layout, tree_layout
@@ -336,7 +337,7 @@ def _read_service(agent: Agent, svcname: str, path: str, knows_hb: bool) -> Agen
         resources = [
             each
             for each in file.sections
-            if _is_openha(agent, each) and not each.boolean("disable")
+            if _is_openha(agent, each) and not each.value(schema.DISABLE)
         ]
         if not resources:
             return None
@@ -358,15 +359,15 @@ def _read_service(agent: Agent, svcname: str, path: str, knows_hb: bool) -> Agen
                 f" start the service on both nodes: write [app#hb] with type = openha{what}"
                 " instead, or install with --hb-section"
             )
-        if agent.line.hook and file.default.text("orchestrate", "no") != "no":
+        if agent.line.hook and (file.default.text("orchestrate") or "no") != "no":
             problem = f"{path}: orchestrate must be no: the agent's own daemon would decide too"
         stonith = any(
-            each.group == "stonith" and not each.boolean("disable") for each in file.sections
+            each.group == "stonith" and not each.value(schema.DISABLE) for each in file.sections
         )
-        first = {node.lower() for node in file.default.words("autostart_node")}
+        first = {node.lower() for node in file.default.words(schema.AUTOSTART_NODE)}
         nodes = tuple(sorted(file.nodes, key=lambda node: node.lower() not in first))
         return AgentService(
-            svcname, section.text("name", name), nodes, stonith, path, problem, section.name
+            svcname, section.text("name") or name, nodes, stonith, path, problem, section.name
         )
     except (ConfigError, OSError, ValueError) as error:
         return (

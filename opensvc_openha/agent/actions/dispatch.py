@@ -18,6 +18,7 @@ from opensvc_openha.agent.actions.dry_run import (
     rehearse_stop,
     rehearse_sync,
 )
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S, MONITOR, action_lock
@@ -478,7 +479,7 @@ def _guarded(
         service.log.warning(str(error))
     if (
         action != "stop"
-        and service.file.default.text("nodes")
+        and service.file.default.words(schema.NODES_KEYWORD)
         and service.node not in service.file.all_nodes
     ):
         nodes = ", ".join(service.file.all_nodes)
@@ -505,7 +506,7 @@ def _start(
     if options.is_dry_run:
         _write(rehearse_start(service, resources, is_stopped))
         return
-    has_rollback = options.has_rollback and service.file.default.boolean("rollback", True)
+    has_rollback = options.has_rollback and service.file.default.value(schema.ROLLBACK)
     start_resources(service, resources, has_rollback)
 
 

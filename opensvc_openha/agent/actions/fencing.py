@@ -17,12 +17,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.fence_plan import (
-    FENCE_TIMEOUT_S,
     FenceStep,
     carry_out,
-    level_of,
     outline,
     plan_time_s,
     read_power,
@@ -131,4 +130,5 @@ def _step(service: Service, resource: Resource) -> FenceStep:
         return resource.step
     section = next(each for each in service.file.sections if each.name == resource.spec.rid)
     why_not = resource.why_unhandled()
-    return FenceStep(section.name, level_of(section), FENCE_TIMEOUT_S, why_not=why_not)
+    level = section.value(schema.FENCE_LEVEL)
+    return FenceStep(section.name, level, schema.FENCE_TIMEOUT_S, why_not=why_not)

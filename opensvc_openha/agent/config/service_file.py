@@ -12,10 +12,15 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from opensvc_openha.agent.config.ini_reader import Places, read_sections
+from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
 from opensvc_openha.agent.config.references import expand
+from opensvc_openha.agent.config.value_types import TEXT, split_list
 from opensvc_openha.errors import ConfigError
+
+T = TypeVar("T")
 
 FILE_BYTES_MAX = 1_000_000
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -37,13 +42,6 @@ COMMAND_NAMES = frozenset(
 """Names of other commands: a service of this name would hide them."""
 _EXPECTED_NAME = "expected letters, digits, dots, dashes and underscores before .env"
 
-TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
-FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n", "none"})
-SECONDS_MAX = 1_000_000
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 @dataclass(frozen=True)
 class Section:
@@ -62,54 +60,41 @@ class Section:
         """Part of the name before ``#``."""
         return self.name.partition("#")[0]
 
-    def text(self, keyword: str, default: str = "") -> str:
-        """Return the value of a keyword, or ``default`` if it is absent or empty."""
-        return self.values.get(keyword) or default
+    def value(self, keyword: Keyword[T]) -> T:
+        """Return the value of a keyword, or its default if it is absent or empty.
 
-    def required(self, *spellings: str) -> str:
-        """Return the value of the first of these spellings that is set; ConfigError if none is."""
-        for keyword in spellings:
-            if self.text(keyword):
-                return self.text(keyword)
-        raise self.error(spellings[0], "is missing, expected a value")
+        Raises ConfigError for a value that is invalid, or missing and required.
+        """
+        name = self.spelling(keyword)
+        if name:
+            try:
+                return keyword.type.read(self.values[name])
+            except ValueError as error:
+                raise self.error(name, str(error)) from None
+        if keyword.default is REQUIRED:
+            raise self.missing(keyword)
+        return keyword.default
 
-    def words(self, keyword: str) -> tuple[str, ...]:
-        """Return the value as a list; blanks or commas separate its words."""
-        return tuple(self.text(keyword).replace(",", " ").split())
+    def spelling(self, keyword: AnyKeyword) -> str:
+        """Return the first name of the keyword under which it is set; empty if it is not."""
+        return next((name for name in keyword.names if self.text(name)), "")
 
-    def boolean(self, keyword: str, default: bool = False) -> bool:
-        """Return the value as a boolean."""
-        word = self.text(keyword).lower()
-        if not word:
-            return default
-        if word in TRUE_WORDS:
-            return True
-        if word in FALSE_WORDS:
-            return False
-        raise self.error(keyword, f"is {self.text(keyword)!r}, expected true or false")
+    def text(self, name: str) -> str:
+        """Return the raw text of a keyword; empty if it is absent."""
+        return self.values.get(name, "")
 
-    def seconds(self, keyword: str, default: float) -> float:
-        """Return the value as a duration in seconds, above zero."""
-        word = self.text(keyword)
-        if not word:
-            return default
-        duration_s = duration_of(word)
-        if duration_s is None:
-            raise self.error(keyword, f"is {word!r}, expected a number of seconds above 0")
-        return duration_s
+    def words(self, keyword: Keyword[tuple[str, ...]]) -> tuple[str, ...]:
+        """Return the words of a list, right or wrong."""
+        return split_list(self.text(self.spelling(keyword)))
 
-    def names_node(self, keyword: str, node: str) -> bool:
-        """Return whether the node list under this keyword contains the node."""
+    def names_node(self, keyword: Keyword[tuple[str, ...]], node: str) -> bool:
+        """Return whether a list of nodes contains the node, even if other words of it are wrong."""
         return any(is_same_node(word.lower(), node) for word in self.words(keyword))
 
-    def integer(self, keyword: str, default: int) -> int:
-        """Return the value as an integer of at least 0."""
-        word = self.text(keyword)
-        if not word:
-            return default
-        if not (word.isascii() and word.isdigit() and len(word) < 16):
-            raise self.error(keyword, f"is {word!r}, expected a whole number")
-        return int(word)
+    def missing(self, keyword: AnyKeyword) -> ConfigError:
+        """Return a ConfigError about a required keyword."""
+        expected = TEXT.expected if keyword.type.is_free else keyword.type.expected
+        return self.error(keyword.name, f"is missing, expected {expected}")
 
     def error(self, keyword: str, problem: str) -> ConfigError:
         """Return a ConfigError that names file, line, section and keyword."""
@@ -125,6 +110,7 @@ class ScopedKeyword:
     section: str
     keyword: str
     word: str
+    text: str
     line: int | None
 
 
@@ -146,19 +132,18 @@ class ServiceFile:
         """All nodes that the file names."""
         return self.nodes + self.drp_nodes
 
+    @property
+    def mount_points(self) -> list[str]:
+        """Mount points of the service's file systems, normalised like the list of mounts."""
+        points = [section.text("mnt") for section in self.sections if section.group == "fs"]
+        return [os.path.normpath(point) for point in points if point]
+
 
 def is_same_node(word: str, node: str) -> bool:
     """Return whether two lower-case names mean the same node; either may lack its domain."""
     if "." in word and "." in node:
         return word == node
     return word.partition(".")[0] == node.partition(".")[0]
-
-
-def duration_of(word: str) -> float | None:
-    """Return the seconds of a duration such as 30, 90s, 5m or 1h; None if invalid or zero."""
-    match = _DURATION.fullmatch(word.strip().lower())
-    duration_s = float(match.group(1)) * _UNITS[match.group(2)] if match else 0.0
-    return duration_s if 0 < duration_s < SECONDS_MAX else None
 
 
 def service_names(etc_dir: str) -> list[str]:
@@ -269,10 +254,11 @@ def _expanded(
 
 
 def _scoped(section: str, options: Mapping[str, str], places: Places) -> Iterable[ScopedKeyword]:
-    for spelling in options:
+    for spelling, value in options.items():
         keyword, at, word = spelling.lower().partition("@")
         if at:
-            yield ScopedKeyword(section, keyword, word, places.of(section).get(spelling))
+            line = places.of(section).get(spelling)
+            yield ScopedKeyword(section, keyword, word, value.strip(), line)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 
 RUN_DIR = "/run/openha-docker"
@@ -103,11 +103,11 @@ def read_settings(file: ServiceFile, var_dir: str) -> DockerSettings:
     settings = DockerSettings(
         svcname=file.svcname,
         var_dir=var_dir,
-        is_private=default.boolean("docker_daemon_private", True),
-        data_dir=_data_dir(default),
+        is_private=default.value(schema.DOCKER_DAEMON_PRIVATE),
+        data_dir=default.value(schema.DOCKER_DATA_DIR),
         daemon_args=_daemon_args(default),
-        docker_exe=default.text("docker_exe", "docker"),
-        dockerd_exe=default.text("dockerd_exe", "dockerd"),
+        docker_exe=default.value(schema.DOCKER_EXE),
+        dockerd_exe=default.value(schema.DOCKERD_EXE),
         mount_points=tuple(_mount_points(file.sections)),
         address_names=tuple(_address_names(file.sections)),
     )
@@ -142,25 +142,8 @@ def option_names(args: Iterable[str]) -> set[str]:
     return {word.partition("=")[0] for word in args if word.startswith("-")}
 
 
-def split_words(section: Section, keyword: str) -> tuple[str, ...]:
-    """Split a value as a shell would; ConfigError if a quote is not closed."""
-    try:
-        return tuple(shlex.split(section.text(keyword)))
-    except ValueError as error:
-        raise section.error(
-            keyword, f"cannot be split into words ({error}), expected matching quotes"
-        ) from error
-
-
-def _data_dir(default: Section) -> str:
-    path = default.text("docker_data_dir")
-    if path and (not path.startswith("/") or os.path.normpath(path) == "/"):
-        raise default.error("docker_data_dir", f"is {path!r}, expected an absolute path below /")
-    return os.path.normpath(path) if path else ""
-
-
 def _daemon_args(default: Section) -> tuple[str, ...]:
-    args = split_words(default, "docker_daemon_args")
+    args = default.value(schema.DOCKER_DAEMON_ARGS)
     for name in sorted(option_names(args)):
         if name in _OURS:
             raise default.error("docker_daemon_args", f"holds {name}, expected {_OURS[name]}")
@@ -179,7 +162,11 @@ def _mount_points(sections: Iterable[Section]) -> Iterable[str]:
 
 def _address_names(sections: Iterable[Section]) -> Iterable[str]:
     for section in sections:
-        if section.group == "ip" and section.boolean("docker_daemon_ip") and section.text("ipname"):
+        if (
+            section.group == "ip"
+            and section.value(schema.DOCKER_DAEMON_IP)
+            and section.text("ipname")
+        ):
             yield section.text("ipname")
 
 

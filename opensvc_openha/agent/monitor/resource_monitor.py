@@ -15,6 +15,7 @@ import enum
 import os
 from collections.abc import Callable
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.host.commands import run_logged
 from opensvc_openha.agent.host.reset import end_node
 from opensvc_openha.agent.host.signals import interruptible
@@ -127,14 +128,7 @@ def _bring_back(service: Service, failing: list[Resource], note: Note) -> list[R
 
 
 def _act(service: Service, failing: str, note: Note) -> None:
-    word = service.file.default.text("monitor_action", "none")
-    try:
-        action = MonitorAction(word.lower())
-    except ValueError:
-        expected = " or ".join(known.value for known in MonitorAction)
-        raise service.file.default.error(
-            "monitor_action", f"is {word!r}, expected {expected}"
-        ) from None
+    action = MonitorAction(service.file.default.value(schema.MONITOR_ACTION))
     if action is MonitorAction.NONE:
         _tell_once(service, f"{failing}; monitor_action is not set", note)
         return
@@ -145,7 +139,7 @@ def _act(service: Service, failing: str, note: Note) -> None:
     service.log.info(f"start monitor action '{action.value}'")
     note(action.value.upper(), failing, True)
     _forget_told(service)
-    command = service.file.default.text("pre_monitor_action")
+    command = service.file.default.value(schema.PRE_MONITOR_ACTION)
     if command:
         run_logged(service.log, ["/bin/sh", "-c", command])
     if action is MonitorAction.FREEZESTOP:

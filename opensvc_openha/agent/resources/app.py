@@ -14,8 +14,9 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
-from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.config.value_types import NO_PLACE
 from opensvc_openha.agent.host.commands import (
     COMMAND_TIMEOUT_S,
     CommandResult,
@@ -24,10 +25,8 @@ from opensvc_openha.agent.host.commands import (
 )
 from opensvc_openha.agent.host.mounts import read_mounts, top_mount
 from opensvc_openha.agent.resources.base import (
-    Driver,
     DriverContext,
     LocalResource,
-    Resource,
     index_of,
 )
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
@@ -35,11 +34,14 @@ from opensvc_openha.errors import ActionError
 from opensvc_openha.formats.secrets import mask_command
 
 CHECK_TIMEOUT_S = 30.0
-_NO_PLACE = 1_000_000
 _WORDS = {"S": "start", "K": "stop", "C": "check"}
-_CALLED_WITH = {"start": "start", "stop": "stop", "check": "status"}
+_STEPS = {
+    "start": (schema.APP_START, schema.APP_START_TIMEOUT, "start"),
+    "stop": (schema.APP_STOP, schema.APP_STOP_TIMEOUT, "stop"),
+    "check": (schema.APP_CHECK, schema.APP_CHECK_TIMEOUT, "status"),
+}
+"""Keywords of each step, and the argument that it calls the script with."""
 _LAUNCHER = re.compile(r"([SKC])(\d{1,5})(.*)\Z")
-_BOOLEAN = {**dict.fromkeys(TRUE_WORDS - {"1"}, True), **dict.fromkeys(FALSE_WORDS - {"0"}, False)}
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,9 @@ class Step:
     timeout_s: float
 
 
-def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [app#N] section."""
-    return App(section, around)
-
-
 def is_application(section: Section) -> bool:
     """Return whether this section without number defines a command, like one with a number."""
-    return bool(section.own & {"script", *_CALLED_WITH})
+    return bool(section.own & {"script", *_STEPS})
 
 
 def launchers(around: DriverContext) -> list[Section]:
@@ -92,7 +89,7 @@ def launchers(around: DriverContext) -> list[Section]:
         if configured is not None and is_template
         else replace(around.file.default, own=frozenset())
     )
-    in_order = sorted(places, key=lambda path: (int(places[path].get("start", _NO_PLACE)), path))
+    in_order = sorted(places, key=lambda path: (int(places[path].get("start", NO_PLACE)), path))
     return [
         replace(
             template, name=next(free), values={**template.values, "script": path, **places[path]}
@@ -123,25 +120,18 @@ class App(LocalResource):
     def __init__(self, section: Section, around: DriverContext) -> None:
         index = index_of(section)
         self._script = _script_path(section, around)
-        self._steps = {
-            word: _step(section, word, self._script) for word in ("start", "stop", "check")
-        }
+        self._steps = {word: _step(section, word, self._script) for word in _STEPS}
         if not self._script and not any(self._steps.values()):
             raise section.error(
                 "script", "is missing, expected a script, or start, stop and check commands"
             )
         super().__init__(section, around, Group.APP, "app", self._name_shown() or section.name)
         start, stop = self._steps["start"], self._steps["stop"]
-        self.start_rank = (start.place if start else _NO_PLACE, f"{index:010}")
+        self.start_rank = (start.place if start else NO_PLACE, f"{index:010}")
         # The highest rank stops first, while stop numbers count upwards.
-        self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
+        self.stop_rank = (-stop.place if stop else -NO_PLACE, f"{index:010}")
         self._view = around.view
-        # Normalised like the list of mounts.
-        self._points = [
-            os.path.normpath(other.text("mnt"))
-            for other in around.file.sections
-            if other.group == "fs"
-        ]
+        self._points = around.file.mount_points
         self._env = {
             "OPENSVC_SVCNAME": around.svcname,
             "OPENSVC_RID": section.name,
@@ -286,34 +276,23 @@ def _directory(around: DriverContext) -> str:
 
 
 def _step(section: Section, word: str, script: str) -> Step | None:
-    value = section.text(word)
+    keyword, own_timeout, argument = _STEPS[word]
     default_s = CHECK_TIMEOUT_S if word == "check" else COMMAND_TIMEOUT_S
-    timeout_s = section.seconds(f"{word}_timeout", section.seconds("timeout", default_s))
-    if not value or _BOOLEAN.get(value.lower()) is False:
+    timeout_s = section.value(own_timeout) or section.value(schema.APP_TIMEOUT) or default_s
+    step = section.value(keyword)
+    if step is None:
         return None
-    is_place = value.isascii() and value.isdigit() and len(value) < 6
-    user = ("runuser", "-u", section.text("run_as"), "--") if section.text("run_as") else ()
-    if not is_place and _BOOLEAN.get(value.lower()) is None:
-        return Step((*user, "/bin/sh", "-c", value), _NO_PLACE, timeout_s)
+    run_as = section.value(schema.RUN_AS)
+    user = ("runuser", "-u", run_as, "--") if run_as else ()
+    if isinstance(step, str):
+        return Step((*user, "/bin/sh", "-c", step), NO_PLACE, timeout_s)
     if not script:
         raise section.error(
             word,
-            f"is {value!r} and script is missing, expected script = /path, or a command line here",
+            f"is {section.text(word)!r} and script is missing, expected script = /path, or a"
+            " command line here",
         )
-    return Step(
-        (*user, script, _CALLED_WITH[word]), int(value) if is_place else _NO_PLACE, timeout_s
-    )
+    return Step((*user, script, argument), step, timeout_s)
 
 
-_APP = (
-    Keyword("script"),
-    *(Keyword(name, Form.COMMAND) for name in ("start", "stop", "check", "info")),
-    *(
-        Keyword(name, Form.SECONDS)
-        for name in ("timeout", "start_timeout", "stop_timeout", "check_timeout")
-    ),
-    Keyword("run_as"),
-    Keyword("dir", Form.PATH),
-)
-
-DRIVER = Driver(build, {"": _APP})
+build = App

@@ -1,9 +1,9 @@
 """Interface of the resource drivers, and the context they get.
 
-A driver module holds one class per kind of resource, a ``build`` function, and ``DRIVER``, which
-names them and the keywords they know; ``registry`` lists the drivers. ``status`` has no side
-effects. ``start`` and ``stop`` are called in any state: they do nothing if there is nothing to do.
-Order, subsets, triggers, standby resources, optional ones and rollback are handled elsewhere: see
+A driver module has the name of its kind of section, and a function ``build``; keywords are declared
+in ``config.schema`` and checked before ``build`` is called. ``status`` has no side effects.
+``start`` and ``stop`` are called in any state: they do nothing if there is nothing to do. Order,
+subsets, triggers, standby resources, optional ones and rollback are handled elsewhere: see
 ``ordering`` and ``runner``.
 """
 
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from opensvc_openha.agent.config.keywords import COMMON, TRIGGERS, Keyword, hint
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.keywords import Keyword
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
@@ -203,46 +204,6 @@ class LocalResource:
         return ""
 
 
-Build = Callable[[Section, DriverContext], Resource]
-
-
-@dataclass(frozen=True)
-class Driver:
-    """One group of resources.
-
-    ``keywords`` has one entry per type; a group without types has one, for the empty text.
-    """
-
-    build: Build
-    keywords: Mapping[str, tuple[Keyword, ...]]
-    default_type: str = ""
-    shown_types: frozenset[str] = frozenset()
-    """Types of the real agent that are shown here, but neither started nor stopped."""
-    is_shown_only: bool = False
-    """True if no type of this group is handled."""
-
-    def keywords_of(self, section: Section) -> tuple[Keyword, ...] | None:
-        """Return the keywords of this section, or None if they are not known here.
-
-        Raises ConfigError for an unknown type.
-        """
-        if self.is_shown_only:
-            return None
-        word = section.text("type", self.default_type).lower()
-        if "" in self.keywords:
-            word = ""
-        if word in self.keywords:
-            return (*self.keywords[word], Keyword("type"), *COMMON)
-        if word in self.shown_types:
-            return None
-        expected = f"expected one of {', '.join(sorted(self.keywords))}"
-        if not word:
-            raise section.error("type", f"is missing, {expected}")
-        raise section.error(
-            "type", f"is {section.text('type')!r}, {expected}{hint(section.text('type'))}"
-        )
-
-
 def make_spec(
     section: Section, around: DriverContext, group: Group, kind: str, label: str
 ) -> ResourceSpec:
@@ -252,14 +213,18 @@ def make_spec(
         group=group,
         kind=kind,
         label=label,
-        subset=section.text("subset"),
-        tags=frozenset(section.words("tags")),
-        is_disabled=_flag(section, "disable", around.node),
-        is_optional=_flag(section, "optional", around.node),
-        is_monitored=_flag(section, "monitor", around.node),
+        subset=section.value(schema.SUBSET),
+        tags=frozenset(section.value(schema.TAGS)),
+        is_disabled=is_disabled(section, around.node),
+        is_optional=_flag(section, schema.OPTIONAL, schema.OPTIONAL_ON, around.node),
+        is_monitored=_flag(section, schema.MONITOR, schema.MONITOR_ON, around.node),
         is_always_on=_is_always_on(section, around),
-        restarts=section.integer("restart", 0),
-        triggers={trigger: section.text(trigger) for trigger in TRIGGERS if section.text(trigger)},
+        restarts=section.value(schema.RESTART),
+        triggers={
+            trigger.name: section.value(trigger)
+            for trigger in schema.TRIGGERS
+            if section.text(trigger.name)
+        },
     )
 
 
@@ -280,14 +245,21 @@ def index_of(section: Section) -> int:
     return int(index) if index.isdigit() and len(index) < 10 else _NUMBER_MAX
 
 
-def _flag(section: Section, keyword: str, node: str) -> bool:
-    return section.boolean(keyword) or section.names_node(f"{keyword}_on", node)
+def is_disabled(section: Section, node: str) -> bool:
+    """Return whether the resource of this section takes no part on a node."""
+    return _flag(section, schema.DISABLE, schema.DISABLE_ON, node)
+
+
+def _flag(
+    section: Section, flag: Keyword[bool], nodes: Keyword[tuple[str, ...]], node: str
+) -> bool:
+    return section.value(flag) or section.names_node(nodes, node)
 
 
 def _is_always_on(section: Section, around: DriverContext) -> bool:
-    words = {word.lower() for word in section.words("always_on")}
+    words = {word.lower() for word in section.words(schema.ALWAYS_ON)}
     file = around.file
     lists = (("nodes", file.nodes), ("drpnodes", file.drp_nodes))
     return any(
         word in words and around.node in nodes for word, nodes in lists
-    ) or section.names_node("always_on", around.node)
+    ) or section.names_node(schema.ALWAYS_ON, around.node)

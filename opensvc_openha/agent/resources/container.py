@@ -12,29 +12,26 @@ import os
 import re
 import signal
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.docker.engine import Engine
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing, find_image
-from opensvc_openha.agent.docker.settings import option_names, split_words
+from opensvc_openha.agent.docker.settings import option_names
 from opensvc_openha.agent.docker.spawn import reasons_in
 from opensvc_openha.agent.host.commands import run_command, run_logged
 from opensvc_openha.agent.resources.base import (
-    Driver,
     DriverContext,
     LocalResource,
     Resource,
-    make_spec,
+    is_disabled,
 )
-from opensvc_openha.agent.resources.unhandled import shown_driver
+from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system.clock import monotonic, pause
 
-START_LIMIT_S = 120.0
 PULL_LIMIT_S = 600.0
 ANSWER_LIMIT_S = 30.0
-STOP_TIMEOUT_S = 10.0
 STOP_SLACK_S = 15.0
 SETTLE_S = 0.5
 
@@ -45,25 +42,22 @@ _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [container#N] section."""
-    is_disabled = make_spec(section, around, Group.CONTAINER, "container.docker", "").is_disabled
-    if section.text("type").lower() == "docker" and not is_disabled:
-        return DockerContainer(section, around)
-    return shown_driver("container", Group.CONTAINER, "name", "run_image").build(section, around)
+    """Build one container; a disabled one does without the docker daemon and its settings."""
+    if is_disabled(section, around.node):
+        return Unhandled(section, around)
+    return DockerContainer(section, around)
 
 
 class DockerContainer(LocalResource):
     """One container in the docker daemon of the service."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
-        self._image = section.required("run_image", "image")
+        self._image = section.value(schema.RUN_IMAGE)
         super().__init__(section, around, Group.CONTAINER, "container.docker", self._image)
         self._args = _run_args(section)
-        self._command = split_words(
-            section, "run_command" if section.text("run_command") else "command"
-        )
-        self._stop_timeout_s = section.seconds("stop_timeout", STOP_TIMEOUT_S)
-        self._start_limit_s = section.seconds("start_timeout", START_LIMIT_S)
+        self._command = section.value(schema.RUN_COMMAND)
+        self._stop_timeout_s = section.value(schema.CONTAINER_STOP_TIMEOUT)
+        self._start_limit_s = section.value(schema.CONTAINER_START_TIMEOUT)
         self._engine: Engine = around.docker
         self._name = self._engine.settings.container_name(section.name)
 
@@ -324,7 +318,7 @@ class DockerContainer(LocalResource):
 
 
 def _run_args(section: Section) -> tuple[str, ...]:
-    args = split_words(section, "run_args")
+    args = section.value(schema.RUN_ARGS)
     for name in ("--name", "--cidfile"):
         if name in option_names(args):
             raise section.error(
@@ -342,38 +336,3 @@ def _sentence(container: Container) -> str:
     if container.state == "restarting":
         return "ends again and again, and docker restarts it"
     return f"is {container.state}"
-
-
-DRIVER = Driver(
-    build,
-    {
-        "docker": (
-            Keyword("run_image", spellings=("image",), is_required=True),
-            Keyword("run_args"),
-            Keyword("run_command", spellings=("command",)),
-            Keyword("start_timeout", Form.SECONDS, default=f"{START_LIMIT_S:g}"),
-            Keyword("stop_timeout", Form.SECONDS, default=f"{STOP_TIMEOUT_S:g}"),
-            Keyword("docker_service", Form.FLAG, candidates=("false", "no", "off", "0")),
-        )
-    },
-    shown_types=frozenset(
-        [
-            "amazon",
-            "esx",
-            "hpvm",
-            "jail",
-            "kvm",
-            "ldom",
-            "lxc",
-            "openstack",
-            "ovm",
-            "srp",
-            "vbox",
-            "vcloud",
-            "vz",
-            "xen",
-            "zone",
-            "podman",
-        ],
-    ),
-)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.checks import type_of
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_logged, run_or_fail
 from opensvc_openha.agent.host.lvm import QUIET, VolumeGroup, ask_lvm
 from opensvc_openha.agent.host.mount_users import find_device_users
 from opensvc_openha.agent.host.mounts import backing_file, read_mounts
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
-from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.resources.base import DriverContext, LocalResource, Resource
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system.clock import pause
@@ -39,7 +39,7 @@ class LvmGroup(LocalResource):
     """One volume group."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
-        self._name = section.required("vgname", "name")
+        self._name = section.value(schema.VGNAME)
         self._tag = around.node
         self._was_active = False
         self._groups = around.volume_groups
@@ -163,9 +163,7 @@ class LoopDevice(LocalResource):
     """A file that is a block device while the service runs."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
-        self._file = section.required("file")
-        if not self._file.startswith("/"):
-            raise section.error("file", f"is {self._file!r}, expected an absolute path")
+        self._file = section.value(schema.LOOP_FILE)
         super().__init__(section, around, Group.DISK, "disk.loop", self._file)
 
     def status(self) -> Finding:
@@ -213,31 +211,10 @@ class LoopDevice(LocalResource):
         ]
 
 
-def build_vg(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [vg#N] section."""
-    return LvmGroup(section, around)
-
-
-def build_loop(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [loop#N] section."""
-    return LoopDevice(section, around)
-
-
 def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [disk#N] section."""
-    kind = section.required("type").lower()
-    if kind == "loop":
-        return LoopDevice(section, around)
-    if kind in _LVM_TYPES:
-        return LvmGroup(section, around)
-    label = section.text("name") or section.text("dev") or section.name
-    return Unhandled(
-        section,
-        around,
-        Group.DISK,
-        label,
-        f"disk type {kind} is not handled by the embedded agent yet",
-    )
+    """Build the resource of a [vg#N] or [loop#N] section, or of a [disk#N] section of a type."""
+    is_loop = section.group == "loop" or type_of(section) == "loop"
+    return LoopDevice(section, around) if is_loop else LvmGroup(section, around)
 
 
 def users_of(path: str) -> str:
@@ -257,34 +234,3 @@ def users_of(path: str) -> str:
 
 def _has_lvm() -> bool:
     return shutil.which("vgs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
-
-
-_LVM_TYPES = ("vg", "lvm")
-_VG = (
-    Keyword("vgname", is_required=True, spellings=("name",)),
-    *(Keyword(name) for name in ("dsf", "options", "pvs", "scsireserv", "scsi_reserve")),
-)
-_LOOP = (Keyword("file", Form.PATH, is_required=True), Keyword("size"))
-
-VG_DRIVER = Driver(build_vg, {"": _VG})
-LOOP_DRIVER = Driver(build_loop, {"": _LOOP})
-DRIVER = Driver(
-    build,
-    {"loop": _LOOP, **{kind: _VG for kind in _LVM_TYPES}},
-    shown_types=frozenset(
-        {
-            "drbd",
-            "md",
-            "raw",
-            "lv",
-            "zpool",
-            "rados",
-            "gandi",
-            "amazon",
-            "gce",
-            "vxdg",
-            "veritas",
-            "disk",
-        }
-    ),
-)

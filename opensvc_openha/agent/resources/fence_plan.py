@@ -20,8 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
-from opensvc_openha.agent.config.service_file import Section, duration_of
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.config.value_types import duration_of
 from opensvc_openha.agent.host.commands import CommandResult, run_logged
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.fence_status import (
@@ -39,16 +40,6 @@ from opensvc_openha.system.clock import monotonic
 
 LIMIT_VARIABLE = "OPENHA_LIMIT_S"
 """Variable in which the node daemon passes the limit of a script in seconds."""
-
-FENCE_TIMEOUT_S = 50.0
-"""Default timeout of one section in seconds."""
-
-FIRST_LEVEL = 1
-KEYWORDS = (
-    Keyword("level", Form.COUNT, default=str(FIRST_LEVEL)),
-    Keyword("timeout", Form.SECONDS),
-)
-"""Keywords of the plan, valid in sections of every type."""
 
 _RESERVE_S, _RESERVE_PART = 10.0, 6
 """Part of the limit kept back: to be started, to kill what hangs, to report."""
@@ -108,14 +99,6 @@ class FenceReport:
         return "; ".join(map(str, self.failures))
 
 
-def level_of(section: Section) -> int:
-    """Return the level of a section; ConfigError unless it is a whole number from 1."""
-    level = section.integer("level", FIRST_LEVEL)
-    if level < FIRST_LEVEL:
-        raise section.error("level", f"is {section.text('level')!r}, expected {Form.COUNT.value}")
-    return level
-
-
 def environment(section: Section, svcname: str, node: str) -> dict[str, str]:
     """Return the environment of a fencing command."""
     return {"OPENSVC_SVCNAME": svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": node}
@@ -123,13 +106,13 @@ def environment(section: Section, svcname: str, node: str) -> dict[str, str]:
 
 def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
     """Return the step of a section of type callout."""
-    command = section.required("cmd")
+    command = section.value(schema.FENCE_CMD)
     env = environment(section, svcname, node)
-    status = section.text("status_cmd")
+    status = section.value(schema.FENCE_STATUS_CMD)
     return FenceStep(
         section.name,
-        level_of(section),
-        section.seconds("timeout", FENCE_TIMEOUT_S),
+        section.value(schema.FENCE_LEVEL),
+        section.value(schema.FENCE_TIMEOUT),
         ("/bin/sh", "-c", command),
         mask_script(command),
         env,

@@ -13,8 +13,11 @@ import shutil
 import stat
 from functools import partial
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.checks import type_of
+from opensvc_openha.agent.config.schema import LOCAL_TYPES, NETWORK_TYPES
 from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.config.value_types import DEVICE_PREFIXES
 from opensvc_openha.agent.host.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
 from opensvc_openha.agent.host.mount_users import (
     Holder,
@@ -25,36 +28,16 @@ from opensvc_openha.agent.host.mount_users import (
 from opensvc_openha.agent.host.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.host.system_paths import why_not_mounted_over
 from opensvc_openha.agent.resources.base import (
-    Driver,
     DriverContext,
     LocalResource,
     Resource,
     index_of,
 )
-from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.clock import pause
 
-NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs"})
-LOCAL_TYPES = frozenset(
-    {
-        "ext2",
-        "ext3",
-        "ext4",
-        "xfs",
-        "btrfs",
-        "jfs",
-        "reiserfs",
-        "f2fs",
-        "vfat",
-        "ntfs",
-        "iso9660",
-        "udf",
-    }
-)
-BIND_TYPES = frozenset({"bind", "none"})
 HOLDERS_SHOWN = 5
 
 _UNMOUNT_TRIES = 4
@@ -62,28 +45,14 @@ _UNMOUNT_PAUSE_S = 0.5
 _NETWORK_TIMEOUT_S = 120.0
 _FSCK_TYPES = frozenset({"ext2", "ext3", "ext4"})
 _FSCK_FAILED = 4
-_BY_NAME = {
-    "UUID=": "/dev/disk/by-uuid/",
-    "LABEL=": "/dev/disk/by-label/",
-    "PARTUUID=": "/dev/disk/by-partuuid/",
-}
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [fs#N] section."""
-    kind = section.required("type").lower()
+    """Build a directory, or anything that is mounted."""
+    kind = type_of(section) or ""
     if kind == "directory":
         return Directory(section, around)
-    if kind not in DRIVER.keywords:
-        label = f"{section.text('dev')}@{section.text('mnt')}"
-        return Unhandled(
-            section,
-            around,
-            Group.FS,
-            label,
-            f"fs type {kind} is not handled by the embedded agent yet",
-        )
-    return MountedFs(section, around, "bind" if kind in BIND_TYPES else kind)
+    return MountedFs(section, around, "bind" if kind in schema.BIND_TYPES else kind)
 
 
 class MountedFs(LocalResource):
@@ -92,25 +61,11 @@ class MountedFs(LocalResource):
     def __init__(self, section: Section, around: DriverContext, kind: str) -> None:
         self._kind = kind
         self._layout = around.layout
-        self._dev = section.required("dev")
-        self._point = _absolute(section, "mnt")
-        self._options = section.text("mnt_opt") or section.text("mnt_opts")
-        if kind == "bind" and not self._dev.startswith("/"):
-            raise section.error(
-                "dev", f"is {self._dev!r}, expected an absolute path for a bind mount"
-            )
-        if kind in NETWORK_TYPES and not (":/" in self._dev or self._dev.startswith("//")):
-            raise section.error("dev", f"is {self._dev!r}, expected server:/path for {kind}")
-        if kind in LOCAL_TYPES and not self._dev.startswith(("/", *_BY_NAME)):
-            raise section.error(
-                "dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=..."
-            )
+        self._dev = section.value(schema.DEV)
+        self._point = section.value(schema.MNT)
+        self._options = section.value(schema.MNT_OPT)
         # Where the service itself mounts this device or what shows it; those have their own status.
-        self._own_points = {
-            os.path.normpath(other.text("mnt"))
-            for other in around.file.sections
-            if other.group == "fs"
-        }
+        self._own_points = around.file.mount_points
         super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
         self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
@@ -246,7 +201,7 @@ class MountedFs(LocalResource):
     @property
     def _path_wanted(self) -> str:
         path = self._dev
-        for prefix, directory in _BY_NAME.items():
+        for prefix, directory in DEVICE_PREFIXES.items():
             if path.startswith(prefix):
                 path = directory + path[len(prefix) :].strip('"')
         return path
@@ -323,10 +278,10 @@ class Directory(LocalResource):
     """A directory that must exist: created at start, left at stop."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
-        self._path = _absolute(section, "path", "mnt", "dev")
-        self._user = section.text("user")
-        self._group = section.text("group")
-        self._mode = _mode(section)
+        self._path = section.value(schema.DIRECTORY)
+        self._user = section.value(schema.DIRECTORY_USER)
+        self._group = section.value(schema.DIRECTORY_GROUP)
+        self._mode = section.value(schema.DIRECTORY_MODE)
         super().__init__(section, around, Group.FS, "fs", f"dir@{self._path}")
         self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
@@ -395,26 +350,6 @@ def _holds(other: Section, found: Section, path: str) -> bool:
     return not is_own_point and (path == point or path.startswith(f"{point}/"))
 
 
-def _absolute(section: Section, *spellings: str) -> str:
-    path = section.required(*spellings)
-    if not path.startswith("/") or os.path.normpath(path) == "/":
-        raise section.error(spellings[0], f"is {path!r}, expected an absolute path below /")
-    return os.path.normpath(path)
-
-
-def _mode(section: Section) -> int | None:
-    word = section.text("perm")
-    if not word:
-        return None
-    try:
-        mode = int(word, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
-        raise section.error("perm", f"is {word!r}, expected an octal mode such as 755")
-    return mode
-
-
 def _named(holders: list[Holder]) -> str:
     """Return the first holders as text; without any, the possible causes."""
     if not holders:
@@ -424,27 +359,3 @@ def _named(holders: list[Holder]) -> str:
         )
     more = [f"and {len(holders) - HOLDERS_SHOWN} more"] if len(holders) > HOLDERS_SHOWN else []
     return ", ".join([*map(str, holders[:HOLDERS_SHOWN]), *more])
-
-
-_MOUNTED = (
-    Keyword("dev", is_required=True),
-    Keyword("mnt", Form.PATH, is_required=True),
-    Keyword("mnt_opt", spellings=("mnt_opts",)),
-    *(Keyword(name) for name in ("vg", "size", "snap_size", "zone", "scsireserv")),
-)
-_DIRECTORY = (
-    Keyword("path", Form.PATH, is_required=True, spellings=("mnt", "dev")),
-    Keyword("user"),
-    Keyword("group"),
-    Keyword("perm"),
-)
-
-_TYPES = (*LOCAL_TYPES, *NETWORK_TYPES, *BIND_TYPES, "tmpfs")
-
-DRIVER = Driver(
-    build,
-    {**{kind: _MOUNTED for kind in _TYPES}, "directory": _DIRECTORY},
-    shown_types=frozenset(
-        {"zfs", "ocfs2", "gfs2", "gpfs", "9pfs", "smbfs", "glusterfs", "fuse", "lofs"}
-    ),
-)

@@ -17,10 +17,10 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_or_fail
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
+from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
@@ -44,23 +44,18 @@ class Placed:
     prefix: int
 
 
-def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [ip#N] section."""
-    return ServiceIp(section, around)
-
-
 class ServiceIp(LocalResource):
     """One service address."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
-        self._name = section.required("ipname")
-        device = section.required("ipdev")
+        self._name = section.value(schema.IPNAME)
+        device = section.value(schema.IPDEV)
         self._device = device.partition("@")[0].partition(":")[0]
         self._alias = device.partition("@")[0] if ":" in device.partition("@")[0] else ""
-        self._netmask = section.text("netmask")
+        self._netmask = section.text(schema.IP_NETMASK.name)
         self._placed_file = os.path.join(around.var_dir, f"{section.name}.placed")
-        self._prefix = _configured_prefix(section)
-        _check_literal(section, self._name, self._prefix)
+        self._prefix = section.value(schema.IP_NETMASK)
+        self._expect_fitting_netmask(section)
         super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
 
     def environment(self) -> Mapping[str, str]:
@@ -228,6 +223,17 @@ class ServiceIp(LocalResource):
                 " through it"
             )
 
+    def _expect_fitting_netmask(self, section: Section) -> None:
+        try:
+            address = ipaddress.ip_address(self._name)
+        except ValueError:
+            return  # A name, which is not resolved here.
+        if self._prefix is not None and self._prefix > address.max_prefixlen:
+            raise section.error(
+                schema.IP_NETMASK.name,
+                f"is {self._netmask!r}, expected a netmask of an IPv{address.version} address",
+            )
+
     def _announce(self, address: Address) -> None:
         for _ in range(_READY_TRIES):
             try:
@@ -245,56 +251,6 @@ class ServiceIp(LocalResource):
         self._log.warning(
             f"cannot announce {address} on {self._device}: no link-local address is ready"
         )
-
-
-def _check_literal(section: Section, name: str, prefix: int | None) -> None:
-    """Raise unless a literal address and its netmask are valid.
-
-    Names are not resolved.
-    """
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        if ":" in name or name.replace(".", "").isdigit():
-            raise section.error(
-                "ipname", f"is {name!r}, expected an IPv4 or IPv6 address, or a name"
-            ) from None
-        return
-    if prefix is not None and prefix > address.max_prefixlen:
-        raise section.error(
-            "netmask",
-            f"is {section.text('netmask')!r}, expected a netmask of an IPv{address.version}"
-            " address",
-        )
-
-
-def _configured_prefix(section: Section) -> int | None:
-    """Return the prefix length for a netmask in bits, dotted, hexadecimal, or as an IPv6 mask."""
-    word = section.text("netmask").strip("/")
-    if not word:
-        return None
-    prefix = _prefix_of(word)
-    if prefix is None:
-        message = "a prefix length or a dotted netmask (24, 255.255.255.0, 0xffffff00)"
-        raise section.error("netmask", f"is {section.text('netmask')!r}, expected {message}")
-    return prefix
-
-
-def _prefix_of(word: str) -> int | None:
-    if word.isascii() and word.isdigit() and len(word) <= 3:
-        return int(word) if 0 < int(word) <= 128 else None
-    digits = word[2:] if word.lower().startswith("0x") else word
-    try:
-        if len(digits) == 8 and digits.isalnum():
-            bits, width = int(digits, 16), 32
-        else:
-            mask = ipaddress.ip_address(word)
-            bits, width = int(mask), mask.max_prefixlen
-    except ValueError:
-        return None
-    prefix = bin(bits).count("1")
-    is_contiguous = bits == ((1 << prefix) - 1) << (width - prefix)
-    return prefix if prefix and is_contiguous else None
 
 
 def _resolve(name: str) -> Address | None:
@@ -368,14 +324,4 @@ def _link_flags(device: str) -> int:
     return int(struct.unpack("16sH14x", answer)[1])
 
 
-_IP = (
-    *(
-        Keyword("ipname", is_required=True),
-        Keyword("ipdev", is_required=True),
-        Keyword("netmask"),
-        Keyword("gateway"),
-    ),
-    Keyword("docker_daemon_ip", Form.FLAG),
-)
-
-DRIVER = Driver(build, {"": _IP})
+build = ServiceIp

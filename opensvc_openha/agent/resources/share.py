@@ -10,16 +10,15 @@ import re
 import shutil
 from collections.abc import Mapping
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_command, run_or_fail
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
+from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
 NOT_INSTALLED = "exportfs is not installed: apt-get install nfs-kernel-server"
 _LOOK_TIMEOUT_S = 30.0
-_CLIENT = re.compile(r"([^\s()]+)\(([^\s()]*)\)\Z")
 _EXPORT = re.compile(r"(\S+)\s+(\S+)\(([^)]*)\)")
 
 
@@ -36,17 +35,12 @@ def parse_exports(text: str) -> dict[str, dict[str, frozenset[str]]]:
     return exports
 
 
-def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [share#N] section."""
-    return NfsShare(section, around)
-
-
 class NfsShare(LocalResource):
     """One directory and the clients that may mount it."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
-        self._path = os.path.normpath(section.required("path"))
-        self._clients = _clients(section)
+        self._path = os.path.normpath(section.value(schema.SHARE_PATH))
+        self._clients = section.value(schema.SHARE_OPTS)
         super().__init__(section, around, Group.SHARE, "share.nfs", f"nfs:{self._path}")
 
     def status(self) -> Finding:
@@ -117,18 +111,4 @@ def _is_installed() -> bool:
     )
 
 
-def _clients(section: Section) -> dict[str, frozenset[str]]:
-    clients = {}
-    for word in section.required("opts").replace("\\", "").split():
-        match = _CLIENT.match(word)
-        if match is None:
-            raise section.error("opts", f"holds {word!r}, expected client(options) client(options)")
-        clients[match.group(1)] = frozenset(
-            option for option in match.group(2).split(",") if option
-        )
-    return clients
-
-
-_NFS = (Keyword("path", Form.PATH, is_required=True), Keyword("opts", is_required=True))
-
-DRIVER = Driver(build, {"nfs": _NFS}, default_type="nfs")
+build = NfsShare

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import Section
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
-from opensvc_openha.agent.resources.fence_plan import KEYWORDS, callout_step, level_of
-from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.resources.base import DriverContext, LocalResource
+from opensvc_openha.agent.resources.fence_plan import callout_step
 from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
-
-
-def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [stonith#N] section."""
-    kind = section.required("type").lower()
-    if kind != "callout":
-        reason = f"stonith type {kind} is not handled by the embedded agent yet, expected callout"
-        level_of(section)
-        return Unhandled(section, around, Group.STONITH, f"stonith.{kind}", reason)
-    return Callout(section, around)
 
 
 class Callout(LocalResource):
@@ -35,10 +23,4 @@ class Callout(LocalResource):
         return Finding(ResourceStatus.NA)
 
 
-_CALLOUT = (
-    Keyword("cmd", Form.COMMAND, is_required=True),
-    Keyword("status_cmd", Form.COMMAND),
-    *KEYWORDS,
-)
-
-DRIVER = Driver(build, {"callout": _CALLOUT}, shown_types=frozenset({"ilo"}))
+build = Callout

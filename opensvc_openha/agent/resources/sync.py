@@ -19,23 +19,19 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from opensvc_openha.agent.config import schedule
-from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config import schedule, schema
 from opensvc_openha.agent.config.schedule import Rule, is_due, parse_period, parse_schedule
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_command, run_logged
 from opensvc_openha.agent.host.ssh import REMOTE_USER, SSH, run_on, why_unreachable
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
-from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import wall
 
-IMPLICIT = "sync#i0"
+IMPLICIT = schema.IMPLICIT_SYNC
 IMPLICIT_LABEL = "rsync svc config to drpnodes, nodes"
-MAX_DELAY_MINUTES = 1500
-RSYNC_TIMEOUT_S = 3600.0
 
 _CHECK_TIMEOUT_S = 30.0
 _FILES_VANISHED = 24
@@ -64,19 +60,13 @@ class Transfer:
     destination_fs: str = ""
 
 
-def build(section: Section, around: DriverContext) -> Resource:
-    """Build the resource of one [sync#N] section."""
-    kind = section.text("type", "rsync").lower()
-    if section.name == IMPLICIT:
-        return build_implicit(section, around)
-    if kind != "rsync":
-        reason = f"sync type {kind} is not handled by the embedded agent yet"
-        return Unhandled(section, around, Group.SYNC, section.text("src", section.name), reason)
-    return Rsync(section, around, _configured(section, around))
+def build(section: Section, around: DriverContext) -> Rsync:
+    """Build the sync of the service's own configuration, or that of another [sync#N] section."""
+    transfer = _own_configuration if section.name == IMPLICIT else _configured
+    return Rsync(section, around, transfer(section, around))
 
 
-def build_implicit(section: Section, around: DriverContext) -> Rsync:
-    """Build the sync of the service's own configuration, which a service on several nodes has."""
+def _own_configuration(section: Section, around: DriverContext) -> Transfer:
     link = around.layout.command_link(around.svcname)
 
     def own_files() -> list[str]:
@@ -91,23 +81,15 @@ def build_implicit(section: Section, around: DriverContext) -> Rsync:
         "--exclude=*.core",
         "--backup",
         f"--backup-dir={kept}",
-        *_split(section, "options"),
+        *section.value(schema.SYNC_OPTIONS),
     )
     targets = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
-    return Rsync(section, around, Transfer(IMPLICIT_LABEL, own_files, "/", options, targets))
+    return Transfer(IMPLICIT_LABEL, own_files, "/", options, targets)
 
 
 def _configured(section: Section, around: DriverContext) -> Transfer:
-    words = section.words("target") or ("nodes",)
-    for word in words:
-        if word not in _TARGETS:
-            raise section.error(
-                "target", f"is {section.text('target')!r}, expected nodes, drpnodes or both"
-            )
-    patterns = _split(section, "src")
-    for pattern in patterns:
-        if not pattern.startswith("/"):
-            raise section.error("src", f"holds {pattern!r}, expected absolute paths")
+    words = section.value(schema.SYNC_TARGET)
+    patterns = section.value(schema.SYNC_SRC)
 
     def matching() -> list[str]:
         return [
@@ -117,13 +99,19 @@ def _configured(section: Section, around: DriverContext) -> Transfer:
         ]
 
     by_name = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
-    options = _split(section, "options") + _split(section, "exclude")
-    if section.text("bwlimit"):
-        options += (f"--bwlimit={section.integer('bwlimit', 0)}",)
+    options = section.value(schema.SYNC_OPTIONS) + section.value(schema.SYNC_EXCLUDE)
+    limit = section.value(schema.SYNC_BWLIMIT)
+    if limit is not None:
+        options += (f"--bwlimit={limit}",)
     label = f"rsync {', '.join(patterns)[:_LABEL_MAX]} to {', '.join(words)}"
     targets = {word: by_name[word] for word in words}
     return Transfer(
-        label, matching, section.required("dst"), options, targets, section.text("dstfs")
+        label,
+        matching,
+        section.value(schema.SYNC_DST),
+        options,
+        targets,
+        section.value(schema.SYNC_DSTFS),
     )
 
 
@@ -134,7 +122,7 @@ class Rsync(LocalResource):
         super().__init__(section, around, Group.SYNC, "sync.rsync", transfer.label)
         self._transfer = transfer
         self._around = around
-        self._timeout_s = section.seconds("timeout", RSYNC_TIMEOUT_S)
+        self._timeout_s = section.value(schema.SYNC_TIMEOUT)
         self.schedule_problem = ""
         self._rules: tuple[Rule, ...] = ()
         try:
@@ -142,9 +130,7 @@ class Rsync(LocalResource):
         except ValueError as error:
             # Neither manual transfers nor the service itself depend on it.
             self.schedule_problem = f"{error}: it is never sent by itself"
-        self._max_delay = datetime.timedelta(
-            minutes=section.integer("sync_max_delay", MAX_DELAY_MINUTES)
-        )
+        self._max_delay = datetime.timedelta(minutes=section.value(schema.SYNC_MAX_DELAY))
 
     def has_schedule(self) -> bool:
         """Return whether there is a time at which it may be due."""
@@ -435,71 +421,19 @@ def _schedule(section: Section) -> tuple[Rule, ...]:
 
     Raises ValueError for an invalid one.
     """
-    text = section.text("schedule") or section.text("sync_schedule")
-    period, days = section.text("sync_period"), section.text("sync_days")
-    interval = section.text("sync_interval") or section.text("sync_min_delay")
+    text, in_default, period, days, interval, min_delay = (
+        section.text(keyword.name)
+        for keyword in (
+            *(schema.SCHEDULE, schema.SYNC_SCHEDULE, schema.SYNC_PERIOD, schema.SYNC_DAYS),
+            *(schema.SYNC_INTERVAL, schema.SYNC_MIN_DELAY),
+        )
+    )
+    text, interval = text or in_default, interval or min_delay
     if not text and (period or days or interval):
         return parse_period(period, days, interval)
     return parse_schedule(text or schedule.DEFAULT)
 
 
-def _split(section: Section, keyword: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(section.text(keyword)))
-    except ValueError as error:
-        raise section.error(
-            keyword, f"is {section.text(keyword)!r}: {error}, expected words of a command line"
-        ) from error
-
-
 def _last_line(output: str) -> str:
     lines = output.strip().splitlines()
     return f": {lines[-1]}" if lines else ""
-
-
-_SCHEDULE = (
-    Keyword("sync_max_delay", Form.INTEGER),
-    *(
-        Keyword(name)
-        for name in (
-            "schedule",
-            "sync_schedule",
-            "sync_interval",
-            "sync_min_delay",
-            "sync_period",
-            "sync_days",
-        )
-    ),
-)
-_RSYNC = (
-    Keyword("src", is_required=True),
-    Keyword("dst", Form.PATH, is_required=True),
-    Keyword("target", default="nodes"),
-    Keyword("options"),
-    Keyword("exclude"),
-    Keyword("dstfs", Form.PATH),
-    Keyword("bwlimit", Form.INTEGER),
-    Keyword("snap"),
-    Keyword("timeout", Form.SECONDS),
-    *_SCHEDULE,
-)
-
-DRIVER = Driver(
-    build,
-    {"rsync": _RSYNC},
-    default_type="rsync",
-    shown_types=frozenset(
-        {
-            "docker",
-            "dds",
-            "zfs",
-            "btrfs",
-            "netapp",
-            "nexenta",
-            "evasnap",
-            "symclone",
-            "symsrdfs",
-            "s3",
-        }
-    ),
-)

@@ -7,19 +7,17 @@ mounted are not checked.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from opensvc_openha.agent.config.keywords import Form
-from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section
+from opensvc_openha.agent.config.checks import keywords_of
+from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.host.commands import command_environment
 from opensvc_openha.agent.host.mounts import read_mounts, top_mount
 from opensvc_openha.agent.resources.base import Resource
-from opensvc_openha.agent.resources.registry import driver_of, keywords_of
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.system.programs import why_not_runnable
 
@@ -27,14 +25,11 @@ _PLAIN_WORD = re.compile(r"[\w./+-]+\Z", re.ASCII)
 _LIMIT_S = 10.0
 
 
-def missing_here(
-    sections: Mapping[str, Section], resources: Sequence[Resource]
-) -> Iterator[ConfigError]:
+def missing_here(file: ServiceFile, resources: Sequence[Resource]) -> Iterator[ConfigError]:
     """Yield an error for each item that the resources of one service need and this node lacks."""
+    sections = {section.name: section for section in file.sections}
     mounts = read_mounts()
-    named = [section.text("mnt") for section in sections.values() if section.group == "fs"]
-    points = [os.path.normpath(point) for point in named if point]
-    unmounted = [point for point in points if top_mount(point, mounts) is None]
+    unmounted = [point for point in file.mount_points if top_mount(point, mounts) is None]
     for resource in resources:
         section = sections.get(resource.spec.rid)
         if section is None or resource.spec.is_disabled:
@@ -58,20 +53,16 @@ def _missing(section: Section, unmounted: Sequence[str]) -> Iterator[tuple[str, 
             yield "script", f"cannot be run on this node: {problem}"
     for name in _command_keywords(section):
         value = section.text(name)
-        if name in section.own and value and not _is_place(section, value):
+        if name in section.own and value:
             problem = _why_no_command(value, unmounted)
             if problem:
                 yield name, f"is {value!r}, and {problem}"
 
 
 def _command_keywords(section: Section) -> Iterator[str]:
-    for keyword in keywords_of(section, driver_of(section)) or ():
-        if keyword.form is Form.COMMAND:
+    for keyword in keywords_of(section) or ():
+        if keyword.type.is_command and isinstance(section.value(keyword), str):
             yield from keyword.names
-
-
-def _is_place(section: Section, value: str) -> bool:
-    return section.group == "app" and (value.isdigit() or value.lower() in TRUE_WORDS | FALSE_WORDS)
 
 
 def _why_no_command(line: str, unmounted: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.values.status import Group
@@ -69,7 +70,7 @@ def parallel_subsets(file: ServiceFile) -> frozenset[str]:
     """
     sections = [section for section in file.sections if section.group == "subset"]
     return frozenset(
-        section.name.partition("#")[2] for section in sections if section.boolean("parallel")
+        section.name.partition("#")[2] for section in sections if section.value(schema.PARALLEL)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from opensvc_openha.agent.config.schema import AUTOSTART_NODE
 from opensvc_openha.agent.service.service import Service
 from opensvc_openha.agent.values.status import NOT_RUNNING, ResourceStatus
 from opensvc_openha.errors import NotRunningError, SystemFault
@@ -48,7 +49,7 @@ def is_primary(service: Service) -> bool:
 
     Sources in order of precedence: ``autostart_node``, the cluster, the order of ``nodes``.
     """
-    if service.file.default.words("autostart_node"):
+    if service.file.default.words(AUTOSTART_NODE):
         return service.is_autostarted_here
     primary = _primary_in_cluster(service)
     if primary is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.resources.base import DriverContext, Resource, ServiceView
 from opensvc_openha.agent.resources.hb import OpenhaHb
@@ -102,7 +103,7 @@ class Service:
     @property
     def is_autostarted_here(self) -> bool:
         """Return whether this node starts the service at boot."""
-        return self.file.default.names_node("autostart_node", self.node)
+        return self.file.default.names_node(schema.AUTOSTART_NODE, self.node)
 
     def report(self) -> ServiceReport:
         """Check every resource and return the status report."""
@@ -117,7 +118,7 @@ class Service:
             _report_of(res, findings[res.spec.rid]) for res in in_display_order(self.resources)
         )
         return ServiceReport(
-            self.name, self.file.default.text("service_type"), self.is_frozen, resources
+            self.name, self.file.default.value(schema.SERVICE_TYPE), self.is_frozen, resources
         )
 
     def selected(

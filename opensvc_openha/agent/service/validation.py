@@ -7,28 +7,21 @@ nodes of the service, two resources that conflict.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from opensvc_openha.agent.config.keywords import (
-    COMMON,
-    DEFAULT_SECTION,
-    SUBSET_SECTION,
-    Form,
-    Keyword,
-    check_names,
-    check_values,
-    has_comment,
-)
-from opensvc_openha.agent.config.service_file import TRUE_WORDS, Section, ServiceFile, is_same_node
-from opensvc_openha.agent.resources.base import DriverContext, Resource
-from opensvc_openha.agent.resources.registry import (
-    DRIVERS,
-    build_resource,
-    driver_of,
-    is_resource,
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.checks import (
     keywords_of,
+    unknown_names,
+    wrong_in_resource,
+    wrong_values,
 )
+from opensvc_openha.agent.config.keywords import AnyKeyword
+from opensvc_openha.agent.config.service_file import Section, ServiceFile, is_same_node
+from opensvc_openha.agent.config.value_types import TRUE_WORDS, has_comment
+from opensvc_openha.agent.resources.base import DriverContext, Resource
+from opensvc_openha.agent.resources.registry import build_resource, is_resource
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
 from opensvc_openha.agent.values.status import Group
@@ -46,7 +39,12 @@ _SCOPES = frozenset(
     {"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"}
 )
 _RESERVATIONS = ("scsireserv", "scsi_reserve")
-_NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "monitor_on")
+_NODE_LISTS = (
+    *(schema.AUTOSTART_NODE, schema.ALWAYS_ON, schema.DISABLE_ON, schema.OPTIONAL_ON),
+    schema.MONITOR_ON,
+)
+_UNIQUE = {"fs": "mnt", "ip": "ipname", "vg": "vgname"}
+"""Keywords of which two resources of a service must not have the same value."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,11 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
     ``peer`` is the other node of the cluster, if known.
     """
     problems = [*_in_name(file, around), *_in_default(file)]
+    problems += _in_scopes(file, file.default, (*schema.DEFAULT_SECTION, *schema.COMMON))
     resources: list[Resource] = []
     for section in file.sections:
         if is_resource(section):
-            problems += _in_resource(section, around, resources)
+            problems += _in_resource(file, section, around, resources)
     problems += _in_subsets(file, resources)
     is_clustered = any(res.spec.group is Group.HB and not res.spec.is_disabled for res in resources)
     problems += _in_nodes(file, around, is_clustered, peer)
@@ -81,27 +80,23 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
         problems.append(
             _warning(file.default, "no section of it is a resource: there is nothing to start")
         )
-    return sorted(problems, key=lambda problem: problem.error.line or 0)
+    # A wrong value of [DEFAULT] is found there, and again by the resource that needs it.
+    different = {str(problem): problem for problem in problems}.values()
+    return sorted(different, key=lambda problem: problem.error.line or 0)
 
 
 def wrong_nodes(file: ServiceFile) -> list[ConfigError]:
     """Return the errors of the node lists; any of them makes every action fail."""
-    return list(
-        check_values(
-            file.default,
-            [keyword for keyword in DEFAULT_SECTION if keyword.name in ("nodes", "drpnodes")],
-        )
-    )
+    return list(wrong_values(file.default, (schema.NODES_KEYWORD, schema.DRPNODES)))
 
 
 def ignored_keywords(file: ServiceFile) -> list[Problem]:
     """Return the keywords without effect; state-changing actions print them as warnings."""
-    found = [Problem(error) for error in check_values(file.default, DEFAULT_SECTION)]
-    found += [*_unknown_in_default(file), *_without_effect(file)]
+    found = [*_in_default(file), *_without_effect(file)]
     for section in file.sections:
-        driver = DRIVERS.get(section.group) if is_resource(section) else None
-        keywords = keywords_of(section, driver) if driver else None
-        if keywords:
+        is_known = section.group in schema.KINDS and is_resource(section)
+        keywords = keywords_of(section) if is_known else None
+        if keywords is not None:
             found += _unknown(section, keywords)
     return found
 
@@ -161,29 +156,19 @@ def _on_this_node(
                         "mnt", f"is {section.text('mnt')}, which {problem}: a start is refused"
                     )
                 )
-    yield from (Problem(error, is_warning=True) for error in missing_here(sections, resources))
+    yield from (Problem(error, is_warning=True) for error in missing_here(file, resources))
 
 
 def _in_default(file: ServiceFile) -> Iterator[Problem]:
-    for error in check_values(file.default, DEFAULT_SECTION):
+    for error in wrong_values(file.default, schema.DEFAULT_SECTION):
         yield Problem(error)
-    yield from _unknown_in_default(file)
-
-
-def _unknown_in_default(file: ServiceFile) -> Iterable[Problem]:
-    of_drivers = {
-        keyword
-        for driver in DRIVERS.values()
-        for keywords in driver.keywords.values()
-        for keyword in keywords
-    }
-    keywords = (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name))
+    keywords = (*schema.DEFAULT_SECTION, *schema.COMMON, *schema.OF_ALL_KINDS)
     # A keyword that other values refer to is the operator's own variable.
     text = file.text.lower()
     referred = {
         name for name in file.default.own if f"{{{name}" in text or f"{{default.{name}" in text
     }
-    return _unknown(file.default, keywords, referred)
+    yield from _unknown(file.default, keywords, referred)
 
 
 def _without_effect(file: ServiceFile) -> Iterator[Problem]:
@@ -200,19 +185,20 @@ def _without_effect(file: ServiceFile) -> Iterator[Problem]:
 
 
 def _in_resource(
-    section: Section, around: DriverContext, resources: list[Resource]
+    file: ServiceFile, section: Section, around: DriverContext, resources: list[Resource]
 ) -> Iterator[Problem]:
     """Yield the problems of one section; append its resource to ``resources`` if it is valid."""
     try:
-        keywords = keywords_of(section, driver_of(section))
+        keywords = keywords_of(section)
     except ConfigError as exc:
         yield Problem(exc)
         return
-    wrong = list(check_values(section, keywords or ()))
+    wrong = list(wrong_in_resource(section))
     yield from (Problem(error) for error in wrong)
     yield from _with_comments(section, keywords or ())
     if keywords is not None:
         yield from _unknown(section, keywords)
+        yield from _in_scopes(file, section, keywords)
     if wrong:
         return
     try:
@@ -230,23 +216,44 @@ def _in_resource(
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
 
 
-def _with_comments(section: Section, keywords: tuple[Keyword, ...]) -> Iterator[Problem]:
+def _with_comments(section: Section, keywords: tuple[AnyKeyword, ...]) -> Iterator[Problem]:
     for keyword in keywords:
-        for name in section.own.intersection(
-            keyword.names if keyword.form is Form.TEXT and keyword.name != "comment" else ()
-        ):
-            if not keyword.candidates and has_comment(section.text(name)):
+        for name in section.own.intersection(keyword.names if keyword.type.is_free else ()):
+            if has_comment(section.text(name)):
                 problem = f"is {section.text(name)!r}, all of it: a comment needs a line of its own"
                 yield Problem(section.error(name, problem), is_warning=True)
 
 
 def _unknown(
-    section: Section, keywords: tuple[Keyword, ...], known: Iterable[str] = ()
+    section: Section, keywords: tuple[AnyKeyword, ...], known: Iterable[str] = ()
 ) -> Iterator[Problem]:
     # Keywords of [DEFAULT] are allowed in a section too: agents read some of them from there.
-    allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}.union(known)
-    for error in check_names(section, keywords, allowed):
+    allowed = {name for keyword in schema.DEFAULT_SECTION for name in keyword.names}.union(known)
+    for error in unknown_names(section, keywords, allowed):
         yield Problem(error, is_warning=True)
+
+
+def _in_scopes(
+    file: ServiceFile, section: Section, keywords: Sequence[AnyKeyword]
+) -> Iterator[Problem]:
+    """Yield the errors of values that count on other nodes only, and scopes that make no sense."""
+    by_name = {name: keyword for keyword in keywords for name in keyword.names}
+    for found in file.scoped:
+        keyword = by_name.get(found.keyword)
+        if found.section != section.name or keyword is None:
+            continue
+        name = f"[{section.name}] {found.keyword}@{found.word}"
+        if not keyword.is_scoped:
+            problem = f"{name} differs between the nodes, expected one {found.keyword} for all"
+            yield Problem(ConfigError(problem, section.path, found.line), is_warning=True)
+        is_here = section.lines.get(found.keyword) == found.line
+        # A reference is resolved on the node that the value is for.
+        if is_here or not found.text or "{" in found.text:
+            continue
+        try:
+            keyword.type.read(found.text)
+        except ValueError as error:
+            yield Problem(ConfigError(f"{name} {error}", section.path, found.line))
 
 
 def _in_subsets(file: ServiceFile, resources: list[Resource]) -> Iterator[Problem]:
@@ -254,9 +261,9 @@ def _in_subsets(file: ServiceFile, resources: list[Resource]) -> Iterator[Proble
     for section in file.sections:
         if section.group != "subset":
             continue
-        for error in check_values(section, SUBSET_SECTION):
+        for error in wrong_values(section, schema.SUBSET_SECTION):
             yield Problem(error)
-        for error in check_names(section, SUBSET_SECTION):
+        for error in unknown_names(section, schema.SUBSET_SECTION):
             yield Problem(error, is_warning=True)
         name = section.name.partition("#")[2]
         if name not in known:
@@ -302,11 +309,12 @@ def _in_nodes(
         return
     for section in (default, *file.sections):
         for keyword in _NODE_LISTS:
-            for word in section.words(keyword) if keyword in section.own else ():
+            for word in section.words(keyword) if keyword.name in section.own else ():
                 if word.lower() not in _SCOPES and not _is_among(word.lower(), known):
                     yield Problem(
                         section.error(
-                            keyword, f"names {word}, which is no node of this service: {listed}"
+                            keyword.name,
+                            f"names {word}, which is no node of this service: {listed}",
                         ),
                         True,
                     )
@@ -328,23 +336,16 @@ def _in_each_others_way(file: ServiceFile, resources: list[Resource]) -> Iterato
     first_with: dict[tuple[str, str], str] = {}
     for resource in resources:
         section = sections[resource.spec.rid]
-        for keyword in _UNIQUE.get(section.group, ()):
-            value = (
-                os.path.normpath(section.text(keyword))
-                if keyword == "mnt"
-                else section.text(keyword)
-            )
-            if not section.text(keyword) or resource.spec.is_disabled:
-                continue
-            first = first_with.setdefault((keyword, value), section.name)
-            if first != section.name:
-                yield Problem(
-                    section.error(keyword, f"is {value}, as in [{first}]: expected one of its own"),
-                    True,
-                )
-
-
-_UNIQUE = {"fs": ("mnt",), "ip": ("ipname",), "vg": ("vgname",)}
+        keyword = _UNIQUE.get(section.group, "")
+        value = section.text(keyword)
+        if not value or resource.spec.is_disabled:
+            continue
+        if keyword == "mnt":
+            value = os.path.normpath(value)
+        first = first_with.setdefault((keyword, value), section.name)
+        if first != section.name:
+            problem = f"is {value}, as in [{first}]: expected one of its own"
+            yield Problem(section.error(keyword, problem), is_warning=True)
 
 
 def _warning(section: Section, message: str) -> Problem:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import parse_service_text
-from opensvc_openha.agent.resources.fence_plan import fair_share_s, level_of, plan_time_s
+from opensvc_openha.agent.resources.fence_plan import fair_share_s, plan_time_s
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import ConfigError
@@ -255,7 +256,7 @@ def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value: str) -> N
     with pytest.raises(
         ConfigError, match=r"svc.env:4: \[stonith#1\] level is '.*', expected a whole number"
     ):
-        level_of(section)
+        section.value(schema.FENCE_LEVEL)
 
 
 def test_levels_are_valid(agent: Agent) -> None:

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile, parse_service_text
 from opensvc_openha.agent.resources.base import DriverContext
 from opensvc_openha.agent.resources.registry import build_resources
@@ -193,7 +194,7 @@ def test_yes_and_no_may_be_short(word: str, is_set: bool) -> None:
 )
 def test_duration_may_have_a_unit(word: str, seconds: int) -> None:
     """Seconds where there is none."""
-    assert parse(f"[app#1]\ntimeout = {word}\n").sections[0].seconds("timeout", 1) == seconds
+    assert parse(f"[app#1]\ntimeout = {word}\n").sections[0].value(schema.APP_TIMEOUT) == seconds
 
 
 def test_resource_of_a_guest_is_left_to_the_guest() -> None:

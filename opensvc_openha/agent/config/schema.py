@@ -1,0 +1,422 @@
+"""Every keyword of a service file, declared once.
+
+Drivers read typed values through these constants (``section.value(schema.IPDEV)``); validation, the
+tables of docs/services.md and the schema for editors are generated from ``KINDS``. An unknown
+keyword is an error in validation, but only a warning in actions: a service must not stay down
+because of a word that changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword, Kind
+from opensvc_openha.agent.config.value_types import (
+    BOUND_PATH,
+    COMMAND,
+    COMMENT,
+    COUNT,
+    DEVICE,
+    EXPORTS,
+    FLAG,
+    HOST,
+    INNER_PATH,
+    INTEGER,
+    LIST,
+    NETMASK,
+    NODES,
+    OCTAL_MODE,
+    PATH,
+    PATHS,
+    SECONDS,
+    STEP,
+    TARGETS,
+    TEXT,
+    WORDS,
+    choice,
+    server_path,
+)
+
+IMPLICIT_SYNC = "sync#i0"
+"""The sync of the service's own configuration; a section of this name only has differences."""
+
+
+def _ignored(*names: str) -> tuple[AnyKeyword, ...]:
+    return tuple(Keyword(name, TEXT, "", is_ignored=True) for name in names)
+
+
+# Every resource ---------------------------------------------------------------------------------
+
+TYPE = Keyword("type", TEXT, "", "Type of the resource, where the group has several.")
+DISABLE = Keyword("disable", FLAG, False, "Takes no part, shown as n/a.")
+OPTIONAL = Keyword(
+    "optional", FLAG, False, "Its failure ends no action and does not count in the status."
+)
+MONITOR = Keyword("monitor", FLAG, False, "Watched while the service runs.")
+DISABLE_ON = Keyword("disable_on", NODES, (), "Nodes where it is disabled.")
+OPTIONAL_ON = Keyword("optional_on", NODES, (), "Nodes where it is optional.")
+MONITOR_ON = Keyword("monitor_on", NODES, (), "Nodes where it is monitored.")
+ALWAYS_ON = Keyword(
+    "always_on",
+    NODES,
+    (),
+    'Nodes (or `nodes`, `drpnodes`) where it is up whether the service runs there or not: "stdby'
+    ' up"; `stop` leaves it, `stop --force` does not.',
+)
+RESTART = Keyword(
+    "restart",
+    INTEGER,
+    0,
+    "A monitored resource is started again that often before the `monitor_action`.",
+)
+SUBSET = Keyword(
+    "subset",
+    TEXT,
+    "",
+    "Resources without a subset come first, then subsets by name; see `[subset#...]`.",
+)
+TAGS = Keyword(
+    "tags",
+    LIST,
+    (),
+    "For `--tags`; `noaction`: shown, never started or stopped; `encap`: left to"
+    " the agent within a container.",
+)
+COMMENT_KEYWORD = Keyword("comment", COMMENT, "", "Remark of the operator.")
+TRIGGERS: tuple[Keyword[str], ...] = tuple(
+    Keyword(f"{blocking}{when}_{action}", COMMAND, "")
+    for blocking in ("", "blocking_")
+    for when in ("pre", "post")
+    for action in (
+        *("start", "stop", "syncnodes", "syncdrp", "sync_nodes", "sync_drp"),
+        *("provision", "unprovision", "run"),
+    )
+)
+COMMON: tuple[AnyKeyword, ...] = (
+    *(DISABLE, OPTIONAL, MONITOR, DISABLE_ON, OPTIONAL_ON, MONITOR_ON, ALWAYS_ON),
+    *(RESTART, SUBSET, TAGS, COMMENT_KEYWORD, *TRIGGERS),
+)
+"""Keywords of every resource."""
+
+# [ip#N] -----------------------------------------------------------------------------------------
+
+IPNAME = Keyword("ipname", HOST, REQUIRED, "Address, or a name that resolves to it.")
+IPDEV = Keyword("ipdev", TEXT, REQUIRED, "Interface; it may carry a label (`eth0:1`).")
+IP_NETMASK = Keyword(
+    "netmask", NETMASK, None, "In bits, dotted or hexadecimal; by default that of the interface."
+)
+DOCKER_DAEMON_IP = Keyword(
+    "docker_daemon_ip", FLAG, False, "The service's docker daemon publishes ports on this address."
+)
+
+# [disk#N], [vg#N], [loop#N] ---------------------------------------------------------------------
+
+VGNAME = Keyword("vgname", TEXT, REQUIRED, "Name of the volume group.", aliases=("name",))
+LOOP_FILE = Keyword("file", PATH, REQUIRED, "File that becomes a block device.")
+_VG = (VGNAME, *_ignored("dsf", "options", "pvs", "scsireserv", "scsi_reserve"))
+_LOOP = (LOOP_FILE, *_ignored("size"))
+LVM_TYPES = ("vg", "lvm")
+
+# [fs#N] -----------------------------------------------------------------------------------------
+
+DEV = Keyword("dev", TEXT, REQUIRED, "Device, image file, directory or server that is mounted.")
+MNT = Keyword("mnt", INNER_PATH, REQUIRED, "Mount point, created if it is missing.")
+MNT_OPT = Keyword("mnt_opt", TEXT, "", "Options of the mount.", aliases=("mnt_opts",))
+DIRECTORY = Keyword(
+    "path", INNER_PATH, REQUIRED, "Directory that must exist.", aliases=("mnt", "dev")
+)
+DIRECTORY_USER = Keyword("user", TEXT, "", "Owner that a start sets.")
+DIRECTORY_GROUP = Keyword("group", TEXT, "", "Group that a start sets.")
+DIRECTORY_MODE = Keyword("perm", OCTAL_MODE, None, "Mode that a start sets.")
+LOCAL_TYPES = (
+    *("btrfs", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs", "reiserfs"),
+    *("udf", "vfat", "xfs"),
+)
+NETWORK_TYPES = ("cifs", "nfs", "nfs4")
+BIND_TYPES = ("bind", "none")
+_MOUNT = (MNT, MNT_OPT, *_ignored("vg", "size", "snap_size", "zone", "scsireserv"))
+_FS_TYPES: dict[str, tuple[AnyKeyword, ...]] = {
+    **dict.fromkeys(LOCAL_TYPES, (replace(DEV, type=DEVICE), *_MOUNT)),
+    **{kind: (replace(DEV, type=server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
+    **dict.fromkeys(BIND_TYPES, (replace(DEV, type=BOUND_PATH), *_MOUNT)),
+    "tmpfs": (DEV, *_MOUNT),
+    "directory": (DIRECTORY, DIRECTORY_USER, DIRECTORY_GROUP, DIRECTORY_MODE),
+}
+
+# [share#N] --------------------------------------------------------------------------------------
+
+SHARE_PATH = Keyword("path", PATH, REQUIRED, "Directory that is exported.")
+SHARE_OPTS = Keyword("opts", EXPORTS, REQUIRED, "Clients and their options.")
+
+# [container#N] ----------------------------------------------------------------------------------
+
+RUN_IMAGE = Keyword("run_image", TEXT, REQUIRED, "Image, by name or id.", aliases=("image",))
+RUN_ARGS = Keyword(
+    "run_args", WORDS, (), "Options of `docker run`, without `--name` and `--cidfile`."
+)
+RUN_COMMAND = Keyword("run_command", WORDS, (), "Command in the container.", aliases=("command",))
+CONTAINER_START_TIMEOUT = Keyword(
+    "start_timeout", SECONDS, 120.0, "A container that is not up after this time has failed."
+)
+CONTAINER_STOP_TIMEOUT = Keyword(
+    "stop_timeout", SECONDS, 10.0, "After this time a stop kills the container."
+)
+_DOCKER = (
+    *(RUN_IMAGE, RUN_ARGS, RUN_COMMAND, CONTAINER_START_TIMEOUT, CONTAINER_STOP_TIMEOUT),
+    Keyword(
+        "docker_service",
+        choice("false", "no", "off", "0"),
+        "false",
+        "Services of docker swarm are not handled.",
+    ),
+)
+
+# [app#N] ----------------------------------------------------------------------------------------
+
+SCRIPT = Keyword(
+    "script",
+    TEXT,
+    "",
+    "Script of the application; one without a directory lies in `NAME.d` or `NAME.dir`.",
+    required_when="`start`, `stop` or `check` is a number or yes",
+)
+APP_START = Keyword(
+    "start",
+    STEP,
+    None,
+    "A number, the place in the sequence: the script is called with `start`; else a command line.",
+)
+APP_STOP = Keyword("stop", STEP, None, "Like `start`, with the word `stop`.")
+APP_CHECK = Keyword(
+    "check",
+    STEP,
+    None,
+    "Like `start`, with the word `status`: 0 is up, 1 down, any other a warning.",
+)
+APP_TIMEOUT = Keyword(
+    "timeout", SECONDS, None, "Limit of each step; by default 30 s for a check, else an hour."
+)
+APP_START_TIMEOUT = Keyword("start_timeout", SECONDS, None, "Limit of `start`.")
+APP_STOP_TIMEOUT = Keyword("stop_timeout", SECONDS, None, "Limit of `stop`.")
+APP_CHECK_TIMEOUT = Keyword("check_timeout", SECONDS, None, "Limit of `check`.")
+RUN_AS = Keyword("run_as", TEXT, "", "User that runs it.")
+APP_DIR = Keyword("dir", PATH, "", "In `[app]` without a number: directory of the launchers.")
+
+# [sync#N] ---------------------------------------------------------------------------------------
+
+SYNC_SRC = Keyword("src", PATHS, REQUIRED, "Files and directories, also as patterns.")
+SYNC_DST = Keyword("dst", PATH, REQUIRED, "Directory on the receiving node.")
+SYNC_TARGET = Keyword("target", TARGETS, ("nodes",), "Nodes that receive it.")
+SYNC_OPTIONS = Keyword("options", WORDS, (), "Further options of rsync.")
+SYNC_EXCLUDE = Keyword("exclude", WORDS, (), "Further options of rsync, as agents write them.")
+SYNC_DSTFS = Keyword("dstfs", PATH, "", "Mount point that must be mounted on the receiving node.")
+SYNC_BWLIMIT = Keyword("bwlimit", INTEGER, None, "Limit of the transfer in KiB per second.")
+SYNC_TIMEOUT = Keyword("timeout", SECONDS, 3600.0, "Limit of one transfer.")
+SYNC_MAX_DELAY = Keyword(
+    "sync_max_delay", INTEGER, 1500, "A copy that is older, in minutes, is reported."
+)
+SCHEDULE = Keyword("schedule", TEXT, "", "When it is sent, see Synchronisation below.")
+SYNC_SCHEDULE = Keyword("sync_schedule", TEXT, "", "The same for all syncs of a service.")
+SYNC_PERIOD = Keyword("sync_period", TEXT, "", "Hours, as older agents write them.")
+SYNC_DAYS = Keyword("sync_days", TEXT, "", "Days, as older agents write them.")
+SYNC_INTERVAL = Keyword(
+    "sync_interval",
+    INTEGER,
+    None,
+    "Minutes between two transfers, in older agents.",
+    is_lenient=True,
+)
+SYNC_MIN_DELAY = Keyword("sync_min_delay", TEXT, "", "Older name of `sync_interval`.")
+_SCHEDULES: tuple[AnyKeyword, ...] = (
+    *(SYNC_SCHEDULE, SYNC_INTERVAL, SYNC_MIN_DELAY, SYNC_PERIOD, SYNC_DAYS),
+)
+OF_IMPLICIT_SYNC = (SYNC_OPTIONS, SYNC_TIMEOUT, SYNC_MAX_DELAY)
+"""Keywords of which a wrong value keeps the service's own configuration from being sent."""
+_RSYNC: tuple[AnyKeyword, ...] = (
+    *(SYNC_SRC, SYNC_DST, SYNC_TARGET, SYNC_OPTIONS, SYNC_EXCLUDE, SYNC_DSTFS, SYNC_BWLIMIT),
+    *(*_ignored("snap"), SYNC_TIMEOUT, SYNC_MAX_DELAY, SCHEDULE, *_SCHEDULES),
+)
+
+# [hb#N], [stonith#N] ----------------------------------------------------------------------------
+
+HB_NAME = Keyword("name", TEXT, "", "Name of the service in the cluster, by default its own.")
+FENCE_TYPE = Keyword("type", TEXT, REQUIRED)
+FENCE_CMD = Keyword("cmd", COMMAND, REQUIRED, "Powers the peer off.")
+FENCE_STATUS_CMD = Keyword("status_cmd", COMMAND, "", "Asks for the peer's power.")
+FENCE_LEVEL = Keyword("level", COUNT, 1, "A higher one is tried if the ones below have failed.")
+FENCE_TIMEOUT_S = 50.0
+FENCE_TIMEOUT = Keyword("timeout", SECONDS, FENCE_TIMEOUT_S, "Limit of the section.")
+
+# [subset#GROUP:NAME] ----------------------------------------------------------------------------
+
+PARALLEL = Keyword("parallel", FLAG, False, "Starts and stops its resources side by side.")
+SUBSET_SECTION: tuple[AnyKeyword, ...] = (
+    PARALLEL,
+    COMMENT_KEYWORD,
+    *_ignored("pg_cpus", "pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit"),
+    *_ignored("pg_vmem_limit", "pg_blkio_weight"),
+)
+
+# [DEFAULT] --------------------------------------------------------------------------------------
+
+NODES_KEYWORD = Keyword(
+    "nodes",
+    NODES,
+    (),
+    "Nodes that run the service; any other never starts it.",
+    required_when="the service has a heartbeat",
+    is_scoped=False,
+)
+DRPNODES = Keyword(
+    "drpnodes",
+    NODES,
+    (),
+    "Nodes for disaster recovery: they receive copies.",
+    aliases=("drpnode",),
+    is_scoped=False,
+)
+AUTOSTART_NODE = Keyword(
+    "autostart_node", NODES, (), "Nodes that start it at boot, if it has no heartbeat."
+)
+SERVICE_TYPE = Keyword(
+    "service_type", TEXT, "", "Shown by `svcmon`: `PRD`, `DEV`...", aliases=("env",)
+)
+ROLLBACK = Keyword("rollback", FLAG, True, "A start that fails takes back what it had begun.")
+MONITOR_ACTION = Keyword(
+    "monitor_action",
+    choice("none", "freezestop", "reboot", "crash"),
+    "none",
+    "What is done when a monitored resource stays down.",
+)
+PRE_MONITOR_ACTION = Keyword("pre_monitor_action", COMMAND, "", "Is run before it.")
+DOCKER_DATA_DIR = Keyword(
+    "docker_data_dir",
+    INNER_PATH,
+    "",
+    "Images and containers of the service's docker daemon, on a file system of the service.",
+    required_when="the service has a container, and its docker daemon is private",
+)
+DOCKER_DAEMON_ARGS = Keyword(
+    "docker_daemon_args", WORDS, (), "Added to the command line of the docker daemon."
+)
+DOCKER_DAEMON_PRIVATE = Keyword(
+    "docker_daemon_private", FLAG, True, "False: containers run in the daemon of the system."
+)
+DOCKER_EXE = Keyword("docker_exe", TEXT, "docker", "The program `docker`.")
+DOCKERD_EXE = Keyword("dockerd_exe", TEXT, "dockerd", "The program `dockerd`.")
+DEFAULT_SECTION: tuple[AnyKeyword, ...] = (
+    *(NODES_KEYWORD, DRPNODES, AUTOSTART_NODE, SERVICE_TYPE, ROLLBACK),
+    *(MONITOR_ACTION, PRE_MONITOR_ACTION, DOCKER_DATA_DIR, DOCKER_DAEMON_ARGS),
+    *(DOCKER_DAEMON_PRIVATE, DOCKER_EXE, DOCKERD_EXE, SYNC_MAX_DELAY, *_SCHEDULES, SYNC_BWLIMIT),
+    *(DISABLE, COMMENT_KEYWORD),
+    *_ignored("mode", "cluster_type", "topology", "app", "id", "pkg_name", "constraints"),
+    *_ignored("mon_schedule", "comp_schedule", "push_schedule", "status_schedule"),
+    *_ignored("resinfo_schedule", "monitor_schedule", "presnap_trigger", "postsnap_trigger"),
+    *_ignored("containerize", "create_pg", "show_disabled", "anti_affinity", "affinity"),
+    *_ignored("scsireserv", "scsi_reserve", "no_preempt_abort", "prkey", "placement"),
+    *_ignored("orchestrate", "encapnodes", "flex_primary", "drp_flex_primary", "flex_min_nodes"),
+    *_ignored("flex_max_nodes", "flex_cpu_min_threshold", "flex_cpu_max_threshold"),
+    *_ignored("docker_swarm_args", "docker_swarm_managers", "container_cpus", "container_mems"),
+    *_ignored("container_cpu_share", "container_mem_limit", "container_vmem_limit", "pg_cpus"),
+    *_ignored("pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit", "pg_vmem_limit"),
+    *_ignored("pg_blkio_weight", "lock_timeout", "parents", "children", "priority", "stonith"),
+    *_ignored("aws"),
+)
+"""Keywords of [DEFAULT] besides those that resources inherit."""
+
+# ------------------------------------------------------------------------------------------------
+
+_ALL_KINDS = (
+    Kind(
+        "ip",
+        "An IPv4 or IPv6 address. A start is refused where another machine answers for it (ARP,"
+        " neighbour solicitation), unless tagged `nonrouted`; the new owner is announced to the"
+        " neighbours (ARP, NDP).",
+        {"": (IPNAME, IPDEV, IP_NETMASK, *_ignored("gateway"), DOCKER_DAEMON_IP)},
+    ),
+    Kind(
+        "disk",
+        "A volume group or a loop device, as in the sections `vg` and `loop`.",
+        {"loop": _LOOP, **dict.fromkeys(LVM_TYPES, _VG)},
+        shown_types=(
+            *("amazon", "disk", "drbd", "gandi", "gce", "lv", "md", "rados", "raw", "veritas"),
+            *("vxdg", "zpool"),
+        ),
+    ),
+    Kind(
+        "vg",
+        "A volume group, activated on one node and tagged with its name; a tag of another node is"
+        " replaced, and logged. `scsireserv` has no effect, and is reported as such.",
+        {"": _VG},
+        shown_in="disk",
+    ),
+    Kind("loop", "A loop device on a file.", {"": _LOOP}, shown_in="disk"),
+    Kind(
+        "fs",
+        "A file system, a bind mount or a directory. ext2 to ext4 are checked before the mount."
+        " Processes that keep it busy at stop are named and killed, except the shell that asked"
+        " for the stop.",
+        _FS_TYPES,
+        shown_types=(
+            *("9pfs", "fuse", "gfs2", "glusterfs", "gpfs", "lofs", "ocfs2", "smbfs", "zfs"),
+        ),
+    ),
+    Kind(
+        "share",
+        "A directory exported over NFS.",
+        {"nfs": (SHARE_PATH, SHARE_OPTS)},
+        default_type="nfs",
+    ),
+    Kind(
+        "container",
+        "A docker container, see Containers below.",
+        {"docker": _DOCKER},
+        shown_types=(
+            *("amazon", "esx", "hpvm", "jail", "kvm", "ldom", "lxc", "openstack", "ovm", "podman"),
+            *("srp", "vbox", "vcloud", "vz", "xen", "zone"),
+        ),
+    ),
+    Kind(
+        "app",
+        "An application. Links `S10x`, `K10x`, `C10x` in `NAME.d` or `NAME.dir` are the same"
+        " without a section; `[app]` without number holds `dir`, `optional`... for them.",
+        {
+            "": (
+                *(SCRIPT, APP_START, APP_STOP, APP_CHECK, Keyword("info", STEP, None)),
+                *(APP_TIMEOUT, APP_START_TIMEOUT, APP_STOP_TIMEOUT, APP_CHECK_TIMEOUT),
+                *(RUN_AS, APP_DIR),
+            )
+        },
+    ),
+    Kind(
+        "sync",
+        "A copy of files on other nodes, see Synchronisation below.",
+        {"rsync": _RSYNC},
+        default_type="rsync",
+        shown_types=(
+            *("btrfs", "dds", "docker", "evasnap", "netapp", "nexenta", "s3", "symclone"),
+            *("symsrdfs", "zfs"),
+        ),
+    ),
+    Kind(
+        "hb",
+        "The service in the cluster; one per service.",
+        {"openha": (HB_NAME,)},
+        shown_types=("linuxha", "ovm", "rhcs", "sg", "vcs"),
+    ),
+    Kind(
+        "stonith",
+        "A fencing command, see Fencing below.",
+        {"callout": (FENCE_CMD, FENCE_STATUS_CMD, FENCE_LEVEL, FENCE_TIMEOUT)},
+        shown_types=("ilo",),
+        of_shown_types=(FENCE_LEVEL,),
+    ),
+    Kind("drbd", "Only shown.", {}, shown_in="disk"),
+    Kind("pool", "Only shown.", {}, shown_in="disk"),
+)
+KINDS = {kind.group: kind for kind in _ALL_KINDS}
+OF_ALL_KINDS = tuple(
+    keyword for kind in _ALL_KINDS for keywords in kind.types.values() for keyword in keywords
+)
+NO_RESOURCES = frozenset({"subset", "task", "env"})
+"""Groups that are accepted, but are no resources of this agent."""
