@@ -51,7 +51,7 @@ def main(args: list[str]) -> int:
             print(power.value)
             return EXIT_CODES[power]
         if options.dry_run:
-            print(f"would look at the peer of {options.svcname}, and fence it if it is silent")
+            print(f"would check the peer of {options.svcname}, and fence it if it is silent")
             return 0
         print(fence.fence_if_needed(agents[0], layout, options.svcname, os.environ))
         return 0

@@ -67,8 +67,8 @@ def main(args: list[str]) -> int:
     # The agent's locale may have another encoding; its driver reads this one.
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    return AgentActions(options.service, view, command, request, _say, sys.stdin.readline).run()
+    return AgentActions(options.service, view, command, request, _send, sys.stdin.readline).run()
 
 
-def _say(word: str, text: str) -> None:
+def _send(word: str, text: str) -> None:
     print(f"{word} {one_line(text)}", flush=True)

@@ -67,7 +67,7 @@ class Request:
 class AgentActions(ClusterActions):
     """The cluster actions of a real agent.
 
-    ``say`` sends a word and a text to its driver, ``ask`` reads the driver's answer.
+    ``send`` writes a word and a text for its driver, ``receive`` reads the driver's answer.
     """
 
     up_already = frozenset({_S.STARTED})
@@ -83,15 +83,15 @@ class AgentActions(ClusterActions):
         cluster: ClusterView,
         service_command: str,
         request: Request,
-        say: Callable[[str, str], None],
-        ask: Callable[[], str],
+        send: Callable[[str, str], None],
+        receive: Callable[[], str],
     ) -> None:
         super().__init__(name, cluster, request.is_remote)
         self.service_command = service_command
         self._request = request
         self._is_dry_run = request.is_dry_run
-        self._say = say
-        self._ask = ask
+        self._send = send
+        self._receive = receive
         self._peer = ""
         self._holds_lock = True
 
@@ -104,14 +104,14 @@ class AgentActions(ClusterActions):
             if isinstance(error, NotRunningError):
                 is_silent = isinstance(error, NotAnsweringError)
                 text = NOT_ANSWERING if is_silent else NOT_RUNNING
-            self._say("error", text)
+            self._send("error", text)
             return error.exit_code
         is_whole = self._request.action not in ("freeze", "thaw")
         if self._is_dry_run:
             # The agent would run its own part of the action for real.
-            self._say("end", end or DRY_RUN_DONE)
+            self._send("end", end or DRY_RUN_DONE)
         elif is_whole:
-            self._say("end", end or DONE)
+            self._send("end", end or DONE)
         return 0
 
     # --- actions ----------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class AgentActions(ClusterActions):
         return ""
 
     def _switch(self) -> str:
-        seen = self._look()
+        seen = self._read_status()
         to = self._destination()
         if to and (seen.peer if to == self._peer else seen.own) is _S.STARTED:
             return f"already started on node {to}"
@@ -214,7 +214,7 @@ class AgentActions(ClusterActions):
 
     def _idle(self) -> Snapshot:
         # The agent holds its lock, which the script that runs may need.
-        return self._look()
+        return self._read_status()
 
     def _act(self, command: Command, is_logged: bool = True) -> None:
         if self._is_dry_run:
@@ -239,19 +239,19 @@ class AgentActions(ClusterActions):
         if not self._is_dry_run:
             return super()._wait(wanted, of_peer, names)
         reached = _S.STARTED if _S.STARTED in wanted else _S.FROZEN_STOP
-        seen = self._look()
+        seen = self._read_status()
         return replace(seen, peer=reached) if of_peer else replace(seen, own=reached)
 
     def _log(self, text: str) -> None:
         for line in text.splitlines():
-            self._say("log", line)
+            self._send("log", line)
 
     def _on_peer(self, action: str) -> None:
         if self._is_dry_run:
             self._log(f"would ask node {self._peer} to {action} --remote")
             return
-        self._say("peer", f"{self._peer} {action} --remote")
-        code = self._ask().strip()
+        self._send("peer", f"{self._peer} {action} --remote")
+        code = self._receive().strip()
         if code == str(SSH_FAILED):
             raise RefusedError(
                 f"ssh to node {self._peer} failed: '{action} --remote' was not done there"
@@ -283,7 +283,7 @@ class AgentActions(ClusterActions):
 
     def _release_lock(self) -> None:
         if self._holds_lock and not self._is_dry_run:
-            self._say("unlock", "")
+            self._send("unlock", "")
         self._holds_lock = False
 
     # --- texts of the agents' own driver ----------------------------------------------------------

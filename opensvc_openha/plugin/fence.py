@@ -48,7 +48,7 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
         raise RefusedError(f"not fencing and no start: {seen}")
     steps = _steps(agent, service)
     if not steps:
-        raise RefusedError(f"{seen}, and no [stonith#N] section says how to fence it: no start")
+        raise RefusedError(f"{seen}, and no [stonith#N] section defines how to fence it: no start")
     report = carry_out(steps, plan_time_s(env), _log(svcname))
     if report.level is not None:
         return f"fenced by level {report.level}: {seen}"
@@ -100,7 +100,7 @@ def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
         argv = (command, "-s", file.svcname, "--cluster", "stonith")
         env = environment(section, file.svcname, node)
         return FenceStep(section.name, level, timeout_s, argv, " ".join(argv), env)
-    why_not = f"type = {section.text('type')}: nothing here tells whether it succeeded"
+    why_not = f"type = {section.text('type')}: its success cannot be verified here"
     return FenceStep(section.name, level, timeout_s, why_not=why_not)
 
 

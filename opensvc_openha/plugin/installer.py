@@ -225,7 +225,7 @@ def find_stock_limit(agent: Agent, layout: Layout) -> str:
     why = f", since {command} is on the PATH" if command else ""
     return (
         f"the agent's own driver looks for the cluster in {expected.conf_dir}{why}, and it is in"
-        f" {layout.conf_dir}: it will say that the daemons are not running"
+        f" {layout.conf_dir}: it will report that the daemons are not running"
     )
 
 
@@ -347,9 +347,7 @@ def _read_service(agent: Agent, svcname: str, path: str, knows_hb: bool) -> Agen
         )
         if len(resources) > 1:
             named = ", ".join(f"[{each.name}]" for each in resources)
-            problem = (
-                f"{path}: {named}: one section alone can say what the cluster calls the service"
-            )
+            problem = f"{path}: {named}: only one section may name the service for the cluster"
         if section.group == "hb" and not knows_hb:
             what = "".join(
                 f", {key} = {section.text(key)}" for key in ("name",) if section.text(key)

@@ -28,7 +28,7 @@ BUSY_LIMIT_S = 2.0
 """Seconds for an answer while its process is seen to run: a loaded machine is not a hung daemon."""
 ANSWER_KEPT_S = 0.3
 """Reuse one daemon reply for so many seconds."""
-FIRST_LOOK_S = 0.1
+PROCESS_CHECK_S = 0.1
 """Seconds without an answer after which to check whether the daemon's process is stopped."""
 SILENCE_KEPT_S = 5
 """Seconds during which a status does not ask an unresponsive daemon again."""
@@ -71,7 +71,7 @@ class Ended(Exception):
     """The action is complete: the agent has nothing left to do."""
 
 
-class Look(object):
+class States(object):
     """State of one service: lower-case states of both nodes, and the problem of the daemon."""
 
     def __init__(self, own, peer, standing="", problem=""):
@@ -82,25 +82,25 @@ class Look(object):
         self.problem = problem
 
 
-def finding(look):
-    # type: (Look) -> Tuple[str, List[str]]
+def finding(states):
+    # type: (States) -> Tuple[str, List[str]]
     """Return the status of the hb resource, as the agent's word, and the lines that explain it."""
-    if look.problem:
+    if states.problem:
         # On one line: the 1.8 shows only the first.
-        is_known = look.problem == NOT_ANSWERING and look.own != "unknown"
-        last = ", last cluster service status was %s" % look.own if is_known else ""
-        return "warn", [look.problem + last]
-    if look.own == "unknown":
+        is_known = states.problem == NOT_ANSWERING and states.own != "unknown"
+        last = ", last cluster service status was %s" % states.own if is_known else ""
+        return "warn", [states.problem + last]
+    if states.own == "unknown":
         return "warn", [NO_STATE]
-    if look.own == "started":
+    if states.own == "started":
         return "up", []
-    if look.own == "stopped":
+    if states.own == "stopped":
         return "down", []
-    return "warn", ["cluster service status is %s" % look.own]
+    return "warn", ["cluster service status is %s" % states.own]
 
 
-class View(object):
-    """The cluster as reported by this node's daemon."""
+class StatusReader(object):
+    """Reads the cluster's states of services from this node's daemon."""
 
     _answers = {}  # type: Dict[str, Tuple[float, Any, str]]
 
@@ -108,20 +108,20 @@ class View(object):
         # type: (Dict[str, Any]) -> None
         self._places = places
 
-    def look(self, service, node, peer, is_fresh=False):
-        # type: (str, str, str, bool) -> Look
+    def read(self, service, node, peer, is_fresh=False):
+        # type: (str, str, str, bool) -> States
         """Return the state of a service, at most ANSWER_KEPT_S old unless ``is_fresh``."""
         if not is_installed(self._places):
-            return Look("unknown", "unknown", problem=NOT_INSTALLED)
+            return States("unknown", "unknown", problem=NOT_INSTALLED)
         answer, problem = self._answer(is_fresh)
         if problem == NOT_RUNNING:
-            return Look("unknown", "unknown", problem=problem)
-        look = None if answer is None else _read(answer, service)
-        if look is not None:
-            return look
+            return States("unknown", "unknown", problem=problem)
+        states = None if answer is None else _read(answer, service)
+        if states is not None:
+            return states
         # The daemon is stopped, overloaded, or its answer has another format: use the last state
         # from the files.
-        return Look(self._stored(service, node), self._stored(service, peer), problem=problem)
+        return States(self._stored(service, node), self._stored(service, peer), problem=problem)
 
     def _answer(self, is_fresh):
         # type: (bool) -> Tuple[Any, str]
@@ -131,8 +131,8 @@ class View(object):
             kept_s = SILENCE_KEPT_S if kept[2] == NOT_ANSWERING else ANSWER_KEPT_S
             if 0 <= time.time() - kept[0] < kept_s:
                 return kept[1], kept[2]
-        answer, problem = ask(path, str(self._places.get("lock_file", "")))
-        View._answers[path] = (time.time(), answer, problem)
+        answer, problem = fetch_status(path, str(self._places.get("lock_file", "")))
+        StatusReader._answers[path] = (time.time(), answer, problem)
         return answer, problem
 
     def _stored(self, service, node):
@@ -151,15 +151,15 @@ class View(object):
 
 
 def _read(answer, service):
-    # type: (Any, str) -> Optional[Look]
+    # type: (Any, str) -> Optional[States]
     """Parse the part of an answer about one service; None if it is invalid."""
     try:
         status = answer["status"]
         for svc in status["services"]:
             if svc["name"] == service:
-                return Look(_word(svc["own_state"]), _word(svc["peer_state"]),
+                return States(_word(svc["own_state"]), _word(svc["peer_state"]),
                             str(status.get("peer_standing") or ""))
-        return Look("unknown", "unknown")
+        return States("unknown", "unknown")
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -174,7 +174,7 @@ def _word(state):
     return str(state).lower()
 
 
-def ask(path, lock_file=""):
+def fetch_status(path, lock_file=""):
     # type: (str, str) -> Tuple[Any, str]
     """Read the daemon's status in one round trip.
 
@@ -194,7 +194,7 @@ def ask(path, lock_file=""):
             if rest_s <= 0 or size > LINE_LIMIT:
                 return None, NOT_ANSWERING
             # A clock that was set back must not extend the wait.
-            connection.settimeout(min(rest_s, FIRST_LOOK_S))
+            connection.settimeout(min(rest_s, PROCESS_CHECK_S))
             try:
                 part = connection.recv(262144)
             except socket.timeout:
@@ -351,7 +351,7 @@ class Driver(object):
         self._host = host
         self._name = name
         self._places = read_places() if places is None else places
-        self._view = View(self._places)
+        self._reader = StatusReader(self._places)
 
     # --- what the agent asks ----------------------------------------------------------------------
 
@@ -361,16 +361,16 @@ class Driver(object):
         """Return the cluster's name of the service."""
         return native(self._name) if self._name else self._host.default_name
 
-    def look(self, is_fresh=True):
-        # type: (bool) -> Look
+    def states(self, is_fresh=True):
+        # type: (bool) -> States
         """Return the current state of the service."""
-        return self._view.look(self.service, self._host.nodename, self._peer(), is_fresh)
+        return self._reader.read(self.service, self._host.nodename, self._peer(), is_fresh)
 
     def status(self):
         # type: () -> Tuple[str, List[str]]
         """Return status word and reasons; any error here becomes a reason."""
         try:
-            return finding(self.look(is_fresh=False))
+            return finding(self.states(is_fresh=False))
         # Catch all here: a status must not show a traceback.
         except Exception as error:
             return "warn", ["%s (%s: %s)" % (NO_STATE, type(error).__name__, error)]
@@ -393,8 +393,8 @@ class Driver(object):
 
         Otherwise the fencing commands that follow must succeed.
         """
-        look = self.look()
-        is_needed = bool(look.problem) or look.peer == "unknown" or look.standing == "silent"
+        states = self.states()
+        is_needed = bool(states.problem) or states.peer == "unknown" or states.standing == "silent"
         if is_needed:
             for resource in self._host.svc.get_resources("stonith"):
                 resource.vcall = _checked(resource.vcall)

@@ -22,6 +22,7 @@ PID = f"$(cat {EZ}/services/.proc/nmond.lock)"
 LINK_TIMEOUT_S = 10
 """Longer than a daemon is stopped by the steps."""
 COMMAND_LIMIT_S = 600.0
+AWAIT_LIMIT_S = 90.0
 
 FENCING = """[DEFAULT]
 app = OSVCLAB
@@ -109,7 +110,16 @@ class Recorder:
 
     def await_states(self, node, *wanted: str) -> None:
         """Wait until the service is in these states."""
-        until(lambda: self.states(node), lambda seen: seen == wanted, " and ".join(wanted))
+        until(
+            lambda: self.states(node),
+            lambda seen: seen == wanted,
+            " and ".join(wanted),
+            lambda: "".join(
+                each.run(f"service -s -v; tail -20 {EZ}/log/registry.log").stdout
+                for each in self.made.nodes
+            ),
+            AWAIT_LIMIT_S,
+        )
 
     def lose_power(self, node, other, *wanted: str) -> None:
         """End a node, and say how long the other one needed to take the service over."""

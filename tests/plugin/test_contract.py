@@ -18,7 +18,7 @@ from opensvc_openha.agent.values.cluster_client import finding_of_state
 from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
-from opensvc_openha.plugin.openha_driver import Look, finding
+from opensvc_openha.plugin.openha_driver import States, finding
 from tests.plugin.minimal_agent import HERE, PEER, Host
 from tests.plugin.status_table import STATUS_OF, UP, WARN
 
@@ -131,7 +131,7 @@ def test_every_state_has_the_status_of_the_embedded_agent() -> None:
     one.
     """
     for state in ServiceState:
-        word, lines = finding(Look(state.name.lower(), "stopped", "live"))
+        word, lines = finding(States(state.name.lower(), "stopped", "live"))
         assert (word, tuple(lines)) == (
             finding_of_state(state).status.value,
             finding_of_state(state).log,
@@ -397,6 +397,29 @@ def test_a_command_that_fails_ends_the_action_with_its_output(host18: Host) -> N
         json.dumps({"own": "started", "peer": "stopped", "standing": "live", "peer fails": "stop"})
     )
     assert "'stop --remote' failed on node peer.opensvc.com" in host18.ask("stop")["message"]
+
+
+@pytest.mark.parametrize(
+    "body, reason",
+    [("echo no interpreter >&2; exit 126", "no interpreter"), ("kill -9 $$", "failed with exit")],
+)
+def test_a_package_that_cannot_run_is_an_error_and_nothing_is_done(
+    host: Host, body: str, reason: str
+) -> None:
+    """The command of this package fails before it can refuse: exit code 1 with what it printed, or
+    with its exit code.
+    """
+    if host.line == "1.5":
+        pytest.skip("the 1.5 asks no driver")
+    host.daemon()
+    host.set_states("started", "stopped")
+    (host.ez / "bin" / "openha").write_text(f"#!/bin/sh\n{body}\n")
+    for action in ("stop", "freeze"):
+        answer = host.ask(action)
+        assert (answer["code"], answer["kind"], answer["done"]) == (1, "excError", [])
+        assert reason in answer["message"]
+    (host.ez / "bin" / "openha").unlink()
+    assert "No such file" in host.ask("stop")["message"] and host.made_calls() == []
 
 
 def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18: Host) -> None:

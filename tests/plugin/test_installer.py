@@ -240,7 +240,7 @@ FENCES = [
         "callout",
         "cmd = echo shot\ndisable = true",
         5,
-        "no [stonith#N] section says how to fence it",
+        "no [stonith#N] section defines how to fence it",
     ),
     (
         {"OPENHA_PEER_STANDING": "live", "OPENHA_PEER_STATE": "STOPPED"},
@@ -375,7 +375,7 @@ def test_a_fencing_type_that_cannot_be_checked_fences_nothing(
     )
     (host18.home / "lib" / "resHbOpenHA.py").write_text("# The stock driver.\n")
     done = fence(host18)
-    assert done.returncode == 5 and "nothing here tells whether it succeeded" in done.stderr
+    assert done.returncode == 5 and "its success cannot be verified here" in done.stderr
 
 
 def register(host: Host, line) -> None:
@@ -572,7 +572,7 @@ def test_a_dry_run_of_the_check_up_fences_nothing(
     host18.service_file.write_text(
         host18.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = touch shot\n"
     )
-    assert "would look at the peer" in host18.openha(f"fence {SVC} --dry-run")
+    assert "would check the peer" in host18.openha(f"fence {SVC} --dry-run")
     assert not os.path.exists("shot")
 
 

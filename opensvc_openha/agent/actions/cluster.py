@@ -120,13 +120,13 @@ class ClusterActions(ABC):
         self._expect_startable(seen)
         if seen.peer is _S.STOPPED and seen.is_peer_there and not self._is_remote:
             self._on_peer("freeze")
-            seen = self._look()
+            seen = self._read_status()
 
         self._release_lock()
         if seen.own in FROZEN:
             self._act(Command.UNFREEZE)
         self._mark_frozen(False)
-        if self._look().own is _S.STOPPED:
+        if self._read_status().own is _S.STOPPED:
             self._ask_to_start()
         return self._end_start(self._wait_for_start())
 
@@ -146,7 +146,7 @@ class ClusterActions(ABC):
         try:
             self._act(Command.START, is_logged=False)
         except RefusedError as error:
-            if self._look().own is _S.STOPPED:
+            if self._read_status().own is _S.STOPPED:
                 self._log(str(error))
 
     def _end_start(self, seen: Snapshot) -> str:
@@ -162,7 +162,7 @@ class ClusterActions(ABC):
         return ""
 
     def _stop(self) -> str:
-        seen = self._look()
+        seen = self._read_status()
         # A standby node would take over a service that is stopped on the peer.
         is_standby = seen.own in (_S.STOPPED, _S.START_READY) and not self._is_remote
         if is_standby:
@@ -214,13 +214,13 @@ class ClusterActions(ABC):
         self._expect_freezable(seen)
         # The node that could take the service over goes first.
         is_own_first = seen.own is _S.STOPPED
-        problem = None if is_own_first else self._ask_peer("freeze", seen)
+        problem = None if is_own_first else self._try_on_peer("freeze", seen)
         if seen.own in FROZEN:
             self._log("local already frozen")
         else:
             self._act(Command.FREEZE_START if seen.own is _S.STARTED else Command.FREEZE_STOP)
         self._mark_frozen(True)
-        problem = self._ask_peer("freeze", seen) if is_own_first else problem
+        problem = self._try_on_peer("freeze", seen) if is_own_first else problem
         if problem is not None:
             raise RefusedError(f"frozen on this node only: {problem}")
         return ""
@@ -230,17 +230,17 @@ class ClusterActions(ABC):
         self._mark_frozen(False)
         # Thaw the owner first: a thawed standby node may take the service over.
         is_peer_first = seen.peer in self.frozen_on_peer - {_S.FROZEN_STOP}
-        problem = self._ask_peer("thaw", seen) if is_peer_first else None
+        problem = self._try_on_peer("thaw", seen) if is_peer_first else None
         if seen.own in FROZEN:
             self._act(Command.UNFREEZE)
         else:
             self._log("local already unfrozen")
-        problem = problem if is_peer_first else self._ask_peer("thaw", seen)
+        problem = problem if is_peer_first else self._try_on_peer("thaw", seen)
         if problem is not None:
             raise RefusedError(f"thawed on this node only: {problem}")
         return ""
 
-    def _ask_peer(self, action: str, seen: Snapshot) -> OpenhaError | None:
+    def _try_on_peer(self, action: str, seen: Snapshot) -> OpenhaError | None:
         """Run the peer's part of freeze and thaw; return the error if that failed.
 
         A failure on the peer must not prevent the local part.
@@ -260,7 +260,7 @@ class ClusterActions(ABC):
 
     # --- means ------------------------------------------------------------------------------------
 
-    def _look(self) -> Snapshot:
+    def _read_status(self) -> Snapshot:
         """Return the current states; raise if the daemon does not know them."""
         node = self._cluster.node_status_now()
         service = node.service(self._name)
@@ -273,7 +273,7 @@ class ClusterActions(ABC):
 
     def _idle(self) -> Snapshot:
         """Wait until this node runs no script of the service; return the states then."""
-        seen = self._look()
+        seen = self._read_status()
         if seen.own not in SCRIPT_RUNS:
             return seen
         return self._wait(frozenset(ServiceState) - SCRIPT_RUNS)
@@ -312,7 +312,7 @@ class ClusterActions(ABC):
         names = names or " or ".join(
             state.name.lower() for state in sorted(wanted, key=lambda state: state.value)
         )
-        seen = self._look()
+        seen = self._read_status()
         if is_logged or seen.state(of_peer) not in wanted:
             self._log(f"waiting for {whose} state to become either {names}")
         began = changing_at = reported_at = monotonic()
@@ -332,7 +332,7 @@ class ClusterActions(ABC):
                 self._log(f"{self._name} is {state.name}, for {now - began:.0f} s now")
             pause(_POLL_S)
             try:
-                seen, problem = self._look(), ""
+                seen, problem = self._read_status(), ""
             except NotRunningError as error:
                 problem = str(error)  # It is busy, or restarts.
         return seen
@@ -510,7 +510,7 @@ class EmbeddedActions(ClusterActions):
         write_frozen_flag(self._service, is_frozen)
 
     def _expect_freezable(self, seen: Snapshot) -> None:
-        """Leave it to the daemon, which knows what it can freeze."""
+        """Do nothing: the daemon refuses what it cannot freeze."""
 
     def _how_to_add(self) -> str:
         wrapper = self._service.layout.cluster_wrapper(self._service.name)

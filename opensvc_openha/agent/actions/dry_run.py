@@ -18,7 +18,7 @@ from opensvc_openha.agent.values.status import Finding, ResourceStatus
 
 _DRIVEN = {
     "start": (
-        "the peer would be frozen if it stands by, this node unfrozen to start the service, then"
+        "a standby peer would be frozen, this node unfrozen to start the service, then"
         " the peer unfrozen"
     ),
     "stop": "the peer would be frozen stopped first, so that it does not take over, then this node",

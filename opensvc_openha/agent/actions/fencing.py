@@ -102,7 +102,7 @@ def _ask_daemon(service: Service) -> PeerKnowledge:
 def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
     sections = _sections(service)
     if not sections:
-        service.log.error(f"{why}, and no [stonith#N] section says how to fence it: no start")
+        service.log.error(f"{why}, and no [stonith#N] section defines how to fence it: no start")
         return 1
     steps = [_step(service, res) for res in sections]
     service.log.info(f"{why}: fencing with {outline(steps)}")
@@ -113,7 +113,7 @@ def power_of_peer(service: Service, env: Mapping[str, str]) -> Power:
     """Return the peer's power state as the fencing devices of a service report it."""
     steps = [_step(service, res) for res in _sections(service)]
     if not steps:
-        sys.stderr.write("no [stonith#N] section says how to ask\n")
+        sys.stderr.write("no [stonith#N] section defines how to ask\n")
     return read_power(steps, plan_time_s(env), sys.stderr.write)
 
 

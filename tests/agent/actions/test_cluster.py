@@ -564,6 +564,22 @@ def test_daemon_that_is_busy_for_a_moment_is_asked_again(
     assert model.ask("start") == 0
 
 
+def test_daemon_that_does_not_answer_any_more_is_not_waited_for_without_end(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last answer was STARTING: it does not count as a script that runs."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+
+    def pass_in_silence(seconds: float) -> None:
+        model.pass_time(seconds)
+        model.unanswered = 1
+
+    monkeypatch.setattr(cluster, "pause", pass_in_silence)
+    model.is_slow = True
+    with pytest.raises(ActionError, match="waited 2. seconds .* STARTING: nmond does not answer"):
+        model.ask("start")
+
+
 def test_daemon_that_refuses_is_an_error_with_its_words(make: Make) -> None:
     """freeze of what is STOP_FAILED here: the refusal of the daemon is ours."""
     model = make(S.STOP_FAILED, S.FROZEN_STOP)
