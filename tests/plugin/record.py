@@ -14,7 +14,7 @@ import sys
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.story import monitor_file
-from opensvc_openha.system.clock import monotonic
+from opensvc_openha.system.clock import monotonic, pause
 from tests.plugin.real_agents import EZ, HB, SVC, AgentNodes
 from tests.waiting import until
 
@@ -23,6 +23,7 @@ LINK_TIMEOUT_S = 10
 """Longer than a daemon is stopped by the steps."""
 COMMAND_LIMIT_S = 600.0
 AWAIT_LIMIT_S = 90.0
+LOOK_EVERY_S = 0.5
 
 FENCING = """[DEFAULT]
 app = OSVCLAB
@@ -104,7 +105,8 @@ class Recorder:
         print(flush=True)
 
     def states(self, node) -> tuple[str, ...]:
-        """Return the states of primary and secondary."""
+        """Return the states of primary and secondary, as an operator may look at them."""
+        pause(LOOK_EVERY_S)
         words = node.run("service -s -c").stdout.split()
         return (words[-3], words[-1]) if len(words) > 3 else ()
 
@@ -168,7 +170,7 @@ def tutorial(record: Recorder) -> None:
         record.show(first, "service -A registry stop")
     else:
         for node in record.made.nodes:
-            record.show(node, "svcmon" if record.made.line in ("1.5", "1.6") else "svcmon -v")
+            record.show(node, f"svcmon{' -v' if record.made.line == '1.8' else ''}")
         record.show(first, f"{agent} restart")
         record.show(first, f"{agent} switch")
         if record.made.line == "1.5":
@@ -203,7 +205,11 @@ def fencing(record: Recorder) -> None:
     make_image(record, "/shared/reg.img", 16)
     for node in record.made.nodes:
         node.write(f"{record.made.etc}/{SVC}.conf", FENCING + HB)
-        record.made.ok(node, "mkdir -p /opt/reg")
+        # The agent checks its address with ping, which not every machine has.
+        record.made.ok(
+            node,
+            "mkdir -p /opt/reg; command -v ping || ln -s $(command -v busybox) /usr/local/bin/ping",
+        )
     record.set_up(is_shown=False)
     record.unfreeze_both()
     record.show(first, "service -s -c")
