@@ -219,8 +219,11 @@ class AgentActions(ClusterActions):
     def _act(self, command: Command, is_logged: bool = True) -> None:
         if self._is_dry_run:
             self._log(f"would run {self.service_command} -A {self._name} {command.value}")
-        else:
+            return
+        try:
             super()._act(command, is_logged)
+        except NotRunningError as error:
+            raise ActionError(f"{command.value} is not confirmed: {error}") from error
 
     def _failure(self, typed: str, problems: list[ClusterAnswer]) -> OpenhaError:
         for answer in problems:

@@ -45,6 +45,16 @@ MOVES = [
         "done",
     ),
     ("started", "stopped", "start", [], "excEndAction", "already started"),
+    ("started", "started", "start", [], "excError", "already started on peer node"),
+    (
+        "frozen_start",
+        "frozen_stop",
+        "start",
+        ["own unfreeze", "peer thaw"],
+        "excEndAction",
+        "done",
+    ),
+    ("starting", "stopped", "start", ["peer freeze", "peer thaw"], "excEndAction", "done"),
     ("stopped", "started", "start", [], "excError", "already started on peer node"),
     ("frozen_stop", "start_failed", "start", [], "excError", "start_failed on peer node"),
     ("frozen_stop", "start_ready", "start", [], "excError", "start_ready on peer node"),
@@ -422,18 +432,19 @@ def test_a_package_that_cannot_run_is_an_error_and_nothing_is_done(
     assert "No such file" in host.ask("stop")["message"] and host.made_calls() == []
 
 
-def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18: Host) -> None:
-    """The peer is silent and cannot be reached: the service is stopped and frozen here all the
-    same.
+@pytest.mark.parametrize("peer, standing", [("unknown", "silent"), ("stopped", "left")])
+def test_an_unheard_peer_does_not_keep_the_service_from_being_stopped(
+    host18: Host, peer: str, standing: str
+) -> None:
+    """The peer cannot be reached: the service is stopped and frozen here all the same, with a
+    warning.
     """
     host18.daemon()
-    host18.states.write_text(
-        json.dumps(
-            {"own": "started", "peer": "unknown", "standing": "silent", "peer fails": "stop"}
-        )
-    )
-    assert host18.ask("stop")["kind"] == "excEndAction"
+    host18.set_states("started", peer, standing, peer_fails="stop")
+    answer = host18.ask("stop")
+    assert answer["kind"] == "excEndAction"
     assert host18.made_calls() == ["peer stop", "own freeze-stop"]
+    assert any(f"is {standing}, it is not frozen: when" in line for line in answer["log"])
 
 
 def test_no_action_is_driven_without_a_daemon(host18: Host) -> None:
