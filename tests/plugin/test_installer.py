@@ -463,7 +463,7 @@ def test_a_second_section_for_the_cluster_is_refused(agent: Host) -> None:
     """
     text = agent.service_file.read_text()
     agent.service_file.write_text(text + "\n[hb#1]\ntype = OpenHA\nname = other\n")
-    assert "[hb#0], [hb#1]: one section alone" in agent.openha("install", 5)
+    assert "[hb#0], [hb#1]: only one section may name the service" in agent.openha("install", 5)
     agent.service_file.write_text(text + "\n[hb#1]\ntype = OpenHA\nname = other\ndisable = true\n")
     assert "service -a registry" in agent.openha("install")
 
