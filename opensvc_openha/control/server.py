@@ -47,6 +47,7 @@ from opensvc_openha.formats.script_output import without_output
 from opensvc_openha.storage.history_file import Entry, entry_to_json
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.files import identity_of
 from opensvc_openha.system.peer_credentials import Caller, caller_of
 
 _REQUEST_LIMIT_S = 10.0
@@ -115,7 +116,7 @@ class ControlServer:
         self._status = _Shared(self._status_for_all)
         self._history = _Shared(self._history_for_all)
         self._is_closed = False
-        self._bound: tuple[int, int] | None = None
+        self._bound: tuple[int, ...] | None = None
 
     def open(self) -> None:
         """Bind the socket, replacing one that a dead daemon left, and start to serve."""
@@ -124,7 +125,7 @@ class ControlServer:
 
     def reopen_if_gone(self) -> None:
         """Bind a new socket if the file of the present one was removed or replaced."""
-        if _identity(self._path) == self._bound:
+        if identity_of(self._path, follow_symlinks=False) == self._bound:
             return
         old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         make_dir(os.path.dirname(self._path))
@@ -141,7 +142,7 @@ class ControlServer:
             with ShortPath(self._path) as short:
                 self._socket.bind(short)
             os.chmod(self._path, 0o666)
-            self._bound = _identity(self._path)
+            self._bound = identity_of(self._path, follow_symlinks=False)
             self._socket.listen(_BACKLOG)
         except OSError as error:
             raise SystemFault(
@@ -154,7 +155,7 @@ class ControlServer:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # Wakes the thread that accepts.
         self._socket.close()
-        if _identity(self._path) == self._bound:
+        if identity_of(self._path, follow_symlinks=False) == self._bound:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
@@ -369,14 +370,6 @@ def _send(connection: socket.socket, message: dict[str, object]) -> None:
 def _send_line(connection: socket.socket, line: bytes) -> None:
     connection.settimeout(_SEND_LIMIT_S)  # For the whole of it, however slowly the caller reads.
     connection.sendall(line)
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _has_gone(connection: socket.socket) -> bool:

@@ -27,6 +27,7 @@ from typing import Any
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system.files import text_or_empty
 
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
@@ -145,14 +146,10 @@ def _svcname(wrapper: str) -> str:
 
 
 def _read_lines(path: str) -> list[tuple[str, str]]:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = [line.split(None, 1) for line in file]
-    except OSError:
-        return []
+    lines = text_or_empty(path).splitlines()
     return [
         (words[0], words[1].strip())
-        for words in lines
+        for words in (line.split(None, 1) for line in lines)
         if len(words) == 2 and not words[0].startswith("#")
     ]
 

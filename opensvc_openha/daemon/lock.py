@@ -7,6 +7,7 @@ import os
 
 from opensvc_openha.errors import RefusedError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system.files import identity_of
 from opensvc_openha.system.lock_file import open_lock, read_owner, try_lock
 from opensvc_openha.system.processes import all_pids, process_name
 
@@ -67,12 +68,7 @@ def _write_pid(handle: int) -> None:
 
 def lock_is_in_place(layout: Layout, handle: int) -> bool:
     """Return False if the file we hold is no longer the one that the next daemon would lock."""
-    held = os.fstat(handle)
-    try:
-        found = os.stat(layout.lock_file)
-    except OSError:
-        return False
-    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+    return identity_of(layout.lock_file) == identity_of(handle)
 
 
 def already_running(pid: int) -> RefusedError:

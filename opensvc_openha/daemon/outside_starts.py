@@ -8,7 +8,6 @@ engine queries the wrapper again.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable
 
@@ -16,6 +15,7 @@ from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.timing import OUTSIDE_LOOK_AGAIN_S, OUTSIDE_LOOK_S, OUTSIDE_LOOK_SHARE
 from opensvc_openha.system import clock
+from opensvc_openha.system.files import stamp_of
 from opensvc_openha.system.thread_names import name_thread
 
 _UP = (ScriptOutcome.UP, ScriptOutcome.SOME)
@@ -73,7 +73,7 @@ class OutsideStarts:
 
         A script that does not report that is queried rarely.
         """
-        state = _state_of(svc.script)
+        state = stamp_of(svc.script)
         known = self._silent.get(svc.script)
         if known is not None and known[0] == state and clock.monotonic() < known[1]:
             return False
@@ -83,11 +83,3 @@ class OutsideStarts:
         else:
             self._silent.pop(svc.script, None)
         return outcome in _UP
-
-
-def _state_of(path: str) -> object | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

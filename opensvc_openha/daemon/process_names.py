@@ -15,6 +15,7 @@ from opensvc_openha.daemon.check_scripts import MARK
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.layout import Layout, fhs_layout
+from opensvc_openha.system.files import text_or_empty
 
 STOCK_DRIVERS = ("/opt/opensvc/lib/resHbOpenHA.py", "/usr/share/opensvc/lib/resHbOpenHA.py")
 """Location of the driver of agents up to 1.8."""
@@ -94,13 +95,12 @@ class ProcessNames:
         self._processes, self._shown = [], ()
 
     def _wanted(self) -> tuple[tuple[str, ...], ...]:
-        driver = next(
-            (text for text in map(_read, self._drivers) if text and MARK.decode() not in text), ""
-        )
+        texts = (text_or_empty(path, _DRIVER_BYTES_MAX) for path in self._drivers)
+        driver = next((text for text in texts if text and MARK.decode() not in text), "")
         if not driver:
             return ()
         try:
-            monitor, folders = _read(self._layout.monitor_file), [self._layout.bin_dir]
+            monitor, folders = text_or_empty(self._layout.monitor_file), [self._layout.bin_dir]
             if _ASKS_PATH in driver:
                 folders.append(fhs_layout().bin_dir)
             found = [
@@ -132,11 +132,3 @@ class ProcessNames:
             self.end()  # No process can be started now: the next poll tries again.
         finally:
             os.close(reader)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_DRIVER_BYTES_MAX)
-    except OSError:
-        return ""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.timing import READINESS_LOOK_S
 from opensvc_openha.daemon.check_scripts import MARK, holds
+from opensvc_openha.system.files import stamp_of, text_or_empty
 from opensvc_openha.system.programs import why_not_runnable
 from opensvc_openha.system.thread_names import name_thread
 
@@ -90,7 +91,7 @@ class Readiness:
         """Return the first error in the service file of an embedded agent's wrapper."""
         if not _is_generated(wrapper):
             return ""
-        state = _state_of(wrapper), _state_of(_service_file(wrapper))
+        state = stamp_of(wrapper), stamp_of(_service_file(wrapper))
         before = self._validated.get(wrapper)
         if before is not None and before[0] == state:
             return before[1]
@@ -155,11 +156,7 @@ def reports_power(check: str) -> bool:
         return True
     if not check.endswith(".stonith") or not _is_generated(check):
         return False
-    try:
-        with open(_service_file(check), encoding="utf-8", errors="replace") as file:
-            return _STATUS.search(file.read()) is not None
-    except OSError:
-        return False
+    return _STATUS.search(text_or_empty(_service_file(check))) is not None
 
 
 def _service_file(script: str) -> str:
@@ -167,16 +164,4 @@ def _service_file(script: str) -> str:
 
 
 def _is_generated(path: str) -> bool:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return _MARK in file.read(_HEAD)
-    except OSError:
-        return False
-
-
-def _state_of(path: str) -> object:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return _MARK in text_or_empty(path, _HEAD)

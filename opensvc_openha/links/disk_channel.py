@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.system.files import identity_of
 
 START_LIMIT_S = 5.0
 """Limit for the first answer of a new child, in seconds.
@@ -238,7 +239,7 @@ class DiskChannel:
                 self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
             worker = self._worker
         operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
-        identity = _identity_of(self._path)
+        identity = identity_of(self._path)
         info = disk_worker.INFO.unpack(worker.request(operation, 0, 0, b"", limit_s, "the opening"))
         self._identity = identity
         return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]), bool(info[4]))
@@ -258,7 +259,7 @@ class DiskChannel:
 
     def check_identity(self) -> None:
         """Raise LinkFault unless the path still names what was opened."""
-        if _identity_of(self._path) != self._identity:
+        if identity_of(self._path) != self._identity:
             raise LinkFault(
                 f"{self._path} is not what was opened any more: it was replaced or removed"
             )
@@ -298,14 +299,6 @@ class DiskChannel:
 
 
 _LOOK_EVERY_READS = 8
-
-
-def _identity_of(path: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_rdev
 
 
 # The ends of one device share a channel through this registry, which also keeps children abandoned

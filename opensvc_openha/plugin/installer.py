@@ -24,6 +24,7 @@ from opensvc_openha.formats.layout import TREE_ROOT, Layout, fhs_layout, tree_la
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.agent import HOMES, Agent, contains
 from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Undivert, Write
+from opensvc_openha.system.files import text_or_empty
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.package_files import shipped_path
 
@@ -380,11 +381,7 @@ def _is_openha(agent: Agent, section: Section) -> bool:
 
 
 def _mentions_openha(path: str) -> bool:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return "openha" in file.read().lower()
-    except OSError:
-        return False
+    return "openha" in text_or_empty(path).lower()
 
 
 def read_added(agent: Agent, layout: Layout) -> list[str]:
@@ -465,11 +462,7 @@ def _marked(text: str) -> str:
 
 
 def _is_ours(path: str) -> bool:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return MARK in file.read(300)
-    except OSError:
-        return False
+    return MARK in text_or_empty(path, 300)
 
 
 def _is_foreign_script(path: str) -> bool:
@@ -503,11 +496,7 @@ def _fence_scripts(agent: Agent, layout: Layout) -> list[str]:
 
 
 def _agents_lines(layout: Layout) -> list[str]:
-    try:
-        with open(layout.agents_file, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
+    return text_or_empty(layout.agents_file).splitlines()
 
 
 def _with_lines(layout: Layout, more: list[str], less: list[str]) -> Change:

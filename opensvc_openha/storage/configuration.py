@@ -28,6 +28,7 @@ from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.system.atomic_files import read_text, write_atomically
+from opensvc_openha.system.files import stamp_of
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.lock_file import hold_lock
 
@@ -180,7 +181,7 @@ def fingerprint(layout: Layout) -> tuple[object, ...]:
         layout.options_file,
         layout.key_file,
     )
-    return tuple(_stat(path) for path in paths)
+    return tuple(stamp_of(path) for path in paths)
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
@@ -215,11 +216,3 @@ def _text(path: str, hint: str) -> str:
     if not os.path.exists(path):
         raise ConfigError(f"no such file: {hint}", path)
     return read_text(path)
-
-
-def _stat(path: str) -> object:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid

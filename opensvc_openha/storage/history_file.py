@@ -25,6 +25,7 @@ from typing import Any
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.system.files import identity_of
 
 _VERSION = 1
 _SCHEMA = """
@@ -122,7 +123,7 @@ class HistoryFile:
                 "INSERT INTO life(machine, pid) VALUES(?, ?)", (machine, os.getpid())
             )
             self._life = cursor.lastrowid
-            self._identity = _identity(path)
+            self._identity = identity_of(path)
         except BaseException:
             self._connection.close()
             raise
@@ -150,7 +151,7 @@ class HistoryFile:
     @property
     def is_in_place(self) -> bool:
         """Return False once the file was removed or replaced."""
-        return _identity(self._path) == self._identity
+        return identity_of(self._path) == self._identity
 
     def append(self, entries: Iterable[Entry], limit: int) -> None:
         """Write the entries in one transaction, and drop the oldest above the limit."""
@@ -402,11 +403,3 @@ def entry_from_json(data: dict[str, Any]) -> Entry:
             "sight": None if seen is None else _load_sight(str(seen)),
         }
     )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

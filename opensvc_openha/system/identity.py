@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from opensvc_openha.system.files import text_or_empty
 from opensvc_openha.system.processes import start_of_process
 
 
@@ -18,12 +19,4 @@ def node_name() -> str:
 
 def life() -> str:
     """Return the identity of this boot; it changes with a reboot or a restart of the container."""
-    return f"{_first_line('/proc/sys/kernel/random/boot_id')}:{start_of_process(1)}"
-
-
-def _first_line(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
-    except OSError:
-        return ""
+    return f"{text_or_empty('/proc/sys/kernel/random/boot_id').strip()}:{start_of_process(1)}"

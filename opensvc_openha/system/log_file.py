@@ -13,6 +13,7 @@ import logging
 import os
 
 from opensvc_openha.system.atomic_files import LOG_MODE, open_log
+from opensvc_openha.system.files import identity_of
 
 
 class LogFile(logging.Handler):
@@ -53,7 +54,7 @@ class LogFile(logging.Handler):
             self._lost, self.problem = 0, ""
 
     def _write(self, data: bytes) -> None:
-        if self._handle is not None and not self._is_in_place(self._handle):
+        if self._handle is not None and identity_of(self._path) != identity_of(self._handle):
             self._close()
         if self._handle is None:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
@@ -66,14 +67,6 @@ class LogFile(logging.Handler):
         if os.write(self._handle, data) != len(data):
             os.ftruncate(self._handle, begin)  # Half a line would be taken for a whole one.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _is_in_place(self, handle: int) -> bool:
-        held = os.fstat(handle)
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 
     def _rotate(self) -> None:
         self._close()

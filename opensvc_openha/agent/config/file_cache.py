@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
+
+from opensvc_openha.system.files import stamp_of
 
 T = TypeVar("T")
 
@@ -27,17 +28,8 @@ class FileReadings(Generic[T]):
         files, new = self._files(), set()
         self._known = {name: self._known[name] for name in files if name in self._known}
         for name, path in files.items():
-            stamp = _stamp_of(path)
+            stamp = stamp_of(path)
             if name not in self._known or self._known[name][0] != stamp:
                 self._known[name] = stamp, self._read(name)
                 new.add(name)
         return {name: reading for name, (_, reading) in self._known.items()}, new
-
-
-def _stamp_of(path: str) -> object:
-    """Return a value that changes whenever the file does."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.system.files import text_or_empty
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -61,13 +62,8 @@ def top_mount(point: str, mounts: tuple[Mount, ...]) -> Mount | None:
 
 def backing_file(loop_device: str) -> str:
     """Return the file behind a loop device; empty if there is none."""
-    try:
-        with open(
-            f"/sys/class/block/{os.path.basename(loop_device)}/loop/backing_file", encoding="utf-8"
-        ) as file:
-            return file.read().rstrip("\n")
-    except OSError:
-        return ""
+    name = os.path.basename(loop_device)
+    return text_or_empty(f"/sys/class/block/{name}/loop/backing_file").rstrip("\n")
 
 
 def _plain(text: str) -> str:

@@ -31,6 +31,7 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import NotRunningError, RefusedError
 from opensvc_openha.system.atomic_files import write_atomically
 from opensvc_openha.system.clock import pause
+from opensvc_openha.system.files import text_or_empty
 
 Note = Callable[[str, str, bool], None]
 """Records in the history: word, reason, whether it is an alarm."""
@@ -187,11 +188,7 @@ def _tell_once(service: Service, text: str, note: Note) -> None:
 
 
 def _told(service: Service) -> str:
-    try:
-        with open(os.path.join(service.var_dir, _TOLD), encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
+    return text_or_empty(os.path.join(service.var_dir, _TOLD))
 
 
 def _forget_told(service: Service) -> None:
