@@ -85,7 +85,7 @@ class Session:
         print(f"{len(session.items)} tests, {sum(met.took_s.values()):.0f} s", flush=True)
         for name in sorted(met.failing):
             print(f"LEFT OUT  {name}: fails here without any fault", flush=True)
-        bench = Bench(self._room, session.items, met, _passes, self._asked.jobs)
+        bench = Bench(self._room, session.items, met, _passes, self._asked.jobs, self._asked.again)
         known, counts = equivalents(), {name: Count() for name in self._files}
         for verdict in bench.judge(chosen(self._asked, self._files), self._asked.seconds):
             self._tell(verdict, known, counts[verdict.mutant.file])
@@ -106,6 +106,8 @@ class Session:
             text = f"NOT SAME  {name}  by {verdict.found_by}, though equivalent.txt says: {reason}"
         elif verdict.found_by:
             count.killed += 1
+            if verdict.is_kept:
+                return
             text = f"killed    {name}  by {verdict.found_by.split('/')[-1]}"
         elif reason:
             count.same += 1
@@ -200,6 +202,11 @@ def main(argv: list[str]) -> int:
         "--tests", default="", help="try them on these tests of the room only: paths (a,b)"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at a time")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="try those as well that an earlier run found, with this code and this test",
+    )
     parser.add_argument("--list", action="store_true", help="only list them")
     asked = parser.parse_args(argv)
     try:

@@ -156,6 +156,13 @@ def first_lines(source: str) -> dict[int, str]:
     return {first: name for first, _, name in _spans(source)}
 
 
+def text_around(source: str, mutant: Mutant) -> str:
+    """Return the text of the function around a fault, or of the module."""
+    spans = [span for span in _spans(source) if span[0] == mutant.function_line]
+    lines = source.splitlines()
+    return "\n".join(lines[spans[0][0] - 1 : spans[0][1]] if spans else lines)
+
+
 def named_functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     """Return functions and methods by their names, ``Class.method``."""
     found = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}

@@ -60,11 +60,16 @@ ROOMS = {
         *(
             Room(name, _in(name, files), tests)
             for name, files, tests in (
-                ("system", "atomic_files lock_file processes", ("tests/system", "tests/storage")),
+                (
+                    "system",
+                    "atomic_files lock_file processes log_file script_log",
+                    ("tests/system", "tests/storage", "tests/daemon", "tests/agent"),
+                ),
                 (
                     "storage",
-                    "state_store managed_services key_store",
-                    ("tests/storage", "tests/cli/test_key.py"),
+                    "state_store managed_services key_store fencing_store state_writer"
+                    " history_writer",
+                    ("tests/storage", "tests/daemon", "tests/cli"),
                 ),
                 (
                     "heartbeat",
@@ -73,8 +78,14 @@ ROOMS = {
                 ),
                 (
                     "daemon",
-                    "action_executor daemon script_runner lock stall_detector",
+                    "action_executor daemon script_runner lock stall_detector log_keeper"
+                    " check_scripts readiness outside_starts agent_cache_invalidation realtime",
                     ("tests/daemon", "tests/storage"),
+                ),
+                (
+                    "control",
+                    "server protocol requests",
+                    ("tests/control", "tests/daemon", "tests/cli"),
                 ),
             )
         ),

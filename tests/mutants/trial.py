@@ -9,6 +9,7 @@ import select
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,15 @@ import pytest
 
 from tests.mutants import bequest
 from tests.mutants.graft import graft
+from tests.mutants.kept import Kept
 from tests.mutants.plant import Mutant
 from tests.mutants.rooms import CORE, Room, module_of, path_of
 from tests.mutants.watch import Met
 
 UNPLANTED = "not planted"
 _CUT_SHORT = "cut short"
+_PURE = (CORE, "formats")
+"""Rooms whose tests start nothing that could be left over, and fail alike each time."""
 _TEST_CPU_S = 5.0
 _SLOWER = 10
 """Factor, besides some seconds, after which a test counts as an endless loop: detected."""
@@ -42,6 +46,8 @@ class Verdict:
     seconds: float
     is_cut_short: bool = False
     """True if the time did not suffice for all tests."""
+    is_kept: bool = False
+    """True if an earlier run found it, and neither the code nor the test have changed."""
 
 
 @dataclass
@@ -64,13 +70,17 @@ class Bench:
         met: Met,
         passes: Callable[[pytest.Item], bool],
         jobs: int,
+        is_again: bool,
     ) -> None:
         self._room = room
         self._items = {item.nodeid: item for item in items if item.nodeid not in met.failing}
         self._met = met
         self._passes = passes
         self._jobs = jobs
-        self._found: dict[tuple[str, str], int] = {}
+        self._is_again = is_again
+        self._kept = Kept(self._items.values())
+        self._found = Counter(self._kept.former_finders())
+        self._finders: set[str] = set()
         # As loaded, even if they are edited meanwhile.
         self._sources = {file: path_of(file).read_text(encoding="utf-8") for file in room.files}
         self._folder = tempfile.TemporaryDirectory(prefix="openha-mutants-")
@@ -80,8 +90,7 @@ class Bench:
 
         Then the tree was edited meanwhile, and no verdict counts.
         """
-        finders = sorted({name for _, name in self._found} & set(self._items))
-        return [name for name in finders if not self._passes(self._items[name])]
+        return [name for name in sorted(self._finders) if not self._passes(self._items[name])]
 
     def judge(self, mutants: list[Mutant], limit_s: float) -> Iterator[Verdict]:
         """Yield a verdict on each mutant as it is reached.
@@ -92,6 +101,9 @@ class Bench:
         while waiting or going:
             while waiting and len(going) < self._jobs:
                 mutant = waiting.pop()
+                if not self._is_again and (found_by := self._kept.found_by(mutant)):
+                    yield Verdict(mutant, found_by, 1, 0.0, is_kept=True)
+                    continue
                 order = self._order(mutant)
                 path = Path(self._folder.name) / str(len(waiting)) / Path(mutant.file).name
                 path.parent.mkdir()
@@ -110,11 +122,12 @@ class Bench:
                 yield self._end(read, going.pop(read))
 
     def _end(self, read: int, trial: _Trial) -> Verdict:
-        said = bequest.end(read, trial.child, "" if self._room.name == CORE else trial.source)
+        said = bequest.end(read, trial.child, "" if self._room.name in _PURE else trial.source)
         found_by = "" if said in ("-", _CUT_SHORT) else said or "the end of its process"
-        self._found[trial.mutant.file, found_by] = (
-            self._found.get((trial.mutant.file, found_by), 0) + 1
-        )
+        self._found[trial.mutant.file, found_by] += 1
+        if found_by in self._items:
+            self._finders.add(found_by)
+            self._kept.keep(trial.mutant, found_by)
         return Verdict(
             trial.mutant, found_by, trial.tests, time.monotonic() - trial.began, said == _CUT_SHORT
         )
@@ -129,6 +142,7 @@ class Bench:
             if mutant.is_at_load
             else self._met.tests_at(mutant.file, mutant.where)
         )
+        meeting = self._met.tests_of(mutant.file)
         # The rules in words are a table of their own, told for each state: they go through whatever
         # the other one says.
         rules = (
@@ -139,10 +153,11 @@ class Bench:
         state = mutant.before.partition("S.")[2].partition(",")[0]
 
         def worth(name: str) -> float:
-            found = self._found.get((mutant.file, name), 0) + 100 * (
+            found = self._found[mutant.file, name] + 100 * (
                 name in rules and name.endswith(f".{state}]")
             )
-            return (1 + 20 * found) / (self._met.took_s[name] + 0.01)
+            meets = name in meeting
+            return (meets + 20 * found) / (self._met.took_s[name] + 0.01)
 
         return sorted({*names, *rules} & set(self._items), key=worth, reverse=True)
 
@@ -169,7 +184,7 @@ class Bench:
             is_ok = self._passes(self._items[name])
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             # Tests with real processes may fail once on a busy machine without any fault.
-            if not is_ok and (is_core or not self._passes(self._items[name])):
+            if not is_ok and (self._room.name in _PURE or not self._passes(self._items[name])):
                 return name
             if time.monotonic() > began + limit_s and number < len(order):
                 return _CUT_SHORT

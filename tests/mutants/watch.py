@@ -55,6 +55,12 @@ class Met:
         ]
         return found or list(self.functions)
 
+    def tests_of(self, file: str) -> set[str]:
+        """Return the tests that reach any function of a file."""
+        return {
+            test for test, met in self.functions.items() if any(place[0] == file for place in met)
+        }
+
 
 def watch(
     room: Room, items: list[pytest.Item], passes: Callable[[pytest.Item], bool], jobs: int
