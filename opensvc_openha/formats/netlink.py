@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 _MESSAGE = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
+_LINK_BYTES = _MESSAGE.size + _LINK.size
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _REQUEST, _DUMP = 0x1, 0x300
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
@@ -34,18 +35,18 @@ class InterfaceNews:
 
 def ask_for_all(sequence: int) -> bytes:
     """Return the request that makes the kernel list every interface."""
-    body = _LINK.pack(_ANY_FAMILY, 0, 0, 0, 0)
-    return _MESSAGE.pack(_MESSAGE.size + len(body), _GETLINK, _REQUEST | _DUMP, sequence, 0) + body
+    head = _MESSAGE.pack(_LINK_BYTES, _GETLINK, _REQUEST | _DUMP, sequence, 0)
+    return head + _LINK.pack(_ANY_FAMILY, 0, 0, 0, 0)
 
 
 def read_news(data: bytes) -> list[InterfaceNews]:
     """Decode the interface news in one datagram, skipping unknown parts."""
     found = []
-    while len(data) >= _MESSAGE.size:
+    while len(data) >= _LINK_BYTES:
         length, kind, _, _, _ = _MESSAGE.unpack_from(data)
         if not _MESSAGE.size <= length <= len(data):
             break
-        if kind in (_NEWLINK, _DELLINK) and length >= _MESSAGE.size + _LINK.size:
+        if kind in (_NEWLINK, _DELLINK) and length >= _LINK_BYTES:
             family, _, index, flags, _ = _LINK.unpack_from(data, _MESSAGE.size)
             # A bridge reports its ports in the same way: a port that left it means nothing for the
             # interface.

@@ -140,3 +140,46 @@ def test_slots_are_taken_out_and_nothing_else() -> None:
     assert (
         without_heartbeats(other * 3, SLOT) == other * 3 and without_heartbeats(word, SLOT) == word
     )
+
+
+def test_slot_of_ours_is_taken_out_once_whatever_it_holds() -> None:
+    """A frame whose payload looks like the beginning of a slot: the data behind ours stays."""
+    ours = (encode_slot(b"", SLOT)[:512].ljust(512, b"\0") + encode_slot(b"", SLOT)).ljust(
+        SLOT, b"\0"
+    )[:SLOT]
+    other = b"somebody's".ljust(SLOT, b"\0")
+    assert without_heartbeats(ours + other, SLOT) == bytes(SLOT) + other
+
+
+def legacy_record(
+    up: int = 1, lock: int = 0, padding: bytes = b"", clock: int = 9, pid: int = 7
+) -> bytes:
+    """Return a C OpenHA slot with these fields."""
+    record = LegacyRecord("deb1", (("web", ServiceState.STARTED),), clock, pid)
+    data = bytearray(encode_disk_record(record))
+    data[120 : 120 + len(padding)] = padding
+    struct.pack_into("<II", data, 128, up, lock)
+    return bytes(data)
+
+
+def test_record_of_the_original_is_known_by_its_name_and_flags() -> None:
+    """Up or down, never locked, nothing behind the name; less than these fields is none."""
+    assert holds_heartbeat(legacy_record(0)) and holds_heartbeat(legacy_record(1))
+    assert not holds_heartbeat(legacy_record(2)) and not holds_heartbeat(legacy_record(lock=1))
+    assert not holds_heartbeat(legacy_record(padding=b"x"))
+    assert holds_heartbeat(legacy_record()[:136]) and not holds_heartbeat(legacy_record()[:135])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        legacy_record(clock=0),
+        legacy_record(pid=0),
+        legacy_record()[:512] + b"\7" * (len(legacy_record()) - 512),
+        legacy_record()[:1024],
+    ],
+    ids=["no clock", "no process", "other data in the states", "cut"],
+)
+def test_device_with_only_a_part_of_a_record_is_left_alone(data: bytes) -> None:
+    """Anywhere on a device the record must be whole: nothing of such data is taken out."""
+    assert without_heartbeats(data, SLOT) == data

@@ -65,6 +65,13 @@ def test_messages_of_the_kernel_are_read_and_others_left_out() -> None:
     ]
 
 
+def test_message_of_a_head_alone_hides_nothing_behind_it() -> None:
+    """A list's end or news cut by the kernel to 16 bytes: passed over, the next one is read."""
+    for kind in (3, 16, 17):
+        head = struct.pack("=IHHII", 16, kind, 0, 0, 0)
+        assert read_news(head + message(16, 2, UP)) == [InterfaceNews(2, True, False)]
+
+
 @given(st.binary(max_size=200), st.lists(st.integers(0, 40), max_size=3))
 def test_any_bytes_are_read_or_left_out(data: bytes, cuts: list[int]) -> None:
     """Whatever comes in, nothing is raised, and no endless loop begins."""

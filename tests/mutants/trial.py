@@ -180,11 +180,15 @@ class Bench:
         signal.signal(signal.SIGVTALRM, _too_long)
         began = time.monotonic()
         for number, name in enumerate(order, 1):
-            signal.setitimer(signal.ITIMER_VIRTUAL, _TEST_CPU_S + _SLOWER * self._met.took_s[name])
-            is_ok = self._passes(self._items[name])
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             # Tests with real processes may fail once on a busy machine without any fault.
-            if not is_ok and (self._room.name in _PURE or not self._passes(self._items[name])):
+            for _ in range(1 if self._room.name in _PURE else 2):
+                cpu_s = _TEST_CPU_S + _SLOWER * self._met.took_s[name]
+                signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
+                is_ok = self._passes(self._items[name])
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+                if is_ok:
+                    break
+            else:
                 return name
             if time.monotonic() > began + limit_s and number < len(order):
                 return _CUT_SHORT
