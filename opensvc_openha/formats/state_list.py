@@ -63,12 +63,12 @@ def unpack_deflated(data: bytes, count: int) -> tuple[ServiceState, ...]:
         values = inflater.decompress(data, count + 1)
     except zlib.error as error:
         raise ValueError(f"the states cannot be unpacked: {error}") from None
-    if len(values) != count or not inflater.eof or inflater.unused_data:
+    if not inflater.eof or inflater.unused_data:
         raise ValueError(f"the states of {count} services do not fit")
     return _known([_BY_VALUE[value] for value in values if value in _BY_VALUE], count)
 
 
 def _known(states: list[ServiceState], count: int) -> tuple[ServiceState, ...]:
     if len(states) != count:
-        raise ValueError("unknown service state")
+        raise ValueError(f"not the known states of {count} services")
     return tuple(states)

@@ -12,6 +12,7 @@ import ipaddress
 import math
 import select
 import socket
+from abc import ABC, abstractmethod
 
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
@@ -57,11 +58,11 @@ def _shown(host: str) -> str:
 
     A socket for both families returns IPv4-mapped IPv6 addresses.
     """
-    mapped = host[7:] if host.startswith("::ffff:") and "." in host else host
-    return f"[{mapped}]" if ":" in mapped else mapped
+    mapped = host.removeprefix("::ffff:")
+    return f"[{host}]" if ":" in mapped else mapped
 
 
-class UdpEnd:
+class UdpEnd(ABC):
     """One socket tied to the interface and address of a link; subclasses configure it."""
 
     def __init__(self, spec: LinkSpec) -> None:
@@ -107,9 +108,9 @@ class UdpEnd:
     def _find_address(self) -> None:
         """Set the address that decides on the kind of socket; raise LinkFault."""
 
+    @abstractmethod
     def _prepare(self, sock: socket.socket) -> None:
         """Set the options of this kind of link; raise OSError."""
-        raise NotImplementedError
 
     def _bind_to_interface(self, sock: socket.socket) -> None:
         try:
@@ -202,7 +203,7 @@ class UdpListener(UdpEnd):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         try:
-            if not poll.poll(math.ceil(max(0.0, timeout_s) * 1000)):
+            if not poll.poll(math.ceil(timeout_s * 1000)):
                 self._check_interface()
                 return None
             self._drain(sock)

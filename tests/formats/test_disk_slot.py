@@ -42,8 +42,9 @@ def test_slot_that_was_claimed_holds_an_empty_frame() -> None:
 def test_frame_that_does_not_fit_names_the_spacing() -> None:
     """A frame one byte too long for 10 blocks: the error says that 11 are needed.
 
-    16 where blocks are 4 KiB.
+    16 where blocks are 4 KiB. One that fills them is taken.
     """
+    assert len(encode_slot(bytes(SLOT - HEAD_BYTES), SLOT)) == SLOT
     with pytest.raises(ValueError, match="needs slots spaced 11 blocks apart; they have 10"):
         encode_slot(bytes(SLOT - HEAD_BYTES + 1), SLOT)
     with pytest.raises(ValueError, match="needs slots spaced 16 blocks apart; they have 10"):

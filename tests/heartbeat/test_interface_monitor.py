@@ -66,10 +66,21 @@ def test_messages_of_the_kernel_are_read_and_others_left_out() -> None:
 
 
 def test_message_of_a_head_alone_hides_nothing_behind_it() -> None:
-    """A list's end or news cut by the kernel to 16 bytes: passed over, the next one is read."""
+    """A list's end or news cut by the kernel to 16 bytes: passed over, the next one is read.
+
+    Its length of 256 begins with a zero, as a message on an interface does behind its head.
+    """
     for kind in (3, 16, 17):
         head = struct.pack("=IHHII", 16, kind, 0, 0, 0)
-        assert read_news(head + message(16, 2, UP)) == [InterfaceNews(2, True, False)]
+        follower = message(16, 2, UP, tail=bytes(224))
+        assert read_news(head + follower) == [InterfaceNews(2, True, False)]
+
+
+@pytest.mark.parametrize("length", [0, 15, 41, 1 << 31])
+def test_message_of_an_impossible_length_ends_the_reading(length: int) -> None:
+    """Shorter than its head, or longer than what arrived: neither it nor what follows is read."""
+    broken = struct.pack("=I", length) + message(16, 3, UP, tail=bytes(8))[4:]
+    assert read_news(message(16, 2, UP) + broken) == [InterfaceNews(2, True, False)]
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 40), max_size=3))
