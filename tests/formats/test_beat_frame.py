@@ -336,6 +336,31 @@ def test_names_are_learnt_from_successive_beats(max_bytes: int) -> None:
     assert book.resolve(decode_frame(a_frame(a_beat(states, seq=500)))).is_complete
 
 
+def test_names_that_are_in_use_are_kept_when_others_are_learnt() -> None:
+    """More sets of names than the book holds: the one that was looked up last stays."""
+    book = NameBook()
+    frames = [
+        decode_frame(a_frame(a_beat({f"web{number}": S.STARTED}), with_names=True))
+        for number in range(book.MAX_DIGESTS + 1)
+    ]
+    for frame in frames[:-1]:
+        book.learn(frame)
+    assert book.resolve(frames[0]).is_complete
+    book.learn(frames[-1])
+    known = [book.resolve(frame).is_complete for frame in frames]
+    assert known == [True, False] + [True] * (book.MAX_DIGESTS - 1)
+
+
+def test_names_of_another_number_of_services_are_not_those_of_a_frame() -> None:
+    """The digest is the same, the number of states is not: no state gets a name."""
+    book = NameBook()
+    frame = decode_frame(a_frame(a_beat({"a": S.STARTED, "b": S.STOPPED}), with_names=True))
+    book.learn(frame)
+    longer = replace(frame, states=(*frame.states, S.STARTED))
+    assert book.resolve(frame).is_complete
+    assert (book.resolve(longer).states, book.resolve(longer).is_complete) == ({}, False)
+
+
 def test_unknown_names_give_an_empty_incomplete_beat() -> None:
     """States whose names never came: the beat is there, has no state and is not complete."""
     got = NameBook().resolve(decode_frame(a_frame(a_beat({"web": S.STARTED}))))
