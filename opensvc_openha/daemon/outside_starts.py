@@ -80,6 +80,4 @@ class OutsideStarts:
         outcome = self._ask(svc.name, svc.script)
         if outcome is ScriptOutcome.UNSURE:
             self._silent[svc.script] = state, clock.monotonic() + OUTSIDE_LOOK_AGAIN_S
-        else:
-            self._silent.pop(svc.script, None)
         return outcome in _UP

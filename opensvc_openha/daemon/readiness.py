@@ -8,6 +8,7 @@ beside a silent peer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -46,16 +47,12 @@ class Readiness:
         self._validated: dict[str, tuple[object, str]] = {}
         self._wake = threading.Event()
         self._is_over = False
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the checks."""
-        self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:
-            # Without a thread nothing is reported; no decision depends on it.
-            self._thread = None
+        # Without a thread nothing is reported; no decision depends on it.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._run, name="readiness", daemon=True).start()
 
     def look_soon(self) -> None:
         """Check soon, since something was edited."""

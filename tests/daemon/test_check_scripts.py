@@ -4,13 +4,16 @@ said everywhere.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
+from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon import check_scripts
-from opensvc_openha.daemon.check_scripts import find_doubt
+from opensvc_openha.daemon.check_scripts import CheckScripts, find_doubt, holds, tells_status
+from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import openha_driver
 from tests.cluster_dir import ClusterDir
@@ -124,3 +127,97 @@ def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir
     )
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "STARTED")
+
+
+def test_link_to_a_command_that_is_not_there_is_no_doubt(tmp_path: Path) -> None:
+    """It cannot be run, which is reported elsewhere."""
+    link = tmp_path / "web.stonith"
+    link.symlink_to(tmp_path / "svcmgr")
+    assert find_doubt(str(link), tree_layout(str(tmp_path))) == ""
+
+
+def test_text_is_found_in_the_first_bytes_only(tmp_path: Path) -> None:
+    """To the last of them; a file that cannot be read holds nothing."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(4092) + b"mark")
+    assert holds(str(path), b"mark") and not holds(str(path), b"mark", 4095)
+    path.write_bytes(bytes(4093) + b"mark")
+    assert not holds(str(path), b"mark") and holds(str(path), b"mark", 5000)
+    assert not holds(str(tmp_path), b"") and not holds(str(tmp_path / "none"), b"")
+
+
+def test_agent_that_keeps_its_last_status_tells_it(tmp_path: Path) -> None:
+    """The link of an agent whose source does so; not a command itself, another one, or an agent
+    whose status ends with 0 whatever runs.
+    """
+    command = agent_command(tmp_path)
+    source = tmp_path / "agent" / "lib" / "resources.py"
+    source.parent.mkdir()
+    source.write_text("#" * 500_000 + "\ndef load_status_last(): pass\n")
+    link, other = tmp_path / "web.stonith", tmp_path / "other.stonith"
+    link.symlink_to(command)
+    other.symlink_to(agent_command(tmp_path, "fence"))
+    assert tells_status(str(link))
+    assert not tells_status(str(command)) and not tells_status(str(other))
+    source.write_text("def load_status(): pass\n")
+    assert not tells_status(str(link))
+
+
+class Watched:
+    """Check scripts of services that a test names, at times that it chooses."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(check_scripts.clock, "monotonic", lambda: self.now)
+        self.command = agent_command(root)
+        self._problems = ActiveIssues("deb1", logging.getLogger("test"))
+        self._scripts = CheckScripts(tree_layout(str(root)), self._problems)
+        self._root = root
+
+    def link(self, name: str) -> str:
+        """A link of an agent."""
+        path = self._root / f"{name}.stonith"
+        path.symlink_to(self.command)
+        return str(path)
+
+    def look(self, **checks: str) -> str:
+        """What is reported after a look."""
+        services = [ServiceSpec(name, "/x", "deb1", "deb2", path) for name, path in checks.items()]
+        self._scripts.look(services)
+        return "".join(self._problems.texts)
+
+
+def test_scripts_are_looked_at_again_after_a_while_or_when_the_services_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once when the first look is taken, even right after the machine was started."""
+    watched = Watched(tmp_path, monkeypatch)
+    watched.now = 0.0
+    link = watched.link("web")
+    assert f"web: {link} leads to" in watched.look(web=link)
+    os.unlink(link)
+    watched.now += 9.0
+    assert "leads to" in watched.look(web=link)
+    assert watched.look(web=link, db="/bin/true") == ""
+    os.symlink(watched.command, link)
+    assert watched.look(web=link, db="/bin/true") == ""
+    watched.now += 10.0
+    assert "leads to" in watched.look(web=link, db="/bin/true")
+    os.unlink(link)
+    watched.now += 9.0
+    assert "leads to" in watched.look(web=link, db="/bin/true")
+    watched.now += 1.0
+    assert watched.look(web=link, db="/bin/true") == ""
+
+
+def test_five_services_are_named_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report stays readable."""
+    watched = Watched(tmp_path, monkeypatch)
+    links = {name: watched.link(name) for name in ("a", "b", "c", "d", "e", "f")}
+    said = watched.look(**links)
+    assert said.endswith("; and 1 more services") and said.count("leads to") == 5
+    del links["f"]
+    said = watched.look(**links)
+    assert "more services" not in said and said.count("leads to") == 5

@@ -5,12 +5,14 @@ at in a thread.
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.daemon import outside_starts
 from opensvc_openha.daemon.outside_starts import OutsideStarts
 from opensvc_openha.daemon.script_runner import ScriptRunner
 from opensvc_openha.formats.layout import tree_layout
@@ -99,6 +101,87 @@ def test_a_script_that_does_not_tell_is_left_alone_until_it_is_another_one(place
     place.script.write_text(place.script.read_text() + "# changed\n")
     place.says("up")
     assert place.looks.look(place.service)
+
+
+def test_a_script_that_does_not_tell_is_asked_again_after_an_hour(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have learned it without being another file: what it runs was replaced."""
+    now = 5000.0
+    monkeypatch.setattr(outside_starts.clock, "monotonic", lambda: now)
+    place.says("usage: script start|stop", 2)
+    place.looks.look(place.service)
+    place.says("up")
+    now += 3600.0 - 0.1
+    assert not place.looks.look(place.service)
+    now += 0.1
+    assert place.looks.look(place.service)
+
+
+class Waits(threading.Event):
+    """Note each wait, and let none take time; set after some."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.times: list[float | None] = []
+        self._count = count
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """End the test's loop after the last one."""
+        self.times.append(timeout)
+        if len(self.times) == self._count:
+            self.set()
+        return self.is_set()
+
+
+def test_looks_take_a_small_share_of_the_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that takes 2 s is followed by a pause of 38 s; none is asked after the end."""
+    now = 0.0
+    asked: list[str] = []
+
+    def ask(name: str, script: str) -> outside_starts.ScriptOutcome:
+        nonlocal now
+        now += 2.0
+        asked.append(name)
+        return outside_starts.ScriptOutcome.DOWN
+
+    monkeypatch.setattr(outside_starts.clock, "monotonic", lambda: now)
+    looks = OutsideStarts(lambda: [place.service] * 3, ask, place.found.put, every_s=7.0)
+    over, wake = Waits(2), Waits(99)
+    looks._is_over, looks._wake = over, wake
+    looks._run()
+    assert [round(pause or 0, 6) for pause in over.times] == [38.0, 38.0]
+    assert (asked, wake.times) == (["registry"] * 2, [7.0]) and place.found.empty()
+
+
+def test_look_is_taken_soon_when_something_was_edited(place: Place) -> None:
+    """Not after the minute; and the end is not waited for."""
+    place.says("up")
+    looks = OutsideStarts(
+        lambda: [place.service], lambda name, path: outside_starts.ScriptOutcome.UP,
+        place.found.put, every_s=2 * LIMIT_S,
+    )  # fmt: skip
+    looks.start()
+    (thread,) = [each for each in threading.enumerate() if each.name == "outside starts"]
+    looks.look_soon()
+    assert place.found.get(timeout=LIMIT_S) == "registry"
+    looks.stop()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+
+
+def test_node_that_can_start_no_thread_looks_at_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And goes on."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    place.looks.start()
 
 
 def test_a_script_that_is_gone_or_cannot_run_is_no_start(place: Place) -> None:

@@ -232,9 +232,9 @@ def test_taken_port_is_named_and_leaves_no_socket_behind(ends: Callable[..., End
         other.bind(("127.0.0.1", pair.spec.port))
         before = handles()
         text = f"lo 127.0.0.1 port {pair.spec.port}: Address already in use"
-        with pytest.raises(LinkFault, match=text):
+        with pytest.raises(LinkFault, match=text) as caught:
             pair.listener.open()
-        assert handles() == before
+        assert handles() == before and caught.value  # What it refers to is closed as well.
         with pytest.raises(LinkFault, match="is not open"):
             pair.listener.receive(0.0)
     pair.listener.open()
@@ -245,12 +245,14 @@ def test_end_holds_one_socket_while_it_is_open(ends: Callable[..., Ends]) -> Non
     pair = ends("127.0.0.1")
     before = handles()
     for end in (pair.sender, pair.listener):
+        assert end.remark == ""
         end.open()
         end.open()
         assert handles() == before + 1
+        held = end._socket
         end.close()
         end.close()
-        assert handles() == before
+        assert handles() == before and held.fileno() == -1
     with pytest.raises(LinkFault, match="unicast lo:127.0.0.1.* is not open"):
         pair.sender.send(b"x")
 
@@ -289,6 +291,10 @@ def test_user_without_rights_has_a_working_link_with_a_remark(
 
     Opened again with the rights, the remark is gone and the buffer larger.
     """
+    with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
+        allowed = int(file.read())
+    assert udp.RECEIVE_BUFFER_BYTES == 4 << 20
+    monkeypatch.setattr(udp, "RECEIVE_BUFFER_BYTES", allowed + (1 << 20))
     pair = ends("127.0.0.1")
     with monkeypatch.context() as patch:
         patch.setattr(udp.socket, "socket", Refusing)
@@ -296,10 +302,7 @@ def test_user_without_rights_has_a_working_link_with_a_remark(
         pair.sender.open()
     remark = "no right to bind to lo only"
     assert (pair.listener.remark, pair.sender.remark) == (remark, remark)
-    with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
-        allowed = int(file.read())
-    size = pair.option(socket.SOL_SOCKET, socket.SO_RCVBUF, "listener")
-    assert size == 2 * min(allowed, udp.RECEIVE_BUFFER_BYTES)
+    assert pair.option(socket.SOL_SOCKET, socket.SO_RCVBUF, "listener") == 2 * allowed
     pair.sender.send(b"beat")
     assert heard(pair.listener).data == b"beat"
     pair.listener.open()
@@ -308,7 +311,43 @@ def test_user_without_rights_has_a_working_link_with_a_remark(
     assert bound == b"lo\0"
     if os.geteuid() == 0:
         size = pair.option(socket.SOL_SOCKET, socket.SO_RCVBUF, "listener")
-        assert size == 2 * udp.RECEIVE_BUFFER_BYTES == 8 << 20
+        assert size == 2 * udp.RECEIVE_BUFFER_BYTES
+
+
+def test_interface_is_part_of_an_ipv6_address(
+    ends: Callable[..., Ends], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link-local address leads nowhere without it."""
+    sent: list[object] = []
+
+    class Noting(socket.socket):
+        def sendto(self, frame: bytes, address: object) -> int:  # type: ignore[override]
+            sent.append(address)
+            return len(frame)
+
+    monkeypatch.setattr(udp.socket, "socket", Noting)
+    for address in ("fe80::1", "10.50.1.2"):
+        pair = ends(address)
+        pair.sender.open()
+        pair.sender.send(b"beat")
+        sent.append(pair.spec.port)
+    assert sent == [("fe80::1", sent[1], 0, HERE), sent[1], ("10.50.1.2", sent[3]), sent[3]]
+
+
+@pytest.mark.parametrize(("wire", "family"), [(Wire.OWN, 0), (Wire.LEGACY, socket.AF_INET)])
+def test_original_is_looked_up_by_ipv4_alone(
+    ends: Callable[..., Ends], monkeypatch: pytest.MonkeyPatch, wire: Wire, family: int
+) -> None:
+    """It knows no other family."""
+    asked: list[int] = []
+
+    def look_up(_name: str, _port: object, family: int, _kind: int) -> list[object]:
+        asked.append(family)
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr("opensvc_openha.links.host_name.socket.getaddrinfo", look_up)
+    ends("deb2-hb", wire).sender.open()
+    assert asked == [family]
 
 
 def test_system_that_makes_no_socket_is_named(

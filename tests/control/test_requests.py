@@ -1,0 +1,117 @@
+"""Lines on the control socket: each request, and what is refused before it is used."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from opensvc_openha.control.requests import (
+    NOTE_CHARACTERS,
+    SERVICES_MAX,
+    ActRequest,
+    ConfirmRequest,
+    ForgetPeerRequest,
+    HistoryRequest,
+    LeaveRequest,
+    NoteRequest,
+    ReloadRequest,
+    Request,
+    StatusRequest,
+    parse_request,
+)
+from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
+from opensvc_openha.errors import UsageError
+
+
+def parsed(**fields: object) -> Request:
+    return parse_request(json.dumps({**fields, "newer": 1}).encode("utf-8"))
+
+
+def refusal(**fields: object) -> str:
+    with pytest.raises(UsageError) as caught:
+        parsed(**fields)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "request_of"),
+    [
+        ("status", StatusRequest()),
+        ("history", HistoryRequest()),
+        ("reload", ReloadRequest()),
+        ("forget-peer", ForgetPeerRequest()),
+    ],
+)
+def test_word_alone_is_a_request(word: str, request_of: Request) -> None:
+    """Keys that this version does not know are passed over."""
+    assert parsed(do=word) == request_of
+
+
+@pytest.mark.parametrize("command", list(Command))
+def test_each_command_is_taken_for_named_services_or_all(command: Command) -> None:
+    """By an operator, unless the resource monitor says that it is it."""
+    assert parsed(do="act", command=command.value) == ActRequest(command, None, BY_OPERATOR)
+    named = parsed(do="act", command=command.value, services=["web", "db"], by=BY_MONITOR)
+    assert named == ActRequest(command, ("web", "db"), BY_MONITOR)
+    other = parsed(do="act", command=command.value, services=[], by="somebody")
+    assert other == ActRequest(command, (), BY_OPERATOR)
+
+
+@pytest.mark.parametrize("leaving", list(Leaving))
+def test_each_way_to_leave_is_taken(leaving: Leaving) -> None:
+    """And no other one."""
+    assert parsed(do="leave", how=leaving.value) == LeaveRequest(leaving)
+    assert refusal(do="leave", how="at once") == ("not a request: no such way to leave: 'at once'")
+
+
+def test_note_is_cut_and_kept_on_one_line() -> None:
+    """Its texts may be missing, and it is no alarm unless it says so."""
+    long = "x" * (NOTE_CHARACTERS + 1)
+    note = parsed(do="note", service="web", word="a\nb", reason=long, is_alarm=True)
+    assert isinstance(note, NoteRequest) and "\n" not in note.word
+    assert (note.reason, note.is_alarm) == ("x" * NOTE_CHARACTERS, True)
+    assert parsed(do="note", service="web") == NoteRequest("web", "", "", False)
+
+
+def test_node_that_was_confirmed_is_named() -> None:
+    """By a name that a node can have."""
+    assert parsed(do="confirm", node="deb2") == ConfirmRequest("deb2")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"do": "dance"}, "unknown request 'dance': this daemon may be older than the command"),
+        ({}, "unknown request None"),
+        ({"do": "act", "command": "dance"}, "no such command: 'dance'"),
+        ({"do": "act", "command": {}}, "no such command: {}"),
+        ({"do": "act", "command": "stop", "services": "web"}, "expected a list of at most 100"),
+        ({"do": "act", "command": "stop", "services": [{}]}, "expected the name of a service"),
+        ({"do": "act", "command": "stop", "services": ["a/b"]}, "not a request: "),
+        ({"do": "confirm"}, "expected the name of a node, found None"),
+        ({"do": "confirm", "node": "a b"}, "not a request: "),
+        ({"do": "note"}, "expected the name of a service, found None"),
+        ({"do": "note", "service": "web", "is_alarm": 1}, "is_alarm: expected true or false"),
+        ({"do": "note", "service": "web", "word": 1}, "word: expected a text, found 1"),
+        ({"do": "x" * 100}, f"unknown request '{'x' * 59}: this"),
+    ],
+)
+def test_anything_else_is_refused_with_what_it_is(fields: dict[str, object], text: str) -> None:
+    """Before any of it is used; a long value is shown in part."""
+    assert text in refusal(**fields)
+
+
+def test_services_are_limited_in_number() -> None:
+    """As many as a request may name, and one more."""
+    names = [f"s{number}" for number in range(SERVICES_MAX + 1)]
+    act = parsed(do="act", command="stop", services=names[:-1])
+    assert isinstance(act, ActRequest) and act.services == tuple(names[:-1])
+    assert f"at most {SERVICES_MAX} names" in refusal(do="act", command="stop", services=names)
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"\xff", b"[" * 8_000, b"[]", b'"status"'])
+def test_line_that_is_no_object_is_refused(line: bytes) -> None:
+    """No JSON, no UTF-8, nested too deeply, or another value: a usage error, and nothing else."""
+    with pytest.raises(UsageError, match="not a request: "):
+        parse_request(line)

@@ -1,0 +1,119 @@
+"""Status and answers as lines of the control socket: read back as they were, by any version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from opensvc_openha.control.protocol import (
+    answer_from_json,
+    answer_to_json,
+    dump,
+    status_from_json,
+    status_to_json,
+)
+from opensvc_openha.core.actions import Answer, AnswerCode
+from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import (
+    AuthStatus,
+    FenceGroup,
+    FencingStatus,
+    LinkStatus,
+    NodeStatus,
+    PeerStanding,
+    ServiceStatus,
+)
+
+UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
+LINK = LinkStatus(
+    LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0, wire=Wire.LEGACY),
+    False, True, 7, 8.5, "why", 9, {"received": 3},
+)  # fmt: skip
+SERVICE = ServiceStatus(
+    "web", "deb1", "deb2", UP, DOWN, UP, None, "why", 3.5, "/web", "not", True, True, True
+)
+GROUP = FenceGroup("ipmi", "/fence", ("web", "db"), 1.5, 2, 3.5, "why", 4.5, 5.5, 6.5)
+FENCING = FencingStatus(
+    (GROUP,), "own", "peer", True, True, 1.0, 2.0, 3.0, "proof", "flight", 4.0, "off", "deb2", 5.0,
+    ("ipmi", "other"), "root", 6.0,
+)  # fmt: skip
+STATUS = NodeStatus(
+    node="deb1",
+    peer="deb2",
+    pid=42,
+    peer_standing=PeerStanding.SILENT,
+    peer_reason="why",
+    links=(LINK,),
+    services=(SERVICE,),
+    warnings=("one", "two"),
+    fencing_warnings=("three",),
+    authentication=AuthStatus("enforced", "1234", "k1", ("k1", "k2"), "k2", "k1"),
+    scheduling="ordinary",
+    own_only=("a",),
+    peer_only=("b", "c"),
+    fencing=FENCING,
+)
+
+
+def on_the_wire(values: dict[str, Any]) -> dict[str, Any]:
+    line = dump(values)
+    assert line.endswith(b"\n") and line.count(b"\n") == 1 and b" " not in line
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def test_status_is_read_back_as_it_was() -> None:
+    """Every field, none of which has its default value."""
+    assert status_from_json(on_the_wire(status_to_json(STATUS))) == STATUS
+
+
+def test_status_of_a_newer_daemon_is_read_without_what_is_unknown() -> None:
+    """Another field in each of its objects."""
+    values = on_the_wire(status_to_json(STATUS))
+    fencing = values["fencing"]
+    for found in (
+        values, values["links"][0], values["services"][0], fencing, fencing["groups"][0],
+        values["authentication"],
+    ):  # fmt: skip
+        found["newer"] = [1]
+    assert status_from_json(values) == STATUS
+
+
+def test_status_of_an_older_daemon_is_read_with_defaults() -> None:
+    """Only what the first version sent."""
+    values = on_the_wire(status_to_json(STATUS))
+    first = ("node", "peer", "pid", "peer_standing", "links", "services")
+    assert status_from_json({name: values[name] for name in first}) == NodeStatus(
+        "deb1", "deb2", 42, PeerStanding.SILENT, "", (LINK,), (SERVICE,)
+    )
+    some = {**values, "authentication": {}, "fencing": {"turn": "own"}}
+    read = status_from_json(some)
+    assert read.authentication == AuthStatus() and read.fencing == FencingStatus(turn="own")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"links": None}, {"links": [1]}, {"services": [[]]}, {"peer_standing": "?"}, {"node": ...},
+        {"fencing": []}, {"authentication": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_values_are_errors_of_three_kinds(change: dict[str, Any]) -> None:
+    """What the client takes for an answer of another program."""
+    values = on_the_wire(status_to_json(STATUS)) | change
+    values = {name: value for name, value in values.items() if value is not ...}
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        status_from_json(values)
+
+
+@pytest.mark.parametrize("word", list(AnswerCode))
+def test_answer_is_read_back_as_it_was(word: AnswerCode) -> None:
+    """But for the number of the command, which is the daemon's."""
+    answer = Answer(5, "stop", "web", word, UP, DOWN, "why", True, False)
+    assert answer_from_json(on_the_wire(answer_to_json(answer))) == Answer(
+        0, "stop", "web", word, UP, DOWN, "why", True, False
+    )
