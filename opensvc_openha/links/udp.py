@@ -105,7 +105,7 @@ class UdpEnd(ABC):
             self._socket.close()
             self._socket = None
 
-    def _find_address(self) -> None:
+    def _find_address(self) -> None:  # noqa: B027 - most know it already
         """Set the address that decides on the kind of socket; raise LinkFault."""
 
     @abstractmethod
