@@ -109,7 +109,8 @@ ROOMS = {
                 "agent",
                 "actions/dispatch actions/cluster actions/fencing service/runner service/ordering"
                 " service/action_lock service/selection service/caller_location host/signals"
-                " host/commands host/system_paths resources/fence_plan resources/fence_status",
+                " host/commands host/system_paths resources/fence_plan resources/fence_status"
+                " config/value_types",
             ),
             ("tests/agent",),
         ),
