@@ -42,7 +42,7 @@ def main(args: list[str]) -> int:
         raise RefusedError(f"no OpenSVC agent found in {place} (known: 1.5, 1.6, 1.7, 1.8, 2.1)")
     if options.what in ("fence", "probe", "install") and agents[0].is_gone:
         raise RefusedError(
-            f"the OpenSVC agent in {agents[0].home} is gone: `openha agent remove` takes out what"
+            f"the OpenSVC agent in {agents[0].home} is gone: `openha agent remove` removes what"
             " its driver left"
         )
     if options.what == "fence":
@@ -88,18 +88,14 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
-    parser.add_argument(
+    parser.add_flag("--dry-run", help="only print what would be done")
+    parser.add_flag(
         "--no-services",
-        action="store_true",
         help="install: do not add the agent's services to the cluster",
     )
-    parser.add_argument(
+    parser.add_flag(
         "--hb-section",
-        action="store_true",
-        help=(
-            "install, agent 2.1: make [hb#N] type = OpenHA known too, by a hook at the start of om"
-        ),
+        help=("install, agent 2.1: support [hb#N] type = OpenHA too, by a hook at the start of om"),
     )
     return parser
 
@@ -108,7 +104,7 @@ def _install(agent: Agent, layout: Layout, options: Namespace) -> int:
     _title(agent)
     if options.hb_section and not agent.line.hook:
         raise UsageError(
-            f"--hb-section is for the agent 2.1: the {agent.line.name} knows [hb#N] by itself"
+            f"--hb-section is for the agent 2.1: the {agent.line.name} supports [hb#N] already"
         )
     has_hook = options.hb_section or installer.has_hook(agent)
     changes = installer.plan_install(agent, layout, has_hook)
@@ -121,7 +117,7 @@ def _install(agent: Agent, layout: Layout, options: Namespace) -> int:
 
 
 def _register(agent: Agent, layout: Layout, service: AgentService, options: Namespace) -> int:
-    """Add one service to the cluster as its service file says; return an exit code."""
+    """Add one service to the cluster as its service file describes it; return an exit code."""
     # The agent can report what it sees of it only once the driver is installed.
     problem = service.problem or ("" if options.dry_run else probe.find_blindness(agent, service))
     registered = {known.name: known for known in configuration.read_services(layout)}
@@ -233,7 +229,7 @@ def _unregister(agent: Agent, layout: Layout, name: str) -> None:
     try:
         service_edit.remove(name)
     except RefusedError as error:
-        print(f"the cluster keeps deciding about {name}: {error}", flush=True)
+        print(f"the cluster continues to decide about {name}: {error}", flush=True)
         return
     installer.note_removed(agent, layout, name)
 

@@ -37,8 +37,8 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--nodes", metavar="NODES", required=True, help="the nodes of the service, with blanks"
     )
-    parser.add_argument("--remote", action="store_true", help="the peer's agent is the caller")
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.add_flag("--remote", help="the peer's agent is the caller")
+    parser.add_flag("--dry-run", help="only print what would be done")
     parser.add_argument("--to", metavar="NODE", default="", help="switch: the node to move to")
     return parser
 

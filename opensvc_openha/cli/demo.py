@@ -14,11 +14,9 @@ _LIMIT_S = 300.0
 def build_parser() -> Parser:
     """Return the parser of the demo's options."""
     parser = Parser("openha demo", "Replay the tutorial on two nodes of this machine.")
-    parser.add_argument("--fast", action="store_true", help="link timeouts of 2 s instead of 10")
-    parser.add_argument(
-        "--keep", action="store_true", help="leave the nodes running at the end, until Ctrl-C"
-    )
-    parser.add_argument("--no-color", action="store_true", help="no colours, even on a terminal")
+    parser.add_flag("--fast", help="link timeouts of 2 s instead of 10")
+    parser.add_flag("--keep", help="leave the nodes running at the end, until Ctrl-C")
+    parser.add_flag("--no-color", help="no colours, even on a terminal")
     parser.add_argument(
         "--timeout",
         type=float,

@@ -7,7 +7,7 @@ import glob
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, render
 from opensvc_openha.cli.interrupted import after_interrupt
@@ -55,30 +55,6 @@ def main(args: list[str]) -> int:
     """Run ``ezha ACTION``; return the exit code."""
     if len(args) != 1 or args[0] not in _ACTIONS:  # A status needs no parser.
         args = [build_parser().read(args).verb]
-    return run(args[0])
-
-
-class ActionProgram(NamedTuple):
-    """``openha start`` and the like."""
-
-    action: str
-
-    def build_parser(self) -> Parser:
-        """Return the parser of this action: it takes no words."""
-        from opensvc_openha.cli.parsing import Parser
-
-        summary = _ACTIONS[self.action]
-        return Parser(f"openha {self.action}", f"{summary[0].upper()}{summary[1:]}.")
-
-    def main(self, args: list[str]) -> int:
-        """Run the action; return the exit code."""
-        if args:
-            self.build_parser().read(args)
-        return run(self.action)
-
-
-def run(action: str) -> int:
-    """Run one of the actions; return the exit code."""
     actions = {
         "start": start,
         "stop": _stop,
@@ -86,7 +62,7 @@ def run(action: str) -> int:
         "kill": _kill,
         "status": _status,
     }
-    return actions[action](installation.layout())
+    return actions[args[0]](installation.layout())
 
 
 def start(layout: Layout) -> int:

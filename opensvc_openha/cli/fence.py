@@ -8,30 +8,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_text import NAMED, confirmation, fence_report
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.status import FenceGroup
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.system import clock
 
-if TYPE_CHECKING:
-    from opensvc_openha.cli.parsing import Parser
-
 
 def build_parser() -> Parser:
     """Return the parser of ``openha fence``."""
-    from opensvc_openha.cli.parsing import Parser
-
     parser = Parser(
         "openha fence", "Show how this node would fence its peer; confirm that the peer is out."
     )
     status = parser.add_verb(
         "status", "show what would be done about a silent peer, and when that last worked"
     )
-    status.add_argument("--json", action="store_true", dest="is_json", help="as JSON")
+    status.add_flag("--json", dest="is_json", help="as JSON")
     status.epilog = (
         "Exit code: 0 a check-up script that worked before, 1 one that was never seen to work or"
         " failed last,\n2 a service whose check-up script proves nothing."
@@ -43,7 +38,7 @@ def build_parser() -> Parser:
     confirm.epilog = (
         "Confirm only what you made sure of yourself: the power is off, or the machine was reset"
         " and its services\nare not started there. It is refused while NODE is heard, and kept in"
-        " log and history with who confirmed it\nand when. It is believed until any heartbeat of"
+        " log and history with who confirmed it\nand when. It is valid until any heartbeat of"
         " NODE comes in, this node is stalled for a link timeout, or\nits daemon ends: what is"
         " unfrozen or repaired later needs no other confirmation.\n"
         "\n"

@@ -18,9 +18,10 @@ _AFTER_SILENCE: Mapping[S | None, str] = {
     S.FROZEN_STOP: "is frozen: nothing is done",
     S.STOPPING: "is being stopped here; what follows depends on how that ends",
     S.START_FAILED: (
-        "its start failed here: nothing is done before somebody acts, or the fence is tried again"
+        "its start failed here: nothing is done before an operator acts, or the fence is tried"
+        " again"
     ),
-    S.STOP_FAILED: "its stop failed here: nothing is done before somebody acts",
+    S.STOP_FAILED: "its stop failed here: nothing is done before an operator acts",
     S.UNKNOWN: "its state here is not known: nothing is done",
 }
 
@@ -28,7 +29,7 @@ _AFTER_SILENCE: Mapping[S | None, str] = {
 def confirmation(node: str, lines: list[str]) -> str:
     """Return what was confirmed, and the effect on each service."""
     head = (
-        f"confirmed: {node} runs nothing. This is believed until it is heard again (openha fence"
+        f"confirmed: {node} runs nothing. This is valid until it is heard again (openha fence"
         " status)"
     )
     return "\n".join([head, *(f"  {line}" for line in lines)]) + "\n"
@@ -50,9 +51,9 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
         lines.append(f"a fence is on its way: the check-up script of {fencing.flight}")
     if fencing.confirmed_by:
         lines.append(
-            f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: believed"
-            f" until a beat of {peer} comes in, this node stands still for a link timeout, or its"
-            " daemon ends"
+            f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: valid"
+            f" until a beat of {peer} arrives, this node stalls for a link timeout, or its daemon"
+            " ends"
         )
     elif fencing.proof:
         lines.append(f"proved out: {fencing.proof}")
@@ -78,8 +79,8 @@ def _block(status: NodeStatus, now: float) -> list[str]:
     fencing, peer = status.fencing, status.peer
     lines = [
         (
-            f"{peer} has not answered {status.node} since that booted, which neither fences nor"
-            " starts what has a check-up script, before one of these:"
+            f"{peer} has not answered since {status.node} booted, which neither fences nor starts"
+            " services with a check-up script before one of these:"
         ),
         (
             f"  {peer} is heard, and acknowledges this node (openha hb -s -v shows what is wrong"
@@ -92,7 +93,7 @@ def _block(status: NodeStatus, now: float) -> list[str]:
             last = f"; last: {fencing.power_said}, {_ago(fencing.power_said_at, now)}"
         who = fencing.power_said_of or _named(list(fencing.power_tellers))
         lines.append(
-            f"  the fence of {who} says twice that {peer} is off (asked again and again{last})"
+            f"  the fence of {who} reports twice that {peer} is off (asked repeatedly{last})"
         )
     if fencing.alone_at is not None:
         wait_s = max(0.0, fencing.alone_at - now)

@@ -43,7 +43,7 @@ def build_parser() -> Parser:
         ("--force", "is_forced", "take a slot of a device, whatever it holds"),
         ("--no-key", "has_no_key", "with -a: make no key"),
     ):
-        parser.add_argument(option, action="store_true", dest=dest, help=text)
+        parser.add_flag(option, dest=dest, help=text)
     for option, name, text in (
         ("-n", "node", "name of the node that sends"),
         ("-t", "type", "net, unicast, dio or disk"),
@@ -62,10 +62,9 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``hb`` with its arguments; return the exit code."""
-    if args in (["-s"], ["-s", "-v"]):  # The usual calls, which need no parser.
-        view = render.link_details if args[1:] else render.link_list
-        sys.stdout.write(view(client.fetch_status(installation.layout())))
-        return 0
+    if "-s" in args and {"-s", "-v", "--json"}.issuperset(args):
+        # The usual calls, which need no parser.
+        return _show("-v" in args, "--json" in args)
 
     parser = build_parser()
     options = parser.read(args)
@@ -76,12 +75,14 @@ def main(args: list[str]) -> int:
         parser.error("Incompatible options. Expected one of -s, -a, -r")
     if options.is_added:
         return _add(options)
-    return _show(options) if options.is_shown else _remove(options)
+    if options.is_removed:
+        return _remove(options)
+    return _show(options.is_verbose, options.is_json)
 
 
-def _show(options: Namespace) -> int:
+def _show(is_verbose: bool, is_json: bool) -> int:
     status = client.fetch_status(installation.layout())
-    if options.is_json:
+    if is_json:
         import json
 
         from opensvc_openha.control.protocol import status_to_json
@@ -90,7 +91,7 @@ def _show(options: Namespace) -> int:
         del shown["services"]
         print(json.dumps(shown, indent=2))
     else:
-        view = render.link_details if options.is_verbose else render.link_list
+        view = render.link_details if is_verbose else render.link_list
         sys.stdout.write(view(status))
     return 0
 

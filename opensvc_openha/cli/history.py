@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from argparse import ArgumentTypeError
+from typing import Any
 
 from opensvc_openha.cli import installation
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.errors import NotRunningError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
@@ -21,27 +23,25 @@ from opensvc_openha.storage.explanation import describe
 from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries
 from opensvc_openha.system import clock
 
-if TYPE_CHECKING:
-    from opensvc_openha.cli.parsing import Parser
-
 _NEWEST = 50
-_NO_WORD = "the daemon before it ended without a word: killed, crashed, or the machine went down"
+_NO_GOODBYE = (
+    "the previous daemon ended without a goodbye: killed, crashed, or the machine went down"
+)
 
 
 def build_parser() -> Parser:
     """Return the parser of ``openha history``."""
-    from opensvc_openha.cli.parsing import Parser, wrong_value
 
     def number(word: str) -> int:
         if not word.isdigit():
-            raise wrong_value(f"expected a number; found {word!r}")
+            raise ArgumentTypeError(f"expected a number; found {word!r}")
         return int(word)
 
     def moment(word: str) -> float:
         try:
             return clock.read_stamp(word)
         except ValueError as error:
-            raise wrong_value(str(error)) from None
+            raise ArgumentTypeError(str(error)) from None
 
     parser = Parser(
         "openha history",
@@ -64,7 +64,7 @@ def build_parser() -> Parser:
         type=number,
         help=f"the newest so many, 0: all (default {_NEWEST}, all with --since)",
     )
-    parser.add_argument("--json", action="store_true", dest="is_json", help="as JSON")
+    parser.add_flag("--json", dest="is_json", help="as JSON")
     return parser
 
 
@@ -135,7 +135,7 @@ def _history_lines(entries: list[Entry]) -> list[str]:
         text = describe(entry)
         if entry.kind is EntryKind.DAEMON:
             if entry.new == "STARTED" and is_up:
-                text += f" ({_NO_WORD})"
+                text += f" ({_NO_GOODBYE})"
             is_up = entry.new == "STARTED"
         lines.append(f"{clock.precise_stamp(entry.at)} {'!' if entry.is_alarm else ' '} {text}")
     return lines

@@ -89,9 +89,8 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--root", metavar="DIR", default="", help="put everything below this directory instead of /"
     )
-    parser.add_argument(
+    parser.add_flag(
         "--embedded-agent",
-        action="store_true",
         help="also install svcmgr, svcmon and the service commands, where no OpenSVC agent is",
     )
     parser.add_argument(
@@ -102,9 +101,8 @@ def build_parser() -> Parser:
             "(default: /, or the prefix if one is given)"
         ),
     )
-    parser.add_argument(
+    parser.add_flag(
         "--no-key",
-        action="store_true",
         help=(
             "make no heartbeat key (with --root none is made: a key belongs to a cluster, not to an"
             " image)"
@@ -126,8 +124,8 @@ def _refuse_beside_a_real_agent(agent: AgentLayout) -> None:
     for path in _REAL_AGENTS:
         if os.path.exists(path):
             raise RefusedError(
-                f"an OpenSVC agent is installed ({path}): it runs the services, leave"
-                " --embedded-agent out"
+                f"an OpenSVC agent is installed ({path}): it runs the services, omit"
+                " --embedded-agent"
             )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, render
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.incarnations import NOBODY
 from opensvc_openha.errors import (
@@ -28,14 +28,9 @@ from opensvc_openha.storage.key_store import (
     write_keys,
 )
 
-if TYPE_CHECKING:
-    from opensvc_openha.cli.parsing import Parser
-
 
 def build_parser() -> Parser:
     """Return the parser of ``openha key``."""
-    from opensvc_openha.cli.parsing import Parser
-
     parser = Parser(
         "openha key",
         "Generate, install, rotate and show the key that authenticates heartbeats.",
@@ -51,7 +46,7 @@ def build_parser() -> Parser:
     parser.add_verb("status", "show which keys are here, and what the peer was heard with")
     parser.add_verb(
         "forget-peer",
-        "believe a lower boot counter of the peer, which was reinstalled or restored",
+        "accept a lower boot counter of the peer, which was reinstalled or restored",
     )
     return parser
 
@@ -155,7 +150,7 @@ def _forget_peer(layout: Layout) -> int:
             raise
         incarnations = read_incarnations(layout, read_keys(layout))
         write_incarnations(layout, dict.fromkeys(incarnations, NOBODY))
-    print("peer forgotten: its next life is believed whatever its boot counter")
+    print("peer forgotten: its next beat is accepted whatever its boot counter")
     return 0
 
 

@@ -25,7 +25,7 @@ class Program(Protocol):
     """What implements a command, a module in most cases."""
 
     def build_parser(self) -> Parser:
-        """Return the parser of its words, from which help, manual and completion can be made."""
+        """Return the parser of its words."""
         ...
 
     def main(self, args: list[str]) -> int:
@@ -34,144 +34,112 @@ class Program(Protocol):
 
 
 class Command(NamedTuple):
-    """One subcommand of ``openha``; ``load`` imports what implements it."""
+    """One subcommand of ``openha``; with ``verb`` it is short for a verb of ``ezha``."""
 
     group: str
     summary: str
-    load: Callable[[], Program]
+    verb: str = ""
 
 
-def _service() -> Program:
-    from opensvc_openha.cli import service
-
-    return service
-
-
-def _hb() -> Program:
-    from opensvc_openha.cli import hb
-
-    return hb
-
-
-def _key() -> Program:
-    from opensvc_openha.cli import key
-
-    return key
-
-
-def _fence() -> Program:
-    from opensvc_openha.cli import fence
-
-    return fence
-
-
-def _history() -> Program:
-    from opensvc_openha.cli import history
-
-    return history
+_CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
+COMMANDS: dict[str, Command] = {
+    "service": Command(_CLUSTER, "show, add and remove services, and act on them"),
+    "hb": Command(_CLUSTER, "show, add and remove heartbeat links"),
+    "key": Command(_CLUSTER, "the key that authenticates heartbeats"),
+    "fence": Command(_CLUSTER, "how the peer is fenced; confirm that it runs nothing"),
+    "status": Command(_CLUSTER, "heartbeat links and services", "status"),
+    "why": Command(_CLUSTER, "why a service is where it is, and what to do"),
+    "history": Command(_CLUSTER, "what happened on this node"),
+    "start": Command(_CLUSTER, "start the node daemon", "start"),
+    "stop": Command(_CLUSTER, "stop the services, then the node daemon", "stop"),
+    "restart": Command(_CLUSTER, "restart the node daemon alone", "restart"),
+    "kill": Command(_CLUSTER, "end the node daemon, leave the services", "kill"),
+    "ezha": Command(_CLUSTER, "start, stop, restart, kill or status, as in `ezha start`"),
+    "ps": Command(_CLUSTER, "the node daemon and its threads"),
+    "nmond": Command(_CLUSTER, "the node daemon itself"),
+    "svcmgr": Command(_AGENT, "act on services"),
+    "svcmon": Command(_AGENT, "the services of this node in a table"),
+    "monitor": Command(_AGENT, "the resource monitor, which the node daemon runs"),
+    "install": Command(_INSTALLATION, "lay out the cluster directory"),
+    "agent": Command(_INSTALLATION, "the driver for a real OpenSVC agent"),
+    "cluster-action": Command(_INSTALLATION, "an action of a real agent, which its driver runs"),
+    "demo": Command(_INSTALLATION, "the tutorial, on two nodes in this machine"),
+}
 
 
-def _why() -> Program:
-    from opensvc_openha.cli import why
+def load(name: str) -> Program:
+    """Import what implements a command, and nothing else: a status must be quick."""
+    match name:
+        case "service":
+            from opensvc_openha.cli import service
 
-    return why
+            return service
+        case "hb":
+            from opensvc_openha.cli import hb
 
+            return hb
+        case "key":
+            from opensvc_openha.cli import key
 
-def _ezha() -> Program:
+            return key
+        case "fence":
+            from opensvc_openha.cli import fence
+
+            return fence
+        case "history":
+            from opensvc_openha.cli import history
+
+            return history
+        case "why":
+            from opensvc_openha.cli import why
+
+            return why
+        case "ps":
+            from opensvc_openha.cli import ps
+
+            return ps
+        case "nmond":
+            from opensvc_openha.cli import nmond
+
+            return nmond
+        case "install":
+            from opensvc_openha.cli import install
+
+            return install
+        case "agent":
+            from opensvc_openha.cli import agent
+
+            return agent
+        case "cluster-action":
+            from opensvc_openha.cli import cluster_action
+
+            return cluster_action
+        case "demo":
+            from opensvc_openha.cli import demo
+
+            return demo
+        case "svcmgr":
+            from opensvc_openha.cli import svcmgr
+
+            return svcmgr
+        case "svcmon":
+            from opensvc_openha.cli import svcmon
+
+            return svcmon
+        case "monitor":
+            from opensvc_openha.cli import monitor
+
+            return monitor
     from opensvc_openha.cli import ezha
 
     return ezha
 
 
-def _ezha_action(name: str) -> Callable[[], Program]:
-    def load() -> Program:
-        from opensvc_openha.cli import ezha
-
-        return ezha.ActionProgram(name)
-
-    return load
-
-
-def _nmond() -> Program:
-    from opensvc_openha.cli import nmond
-
-    return nmond
-
-
-def _ps() -> Program:
-    from opensvc_openha.cli import ps
-
-    return ps
-
-
-def _install() -> Program:
-    from opensvc_openha.cli import install
-
-    return install
-
-
-def _agent() -> Program:
-    from opensvc_openha.cli import agent
-
-    return agent
-
-
-def _cluster_action() -> Program:
-    from opensvc_openha.cli import cluster_action
-
-    return cluster_action
-
-
-def _demo() -> Program:
-    from opensvc_openha.cli import demo
-
-    return demo
-
-
-def _svcmgr() -> Program:
-    from opensvc_openha.cli import svcmgr
-
-    return svcmgr
-
-
-def _svcmon() -> Program:
-    from opensvc_openha.cli import svcmon
-
-    return svcmon
-
-
-def _monitor() -> Program:
-    from opensvc_openha.cli import monitor
-
-    return monitor
-
-
-_CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
-COMMANDS: dict[str, Command] = {
-    "service": Command(_CLUSTER, "show, add and remove services, and act on them", _service),
-    "hb": Command(_CLUSTER, "show, add and remove heartbeat links", _hb),
-    "key": Command(_CLUSTER, "the key that authenticates heartbeats", _key),
-    "fence": Command(_CLUSTER, "how the peer is fenced; confirm that it runs nothing", _fence),
-    "status": Command(_CLUSTER, "heartbeat links and services", _ezha_action("status")),
-    "why": Command(_CLUSTER, "why a service is where it is, and what to do", _why),
-    "history": Command(_CLUSTER, "what happened on this node", _history),
-    "start": Command(_CLUSTER, "start the node daemon", _ezha_action("start")),
-    "stop": Command(_CLUSTER, "stop the services, then the node daemon", _ezha_action("stop")),
-    "restart": Command(_CLUSTER, "restart the node daemon alone", _ezha_action("restart")),
-    "kill": Command(_CLUSTER, "end the node daemon, leave the services", _ezha_action("kill")),
-    "ezha": Command(_CLUSTER, "start, stop, restart, kill or status, as in `ezha start`", _ezha),
-    "ps": Command(_CLUSTER, "the node daemon and its threads", _ps),
-    "nmond": Command(_CLUSTER, "the node daemon itself", _nmond),
-    "svcmgr": Command(_AGENT, "act on services", _svcmgr),
-    "svcmon": Command(_AGENT, "the services of this node in a table", _svcmon),
-    "monitor": Command(_AGENT, "the resource monitor, which the node daemon runs", _monitor),
-    "install": Command(_INSTALLATION, "lay out the cluster directory", _install),
-    "agent": Command(_INSTALLATION, "the driver for a real OpenSVC agent", _agent),
-    "cluster-action": Command(
-        _INSTALLATION, "an action of a real agent, which its driver runs", _cluster_action
-    ),
-    "demo": Command(_INSTALLATION, "the tutorial, on two nodes in this machine", _demo),
-}
+def parser_of(name: str) -> Parser:
+    """Return the parser of a command: what help, manual and completion are made from."""
+    parser = load(name).build_parser()
+    verb = COMMANDS[name].verb
+    return parser.verbs[verb] if verb else parser
 
 
 def build_parser() -> Parser:
@@ -200,7 +168,7 @@ def main(args: list[str]) -> int:
     """Run one command; return its exit code."""
     name = args[0] if args else ""
     if name in COMMANDS:
-        return COMMANDS[name].load().main(args[1:])
+        return load(name).main([name, *args[1:]] if COMMANDS[name].verb else args[1:])
     if name in ("-V", "--version"):
         print(f"opensvc-openha {__version__}")
         return 0

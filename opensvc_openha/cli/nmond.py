@@ -17,7 +17,7 @@ def build_parser() -> Parser:
     from opensvc_openha.cli.parsing import Parser
 
     parser = Parser("nmond", "Run the node daemon, in the background unless -f is given.")
-    parser.add_argument("-f", action="store_true", help="stay in the foreground, log to stderr")
+    parser.add_flag("-f", help="stay in the foreground, log to stderr")
     return parser
 
 

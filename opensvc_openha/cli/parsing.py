@@ -57,6 +57,11 @@ class Parser(argparse.ArgumentParser):
             help="show the version and exit",
         )
 
+    def add_flag(self, *names: str, help: str, dest: str = "") -> None:
+        """Add an option without a value."""
+        dest = dest or names[-1].lstrip("-").replace("-", "_")
+        self.add_argument(*names, action="store_true", dest=dest, help=help)
+
     def add_verb(self, name: str, summary: str) -> Parser:
         """Return the parser of a further word that selects what the command does."""
         if self._verb_action is None:
@@ -121,8 +126,3 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             words = " ".join([*action.option_strings[-1:], value])
             self.error(f"{words!r} is unknown: {what_to_write(value, action.choices)}")
-
-
-def wrong_value(text: str) -> argparse.ArgumentTypeError:
-    """Return the error that the ``type`` of an option raises."""
-    return argparse.ArgumentTypeError(text)

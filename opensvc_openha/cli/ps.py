@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
@@ -18,17 +18,12 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 from opensvc_openha.system.processes import stat_of
 
-if TYPE_CHECKING:
-    from opensvc_openha.cli.parsing import Parser
-
 COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
 _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 
 
 def build_parser() -> Parser:
     """Return the parser of ``openha ps``."""
-    from opensvc_openha.cli.parsing import Parser
-
     return Parser(
         "openha ps",
         "Show the node daemon and its threads in the columns of `ps aux`.",
@@ -41,8 +36,7 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Print one line per thread; return the exit code."""
-    if args:
-        build_parser().read(args)
+    build_parser().read(args)
     layout = installation.layout()
     pid = client.running_pid(layout)
     if not pid:

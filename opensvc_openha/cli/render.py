@@ -51,8 +51,8 @@ def service_reasons(status: NodeStatus) -> str:
     if fencing.confirmed_by and fencing.confirmed_at is not None:
         since = stamp(fencing.confirmed_at)
         rows.append(
-            f"peer {status.peer}: confirmed out since {since} by {fencing.confirmed_by}: believed"
-            " until a beat of it comes in (openha fence status)"
+            f"peer {status.peer}: confirmed out since {since} by {fencing.confirmed_by}: valid"
+            " until a beat of it arrives (openha fence status)"
         )
     rows += [f"warning: {text}" for text in status.warnings]
     return service_table(status) + _lines(rows)
@@ -81,7 +81,7 @@ def link_details(status: NodeStatus) -> str:
             rows.append(f"\t{link.reason}")
         if link.counts:
             rows.append(
-                "\tframes found wrong: "
+                "\tinvalid frames: "
                 + ", ".join(f"{number} {reason}" for reason, number in link.counts.items())
             )
     rows.append(authentication_line(status.authentication))
@@ -109,7 +109,8 @@ def key_generated(ring: KeyRing, path: str) -> str:
     return _lines(
         [
             f"key {ring.current.key_id} generated: {path}",
-            "Bring it to the other node over a safe way, and there run: openha key install FILE",
+            "Copy it to the other node over a secure channel, and run there: openha key install"
+            " FILE",
         ]
     )
 
@@ -127,7 +128,7 @@ def key_rotated(ring: KeyRing, path: str) -> str:
         [
             f"next key {ring.newest.key_id} generated: {path}: {_ring(ring)}",
             (
-                "It is used once the other node has it, too. Bring the file there, and run: openha"
+                "It is used once the other node has it too. Copy the file there, and run: openha"
                 " key install FILE"
             ),
         ]
@@ -227,8 +228,8 @@ def _refusal(answer: Answer) -> str:
     }[answer.command]
     if own == "UNKNOWN" and not answer.detail:
         return (
-            f"{text}: what runs here is not known, `stop` stops it, force-stop and force-start say"
-            " what it is"
+            f"{text}: what runs here is not known, `stop` stops it, force-stop and force-start"
+            " declare what it is"
         )
     return f"{text}: {answer.detail}" if answer.detail else text
 

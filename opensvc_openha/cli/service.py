@@ -6,7 +6,6 @@ Changes of the service file are in ``service_edit``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, render
@@ -25,17 +24,8 @@ from opensvc_openha.formats.layout import Layout
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
-    from opensvc_openha.core.status import NodeStatus
 
 ACTIONS = tuple(command.value for command in Command)
-_VIEWS: dict[tuple[str, ...], Callable[[NodeStatus], str]] = {
-    ("-s",): render.service_list,
-    ("-s", "-c"): render.service_table,
-    ("-sc",): render.service_table,
-    ("-c",): render.service_table,
-    ("-s", "-v"): render.service_reasons,
-}
-"""The usual calls, which need no parser."""
 
 
 def build_parser() -> Parser:
@@ -71,20 +61,17 @@ def build_parser() -> Parser:
         dest="action",
         help="act on a service, or on all services of this node",
     )
-    parser.add_argument("-c", action="store_true", dest="is_table", help="with -s: as a table")
-    parser.add_argument(
-        "-v", action="store_true", dest="is_verbose", help="with -s: a table, and the reasons"
-    )
-    parser.add_argument("--json", action="store_true", dest="is_json", help="with -s: as JSON")
+    parser.add_flag("-c", dest="is_table", help="with -s: as a table")
+    parser.add_flag("-v", dest="is_verbose", help="with -s: a table, and the reasons")
+    parser.add_flag("--json", dest="is_json", help="with -s: as JSON")
     return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``service`` with its arguments; return the exit code."""
-    view = _VIEWS.get(tuple(args))
-    if view is not None:
-        sys.stdout.write(view(client.fetch_status(installation.layout())))
-        return 0
+    if args and {"-s", "-c", "-sc", "-v", "--json"}.issuperset(args):
+        # The usual calls, which need no parser.
+        return _show("-c" in args or "-sc" in args, "-v" in args, "--json" in args)
 
     parser = build_parser()
     options = parser.read(args)
@@ -110,19 +97,21 @@ def main(args: list[str]) -> int:
     if not (options.is_shown or has_view):
         parser.error("an option is missing: expected -s, -i, -a, -r or -A")
 
+    return _show(options.is_table, options.is_verbose, options.is_json)
+
+
+def _show(is_table: bool, is_verbose: bool, is_json: bool) -> int:
     status = client.fetch_status(installation.layout())
-    if options.is_json:
+    if is_json:
         import json
 
         from opensvc_openha.control.protocol import status_to_json
 
         print(json.dumps(status_to_json(status), indent=2))
-    elif options.is_verbose:
+    elif is_verbose:
         sys.stdout.write(render.service_reasons(status))
     else:
-        sys.stdout.write(
-            (render.service_table if options.is_table else render.service_list)(status)
-        )
+        sys.stdout.write((render.service_table if is_table else render.service_list)(status))
     return 0
 
 

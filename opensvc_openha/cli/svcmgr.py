@@ -116,17 +116,14 @@ def build_parser() -> Parser:
         choices=tuple(_STATES),
         help="only services that are in this state",
     )
-    parser.add_argument("--onlyprimary", action="store_true", help="only those that prefer it here")
-    parser.add_argument(
-        "--onlysecondary", action="store_true", help="only those that prefer the other node"
-    )
-    parser.add_argument(
+    parser.add_flag("--onlyprimary", help="only those that prefer it here")
+    parser.add_flag("--onlysecondary", help="only those that prefer the other node")
+    parser.add_flag(
         "-c",
         "--cluster",
-        action="store_true",
         help="act here and now although a cluster decides about the service",
     )
-    parser.add_argument("-f", "--force", action="store_true", help="act on a frozen service")
+    parser.add_flag("-f", "--force", help="act on a frozen service")
     for option, text in (
         ("--rid", "only these resources (fs#1) or groups (fs)"),
         ("--tags", "only resources with one of these tags (a+b: with both)"),
@@ -143,20 +140,16 @@ def build_parser() -> Parser:
         default=DEFAULT_WAIT_S,
         help=f"wait N seconds for an action that is under way (default {DEFAULT_WAIT_S:g})",
     )
-    parser.add_argument(
-        "--disable-rollback", action="store_true", help="leave what a failed start had started"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only print what would be done, in its order"
-    )
+    parser.add_flag("--disable-rollback", help="leave what a failed start had started")
+    parser.add_flag("--dry-run", help="only print what would be done, in its order")
     parser.add_argument(
         "--format", metavar="json", choices=("json",), default="", help="for print status"
     )
     parser.add_argument("action", metavar="ACTION", nargs="*", help="one of those below")
-    parser.add_argument("--remote", action="store_true", help=SUPPRESS)
+    parser.add_flag("--remote", help=SUPPRESS)
     # Options of the agent that have no effect here.
     for options in (("-p", "--parallel"), ("--debug",), ("--refresh",), ("--cron",)):
-        parser.add_argument(*options, action="store_true", dest="ignored", help=SUPPRESS)
+        parser.add_flag(*options, dest="ignored", help=SUPPRESS)
     return parser
 
 
@@ -166,9 +159,9 @@ def _words_of(text: str) -> tuple[str, ...]:
 
 def _seconds(word: str) -> float:
     if not word.isdigit() or len(word) > 6:
-        from opensvc_openha.cli.parsing import wrong_value
+        from argparse import ArgumentTypeError
 
-        raise wrong_value(f"{word!r} is wrong, expected a number of seconds")
+        raise ArgumentTypeError(f"{word!r} is wrong, expected a number of seconds")
     return float(word)
 
 
@@ -215,7 +208,7 @@ def run(argv0: str, args: Sequence[str]) -> int:
 
 def _report_not_begun(action: str, names: Sequence[str]) -> None:
     if names:
-        sys.stderr.write(f"{action.replace('_', ' ')} was not begun for {', '.join(names)}\n")
+        sys.stderr.write(f"{action.replace('_', ' ')} was not run for {', '.join(names)}\n")
 
 
 def parse_call(called_as: str, args: Sequence[str]) -> Call:
@@ -293,7 +286,7 @@ def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) 
     try:
         note(layout, service, word, reason, is_alarm)
     except OpenhaError as error:
-        sys.stderr.write(f"not in the history: {error}\n")
+        sys.stderr.write(f"not recorded in the history: {error}\n")
 
 
 def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[ClusterAnswer]:

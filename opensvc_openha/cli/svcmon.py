@@ -36,14 +36,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "-s", "--service", metavar="LIST", help="comma-separated list of services (default: all)"
     )
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="the status tree of each service"
-    )
-    parser.add_argument(
+    parser.add_flag("-v", "--verbose", help="the status tree of each service")
+    parser.add_flag(
         "-w",
         "--watch",
-        action="store_true",
-        help="the table again and again, with keys to look into a service",
+        help="refresh the table on the whole terminal, with keys to inspect a service",
     )
     # Options of the agent that have no effect here.
     for options in (
@@ -53,7 +50,7 @@ def build_parser() -> Parser:
         ("--refresh",),
         ("--debug",),
     ):
-        parser.add_argument(*options, action="store_true", dest="ignored", help=SUPPRESS)
+        parser.add_flag(*options, dest="ignored", help=SUPPRESS)
     parser.add_argument("--maxdelaydb", dest="ignored", help=SUPPRESS)
     return parser
 

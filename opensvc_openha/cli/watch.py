@@ -61,7 +61,7 @@ class _Watch:
     def __init__(self, look: Callable[[], Sequence[Look]]) -> None:
         self._look = look
         self._looks: Sequence[Look] = ()
-        self._stamp = "looking ..."
+        self._stamp = "reading ..."
         self._wake = threading.Event()
 
     def run(self, window: Window) -> None:

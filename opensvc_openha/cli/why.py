@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.history import entry_to_json, no_such_service, read_history
+from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import NodeStatus
@@ -34,22 +35,17 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.processes import start_of_process
 
-if TYPE_CHECKING:
-    from opensvc_openha.cli.parsing import Parser
-
 _NEWEST_OF_SERVICE = 400
 
 
 def build_parser() -> Parser:
     """Return the parser of ``openha why``."""
-    from opensvc_openha.cli.parsing import Parser
-
     parser = Parser(
         "openha why",
         "Why a service is where it is on this node, what it waits for, and what to do.",
     )
     parser.add_argument("service", metavar="SERVICE", help="name of the service")
-    parser.add_argument("--json", action="store_true", dest="is_json", help="as JSON")
+    parser.add_flag("--json", dest="is_json", help="as JSON")
     return parser
 
 
@@ -157,7 +153,7 @@ def _why_lines(explanation: Explanation) -> list[str]:
     if explanation.no_daemon:
         lines += [
             f"  {explanation.no_daemon}",
-            "  what follows is what the files say, as it was when the daemon last ran",
+            "  the following is from the files, as of when the daemon last ran",
         ]
     else:
         lines.append(

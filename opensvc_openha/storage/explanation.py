@@ -206,8 +206,8 @@ def _end_of_daemon(facts: Facts) -> str:
         return facts.no_daemon
     if ends[-1].new == "STARTED":
         return (
-            f"{facts.no_daemon}; the last one ended without a word: killed, crashed, or the machine"
-            " went down"
+            f"{facts.no_daemon}; the last one ended without a goodbye: killed, crashed, or the"
+            " machine went down"
         )
     by = [entry for entry in facts.context if entry.kind is EntryKind.COMMAND and not entry.name]
     return (
@@ -270,7 +270,7 @@ def sight_lines(sight: Sight) -> tuple[str, ...]:
             "never heard" if link.silence_s is None else f"last beat {link.silence_s:.2f} s before"
         )
         limit = (
-            "not waited for: the peer had said that it cannot send there"
+            "not waited for: the peer had reported that it cannot send there"
             if link.is_mute
             else f"timeout {link.timeout_s:g} s"
         )
@@ -304,7 +304,8 @@ def _ruled_out(
     reasons = " ".join(entry.reason for entry in way if entry.kind is EntryKind.SERVICE)
     if "acknowledged" in reasons:
         found.append(
-            "the peer running it: the peer said that it is out, and acknowledged our START_READY"
+            "the peer running it: the peer reported that it is out, and acknowledged our"
+            " START_READY"
         )
     if "left, out" in reasons:
         found.append("the peer running it: it stopped the service and said goodbye")
@@ -360,7 +361,7 @@ def _standby(facts: Facts) -> str:
     now = facts.status.service(facts.service)
     peer = ServiceState.UNKNOWN if now is None or now.peer_state is None else now.peer_state
     return {
-        ServiceState.STARTED: "the peer: it runs there, and this node stands by",
+        ServiceState.STARTED: "the peer: it runs there, and this node is the standby",
         ServiceState.FROZEN_START: "the peer: it runs there, frozen",
         ServiceState.STARTING: "the peer, which is starting it",
         ServiceState.START_READY: "the peer, which goes first",
@@ -392,7 +393,7 @@ def _advice(facts: Facts, state: str) -> tuple[str, ...]:
             f"both nodes run it: stop it on the node whose changes you give up, now: {act}"
             " freeze-stop"
         )
-    look = f"look at what the script said: {facts.log_file}"
+    look = f"see the output of the script: {facts.log_file}"
     again = (
         f"then {act} freeze-stop (runs the stop script), and {act} unfreeze to have it started"
         " again"
@@ -415,14 +416,14 @@ def _advice(facts: Facts, state: str) -> tuple[str, ...]:
         ),
         ServiceState.FROZEN_STOP: (f"{act} unfreeze lets this node run it",),
         ServiceState.FROZEN_START: (
-            f"{act} unfreeze lets the cluster decide again; it runs on meanwhile",
+            f"{act} unfreeze lets the cluster decide again; it continues to run meanwhile",
         ),
         ServiceState.START_READY: (f"to prevent the start: {act} freeze-stop",),
-        ServiceState.STARTING: (f"it takes long? {look}",),
-        ServiceState.STOPPING: (f"it takes long? {look}",),
+        ServiceState.STARTING: (f"if it takes long, {look}",),
+        ServiceState.STOPPING: (f"if it takes long, {look}",),
         ServiceState.UNKNOWN: (
             (
-                f"look on {here} what runs, then say so: {act} force-start or force-stop;"
+                f"check on {here} what runs, then declare it: {act} force-start or force-stop;"
                 f" or stop it: {act} stop"
             ),
         ),

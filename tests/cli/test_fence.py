@@ -68,7 +68,7 @@ def test_status_of_a_booted_node_shows_what_it_waits_for_and_what_to_type(
         == f"  you made sure that {PEER} runs nothing, and type: openha fence confirm {PEER}"
     )
     assert (
-        f"{PEER} has not answered {HERE} since that booted, which neither fences nor starts"
+        f"{PEER} has not answered since {HERE} booted, which neither fences nor starts"
         in done.stdout
     )
     assert "  files: FROZEN_STOP" in done.stdout and "  web: STOPPED, " in done.stdout
@@ -84,7 +84,7 @@ def test_confirmation_starts_what_waits_and_holds_for_what_is_unfrozen_later(
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.splitlines() == [
         (
-            f"confirmed: {PEER} runs nothing. This is believed until it is heard again (openha"
+            f"confirmed: {PEER} runs nothing. This is valid until it is heard again (openha"
             " fence status)"
         ),
         "  web: is started here now",

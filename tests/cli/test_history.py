@@ -120,14 +120,14 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     cluster_dir.kill()
     text = cluster_dir.ok("openha why registry")
     assert text.startswith(f"registry: STARTED on {HERE}, its primary since ")
-    assert "the last one ended without a word" in text and "operator: force-start" in text
+    assert "the last one ended without a goodbye" in text and "operator: force-start" in text
     assert section(text, "Waits for") == ["nothing is decided on this node until nmond runs"]
     assert section(text, "What to do")[0].startswith("start the daemon: $EZ/ezha start")
     cluster_dir.ok("ezha start")
     text = why(cluster_dir, "wrapper's status of registry: up")
     assert "operator: force-start" in text and "as before the daemon was restarted" in text
     cluster_dir.wait(
-        lambda: "ended without a word" in cluster_dir.ok("openha history"),
+        lambda: "ended without a goodbye" in cluster_dir.ok("openha history"),
         "the end of the last one",
     )
     cluster_dir.ok("ezha kill")

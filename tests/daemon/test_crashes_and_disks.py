@@ -64,7 +64,7 @@ def test_daemon_killed_by_a_script_of_a_start_starts_the_service_once(
     # again.
     assert moved == (["stop", "start"] if moment == "check" else ["start"]), calls
     assert runs.exists()
-    assert "ended without a word" in cluster_dir.ok("openha history")
+    assert "ended without a goodbye" in cluster_dir.ok("openha history")
 
 
 def test_daemon_killed_by_the_stop_script_finishes_the_stop(cluster_dir: ClusterDir) -> None:

@@ -89,7 +89,7 @@ def test_device_that_says_anything_else_starts_nothing(
     assert cluster_dir.state("web") == "STOPPED" and not (cluster_dir.root / "shot").exists()
     shown = cluster_dir.quick("openha fence status").stdout
     assert (
-        f"  the fence of web says twice that {PEER} is off (asked again and again; last: {word}, "
+        f"  the fence of web reports twice that {PEER} is off (asked repeatedly; last: {word}, "
         in shown
     )
     assert shown.endswith(f"and type: openha fence confirm {PEER}\n")

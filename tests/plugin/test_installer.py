@@ -144,7 +144,7 @@ def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18: Host) -
     host18.openha("install")
     (host18.ez / "services" / "registry" / f"STATE.{HERE}").write_bytes(b"2\0")
     assert (
-        "the cluster keeps deciding about registry: service registry is STARTED"
+        "the cluster continues to decide about registry: service registry is STARTED"
         in host18.openha("remove")
     )
     assert "registry" in (host18.ez / "conf" / "services").read_text()
@@ -516,7 +516,7 @@ def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18: Host) -> 
     host18.openha("install")
     state = host18.ez / "services" / "registry" / f"STATE.{HERE}"
     state.write_bytes(b"2\0")
-    assert "the cluster keeps deciding about registry" in host18.openha("remove")
+    assert "the cluster continues to decide about registry" in host18.openha("remove")
     state.write_bytes(b"6\0")
     assert "run service -r registry" in host18.openha("remove")
     assert (host18.ez / "conf" / "services").read_text() == ""

@@ -166,7 +166,7 @@ def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents
     agents.first.kill()
     until(lambda: states(agents, agents.second), ("UNKNOWN", "STARTED"))
     out = agents.ok(agents.second, "openha agent remove")
-    assert "the cluster keeps deciding about registry" in out
+    assert "the cluster continues to decide about registry" in out
     assert states(agents, agents.second) == ("UNKNOWN", "STARTED")
     assert agents.second.run("test -e /run/app.runs").returncode == 0
     agents.ok(agents.second, "openha agent install")
@@ -464,7 +464,7 @@ def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents) -> No
     run_on_first(agents)
     first = agents.first
     out = agents.ok(first, "openha agent remove")
-    assert "the cluster keeps deciding about registry" in out
+    assert "the cluster continues to decide about registry" in out
     assert ("link /etc/openha/monitor to" in out) == (
         agents.line == "1.8"
     ) and "looks for the cluster in" not in out

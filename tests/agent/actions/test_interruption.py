@@ -61,9 +61,7 @@ def test_the_next_service_is_not_touched(agent: Agent, number) -> None:
     agent.write("a", app(agent, 1, "one", SLOW))
     agent.write("b", app(agent, 1, "two"))
     code, err = interrupt(agent, number, "one.began", "-s", "a,b", "start")
-    assert code == 128 + number and "rolling back" in err and "start was not begun for b" in err, (
-        err
-    )
+    assert code == 128 + number and "rolling back" in err and "start was not run for b" in err, err
     assert changes(agent) == ["one start", "one stop"]
 
 
