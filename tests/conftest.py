@@ -18,7 +18,7 @@ _FAST = (
     "formats",
     "agent/config/test_schedule.py",
     "agent/show/test_render.py",
-    "cli/test_render.py",
+    "cli/test_output.py",
     "heartbeat/test_repeated_frames.py",
     "mutants/test_pattern.py",
     "verify/test_invariants.py",

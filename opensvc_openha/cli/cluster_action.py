@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.cli import installation
+from opensvc_openha.cli.output import answer_line
 from opensvc_openha.cli.parsing import Parser
-from opensvc_openha.cli.render import answer_line
 from opensvc_openha.cli.shell_guard import refuse_stop_from_within
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Command

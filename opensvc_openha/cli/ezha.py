@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import installation, render
+from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
 from opensvc_openha.cli.self_command import self_command
 from opensvc_openha.control import client
@@ -218,5 +218,5 @@ def _is_gone(layout: Layout, limit_s: float) -> bool:
 
 
 def _status(layout: Layout) -> int:
-    sys.stdout.write(render.both(client.fetch_status(layout)))
+    sys.stdout.write(output.both(client.fetch_status(layout)))
     return 0

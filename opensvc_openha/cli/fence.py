@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.fence_text import NAMED, confirmation, fence_report
+from opensvc_openha.cli.fence_output import NAMED, confirmation, fence_report
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.status import FenceGroup

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import first_key, installation, render
+from opensvc_openha.cli import first_key, installation, output
 from opensvc_openha.control import client
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.errors import ConfigError, RefusedError, UsageError
@@ -91,7 +91,7 @@ def _show(is_verbose: bool, is_json: bool) -> int:
         del shown["services"]
         print(json.dumps(shown, indent=2))
     else:
-        view = render.link_details if is_verbose else render.link_list
+        view = output.link_details if is_verbose else output.link_list
         sys.stdout.write(view(status))
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from opensvc_openha.cli import installation, render
+from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.incarnations import NOBODY
@@ -75,7 +75,7 @@ def _generate(layout: Layout) -> int:
             )
         ring = KeyRing(new_key())
         write_keys(layout, ring)
-    sys.stdout.write(render.key_generated(ring, layout.key_file))
+    sys.stdout.write(output.key_generated(ring, layout.key_file))
     _reload_daemon(layout)
     return 0
 
@@ -87,7 +87,7 @@ def _install(layout: Layout, source: str) -> int:
         ring = brought if ours is None else ours.merged_with(brought)
         if ring != ours:
             write_keys(layout, ring)
-    sys.stdout.write(render.key_installed(ring, layout.key_file, is_new=ring != ours))
+    sys.stdout.write(output.key_installed(ring, layout.key_file, is_new=ring != ours))
     _reload_daemon(layout)
     return 0
 
@@ -121,7 +121,7 @@ def _rotate(layout: Layout) -> int:
             )
         ring = KeyRing(ring.current, next=new_key())
         write_keys(layout, ring)
-    sys.stdout.write(render.key_rotated(ring, layout.key_file))
+    sys.stdout.write(output.key_rotated(ring, layout.key_file))
     _reload_daemon(layout)
     return 0
 
@@ -135,7 +135,7 @@ def _status(layout: Layout) -> int:
             raise
         status = None
     sys.stdout.write(
-        render.key_status(
+        output.key_status(
             ring, layout.key_file, incarnations, None if status is None else status.authentication
         )
     )

@@ -57,7 +57,7 @@ def main(args: list[str]) -> int:
         with open_log(agent.log_dir, name) as log:
             return load_service(agent, name, log, node_view())
 
-    def look(name: str) -> None:
+    def check(name: str) -> None:
         with open_log(agent.log_dir, name) as log, contextlib.suppress(InterruptedAction):
             perform(
                 load_service(agent, name, log, node_view()), "resource_monitor", ActionOptions()
@@ -75,16 +75,13 @@ def main(args: list[str]) -> int:
     def files() -> dict[str, str]:
         return {name: agent.service_file(name) for name in service_names(agent.etc_dir)}
 
-    def ask() -> NodeStatus:
+    def read_status() -> NodeStatus:
         return client.fetch_status(installation.layout())
 
-    rounds = MonitorRounds(
-        files,
-        load,
-        ask,
-        look,
+    rounds = MonitorRounds(files, load, read_status, check)
+    syncs = SyncRounds(
+        files, load, read_status, send, lambda: datetime.datetime.fromtimestamp(wall())
     )
-    syncs = SyncRounds(files, load, ask, send, lambda: datetime.datetime.fromtimestamp(wall()))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         while not _is_over(_interval_s()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import installation, render
+from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
@@ -109,9 +109,9 @@ def _show(is_table: bool, is_verbose: bool, is_json: bool) -> int:
 
         print(json.dumps(status_to_json(status), indent=2))
     elif is_verbose:
-        sys.stdout.write(render.service_reasons(status))
+        sys.stdout.write(output.service_reasons(status))
     else:
-        sys.stdout.write((render.service_table if is_table else render.service_list)(status))
+        sys.stdout.write((output.service_table if is_table else output.service_list)(status))
     return 0
 
 
@@ -125,7 +125,7 @@ def _info(name: str) -> int:
         raise ConfigError(f"service {name} does not exist: {which_service(name, known)}")
     if svc.own_state is None:
         raise RefusedError(f"we are not primary nor secondary for service {name}")
-    sys.stdout.write(render.service_info(status, svc))
+    sys.stdout.write(output.service_info(status, svc))
     return 0
 
 
@@ -169,7 +169,7 @@ def _act(typed: str, names: list[str] | None) -> int:
     failures = []
     with after_interrupt("the node daemon continues the action, see `service -s -c`"):
         for answer in client.act(layout, command, names):
-            line = render.answer_line(answer)
+            line = output.answer_line(answer)
             if answer.is_ok:
                 print(line, flush=True)
             else:

@@ -290,7 +290,7 @@ def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) 
 
 
 def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[ClusterAnswer]:
-    from opensvc_openha.cli.render import answer_line
+    from opensvc_openha.cli.output import answer_line
 
     for answer in act(layout, command, [name], by):
         yield ClusterAnswer(answer_line(answer), answer.is_ok, answer.is_refused)

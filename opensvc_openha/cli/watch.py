@@ -32,16 +32,16 @@ _PAGE = 10
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
-def watch(look: Callable[[], Sequence[Look]]) -> int:
-    """Show the results of ``look`` until the operator quits; return the exit code."""
+def watch(read: Callable[[], Sequence[Look]]) -> int:
+    """Show what ``read`` returns until the operator quits; return the exit code."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("--watch needs a terminal")
+        raise UsageError("svcmon: --watch needs a terminal; to a file or pipe: svcmon")
     os.environ.setdefault("ESCDELAY", str(_ESCAPE_DELAY_MS))
     former = {number: signal.signal(number, _end) for number in _ENDING}
     try:
         # Further output of a status would break the screen.
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
-            curses.wrapper(_Watch(look).run)
+            curses.wrapper(_Watch(read).run)
     except curses.error as error:
         raise SystemFault(
             f"this terminal (TERM={os.environ.get('TERM', '')}) cannot show it: {error}"
@@ -58,8 +58,8 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 class _Watch:
-    def __init__(self, look: Callable[[], Sequence[Look]]) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[], Sequence[Look]]) -> None:
+        self._read = read
         self._looks: Sequence[Look] = ()
         self._stamp = "reading ..."
         self._wake = threading.Event()
@@ -69,16 +69,16 @@ class _Watch:
         if curses.tigetstr("civis"):
             curses.curs_set(0)
         window.timeout(_KEY_WAIT_MS)
-        threading.Thread(target=self._keep_looking, name="watch", daemon=True).start()
+        threading.Thread(target=self._keep_reading, name="watch", daemon=True).start()
         view: View | None = View()
         while view is not None:
             self._draw(window, view)
             view = self._moved(view, window.getch())
 
-    def _keep_looking(self) -> None:
+    def _keep_reading(self) -> None:
         while True:
             try:
-                looks, problem = self._look(), ""
+                looks, problem = self._read(), ""
             except Exception as error:  # Top level of the thread: any error is shown on the screen.
                 looks, problem = self._looks, f" (as it was: {type(error).__name__}: {error})"
             self._looks, self._stamp = looks, stamp(wall()) + problem
@@ -92,7 +92,7 @@ class _Watch:
         problems = [str(seen.problem) for seen in looks if seen.problem is not None]
         window.erase()
         for row, line in enumerate(screen(reports, view, width, height, self._stamp, problems)):
-            look = (
+            attributes = (
                 curses.A_REVERSE
                 if line.is_chosen
                 else curses.A_BOLD
@@ -100,7 +100,7 @@ class _Watch:
                 else curses.A_NORMAL
             )
             try:
-                window.addstr(row, 0, line.text, look)
+                window.addstr(row, 0, line.text, attributes)
             except curses.error:
                 break  # The terminal has shrunk meanwhile: the next redraw fits.
         window.refresh()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from opensvc_openha.cli import render
+from opensvc_openha.cli import output
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.model import LinkKind, LinkSpec
@@ -38,7 +38,7 @@ def test_service_table_is_the_tutorials() -> None:
 
     Every line is padded to the last column as in the captured output.
     """
-    shown = render.service_table(_status((S.STARTED, S.STOPPED), (S.START_READY, S.FROZEN_STOP)))
+    shown = output.service_table(_status((S.STARTED, S.STOPPED), (S.START_READY, S.FROZEN_STOP)))
     assert (
         shown
         == "service          prinode          pristate       secnode          secstate      \n"
@@ -49,7 +49,7 @@ def test_service_table_is_the_tutorials() -> None:
 
 def test_service_list_is_the_originals() -> None:
     """`service -s`: the first line ends with two blanks, as captured."""
-    shown = render.service_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED)))
+    shown = output.service_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED)))
     assert (
         shown == "2 service(s) defined:  \nService: registry\n\tPrimary  : deb1.opensvc.com,"
         " STARTED\n\tSecondary: deb2.opensvc.com, STOPPED\nService: busybox\n\tPrimary  :"
@@ -63,7 +63,7 @@ def test_service_info_is_the_originals() -> None:
     service = status.service("registry")
     assert service is not None
     assert (
-        render.service_info(status, service)
+        output.service_info(status, service)
         == "we are Primary for service registry\nService: registry\t state: STARTED , STOPPED\n"
     )
 
@@ -77,7 +77,7 @@ def test_link_lines_are_the_tutorials() -> None:
         LinkStatus(_dio(10), True, True, 12422, JUNE_19),
     )
     assert (
-        render.link_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED), *links))
+        output.link_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED), *links))
         == "net sender eth1:239.131.50.10 pid 25004 status UP, updated at Jun 19 08:10:49\n"
         "net listener eth1:239.131.50.12 status DOWN\n"
         "dio listener /dev/mapper/disk.hb.0:0 pid 25016 status UP, updated at Jun 19 08:10:49\n"
@@ -141,7 +141,7 @@ def test_link_lines_are_the_tutorials() -> None:
 )
 def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line: str) -> None:
     """What an action says, where the tutorial and the original differ as in the tutorial."""
-    assert render.answer_line(Answer(1, "stop", "registry", word, own, peer)) == line
+    assert output.answer_line(Answer(1, "stop", "registry", word, own, peer)) == line
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line
 def test_refusals_are_the_originals_words(command: str, line: str) -> None:
     """What an action says when the state does not allow it."""
     assert (
-        render.answer_line(Answer(1, command, "registry", AnswerCode.REFUSED, S.STOPPED, S.STARTED))
+        output.answer_line(Answer(1, command, "registry", AnswerCode.REFUSED, S.STOPPED, S.STARTED))
         == line
     )
 
@@ -184,7 +184,7 @@ def test_every_word_and_command_has_a_text() -> None:
     """No answer of the engine ends in a traceback."""
     for word in AnswerCode:
         for command in Command:
-            line = render.answer_line(
+            line = output.answer_line(
                 Answer(1, command.value, "registry", word, S.STARTED, S.STOPPED, "why")
             )
             assert line and "\n" not in line
