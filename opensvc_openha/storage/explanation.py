@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
+from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import FAILED, PASSING, SET_OFF, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
 from opensvc_openha.storage.history_file import Entry, EntryKind
@@ -301,15 +302,18 @@ def _ruled_out(
             f"a stall of this node: it was late by {sight.late_s:.2f} s, under the"
             f" {sight.stall_limit_s:.2f} s of one"
         )
+    # As the rules in core.transitions put it; the history keeps no more of the evidence.
     reasons = " ".join(entry.reason for entry in way if entry.kind is EntryKind.SERVICE)
-    if "acknowledged" in reasons:
+    seen = {evidence for evidence in Evidence if f"peer is {evidence.value}" in reasons}
+    if Evidence.OUT_ACKED in seen:
         found.append(
             "the peer running it: the peer reported that it is out, and acknowledged our"
             " START_READY"
         )
-    if "left, out" in reasons:
+    if Evidence.DEPARTED_STOPPED in seen:
         found.append("the peer running it: it stopped the service and said goodbye")
-    if "is silent" in reasons and sight is not None and not any(link.is_up for link in sight.links):
+    is_silent = Evidence.SILENT in seen
+    if is_silent and sight is not None and not any(link.is_up for link in sight.links):
         awaited = sum(not link.is_mute for link in sight.links)
         found.append(
             f"a peer that is heard: none of {awaited} link(s) brought a beat within its timeout"
@@ -322,7 +326,7 @@ def _ruled_out(
         ),
         None,
     )
-    if check is not None and "is silent" in reasons:
+    if check is not None and is_silent:
         is_true = spec is not None and spec.check in ALWAYS_TRUE
         proof = (
             " (it always succeeds: NOTHING is proved, no fencing is configured)" if is_true else ""

@@ -146,4 +146,7 @@ def test_watch_without_a_terminal_is_refused(agent: Agent) -> None:
         timeout=LIMIT_S,
         env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT),
     )
-    assert (done.returncode, done.stderr) == (2, "svcmon: --watch needs a terminal; to a file or pipe: svcmon\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "svcmon: --watch needs a terminal; to a file or pipe: svcmon\n",
+    )
