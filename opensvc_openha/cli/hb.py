@@ -72,7 +72,8 @@ def main(args: list[str]) -> int:
     if not modes and options.is_forced:
         return _claim(options)
     if modes != 1:
-        parser.error("Incompatible options. Expected one of -s, -a, -r")
+        problem = "Incompatible options." if modes else "An option is missing."
+        parser.error(f"{problem} Expected one of -s, -a, -r")
     if options.is_added:
         return _add(options)
     if options.is_removed:

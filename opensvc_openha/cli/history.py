@@ -75,8 +75,9 @@ def main(args: list[str]) -> int:
     configured = (
         [svc.name for svc in configuration.read_services(layout)] if options.service else []
     )
-    if options.service not in ("", *configured) and not read_history(
-        layout, options.service, limit=1
+    # Commands for all services are entries of each, also of one that never was.
+    if options.service not in ("", *configured) and not any(
+        entry.name == options.service for entry in read_history(layout, options.service)
     ):
         raise no_such_service(options.service, configured)
     limit = options.limit

@@ -15,6 +15,10 @@ from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.suggestion import did_you_mean, what_to_write
 
 _INFORMATION = ("-h", "--help", "--version")
+_TEXTS = {
+    "the following arguments are required: ": "expected ",
+    "ignored explicit argument ": "takes no value; found ",
+}
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -95,15 +99,19 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
+        """Raise UsageError, with argparse's texts in the words of the other messages."""
+        for theirs, ours in _TEXTS.items():
+            message = message.replace(theirs, ours)
         raise UsageError(f"{self.prog}: {message} (see {self.prog} --help)")
 
     def _unexpected(self, word: str) -> str:
         if not word.startswith("-"):
             return f"unexpected {word!r}"
-        known = {
-            option for parser in (self, *self.verbs.values()) for option in parser.option_names()
-        }
+        known = set(self.option_names())
+        for verb, parser in self.verbs.items():
+            known.update(parser.option_names())
+            if word in parser.option_names():
+                return f"{word} is an option of `{self.prog} {verb}`"
         return f"unknown option {word}{did_you_mean(word.partition('=')[0], known)}"
 
     def option_names(self) -> list[str]:

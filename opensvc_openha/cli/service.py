@@ -158,6 +158,8 @@ def _act(typed: str, names: list[str] | None) -> int:
     except ValueError:
         from opensvc_openha.formats.suggestion import what_to_write
 
+        if names and names[0] in ACTIONS:
+            raise UsageError(f"service: write `-A {typed} {names[0]}`, the name first") from None
         raise UsageError(f"action {typed} not found: {what_to_write(typed, ACTIONS)}") from None
     layout = installation.layout()
     if names is not None:

@@ -380,7 +380,8 @@ def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
             continue
         fitting = [service for service in known if fnmatchcase(service, name)]
         if not fitting:
-            raise UsageError(f"no service fits {name}: {which_service(name, known)}")
+            close = which_service(name, known, "each is a file SERVICE.env")
+            raise UsageError(f"no service fits {name}: {close}")
         found += fitting
     return list(dict.fromkeys(found))
 

@@ -35,13 +35,13 @@ def what_to_write(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close}?" if close else f"expected one of {', '.join(names)}"
 
 
-def which_service(name: str, known: Iterable[str]) -> str:
+def which_service(name: str, known: Iterable[str], how_to_add: str = "service -a adds one") -> str:
     """Return the service that was probably meant, or some of those that there are."""
     names = list(known)
     close = suggest(name, names)
     if close:
         return f"did you mean {close}?"
     if not names:
-        return "there is none yet (service -a adds one)"
+        return f"there is none yet ({how_to_add})"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"there is {', '.join(names[:_SHOWN])}{more}"

@@ -168,7 +168,7 @@ def test_confirmation_takes_the_whole_name_of_the_peer_only(alone: ClusterDir, n
 @pytest.mark.parametrize(
     "words, text",
     [
-        ("confirm", "required: NODE"),
+        ("confirm", "expected NODE"),
         ("confirm a b", "unexpected 'b'"),
         ("stats", "did you mean status?"),
         ("status --jsn", "did you mean --json?"),

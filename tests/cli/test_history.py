@@ -132,6 +132,8 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     )
     cluster_dir.ok("ezha kill")
     assert "the last one ended: end of the daemon, by root" in cluster_dir.ok("openha why registry")
+    # A command for all services is no entry of one that never was.
+    assert "no service ghost" in cluster_dir.fails("openha history ghost", 2)
 
 
 def test_history_survives_a_reboot_and_tells_it(cluster_dir: ClusterDir) -> None:
@@ -231,7 +233,7 @@ def test_wrong_call_is_told_in_one_line(cluster_dir: ClusterDir) -> None:
     cluster_dir.add("registry")
     fill(cluster_dir, 1)
     for command, text in (
-        ("openha why", "required: SERVICE"),
+        ("openha why", "expected SERVICE"),
         ("openha why ghost", "no service ghost"),
         ("openha history ghost", "no service ghost"),
         ("openha history --since yesterday", "--since: expected 90s"),

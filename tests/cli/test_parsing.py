@@ -89,14 +89,19 @@ def test_help_of_openha_names_every_command(capsys: pytest.CaptureFixture[str]) 
         (["ezha", "strat"], "ezha: 'strat' is unknown: did you mean start?"),
         (["start", "now"], "ezha: unexpected 'now'"),
         (["key", "instal", "x"], "openha key: 'instal' is unknown: did you mean install?"),
-        (["key", "install"], "openha key install: the following arguments are required: FILE"),
+        (["key", "install"], "openha key install: expected FILE"),
         (["fence"], "openha fence: expected one of status, confirm"),
+        (["fence", "--json"], "openha fence: --json is an option of `openha fence status`"),
+        (["hb"], "hb: An option is missing. Expected one of -s, -a, -r"),
+        (["hb", "-a", "-r"], "hb: Incompatible options. Expected one of -s, -a, -r"),
+        (["service", "-sx"], "service: argument -s: takes no value; found 'x'"),
+        (["service", "-A", "stop", "web"], "service: write `-A web stop`, the name first"),
         (["agent", "isntall"], "openha agent: 'isntall' is unknown: did you mean install?"),
         (["agent", "fence"], "a service is named for fence and probe"),
         (["install", "--prefx", "/x"], "unknown option --prefx: did you mean --prefix?"),
         (["install", "--layout", "tre"], "'--layout tre' is unknown: did you mean tree?"),
         (["history", "-n", "x"], "argument -n: expected a number; found 'x'"),
-        (["why"], "openha why: the following arguments are required: SERVICE"),
+        (["why"], "openha why: expected SERVICE"),
         (["nmond", "-d"], "nmond: unknown option -d"),
         (["ps", "aux"], "openha ps: unexpected 'aux'"),
         (["monitor", "-f"], "openha monitor: unknown option -f"),
@@ -114,7 +119,7 @@ def test_wrong_words_get_one_line_with_what_to_write(words: list[str], text: str
         main(words)
     line = str(caught.value)
     assert text in line and "\n" not in line
-    assert "--help)" in line or "not found" in line
+    assert "--help)" in line or "service -A" in " ".join(words[:2])
 
 
 def test_words_that_are_close_to_nothing_get_no_wrong_advice() -> None:
