@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.suggestion import did_you_mean
 
 Place = tuple[str, ...]
 SECONDS_MAX = 86_400
@@ -207,14 +208,6 @@ def listed(names: Sequence[str], at_most: int) -> str:
     """Join names with commas; shorten the rest of a long list to its number."""
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
     return ", ".join(names[:at_most]) + more
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message that names the most similar known word; empty without one."""
-    import difflib  # Only a mistake needs it.
-
-    close = difflib.get_close_matches(word, tuple(known), 1)
-    return f": did you mean {close[0]}?" if close else ""
 
 
 def _line_numbers(text: str) -> dict[Place, int]:

@@ -21,8 +21,9 @@ from opensvc_openha.core.model import (
 from opensvc_openha.core.timing import FENCE_TIME_MAX_S
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats import options_schema as schema
-from opensvc_openha.formats.conf_sections import Section, did_you_mean, listed, read_sections
+from opensvc_openha.formats.conf_sections import Section, listed, read_sections
 from opensvc_openha.formats.options_schema import AuthMode
+from opensvc_openha.formats.suggestion import did_you_mean
 
 _NAMED = 5
 

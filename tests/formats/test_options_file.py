@@ -202,7 +202,7 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
     "text, correction",
     [
         ("[fence]\n", "did you mean \\[fencing\\]\\?"),
-        ("[fencing]\nretries = 3\n", "did you mean retry\\?"),
+        ("[fencing]\nretrys = 3\n", "did you mean retry\\?"),
         ("[policy]\n[[a]]\non_dual_runs = report\n", "did you mean on_dual_run\\?"),
         ("[heartbeat]\nauthentication = enforce\n", "did you mean enforced\\?"),
     ],
