@@ -27,6 +27,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
+from opensvc_openha.core.actions import Action, Record, RecordKind
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.facts import Facts, Turn
@@ -263,6 +264,22 @@ class Fencing:
             return self.has_heard
         may_be_held = view.facts is not None and view.facts.turn is not Turn.NONE
         return may_be_held and self._may_seem_content_seq >= view.acked_seq
+
+    def boot_block_records(self, now: float) -> list[Action]:
+        """Return the record of a silence in which this node may not fence since its boot."""
+        if not any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services):
+            return []
+        peer = self.spec.peer
+        what = (
+            "did not acknowledge this node since it"
+            if self.has_heard_one_way
+            else "was not heard since this node"
+        )
+        text = (
+            f"{peer} {what} booted: what has a check-up script is not started; if that node runs"
+            f" nothing: openha fence confirm {peer}"
+        )
+        return [Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True)]
 
     def confirmed(self, who: str, now: float) -> None:
         """Store an operator's confirmation; it also covers services unfrozen or repaired later."""

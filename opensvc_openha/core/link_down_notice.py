@@ -24,7 +24,7 @@ class LinkDownNotice:
         self._senders: tuple[LinkSpec, ...] = ()
         self._left = 0
         self._offers = 0
-        self._said_at = -math.inf
+        self._sent_at = -math.inf
 
     def reconfigure(self, senders: tuple[LinkSpec, ...]) -> None:
         """Apply a new set of senders; ``take`` reports which of them are mute."""
@@ -80,14 +80,14 @@ class LinkDownNotice:
         if not self._left and not self._offers:
             return None
         # The senders must have taken the last beat before another one replaces it.
-        return max(self._said_at + 2 * self._gap_s, beat_at + timing.ACK_GAP_S)
+        return max(self._sent_at + 2 * self._gap_s, beat_at + timing.ACK_GAP_S)
 
     def beat_due_at(self, beat_at: float) -> float | None:
         """Return when an ordinary beat must follow the last notice; None if one did."""
-        return self._said_at + self._gap_s if self._said_at > beat_at else None
+        return self._sent_at + self._gap_s if self._sent_at > beat_at else None
 
-    def said(self, now: float) -> None:
+    def record_sent(self, now: float) -> None:
         """Record that a notice was sent."""
         self._left = max(0, self._left - 1)
         self._offers = max(0, self._offers - 1)
-        self._said_at = now
+        self._sent_at = now

@@ -31,6 +31,7 @@ from opensvc_openha.core.status import LinkSight
 from opensvc_openha.core.timing import (
     BEAT_INTERVAL_S,
     PATIENCE_BEATS,
+    STALL_FRACTION,
     START_READY_DELAY_S,
     SUSPICION_S,
 )
@@ -380,6 +381,12 @@ class LinkMonitor:
     def shortest_timeout_s(self) -> float | None:
         """Shortest timeout of all links, in seconds; None without links."""
         return min((item.link.timeout_s for item in self._listeners.values()), default=None)
+
+    @property
+    def stall_limit_s(self) -> float | None:
+        """A step that is later than this counts as a stall of this node; None without links."""
+        shortest_s = self.shortest_timeout_s
+        return None if shortest_s is None else STALL_FRACTION * shortest_s
 
     def sights(self, now: float) -> tuple[LinkSight, ...]:
         """Return every link with the age of its last beat."""

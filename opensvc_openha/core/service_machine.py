@@ -622,6 +622,11 @@ class ServiceMachine:
         """True while this node waits for the peer's acknowledgement."""
         return self._doubt is not None
 
+    def is_waiting_for_ack(self, view: PeerView) -> bool:
+        """Return True while the service waits for the peer's acknowledgement."""
+        is_asking = self._doubt is not None or self.state is ServiceState.START_READY
+        return is_asking or self.is_stop_unheard(view)
+
     def is_stop_unheard(self, view: PeerView) -> bool:
         """Return True while a live peer has not acknowledged the stop in its favour.
 

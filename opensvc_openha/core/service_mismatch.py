@@ -13,8 +13,7 @@ from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import PeerStanding
-
-_NAMED = 5
+from opensvc_openha.core.wording import named
 
 
 @state_marks(not_state={"_peer"})
@@ -65,8 +64,7 @@ class ServiceMismatch:
 
 
 def _difference(names: tuple[str, ...], only: str, other: str) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
-        f"only {only} has service {', '.join(names[:_NAMED])}{more}: add it on {other} (service -a)"
-        f" or remove it on {only}"
+        f"only {only} has service {named(names)}: add it on {other} (service -a) or remove it on"
+        f" {only}"
     )

@@ -28,7 +28,7 @@ def _acks(bench: Bench, count: int) -> list[Ack | None]:
     """Whom the next ordinary beats acknowledge, one a second."""
     found = []
     for _ in range(count):
-        bench.now = bench.engine._beat_at + 1.0
+        bench.now = bench.engine._announcer.beat_at + 1.0
         found += [beat.ack for beat in beats(bench.step(Tick()))]
     return found
 
@@ -101,7 +101,7 @@ def test_c_openha_is_told_started_of_a_service_in_doubt() -> None:
     """
     bench = Bench(S.STARTED)
     _hear(bench, LEGACY_INCARNATION, 1, key_id="")
-    assert bench.engine._machines["registry"].is_ownership_unconfirmed
+    assert bench.engine._services["registry"].is_ownership_unconfirmed
     assert bench.engine.beat().states == {"registry": S.STARTED} and bench.engine.beat().wants_ack
 
 

@@ -136,7 +136,7 @@ def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_re
 
 def _just_spoken(bench: _Hearing) -> None:
     """A beat was said this very moment, so that the next answer waits for its gap."""
-    bench.now = bench.engine._beat_at + 1.0
+    bench.now = bench.engine._announcer.beat_at + 1.0
     assert beats(bench.step(Tick()))
 
 

@@ -249,8 +249,8 @@ def test_two_primaries_are_told_apart_after_a_while_by_their_names() -> None:
     bench.run(STUCK_S + 5, S.START_READY)
     assert bench.state is S.START_READY
     swapped = Bench(node="deb2")
-    swapped.engine._machines["registry"].role = Bench().engine._machines["registry"].role
-    swapped.engine._machines["registry"].spec = type(services()[0])(
+    swapped.engine._services["registry"].role = Bench().engine._services["registry"].role
+    swapped.engine._services["registry"].spec = type(services()[0])(
         "registry", "/x", "deb2", "deb1", "/bin/true"
     )
     swapped.hear(S.STOPPED, is_acked=False)
@@ -441,7 +441,7 @@ def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(
     if said is not None:
         bench.hear(said, is_acked=False)
     bench.order(Command.FORCE_START)
-    assert bench.engine._machines["registry"]._dual.was_started_in_silence is was_started_in_silence
+    assert bench.engine._services["registry"]._dual.was_started_in_silence is was_started_in_silence
 
 
 def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() -> None:
@@ -449,14 +449,14 @@ def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() ->
     left = Bench(S.FROZEN_STOP)
     left.hear(S.STOPPED, Goodbye.LEFT)
     left.order(Command.FORCE_START)
-    assert not left.engine._machines["registry"]._dual.was_started_in_silence
+    assert not left.engine._services["registry"]._dual.was_started_in_silence
     ready = Bench()
     ready.hear(S.STOPPED, is_acked=False)
-    machine = ready.engine._machines["registry"]
+    machine = ready.engine._services["registry"]
     assert ready.state is S.START_READY
     # The acknowledgement is taken and the command comes before the evaluation.
     beat = Beat("deb2", LIFE, 9, Ack(OWN, ready.engine.seq), {"registry": S.STOPPED})
-    ready.engine._view.take(beat, ready.now)
+    ready.engine._peer.view.take(beat, ready.now)
     ready.order(Command.FORCE_START)
     assert ready.state is S.STARTED and not machine._dual.was_started_in_silence
 
@@ -477,7 +477,7 @@ def test_started_copy_is_the_younger_if_it_was_started_in_silence(
         bench.ends(K.CHECK)
         bench.ends(K.START)
     assert bench.state is S.STARTED
-    assert bench.engine._machines["registry"]._dual.was_started_in_silence is was_started_in_silence
+    assert bench.engine._services["registry"]._dual.was_started_in_silence is was_started_in_silence
 
 
 def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() -> None:
@@ -496,7 +496,7 @@ def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() 
     bench.ends(K.START)
     assert (
         bench.state is S.STARTED
-        and not bench.engine._machines["registry"]._dual.was_started_in_silence
+        and not bench.engine._services["registry"]._dual.was_started_in_silence
     )
 
 
@@ -517,9 +517,9 @@ def test_two_copies_are_told_once_frozen_or_not_and_once_when_it_is_over(own: S,
 @pytest.mark.parametrize("state", [state for state in S if state not in (S.STARTED, S.STARTING)])
 def test_only_what_the_engine_started_is_doubted_after_an_absence(state: S) -> None:
     """A restarted daemon doubts STARTED and STARTING; anything else is what it is."""
-    assert not Bench(state).engine._machines["registry"].is_ownership_unconfirmed
+    assert not Bench(state).engine._services["registry"].is_ownership_unconfirmed
     for doubted in (S.STARTED, S.STARTING):
-        assert Bench(doubted).engine._machines["registry"].is_ownership_unconfirmed
+        assert Bench(doubted).engine._services["registry"].is_ownership_unconfirmed
 
 
 def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
@@ -536,7 +536,7 @@ def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
     for said in (S.START_READY, S.STARTING):
         bench = Bench(S.STARTED)
         bench.hear(said)
-        assert bench.engine._machines["registry"].is_ownership_unconfirmed
+        assert bench.engine._services["registry"].is_ownership_unconfirmed
     bench = Bench(S.STARTED)
     assert scripts(bench.hear(S.STARTED)) == [K.STOP]
 
@@ -545,10 +545,10 @@ def test_doubt_waits_for_the_wrapper() -> None:
     """The status script of a restarted daemon still runs: the peer's word ends nothing."""
     bench = Bench(S.STARTED, must_probe=True)
     bench.hear(S.STOPPED)
-    assert bench.engine._machines["registry"].is_ownership_unconfirmed
+    assert bench.engine._services["registry"].is_ownership_unconfirmed
     bench.ends(K.PROBE, End.UP)
     assert (
-        bench.state is S.STARTED and not bench.engine._machines["registry"].is_ownership_unconfirmed
+        bench.state is S.STARTED and not bench.engine._services["registry"].is_ownership_unconfirmed
     )
 
 
@@ -558,7 +558,7 @@ def test_forced_start_is_in_no_doubt() -> None:
     """
     bench = Bench(S.STARTED)
     bench.order(Command.FORCE_START)
-    assert not bench.engine._machines["registry"].is_ownership_unconfirmed
+    assert not bench.engine._services["registry"].is_ownership_unconfirmed
     assert scripts(bench.hear(S.STARTED)) == [] and bench.state is S.STARTED
 
 
@@ -567,7 +567,7 @@ def test_doubt_ends_with_the_service() -> None:
     bench = Bench(S.STARTED)
     bench.order(Command.STOP)
     bench.ends(K.STOP)
-    assert not bench.engine._machines["registry"].is_ownership_unconfirmed
+    assert not bench.engine._services["registry"].is_ownership_unconfirmed
 
 
 # leaving
@@ -1004,10 +1004,10 @@ def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(
     """The last beat was so long ago: the peer may have taken the service."""
     bench = Bench().started()
     bench.run(0.6, S.STOPPED)
-    said_at = bench.engine._beat_at
+    said_at = bench.engine._announcer.beat_at
     bench.now = said_at + mute_s
     bench.step(Tick())
-    assert bench.engine._machines["registry"].is_ownership_unconfirmed is is_doubtful
+    assert bench.engine._services["registry"].is_ownership_unconfirmed is is_doubtful
     said = bench.engine.beat()
     assert (
         said.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED)

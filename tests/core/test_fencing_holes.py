@@ -226,7 +226,7 @@ def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
     assert (
         holder.engine is not None
         and _turn_of(holder) is Turn.NONE
-        and holder.engine._facts().turn is Turn.HELD
+        and holder.engine._report().facts.turn is Turn.HELD
     )
     holder.is_broken = False
     pair.run(STORE_RETRY_S + 5)

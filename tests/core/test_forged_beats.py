@@ -134,7 +134,7 @@ def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
     assert deb2.engine is not None
     counts = [link.counts for link in deb2.engine.snapshot(pair.now).links]
     assert {"impossible": 1}.items() <= counts[0].items()
-    assert deb2.engine._view.acked_seq <= deb2.engine.seq
+    assert deb2.engine._peer.view.acked_seq <= deb2.engine.seq
 
 
 @pytest.mark.parametrize("goodbye", [Goodbye.RESTART, Goodbye.LEFT])
@@ -225,8 +225,8 @@ def test_what_was_believed_is_not_displaced_while_it_goes_on() -> None:
         pair.run(1)
         deb2.handle(deb2.life, BeatReceived(link, beat, pair.now))
         assert (
-            deb2.engine._view.newest is not None
-            and deb2.engine._view.newest.boot == deb1.engine.boot
+            deb2.engine._peer.view.newest is not None
+            and deb2.engine._peer.view.newest.boot == deb1.engine.boot
         )
 
 
@@ -343,7 +343,7 @@ def test_what_was_authentic_is_not_displaced_by_what_is_not() -> None:
     for number in range(1, 40):
         pair.run(1)
         deb2.handle(deb2.life, BeatReceived(link, replace(last, seq=number), pair.now))
-        assert deb2.engine._view.newest == last
+        assert deb2.engine._peer.view.newest == last
 
 
 def test_authentic_beats_are_believed_at_once_beside_what_is_not() -> None:
@@ -356,6 +356,6 @@ def test_authentic_beats_are_believed_at_once_beside_what_is_not() -> None:
     deb1, deb2 = pair.start_on_deb1()
     Forger(pair).send("deb1", seq=HUGE)
     assert deb1.engine is not None and deb2.engine is not None
-    assert deb2.engine._view.newest is not None and deb2.engine._view.newest.seq == HUGE
+    assert deb2.engine._peer.view.newest is not None and deb2.engine._peer.view.newest.seq == HUGE
     pair.run(1.1)
-    assert deb2.engine._view.newest.seq == deb1.engine.seq
+    assert deb2.engine._peer.view.newest.seq == deb1.engine.seq

@@ -303,6 +303,6 @@ def test_doubtful_owner_is_sure_once_a_c_openha_was_heard_out_for_the_whole_dela
         bench.step(BeatReceived(bench.link, legacy(number, said), bench.now))
         waited_s = bench.now - began
         is_sure = is_sure_at_last and waited_s >= START_READY_DELAY_S
-        assert bench.engine._machines["registry"].is_ownership_unconfirmed is not is_sure, waited_s
+        assert bench.engine._services["registry"].is_ownership_unconfirmed is not is_sure, waited_s
         bench.run(0.5)
     assert bench.state is S.STARTED

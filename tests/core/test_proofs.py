@@ -244,7 +244,7 @@ def test_hold_goes_on_while_the_peer_has_not_run_the_service(said: S) -> None:
 def test_of_two_ready_nodes_one_yields_at_the_instant_and_not_with_the_next_beat() -> None:
     """Both are ready, deb2 by its name goes second: it steps back after 15 s, between two beats."""
     bench = Bench(node="deb2")
-    machine = bench.engine._machines["registry"]
+    machine = bench.engine._services["registry"]
     machine.role, machine.spec = (
         Role.PRIMARY,
         replace(machine.spec, primary="deb2", secondary="deb1"),
@@ -330,7 +330,7 @@ def test_primary_whose_check_up_took_long_does_not_step_back_for_a_peer_that_is_
     is ready again, and stays.
     """
     bench = Bench(node="deb2")
-    machine = bench.engine._machines["registry"]
+    machine = bench.engine._services["registry"]
     machine.role, machine.spec = (
         Role.PRIMARY,
         replace(machine.spec, primary="deb2", secondary="deb1"),
@@ -483,7 +483,7 @@ def test_next_stall_is_told_when_more_than_a_timeout_has_passed_since_the_last()
 
 
 def _deadline(bench: Bench) -> float | None:
-    return bench.engine._machines["registry"].next_deadline(bench.engine._view, bench.now)
+    return bench.engine._services["registry"].next_deadline(bench.engine._peer.view, bench.now)
 
 
 def test_ready_service_is_next_looked_at_when_its_wait_may_end() -> None:
@@ -858,10 +858,10 @@ def test_service_that_was_removed_asks_for_nothing_more() -> None:
     ready.hear(S.STOPPED, is_acked=False)
     held = Bench(S.FROZEN_STOP)
     held.order(Command.FORCE_STOP)
-    assert ready.engine.beat().wants_ack and held.engine._due
+    assert ready.engine.beat().wants_ack and held.engine._work.deadlines
     for bench in (ready, held):
         bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
-        assert not bench.engine.beat().wants_ack and not bench.engine._due
+        assert not bench.engine.beat().wants_ack and not bench.engine._work.deadlines
 
 
 def test_service_that_comes_back_into_the_file_is_not_removed_when_it_is_stopped() -> None:
@@ -891,7 +891,7 @@ def test_edited_timeouts_of_links_count_from_then_on() -> None:
     assert bench.engine.snapshot(bench.now).peer_standing is not PeerStanding.SILENT
     bench.run(changed_at + 40.1 - bench.now)
     assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.SILENT
-    bench.now = bench.engine._beat_at + TIMEOUT_S + 1
+    bench.now = bench.engine._announcer.beat_at + TIMEOUT_S + 1
     bench.step(Tick())
     assert not bench.engine.beat().wants_ack
 

@@ -148,7 +148,7 @@ def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_o
     bench: Bench,
 ) -> None:
     """Its standing stays `left`, and the rules take it for silent after the hold."""
-    view = bench.daemon._node.engine._view
+    view = bench.daemon._node.engine._peer.view
     view.take(
         Beat(PEER, BootId(1, 2), 1, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART),
         bench.now,

@@ -1,0 +1,170 @@
+"""Hold the services that this node manages: the configured ones, and removed ones that may run.
+
+A removed service that may still run here is kept until it is stopped: dropping it would leave a
+copy that no node announces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.actions import Action, MirrorPeer, Record, RecordKind
+from opensvc_openha.core.events import RecoveredState
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.model import ClusterSpec, ServiceSpec
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.service_machine import Moment, ServiceMachine
+from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import ServiceStatus
+from opensvc_openha.core.wording import named
+
+_NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
+
+
+@state_marks(not_state={"_mirrored"})
+class ManagedServices(Mapping[str, ServiceMachine]):
+    """The machine of each service, by name."""
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        kept: tuple[ServiceSpec, ...],
+        recovered: Mapping[str, RecoveredState],
+        fencing: Fencing,
+        now: float,
+    ) -> None:
+        self._fencing = fencing
+        self._machines = {
+            svc.name: self._new_machine(svc, spec, recovered, now)
+            for svc in (*spec.own_services, *kept)
+        }
+        self._kept = {svc.name: svc for svc in kept}
+        self._mirrored: dict[str, ServiceState] = {}
+
+    def __getitem__(self, name: str) -> ServiceMachine:
+        return self._machines[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._machines)
+
+    def __len__(self) -> int:
+        return len(self._machines)
+
+    def _new_machine(
+        self,
+        svc: ServiceSpec,
+        spec: ClusterSpec,
+        recovered: Mapping[str, RecoveredState],
+        now: float,
+    ) -> ServiceMachine:
+        role = svc.role_of(spec.node)
+        assert role is not None, "only services of this node have a machine"
+        state = recovered.get(svc.name, _NEW_SERVICE)
+        return ServiceMachine(svc, role, state, now, timing.PACES[spec.profile], self._fencing)
+
+    def begin(self, at: Moment) -> list[Action]:
+        """Return the first actions of a daemon."""
+        return [action for machine in self._machines.values() for action in machine.begin(at)]
+
+    def reconfigure(
+        self, spec: ClusterSpec, recovered: Mapping[str, RecoveredState], at: Moment
+    ) -> list[Action]:
+        """Apply an edited configuration: add, change and remove services."""
+        wanted = {svc.name: svc for svc in spec.own_services}
+        done: list[Action] = []
+        for name in [name for name in self._machines if name not in wanted]:
+            done += self._remove(name, at)
+        for name, svc in wanted.items():
+            self._kept.pop(name, None)
+            existing = self._machines.get(name)
+            if existing is not None:
+                role = svc.role_of(spec.node)
+                assert role is not None
+                pace = timing.PACES[spec.profile]
+                existing.spec, existing.role, existing.pace = svc, role, pace
+                continue
+            machine = self._machines[name] = self._new_machine(svc, spec, recovered, at.now)
+            done += machine.begin(at)
+            text = f"added: {recovered.get(name, _NEW_SERVICE).reason}"
+            done.append(Record(RecordKind.SERVICE, name, "", machine.state.name, text))
+        return done
+
+    def _remove(self, name: str, at: Moment) -> list[Action]:
+        machine = self._machines[name]
+        state = machine.state.name
+        if not machine.may_run:
+            del self._machines[name]
+            text = "removed by an operator"
+            return [
+                *machine.abandon("the service was removed", at),
+                Record(RecordKind.SERVICE, name, state, "REMOVED", text),
+            ]
+        if name in self._kept:
+            return []
+        self._kept[name] = machine.spec
+        text = "no longer in the services file, but it may run here: kept until it is stopped"
+        return [Record(RecordKind.SERVICE, name, state, state, text, is_alarm=True)]
+
+    def evaluate(self, names: Iterable[str], at: Moment) -> list[Action]:
+        """Evaluate these services; drop kept ones that are stopped."""
+        done = [action for name in names for action in self._machines[name].evaluate(at)]
+        for name in [name for name in self._kept if not self._machines[name].may_run]:
+            del self._kept[name], self._machines[name]
+            text = "stopped, and no longer in the services file"
+            done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", text))
+        return done
+
+    def mirror(self, names: Iterable[str], view: PeerView) -> list[Action]:
+        """Return the writes of the peer's states that have changed."""
+        done: list[Action] = []
+        for name in names:
+            state = view.state_of(name)
+            if name in self._machines and self._mirrored.get(name) is not state:
+                self._mirrored[name] = state
+                done.append(MirrorPeer(name, state))
+        return done
+
+    @property
+    def is_busy(self) -> bool:
+        """True while a script runs."""
+        return any(machine.running is not None for machine in self._machines.values())
+
+    @property
+    def is_any_started(self) -> bool:
+        """True while a service is STARTED."""
+        return any(machine.state is ServiceState.STARTED for machine in self._machines.values())
+
+    def statuses(self, spec: ClusterSpec, at: Moment) -> list[ServiceStatus]:
+        """Return the status of every configured or kept service, in the order of the file."""
+        listed = {svc.name for svc in spec.services}
+        return [
+            self._machines[svc.name].status(at)
+            if svc.name in self._machines
+            else _status_elsewhere(svc)
+            for svc in spec.services
+        ] + [self._machines[name].status(at) for name in self._kept if name not in listed]
+
+    def after_confirmation(self, at: Moment) -> str:
+        """Describe what happens to each service now that the peer is confirmed out, in lines."""
+        found: dict[str, list[str]] = {}
+        for name, machine in self._machines.items():
+            found.setdefault(machine.explain_confirmed(at), []).append(name)
+        return "\n".join(
+            f"{named(names)}: {text.replace('NAME', names[0]) if len(names) == 1 else text}"
+            for text, names in found.items()
+        )
+
+
+def _status_elsewhere(svc: ServiceSpec) -> ServiceStatus:
+    return ServiceStatus(
+        svc.name,
+        svc.primary,
+        svc.secondary,
+        ServiceState.UNKNOWN,
+        ServiceState.UNKNOWN,
+        None,
+        None,
+        "this node is neither primary nor secondary",
+    )

@@ -1,0 +1,96 @@
+"""Choose the services that a step evaluates, and keep what each of them announces.
+
+With thousands of services a step must not look at each: those move on which something has an
+effect, or whose own deadline has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from opensvc_openha.core.service_machine import Moment, ServiceMachine
+from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.core.states import ServiceState
+
+
+@state_marks(not_state={"announced", "asking", "deadlines", "is_question_new"})
+class WorkList:
+    """The services to evaluate, and the states to announce."""
+
+    def __init__(self) -> None:
+        self.is_dirty = True
+        """Every service is to be evaluated."""
+        self._touched: set[str] = set()
+        self.deadlines: dict[str, float] = {}
+        """When time alone may move a service."""
+        self.announced: dict[str, ServiceState] = {}
+        """The states that beats report, of all services."""
+        self.asking: set[str] = set()
+        """The services that wait for the peer's acknowledgement."""
+        self.is_question_new = False
+        """The first service asks for an acknowledgement: further ones can wait with it."""
+
+    def mark(self, services: Iterable[str]) -> None:
+        """Evaluate these services in the next step, or in this one."""
+        self._touched.update(services)
+
+    def mark_all(self) -> None:
+        """Evaluate every service."""
+        self.is_dirty = True
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if a service is to be evaluated again at once."""
+        return bool(self._touched)
+
+    def chosen(self, services: Mapping[str, ServiceMachine], now: float) -> list[str]:
+        """Return the services that may move: all, or those marked or with a deadline reached."""
+        if self.is_dirty:
+            return list(services)
+        due = {name for name, at in self.deadlines.items() if at <= now}
+        return sorted(name for name in self._touched | due if name in services)
+
+    def update_deadlines(
+        self, names: Iterable[str], services: Mapping[str, ServiceMachine], at: Moment
+    ) -> None:
+        """Take the deadlines of ``names`` anew."""
+        if self.is_dirty:
+            self.deadlines.clear()
+        for name in names:
+            machine = services.get(name)
+            due = None if machine is None else machine.next_deadline(at.view, at.now)
+            if due is None:
+                self.deadlines.pop(name, None)
+            else:
+                self.deadlines[name] = due
+
+    def update_announced(
+        self, names: Iterable[str], services: Mapping[str, ServiceMachine], at: Moment
+    ) -> bool:
+        """Take the announced states of ``names`` anew; return True if one is new or certain again.
+
+        No beat has reported it yet.
+        """
+        before, had_questions, has_news = self.announced, bool(self.asking), False
+        if self.is_dirty:
+            self.announced = {}
+            self.asking.clear()
+        for name in names:
+            machine = services.get(name)
+            if machine is None:
+                self.announced.pop(name, None)
+                self.asking.discard(name)
+                continue
+            has_news = has_news or before.get(name) is not machine.announced
+            self.announced[name] = machine.announced
+            if machine.is_waiting_for_ack(at.view):
+                self.asking.add(name)
+            else:
+                self.asking.discard(name)
+        self.is_question_new = bool(self.asking) and not had_questions
+        return has_news
+
+    def finish(self, moved: set[str]) -> None:
+        """End a step: of all services, those that have just moved are evaluated again."""
+        self.is_dirty = False
+        self._touched = moved
