@@ -123,7 +123,7 @@ def test_one_link_of_two_cut_changes_nothing_but_that_link() -> None:
     pair.run(60)
     for host in (deb1, deb2):
         assert host.engine is not None
-        ups = {link.device: link.is_up for link in host.engine.snapshot(pair.now).links}
+        ups = {link.spec.device: link.is_up for link in host.engine.snapshot(pair.now).links}
         assert ups == {"eth1": False, "eth2": True}
     assert len(pair.starts()) == 1
     assert deb1.shown == ("STARTED", "STOPPED")
