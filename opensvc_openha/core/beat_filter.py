@@ -29,7 +29,7 @@ from opensvc_openha.core.contenders import Contenders
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.incarnations import OLD_INCARNATION, UNPROVEN, PeerIncarnations
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.peer_view import Age, PeerView
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import PeerStanding
 
@@ -102,7 +102,7 @@ class BeatFilter:
             # Otherwise a forged number of that incarnation would block every other link for good:
             # the peer is heard again here, so that no displacement clears the numbers.
             self._monitor.forget_later(event.beat.boot, event.beat.seq)
-        is_behind = not reason and self._view.is_behind(event.beat)
+        is_behind = not reason and self._view.age_of(event.beat, now) is Age.OLDER
         if not (reason or is_behind) or not self._may_be_the_peer(event, reason, now):
             return reason, heard_at
         # A fence must not follow from rejecting the live peer: the sign delays the verdict of

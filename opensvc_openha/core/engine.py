@@ -214,7 +214,7 @@ class Engine:
         if not self.seq or mute_s < self._announcer.peer_patience_s:
             return []
         self._work.mark_all()
-        self._fencing.stalled()
+        self._fencing.void_proofs()
         text = f"this node was stalled for {mute_s:.1f} s"
         for machine in self._services.values():
             machine.void_proof(self.seq + 1)
@@ -234,7 +234,7 @@ class Engine:
             return []
         monitor.hold(now)
         self._peer.view.doubt_goodbye(monitor.all_heard_at)
-        self._fencing.stalled()
+        self._fencing.void_proofs()
         for machine in self._services.values():
             machine.void_proof(self.seq + 1)
         self._work.mark_all()
@@ -284,7 +284,7 @@ class Engine:
         if isinstance(event, ConfigChanged):
             return [] if self._departure.is_announced else self._reconfigure(event, now)
         if isinstance(event, ReadinessFound):
-            self._fencing.power.tells = event.reports_power
+            self._fencing.power.answerable = event.reports_power
             return self._problems.update(event.problems, self._services)
         if isinstance(event, PeerForgotten):
             self._peer.filter.incarnations.forget()
@@ -435,8 +435,8 @@ class Engine:
 
     def _record_power(self, event: ScriptExited, now: float) -> list[Action]:
         self._work.mark_all()
-        before = bool(self._fencing.power.said)
-        text = self._fencing.power_told(event.service, event.outcome, now)
+        before = bool(self._fencing.power.answer)
+        text = self._fencing.power_answered(event.service, event.outcome, now)
         if not text:
             return []
         is_alarm = before or event.outcome is ScriptOutcome.DOWN

@@ -91,7 +91,7 @@ class Window:
 @state_marks(
     not_state={
         # A world of the model checker has one service, one fence, and a fixed configuration.
-        "_told",
+        "_announced",
         "_booted_at",
         "_measured_s",
         "_next_turns",
@@ -108,14 +108,14 @@ class Window:
         "_slowest",
     },
     own_seqs={"_claim_seq", "_may_seem_content_seq"},
-    memory_s={"_anchor": 60.0, "_told_anchor": 60.0},
+    memory_s={"_anchor": 60.0, "_reported_anchor": 60.0},
 )
 class Fencing:
     """Decide on fencing for one node."""
 
     def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
         self.reconfigure(spec)
-        self._told: Mapping[str, ServiceState] = {}
+        self._announced: Mapping[str, ServiceState] = {}
         self.has_heard = memory.has_heard
         self.has_heard_one_way = False
         """The peer was heard since this node booted, but has not acknowledged anything of it."""
@@ -133,7 +133,7 @@ class Fencing:
         """When the first node called the other one silent; None while the peer is heard."""
         self._is_wary = memory.is_wary
         """The peer may fence at any time, except in the turns that it leaves to this node."""
-        self._told_anchor: float | None = None
+        self._reported_anchor: float | None = None
         self._may_seem_content_seq = 0
         """Newest beat in which this node had nothing to start by itself."""
         self._proofs: dict[str, Proof] = {}
@@ -223,7 +223,7 @@ class Fencing:
         )
         self.has_heard = self.has_heard or is_meant or (newest is not None and newest.is_legacy)
         self.has_heard_one_way, self._opens = not self.has_heard, None
-        self._void()
+        self.void_proofs()
         self._failures.clear()
         self._retry_at.clear()
         self._flown.clear()
@@ -231,16 +231,13 @@ class Fencing:
         self._anchor, self._is_wary = None, False
         facts = view.facts
         silent_s = None if facts is None else facts.silent_s
-        self._told_anchor = None if silent_s is None else now - silent_s
+        self._reported_anchor = None if silent_s is None else now - silent_s
         # A peer without facts does not take part in the agreement, so neither node has the right.
         if facts is None:
             self.turn = Turn.NONE
 
-    def stalled(self) -> None:
-        """Void proofs after a stall of this node: the peer may have been back meanwhile."""
-        self._void()
-
-    def _void(self) -> None:
+    def void_proofs(self) -> None:
+        """Void proofs: the peer is heard, or may have been back during a stall of this node."""
         self._proofs.clear()
         self.power.void()
         if self._flight is not None:
@@ -250,9 +247,9 @@ class Fencing:
         """Use the verdict on the peer: turns are counted from the beginning of a silence."""
         if view.silent_since is None or self._anchor is not None:
             return
-        told, self._opens, self._is_wary = self._told_anchor, None, self._must_be_wary(view)
+        reported, self._opens, self._is_wary = self._reported_anchor, None, self._must_be_wary(view)
         # Both nodes must count turns from the same instant: the earlier of the two silences.
-        self._anchor = view.silent_since if told is None else min(told, view.silent_since)
+        self._anchor = view.silent_since if reported is None else min(reported, view.silent_since)
 
     def _must_be_wary(self, view: PeerView) -> bool:
         """Return True if the peer may hold the right and may take this node for idle."""
@@ -389,18 +386,18 @@ class Fencing:
         waiting = {
             svc.name: svc
             for svc in self.spec.own_services
-            if self._told.get(svc.name) in FENCE_WANTED and self.is_boot_blocked(svc, now)
+            if self._announced.get(svc.name) in FENCE_WANTED and self.is_boot_blocked(svc, now)
         }
         name = self.power.choose(waiting)
         if name is not None:
-            self.power.asks(name)
+            self.power.record_question(name)
         return None if name is None else waiting[name]
 
     def power_due_at(self, view: PeerView) -> float | None:
         """Return when the fence may be asked about a silent peer not heard since the boot."""
         return None if self.has_heard or view.silent_since is None else self.power.due_at
 
-    def power_told(self, service: str, outcome: ScriptOutcome, now: float) -> str:
+    def power_answered(self, service: str, outcome: ScriptOutcome, now: float) -> str:
         """Handle a fence's answer on the peer's power.
 
         Return the text to record, or an empty one.
@@ -440,7 +437,7 @@ class Fencing:
             self._ready_groups = frozenset(
                 self.group_of(each)
                 for each in self.spec.own_services
-                if each.is_fenced and self._told.get(each.name) is ServiceState.START_READY
+                if each.is_fenced and self._announced.get(each.name) is ServiceState.START_READY
             )
         return any(
             now >= self._retry_at.get(group, -math.inf) and self._flown.get(group, -math.inf) < own
@@ -474,7 +471,7 @@ class Fencing:
             # A peer without facts knows no turns: it fences at once. If it has something to start,
             # a node that runs something waits until that one fence has had its effect or failed; a
             # longer wait saves neither node.
-            return max(now, first + turns.length_s) if _runs_any(self._told.values()) else now
+            return max(now, first + turns.length_s) if _runs_any(self._announced.values()) else now
         from_s = now
         if facts is not None and facts.is_booting:
             from_s = max(now, self._anchor + timing.BOOT_PATIENCE_S)
@@ -558,17 +555,19 @@ class Fencing:
             return measured_s
         return _limit_s(svc)
 
-    def update_turn(self, told: Mapping[str, ServiceState], view: PeerView, next_seq: int) -> None:
+    def update_turn(
+        self, announced: Mapping[str, ServiceState], view: PeerView, next_seq: int
+    ) -> None:
         """Claim, take or give up the right to fence first, while the peer is heard."""
-        self._told, self._opens, self._ready_groups = told, None, None
+        self._announced, self._opens, self._ready_groups = announced, None, None
         self._agree_on_turns(view, next_seq)
-        if not self._wants_fence(told) and not self._defends(told):
+        if not self._wants_fence(announced) and not self._defends(announced):
             self._may_seem_content_seq = next_seq
         facts = view.facts
         if view.standing is not PeerStanding.LIVE or facts is None:
             return
         is_second = self.spec.node > self.spec.peer
-        if not self._should_be_first(told, view, facts):
+        if not self._should_be_first(announced, view, facts):
             self.turn = Turn.NONE
         elif facts.turn is Turn.HELD:
             # Only a damaged memory can leave two holders.
@@ -587,7 +586,7 @@ class Fencing:
 
         An edited configuration, or a slower fence, changes nothing about a cut that has begun.
         """
-        if self._anchor is not None or self._told_anchor is not None or view.newest is None:
+        if self._anchor is not None or self._reported_anchor is not None or view.newest is None:
             return
         plan = self._plan(view.facts)
         if plan != self._next_turns:
@@ -596,50 +595,51 @@ class Fencing:
             self._turns = plan
 
     def _should_be_first(
-        self, told: Mapping[str, ServiceState], view: PeerView, facts: Facts
+        self, announced: Mapping[str, ServiceState], view: PeerView, facts: Facts
     ) -> bool:
-        defends = self._defends(told)
+        defends = self._defends(announced)
         # A defended service outranks priorities and names.
         if defends is not facts.is_defending:
             return defends
-        runs, peer_runs = _runs_any(told.values()), _runs_any(view.states.values())
+        runs, peer_runs = _runs_any(announced.values()), _runs_any(view.states.values())
         # Only the node that runs nothing wants to start something.
         if runs is not peer_runs:
             return peer_runs
         # With equal priorities the name that sorts first wins; both nodes compare the same two
         # names.
-        own = self._priority(told), self.spec.peer
+        own = self._priority(announced), self.spec.peer
         return own > (facts.priority, self.spec.node)
 
-    def _wants_fence(self, told: Mapping[str, ServiceState]) -> bool:
+    def _wants_fence(self, announced: Mapping[str, ServiceState]) -> bool:
         """Return True if a node with these states fences a silent peer without an order."""
         return any(
-            state in FENCE_WANTED and name not in self._unfenced for name, state in told.items()
+            state in FENCE_WANTED and name not in self._unfenced
+            for name, state in announced.items()
         )
 
-    def _defends(self, told: Mapping[str, ServiceState]) -> bool:
+    def _defends(self, announced: Mapping[str, ServiceState]) -> bool:
         return any(
-            svc.policy.is_defended and told.get(svc.name) in RUNS_SOMETHING
+            svc.policy.is_defended and announced.get(svc.name) in RUNS_SOMETHING
             for svc in self.spec.own_services
         )
 
-    def _priority(self, told: Mapping[str, ServiceState]) -> int:
+    def _priority(self, announced: Mapping[str, ServiceState]) -> int:
         return sum(
             svc.policy.priority
             for svc in self.spec.own_services
-            if told.get(svc.name) in RUNS_SOMETHING
+            if announced.get(svc.name) in RUNS_SOMETHING
         )
 
-    def facts(self, told: Mapping[str, ServiceState], now: float) -> Facts:
+    def facts(self, announced: Mapping[str, ServiceState], now: float) -> Facts:
         """Return what this node reports about itself to the peer's fencing desk."""
         silent_s = None if self._anchor is None else max(0.0, now - self._anchor)
         return Facts(
             is_booting=not self.has_heard,
-            is_defending=self._defends(told),
+            is_defending=self._defends(announced),
             # The peer may take the right only when the next daemon here would know that it was
             # given up, else both nodes could hold it.
             turn=Turn.HELD if self._kept_turn is Turn.HELD else self.turn,
-            priority=self._priority(told),
+            priority=self._priority(announced),
             fence_s=self.fence_s,
             silent_s=silent_s,
         )
@@ -686,11 +686,11 @@ class Fencing:
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
             fence_s=self.fence_s,
-            power_said=self.power.said,
-            power_said_of=self.power.said_of,
-            power_said_at=self.power.said_at,
+            power_said=self.power.answer,
+            power_said_of=self.power.answered_by,
+            power_said_at=self.power.answered_at,
             power_tellers=tuple(
-                svc.name for svc in self.spec.own_services if svc.name in self.power.tells
+                svc.name for svc in self.spec.own_services if svc.name in self.power.answerable
             ),
             confirmed_by="" if self._confirmation is None else self._confirmation.who,
             confirmed_at=None if self._confirmation is None else self._confirmation.since,

@@ -65,6 +65,10 @@ class _Listener:
         """
         return max(self.link.timeout_s, PATIENCE_BEATS * self.interval_s)
 
+    def has_delivered(self, boot: BootId, seq: int) -> bool:
+        """Return True if that beat, or a later one of its incarnation, came in on this link."""
+        return self.boot == boot and seq <= self.seq
+
     @property
     def verdict_at(self) -> float:
         """When silence on this link becomes a verdict."""
@@ -134,8 +138,7 @@ class LinkMonitor:
 
         A C OpenHA has no sequence numbers, and its clock may be set back: every beat of it counts.
         """
-        listener = self._listeners[link]
-        return listener.boot != boot or seq > listener.seq or boot == LEGACY_INCARNATION
+        return boot == LEGACY_INCARNATION or not self._listeners[link].has_delivered(boot, seq)
 
     def first_heard(self, boot: BootId, seq: int, received_at: float) -> float:
         """Return when that beat, or a later one of its incarnation, first came in on any link.
@@ -261,8 +264,8 @@ class LinkMonitor:
             for item in self._listeners.values()
             if named.count(item.link.mark) == 1
             and not item.link.kind.is_disk
-            # The link has delivered this beat or a later one: it works.
-            and not (item.boot == boot and item.seq >= seq)
+            # It works if it has delivered this beat or a later one.
+            and not item.has_delivered(boot, seq)
         ]
         self._forget_mute()
         self._mute_boot = boot

@@ -49,6 +49,16 @@ class Evidence(enum.Enum):
     """Not known, and not silent for long enough."""
 
 
+class Age(enum.Enum):
+    """Age of a beat beside the newest one taken of its incarnation."""
+
+    NEWER = enum.auto()
+    """It is the newest, or the first of its incarnation."""
+    SAME = enum.auto()
+    """The same one, from another link."""
+    OLDER = enum.auto()
+
+
 _PAST_MAX = 15
 
 
@@ -163,15 +173,18 @@ class PeerView:
         newest = self._newest
         return newest is not None and newest.boot != beat.boot and self.is_past(beat.boot)
 
-    def is_behind(self, beat: Beat) -> bool:
-        """Return True for a beat of the accepted incarnation older than the newest one taken."""
+    def age_of(self, beat: Beat, now: float) -> Age:
+        """Compare an admitted beat with the newest one taken of its incarnation."""
         newest = self._newest
-        return (
-            newest is not None
-            and newest.boot == beat.boot
-            and beat.seq < newest.seq
-            and not beat.is_legacy
-        )
+        if newest is None or newest.boot != beat.boot:
+            return Age.NEWER
+        if beat.is_legacy:
+            # Its clock counts whole seconds: of two beats within one, the later arrival is newer.
+            is_newer = beat.seq >= newest.seq or now >= self._taken_at + LEGACY_STRAGGLER_S
+            return Age.NEWER if is_newer else Age.OLDER
+        if beat.seq > newest.seq:
+            return Age.NEWER
+        return Age.SAME if beat.seq == newest.seq else Age.OLDER
 
     def displace(self, boot: BootId) -> None:
         """Accept another incarnation: the current one was not the peer.
@@ -190,7 +203,7 @@ class PeerView:
         newest = self._newest
         if newest is None or newest.boot != beat.boot:
             self._acked_seq, self._facts = -1, None
-        elif not self._is_newer(beat, newest, now):
+        elif self.age_of(beat, now) is not Age.NEWER:
             return False
         if not beat.is_legacy and self._incarnation != beat.boot:
             if self._incarnation is not None:
@@ -218,12 +231,6 @@ class PeerView:
         if beat.goodbye is not Goodbye.NONE:
             self._goodbye_at = now
         return True
-
-    def _is_newer(self, beat: Beat, newest: Beat, now: float) -> bool:
-        if not beat.is_legacy:
-            return beat.seq > newest.seq
-        # Its clock counts whole seconds: of two beats within one, the later arrival is newer.
-        return beat.seq >= newest.seq or now >= self._taken_at + LEGACY_STRAGGLER_S
 
     def _update_same_since(self, beat: Beat, now: float) -> None:
         """Record since when a C OpenHA has announced each state, in beats without a gap."""

@@ -18,12 +18,12 @@ WORDS = {ScriptOutcome.UP: "on", ScriptOutcome.DOWN: "off"}
 
 
 # In a world of the model checker one fence answers for the only service.
-@state_marks(not_state={"tells", "_last", "said_at", "said_of"})
+@state_marks(not_state={"answerable", "_last", "answered_at", "answered_by"})
 class PowerQuestions:
     """The last question and its answer."""
 
     def __init__(self) -> None:
-        self.tells: frozenset[str] = frozenset()
+        self.answerable: frozenset[str] = frozenset()
         """Services whose fence has a status."""
         self._asked: str | None = None
         """The service whose fence is being asked."""
@@ -33,9 +33,9 @@ class PowerQuestions:
         """The service whose fence last reported off."""
         self._last = ""
         self._next_at = -math.inf
-        self.said = ""
-        self.said_at: float | None = None
-        self.said_of = ""
+        self.answer = ""
+        self.answered_at: float | None = None
+        self.answered_by = ""
 
     def void(self) -> None:
         """Void the last answer and the pending question."""
@@ -47,21 +47,21 @@ class PowerQuestions:
 
         None while one is pending or no fence can answer.
         """
-        return None if self._asked is not None or not self.tells else self._next_at
+        return None if self._asked is not None or not self.answerable else self._next_at
 
     def choose(self, services: Collection[str]) -> str | None:
         """Return the waiting service whose fence to ask.
 
         The same one twice for a proof, else one after the other.
         """
-        able = sorted(self.tells.intersection(services))
+        able = sorted(self.answerable.intersection(services))
         if not able:
             return None
         if self._off in able:
             return self._off
         return next((name for name in able if name > self._last), able[0])
 
-    def asks(self, service: str) -> None:
+    def record_question(self, service: str) -> None:
         """Record that the fence of a service is being asked."""
         self._asked = self._last = service
         self._is_void = False
@@ -72,8 +72,8 @@ class PowerQuestions:
             return False, ""
         self._asked = None
         word = WORDS.get(outcome, "nothing clear")
-        is_news = (word, service) != (self.said, self.said_of)
-        self.said, self.said_at, self.said_of = word, now, service
+        is_news = (word, service) != (self.answer, self.answered_by)
+        self.answer, self.answered_at, self.answered_by = word, now, service
         is_off = outcome is ScriptOutcome.DOWN and not self._is_void
         is_proved = is_off and self._off == service
         self._off = service if is_off and not is_proved else None

@@ -275,7 +275,7 @@ def test_notice_comes_one_answers_gap_after_an_ordinary_beat_and_one_beat_after_
     notice = LinkDownNotice()
     assert notice.take(OURS[:1], OURS) == [OURS[0]]
     assert notice.due_at(100.0) == 100.0 + timing.ACK_GAP_S and notice.beat_due_at(100.0) is None
-    notice.said(100.02)
+    notice.record_sent(100.02)
     assert notice.beat_due_at(100.0) == 100.02 + timing.GOODBYE_GAP_S
     assert notice.beat_due_at(100.02) is None, "it was said right behind the notice"
 
@@ -290,7 +290,7 @@ def test_notice_stays_for_the_slowest_of_several_disks() -> None:
     )
     notice = LinkDownNotice()
     notice.take(OURS[:1], OURS + disks)
-    notice.said(100.0)
+    notice.record_sent(100.0)
     assert notice.beat_due_at(99.0) == pytest.approx(100.0 + 1.2 * 0.25)
 
 
