@@ -16,7 +16,6 @@ from opensvc_openha.core.actions import (
     Action,
     Announce,
     Answer,
-    AnswerCode,
     Exit,
     MirrorPeer,
     Persist,
@@ -43,19 +42,17 @@ from opensvc_openha.core.events import (
     RecoveredState,
     ScriptExited,
     ScriptKind,
-    ScriptOutcome,
     SeemsUp,
     SendersMuted,
     StoreFailed,
     Tick,
 )
-from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.lateness import Lateness
-from opensvc_openha.core.managed_services import ManagedServices
+from opensvc_openha.core.managed_services import ManagedServices, ServiceEvent
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
-from opensvc_openha.core.peer_watch import PeerWatch, Reception
+from opensvc_openha.core.peer_watch import PeerWatch
 from opensvc_openha.core.service_machine import Moment
 from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.start_problems import StartProblems
@@ -172,7 +169,7 @@ class Engine:
         work.finish(just_moved | _services_written(moved))
         done += moved
         if not self._departure.is_announced:
-            done += self._ask_for_power(now)
+            done += self._fencing.ask_for_power(view, now)
 
         # A start must not wait for a write that it does not need: the peer's evidence ages
         # meanwhile.
@@ -275,7 +272,6 @@ class Engine:
         if isinstance(event, ListenerTried):
             return self._peer.record_listener(event, now)
         if isinstance(event, (ScriptExited, CommandReceived, StoreFailed, SeemsUp)):
-            self._work.mark((event.service,))
             return self._handle_for_service(event, now)
 
         self._work.mark_all()
@@ -293,40 +289,16 @@ class Engine:
         self._departure.order(event.leaving, now)
         return []
 
-    def _handle_for_service(
-        self, event: ScriptExited | CommandReceived | StoreFailed | SeemsUp, now: float
-    ) -> list[Action]:
-        machine = self._services.get(event.service)
+    def _handle_for_service(self, event: ServiceEvent, now: float) -> list[Action]:
+        self._work.mark((event.service,))
         if isinstance(event, ScriptExited):
             if event.kind is ScriptKind.POWER:
-                return self._record_power(event, now)
+                self._work.mark_all()
+                return self._fencing.power_answered(event, now)
             # The end of a fence matters to every service that waits for it.
             if self._fencing.flight is not None and event.kind is ScriptKind.CHECK:
                 self._work.mark_all()
-            return [] if machine is None else machine.script_exited(event, self._moment(now))
-        if isinstance(event, CommandReceived):
-            if machine is not None:
-                return machine.command(event, self._moment(now))
-            unknown, text = ServiceState.UNKNOWN, "this node is neither primary nor secondary"
-            return [
-                Answer(
-                    event.command_id,
-                    event.command.value,
-                    event.service,
-                    AnswerCode.NOT_CONFIGURED,
-                    unknown,
-                    unknown,
-                    text,
-                    is_last=True,
-                    is_ok=False,
-                )
-            ]
-        if machine is None:
-            return []
-        if isinstance(event, StoreFailed):
-            return machine.store_failed(event.detail, self._moment(now))
-        machine.seems_up()
-        return []
+        return self._services.handle(event, self._moment(now))
 
     def _take_beat(self, event: BeatReceived, now: float) -> list[Action]:
         if event.beat.node != self.spec.peer or event.link not in self._peer.monitor:
@@ -337,13 +309,17 @@ class Engine:
         # Answer a new incarnation at once: it can acknowledge only beats that it has heard.
         if received.wants_greeting:
             self._announcer.request_greeting()
-        if received.beat is not None:
-            self._fencing.heard(self._peer.view, event.received_at)
-            self._mark_moved_by(received, received.beat)
-            self._answer_beat(received, received.beat)
-        return done + received.actions
+        beat = received.beat
+        if beat is None:
+            return done + received.actions
 
-    def _answer_beat(self, received: Reception, beat: Beat) -> None:
+        self._fencing.heard(self._peer.view, event.received_at)
+        if received.concerns_all:
+            self._work.mark_all()
+        self._work.mark(received.moved)
+        # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
+        if received.is_ack_new or beat.is_legacy:
+            self._work.mark(self._work.asking)
         notice = self._announcer.notice
         # A new incarnation knows nothing of this node: acknowledge at once, and repeat notices.
         if received.is_new_incarnation:
@@ -354,18 +330,7 @@ class Engine:
             notice.facts_are_taken()
         if received.is_new_incarnation or beat.wants_ack:
             self._announcer.request_ack()
-
-    def _mark_moved_by(self, received: Reception, beat: Beat) -> None:
-        """Mark the services that the beat may move: all, or only those whose state it changes."""
-        # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
-        if received.is_ack_new or beat.is_legacy:
-            self._work.mark(self._work.asking)
-        previous, is_live = received.previous, self._peer.view.standing is PeerStanding.LIVE
-        if previous is None or _for_all(previous, is_live) != _for_all(beat, is_live):
-            self._work.mark_all()
-            return
-        said = previous.states
-        self._work.mark(name for name, state in beat.states.items() if said[name] is not state)
+        return done + received.actions
 
     def _announce_muted(self, event: SendersMuted) -> list[Action]:
         """Announce on the other links that this node cannot send on some."""
@@ -403,7 +368,7 @@ class Engine:
         self._peer.monitor.update(spec.listeners, now)
         return done
 
-    # --- the operator's word, and the fence's, about the peer -------------------------------------
+    # --- an operator's confirmation ---------------------------------------------------------------
 
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
         """Accept an operator's confirmation that a peer which is not heard runs nothing."""
@@ -424,23 +389,6 @@ class Engine:
 
     def _confirmation_ended(self, who: str, why: str) -> list[Action]:
         return confirmation.ended(who, why, self.spec.peer, self._peer.view.standing)
-
-    def _ask_for_power(self, now: float) -> list[Action]:
-        """Query the fence for the peer's power state where this node may not fence."""
-        svc = self._fencing.power_question(self._peer.view, now)
-        if svc is None:
-            return []
-        peer_state, standing = self._peer.view.for_script(svc.name)
-        return [RunScript(svc.name, ScriptKind.POWER, svc.check, peer_state, standing)]
-
-    def _record_power(self, event: ScriptExited, now: float) -> list[Action]:
-        self._work.mark_all()
-        before = bool(self._fencing.power.answer)
-        text = self._fencing.power_answered(event.service, event.outcome, now)
-        if not text:
-            return []
-        is_alarm = before or event.outcome is ScriptOutcome.DOWN
-        return [Record(RecordKind.PEER, self.spec.peer, "", "POWER", text, is_alarm)]
 
     def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
         """Record whether the fencing memory that a step wanted stored is on disk."""
@@ -600,22 +548,3 @@ class Engine:
 
 def _services_written(actions: list[Action]) -> set[str]:
     return {action.service for action in actions if isinstance(action, Persist)}
-
-
-def _for_all(beat: Beat, is_live: bool) -> tuple[object, ...]:
-    """Return what concerns all services of a beat."""
-    return beat.boot, beat.is_complete, _lasting(beat.facts, is_live), beat.states.keys()
-
-
-def _lasting(facts: Facts | None, is_live: bool) -> Facts | None:
-    """Return the facts without those that move no service.
-
-    ``silent_s`` changes with each beat. The facts on who fences first change with each service that
-    is started, but nothing is fenced while the peer is heard. When a silence begins or ends, all
-    services are evaluated anyway.
-    """
-    if facts is None:
-        return None
-    if is_live:
-        return Facts(unready=facts.unready, marks=facts.marks)
-    return replace(facts, silent_s=None)

@@ -27,9 +27,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Action, Record, RecordKind
+from opensvc_openha.core.actions import Action, Record, RecordKind, RunScript
 from opensvc_openha.core.beat import Goodbye
-from opensvc_openha.core.events import ScriptOutcome
+from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
@@ -378,37 +378,40 @@ class Fencing:
             else self._booted_at + alone_s
         )
 
-    def power_question(self, view: PeerView, now: float) -> ServiceSpec | None:
-        """Return the service whose fence is to be asked for the peer's power state now, or None."""
+    def ask_for_power(self, view: PeerView, now: float) -> list[Action]:
+        """Query the fence for the peer's power state where this node may not fence."""
         due = self.power_due_at(view)
         if due is None or now < due:
-            return None
+            return []
         waiting = {
             svc.name: svc
             for svc in self.spec.own_services
             if self._announced.get(svc.name) in FENCE_WANTED and self.is_boot_blocked(svc, now)
         }
         name = self.power.choose(waiting)
-        if name is not None:
-            self.power.record_question(name)
-        return None if name is None else waiting[name]
+        if name is None:
+            return []
+        self.power.record_question(name)
+        return [RunScript(name, ScriptKind.POWER, waiting[name].check, *view.for_script(name))]
 
     def power_due_at(self, view: PeerView) -> float | None:
         """Return when the fence may be asked about a silent peer not heard since the boot."""
         return None if self.has_heard or view.silent_since is None else self.power.due_at
 
-    def power_answered(self, service: str, outcome: ScriptOutcome, now: float) -> str:
-        """Handle a fence's answer on the peer's power.
-
-        Return the text to record, or an empty one.
-        """
-        is_proved, text = self.power.answered(service, outcome, now)
-        svc = next((svc for svc in self.spec.own_services if svc.name == service), None)
-        if not is_proved or svc is None:
-            return text
-        group = self.group_of(svc)
-        self._proofs[group] = Proof(group, now, f"the fence of {service} says twice that it is off")
-        return f"{text}, twice: nothing runs there"
+    def power_answered(self, event: ScriptExited, now: float) -> list[Action]:
+        """Handle a fence's answer on the peer's power; return the record of a new one."""
+        had_answer = bool(self.power.answer)
+        is_proved, text = self.power.answered(event.service, event.outcome, now)
+        svc = next((svc for svc in self.spec.own_services if svc.name == event.service), None)
+        if is_proved and svc is not None:
+            group = self.group_of(svc)
+            proof = f"the fence of {svc.name} says twice that it is off"
+            self._proofs[group] = Proof(group, now, proof)
+            text = f"{text}, twice: nothing runs there"
+        if not text:
+            return []
+        is_alarm = had_answer or event.outcome is ScriptOutcome.DOWN
+        return [Record(RecordKind.PEER, self.spec.peer, "", "POWER", text, is_alarm)]
 
     @property
     def is_peer_fenced(self) -> bool:

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Action, MirrorPeer, Record, RecordKind
-from opensvc_openha.core.events import RecoveredState
+from opensvc_openha.core.actions import Action, Answer, AnswerCode, MirrorPeer, Record, RecordKind
+from opensvc_openha.core.events import (
+    CommandReceived,
+    RecoveredState,
+    ScriptExited,
+    SeemsUp,
+    StoreFailed,
+)
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
@@ -20,6 +26,8 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
 from opensvc_openha.core.wording import named
 
+ServiceEvent = ScriptExited | CommandReceived | StoreFailed | SeemsUp
+_ELSEWHERE = "this node is neither primary nor secondary"
 _NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
 
 
@@ -67,6 +75,20 @@ class ManagedServices(Mapping[str, ServiceMachine]):
     def begin(self, at: Moment) -> list[Action]:
         """Return the first actions of a daemon."""
         return [action for machine in self._machines.values() for action in machine.begin(at)]
+
+    def handle(self, event: ServiceEvent, at: Moment) -> list[Action]:
+        """Handle an event of one service."""
+        machine = self._machines.get(event.service)
+        if machine is None:
+            return [_not_configured(event)] if isinstance(event, CommandReceived) else []
+        if isinstance(event, CommandReceived):
+            return machine.command(event, at)
+        if isinstance(event, ScriptExited):
+            return machine.script_exited(event, at)
+        if isinstance(event, StoreFailed):
+            return machine.store_failed(event.detail, at)
+        machine.seems_up()
+        return []
 
     def reconfigure(
         self, spec: ClusterSpec, recovered: Mapping[str, RecoveredState], at: Moment
@@ -158,13 +180,21 @@ class ManagedServices(Mapping[str, ServiceMachine]):
 
 
 def _status_elsewhere(svc: ServiceSpec) -> ServiceStatus:
+    unknown = ServiceState.UNKNOWN
     return ServiceStatus(
-        svc.name,
-        svc.primary,
-        svc.secondary,
+        svc.name, svc.primary, svc.secondary, unknown, unknown, None, None, _ELSEWHERE
+    )
+
+
+def _not_configured(event: CommandReceived) -> Answer:
+    return Answer(
+        event.command_id,
+        event.command.value,
+        event.service,
+        AnswerCode.NOT_CONFIGURED,
         ServiceState.UNKNOWN,
         ServiceState.UNKNOWN,
-        None,
-        None,
-        "this node is neither primary nor secondary",
+        _ELSEWHERE,
+        is_last=True,
+        is_ok=False,
     )

@@ -7,12 +7,13 @@ records what changed. It starts nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opensvc_openha.core.actions import Action, Record, RecordKind
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.beat_filter import CONTRADICTION, BeatFilter
 from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.incarnations import PeerIncarnations
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
@@ -35,6 +36,10 @@ class Reception:
     previous: Beat | None = None
     is_ack_new: bool = False
     """It acknowledges more than the beats before it."""
+    concerns_all: bool = False
+    """It differs from the previous beat in something that may move any service."""
+    moved: frozenset[str] = frozenset()
+    """The services whose states it changes, where it does not concern all of them."""
     wants_greeting: bool = False
     """It was rejected, and its incarnation must be answered, so that it can prove itself."""
 
@@ -95,7 +100,13 @@ class PeerWatch:
             for gone in self.monitor.take_down():
                 text = "the peer said goodbye"
                 done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", text))
-        return Reception(done, beat, previous, is_ack_new=self.view.acked_seq != acked)
+        is_live = self.view.standing is PeerStanding.LIVE
+        is_ack_new = self.view.acked_seq != acked
+        if previous is None or _common(previous, is_live) != _common(beat, is_live):
+            return Reception(done, beat, previous, is_ack_new, concerns_all=True)
+        said = previous.states
+        moved = frozenset(name for name, state in beat.states.items() if said[name] is not state)
+        return Reception(done, beat, previous, is_ack_new, moved=moved)
 
     def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> list[Action]:
         """Handle a notice that the peer cannot send on some links, received on another one."""
@@ -189,6 +200,20 @@ class PeerWatch:
             reason = "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
             reason += f"; refused: {', '.join(refused)}" if refused else ""
         return LinkStatus(link, False, is_up, pid, heard, reason, counts=self.monitor.counts(link))
+
+
+def _common(beat: Beat, is_live: bool) -> tuple[object, ...]:
+    """Return the content of a beat that concerns all services.
+
+    ``silent_s`` changes with each beat. The facts on who fences first change with each service that
+    is started, but nothing is fenced while the peer is heard. When a silence begins or ends, all
+    services are evaluated anyway.
+    """
+    facts = beat.facts
+    if facts is not None:
+        lasting = Facts(unready=facts.unready, marks=facts.marks)
+        facts = lasting if is_live else replace(facts, silent_s=None)
+    return beat.boot, beat.is_complete, facts, beat.states.keys()
 
 
 def _mute_reason(link: LinkSpec) -> str:
