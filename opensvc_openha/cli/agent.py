@@ -8,12 +8,10 @@ from argparse import Namespace
 from opensvc_openha.agent.resources.fence_status import EXIT_CODES
 from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.cli.parsing import Parser
-from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.check_scripts import find_doubt
 from opensvc_openha.errors import (
     NotAnsweringError,
-    NotRunningError,
     OpenhaError,
     RefusedError,
     UsageError,
@@ -187,7 +185,12 @@ def _use_fence_script(layout: Layout, service: AgentService, options: Namespace)
 
 def _remove(agent: Agent, layout: Layout, options: Namespace) -> int:
     _title(agent)
-    _check_daemon(layout)
+    try:
+        installation.status_if_running(layout)
+    except NotAnsweringError as error:
+        raise NotAnsweringError(
+            f"{error}: nothing is changed, what runs here is not known"
+        ) from error
     known = {service.name for service in configuration.read_services(layout)}
     added = [name for name in installer.read_added(agent, layout) if name in known]
     for name in added:
@@ -207,18 +210,6 @@ def _remove(agent: Agent, layout: Layout, options: Namespace) -> int:
     elif installer.find_stock_limit(agent, layout):
         print(f"note: {installer.find_stock_limit(agent, layout)}")
     return 0
-
-
-def _check_daemon(layout: Layout) -> None:
-    """Raise NotAnsweringError before anything is changed if the services that run are unknown."""
-    try:
-        client.fetch_status(layout)
-    except NotAnsweringError as error:
-        raise NotAnsweringError(
-            f"{error}: nothing is changed, what runs here is not known"
-        ) from error
-    except NotRunningError:
-        pass
 
 
 def _unregister(agent: Agent, layout: Layout, name: str) -> None:

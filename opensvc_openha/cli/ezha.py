@@ -91,20 +91,16 @@ def _stop(layout: Layout) -> int:
     with after_interrupt(
         "this node continues to stop its services, then nmond ends, see `service -s -c`"
     ):
-        _await_end(layout)
+        report_at = clock.monotonic() + _REPORT_EVERY_S
+        while client.running_pid(layout):
+            clock.pause(0.05)
+            if clock.monotonic() >= report_at:
+                report_at += _REPORT_EVERY_S
+                _report_busy_services(layout)
     left = _left_behind(states)
     if left:
         raise ActionError(f"nmond has ended, but not every service was stopped: {', '.join(left)}")
     return 0
-
-
-def _await_end(layout: Layout) -> None:
-    report_at = clock.monotonic() + _REPORT_EVERY_S
-    while client.running_pid(layout):
-        clock.pause(0.05)
-        if clock.monotonic() >= report_at:
-            report_at += _REPORT_EVERY_S
-            _report_busy_services(layout)
 
 
 def _own_states(layout: Layout) -> dict[str, str]:

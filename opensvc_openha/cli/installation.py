@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from opensvc_openha.errors import ConfigError
+from opensvc_openha.control import client
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 
 
@@ -15,6 +17,19 @@ def layout() -> Layout:
         hint = "unset EZ, correct it, or lay it out with `openha install --prefix`"
         raise ConfigError(f"EZ={ez}: there is no such directory: {hint}")
     return find_layout(os.environ, os.path.exists)
+
+
+def status_if_running(layout: Layout) -> NodeStatus | None:
+    """Return the daemon's status; None if no daemon runs.
+
+    NotAnsweringError if one runs that does not answer: what it would report is not known.
+    """
+    try:
+        return client.fetch_status(layout)
+    except NotAnsweringError:
+        raise
+    except NotRunningError:
+        return None
 
 
 def agent() -> AgentLayout:

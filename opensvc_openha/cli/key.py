@@ -76,7 +76,7 @@ def _generate(layout: Layout) -> int:
         ring = KeyRing(new_key())
         write_keys(layout, ring)
     sys.stdout.write(output.key_generated(ring, layout.key_file))
-    _reload_daemon(layout)
+    client.reload_if_running(layout)
     return 0
 
 
@@ -88,7 +88,7 @@ def _install(layout: Layout, source: str) -> int:
         if ring != ours:
             write_keys(layout, ring)
     sys.stdout.write(output.key_installed(ring, layout.key_file, is_new=ring != ours))
-    _reload_daemon(layout)
+    client.reload_if_running(layout)
     return 0
 
 
@@ -122,18 +122,13 @@ def _rotate(layout: Layout) -> int:
         ring = KeyRing(ring.current, next=new_key())
         write_keys(layout, ring)
     sys.stdout.write(output.key_rotated(ring, layout.key_file))
-    _reload_daemon(layout)
+    client.reload_if_running(layout)
     return 0
 
 
 def _status(layout: Layout) -> int:
     ring, incarnations = read_settings(layout, configuration.read_options(layout))
-    try:
-        status = client.fetch_status(layout)
-    except NotRunningError as error:
-        if isinstance(error, NotAnsweringError):
-            raise
-        status = None
+    status = installation.status_if_running(layout)
     sys.stdout.write(
         output.key_status(
             ring, layout.key_file, incarnations, None if status is None else status.authentication
@@ -152,12 +147,3 @@ def _forget_peer(layout: Layout) -> int:
         write_incarnations(layout, dict.fromkeys(incarnations, NOBODY))
     print("peer forgotten: its next beat is accepted whatever its boot counter")
     return 0
-
-
-def _reload_daemon(layout: Layout) -> None:
-    try:
-        client.reload(layout)
-    except NotAnsweringError:
-        raise
-    except NotRunningError:
-        pass

@@ -172,6 +172,8 @@ def main(args: list[str]) -> int:
     if name in ("-V", "--version"):
         print(f"opensvc-openha {__version__}")
         return 0
+    if name == "help" and args[1:2] and args[1] in COMMANDS:
+        return main([args[1], "--help"])
     if name in ("", "-h", "--help", "help"):
         build_parser().print_help(None if name else sys.stderr)
         return 0 if name else UsageError.exit_code

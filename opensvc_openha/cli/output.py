@@ -207,15 +207,10 @@ def answer_line(answer: Answer) -> str:
 
 def _refusal(answer: Answer) -> str:
     svc, own, peer = answer.service, answer.own.name, answer.peer.name
+    both = f"(partner node is {peer}, we are {own})"
     text = {
-        "start": (
-            f"Cannot start {svc}: service not in correct state (partner node is {peer}, we are"
-            f" {own})"
-        ),
-        "stop": (
-            f"Cannot stop {svc}: service not in correct state (partner node is {peer}, we are"
-            f" {own})"
-        ),
+        "start": f"Cannot start {svc}: service not in correct state {both}",
+        "stop": f"Cannot stop {svc}: service not in correct state {both}",
         "freeze-stop": (
             f"Cannot FREEZE-STOP {svc}: service not in STARTED/STOPPED state (we are {own})"
         ),
@@ -223,8 +218,8 @@ def _refusal(answer: Answer) -> str:
             f"Cannot FREEZE-START {svc}: service not in STARTED/STOPPED state (we are {own})"
         ),
         "unfreeze": f"Cannot UNFREEZE {svc}: not in FREEZE state (we are {own})",
-        "force-stop": f"Cannot force stop {svc} (partner node is {peer}, we are {own})",
-        "force-start": f"Cannot force start {svc} (partner node is {peer}, we are {own})",
+        "force-stop": f"Cannot force stop {svc} {both}",
+        "force-start": f"Cannot force start {svc} {both}",
     }[answer.command]
     if own == "UNKNOWN" and not answer.detail:
         return (

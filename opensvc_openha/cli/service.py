@@ -15,8 +15,6 @@ from opensvc_openha.core.events import Command
 from opensvc_openha.errors import (
     ActionError,
     ConfigError,
-    NotAnsweringError,
-    NotRunningError,
     RefusedError,
     UsageError,
 )
@@ -139,12 +137,8 @@ def _expect_service(layout: Layout, name: str) -> None:
     configured = [svc.name for svc in configuration.read_services(layout)]
     if name in configured:
         return
-    try:
-        known = client.fetch_status(layout).service(name)
-    except NotAnsweringError:
-        raise
-    except NotRunningError:
-        known = None
+    status = installation.status_if_running(layout)
+    known = None if status is None else status.service(name)
     if known is None or known.own_state is None:
         from opensvc_openha.formats.suggestion import which_service
 

@@ -16,7 +16,6 @@ from opensvc_openha.core.timing import FIRST_STATUS_LIMIT_S
 from opensvc_openha.daemon.script_runner import ask_wrapper
 from opensvc_openha.errors import (
     ConfigError,
-    NotAnsweringError,
     NotRunningError,
     RefusedError,
     UsageError,
@@ -197,7 +196,8 @@ def remove(name: str) -> int:
     configuration.read_options(layout).check_services(
         tuple(svc for svc in services if svc.name != name)
     )
-    known = _known_service(layout, name)
+    status = installation.status_if_running(layout)
+    known = None if status is None else status.service(name)
     state = _own_state(layout, name, known)
     if state in MAY_RUN:
         raise RefusedError(
@@ -232,16 +232,6 @@ def replace_check(name: str, check: str) -> None:
 
     configuration.edit(layout, layout.services_file, with_check)
     client.reload_if_running(layout)
-
-
-def _known_service(layout: Layout, name: str) -> ServiceStatus | None:
-    """Return the daemon's status of the service; None if no daemon runs."""
-    try:
-        return client.fetch_status(layout).service(name)
-    except NotAnsweringError:
-        raise
-    except NotRunningError:
-        return None
 
 
 def _own_state(layout: Layout, name: str, known: ServiceStatus | None) -> ServiceState:

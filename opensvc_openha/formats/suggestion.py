@@ -18,7 +18,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     wanted = word.lower()
     close = [name for name in names if wanted and name.lower().startswith(wanted)][:3]
-    close = close or difflib.get_close_matches(wanted, names, 1, 0.7)
+    close = close or difflib.get_close_matches(wanted, names, 1)
     return " or ".join(close)
 
 

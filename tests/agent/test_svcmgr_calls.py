@@ -101,11 +101,16 @@ def test_action_that_is_not_there_yet_is_said_and_not_zero(agent: Agent, words: 
 
 
 def test_unknown_action_and_unknown_service_are_usage_errors(agent: Agent) -> None:
-    """A typing error in either place: exit 2, and what is expected."""
-    agent.write("a", UP)
-    assert agent.svcmgr("-s", "a", "strat").exit_code == 2
-    outcome = agent.svcmgr("-s", "b", "start")
-    assert (outcome.exit_code, "no service b" in outcome.err) == (2, True)
+    """A typing error in either place: exit 2, and what was probably meant."""
+    agent.write("web", UP)
+    for outcome, what, meant in (
+        (agent.svcmgr("-s", "web", "strat"), "strat is no action", "did you mean start?"),
+        (agent.svcmgr("-s", "wbe", "start"), "no service wbe", "did you mean web?"),
+        (agent.svcmgr("-s", "b", "start"), "no service b: ", "b.env does not exist\n"),
+        (agent.svcmon("--service=wbe"), "no service wbe", "did you mean web?"),
+    ):
+        assert outcome.exit_code == 2
+        assert what in outcome.err and outcome.err.rstrip("\n").endswith(meant.rstrip("\n"))
 
 
 def test_all_up_services_acts_on_these_only(agent: Agent) -> None:
