@@ -15,7 +15,7 @@ import pytest
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon import readiness as module
 from opensvc_openha.daemon.check_scripts import MARK
-from opensvc_openha.daemon.readiness import Readiness, tells_power
+from opensvc_openha.daemon.readiness import Readiness, reports_power
 from tests.waiting import LIMIT_S
 
 ENV = """\
@@ -246,10 +246,10 @@ def test_sections_of_a_generated_fence_are_looked_at(
     fence.env.write_text(text)
     said = readiness().look(service("/bin/sh", str(fence.path)))
     words = f"{fence.path} fences by the [stonith#N] sections of {fence.env}, and there is none"
-    assert said == (words if problem else "") and tells_power(str(fence.path)) is tells
+    assert said == (words if problem else "") and reports_power(str(fence.path)) is tells
     script(fence.path, "#!/bin/sh\n")
     assert readiness().look(service("/bin/sh", str(fence.path))) == ""
-    assert not tells_power(str(fence.path))
+    assert not reports_power(str(fence.path))
 
 
 def test_generated_fence_without_its_service_file_is_reported(tmp_path: Path) -> None:
@@ -257,14 +257,14 @@ def test_generated_fence_without_its_service_file_is_reported(tmp_path: Path) ->
     fence = Wrapper(tmp_path, "web.stonith")
     fence.env.unlink()
     said = readiness().look(service("/bin/sh", str(fence.path)))
-    assert said == f"{fence.env}: No such file or directory" and not tells_power(str(fence.path))
+    assert said == f"{fence.env}: No such file or directory" and not reports_power(str(fence.path))
 
 
 def test_fence_of_a_driver_tells_the_power(tmp_path: Path) -> None:
     """Whatever its name is; one that cannot be read does not."""
     path = tmp_path / "web"
     script(path, f"#!/bin/sh\n# {MARK.decode()}\n")
-    assert tells_power(str(path)) and not tells_power(str(tmp_path / "none"))
+    assert reports_power(str(path)) and not reports_power(str(tmp_path / "none"))
 
 
 def test_looks_are_repeated_and_reported_when_something_changed(
