@@ -69,7 +69,6 @@ class LogFile(logging.Handler):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _rotate(self) -> None:
-        self._close()
         for older, newer in reversed(list(zip(self._names[1:], self._names))):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(newer, older)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 
 from opensvc_openha.system.atomic_files import FULL_DISK, open_log
 
@@ -108,11 +107,11 @@ def bound_log(path: str, limit: int = LOG_BYTES) -> bool:
         found = os.fstat(handle)
         # A hole is no length: a writer that does not append continues at its old position, behind
         # one.
-        if not stat.S_ISREG(found.st_mode) or min(found.st_size, found.st_blocks * 512) <= limit:
+        if min(found.st_size, found.st_blocks * 512) <= limit:
             return False
         last_lines = b""
         try:
-            _copy_part(handle, max(0, found.st_size - limit), found.st_size, f"{path}.1")
+            _copy_part(handle, found.st_size - limit, found.st_size, f"{path}.1")
         except OSError as error:
             if error.errno not in FULL_DISK:
                 raise
@@ -120,9 +119,8 @@ def bound_log(path: str, limit: int = LOG_BYTES) -> bool:
                 os.unlink(f"{path}.1")
             last_lines = os.pread(handle, _COPIED_BYTES, max(0, found.st_size - _COPIED_BYTES))
         os.ftruncate(handle, 0)
-        if last_lines:
-            with contextlib.suppress(OSError):
-                os.write(handle, last_lines)
+        with contextlib.suppress(OSError):
+            os.write(handle, last_lines)
         return True
     finally:
         os.close(handle)
@@ -131,10 +129,7 @@ def bound_log(path: str, limit: int = LOG_BYTES) -> bool:
 def _copy_part(handle: int, begin: int, end: int, path: str) -> None:
     copy = open_log(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
     try:
-        while begin < end:
-            part = os.pread(handle, min(_PART_BYTES, end - begin), begin)
-            if not part:
-                return
+        while part := os.pread(handle, min(_PART_BYTES, end - begin), begin):
             begin += len(part)
             while part:
                 part = part[os.write(copy, part) :]

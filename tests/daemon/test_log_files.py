@@ -4,6 +4,7 @@ reported.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -16,6 +17,7 @@ from opensvc_openha.daemon import log_keeper
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.log_keeper import LogKeeper, little_room
 from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.system import log_file, script_log
 from opensvc_openha.system.log_file import LogFile
 from opensvc_openha.system.script_log import ScriptLog, bound_log
 from tests.waiting import until
@@ -102,6 +104,45 @@ def test_log_that_was_closed_holds_no_file(tmp_path: Path) -> None:
     log.close()
     log.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("other", [None, "other\n"])
+def test_log_that_is_gone_or_another_file_is_opened_again(
+    tmp_path: Path, other: str | None
+) -> None:
+    """Removed, or replaced: the next line is in the file of that name, with one handle."""
+    path = tmp_path / "nmond.log"
+    before = len(os.listdir("/proc/self/fd"))
+    log = LogFile(str(path), 1000, 2)
+    assert log.problem == ""
+    log.emit(line("one"))
+    os.rename(path, tmp_path / "moved")
+    if other is not None:
+        path.write_text(other)
+    log.emit(line("two"))
+    log.emit(line("three"))
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    log.close()
+    assert path.read_text() == f"{other or ''}two\nthree\n"
+    assert (tmp_path / "moved").read_text() == "one\n"
+
+
+def test_half_a_line_is_taken_back_and_counted_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes some bytes of it: none is left, and the next line says that one was lost."""
+    path = tmp_path / "nmond.log"
+    log = LogFile(str(path), 1000, 2)
+    log.emit(line("one"))
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(log_file.os, "write", lambda handle, data: write(handle, data[:2]))
+        log.emit(line("two"))
+    assert log.problem == f"{path}: No space left on device" and path.read_text() == "one\n"
+    log.emit(line("three"))
+    log.close()
+    lost = f"1 lines were lost: {path}: No space left on device"
+    assert path.read_text() == f"one\n{lost}\nthree\n"
 
 
 # the logs of services
@@ -213,6 +254,88 @@ def test_script_without_a_log_prints_to_memory_unless_it_may_leave_a_daemon(
         assert (log.output(), log.is_lost) == (output, is_lost)
         log.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_end_of_much_output_is_returned_and_copied(tmp_path: Path) -> None:
+    """4 KiB of it to the caller, 64 KiB to the log, of an answer that is kept in memory."""
+    path = tmp_path / "web.log"
+    log = ScriptLog(str(path), is_answer=True, may_linger=False)
+    data = b"".join(b"%06d\n" % number for number in range(12_000))
+    os.write(log.handle, data)
+    assert log.output() == data[-4096:].decode()
+    log.close()
+    assert path.read_bytes() == data[-65_536:]
+
+
+def test_lost_output_is_not_what_others_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has no room, and a daemon that the script before left behind prints to it."""
+    monkeypatch.setattr(script_log, "_has_room", lambda log: False)
+    path = tmp_path / "web.log"
+    log = ScriptLog(str(path), is_answer=False, may_linger=True)
+    path.write_text("the daemon of before\n")
+    assert log.is_lost and log.output() == ""
+    log.close()
+
+
+def test_log_that_cannot_be_read_gives_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of its disk: the script has printed nothing, as far as is known."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    log = ScriptLog(str(tmp_path / "web.log"), is_answer=False, may_linger=False)
+    os.write(log.handle, b"up\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(script_log.os, "pread", fail)
+        assert log.output() == ""
+    assert log.output() == "up\n"
+    log.close()
+
+
+def test_no_more_than_was_there_at_the_beginning_is_copied(tmp_path: Path) -> None:
+    """A writer that never rests does not keep the copy going for ever."""
+    path = tmp_path / "web.log"
+    path.write_text("0123456789")
+    handle = os.open(path, os.O_RDONLY)
+    script_log._copy_part(handle, 2, 5, str(tmp_path / "copy"))
+    os.close(handle)
+    assert (tmp_path / "copy").read_text() == "234"
+
+
+@pytest.mark.parametrize("size", [200, 100_000])
+def test_last_lines_stay_in_a_log_that_cannot_be_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """No room for the second file: half a copy is removed, 64 KiB stay, no handle is left."""
+    path = tmp_path / "web.log"
+    data = b"".join(b"%07d\n" % number for number in range(size // 8))
+    path.write_bytes(data)
+
+    def fail(_handle: int, _begin: int, _end: int, copy: str) -> None:
+        Path(copy).write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(script_log, "_copy_part", fail)
+    before = len(os.listdir("/proc/self/fd"))
+    assert bound_log(str(path), 100)
+    assert path.read_bytes() == data[-65_536:] and os.listdir(tmp_path) == ["web.log"]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_log_whose_copy_fails_otherwise_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second file is a link of somebody: an error for the caller, and nothing is emptied."""
+    path = tmp_path / "web.log"
+    path.write_bytes(b"x" * 200)
+    (tmp_path / "web.log.1").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="Too many levels"):
+        bound_log(str(path), 100)
+    assert path.read_bytes() == b"x" * 200 and not (tmp_path / "elsewhere").exists()
 
 
 # the room for both

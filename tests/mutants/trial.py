@@ -27,7 +27,7 @@ UNPLANTED = "not planted"
 _CUT_SHORT = "cut short"
 _PURE = (CORE, "formats")
 """Rooms whose tests start nothing that could be left over, and fail alike each time."""
-_TEST_CPU_S = 5.0
+_TEST_CPU_S = 2.0
 _SLOWER = 10
 """Factor, besides some seconds, after which a test counts as an endless loop: detected."""
 _PATIENCE_S = 120.0
