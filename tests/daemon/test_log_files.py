@@ -171,7 +171,18 @@ def test_long_log_is_copied_piece_by_piece(tmp_path: Path) -> None:
     path = tmp_path / "web.log"
     content = b"".join(b"%07d\n" % number for number in range(5 * MIB // 16))
     path.write_bytes(b"before\n" + content)
+    before = len(os.listdir("/proc/self/fd"))
     assert bound_log(str(path), len(content)) and (tmp_path / "web.log.1").read_bytes() == content
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_folder_of_the_logs_is_made(tmp_path: Path) -> None:
+    """By the first script that prints."""
+    path = tmp_path / "log" / "web.log"
+    log = ScriptLog(str(path), is_answer=False, may_linger=True)
+    os.write(log.handle, b"started\n")
+    log.close()
+    assert path.read_text() == "started\n"
 
 
 @pytest.mark.parametrize("what", ["nothing", "link", "folder", "pipe", "hole"])

@@ -12,8 +12,10 @@ import pytest
 
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.storage.fencing_store import FencingStore
+from opensvc_openha.storage import fencing_store
+from opensvc_openha.storage.fencing_store import FenceTimes, FencingStore
 from opensvc_openha.system import identity
 
 FULL = FencingMemory(
@@ -94,3 +96,69 @@ def test_note_damaged_in_part_blocks(tmp_path: Path, damage: tuple[str, str]) ->
     assert damage[0] in text
     Path(layout.fencing_file).write_text(text.replace(*damage), encoding="ascii")
     assert FencingStore(layout).read(has_run_in_this_life=True) == FencingMemory()
+
+
+def test_last_success_and_failure_of_each_fence_are_kept_over_a_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By wall clock, for display; one does not touch the other, nor another group."""
+    monkeypatch.setattr(fencing_store.clock, "wall_of", lambda instant: 1000.0 + instant)
+    store = FencingStore(tree_layout(str(tmp_path)))
+    store.write(replace(FULL, ended=(("a", True, 1.0), ("a", False, 2.0), ("b", False, 3.0))))
+    store.write(replace(FULL, ended=(("a", True, 4.0), ("c", True, 5.0))))
+    monkeypatch.setattr(identity, "life", lambda: "another")
+    again = FencingStore(tree_layout(str(tmp_path)))
+    assert again.times == {}
+    again.read()
+    assert again.times == {
+        "a": FenceTimes(1004.0, 1002.0),
+        "b": FenceTimes(None, 1003.0),
+        "c": FenceTimes(1005.0, None),
+    }
+
+
+def test_words_that_are_no_truth_are_none(tmp_path: Path) -> None:
+    """1 is not true: what makes a node dare more must be written exactly."""
+    layout = tree_layout(str(tmp_path))
+    FencingStore(layout).write(FULL)
+    text = Path(layout.fencing_file).read_text(encoding="ascii")
+    Path(layout.fencing_file).write_text(text.replace("true", "1"), encoding="ascii")
+    assert FencingStore(layout).read() == replace(FULL, has_heard=False, is_wary=False)
+
+
+def test_note_of_a_version_without_turns_is_read(tmp_path: Path) -> None:
+    """Neither the turns nor whether the peer may fence at any time."""
+    layout = tree_layout(str(tmp_path))
+    FencingStore(layout).write(FULL)
+    found = json.loads(Path(layout.fencing_file).read_bytes())
+    del found["turns"], found["is_wary"]
+    found["silent_since"] = 12  # A whole number is a number, too.
+    Path(layout.fencing_file).write_text(json.dumps(found), encoding="ascii")
+    read = FencingStore(layout).read()
+    assert read == replace(FULL, turns=None, is_wary=False, silent_since=12.0)
+    assert isinstance(read.silent_since, float)
+
+
+def test_note_that_cannot_be_read_blocks(tmp_path: Path) -> None:
+    """Something else stands there, or more than a note ever is."""
+    layout = tree_layout(str(tmp_path))
+    FencingStore(layout).write(FULL)
+    path = Path(layout.fencing_file)
+    path.write_text(path.read_text() + " " * 300_000 + "x")
+    assert FencingStore(layout).read() == FULL
+    path.write_text(" " * 300_000 + path.read_text())
+    assert FencingStore(layout).read(has_run_in_this_life=True) == FencingMemory()
+    path.unlink()
+    path.mkdir()
+    assert FencingStore(layout).read(has_run_in_this_life=True) == FencingMemory()
+
+
+def test_note_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
+    """Its place is a directory, or the place of its directory is a file."""
+    layout = tree_layout(str(tmp_path))
+    Path(layout.fencing_file).mkdir(parents=True)
+    with pytest.raises(SystemFault, match=f"cannot write {layout.fencing_file}: Is a directory"):
+        FencingStore(layout).write(FULL)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemFault, match="cannot make directory"):
+        FencingStore(tree_layout(str(tmp_path / "file" / "x"))).write(FULL)
