@@ -22,7 +22,8 @@ from opensvc_openha.formats.legacy_frame import (
     encode_record,
 )
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
-from tests.core.pair import NAMES, TIMEOUT_S, Host, Pair
+from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
+from tests.core.pair import TIMEOUT_S, Host, Pair
 
 LOOP_S = 2.0
 GRACE_S = 5.0
@@ -37,7 +38,7 @@ class OriginalNode:
 
     def __init__(self, pair: MixedPair, index: int) -> None:
         self.pair = pair
-        self.name = NAMES[index]
+        self.name = NODES[index]
         self.role = Role.PRIMARY if index == 0 else Role.SECONDARY
         self.state = S.FROZEN_STOP
         self.peer = S.FROZEN_STOP
@@ -184,7 +185,7 @@ class MixedPair(Pair):
         self.random = Random(seed)
         disks = tuple(
             LinkSpec(name, LinkKind.DIO, "/dev/disk", "", 0, 19 * index, timeout_s)
-            for index, name in enumerate(NAMES)
+            for index, name in enumerate(NODES)
         )
         self.links = tuple(
             replace(link, wire=Wire.LEGACY) for link in self.links + (disks if has_disk else ())
@@ -211,10 +212,10 @@ class MixedPair(Pair):
         """Return primary (0) or secondary (1)."""
         return self.ours if self.ours.index == index else self.original
 
-    def send(self, host: Host, action: Announce) -> None:
+    def send(self, node: SimulatedNode, action: Announce) -> None:
         """Send our beats as bytes."""
         for link in self.links:
-            if link.node == host.name and (host.name, link) not in self.cut and not self.is_lost():
+            if link.node == node.name and (node.name, link) not in self.cut and not self.is_lost():
                 data = self._codecs[link].encode(
                     replace(action.beat, sent_at=self.wall), 7, action.with_names
                 )

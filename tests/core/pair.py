@@ -1,27 +1,16 @@
-"""Two engines back to back under a simulated clock: lossy, slow wires, scripts, a fence.
+"""Two engines back to back under one simulated clock; each test chooses what goes wrong.
 
-No sleeps and no mocks: beats are passed as values, scripts are entries in an event queue.
+A thin driver of `verify.simulated_node`: beats are passed as values with the delay and the loss of
+the test, scripts end with the outcome and after the time of the test. No sleeps and no mocks.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable
 
-from opensvc_openha.core.actions import (
-    Action,
-    Announce,
-    Answer,
-    Exit,
-    Persist,
-    Record,
-    RememberFencing,
-    RememberIncarnations,
-    RunScript,
-)
+from opensvc_openha.core.actions import Announce, Answer, Persist, Record, RunScript
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
@@ -30,12 +19,10 @@ from opensvc_openha.core.events import (
     LeaveRequested,
     Leaving,
     RecoveredState,
-    ScriptExited,
     ScriptKind,
     ScriptOutcome,
     Tick,
 )
-from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import (
     ClusterSpec,
     FencingPolicy,
@@ -47,21 +34,10 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
-from opensvc_openha.verify.invariants import (
-    DaemonBegan,
-    DaemonEnded,
-    Heard,
-    InvariantChecker,
-    Moved,
-    NodeLost,
-    Observation,
-    Ordered,
-    Said,
-    ScriptBegan,
-    ScriptEnded,
-)
+from opensvc_openha.verify.invariants import InvariantChecker, Observation
+from opensvc_openha.verify.scheduler import Scheduler
+from opensvc_openha.verify.simulated_node import NODES, Deferral, Script, SimulatedNode
 
-NAMES = ("deb1", "deb2")
 CHECK_ALWAYS = FencingPolicy(is_check_always=True)
 """The check-up script is run before every start, as by the original; without it:
 test_fencing.py."""
@@ -80,7 +56,7 @@ def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> tuple[LinkSpec, ...]:
             0,
             timeout_s,
         )
-        for index, node in enumerate(NAMES)
+        for index, node in enumerate(NODES)
         for number in range(count)
     )
 
@@ -93,19 +69,17 @@ def services(*names: str, policy: Policy = Policy()) -> tuple[ServiceSpec, ...]:
     )
 
 
-class Host:
-    """One node of the pair: its engine while it is up, its disk, and what really runs on it."""
+class Host(SimulatedNode):
+    """One node of the pair, and what a test looks at."""
+
+    defer: Deferral | None = None
+    """Writes states later, in place of at once."""
 
     def __init__(self, pair: Pair, index: int) -> None:
+        super().__init__(index, pair)
         self.pair = pair
-        self.index = index
-        self.name = NAMES[index]
-        self.engine: Engine | None = None
         self.life = 0
-        self.known_incarnations: dict[str, BootId] = {}
-        self.fencing = FencingMemory()
-        self.disk: dict[str, Persist] = {}
-        self.running: set[str] = set()
+        """Counts the daemons, and what is meant for an earlier one is lost."""
         self.records: list[Record] = []
         self.answers: list[Answer] = []
         self.states: list[tuple[float, str, ServiceState]] = []
@@ -115,96 +89,92 @@ class Host:
     def boot(
         self, recovered: dict[str, RecoveredState] | None = None, counter: int | None = None
     ) -> None:
-        """Start the daemon of this node."""
+        """Start the daemon of this node with chosen states, which its files hold, too."""
+        self._begin_life()
+        if not self.store.is_same_boot:
+            self.store.fencing = self.store.fencing.after_boot()
+        self.store.is_same_boot = True
+        self.store.files.clear()
+        for name, known in (recovered or {}).items():
+            self.store.write_recovered(name, known)
+        self._start(recovered or {}, counter)
+
+    def boot_from_files(self) -> None:
+        """Start the daemon of this node with what its STATE files say."""
+        self._begin_life()
+        recovered, _ = self.store.begin_daemon(self.pair.services)
+        self._start(recovered)
+
+    def _begin_life(self) -> None:
         self.life += 1
-        peer = NAMES[1 - self.index]
+        if not self.is_powered:
+            self.power_on()
+
+    def _start(self, recovered: dict[str, RecoveredState], counter: int | None = None) -> None:
+        pair = self.pair
         spec = ClusterSpec(
             self.name,
-            peer,
-            self.pair.links,
-            self.pair.services,
-            self.pair.profile,
-            self.pair.fence_time_s,
-            self.pair.fencing,
+            NODES[1 - self.index],
+            pair.links,
+            pair.services,
+            pair.profile,
+            pair.fence_time_s,
+            pair.fencing,
         )
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
-        self.engine = Engine(
-            spec,
-            boot,
-            recovered or {},
-            self.pair.now,
-            self.known_incarnations,
-            fencing=self.fencing,
-        )
-        states = {name: item.state for name, item in (recovered or {}).items()}
-        self.pair.observe(DaemonBegan(self.pair.now, self.name, boot, states))
-        self.pair.schedule(0, self.handle, self.life, Tick())
+        self.start_daemon(spec, boot, recovered, defer=self.defer)
+        pair.schedule(0, self.handle, self.life, Tick())
 
     def crash(self) -> None:
-        """Crash the whole node: the daemon and everything that ran."""
-        self.engine = None
+        """Cut the power of the node, which may be off already."""
         self.life += 1
-        self.running.clear()
-        self.fencing = self.fencing.after_boot()
-        self.pair.observe(NodeLost(self.pair.now, self.name))
+        self.power_off()
 
-    def kill_daemon(self) -> None:
-        """Kill the daemon only: services keep running, scripts run on unobserved."""
-        self.engine = None
+    def end_daemon(self, how: str = "kill -9") -> None:
+        """End the daemon only: services and scripts continue."""
         self.life += 1
-        self.pair.observe(DaemonEnded(self.pair.now, self.name))
+        super().end_daemon(how)
+
+    kill_daemon = end_daemon
 
     def handle(self, life: int, event: Event) -> None:
         """Handle one event if this incarnation of the daemon still runs."""
-        if self.engine is None or life != self.life:
-            return
-        if self.is_stalled:
-            self.pair.parked.append((self, life, event))
-            return
-        if isinstance(event, BeatReceived):
-            self.pair.observe(Heard(self.pair.now, self.name, event.beat, bool(event.key_id)))
-        elif isinstance(event, CommandReceived):
-            self.pair.observe(Ordered(self.pair.now, self.name, event.service, event.command))
-        for action in self.engine.step(event, self.pair.now):
-            self.carry_out(action)
-        if self.engine is not None:
-            self.pair.schedule_at(
-                max(self.pair.now, self.engine.next_deadline()),
-                self.tick,
-                self.life,
-                self.engine.seq,
-            )
+        if life == self.life:
+            self.give(event)
 
-    def tick(self, life: int, _seq: int) -> None:
+    def give(self, event: Event) -> None:
+        """Pass an event to the daemon; a stalled one keeps it for later."""
+        if self.executor is not None and self.is_stalled:
+            self.pair.parked.append((self, self.life, event))
+        else:
+            super().give(event)
+
+    def finish_step(self) -> None:
+        """Check what follows of a step, and wait for the next deadline."""
+        super().finish_step()
+        if self.engine is not None:
+            due = max(self.now, self.engine.next_deadline())
+            self.pair.schedule_at(due, self.tick, self.life)
+
+    def tick(self, life: int) -> None:
         """Let time pass; only the newest deadline matters, an early tick does no harm."""
         if self.engine is None or life != self.life:
             return
-        if self.is_stalled or self.engine.next_deadline() <= self.pair.now:
-            self.handle(life, Tick())
+        if self.is_stalled or self.engine.next_deadline() <= self.now:
+            self.give(Tick())
 
-    def carry_out(self, action: Action) -> None:
-        """Carry out an action as the daemon's shell would."""
-        if isinstance(action, Persist):
-            self.disk[action.service] = action
-            self.states.append((self.pair.now, action.service, action.state))
-            self.pair.observe(Moved(self.pair.now, self.name, action.service, action.state))
-        elif isinstance(action, RememberFencing):
-            self.fencing = action.memory
-            if self.engine is not None:
-                self.engine.remembered_fencing(action.memory, True, self.pair.now)
-        elif isinstance(action, RememberIncarnations):
-            self.known_incarnations = dict(action.incarnations)
-        elif isinstance(action, Announce):
-            self.pair.observe(Said(self.pair.now, self.name, action.beat))
-            self.pair.send(self, action)
-        elif isinstance(action, RunScript):
-            self.pair.run_script(self, action)
-        elif isinstance(action, Record):
-            self.records.append(action)
-        elif isinstance(action, Answer):
-            self.answers.append(action)
-        elif isinstance(action, Exit):
-            self.kill_daemon()
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
+        """Write the STATE file, and keep the state for the test."""
+        self.states.append((self.now, action.service, action.state))
+        super().persist(action, is_durable)
+
+    def record(self, action: Record) -> None:
+        """Keep a line of the log for the test."""
+        self.records.append(action)
+
+    def answer(self, action: Answer) -> None:
+        """Keep an answer to an operator for the test."""
+        self.answers.append(action)
 
     def command(self, command: Command, service: str = "registry") -> int:
         """Issue an operator's command; return its number."""
@@ -225,7 +195,7 @@ class Host:
     def service(self, name: str = "registry") -> ServiceStatus:
         """Return the status of a service on this node."""
         assert self.engine is not None
-        found = self.engine.snapshot(self.pair.now).service(name)
+        found = self.engine.snapshot(self.now).service(name)
         assert found is not None
         return found
 
@@ -257,7 +227,7 @@ class Pair:
         policy: Policy = Policy(),
         profile: Profile = Profile.TUTORIAL,
     ) -> None:
-        self.now = 100.0
+        self.scheduler = Scheduler(100.0)
         self.links = links(timeout_s, link_count)
         self.services = services(*names, policy=policy)
         self.profile = profile
@@ -273,12 +243,8 @@ class Pair:
         self.on_check: Callable[[Host, RunScript], None] = lambda host, action: None
         self.scripts: list[tuple[float, str, str, str]] = []
         self.parked: list[tuple[Host, int, Event]] = []
-        self._queue: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._order = itertools.count()
         self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
-        self.invariants: InvariantChecker | None = InvariantChecker(
-            NAMES, timeout_s, timeout_s, ack_limit_s=None
-        )
+        self.invariants: InvariantChecker | None = InvariantChecker(NODES, timeout_s, timeout_s)
 
     def observe(self, seen: Observation) -> None:
         """Check the invariants: every test on a pair tests them, too."""
@@ -302,30 +268,37 @@ class Pair:
         assert self.deb1.shown == self.deb2.shown == ("STARTED", "STOPPED")
         return self.deb1, self.deb2
 
+    @property
+    def now(self) -> float:
+        """The clock of both nodes."""
+        return self.scheduler.now
+
+    def clock(self, node: SimulatedNode) -> float:
+        """Return the clock of a node."""
+        return self.scheduler.now
+
     def schedule(self, delay_s: float, call: Callable[..., None], *args: object) -> None:
         """Schedule a call after a delay."""
-        self.schedule_at(self.now + delay_s, call, *args)
+        self.scheduler.after(delay_s, call, *args)
 
     def schedule_at(self, instant: float, call: Callable[..., None], *args: object) -> None:
         """Schedule a call at an instant."""
-        heapq.heappush(self._queue, (instant, next(self._order), call, args))
+        self.scheduler.at(instant, call, *args)
 
     def run(self, seconds: float) -> None:
         """Let this much time pass."""
-        end = self.now + seconds
-        while self._queue and self._queue[0][0] <= end:
-            instant, _, call, args = heapq.heappop(self._queue)
-            self.now = max(self.now, instant)
-            call(*args)
-        self.now = end
+        self.scheduler.run_until(self.now + seconds)
 
-    def send(self, host: Host, action: Announce) -> None:
+    def other(self, node: SimulatedNode) -> Host:
+        """Return the peer of a node, also of one that a test put in the place of another."""
+        return self.deb1 if node.index else self.deb2
+
+    def send(self, node: SimulatedNode, action: Announce) -> None:
         """Send a beat on every intact wire of this node."""
-        other = self.deb2 if host is self.deb1 else self.deb1
         for link in self.links:
-            if link.node == host.name and (host.name, link) not in self.cut and not self.is_lost():
+            if link.node == node.name and (node.name, link) not in self.cut and not self.is_lost():
                 event_at = self.now + self.delay_s()
-                self.schedule_at(event_at, self._deliver, other, link, action, event_at)
+                self.schedule_at(event_at, self._deliver, self.other(node), link, action, event_at)
 
     def _deliver(self, other: Host, link: LinkSpec, action: Announce, received_at: float) -> None:
         other.handle(other.life, BeatReceived(link, action.beat, received_at, key_id=self.key_id))
@@ -340,37 +313,39 @@ class Pair:
         """Restore all wires."""
         self.cut.clear()
 
-    def run_script(self, host: Host, action: RunScript) -> None:
-        """Run a script: its effect comes when it ends."""
-        self.scripts.append((self.now, host.name, action.kind.value, action.service))
-        self.observe(ScriptBegan(self.now, host.name, action.service, action.kind))
-        if action.kind is ScriptKind.CHECK:
-            self.on_check(host, action)
-        self.schedule(self.script_s(action), self._script_ends, host, host.life, action)
-
-    def _script_ends(self, host: Host, life: int, action: RunScript) -> None:
-        # A crash of the node ends its scripts; the daemon's end alone does not.
-        if life != host.life:
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Run a script: it ends after the time, and with the outcome, that the test chose."""
+        assert isinstance(node, Host)
+        before = node.scripts.get(action.service)
+        is_orphaned = before is not None and before.owner != node.incarnation
+        if is_orphaned and action.kind is ScriptKind.PROBE:
+            # As in production, it waits for the script of the daemon that is gone.
+            self.schedule(0.1, self._retry, node, action, node.life)
             return
+        self.scripts.append((self.now, node.name, action.kind.value, action.service))
+        script = node.begin_script(action, is_fence=False)
+        if action.kind is ScriptKind.CHECK:
+            self.on_check(node, action)
+        self.schedule(self.script_s(action), self._end_script, node, script)
+
+    def _retry(self, host: Host, action: RunScript, life: int) -> None:
+        if life == host.life:
+            self.run_script(host, action)
+
+    def _end_script(self, host: Host, script: Script) -> None:
+        action = script.action
+        if host.scripts.get(action.service) is not script:
+            return  # It went down with its node.
         is_ok = self.script_ok(host, action)
+        is_running = action.service in host.running
+        outcome = ScriptOutcome.OK if is_ok else ScriptOutcome.FAILED
         if action.kind is ScriptKind.PROBE:
-            outcome = ScriptOutcome.UP if action.service in host.running else ScriptOutcome.DOWN
-        else:
-            outcome = ScriptOutcome.OK if is_ok else ScriptOutcome.FAILED
-            if action.kind is ScriptKind.START and is_ok:
-                host.running.add(action.service)
-            elif action.kind is ScriptKind.STOP and is_ok:
-                host.running.discard(action.service)
-        is_running = self.invariants is not None and action.service in host.running
-        other = self.deb2 if host is self.deb1 else self.deb1
-        is_lie = action.kind is ScriptKind.CHECK and action.service in other.running
-        self.observe(
-            ScriptEnded(self.now, host.name, action.service, action.kind, is_ok, is_running, is_lie)
-        )
-        host.handle(
-            life,
-            ScriptExited(action.service, action.kind, outcome, "" if is_ok else "exited with 1"),
-        )
+            outcome = ScriptOutcome.UP if is_running else ScriptOutcome.DOWN
+        elif action.kind in (ScriptKind.START, ScriptKind.STOP):
+            is_running = is_ok if action.kind is ScriptKind.START else is_running and not is_ok
+        is_lie = action.kind is ScriptKind.CHECK and action.service in self.other(host).running
+        detail = "" if is_ok else "exited with 1"
+        host.end_script(script, outcome, is_running, detail, is_lie)
 
     def resume(self, host: Host) -> None:
         """End a stall: handle what piled up, as a process does after SIGCONT."""

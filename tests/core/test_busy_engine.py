@@ -4,11 +4,11 @@ what it proves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Persist
 from opensvc_openha.core.beat import BootId, Goodbye
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -21,7 +21,6 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import Profile
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.verify.invariants import Heard
 from tests.core.pair import Host, Pair, links
 
 _STOPPED = RecoveredState(ServiceState.STOPPED)
@@ -34,34 +33,29 @@ class _SlowHost(Host):
     """
 
     write_s = 0.0
-    is_busy = False
 
-    def handle(self, life: int, event: Event) -> None:
-        if self.engine is None or life != self.life:
-            return
-        if self.is_busy:
-            self.pair.parked.append((self, life, event))
-            return
-        if isinstance(event, BeatReceived):
-            self.pair.observe(Heard(self.pair.now, self.name, event.beat))
-        self.is_busy = True
-        actions = self.engine.step(event, self.pair.now)
-        took_s = self.write_s * sum(isinstance(action, Persist) for action in actions)
-        self.pair.schedule(took_s, self._written, life, actions)
+    def __init__(self, pair: Pair, index: int) -> None:
+        super().__init__(pair, index)
+        self.defer = self._write_later
 
-    def _written(self, life: int, actions: list[Action]) -> None:
-        self.is_busy = False
-        if self.engine is None or life != self.life:
+    def give(self, event: Event) -> None:
+        if self.executor is not None and self.executor.is_writing:
+            self.pair.parked.append((self, self.life, event))
+        else:
+            super().give(event)
+
+    def _write_later(self, job: Callable[[], dict[str, str]]) -> None:
+        assert self.executor is not None
+        took_s = self.write_s * self.executor.writes_held
+        self.pair.schedule(took_s, self._written, self.life, job)
+
+    def _written(self, life: int, job: Callable[[], dict[str, str]]) -> None:
+        if self.executor is None or life != self.life:
             return
-        for action in actions:
-            self.carry_out(action)
-        if self.engine is None:
-            return
-        self.engine.mark_busy_until(self.pair.now)
+        self.executor.engine.mark_busy_until(self.now)
+        self.executor.written(job(), self.now)
         self.pair.resume(self)
-        self.pair.schedule_at(
-            max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, 0
-        )
+        self.finish_step()
 
 
 @pytest.mark.parametrize(
@@ -265,9 +259,8 @@ def test_stall_after_a_slow_write_is_still_a_stall() -> None:
     pair.run(0.2)
     assert "STALLED" not in [record.new for record in slow.records]
     pair.run(3)
-    slow.is_busy = True
+    slow.is_stalled = True
     pair.run(4)
-    slow.is_busy = False
     pair.resume(slow)
     pair.run(0.1)
     assert "STALLED" in [record.new for record in slow.records]

@@ -12,75 +12,49 @@ from collections.abc import Callable
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Persist, RunScript
-from opensvc_openha.core.events import (
-    Command,
-    Leaving,
-    RecoveredState,
-    ScriptExited,
-    ScriptKind,
-    ScriptOutcome,
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    Persist,
+    Record,
+    RememberFencing,
+    RunScript,
 )
+from opensvc_openha.core.events import Command, Event, Leaving, ScriptKind
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.storage.state_store import recover
+from opensvc_openha.verify.simulated_node import SimulatedNode
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 SCRIPT_S = 1.0
 
 
 class _CrashPair(Pair):
-    """A pair whose scripts outlive the daemon that began them.
-
-    The check-up script takes the power from a silent peer.
-    """
+    """A pair whose check-up script takes the power from a silent peer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.invariants = None
         self.deb1, self.deb2 = _Victim(self, 0), _Victim(self, 1)
-        self.busy_until: dict[str, float] = {}
         self.doubled: list[str] = []
-        self.node_lives = {"deb1": 0, "deb2": 0}
+        self.script_s = lambda action: 0.0 if action.kind is ScriptKind.PROBE else SCRIPT_S
+        self.on_check = self._fence
 
-    def run_script(self, host: Host, action: RunScript) -> None:
-        """Begins a script; a probe waits for one that still runs, as the script runner does."""
-        self.scripts.append((self.now, host.name, action.kind.value, action.service))
-        free_at = max(self.now, self.busy_until.get(host.name, 0.0))
-        if action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN:
-            self.lose(self.deb2 if host is self.deb1 else self.deb1)
-        if action.kind is ScriptKind.PROBE:
-            ends_at = free_at
-        else:
-            if free_at > self.now:
-                self.doubled.append(
-                    f"{action.kind.value} on {host.name} at {self.now} beside another script"
-                )
-            if action.kind is ScriptKind.START and host.running:
-                self.doubled.append(f"start on {host.name} at {self.now} of what runs there")
-            ends_at = self.busy_until[host.name] = self.now + SCRIPT_S
-        self.schedule_at(ends_at, self._ends, host, host.life, self.node_lives[host.name], action)
+    def _fence(self, host: Host, action: RunScript) -> None:
+        if action.peer_state is ServiceState.UNKNOWN:
+            self.other(host).crash()
 
-    def _ends(self, host: Host, life: int, node_life: int, action: RunScript) -> None:
-        if node_life != self.node_lives[host.name]:
-            return
-        outcome = ScriptOutcome.OK
-        if action.kind is ScriptKind.PROBE:
-            outcome = ScriptOutcome.UP if action.service in host.running else ScriptOutcome.DOWN
-        elif action.kind is ScriptKind.START:
-            host.running.add(action.service)
-        elif action.kind is ScriptKind.STOP:
-            host.running.discard(action.service)
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Runs a script; no start of a service that runs, here or on the other node."""
+        if action.kind is ScriptKind.START and node.running:
+            self.doubled.append(f"start on {node.name} at {self.now} of what runs there")
+        super().run_script(node, action)
         assert not self.both_run(), f"both nodes run it at {self.now}"
-        host.handle(life, ScriptExited(action.service, action.kind, outcome))
 
-    def lose(self, host: Host) -> None:
-        """The power of a node fails."""
-        self.node_lives[host.name] += 1
-        self.busy_until.pop(host.name, None)
-        assert isinstance(host, _Victim)
-        host.is_same_life = False
-        host.crash()
+
+class _Killed(BaseException):
+    """The daemon dies in the middle of a step."""
 
 
 class _Victim(Host):
@@ -91,45 +65,57 @@ class _Victim(Host):
     carried_out = 0
     moved_at = 0
     died_at = ""
-    is_same_life = True
 
-    def carry_out(self, action: Action) -> None:
-        if self.engine is None:
-            return
-        super().carry_out(action)
-        self.carried_out += 1
-        if isinstance(action, (Persist, RunScript)):
-            self.moved_at = self.carried_out
-        if self.carried_out == self.dies_after and self.engine is not None:
-            self.died_at = type(action).__name__
+    def step(self, event: Event) -> None:
+        try:
+            super().step(event)
+        except _Killed:
             self.kill_daemon()
             self.pair.schedule(self.down_s, self.start_again)
 
-    def start_again(self) -> None:
-        """What the STATE files say, as the store concludes it within one life of the machine."""
-        if self.engine is None:
-            self.boot(self.learn())
+    def _count(self, action: Action) -> None:
+        self.carried_out += 1
+        if isinstance(action, (Persist, RunScript)):
+            self.moved_at = self.carried_out
+        if self.carried_out == self.dies_after:
+            self.died_at = type(action).__name__
+            raise _Killed
 
-    def learn(self) -> dict[str, RecoveredState]:
-        """The real conclusion from what was persisted."""
-        stored = self.disk.get("registry")
-        state = None if stored is None else StoredState(stored.state, stored.frozen_target)
-        recovered = recover(state, "", self.is_same_life)
-        self.is_same_life = True
-        # The store writes down what it concluded, where that differs.
-        frozen_target = (
-            recovered.frozen_target if recovered.state is not ServiceState.UNKNOWN else None
-        )
-        self.disk["registry"] = Persist("registry", recovered.state, frozen_target)
-        return {"registry": recovered}
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
+        super().persist(action, is_durable)
+        self._count(action)
+
+    def remember_fencing(self, action: RememberFencing) -> None:
+        super().remember_fencing(action)
+        self._count(action)
+
+    def announce(self, action: Announce) -> None:
+        super().announce(action)
+        self._count(action)
+
+    def run_script(self, action: RunScript) -> None:
+        super().run_script(action)
+        self._count(action)
+
+    def record(self, action: Record) -> None:
+        super().record(action)
+        self._count(action)
+
+    def answer(self, action: Answer) -> None:
+        super().answer(action)
+        self._count(action)
+
+    def start_again(self) -> None:
+        """Starts the daemon, and the machine if it was fenced, from the STATE files."""
+        if self.engine is None:
+            self.boot_from_files()
 
 
 def _begin(victim_name: str) -> tuple[_CrashPair, _Victim, Host]:
     pair = _CrashPair()
     for host in (pair.deb1, pair.deb2):
-        assert isinstance(host, _Victim)
-        host.disk["registry"] = Persist("registry", ServiceState.FROZEN_STOP)
-        host.boot(host.learn())
+        host.store.write_state("registry", StoredState(ServiceState.FROZEN_STOP))
+        host.boot_from_files()
     victim, other = (pair.deb1, pair.deb2) if victim_name == "deb1" else (pair.deb2, pair.deb1)
     assert isinstance(victim, _Victim)
     return pair, victim, other
@@ -154,7 +140,7 @@ def _freeze_stop(pair: _CrashPair, victim: Host, other: Host) -> None:
 
 
 def _take_over(pair: _CrashPair, victim: Host, other: Host) -> None:
-    pair.lose(other)
+    other.crash()
 
 
 def _peer_leaves(pair: _CrashPair, victim: Host, other: Host) -> None:

@@ -576,7 +576,7 @@ def _relearn(host: Host) -> dict[str, RecoveredState]:
     """What the STATE store would say after a crash of the node (nothing runs) or of the daemon (it
     may run).
     """
-    stored = host.disk.get("registry")
+    stored, _ = host.store.read_state("registry")
     if stored is None:
         return {}
     if stored.state in (ServiceState.STOPPED, ServiceState.FROZEN_STOP, ServiceState.START_READY):

@@ -208,11 +208,11 @@ def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(
     deb1.crash()
     pair.run(1 if is_quick else 20)
     before = len(deb2.records)
-    deb1.known_incarnations = {}
+    deb1.store.incarnations = {}
     deb1.boot(counter=1)
     pair.run(12 if is_quick else 3)
     assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
-    assert deb2.known_incarnations["aabbccdd"].counter == 1
+    assert deb2.store.incarnations["aabbccdd"].counter == 1
     told = [record.new for record in deb2.records[before:] if record.kind is RecordKind.PEER]
     assert "COUNTER" in told and "SILENT" not in told
 
@@ -246,7 +246,7 @@ def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -
     pair, deb1, deb2, _ = _running_pair()
     deb1.kill_daemon()
     pair.run(0.5)
-    deb1.known_incarnations = {}
+    deb1.store.incarnations = {}
     deb1.boot({"registry": RecoveredState(ServiceState.STARTED)}, counter=0)
     pair.run(40)
     assert [node for _, node in pair.starts()] == ["deb1"]
@@ -261,7 +261,7 @@ def test_recorded_beats_of_the_life_before_do_not_come_back_after_the_counter_wa
     deb1.crash()
     recorded = list(tape.beats)
     pair.run(1)
-    deb1.known_incarnations = {}
+    deb1.store.incarnations = {}
     deb1.boot({}, counter=0)
     pair.run(15)
     assert _standing(deb2) is PeerStanding.LIVE
@@ -353,7 +353,7 @@ def test_key_change_within_a_life_loses_nothing() -> None:
     pair.key_id = "11223344"
     pair.run(15)
     assert deb2.records[before:] == []
-    assert set(deb2.known_incarnations) == {"aabbccdd", "11223344"}
+    assert set(deb2.store.incarnations) == {"aabbccdd", "11223344"}
     assert _refused(deb2) in ({}, {"unproven": _refused(deb2).get("unproven")})
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Announce, Persist, RememberFencing, RunScript
+from opensvc_openha.core.actions import Announce, RememberFencing, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
     Command,
@@ -16,7 +16,6 @@ from opensvc_openha.core.events import (
     ConfigChanged,
     RecoveredState,
     ScriptKind,
-    StoreFailed,
 )
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fencing import Fencing
@@ -32,27 +31,13 @@ from opensvc_openha.core.timing import (
     START_READY_DELAY_S,
     STORE_RETRY_S,
 )
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.state_file import decode
 from opensvc_openha.verify.invariants import fence_wait_bound_s
+from opensvc_openha.verify.simulated_node import SimulatedNode
 from tests.core.bench import Bench
 from tests.core.fences import FENCE_S, OUT_S, Fences
 from tests.core.pair import TIMEOUT_S, Host
-
-
-class FullDisk(Host):
-    """A node whose disk takes no state for a while: scripts decided on with it are not run, as the
-    runtime does it.
-    """
-
-    is_full = False
-
-    def carry_out(self, action: Action) -> None:
-        """What the shell would do with a full disk."""
-        if self.is_full and isinstance(action, Persist) and action.state is S.STARTING:
-            self.pair.schedule(
-                0, self.handle, self.life, StoreFailed(action.service, "No space left on device")
-            )
-        elif not (self.is_full and isinstance(action, RunScript)):
-            super().carry_out(action)
 
 
 def test_fence_given_up_for_a_full_disk_is_flown_once_there_is_room() -> None:
@@ -60,13 +45,12 @@ def test_fence_given_up_for_a_full_disk_is_flown_once_there_is_room() -> None:
     waited for.
     """
     pair = Fences(names=("registry",))
-    pair.deb2 = disk = FullDisk(pair, 1)
     pair.start_one()
-    disk.is_full = True
+    pair.deb2.store.is_full = True
     pair.cut_all()
     pair.run(OUT_S + 2)
-    assert pair.checks() == [] and disk.engine is not None
-    disk.is_full = False
+    assert pair.checks() == [] and pair.deb2.engine is not None
+    pair.deb2.store.is_full = False
     pair.run(STORE_RETRY_S + START_READY_DELAY_S + FENCE_S + 5)
     assert [node for _, node in pair.checks()] == ["deb2"]
     assert pair.state("deb2") is S.STARTED
@@ -141,8 +125,8 @@ def test_daemon_restarted_during_a_cut_with_another_fence_time_counts_as_before(
         pair.cut_all()
         pair.run(16)
         states = {
-            name: RecoveredState(item.state, must_probe=True)
-            for name, item in pair.deb1.disk.items()
+            name: RecoveredState(decode(data).state, must_probe=True)
+            for name, data in pair.deb1.store.files.items()
         }
         pair.deb1.kill_daemon()
         pair.fence_time_s = 25.0
@@ -189,7 +173,7 @@ def test_first_step_writes_down_when_the_node_booted() -> None:
     pair.deb2.boot({"registry": RecoveredState(S.STOPPED)})
     booted_at = pair.now
     pair.run(1)
-    assert pair.deb2.fencing.booted_at == booted_at and not pair.deb2.fencing.has_heard
+    assert pair.deb2.store.fencing.booted_at == booted_at and not pair.deb2.store.fencing.has_heard
 
 
 class ForgetfulDisk(Host):
@@ -197,13 +181,11 @@ class ForgetfulDisk(Host):
 
     is_broken = False
 
-    def carry_out(self, action: Action) -> None:
-        """What the shell would do."""
-        if self.is_broken and isinstance(action, RememberFencing):
-            assert self.engine is not None
-            self.engine.remembered_fencing(action.memory, False, self.pair.now)
-        else:
-            super().carry_out(action)
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Writes it if it can."""
+        if self.is_broken:
+            raise SystemFault("No space left on device")
+        super().remember_fencing(action)
 
 
 def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
@@ -222,7 +204,7 @@ def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
     for name in ("registry", "files"):
         other.handle(other.life, CommandReceived(next(other.commands), name, Command.STOP))
     pair.run(30)
-    assert holder.fencing.turn is Turn.HELD and _turn_of(other) is not Turn.HELD
+    assert holder.store.fencing.turn is Turn.HELD and _turn_of(other) is not Turn.HELD
     assert (
         holder.engine is not None
         and _turn_of(holder) is Turn.NONE
@@ -230,7 +212,7 @@ def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
     )
     holder.is_broken = False
     pair.run(STORE_RETRY_S + 5)
-    assert holder.fencing.turn is Turn.NONE and _turn_of(other) is Turn.HELD
+    assert holder.store.fencing.turn is Turn.NONE and _turn_of(other) is Turn.HELD
 
 
 def _turn_of(host: Host) -> Turn:
@@ -241,10 +223,10 @@ def _turn_of(host: Host) -> Turn:
 class OlderPeer(Fences):
     """deb1 is of a version that knows no turns."""
 
-    def send(self, host: Host, action: Announce) -> None:
+    def send(self, node: SimulatedNode, action: Announce) -> None:
         """Its beats have no facts."""
-        beat = replace(action.beat, facts=None) if host is self.deb1 else action.beat
-        super().send(host, replace(action, beat=beat))
+        beat = replace(action.beat, facts=None) if node is self.deb1 else action.beat
+        super().send(node, replace(action, beat=beat))
 
 
 def test_owner_beside_an_older_peer_waits_for_one_fence_of_that_alone() -> None:

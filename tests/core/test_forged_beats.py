@@ -18,7 +18,8 @@ from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import BeatReceived, Command
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
-from tests.core.pair import NAMES, Host, Pair
+from opensvc_openha.verify.simulated_node import NODES
+from tests.core.pair import Host, Pair
 
 HUGE = 2**64 - 1
 TOP_LIFE = BootId(2**32 - 1, 666)
@@ -35,7 +36,7 @@ class Forger:
     def send(self, name: str, links: int = 2, **changes: object) -> None:
         """What that node said last, changed."""
         pair = self.pair
-        speaker, victim = (pair.deb1, pair.deb2) if name == NAMES[0] else (pair.deb2, pair.deb1)
+        speaker, victim = (pair.deb1, pair.deb2) if name == NODES[0] else (pair.deb2, pair.deb1)
         assert speaker.engine is not None
         beat: Beat = replace(speaker.engine.beat(), **changes)  # type: ignore[arg-type]
         for link in [link for link in pair.links if link.node == name][:links]:
@@ -43,7 +44,7 @@ class Forger:
 
     def both(self, **changes: object) -> None:
         """In each name, to the other node."""
-        for name in NAMES:
+        for name in NODES:
             self.send(name, **changes)
 
 
@@ -71,13 +72,13 @@ def _heals(pair: Pair) -> None:
 
 
 def _acks(pair: Pair, name: str, seq: int) -> Ack:
-    other = pair.deb2 if name == NAMES[0] else pair.deb1
+    other = pair.deb2 if name == NODES[0] else pair.deb1
     assert other.engine is not None
     return Ack(other.engine.boot, seq)
 
 
 @pytest.mark.parametrize("links", [1, 2])
-@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
+@pytest.mark.parametrize("names", [NODES[:1], NODES[1:], NODES])
 def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(
     names: tuple[str, ...], links: int
 ) -> None:
@@ -104,7 +105,7 @@ def test_second_forged_number_does_not_hide_the_life_that_goes_on_below() -> Non
     _heals(pair)
 
 
-@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
+@pytest.mark.parametrize("names", [NODES[:1], NODES[1:], NODES])
 def test_number_at_the_top_is_forgotten_on_each_link_when_its_life_comes_back(
     names: tuple[str, ...],
 ) -> None:
@@ -139,7 +140,7 @@ def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
 
 @pytest.mark.parametrize("goodbye", [Goodbye.RESTART, Goodbye.LEFT])
 @pytest.mark.parametrize("seq", [0, HUGE])
-@pytest.mark.parametrize("names", [NAMES[:1], NAMES])
+@pytest.mark.parametrize("names", [NODES[:1], NODES])
 def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
     goodbye: Goodbye, seq: int, names: tuple[str, ...]
 ) -> None:
@@ -154,7 +155,7 @@ def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
         "registry": ServiceState.STARTED if goodbye is Goodbye.RESTART else ServiceState.STOPPED
     }
     for name in names:
-        engine = (pair.deb1 if name == NAMES[0] else pair.deb2).engine
+        engine = (pair.deb1 if name == NODES[0] else pair.deb2).engine
         assert engine is not None
         Forger(pair).send(name, seq=seq or engine.seq + 1, goodbye=goodbye, states=states)
     pair.run(25)
@@ -165,7 +166,7 @@ def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
 
 
 @pytest.mark.parametrize("ack", [None, 1, HUGE])
-@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
+@pytest.mark.parametrize("names", [NODES[:1], NODES[1:], NODES])
 def test_life_with_the_highest_counter_does_not_lock_the_living_one_out(
     names: tuple[str, ...], ack: int | None
 ) -> None:
@@ -263,7 +264,7 @@ def _forgeries(draw: Callable[..., Any]) -> list[dict[str, Any]]:
     """
     return [
         {
-            "name": draw(st.sampled_from(NAMES)),
+            "name": draw(st.sampled_from(NODES)),
             "links": draw(st.integers(1, 2)),
             "gap_s": draw(_GAPS_S),
             "boot": draw(st.sampled_from((None, TOP_LIFE, BootId(2**32 - 1, 667), BootId(0, 1)))),
@@ -292,7 +293,7 @@ def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
     pair.deb2.command(Command.FREEZE_STOP)
     pair.run(2)
     for forged in forgeries:
-        speaker = pair.deb1 if forged["name"] == NAMES[0] else pair.deb2
+        speaker = pair.deb1 if forged["name"] == NODES[0] else pair.deb2
         assert speaker.engine is not None
         true_ack, seq = speaker.engine.beat().ack, {"highest": HUGE, "old": 1}.get(forged["ack"])
         ack = (

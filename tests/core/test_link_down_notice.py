@@ -25,7 +25,8 @@ from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Wire
 from opensvc_openha.verify.invariants import InvariantChecker
-from tests.core.pair import NAMES, Host, Pair, links, services
+from opensvc_openha.verify.simulated_node import NODES
+from tests.core.pair import Host, Pair, links, services
 
 OURS = tuple(link for link in links(10.0) if link.node == "deb1")
 FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
@@ -427,7 +428,7 @@ def test_owner_that_dies_after_its_notice_is_silent_after_the_timeout_of_the_oth
     pair.links = tuple(
         replace(link, timeout_s=30.0 if link.device == "eth1" else 3.0) for link in pair.links
     )
-    pair.invariants = InvariantChecker(NAMES, 3.0, 30.0)
+    pair.invariants = InvariantChecker(NODES, 3.0, 30.0)
     deb1, _ = pair.start_on_deb1()
     _down(pair, deb1, "eth1")
     pair.run(5)

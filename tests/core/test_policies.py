@@ -27,8 +27,9 @@ from opensvc_openha.core.timing import (
     START_FAILURES_MAX,
     START_FAILURES_WINDOW_S,
 )
+from opensvc_openha.verify.simulated_node import NODES
 from tests.core.bench import Bench
-from tests.core.pair import NAMES, Host, Pair
+from tests.core.pair import Host, Pair
 
 
 def _partitioned(policy: Policy) -> Pair:
@@ -476,7 +477,7 @@ def test_fast_profile_takes_over_within_its_own_times() -> None:
 
 def _reconfigure(host: Host, profile: Profile) -> None:
     spec = ClusterSpec(
-        host.name, NAMES[1 - host.index], host.pair.links, host.pair.services, profile
+        host.name, NODES[1 - host.index], host.pair.links, host.pair.services, profile
     )
     host.handle(host.life, ConfigChanged(spec))
 
@@ -532,7 +533,7 @@ def test_replaced_spec_keeps_the_services_of_a_running_node() -> None:
     for host in (pair.deb1, pair.deb2):
         policy = Policy(on_dual_run=OnDualRun.STOP_SECONDARY)
         services = tuple(replace(svc, policy=policy) for svc in pair.services)
-        spec = ClusterSpec(host.name, NAMES[1 - host.index], pair.links, services)
+        spec = ClusterSpec(host.name, NODES[1 - host.index], pair.links, services)
         host.handle(host.life, ConfigChanged(spec))
     pair.run(10)
     assert pair.deb1.shown == pair.deb2.shown == ("STARTED", "STOPPED")
@@ -547,8 +548,8 @@ def test_nothing_is_begun_after_the_first_goodbye() -> None:
     pair.run(2)
     deb1.leave(Leaving.KEEP_SERVICES)
     assert deb1.engine is not None
-    added = ServiceSpec("busybox", "/etc/busybox", *NAMES, "/bin/true")
-    spec = ClusterSpec(*NAMES, pair.links, (*pair.services, added))
+    added = ServiceSpec("busybox", "/etc/busybox", *NODES, "/bin/true")
+    spec = ClusterSpec(*NODES, pair.links, (*pair.services, added))
     deb1.handle(
         deb1.life,
         ConfigChanged(spec, {"busybox": RecoveredState(ServiceState.STOPPING, must_probe=True)}),

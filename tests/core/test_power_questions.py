@@ -4,7 +4,7 @@ proof that shoots nobody.
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Action, RunScript
+from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import (
     Command,
     ReadinessFound,
@@ -15,6 +15,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import POWER_AGAIN_S, POWER_GAP_S, PROOF_LIFE_S
+from opensvc_openha.verify.simulated_node import SimulatedNode
 from tests.core.fences import OUT_S, STOPPED, Fences
 from tests.core.pair import TIMEOUT_S, Host
 
@@ -36,20 +37,18 @@ class Asked(Fences):
         super().__init__()
         self.answers = list(answers)
         self.asked: list[tuple[float, str]] = []
-        carry_out = self.deb2.carry_out
-
-        def ask(action: Action) -> None:
-            if isinstance(action, RunScript) and action.kind is ScriptKind.POWER:
-                self.asked.append((self.now, action.service))
-                says = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                event = ScriptExited(action.service, ScriptKind.POWER, says)
-                self.schedule(0.3, self.deb2.handle, self.deb2.life, event)
-            else:
-                carry_out(action)
-
-        self.deb2.carry_out = ask  # type: ignore[method-assign]
         self.deb2.boot(dict(recovered))
         self.deb2.handle(self.deb2.life, ReadinessFound({}, frozenset(tells)))
+
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Answers a question for the peer's power; other scripts run as ever."""
+        if action.kind is not ScriptKind.POWER:
+            super().run_script(node, action)
+            return
+        self.asked.append((self.now, action.service))
+        says = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        event = ScriptExited(action.service, ScriptKind.POWER, says)
+        self.schedule(0.3, self.deb2.handle, self.deb2.life, event)
 
     @property
     def host(self) -> Host:

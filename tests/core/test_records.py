@@ -4,7 +4,7 @@ lateness.
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Action, Record, RecordKind
+from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.status import PeerStanding, Sight
 from opensvc_openha.core.timing import STALL_FRACTION
@@ -19,10 +19,10 @@ class _Witness(Host):
         super().__init__(pair, index)
         self.seen: dict[int, Sight] = {}
 
-    def carry_out(self, action: Action) -> None:
+    def record(self, action: Record) -> None:
         """Takes the sight at the moment at which the node loop hands out the record."""
-        super().carry_out(action)
-        if isinstance(action, Record) and self.engine is not None:
+        super().record(action)
+        if self.engine is not None:
             self.seen[id(action)] = self.engine.sight
 
 

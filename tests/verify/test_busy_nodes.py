@@ -37,20 +37,20 @@ def falsely_said(plan: Plan, is_faulty: bool = False) -> list[str]:
     """
     lines: list[str] = []
     cluster = Cluster(plan, Trace(lines.append))
-    first, second = cluster.machines
-    for machine in cluster.machines:
-        machine.power_on()
-    cluster.clockwork.run_until(5.0)
-    for machine, command, at in (
+    first, second = cluster.nodes
+    for node in cluster.nodes:
+        node.power_on()
+    cluster.scheduler.run_until(5.0)
+    for node, command, at in (
         (first, Command.UNFREEZE, 60.0),
         (second, Command.UNFREEZE, 80.0),
         (first, Command.STOP, 160.0),
     ):
         for name in plan.services:
-            machine.order(command, name)
-        cluster.clockwork.run_until(at)
+            node.order(command, name)
+        cluster.scheduler.run_until(at)
     assert is_faulty or all(
-        second.scripts.runs(name) and not first.scripts.runs(name) for name in plan.services
+        name in second.running and name not in first.running for name in plan.services
     ), lines[-40:]
     return [line for line in lines if FALSE.search(line)]
 

@@ -10,7 +10,7 @@ from opensvc_openha.core.events import Command, ScriptOutcome
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.verify.exhaustive.bounded_model import SmallWorld
+from opensvc_openha.verify.exhaustive.bounded_model import BoundedModel
 from opensvc_openha.verify.exhaustive.model_checker import Enumeration
 
 
@@ -42,15 +42,15 @@ def test_whatever_happens_to_two_nodes_no_promise_is_broken(
 
 def test_world_and_its_copy_go_their_own_ways() -> None:
     """What happens in a copy leaves the original as it was, and the same happens in both."""
-    world = SmallWorld()
+    world = BoundedModel()
     world.start()
-    copy, before = world.copy(), world.outline()
+    copy, before = world.copy(), world.fingerprint()
     copy.command(0, Command.UNFREEZE)
     copy.run(0.1)
-    assert world.outline() == before != copy.outline()
+    assert world.fingerprint() == before != copy.fingerprint()
     world.command(0, Command.UNFREEZE)
     world.run(0.1)
-    assert world.outline() == copy.outline()
+    assert world.fingerprint() == copy.fingerprint()
     assert world.nodes[0].engine is not copy.nodes[0].engine
 
 
@@ -83,11 +83,11 @@ def test_script_that_is_killed_half_way_leaves_the_service_in_use() -> None:
     """START_FAILED with something still running is not called out, and the world knows that it
     runs.
     """
-    world = SmallWorld()
+    world = BoundedModel()
     world.start()
     world.command(0, Command.UNFREEZE)
     world.run(0.1)
     world.end_script(0, ScriptOutcome.FAILED, True)
     engine = world.nodes[0].engine
     assert engine is not None and engine.beat().states["registry"] is ServiceState.START_FAILED
-    assert world.runs(0)
+    assert world.nodes[0].runs

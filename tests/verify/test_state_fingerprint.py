@@ -9,7 +9,7 @@ from typing import Any
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.state_marks import marked_classes, marks_of_class
-from opensvc_openha.verify.exhaustive.bounded_model import SmallWorld
+from opensvc_openha.verify.exhaustive.bounded_model import BoundedModel
 
 CHANGED = "another value"
 BY_THEIR_OWN_RULES = (Beat, Ack, BootId, Facts)
@@ -33,8 +33,8 @@ def _objects(value: Any, seen: set[int]) -> Iterator[Any]:
                     yield from _objects(item, seen)
 
 
-def _started_world() -> SmallWorld:
-    world = SmallWorld()
+def _started_world() -> BoundedModel:
+    world = BoundedModel()
     world.start()
     world.run(1.0)
     return world
@@ -44,7 +44,7 @@ def test_every_attribute_is_compared_unless_it_is_marked() -> None:
     """Each attribute of each object of an engine is replaced in turn."""
     world = _started_world()
     engine = world.nodes[0].engine
-    before = world.outline()
+    before = world.fingerprint()
     tried = 0
     for found in _objects(engine, set()):
         marks = marks_of_class(type(found))
@@ -52,11 +52,11 @@ def test_every_attribute_is_compared_unless_it_is_marked() -> None:
             if found is engine and name in ("spec", "_announcer"):
                 continue  # They tell whose sequence numbers are meant, and whether there are any.
             found.__dict__[name] = CHANGED
-            is_same = world.outline() == before
+            is_same = world.fingerprint() == before
             found.__dict__[name] = value
             assert is_same is (name in marks.not_state), f"{type(found).__name__}.{name}"
             tried += 1
-    assert tried > 150 and world.outline() == before
+    assert tried > 150 and world.fingerprint() == before
 
 
 def test_every_mark_names_an_attribute() -> None:

@@ -1,27 +1,23 @@
-"""Run two real engines back to back in a model small enough to be enumerated.
+"""Drive two simulated nodes in a model small enough to be enumerated.
 
 One service, one link each way, a fence. Nothing happens by chance or by itself except the delivery
-of beats: a script ends, a node dies, an operator types when the explorer decides it, and each
+of beats: a script ends, a node dies, an operator types when the model checker decides it, and each
 direction of the link has a fate for as long as one move lasts. The invariant checker observes
 everything that is sent, heard and run.
+
+The nodes are those of the random histories, without what multiplies states and proves nothing more
+here: beats are values in place of frames, both clocks agree, a step takes no time, and the script
+of a daemon that dies is gone with it (its effects stay). A model is copied before each move, so
+there is nothing in it but what decides what happens next.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from opensvc_openha.core.actions import (
-    Announce,
-    Answer,
-    MirrorPeer,
-    Persist,
-    Record,
-    RememberFencing,
-    RememberIncarnations,
-    RunScript,
-)
+from opensvc_openha.core.actions import Announce, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -33,45 +29,26 @@ from opensvc_openha.core.events import (
     Leaving,
     PeerConfirmedOut,
     ReadinessFound,
-    RecoveredState,
-    ScriptExited,
     ScriptKind,
     ScriptOutcome,
     SeemsUp,
     Tick,
 )
-from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.timing import NEWS_GAP_S
-from opensvc_openha.daemon.action_executor import ActionExecutor
-from opensvc_openha.errors import SystemFault
-from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.storage.state_store import recover
 from opensvc_openha.verify.exhaustive.snapshot import copy_of
-from opensvc_openha.verify.exhaustive.state_fingerprint import Outline
+from opensvc_openha.verify.exhaustive.state_fingerprint import StateFingerprint
 from opensvc_openha.verify.invariants import (
     Arrived,
     Confirmed,
-    DaemonBegan,
-    DaemonEnded,
     Disturbed,
-    Fenced,
-    Heard,
     InvariantBroken,
     InvariantChecker,
-    Moved,
-    NodeLost,
-    Ordered,
-    Said,
-    ScriptBegan,
-    ScriptEnded,
-    StartedByHand,
-    StateLost,
-    ToldPower,
+    Observation,
 )
+from opensvc_openha.verify.simulated_node import NODES, Script, SimulatedNode
 
-NODES = ("deb1", "deb2")
 SERVICE = "registry"
 TIMEOUT_S = 2.0
 LATENCY_S = 0.001
@@ -94,15 +71,6 @@ class Fate(enum.Enum):
     """The first beat arrives at once and a second time later."""
 
 
-@dataclass
-class Script:
-    """A running script."""
-
-    kind: ScriptKind
-    is_fencing: bool
-    """A check-up script with a silent peer: if it succeeds, that peer is down."""
-
-
 class Forgery(enum.Enum):
     """Content of a beat forged without the key in the name of a living node."""
 
@@ -111,32 +79,21 @@ class Forgery(enum.Enum):
     GOODBYE = "a goodbye"
 
 
-class Host:
-    """One node: its daemon while there is one, its disk, its scripts and services.
+_FORGED_SEQ = 2**64 - 1
+"""A number that no node reaches; a forged beat has it, and it proves nothing."""
 
-    Also the ports of that daemon.
-    """
 
-    def __init__(self, world: SmallWorld, index: int) -> None:
+class ModelNode(SimulatedNode):
+    """One node of the model, and what the invariants need beyond its store and its service."""
+
+    def __init__(self, index: int, world: BoundedModel) -> None:
+        super().__init__(index, world)
         self.world = world
-        self.index = index
-        self.name = NODES[index]
-        self.daemon: ActionExecutor | None = None
-        self.life = 0
-        self.incarnations: dict[str, BootId] = {}
-        self.fencing = FencingMemory()
-        self.disk: StoredState | None = None
-        self.is_disk_full = False
-        self.is_behind = False
-        """The disk holds an older state than the one that could not be written."""
-        self.is_on = True
-        self.is_known_life = False
         self.is_leaving = False
-        self.script: Script | None = None
-        self.told_at: float | None = None
+        self.ordered_at: float | None = None
         """When the peer's power switch got its order, while that may act after the script is gone.
         """
-        self.is_asking = False
+        self.power_asked: RunScript | None = None
         """The fence is being asked for the peer's power."""
         self.is_stalled = False
         self.parked: list[Beat] = []
@@ -146,50 +103,70 @@ class Host:
         self.announced_at = 0.0
 
     @property
-    def engine(self) -> Engine | None:
-        """The engine; fails without a daemon."""
-        return None if self.daemon is None else self.daemon.engine
+    def script(self) -> Script | None:
+        """The script that runs, if any."""
+        return self.scripts.get(SERVICE)
+
+    @property
+    def runs(self) -> bool:
+        """True if some of the service is in use here."""
+        return SERVICE in self.running
 
     def step(self, event: Event) -> None:
-        """Pass one event to the daemon.
-
-        Afterwards the disk, the last beat and the service must agree with its state.
-        """
+        """Pass one event to the engine, which must not loop within one instant."""
         now = self.world.now
-        if self.daemon is None:
-            return
         self.at_once = self.at_once + 1 if now <= self.stepped_at else 0
         self.stepped_at = now
         if self.at_once > _STEPS_AT_ONCE:
             raise InvariantBroken(
                 f"L2 broken at {now:.3f} on {self.name}: {self.at_once} steps within one instant"
             )
-        self.daemon.handle(event, now)
-        if self.daemon.is_done:
-            self.end_daemon()
-        else:
-            self._compare(self.daemon.engine)
+        super().step(event)
 
-    def end_daemon(self) -> None:
-        """End the daemon, but not its scripts and services."""
-        self.daemon, self.is_leaving, self.is_asking = None, False, False
-        self.world.watch.observe(DaemonEnded(self.world.now, self.name))
+    def observe_event(self, event: Event) -> None:
+        """Pass what an event means to the invariant checker, unless it is a forged beat."""
+        if not isinstance(event, BeatReceived) or event.beat.seq != _FORGED_SEQ:
+            super().observe_event(event)
 
-    def _compare(self, engine: Engine) -> None:
-        own, said = engine.state_of(SERVICE), engine.beat().states[SERVICE]
-        problem = ""
-        if self.disk is not None and self.disk.state is not own and not self.is_behind:
-            problem = f"{self.disk.state.name} was written, but it is {own.name}"
-        elif self._is_old_news(said):
-            problem = f"{said.name} was not announced in time"
-        elif (
-            said in PEER_OUT
-            and self.world.runs(self.index)
-            and not self.world.is_excused(self.index)
-        ):
-            problem = f"{said.name} is said while the service runs there"
+    def power_off(self, why: str = "power lost") -> None:
+        """End everything on the node; an order to the peer's power switch stays."""
+        self._keep_order()
+        super().power_off(why)
+        self.is_leaving, self.is_stalled, self.power_asked, self.parked = False, False, None, []
+
+    def end_daemon(self, how: str = "kill -9") -> None:
+        """End the daemon."""
+        super().end_daemon(how)
+        self.is_leaving, self.power_asked = False, None
+
+    def kill_daemon(self) -> None:
+        """Kill the daemon; effects of its script stay."""
+        self.end_daemon()
+        self._keep_order()
+        self.scripts.clear()
+
+    def _keep_order(self) -> None:
+        """Keep the order of a script that is gone: only that acts by itself."""
+        if self.script is None or not self.script.is_fence:
+            self.ordered_at = None
+
+    @property
+    def has_shot(self) -> bool:
+        """True while a switch that this node ordered may act without it."""
+        at = self.ordered_at
+        return self.script is None and at is not None and self.world.now <= at + FENCE_S
+
+    def find_mismatch(self, engine: Engine) -> str:
+        """Return what does not agree: disk, last beat and service with the engine's state."""
+        problem = super().find_mismatch(engine)
         if problem:
-            raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {problem}")
+            return problem
+        said = engine.beat().states[SERVICE]
+        if self._is_old_news(said):
+            return f"{said.name} was not announced in time"
+        if said in PEER_OUT and self.runs and not self.world.is_excused(self.index):
+            return f"{said.name} is announced while the service runs there"
+        return ""
 
     def _is_old_news(self, said: ServiceState) -> bool:
         """Return True if the last beat differs.
@@ -205,62 +182,13 @@ class Host:
         last = self.announced.states[SERVICE]
         return last is not said and ServiceState.UNKNOWN not in (last, said)
 
-    # --- the daemon's ports -----------------------------------------------------------------------
-
-    def persist(self, action: Persist, is_durable: bool = True) -> None:
-        """Write the state if the disk has room."""
-        self.world.watch.observe(Moved(self.world.now, self.name, SERVICE, action.state))
-        self.is_behind = self.is_disk_full
-        if self.is_disk_full:
-            self.world.watch.observe(StateLost(self.world.now, self.name, SERVICE))
-            raise SystemFault("no space left on device")
-        self.disk = StoredState(action.state, action.frozen_target)
-
-    def sync_states(self) -> None:
-        """Do nothing: one service needs no batch."""
-
-    def remember_incarnations(self, action: RememberIncarnations) -> None:
-        """Store the newest incarnations of the peer."""
-        self.incarnations = dict(action.incarnations)
-
-    def remember_fencing(self, action: RememberFencing) -> None:
-        """Store the fencing memory if the disk has room."""
-        if self.is_disk_full:
-            raise SystemFault("no space left on device")
-        self.fencing = action.memory
-
     def announce(self, action: Announce) -> None:
         """Send a beat."""
-        self.world.watch.observe(Said(self.world.now, self.name, action.beat))
         self.announced, self.announced_at = action.beat, self.world.now
-        self.world.send(self.index, action.beat)
-
-    def run_script(self, action: RunScript) -> None:
-        """Begin a script; the explorer ends it."""
-        if action.kind is ScriptKind.POWER:
-            self.is_asking = True
-            return
-        if self.script is not None:
-            text = f"{action.kind.value} script beside {self.script.kind.value} script"
-            raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {text}")
-        is_fencing = action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN
-        self.world.watch.observe(
-            ScriptBegan(self.world.now, self.name, SERVICE, action.kind, is_fencing)
-        )
-        self.script = Script(action.kind, is_fencing)
-        self.told_at = self.world.now if is_fencing else self.told_at
-
-    def mirror(self, action: MirrorPeer) -> None:
-        """Do nothing: for display only."""
-
-    def answer(self, action: Answer) -> None:
-        """Do nothing: for the operator only."""
-
-    def record(self, action: Record) -> None:
-        """Do nothing: for the log only."""
+        super().announce(action)
 
 
-class SmallWorld:
+class BoundedModel:
     """Both nodes and the link between them."""
 
     def __init__(
@@ -277,166 +205,123 @@ class SmallWorld:
         straight = ServiceSpec(SERVICE, "/etc/registry", "deb1", "deb2", "/etc/registry.check")
         swapped = ServiceSpec(SERVICE, "/etc/registry", "deb2", "deb1", "/etc/registry.check")
         self.services = (straight, swapped if is_primary_swapped else straight)
-        self.nodes = [Host(self, 0), Host(self, 1)]
-        self.watch = InvariantChecker(NODES, TIMEOUT_S, TIMEOUT_S)
+        self.checker = InvariantChecker(NODES, TIMEOUT_S, TIMEOUT_S)
+        self.nodes = [ModelNode(0, self), ModelNode(1, self)]
+        for node, peer in zip(self.nodes, self.nodes[::-1]):
+            node.peer = peer
         self.transit: list[tuple[float, int, Beat]] = []
         self.held: list[Beat | None] = [None, None]
         self.fates = [Fate.DELIVERED, Fate.DELIVERED]
-        self.said = [0, 0]
+        self.sent = [0, 0]
         self.is_forced = False
 
-    def copy(self) -> SmallWorld:
+    def copy(self) -> BoundedModel:
         """Return a copy, to explore another move from the same world."""
         return copy_of(self)
+
+    # --- the driver of both nodes -----------------------------------------------------------------
+
+    def clock(self, node: SimulatedNode) -> float:
+        """Return the clock of both nodes."""
+        return self.now
+
+    def observe(self, seen: Observation) -> None:
+        """Check an observation."""
+        self.checker.observe(seen)
+
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Begin a script; the model checker ends it."""
+        own = self.nodes[node.index]
+        if action.kind is ScriptKind.POWER:
+            own.power_asked = action
+            return
+        is_fence = action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN
+        own.begin_script(action, is_fence)
+        own.ordered_at = self.now if is_fence else own.ordered_at
+
+    def send(self, node: SimulatedNode, action: Announce) -> None:
+        """Apply the fate of this node's beats to one of them."""
+        index = node.index
+        fate, is_first = self.fates[index], not self.sent[index]
+        self.sent[index] += 1
+        if fate is Fate.LOST:
+            return
+        if is_first and fate in (Fate.DELAYED, Fate.DOUBLED):
+            self.held[index] = action.beat
+            if fate is Fate.DELAYED:
+                return
+        self.transit.append((self.now + LATENCY_S, 1 - index, action.beat))
 
     # --- what may happen --------------------------------------------------------------------------
 
     def boot(self, index: int) -> None:
         """Start the daemon, and the machine if it was down."""
         node = self.nodes[index]
-        node.life += 1
-        node.is_on = True
-        recovered = self._learn(node)
-        if not node.is_known_life:
-            node.fencing = node.fencing.after_boot()
+        if not node.is_powered:
+            node.power_on()
         spec = ClusterSpec(
             node.name, NODES[1 - index], self.links, (self.services[index],), fence_time_s=FENCE_S
         )
-        boot = BootId(node.life, 1000 * (index + 1) + node.life)
-        node.daemon = ActionExecutor(
-            Engine(
-                spec, boot, {SERVICE: recovered}, self.now, node.incarnations, fencing=node.fencing
-            ),
-            node,
-        )
-        node.is_known_life = True
-        node.is_behind = False
-        node.disk = StoredState(
-            recovered.state,
-            recovered.frozen_target if recovered.state is not ServiceState.UNKNOWN else None,
-        )
-        self.watch.observe(DaemonBegan(self.now, node.name, boot, {SERVICE: recovered.state}))
-        node.step(Tick())
+        recovered, kept = node.store.begin_daemon(spec.own_services)
+        counter = node.store.boot_counter
+        node.start_daemon(spec, BootId(counter, 1000 * (index + 1) + counter), recovered, kept)
+        node.give(Tick())
         if self.reports_power:
-            node.step(ReadinessFound({}, frozenset({SERVICE})))
-
-    def _learn(self, node: Host) -> RecoveredState:
-        return recover(node.disk, "", node.is_known_life)
-
-    def crash(self, index: int) -> None:
-        """Cut the power: daemon, scripts and service are gone."""
-        node = self.nodes[index]
-        self.watch.observe(NodeLost(self.now, node.name))
-        self._leave_shot(node)
-        node.daemon, node.script, node.is_on, node.is_known_life = None, None, False, False
-        node.is_leaving, node.is_stalled, node.is_asking, node.parked = False, False, False, []
-
-    def kill(self, index: int) -> None:
-        """Kill only the daemon; effects of its script stay."""
-        node = self.nodes[index]
-        node.end_daemon()
-        self._leave_shot(node)
-        node.script = None
-
-    def _leave_shot(self, node: Host) -> None:
-        """Keep the order of a script that is gone: only that acts by itself."""
-        if node.script is None or not node.script.is_fencing:
-            node.told_at = None
-
-    def has_shot(self, index: int) -> bool:
-        """Return True while a switch that this node ordered may act without it."""
-        node = self.nodes[index]
-        return (
-            node.script is None and node.told_at is not None and self.now <= node.told_at + FENCE_S
-        )
+            node.give(ReadinessFound({}, frozenset({SERVICE})))
 
     def land_shot(self, index: int) -> None:
-        """Let the switch act."""
-        self.nodes[index].told_at = None
-        self._fence(self.nodes[1 - index], self.nodes[index])
-
-    def _fence(self, victim: Host, by: Host) -> None:
-        if victim.is_on:
-            self.watch.observe(Fenced(self.now, victim.name, by.name))
-            self.crash(victim.index)
+        """Let the switch act that a node ordered."""
+        self.nodes[index].ordered_at = None
+        self.nodes[index].switch_off(self.nodes[1 - index])
 
     def is_out(self, index: int) -> bool:
         """Return True for a node that is off, or has no daemon and nothing of the service."""
         node = self.nodes[index]
-        return not node.is_on or (
-            node.engine is None and not self.runs(index) and not self.has_shot(index)
-        )
+        return not node.is_powered or (node.engine is None and not node.runs and not node.has_shot)
 
     def confirm(self, index: int) -> None:
         """Confirm truthfully, as operator, that the other node runs nothing."""
         node = self.nodes[index]
         assert self.is_out(1 - index), "only of a node that runs nothing"
-        self.watch.observe(Confirmed(self.now, node.name))
-        node.step(PeerConfirmedOut(1, "operator"))
+        self.observe(Confirmed(self.now, node.name))
+        node.give(PeerConfirmedOut(1, "operator"))
 
     def tell_power(self, index: int, is_clear: bool) -> None:
         """Let this node's fence report the other one's power, or nothing clear."""
-        node, is_on = self.nodes[index], self.nodes[1 - index].is_on
-        assert node.is_asking, "only a fence that is asked answers"
-        node.is_asking = False
-        outcome = (
-            ScriptOutcome.UNSURE
-            if not is_clear
-            else ScriptOutcome.UP
-            if is_on
-            else ScriptOutcome.DOWN
-        )
-        self.watch.observe(ToldPower(self.now, node.name, outcome is ScriptOutcome.DOWN))
-        node.step(ScriptExited(SERVICE, ScriptKind.POWER, outcome))
+        node = self.nodes[index]
+        asked, node.power_asked = node.power_asked, None
+        assert asked is not None, "only a fence that is asked answers"
+        outcome = ScriptOutcome.UP if node.peer.is_powered else ScriptOutcome.DOWN
+        node.tell_power(asked, outcome if is_clear else ScriptOutcome.UNSURE)
 
     def command(self, index: int, command: Command) -> None:
         """Give an operator's command."""
-        node = self.nodes[index]
         if command in (Command.FORCE_START, Command.FORCE_STOP):
             self.is_forced = True
-        self.watch.observe(Ordered(self.now, node.name, SERVICE, command))
-        node.step(CommandReceived(1, SERVICE, command))
+        self.nodes[index].give(CommandReceived(1, SERVICE, command))
 
     def leave(self, index: int, leaving: Leaving) -> None:
         """Order the daemon to leave."""
         self.nodes[index].is_leaving = True
-        self.nodes[index].step(LeaveRequested(leaving))
-
-    def fill_disk(self, index: int, is_full: bool) -> None:
-        """Fill the disk, so that no state can be written, or free it."""
-        self.nodes[index].is_disk_full = is_full
+        self.nodes[index].give(LeaveRequested(leaving))
 
     def end_script(self, index: int, outcome: ScriptOutcome, leaves_running: bool) -> None:
         """End this node's script with that outcome, with or without the service running."""
         node = self.nodes[index]
-        script, node.script = node.script, None
+        script = node.script
         assert script is not None, "only a script that runs can end"
-        other = self.nodes[1 - index]
-        node.told_at = None
-        if script.is_fencing and outcome is ScriptOutcome.OK:
-            self._fence(other, node)
-        is_ok = outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
-        is_unsure = outcome is ScriptOutcome.UNSURE
-        self.watch.observe(
-            ScriptEnded(
-                self.now,
-                node.name,
-                SERVICE,
-                script.kind,
-                is_ok,
-                leaves_running,
-                is_unsure=is_unsure,
-            )
-        )
-        node.step(ScriptExited(SERVICE, script.kind, outcome))
+        node.ordered_at = None
+        if script.is_fence and outcome is ScriptOutcome.OK:
+            node.switch_off(node.peer)
+        node.end_script(script, outcome, leaves_running)
 
-    def start_by_hand(self, index: int) -> None:
-        """Start the service with the wrapper, outside the cluster."""
-        self.watch.observe(StartedByHand(self.now, NODES[index], SERVICE))
+    def fill_disk(self, index: int, is_full: bool) -> None:
+        """Fill the disk, so that no state can be written, or free it."""
+        self.nodes[index].store.is_full = is_full
 
     def seem_up(self, index: int) -> None:
         """Report a sighting of the service up, which may be over by now."""
-        self.nodes[index].step(SeemsUp(SERVICE))
+        self.nodes[index].give(SeemsUp(SERVICE))
 
     def deliver_held(self, index: int) -> None:
         """Deliver the held-back beat of this node, or its copy."""
@@ -450,7 +335,7 @@ class SmallWorld:
         assert speaker is not None and not self.key_id, (
             "without a key, in the name of a node that lives"
         )
-        beat = replace(speaker.beat(), ack=None, seq=2**64 - 1)
+        beat = replace(speaker.beat(), ack=None, seq=_FORGED_SEQ)
         if forgery is Forgery.LIFE:
             beat = replace(beat, boot=BootId(2**32 - 1, 1))
         elif forgery is Forgery.GOODBYE:
@@ -458,22 +343,18 @@ class SmallWorld:
             states = dict.fromkeys(beat.states, ServiceState.STOP_FAILED)
             ack = None if node.engine is None else Ack(node.engine.boot, 0)
             beat = replace(beat, goodbye=Goodbye.RESTART, states=states, ack=ack)
-        node.step(BeatReceived(self.links[1 - index], beat, self.now))
+        node.give(BeatReceived(self.links[1 - index], beat, self.now))
 
     def disturb(self) -> None:
         """Mark a fault or a command: transitions are counted from here."""
-        self.watch.observe(Disturbed())
-
-    def runs(self, index: int) -> bool:
-        """Return True if some of the service is really in use on the node."""
-        return self.watch.runs(NODES[index], SERVICE)
+        self.observe(Disturbed())
 
     def is_excused(self, index: int) -> bool:
         """Return True if the service may run although it is called out there.
 
         By an operator's force, or because the daemon cannot know.
         """
-        return self.is_forced or self.watch.is_untold(NODES[index], SERVICE)
+        return self.is_forced or self.checker.is_untold(NODES[index], SERVICE)
 
     def start(self) -> None:
         """Switch both nodes on; their wrappers report that nothing runs."""
@@ -490,7 +371,7 @@ class SmallWorld:
             self.command(index, Command.UNFREEZE)
         self.run(0.5)
         for index in (0, 1):
-            self.crash(index)
+            self.nodes[index].power_off()
         self.boot(1)
         self.run(0.5)
         self.end_script(1, ScriptOutcome.DOWN, leaves_running=False)
@@ -513,7 +394,7 @@ class SmallWorld:
                 break
             self.now = max(self.now, due)
             if turn is not None:
-                turn.step(Tick())
+                turn.give(Tick())
             else:
                 _, index, beat = self.transit.pop(0)
                 self._hear(self.nodes[index], beat)
@@ -525,60 +406,52 @@ class SmallWorld:
         node.is_stalled = False
         parked, node.parked = node.parked, []
         if ticks_first:
-            node.step(Tick())
+            node.give(Tick())
         for beat in parked:
             self._hear(node, beat)
 
-    def _hear(self, node: Host, beat: Beat) -> None:
+    def _hear(self, node: ModelNode, beat: Beat) -> None:
         if node.engine is None:
             return
         if node.is_stalled:
-            self.watch.observe(Arrived(self.now, node.name, beat, bool(self.key_id)))
+            self.observe(Arrived(self.now, node.name, beat, bool(self.key_id)))
             node.parked.append(beat)
             return
-        self.watch.observe(Heard(self.now, node.name, beat, bool(self.key_id)))
-        node.step(BeatReceived(self.links[1 - node.index], beat, self.now, key_id=self.key_id))
-
-    def send(self, index: int, beat: Beat) -> None:
-        """Apply the fate of this node's beats to one of them."""
-        fate, is_first = self.fates[index], not self.said[index]
-        self.said[index] += 1
-        if fate is Fate.LOST:
-            return
-        if is_first and fate in (Fate.DELAYED, Fate.DOUBLED):
-            self.held[index] = beat
-            if fate is Fate.DELAYED:
-                return
-        self.transit.append((self.now + LATENCY_S, 1 - index, beat))
+        node.give(BeatReceived(self.links[1 - node.index], beat, self.now, key_id=self.key_id))
 
     # --- what is alike ----------------------------------------------------------------------------
 
-    def outline(self) -> tuple[Any, ...]:
+    def fingerprint(self) -> tuple[Any, ...]:
         """Equal for worlds in which the same follows from the same."""
         newest = {}
         for node in self.nodes:
             last = node.announced
             newest[node.name] = (BootId(0, 0), 0) if last is None else (last.boot, last.seq)
-        outline = Outline(self.now, newest)
+        prints = StateFingerprint(self.now, newest)
         nodes = tuple(
             [
                 (
-                    None if node.engine is None else outline.engine(node.engine),
-                    node.is_on,
-                    node.is_known_life,
-                    node.is_disk_full,
-                    self.runs(node.index),
+                    None if node.engine is None else prints.engine(node.engine),
+                    node.is_powered,
+                    node.store.is_same_boot,
+                    node.store.is_full,
+                    node.runs,
                     self._secrets(node),
-                    node.disk,
-                    None if node.script is None else (node.script.kind, node.script.is_fencing),
-                    self.has_shot(node.index),
-                    node.is_asking,
+                    node.store.files.get(SERVICE),
+                    self._script(node),
+                    node.has_shot,
+                    node.power_asked is not None,
                 )
                 for node in self.nodes
             ]
         )
-        held = tuple([None if beat is None else outline.beat(beat) for beat in self.held])
+        held = tuple([None if beat is None else prints.beat(beat) for beat in self.held])
         return nodes, held, self.is_forced
+
+    @staticmethod
+    def _script(node: ModelNode) -> tuple[ScriptKind, bool] | None:
+        script = node.script
+        return None if script is None else (script.action.kind, script.is_fence)
 
     def pair(self) -> tuple[Any, ...]:
         """Return the states of both nodes, without time and messages.
@@ -587,40 +460,48 @@ class SmallWorld:
         """
         return tuple([self._standing(node) for node in self.nodes]) + (self.is_forced,)
 
-    def _standing(self, node: Host) -> tuple[Any, ...]:
-        script = None if node.script is None else (node.script.kind, node.script.is_fencing)
+    def _standing(self, node: ModelNode) -> tuple[Any, ...]:
+        script = self._script(node)
         if node.engine is None:
-            return node.is_on, node.disk, script, self.runs(node.index), self._secrets(node)
+            return (
+                node.is_powered,
+                node.store.files.get(SERVICE),
+                script,
+                node.runs,
+                self._secrets(node),
+            )
         status = node.engine.snapshot(self.now)
         service = status.services[0]
-        power = node.is_asking, status.fencing.power_said, bool(status.fencing.proof)
+        power = node.power_asked is not None, status.fencing.power_said, bool(status.fencing.proof)
         return (
             service.own_state,
             service.peer_state,
             status.peer_standing,
             script,
-            self.runs(node.index),
+            node.runs,
             self._secrets(node),
             power,
         )
 
-    def _secrets(self, node: Host) -> tuple[bool, bool]:
+    def _secrets(self, node: ModelNode) -> tuple[bool, bool]:
         """Return facts that the node's own daemon, or its peer, cannot know."""
-        return self.watch.is_untold(node.name, SERVICE), self.watch.is_by_hand(node.name, SERVICE)
+        return self.checker.is_untold(node.name, SERVICE), self.checker.is_by_hand(
+            node.name, SERVICE
+        )
 
     def show(self) -> str:
         """Describe both nodes briefly."""
         words = []
         for node in self.nodes:
             if node.engine is None:
-                words.append("down" if not node.is_on else "no daemon")
+                words.append("down" if not node.is_powered else "no daemon")
             else:
                 state, standing = (
                     node.engine.state_of(SERVICE),
                     node.engine.snapshot(self.now).peer_standing,
                 )
-                script = f"+{node.script.kind.value}" if node.script else ""
-                is_untold = self.watch.is_untold(node.name, SERVICE)
-                runs = f" runs{', untold' if is_untold else ''}" if self.runs(node.index) else ""
+                script = f"+{node.script.action.kind.value}" if node.script else ""
+                is_untold = self.checker.is_untold(node.name, SERVICE)
+                runs = f" runs{', untold' if is_untold else ''}" if node.runs else ""
                 words.append(f"{state.name}{script} (peer {standing.value}){runs}")
         return " | ".join(words)

@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
@@ -22,14 +23,14 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
 from opensvc_openha.verify.exhaustive.bounded_model import (
     FENCE_S,
-    NODES,
     SERVICE,
     TIMEOUT_S,
+    BoundedModel,
     Fate,
     Forgery,
-    SmallWorld,
 )
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
+from opensvc_openha.verify.simulated_node import NODES
 
 MOMENT_S = 0.06
 _TURNS_S = 17.0
@@ -71,7 +72,7 @@ _ENDS = {
 
 _FINDS_PARTS = (("finds parts", ScriptOutcome.SOME, None),)
 
-Move = Callable[[SmallWorld], None]
+Move = Callable[[BoundedModel], None]
 
 
 @dataclass(frozen=True)
@@ -117,79 +118,72 @@ class Found:
         return sum(level.pairs for level in self.levels)
 
 
-def events_of(world: SmallWorld, with_force: bool) -> Iterator[Event]:
+def events_of(world: BoundedModel, with_force: bool) -> Iterator[Event]:
     """Return every event that may happen next, except the passing of time."""
-    for index, node in enumerate(world.nodes):
-        name = node.name
-        # On one node only: the roles cover the other one.
-        if (
-            not index
-            and node.is_on
-            and node.script is None
-            and not world.runs(0)
-            and not world.runs(1)
-        ):
-            yield Event(f"{name} runs it by hand", lambda w, i=index: w.start_by_hand(i))  # type: ignore[misc]
-        if world.held[index] is not None:
-            yield Event(f"late beat of {name} comes in", lambda w, i=index: w.deliver_held(i))  # type: ignore[misc]
-        if world.has_shot(index):
-            yield Event(f"the switch that {name} told acts", lambda w, i=index: w.land_shot(i))  # type: ignore[misc]
-        if (
-            node.engine is not None
-            and world.is_out(1 - index)
-            and _standing(world, index) is PeerStanding.SILENT
-        ):
-            yield Event(
-                f"operator on {name}: the other node runs nothing",
-                lambda w, i=index: w.confirm(i),  # type: ignore[misc]
-            )
-        if node.engine is None:
-            yield Event(f"{name} is started", lambda w, i=index: w.boot(i))  # type: ignore[misc]
-            if node.is_on:
-                yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]
-            continue
-        if node.is_asking:
-            for how, is_clear in (
-                ("says how that one stands", True),
-                ("says nothing clear", False),
-            ):
-                text = f"the fence that {name} asks about its peer {how}"
-                yield Event(text, lambda w, i=index, c=is_clear: w.tell_power(i, c))  # type: ignore[misc]
-        if node.script is not None:
-            yield from _ends_of(world, index)
-        elif node.engine.state_of(SERVICE) in PEER_OUT:
-            yield Event(f"{name} seems to run it", lambda w, i=index: w.seem_up(i))  # type: ignore[misc]
-        for command in (*_COMMANDS, *_FORCES) if with_force else _COMMANDS:
-            yield Event(f"{command.value} on {name}", lambda w, i=index, c=command: w.command(i, c))  # type: ignore[misc]
-        yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]
-        yield Event(f"daemon of {name} dies", lambda w, i=index: w.kill(i))  # type: ignore[misc]
-        text = f"disk of {name} has room again" if node.is_disk_full else f"disk of {name} is full"
-        yield Event(text, lambda w, i=index, full=not node.is_disk_full: w.fill_disk(i, full))  # type: ignore[misc]
-        if not world.key_id and world.nodes[1 - index].engine is not None:
-            for forgery in Forgery:
-                text = f"{name} is told {forgery.value} in its peer's name"
-                yield Event(text, lambda w, i=index, what=forgery: w.forge(i, what))  # type: ignore[misc]
-        for leaving in Leaving:
-            text = f"daemon of {name} is asked to end ({leaving.value})"
-            yield Event(text, lambda w, i=index, how=leaving: w.leave(i, how))  # type: ignore[misc]
+    for index in (0, 1):
+        yield from _events_on(world, index, with_force)
 
 
-def _ends_of(world: SmallWorld, index: int) -> Iterator[Event]:
+def _events_on(world: BoundedModel, index: int, with_force: bool) -> Iterator[Event]:
+    node = world.nodes[index]
+    name, is_unused = node.name, not any(SERVICE in other.running for other in world.nodes)
+    # On one node only: the roles cover the other one.
+    if not index and node.is_powered and node.script is None and is_unused:
+        yield Event(f"{name} runs it by hand", lambda w: w.nodes[index].start_by_hand(SERVICE))
+    if world.held[index] is not None:
+        yield Event(f"late beat of {name} comes in", lambda w: w.deliver_held(index))
+    if node.has_shot:
+        yield Event(f"the switch that {name} ordered acts", lambda w: w.land_shot(index))
+    if world.is_out(1 - index) and _standing(world, index) is PeerStanding.SILENT:
+        text = f"operator on {name}: the other node runs nothing"
+        yield Event(text, lambda w: w.confirm(index))
+    if node.engine is None:
+        yield Event(f"{name} is started", lambda w: w.boot(index))
+        if node.is_powered:
+            yield Event(f"{name} loses power", lambda w: w.nodes[index].power_off())
+        return
+    if node.power_asked is not None:
+        text = f"the fence that {name} asks about its peer reports"
+        yield Event(f"{text} its power", lambda w: w.tell_power(index, is_clear=True))
+        yield Event(f"{text} nothing clear", lambda w: w.tell_power(index, is_clear=False))
+    if node.script is not None:
+        yield from _ends_of(world, index)
+    elif node.engine.state_of(SERVICE) in PEER_OUT:
+        yield Event(f"{name} seems to run it", lambda w: w.seem_up(index))
+    for command in (*_COMMANDS, *_FORCES) if with_force else _COMMANDS:
+        yield Event(
+            f"{command.value} on {name}",
+            partial(BoundedModel.command, index=index, command=command),
+        )
+    yield Event(f"{name} loses power", lambda w: w.nodes[index].power_off())
+    yield Event(f"daemon of {name} dies", lambda w: w.nodes[index].kill_daemon())
+    is_full = not node.store.is_full
+    text = f"disk of {name} {'is full' if is_full else 'has room again'}"
+    yield Event(text, lambda w: w.fill_disk(index, is_full))
+    if not world.key_id and world.nodes[1 - index].engine is not None:
+        for forgery in Forgery:
+            text = f"{name} hears {forgery.value} in its peer's name"
+            yield Event(text, partial(BoundedModel.forge, index=index, forgery=forgery))
+    for leaving in Leaving:
+        text = f"daemon of {name} is asked to end ({leaving.value})"
+        yield Event(text, partial(BoundedModel.leave, index=index, leaving=leaving))
+
+
+def _ends_of(world: BoundedModel, index: int) -> Iterator[Event]:
     node = world.nodes[index]
     assert node.script is not None
-    is_looking_at_parts = node.script.kind is ScriptKind.PROBE and world.runs(index)
-    for text, outcome, leaves in _ENDS[node.script.kind] + (
-        _FINDS_PARTS if is_looking_at_parts else ()
-    ):
-        runs = world.runs(index) if leaves is None else leaves
+    kind = node.script.action.kind
+    finds_parts = _FINDS_PARTS if kind is ScriptKind.PROBE and node.runs else ()
+    for text, outcome, leaves in _ENDS[kind] + finds_parts:
+        runs = node.runs if leaves is None else leaves
         how = (ScriptOutcome.UP if runs else ScriptOutcome.DOWN) if outcome is None else outcome
         yield Event(
-            f"{node.script.kind.value} script on {node.name} {text}",
-            lambda w, i=index, h=how, r=runs: w.end_script(i, h, r),  # type: ignore[misc]
+            f"{kind.value} script on {node.name} {text}",
+            partial(BoundedModel.end_script, index=index, outcome=how, leaves_running=runs),
         )
 
 
-def waits_of(world: SmallWorld) -> Iterator[Event]:
+def waits_of(world: BoundedModel) -> Iterator[Event]:
     """Return the times for which nothing happens."""
     yield Event("a beat passes", _nothing, 1.05)
     yield Event("a timeout passes", _nothing, TIMEOUT_S + 0.6)
@@ -203,7 +197,7 @@ def waits_of(world: SmallWorld) -> Iterator[Event]:
         yield Event("both are stuck", _nothing, STUCK_S + 0.1)
 
 
-def stalls_of(world: SmallWorld) -> Iterator[Event]:
+def stalls_of(world: BoundedModel) -> Iterator[Event]:
     """Return stalls of a node longer than its peer's timeout.
 
     Queued beats are handled before or after its timers.
@@ -212,7 +206,7 @@ def stalls_of(world: SmallWorld) -> Iterator[Event]:
         if node.engine is not None:
             for ticks_first in (False, True):
 
-                def move(w: SmallWorld, i: int = index, first: bool = ticks_first) -> None:
+                def move(w: BoundedModel, i: int = index, first: bool = ticks_first) -> None:
                     w.nodes[i].is_stalled = True
                     w.run(TIMEOUT_S + 0.6)
                     w.resume(i, first)
@@ -220,16 +214,16 @@ def stalls_of(world: SmallWorld) -> Iterator[Event]:
                 yield Event(f"{node.name} stalls{', timers first' if ticks_first else ''}", move)
 
 
-def _nothing(_world: SmallWorld) -> None:
+def _nothing(_world: BoundedModel) -> None:
     """Let time pass."""
 
 
-def _standing(world: SmallWorld, index: int) -> PeerStanding | None:
+def _standing(world: BoundedModel, index: int) -> PeerStanding | None:
     engine = world.nodes[index].engine
     return None if engine is None else engine.snapshot(world.now).peer_standing
 
 
-def _state(world: SmallWorld, index: int) -> ServiceState | None:
+def _state(world: BoundedModel, index: int) -> ServiceState | None:
     engine = world.nodes[index].engine
     return None if engine is None else engine.state_of(SERVICE)
 
@@ -266,8 +260,8 @@ class Enumeration:
     ) -> None:
         """Prepare a search.
 
-        With ``reports_power`` it starts from a node that booted alone, and asks its fence for the
-        other one's power.
+        With ``reports_power`` it starts from a node that has booted alone, and asks its fence
+        for the other one's power.
         """
         self.with_force = with_force
         self.by_pair = by_pair
@@ -280,7 +274,7 @@ class Enumeration:
 
     def run(self, depth: int, progress: Callable[[Level], None] = lambda level: None) -> Found:
         """Search until the depth is reached, nothing new is found or an invariant is broken."""
-        start = SmallWorld(self._key_id, self._is_primary_swapped, self._reports_power)
+        start = BoundedModel(self._key_id, self._is_primary_swapped, self._reports_power)
         way = _Way(None, "both nodes are off")
         start.start()
         if self._reports_power:
@@ -305,10 +299,12 @@ class Enumeration:
             self.found.broken = "\n".join([*error.way.tell(), error.text])
         return self.found
 
-    def _key(self, world: SmallWorld) -> Any:
-        return hash(world.pair() if self.by_pair else world.outline())
+    def _key(self, world: BoundedModel) -> Any:
+        return hash(world.pair() if self.by_pair else world.fingerprint())
 
-    def _expand(self, world: SmallWorld, way: _Way, level: Level) -> list[tuple[SmallWorld, _Way]]:
+    def _expand(
+        self, world: BoundedModel, way: _Way, level: Level
+    ) -> list[tuple[BoundedModel, _Way]]:
         reached = []
         for made, text in self._edges(world, way, level):
             key = self._key(made)
@@ -325,13 +321,13 @@ class Enumeration:
         return reached
 
     def _edges(
-        self, world: SmallWorld, way: _Way, level: Level
-    ) -> Iterator[tuple[SmallWorld, str]]:
+        self, world: BoundedModel, way: _Way, level: Level
+    ) -> Iterator[tuple[BoundedModel, str]]:
         for event in events_of(world, self.with_force):
             plain = self._try(world, event, _FATES[0], way, level)
             yield plain, event.text
             for fates in _FATES[1:]:
-                if self._matters(world, fates, plain.said):
+                if self._matters(world, fates, plain.sent):
                     yield (
                         self._try(world, event, fates, way, level),
                         f"{event.text}, {_told(fates)}",
@@ -343,22 +339,22 @@ class Enumeration:
             yield self._try(world, event, _FATES[0], way, level), event.text
 
     @staticmethod
-    def _matters(world: SmallWorld, fates: tuple[Fate, Fate], said: list[int]) -> bool:
+    def _matters(world: BoundedModel, fates: tuple[Fate, Fate], sent: list[int]) -> bool:
         """Return True if the fate has a beat to act on, and room for a held-back one."""
         for index, fate in enumerate(fates):
-            if fate is not Fate.DELIVERED and not said[index]:
+            if fate is not Fate.DELIVERED and not sent[index]:
                 return False
             if fate in (Fate.DELAYED, Fate.DOUBLED) and world.held[index] is not None:
                 return False
         return True
 
     def _try(
-        self, world: SmallWorld, event: Event, fates: tuple[Fate, Fate], way: _Way, level: Level
-    ) -> SmallWorld:
+        self, world: BoundedModel, event: Event, fates: tuple[Fate, Fate], way: _Way, level: Level
+    ) -> BoundedModel:
         made = world.copy()
         level.edges += 1
         try:
-            made.fates, made.said = list(fates), [0, 0]
+            made.fates, made.sent = list(fates), [0, 0]
             made.disturb()
             event.move(made)
             made.run(event.seconds)
@@ -367,7 +363,7 @@ class Enumeration:
         made.fates = [Fate.DELIVERED, Fate.DELIVERED]
         return made
 
-    def _leave_alone(self, world: SmallWorld, way: _Way) -> None:
+    def _leave_alone(self, world: BoundedModel, way: _Way) -> None:
         """Check liveness without further faults: with both nodes, and with each of them alone."""
         for lost in (None, 0, 1):
             if lost is not None and world.nodes[lost].engine is None:
@@ -380,7 +376,7 @@ class Enumeration:
                 for index in (0, 1):
                     made.fill_disk(index, False)
                 if lost is not None:
-                    made.crash(lost)
+                    made.nodes[lost].power_off()
                 settle(made)
             except (InvariantBroken, AssertionError) as error:
                 raise _Broken(_Way(way, text), f"{error}\n{made.show()}") from error
@@ -403,9 +399,9 @@ def _told(fates: tuple[Fate, Fate]) -> str:
     )
 
 
-def settle(world: SmallWorld) -> None:
+def settle(world: BoundedModel) -> None:
     """Let all scripts succeed and all beats arrive, until the service runs or need not run."""
-    began = [node.fencing.silent_since for node in world.nodes]
+    began = [node.store.fencing.silent_since for node in world.nodes]
     silent_s = max((world.now - at for at in began if at is not None), default=0.0)
     end = (
         world.now
@@ -416,7 +412,7 @@ def settle(world: SmallWorld) -> None:
         world.run(_SCRIPT_S)
         _confirm_as_told(world)
         for index, node in enumerate(world.nodes):
-            if node.is_asking:
+            if node.power_asked is not None:
                 world.tell_power(index, is_clear=True)
             if node.script is not None:
                 next(_ends_of(world, index)).move(world)
@@ -431,7 +427,7 @@ def settle(world: SmallWorld) -> None:
             raise InvariantBroken(f"L1 broken at {world.now:.3f}: scripts run again and again")
 
 
-def _confirm_as_told(world: SmallWorld) -> None:
+def _confirm_as_told(world: BoundedModel) -> None:
     """Confirm, as an operator does for a node that has not heard its peer since its boot."""
     for index, node in enumerate(world.nodes):
         if node.engine is None or not world.is_out(1 - index):
@@ -441,23 +437,24 @@ def _confirm_as_told(world: SmallWorld) -> None:
             world.confirm(index)
 
 
-def _check_runs(world: SmallWorld) -> None:
-    if world.runs(0) or world.runs(1):
+def _check_runs(world: BoundedModel) -> None:
+    if world.nodes[0].runs or world.nodes[1].runs:
         return
     healthy = []
     for node in world.nodes:
         other = world.nodes[1 - node.index]
         # An operator froze the running service and ended the daemon: no node takes it, however long
         # that lasts.
+        stored, _ = other.store.read_state(SERVICE)
         is_kept = (
             _standing(world, node.index) is PeerStanding.DEPARTED
-            and other.disk is not None
-            and other.disk.state is ServiceState.FROZEN_START
+            and stored is not None
+            and stored.state is ServiceState.FROZEN_START
         )
-        if node.daemon is not None and not node.is_leaving and not is_kept:
+        if node.engine is not None and not node.is_leaving and not is_kept:
             healthy.append(node.name)
     if healthy:
-        world.watch.check_liveness(SERVICE, healthy)
+        world.checker.check_liveness(SERVICE, healthy)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

@@ -25,7 +25,7 @@ _USUAL_MEMORY_S = START_READY_DELAY_S + 1
 _OLDEST = 12
 
 
-class Outline:
+class StateFingerprint:
     """Fingerprints of one world at one instant.
 
     ``newest`` holds the newest incarnation and sequence number of each node.
@@ -38,13 +38,13 @@ class Outline:
         self._seen: set[int] = set()
 
     def engine(self, engine: Engine) -> tuple[Any, ...]:
-        """Return the outline of one engine."""
+        """Return the fingerprint of one engine."""
         self._own_seq = self._newest[engine.spec.node][1]
         self._seen = set()
         return engine.seq == 0, self._fields(engine)
 
     def beat(self, beat: Beat) -> tuple[Any, ...]:
-        """Return the outline of a beat."""
+        """Return the fingerprint of a beat."""
         boot, seq = self._newest[beat.node]
         is_present = beat.boot == boot
         age = min(_OLDEST, seq - beat.seq) if is_present else -1

@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
+from opensvc_openha.core.actions import Announce, RunScript
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.verify.invariants import Disturbed, InvariantChecker
-from opensvc_openha.verify.random.plan import NODES, Plan
-from opensvc_openha.verify.random.scheduler import Scheduler
+from opensvc_openha.verify.invariants import Disturbed
+from opensvc_openha.verify.random.cluster_node import ClusterNode
+from opensvc_openha.verify.random.plan import Plan
 from opensvc_openha.verify.random.simulated_daemon import SimulatedDaemon
-from opensvc_openha.verify.random.simulated_disk import SharedDisk
-from opensvc_openha.verify.random.simulated_network import Network
-from opensvc_openha.verify.random.simulated_node import SimulatedNode
 from opensvc_openha.verify.random.trace import Trace
+from opensvc_openha.verify.random.world import World
+from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
 
 
-class Cluster:
-    """The world of one history."""
+class Cluster(World):
+    """The world of one history with its nodes, and what drives them."""
 
     def __init__(self, plan: Plan, trace: Trace) -> None:
-        self.plan = plan
-        self.trace = trace
-        self.clockwork = Scheduler()
-        self.network = Network(self.clockwork, plan)
-        self.disk = SharedDisk(self.clockwork, plan)
-        # In the node's own time, which a drift shortens slightly.
-        self.watch = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
-        self.watch.has_turns = not plan.unknown_flag and not plan.is_legacy
-        self.watch.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
-            plan.forger_gap_s
-        )
-        self.machines: tuple[SimulatedNode, SimulatedNode] = (self._machine(0), self._machine(1))
-        for machine, peer in (self.machines, self.machines[::-1]):
-            machine.peer = peer
-            self.network.receivers[peer.name] = machine
+        super().__init__(plan, trace)
+        self.nodes = ClusterNode(0, self, self), ClusterNode(1, self, self)
+        for node, peer in (self.nodes, self.nodes[::-1]):
+            node.peer = peer
+            self.network.receivers[peer.name] = node
         self.links = plan.links()
         self.is_calm = False
 
-    def _machine(self, index: int) -> SimulatedNode:
-        return SimulatedNode(
-            index, self.plan, self.clockwork, self.network, self.disk, self.watch, self.trace
-        )
+    def send(self, node: SimulatedNode, action: Announce) -> None:
+        """Carry a beat on the links of a node."""
+        self.nodes[node.index].transmit(action)
 
-    def note(self, text: str) -> None:
-        """Add a line to the trace that is about no node."""
-        self.trace.note(self.clockwork.now, "", text)
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Draw what becomes of a script."""
+        self.nodes[node.index].outcomes.run(action)
 
     def disturb(self) -> None:
         """Mark a disturbance: transitions are counted from here."""
-        self.watch.observe(Disturbed())
+        self.checker.observe(Disturbed())
 
-    def node(self, name: str) -> SimulatedNode:
+    def node(self, name: str) -> ClusterNode:
         """Return a node by its name."""
-        return self.machines[NODES.index(name)]
+        return self.nodes[NODES.index(name)]
 
     # --- what goes wrong --------------------------------------------------------------------------
 
@@ -68,43 +57,41 @@ class Cluster:
         if self.network.cut or self.disk.hung or self.disk.stale:
             self.note("heal")
         self.network.cut.clear()
-        for node, device in sorted(self.network.down):
-            self.node(node).switch_interface(device, is_up=True)
+        for name, device in sorted(self.network.down):
+            self.node(name).switch_interface(device, is_up=True)
         self.disk.thaw_reads()
-        for machine in self.machines:
-            self.disk.release(machine.name)
+        for node in self.nodes:
+            self.disk.release(node.name)
 
-    def stall(self, machine: SimulatedNode, seconds: float) -> None:
+    def stall(self, node: ClusterNode, seconds: float) -> None:
         """Stop a daemon (SIGSTOP), and continue it (SIGCONT) after ``seconds``."""
-        life = machine.life
-        if life is None or life.is_stalled or life.is_hung:
-            return
-        machine.note(f"stalled for {seconds:.3f} s")
-        life.stall()
-        self.clockwork.after(seconds, self._resume, machine, life)
+        daemon = node.daemon
+        if daemon is not None and not daemon.is_stalled and not daemon.is_hung:
+            node.note(f"stalled for {seconds:.3f} s")
+            node.stall()
+            self.scheduler.after(seconds, self._resume, node, daemon)
 
-    def hang(self, machine: SimulatedNode, seconds: float) -> None:
+    def hang(self, node: ClusterNode, seconds: float) -> None:
         """Block the engine's thread, but no other thread."""
-        life = machine.life
-        if life is None or life.is_stalled or life.is_hung:
-            return
-        machine.note(f"engine held up for {seconds:.3f} s")
-        life.hang()
-        self.clockwork.after(seconds, self._resume, machine, life)
+        daemon = node.daemon
+        if daemon is not None and not daemon.is_stalled and not daemon.is_hung:
+            node.note(f"engine held up for {seconds:.3f} s")
+            daemon.hang()
+            self.scheduler.after(seconds, self._resume, node, daemon)
 
-    def _resume(self, machine: SimulatedNode, life: SimulatedDaemon) -> None:
-        if life.is_over:
+    def _resume(self, node: ClusterNode, daemon: SimulatedDaemon) -> None:
+        if daemon.is_over:
             return
-        if life.is_stalled:
-            machine.note("goes on")
-            life.resume()
-        if life.is_hung:
-            machine.note("engine goes on")
-            life.unhang()
+        if daemon.is_stalled:
+            node.note("goes on")
+            node.resume()
+        if daemon.is_hung:
+            node.note("engine goes on")
+            daemon.unhang()
 
     # --- calm -------------------------------------------------------------------------------------
 
-    def calm(self, dead: SimulatedNode | None) -> None:
+    def calm(self, dead: ClusterNode | None) -> None:
         """End all faults: links, disks, scripts and fence work.
 
         ``dead`` is a node that stays off.
@@ -114,21 +101,21 @@ class Cluster:
         self.heal()
         self.network.loss = self.network.duplicates = 0.0
         self.network.delays_s = (0.001,)
-        for machine in self.machines:
-            machine.is_store_broken = False
-            machine.kill_in = None
-            machine.scripts.is_calm = True
-            if machine.life is not None and (machine.life.is_stalled or machine.life.is_hung):
-                self._resume(machine, machine.life)
+        for node in self.nodes:
+            node.store.is_full = False
+            node.kill_in = None
+            node.outcomes.is_calm = True
+            if node.daemon is not None and (node.daemon.is_stalled or node.daemon.is_hung):
+                self._resume(node, node.daemon)
         # First what a stalled daemon has queued.
-        self.clockwork.run_until(self.clockwork.now + 0.1)
-        for machine in self.machines:
-            if machine is dead:
-                machine.power_off("stays off")
+        self.scheduler.run_until(self.scheduler.now + 0.1)
+        for node in self.nodes:
+            if node is dead:
+                node.power_off("stays off")
             else:
-                machine.power_on()
-                machine.start_daemon()
-                machine.configure(self.plan.service_specs())
+                node.power_on()
+                node.boot_daemon()
+                node.configure(self.plan.service_specs())
         self.disturb()
 
     @property

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
 from opensvc_openha.verify.random.cluster import Cluster
-from opensvc_openha.verify.random.plan import NODES, Plan
+from opensvc_openha.verify.random.plan import Plan
 from opensvc_openha.verify.random.trace import Trace
+from opensvc_openha.verify.simulated_node import NODES
 
 TIMEOUT_S = 10.0
 SERVICES = ("registry", "files")
@@ -90,8 +91,8 @@ def play(duel: Duel) -> str:
 
 
 def _set_up(cluster: Cluster, duel: Duel) -> None:
-    for machine in cluster.machines:
-        machine.power_on()
+    for node in cluster.nodes:
+        node.power_on()
     _run(cluster, 3.0)
     for service, home in zip(SERVICES, duel.homes):
         cluster.node(home).order(Command.UNFREEZE, service)
@@ -110,22 +111,22 @@ def _fight(cluster: Cluster, duel: Duel) -> None:
     cluster.cut(cluster.links)
     bound_s = fence_wait_bound_s(TIMEOUT_S, cluster.plan.fence_time_s)
     _watch_fences(cluster, left, TIMEOUT_S + bound_s)
-    for machine in cluster.machines:
-        machine.power_on()
+    for node in cluster.nodes:
+        node.power_on()
     _watch_fences(cluster, left, bound_s)
 
 
 def _watch_fences(cluster: Cluster, left: dict[str, int], seconds: float) -> None:
     """Let time pass; fences fail as often as ``left`` requires."""
-    end = cluster.clockwork.now + seconds
-    while cluster.clockwork.now < end:
-        for machine in cluster.machines:
-            failing = machine.scripts.failing
+    end = cluster.scheduler.now + seconds
+    while cluster.scheduler.now < end:
+        for node in cluster.nodes:
+            failing = node.outcomes.failing
             failing.discard(ScriptKind.CHECK)
-            if machine.scripts.count_of(ScriptKind.CHECK) < left[machine.name]:
+            if node.outcomes.count_of(ScriptKind.CHECK) < left[node.name]:
                 failing.add(ScriptKind.CHECK)
-        _run(cluster, min(_STEP_S, end - cluster.clockwork.now))
-        if not any(machine.is_powered for machine in cluster.machines):
+        _run(cluster, min(_STEP_S, end - cluster.scheduler.now))
+        if not any(node.is_powered for node in cluster.nodes):
             raise InvariantBroken("S5 broken: no node is left")
 
 
@@ -137,14 +138,14 @@ def _settle(cluster: Cluster) -> str:
     except InvariantBroken as error:
         return str(error)
     for service in SERVICES:
-        where = [machine.name for machine in cluster.machines if machine.scripts.runs(service)]
+        where = [node.name for node in cluster.nodes if service in node.running]
         if len(where) != 1:
             return f"{service} runs on {' and '.join(where) or 'no node'} in the end"
     return ""
 
 
 def _run(cluster: Cluster, seconds: float) -> None:
-    cluster.clockwork.run_until(cluster.clockwork.now + seconds)
+    cluster.scheduler.run_until(cluster.scheduler.now + seconds)
 
 
 def _other(node: str) -> str:

@@ -11,7 +11,7 @@ from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.timing import OUTSIDE_LOOK_S
 from opensvc_openha.verify.random.cluster import Cluster
-from opensvc_openha.verify.random.simulated_node import SimulatedNode
+from opensvc_openha.verify.random.cluster_node import ClusterNode
 
 _ORDERS: tuple[Command, ...] = (Command.UNFREEZE,) * 5 + (
     Command.START,
@@ -24,13 +24,13 @@ _TOP_SEQ, _TOP_LIFE = 2**64 - 1, BootId(2**32 - 1, 1)
 _GARBAGE = (None, b"", b"\xff\x00\x17", b"9999", b"\0\0")
 
 
-class Havoc:
+class FaultInjector:
     """Draws faults and orders."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._dice = Random(f"{cluster.plan.seed} faults")
-        self._kinds: dict[Callable[[SimulatedNode], None], int] = {
+        self._kinds: dict[Callable[[ClusterNode], None], int] = {
             self._order: 30,
             self._cut: 8,
             self._heal: 12,
@@ -57,8 +57,8 @@ class Havoc:
             self._leave,
         )
         if cluster.plan.ambush:
-            for machine in cluster.machines:
-                machine.on_decisive = self._lie_in_wait
+            for node in cluster.nodes:
+                node.on_decisive = self._lie_in_wait
         self._interface_dice = Random(f"{cluster.plan.seed} interfaces")
         self._await_interface()
         self._hand_dice = Random(f"{cluster.plan.seed} hands")
@@ -74,43 +74,46 @@ class Havoc:
     def strike(self) -> None:
         """Inject one fault or command on one node."""
         self._cluster.disturb()
-        machine = self._dice.choice(self._cluster.machines)
-        if not machine.is_powered:
+        node = self._dice.choice(self._cluster.nodes)
+        if not node.is_powered:
             if self._dice.random() < 0.6:
-                machine.power_on()
-        elif machine.life is None:
+                node.power_on()
+        elif node.daemon is None:
             if self._dice.random() < 0.6:
-                machine.start_daemon()
+                node.boot_daemon()
         else:
-            self._dice.choice(self._choices)(machine)
+            self._dice.choice(self._choices)(node)
 
-    def _lie_in_wait(self, machine: SimulatedNode) -> None:
+    def _lie_in_wait(self, node: ClusterNode) -> None:
         """Fail at a decisive moment, which finds more than any random time."""
         cluster, dice = self._cluster, self._dice
         if cluster.is_calm or dice.random() >= cluster.plan.ambush:
             return
-        target, strike = dice.choice((machine, machine.peer)), dice.choice(self._ambushes)
+        target, strike = (
+            dice.choice((node, cluster.node(node.peer.name))),
+            dice.choice(self._ambushes),
+        )
 
         def act() -> None:
-            if target.life is not None:
+            if target.daemon is not None:
                 strike(target)
 
         self._later(dice.choice((0.0, 0.001, 0.01, 0.3, 2.0)), act)
 
     # --- operators --------------------------------------------------------------------------------
 
-    def _order(self, machine: SimulatedNode) -> None:
+    def _order(self, node: ClusterNode) -> None:
         commands = _ORDERS
         if self._cluster.plan.has_forcing and self._dice.random() < 0.15:
             commands = _FORCING
-        machine.order(self._dice.choice(commands), self._dice.choice(self._cluster.plan.services))
+        node.order(self._dice.choice(commands), self._dice.choice(self._cluster.plan.services))
 
-    def _leave(self, machine: SimulatedNode) -> None:
-        machine.leave(self._dice.choice(tuple(Leaving)))
+    def _leave(self, node: ClusterNode) -> None:
+        node.leave(self._dice.choice(tuple(Leaving)))
         if self._dice.random() < 0.7:
-            self._later(self._dice.choice((0.5, 3.0, 20.0, 50.0)), machine.start_daemon)
+            self._later(self._dice.choice((0.5, 3.0, 20.0, 50.0)), node.boot_daemon)
 
-    def _configure(self, machine: SimulatedNode) -> None:
+    def _configure(self, node: ClusterNode) -> None:
         """Remove, restore or reassign services, on one node or on both."""
         services = list(self._cluster.plan.service_specs())
         kind = self._dice.random()
@@ -119,12 +122,12 @@ class Havoc:
         elif kind < 0.5:
             number = self._dice.randrange(len(services))
             services[number] = _swapped(services[number])
-        for target in self._cluster.machines if self._dice.random() < 0.6 else (machine,):
+        for target in self._cluster.nodes if self._dice.random() < 0.6 else (node,):
             target.configure(tuple(services))
 
     # --- network and disk -------------------------------------------------------------------------
 
-    def _cut(self, _: SimulatedNode) -> None:
+    def _cut(self, _: ClusterNode) -> None:
         cluster, dice = self._cluster, self._dice
         if cluster.plan.is_legacy:
             # Its rules were made for networks that work both ways.
@@ -134,7 +137,7 @@ class Havoc:
         if kind < 0.4:
             cluster.cut(cluster.links)
         elif kind < 0.7:
-            sender = dice.choice(cluster.machines).name
+            sender = dice.choice(cluster.nodes).name
             cluster.cut(tuple(link for link in cluster.links if link.node == sender))
         elif kind < 0.85:
             cluster.cut(tuple(link for link in cluster.links if not link.kind.is_disk))
@@ -143,37 +146,37 @@ class Havoc:
         if dice.random() < 0.4:
             self._later(dice.choice((0.5, 2.0, 9.0, 12.0, 40.0)), cluster.heal)
 
-    def _heal(self, _: SimulatedNode) -> None:
+    def _heal(self, _: ClusterNode) -> None:
         self._cluster.heal()
 
-    def _spoil_disk(self, machine: SimulatedNode) -> None:
+    def _spoil_disk(self, node: ClusterNode) -> None:
         cluster, dice = self._cluster, self._dice
         disks = [link for link in cluster.links if link.kind.is_disk]
         if not disks:
             return
         if dice.random() < 0.5:
-            machine.note("its disk hangs")
-            cluster.disk.hung.add(machine.name)
-            self._later(dice.choice((1.0, 8.0, 60.0)), lambda: cluster.disk.release(machine.name))
+            node.note("its disk hangs")
+            cluster.disk.hung.add(node.name)
+            self._later(dice.choice((1.0, 8.0, 60.0)), lambda: cluster.disk.release(node.name))
         else:
             link: LinkSpec = dice.choice(disks)
             cluster.note(f"reads of the slot of {link.node} show old blocks")
             cluster.disk.freeze_reads(link)
             self._later(dice.choice((1.0, 8.0, 60.0)), cluster.disk.thaw_reads)
 
-    def _replay(self, _: SimulatedNode) -> None:
+    def _replay(self, _: ClusterNode) -> None:
         cluster, dice = self._cluster, self._dice
         links = [link for link in cluster.links if not link.kind.is_disk]
         link = dice.choice(links)
         # Only a key shows what is genuine, on a link other than the recorded one too.
         other = dice.choice(links) if cluster.plan.has_key else link
-        sender = cluster.node(link.node).life
+        sender = cluster.node(link.node).incarnation
         if cluster.plan.is_legacy or other.node != link.node or sender is None:
             return
         # Without a key, a replayed incarnation counts as much as the live one: the networks are
         # trusted then.
-        life = None if cluster.plan.has_key else sender.engine.boot
-        count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
+        boot = None if cluster.plan.has_key else sender
+        count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), boot)
         cluster.note(
             f"{count} old frames of {link.node} {other.device} are sent again on {link.device}"
         )
@@ -191,25 +194,27 @@ class Havoc:
         start services.
         """
         cluster, dice = self._cluster, self._forger_dice
-        victim = dice.choice(cluster.machines)
+        victim = dice.choice(cluster.nodes)
         links = [
             link
             for link in cluster.links
             if link.node == victim.peer.name and not link.kind.is_disk
         ]
-        life = victim.life
-        if life is not None and victim.peer.life is not None and victim.peer.life.engine.seq:
-            true = victim.peer.life.engine.beat()
+        daemon, speaker = victim.daemon, victim.peer.engine
+        if daemon is not None and speaker is not None and speaker.seq:
+            true = speaker.beat()
             boot = dice.choice(
                 (true.boot, _TOP_LIFE, BootId(2**32 - 1, dice.getrandbits(64)), BootId(0, 1))
             )
-            ack = dice.choice((None, Ack(life.engine.boot, _TOP_SEQ)))
+            ack = dice.choice((None, Ack(daemon.engine.boot, _TOP_SEQ)))
             seq = dice.choice((0, true.seq + 1, true.seq + 1000, _TOP_SEQ))
             victim.note(
                 f"somebody speaks in the name of {true.node}: life {boot.counter}, number {seq}"
             )
             for link in dice.sample(links, dice.randint(1, len(links))):
-                life.hear_forged(link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset()))
+                daemon.hear_forged(
+                    link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset())
+                )
         self._await_forger()
 
     def _await_interface(self) -> None:
@@ -220,13 +225,13 @@ class Havoc:
 
     def _switch_interface(self) -> None:
         cluster, dice = self._cluster, self._interface_dice
-        machine = dice.choice(cluster.machines)
+        node = dice.choice(cluster.nodes)
         device = f"eth{dice.randint(1, cluster.plan.net_links)}"
-        machine.switch_interface(device, is_up=(machine.name, device) in cluster.network.down)
+        node.switch_interface(device, is_up=(node.name, device) in cluster.network.down)
         if dice.random() < 0.6:
             self._later(
                 dice.choice((0.01, 0.2, 3.0, 15.0)),
-                lambda: machine.switch_interface(device, is_up=True),
+                lambda: node.switch_interface(device, is_up=True),
             )
         self._await_interface()
 
@@ -238,64 +243,62 @@ class Havoc:
 
     def _start_by_hand(self) -> None:
         dice, cluster = self._hand_dice, self._cluster
-        machine, service = dice.choice(cluster.machines), dice.choice(cluster.plan.services)
-        if machine.is_powered and not any(
-            other.scripts.uses(service) for other in cluster.machines
-        ):
-            machine.scripts.start_by_hand(service)
-            self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: machine.look_at(service))
+        node, service = dice.choice(cluster.nodes), dice.choice(cluster.plan.services)
+        if node.is_powered and not any(other.uses(service) for other in cluster.nodes):
+            node.start_by_hand(service)
+            self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: node.look_at(service))
         self._await_hand()
 
     # --- nodes and daemons ------------------------------------------------------------------------
 
-    def _power_off(self, machine: SimulatedNode) -> None:
-        machine.power_off("power lost")
+    def _power_off(self, node: ClusterNode) -> None:
+        node.power_off("power lost")
         if self._dice.random() < 0.6:
-            self._later(self._dice.choice((1.0, 15.0, 60.0)), machine.power_on)
+            self._later(self._dice.choice((1.0, 15.0, 60.0)), node.power_on)
 
-    def _kill_daemon(self, machine: SimulatedNode) -> None:
-        machine.daemon_died("kill -9")
+    def _kill_daemon(self, node: ClusterNode) -> None:
+        node.end_daemon("kill -9")
         if self._dice.random() < 0.7:
-            self._later(self._dice.choice((0.1, 3.0, 20.0)), machine.start_daemon)
+            self._later(self._dice.choice((0.1, 3.0, 20.0)), node.boot_daemon)
 
-    def _kill_between(self, machine: SimulatedNode) -> None:
-        machine.kill_in = self._dice.randrange(1, 20)
+    def _kill_between(self, node: ClusterNode) -> None:
+        node.kill_in = self._dice.randrange(1, 20)
 
-    def _stall(self, machine: SimulatedNode) -> None:
+    def _stall(self, node: ClusterNode) -> None:
         timeout_s = self._cluster.plan.shortest_timeout_s
         factor = self._dice.choice((0.3, 0.5, 0.9, 1.1, 1.5, 3.0, 15.0))
-        self._cluster.stall(machine, factor * timeout_s)
+        self._cluster.stall(node, factor * timeout_s)
 
-    def _hang(self, machine: SimulatedNode) -> None:
-        self._cluster.hang(machine, self._dice.choice((0.2, 2.0, 8.0, 15.0)))
+    def _hang(self, node: ClusterNode) -> None:
+        self._cluster.hang(node, self._dice.choice((0.2, 2.0, 8.0, 15.0)))
 
-    def _step_clock(self, machine: SimulatedNode) -> None:
+    def _step_clock(self, node: ClusterNode) -> None:
         step_s = self._dice.choice((-86_400.0, -3600.0, -2.0, 2.0, 3600.0, 86_400.0))
         if self._cluster.plan.is_legacy:
             step_s = abs(step_s) / 3600.0
-        machine.note(f"wall clock set by {step_s:+.1f} s")
-        machine.wall_step_s += step_s
+        node.note(f"wall clock set by {step_s:+.1f} s")
+        node.wall_step_s += step_s
 
-    def _break_store(self, machine: SimulatedNode) -> None:
-        machine.note("state directory cannot be written")
-        machine.is_store_broken = True
+    def _break_store(self, node: ClusterNode) -> None:
+        node.note("state directory cannot be written")
+        node.store.is_full = True
 
         def repair() -> None:
-            machine.is_store_broken = False
+            node.store.is_full = False
 
         self._later(self._dice.choice((0.5, 5.0, 30.0)), repair)
 
-    def _damage_state(self, machine: SimulatedNode) -> None:
-        machine.damage_state(
+    def _damage_state(self, node: ClusterNode) -> None:
+        node.damage_state(
             self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE)
         )
 
-    def _forget_boot(self, machine: SimulatedNode) -> None:
-        machine.note("boot counter is lost")
-        machine.boot_counter = 0
+    def _forget_boot(self, node: ClusterNode) -> None:
+        node.note("boot counter is lost")
+        node.store.boot_counter = 0
         if self._cluster.plan.has_key and self._cluster.plan.seed % 2:
-            machine.note("and so is what it knew of its peer")
-            machine.incarnations = {}
+            node.note("and so is what it knew of its peer")
+            node.store.incarnations = {}
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         def act() -> None:
@@ -303,7 +306,7 @@ class Havoc:
                 self._cluster.disturb()
                 call()
 
-        self._cluster.clockwork.after(seconds, act)
+        self._cluster.scheduler.after(seconds, act)
 
 
 def _swapped(svc: ServiceSpec) -> ServiceSpec:

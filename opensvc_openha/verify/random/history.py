@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from opensvc_openha.core.events import Command
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
 from opensvc_openha.verify.random.cluster import Cluster
-from opensvc_openha.verify.random.fault_injector import Havoc
+from opensvc_openha.verify.random.cluster_node import ClusterNode
+from opensvc_openha.verify.random.fault_injector import FaultInjector
 from opensvc_openha.verify.random.plan import Fence, Plan, scenario_from_seed
-from opensvc_openha.verify.random.simulated_node import SimulatedNode
 from opensvc_openha.verify.random.trace import Trace
 
 HOURS = 0.05
@@ -54,7 +54,7 @@ def run_history(
         failure = f"{type(error).__name__}: {error} ({_place(error)})"
     if failure:
         cluster.note(f"FAILED: {failure}")
-    return Outcome(seed, cluster.clockwork.now, trace.digest, failure, tuple(trace.last))
+    return Outcome(seed, cluster.scheduler.now, trace.digest, failure, tuple(trace.last))
 
 
 def _place(error: BaseException) -> str:
@@ -70,47 +70,45 @@ def _place(error: BaseException) -> str:
 
 
 def _play(cluster: Cluster, seconds: float) -> None:
-    havoc, clockwork = Havoc(cluster), cluster.clockwork
-    for machine in cluster.machines:
-        machine.power_on()
-    clockwork.run_until(3.0)
-    while any(machine.scripts.is_asked for machine in cluster.machines):
-        clockwork.run_until(
-            clockwork.now + 0.5
+    faults, scheduler = FaultInjector(cluster), cluster.scheduler
+    for node in cluster.nodes:
+        node.power_on()
+    scheduler.run_until(3.0)
+    while any(node.outcomes.is_probing for node in cluster.nodes):
+        scheduler.run_until(
+            scheduler.now + 0.5
         )  # An order would be refused before the wrappers have told what runs.
     for name in cluster.plan.services:
-        for machine in cluster.machines:
-            machine.order(Command.UNFREEZE, name)
-    while clockwork.now < seconds:
-        clockwork.run_until(min(seconds, clockwork.now + havoc.next_gap_s()))
-        havoc.strike()
+        for node in cluster.nodes:
+            node.order(Command.UNFREEZE, name)
+    while scheduler.now < seconds:
+        scheduler.run_until(min(seconds, scheduler.now + faults.next_gap_s()))
+        faults.strike()
     _settle(cluster)
 
 
 def _settle(cluster: Cluster) -> None:
     """End all faults and check liveness within the bound; then nothing may move."""
-    clockwork, plan = cluster.clockwork, cluster.plan
-    dead: SimulatedNode | None = (
-        cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
-    )
+    scheduler, plan = cluster.scheduler, cluster.plan
+    dead: ClusterNode | None = cluster.nodes[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
     silent_s = _silent_s(cluster)
     cluster.calm(dead)
-    healthy = [machine.name for machine in cluster.machines if machine is not dead]
+    healthy = [node.name for node in cluster.nodes if node is not dead]
     bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
     if plan.fence is Fence.PERFECT:
         bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s, silent_s)
-    end = clockwork.now + 1.1 * bound_s
+    end = scheduler.now + 1.1 * bound_s
     is_settled = False
-    while clockwork.now < end and not is_settled:
-        clockwork.run_until(clockwork.now + 5.0)
+    while scheduler.now < end and not is_settled:
+        scheduler.run_until(scheduler.now + 5.0)
         _confirm_as_told(cluster, dead)
-        is_settled = all(cluster.watch.is_served(name, healthy) for name in plan.services)
+        is_settled = all(cluster.checker.is_served(name, healthy) for name in plan.services)
     if cluster.plan_is_whole:
         for name in plan.services:
-            cluster.watch.check_liveness(name, healthy)
-    clockwork.run_until(clockwork.now + _SETTLED_S)
+            cluster.checker.check_liveness(name, healthy)
+    scheduler.run_until(scheduler.now + _SETTLED_S)
     for name in plan.services:
-        cluster.watch.check_claims(name)
+        cluster.checker.check_claims(name)
 
 
 def _silent_s(cluster: Cluster) -> float:
@@ -120,23 +118,22 @@ def _silent_s(cluster: Cluster) -> float:
     """
     return max(
         (
-            machine.monotonic - machine.fencing.silent_since
-            for machine in cluster.machines
-            if machine.is_same_life and machine.fencing.silent_since is not None
+            node.now - node.store.fencing.silent_since
+            for node in cluster.nodes
+            if node.store.is_same_boot and node.store.fencing.silent_since is not None
         ),
         default=0.0,
     )
 
 
-def _confirm_as_told(cluster: Cluster, dead: SimulatedNode | None) -> None:
+def _confirm_as_told(cluster: Cluster, dead: ClusterNode | None) -> None:
     """Confirm the peer out, as an operator does for a node that cannot find out by itself."""
-    for machine in cluster.machines:
-        life = machine.life
-        if machine is dead or dead is None or life is None:
+    for node in cluster.nodes:
+        if node is dead or dead is None or node.engine is None:
             continue
-        fencing = life.engine.snapshot(machine.monotonic).fencing
+        fencing = node.engine.snapshot(node.now).fencing
         if fencing.is_blocked or cluster.plan.is_switch_on_host:
-            machine.confirm()
+            node.confirm()
 
 
 def _longest_script_s(plan: Plan) -> float:

@@ -20,8 +20,8 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.timing import CHECK_LIMIT_S
 from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
+from opensvc_openha.verify.simulated_node import NODES
 
-NODES = ("deb1", "deb2")
 _AMBUSHED = (3, 4)
 """By the seed, not drawn: seeds that once failed keep their history."""
 _FORGED = 6

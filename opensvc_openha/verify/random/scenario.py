@@ -36,8 +36,8 @@ class Scenario:
             "cluster": self._make,
             "boot": lambda words: self._world.node(words[0]).power_on(),
             "off": lambda words: self._world.node(words[0]).power_off("power lost"),
-            "kill": lambda words: self._world.node(words[0]).daemon_died("kill -9"),
-            "daemon": lambda words: self._world.node(words[0]).start_daemon(),
+            "kill": lambda words: self._world.node(words[0]).end_daemon("kill -9"),
+            "daemon": lambda words: self._world.node(words[0]).boot_daemon(),
             "leave": lambda words: self._world.node(words[0]).leave(Leaving(words[1])),
             "order": lambda words: self._world.node(words[0]).order(Command(words[1]), words[2]),
             "cut": self._cut,
@@ -48,9 +48,9 @@ class Scenario:
             "heal": lambda words: self._world.heal(),
             "stall": lambda words: self._world.stall(self._world.node(words[0]), float(words[1])),
             "fail": (
-                lambda words: self._world.node(words[0]).scripts.failing.add(ScriptKind(words[1]))
+                lambda words: self._world.node(words[0]).outcomes.failing.add(ScriptKind(words[1]))
             ),
-            "mend": lambda words: self._world.node(words[0]).scripts.failing.clear(),
+            "mend": lambda words: self._world.node(words[0]).outcomes.failing.clear(),
             "run": self._run,
             "confirm": lambda words: self._world.node(words[0]).confirm(),
             "show": self._show,
@@ -103,23 +103,23 @@ class Scenario:
         self._world.cut(links)
 
     def _run(self, words: list[str]) -> None:
-        clockwork = self._world.clockwork
-        clockwork.run_until(clockwork.now + float(words[0]))
+        scheduler = self._world.scheduler
+        scheduler.run_until(scheduler.now + float(words[0]))
 
     def _show(self, _: list[str]) -> None:
-        for machine in self._world.machines:
-            if machine.life is None:
+        for node in self._world.nodes:
+            if node.daemon is None:
                 self._lines.append(
-                    f"{machine.name}:"
-                    f" {'no daemon' if machine.is_powered else 'off'}{self._running(machine.name)}"
+                    f"{node.name}:"
+                    f" {'no daemon' if node.is_powered else 'off'}{self._running(node.name)}"
                 )
                 continue
-            told = _states(machine.life.engine.snapshot(machine.monotonic))
-            self._lines.append(f"{machine.name}: {told}{self._running(machine.name)}")
+            told = _states(node.daemon.engine.snapshot(node.now))
+            self._lines.append(f"{node.name}: {told}{self._running(node.name)}")
 
     def _running(self, node: str) -> str:
         names = [
-            name for name in self._world.plan.services if self._world.node(node).scripts.runs(name)
+            name for name in self._world.plan.services if name in self._world.node(node).running
         ]
         return f"; runs {', '.join(names)}" if names else "; runs nothing"
 

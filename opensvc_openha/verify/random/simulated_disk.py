@@ -9,8 +9,8 @@ from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.verify.random.plan import Plan
-from opensvc_openha.verify.random.scheduler import Scheduler
 from opensvc_openha.verify.random.simulated_network import TAPE_FRAMES, Carried, Receiver
+from opensvc_openha.verify.scheduler import Scheduler
 
 POLL_S = 0.25
 """Seconds between a listener's reads of its slot."""
@@ -20,8 +20,8 @@ _SLOT_BYTES = SLOT_BLOCKS * BLOCK_BYTES
 class SharedDisk:
     """One slot for each node; the other node reads it at its own pace."""
 
-    def __init__(self, clockwork: Scheduler, plan: Plan) -> None:
-        self._clockwork = clockwork
+    def __init__(self, scheduler: Scheduler, plan: Plan) -> None:
+        self._scheduler = scheduler
         self._dice = Random(f"{plan.seed} disk")
         self._torn = plan.torn
         self._slots: dict[LinkSpec, bytes] = {}
@@ -50,7 +50,7 @@ class SharedDisk:
             old = self._slots.get(link, bytes(_SLOT_BYTES))
             cut_at = self._dice.randrange(1, max(2, len(carried.data)))
             self._slots[link] = slot[:cut_at] + old[cut_at:]
-            self._clockwork.after(
+            self._scheduler.after(
                 self._dice.uniform(0.001, 0.4), self._finish, link, slot, self._slots[link]
             )
         else:
@@ -97,14 +97,14 @@ class SlotReader:
 
     def __init__(
         self,
-        clockwork: Scheduler,
+        scheduler: Scheduler,
         disk: SharedDisk,
         link: LinkSpec,
         reader: str,
         receiver: Receiver,
         phase_s: float,
     ) -> None:
-        self._clockwork = clockwork
+        self._scheduler = scheduler
         self._disk = disk
         self._link = link
         self._reader = reader
@@ -125,9 +125,9 @@ class SlotReader:
         if self._is_expected or not self.is_open:
             return
         self._is_expected = True
-        now = self._clockwork.now
+        now = self._scheduler.now
         steps = int((now - self._phase_s) / POLL_S) + 1
-        self._clockwork.at(self._phase_s + steps * POLL_S, self._read)
+        self._scheduler.at(self._phase_s + steps * POLL_S, self._read)
 
     def _read(self) -> None:
         self._is_expected = False

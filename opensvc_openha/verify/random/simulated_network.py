@@ -13,8 +13,9 @@ from typing import Protocol
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.verify.random.plan import NODES, Plan
-from opensvc_openha.verify.random.scheduler import Scheduler
+from opensvc_openha.verify.random.plan import Plan
+from opensvc_openha.verify.scheduler import Scheduler
+from opensvc_openha.verify.simulated_node import NODES
 
 TAPE_FRAMES = 200
 
@@ -37,8 +38,8 @@ class Receiver(Protocol):
 class Network:
     """All network links."""
 
-    def __init__(self, clockwork: Scheduler, plan: Plan) -> None:
-        self._clockwork = clockwork
+    def __init__(self, scheduler: Scheduler, plan: Plan) -> None:
+        self._scheduler = scheduler
         self._dice = Random(f"{plan.seed} network")
         self._plan = plan
         self.loss = plan.loss
@@ -66,21 +67,21 @@ class Network:
                 if len(self.delays_s) == 1
                 else dice.choice(self.delays_s) * dice.uniform(0.5, 1.0)
             )
-            self._clockwork.after(delay_s, self._arrive, link, carried)
+            self._scheduler.after(delay_s, self._arrive, link, carried)
 
     def _arrive(self, link: LinkSpec, carried: Carried) -> None:
         self._tapes.setdefault(link, deque(maxlen=TAPE_FRAMES)).append(carried)
         self.receivers[link.node].receive(link, carried)
 
-    def replay(self, link: LinkSpec, other: LinkSpec, count: int, life: BootId | None) -> int:
+    def replay(self, link: LinkSpec, other: LinkSpec, count: int, boot: BootId | None) -> int:
         """Replay on ``link`` frames once carried on ``other``; optionally of one incarnation."""
         tape = [
             carried
             for carried in self._tapes.get(other, ())
-            if life is None or carried.beat.boot == life
+            if boot is None or carried.beat.boot == boot
         ]
         begin = self._dice.randrange(len(tape)) if tape else 0
         frames = tape[begin : begin + count]
         for number, carried in enumerate(frames):
-            self._clockwork.after(0.05 * number, self.receivers[link.node].receive, link, carried)
+            self._scheduler.after(0.05 * number, self.receivers[link.node].receive, link, carried)
         return len(frames)

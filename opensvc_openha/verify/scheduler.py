@@ -17,8 +17,8 @@ CALLS_MAX = 50_000
 class Scheduler:
     """Virtual seconds, the same for both nodes; each node's clocks derive from them."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
         self._queue: list[Entry] = []
         self._order = itertools.count()
 

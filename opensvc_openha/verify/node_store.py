@@ -1,0 +1,155 @@
+"""Keep what survives a simulated daemon, and what survives its machine.
+
+STATE files are bytes in the format of production, and recovered by the rules of production.
+"""
+
+from __future__ import annotations
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import RecoveredState
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.core.states import MAY_RUN, ServiceState
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.state_file import StoredState, decode, encode
+from opensvc_openha.storage.state_store import recover
+
+
+class NodeStore:
+    """Files of one node."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        """STATE files by service."""
+        self.spoilt: set[str] = set()
+        """Services whose STATE file was damaged or could not be written since its last write."""
+        self.managed: dict[str, ServiceSpec] = {}
+        self.incarnations: dict[str, BootId] = {}
+        """The newest incarnation of the peer, by key."""
+        self.fencing = FencingMemory()
+        self.boot_counter = 0
+        self.is_same_boot = False
+        """A daemon has run since the machine was booted."""
+        self.is_full = False
+        """Nothing can be written."""
+        self._of_former_boot: set[str] = set()
+
+    def write_state(self, service: str, stored: StoredState) -> None:
+        """Write a STATE file. Raises SystemFault, and the file keeps what it holds."""
+        if self.is_full:
+            self.spoilt.add(service)
+            raise SystemFault("no space left on device")
+        self.files[service] = encode(stored)
+        self.spoilt.discard(service)
+
+    def read_state(self, service: str) -> tuple[StoredState | None, str]:
+        """Return the stored state, or why there is none; neither for a service that is new."""
+        data = self.files.get(service)
+        if data is None:
+            return None, "STATE file is missing" if service in self.managed else ""
+        try:
+            return decode(data), ""
+        except ValueError as error:
+            return None, f"STATE file: {error}"
+
+    def damage_state(self, service: str, data: bytes | None) -> None:
+        """Replace the content of a STATE file; None removes it."""
+        self.spoilt.add(service)
+        if data is None:
+            self.files.pop(service, None)
+        else:
+            self.files[service] = data
+
+    def remember_incarnations(self, incarnations: dict[str, BootId]) -> None:
+        """Store the newest incarnations of the peer, if there is room."""
+        if not self.is_full:
+            self.incarnations = incarnations
+
+    def remember_fencing(self, memory: FencingMemory) -> None:
+        """Store the fencing memory. Raises SystemFault."""
+        if self.is_full:
+            raise SystemFault("no space left on device")
+        self.fencing = memory
+
+    # --- start of a daemon ------------------------------------------------------------------------
+
+    def begin_daemon(
+        self, services: tuple[ServiceSpec, ...]
+    ) -> tuple[dict[str, RecoveredState], tuple[ServiceSpec, ...]]:
+        """Return states for a new daemon, and services that left the file, but may run."""
+        self.boot_counter += 1
+        kept = self.kept(services) if self.is_same_boot else ()
+        if not self.is_same_boot:
+            self.fencing = self.fencing.after_boot()
+        recovered = self.recover_states((*services, *kept))
+        self.note_managed(services)
+        self.is_same_boot = True
+        return recovered, kept
+
+    def recover_states(
+        self, services: tuple[ServiceSpec, ...], unwritten: frozenset[str] = frozenset()
+    ) -> dict[str, RecoveredState]:
+        """Recover states from the STATE files, by the rules of production.
+
+        Those of ``unwritten`` are the engine's to write.
+        """
+        if not self.is_same_boot:
+            self._end_former_boot({svc.name for svc in services})
+        recovered = {}
+        for svc in services:
+            stored, problem = self.read_state(svc.name)
+            is_same_boot = self.is_same_boot and svc.name not in self._of_former_boot
+            known = recover(stored, problem, is_same_boot)
+            self._of_former_boot.discard(svc.name)
+            if svc.name not in unwritten:
+                self.write_recovered(svc.name, known)
+            recovered[svc.name] = known
+        return recovered
+
+    def write_recovered(self, service: str, known: RecoveredState) -> None:
+        """Write what a daemon starts with, if there is room."""
+        target = known.frozen_target if known.state is not ServiceState.UNKNOWN else None
+        try:
+            self.write_state(service, StoredState(known.state, target))
+        except SystemFault:
+            return  # The next state to be written reports it.
+
+    def _end_former_boot(self, managed: set[str]) -> None:
+        """Reset the STATE files of unmanaged services after a boot; they may be added again."""
+        others = set(self.files) - managed
+        self._of_former_boot = others if self.is_full else set()
+        for name in sorted(others - self._of_former_boot):
+            stored, problem = self.read_state(name)
+            if stored is not None:
+                ended = recover(stored, problem, is_same_life=False)
+                self.files[name] = encode(StoredState(ended.state))
+
+    def kept(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
+        """Return managed services that are not in ``services``, but may run."""
+        names = {svc.name for svc in services}
+        return tuple(
+            svc for name, svc in self.managed.items() if name not in names and self._may_run(name)
+        )
+
+    def _may_run(self, service: str) -> bool:
+        stored, problem = self.read_state(service)
+        if stored is not None:
+            return stored.state in MAY_RUN
+        return service in self.files and bool(problem)
+
+    def note_managed(self, services: tuple[ServiceSpec, ...]) -> None:
+        """Store which services the node manages: these, and those that are kept."""
+        self.managed = {svc.name: svc for svc in (*services, *self.kept(services))}
+
+    # --- check ------------------------------------------------------------------------------------
+
+    def mismatch(self, engine: Engine) -> str:
+        """Return which STATE file does not hold the daemon's state; a restart relies on it."""
+        for name, data in self.files.items():
+            if name in self.spoilt or not engine.manages(name):
+                continue
+            stored, own = decode(data).state, engine.state_of(name)
+            if stored is not own:
+                return f"{name} is {own.name}, and its STATE file says {stored.name}"
+        return ""

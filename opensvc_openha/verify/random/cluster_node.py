@@ -1,0 +1,299 @@
+"""One node of a history: power, a daemon that may be stopped or killed, files that get damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberIncarnations,
+    RunScript,
+)
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    ConfigChanged,
+    Event,
+    LeaveRequested,
+    Leaving,
+    PeerConfirmedOut,
+    ReadinessFound,
+    SeemsUp,
+    SendersMuted,
+)
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.verify.invariants import Arrived, Confirmed, StateLost
+from opensvc_openha.verify.random.scripts import Scripts
+from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemon
+from opensvc_openha.verify.random.simulated_disk import SlotReader
+from opensvc_openha.verify.random.simulated_network import Carried
+from opensvc_openha.verify.random.world import World
+from opensvc_openha.verify.simulated_node import Driver, SimulatedNode
+
+
+class ClusterNode(SimulatedNode):
+    """One simulated node, driven by chance."""
+
+    def __init__(self, index: int, world: World, driver: Driver) -> None:
+        super().__init__(index, driver)
+        self._world = world
+        self._plan = world.plan
+        self._dice = Random(f"{world.plan.seed} {self.name}")
+        self.spec: ClusterSpec = world.plan.spec(self.name)
+        self.daemon: SimulatedDaemon | None = None
+        self.wall_step_s = 0.0
+        self.kill_in: int | None = None
+        """The daemon is killed before this many further actions."""
+        self.on_decisive: Callable[[ClusterNode], None] = _ignore
+        """Called when a start is announced, a script of it begins, or a daemon starts or wants to
+        leave.
+        """
+        self.outcomes = Scripts(self, world, lambda: self.on_decisive(self))
+        self._reader = self._make_reader()
+        self._commands = 0
+
+    def _make_reader(self) -> SlotReader | None:
+        link = next((link for link in self.spec.listeners if link.kind.is_disk), None)
+        if link is None:
+            return None
+        disk, phase_s = self._world.disk, self._dice.uniform(0, 0.25)
+        reader = SlotReader(self._world.scheduler, disk, link, self.name, self, phase_s)
+        disk.readers[link.node] = reader
+        return reader
+
+    def note(self, text: str) -> None:
+        """Add a line to the trace."""
+        self._world.note(text, self.name)
+
+    # --- power and daemon -------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Boot the machine, and with it the daemon."""
+        if self.is_powered:
+            return
+        super().power_on()
+        self.note("power on")
+        self.boot_daemon()
+
+    def power_off(self, why: str = "power lost") -> None:
+        """End everything on the node at once."""
+        if self.is_powered:
+            self._lose_daemon()
+            super().power_off(why)
+
+    def boot_daemon(self) -> None:
+        """Start a new incarnation of the daemon from its files."""
+        if not self.is_powered or self.daemon is not None:
+            return
+        recovered, kept = self.store.begin_daemon(self.spec.own_services)
+        boot = BootId(self.store.boot_counter, self._dice.getrandbits(64))
+        found = ", ".join(
+            f"{name} {item.state.name}{' probe' if item.must_probe else ''}"
+            for name, item in recovered.items()
+        )
+        self.note(f"daemon {boot.counter} starts: {found}")
+        self.daemon = SimulatedDaemon(self, self._world, self._dice, self.spec, boot)
+        self.daemon.begin(recovered, kept)
+        if self._plan.reports_power:
+            ready = ReadinessFound({}, frozenset(recovered))
+            self._world.scheduler.after(0.002, self.give, ready)
+        if self._world.network.down:
+            self._world.scheduler.after(0.001, self.tell_interfaces)
+        self.on_decisive(self)
+        if self._reader is not None:
+            self._reader.open()
+
+    def end_daemon(self, how: str = "kill -9") -> None:
+        """End the daemon; services and scripts continue."""
+        self._lose_daemon()
+        super().end_daemon(how)
+
+    def _lose_daemon(self) -> None:
+        if self.daemon is not None:
+            self.daemon.is_over = True
+        self.daemon = None
+        self.kill_in = None
+        if self._reader is not None:
+            self._reader.is_open = self._reader.is_stopped = False
+
+    def stall(self) -> None:
+        """Stop the process of the daemon (SIGSTOP)."""
+        assert self.daemon is not None
+        self.daemon.stall()
+        if self._reader is not None:
+            self._reader.is_stopped = True
+
+    def resume(self) -> None:
+        """Continue the process of the daemon (SIGCONT)."""
+        assert self.daemon is not None
+        if self._reader is not None:
+            self._reader.is_stopped = False
+            self._reader.expect()
+        self.daemon.resume()
+
+    def damage_state(self, service: str, data: bytes | None) -> None:
+        """Damage a STATE file."""
+        self.note(f"STATE file of {service} becomes {data!r}")
+        self.store.damage_state(service, data)
+        self.observe(StateLost(self.now, self.name, service))
+
+    # --- what comes in ----------------------------------------------------------------------------
+
+    def receive(self, link: LinkSpec, carried: Carried) -> None:
+        """Receive a frame from the peer; it is lost without a daemon."""
+        daemon = self.daemon
+        if daemon is None:
+            return
+        if daemon.is_stalled and self._understands(carried.beat):
+            self.observe(Arrived(self.now, self.name, carried.beat, self._plan.has_key))
+        daemon.receive(link, carried)
+
+    def _understands(self, beat: Beat) -> bool:
+        return not self._plan.unknown_flag or (
+            self._plan.is_older and not beat.mute and beat.facts is None
+        )
+
+    def switch_interface(self, device: str, is_up: bool) -> None:
+        """Switch a network interface, or its cable, off or on."""
+        down = self._world.network.down
+        if is_up is ((self.name, device) not in down):
+            return
+        self.note(f"{device} is {'up' if is_up else 'down'}")
+        (down.discard if is_up else down.add)((self.name, device))
+        self.tell_interfaces()
+
+    def tell_interfaces(self) -> None:
+        """Report interfaces to the daemon, as the kernel does; an older version does not ask."""
+        if self.index and self._plan.unknown_flag:
+            return
+        down = self._world.network.down
+        links = (link for link in self.spec.senders if (self.name, link.device) in down)
+        self.give(SendersMuted(frozenset(links)))
+
+    def look_at(self, service: str) -> None:
+        """Query the service outside the engine, as the daemon does."""
+        if self.is_powered and service in self.running:
+            self.give(SeemsUp(service))
+
+    def give(self, event: Event) -> None:
+        """Pass an event to the daemon, in whatever state its process is."""
+        if self.daemon is not None:
+            self.daemon.handle(event)
+
+    def order(self, command: Command, service: str) -> None:
+        """Give an operator's command."""
+        self._commands += 1
+        self.note(f"operator: {command.value} {service}")
+        self.give(CommandReceived(self._commands, service, command))
+
+    def confirm(self) -> None:
+        """Confirm, as operator, that the peer is off."""
+        if self.engine is None or self.peer.is_powered:
+            return
+        self._commands += 1
+        self.note(f"operator: {self.peer.name} is off")
+        standing = self.engine.snapshot(self.now).peer_standing
+        if standing in (PeerStanding.SILENT, PeerStanding.DEPARTED):
+            self.observe(Confirmed(self.now, self.name))
+        self.give(PeerConfirmedOut(self._commands, "operator"))
+
+    def leave(self, leaving: Leaving) -> None:
+        """End the daemon, with or without its services."""
+        self.note(f"operator: leave, {leaving.value} services")
+        self.on_decisive(self)
+        self.give(LeaveRequested(leaving))
+
+    def configure(self, services: tuple[ServiceSpec, ...]) -> None:
+        """Edit the services file; a running daemon applies it."""
+        spec = replace(self.spec, services=services)
+        if spec == self.spec:
+            return
+        known = {svc.name for svc in self.spec.own_services}
+        added = tuple(svc for svc in spec.own_services if svc.name not in known)
+        kept = frozenset(svc.name for svc in self.store.kept(self.spec.own_services))
+        self.spec = spec
+        self.note(f"services file: {', '.join(f'{svc.name} on {svc.primary}' for svc in services)}")
+        if self.daemon is None:
+            return
+        recovered = self.store.recover_states(added, unwritten=kept)
+        self.store.note_managed(spec.own_services)
+        self.daemon.spec = spec
+        self.give(ConfigChanged(spec, recovered))
+
+    # --- the daemon's ports -----------------------------------------------------------------------
+
+    def _may_be_killed(self) -> None:
+        """Kill the daemon (kill -9) between any two actions."""
+        if self.kill_in is not None:
+            self.kill_in -= 1
+            if self.kill_in <= 0:
+                raise Killed
+
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
+        """Write the STATE file, or fail to."""
+        self._may_be_killed()
+        then = f" then {action.frozen_target.name}" if action.frozen_target else ""
+        self.note(f"{action.service} {action.state.name}{then}")
+        if action.state is ServiceState.START_READY:
+            self.on_decisive(self)
+        super().persist(action, is_durable)
+
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
+        """Store the incarnations under keys in use, as the daemon does."""
+        self._may_be_killed()
+        assert self.daemon is not None
+        self.store.remember_incarnations(self.daemon.learn_incarnations(dict(action.incarnations)))
+
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Store what the next daemon must know of fencing."""
+        self._may_be_killed()
+        super().remember_fencing(action)
+
+    def announce(self, action: Announce) -> None:
+        """Send a beat as the version of this node makes it."""
+        self._may_be_killed()
+        beat = replace(action.beat, sent_at=self._world.wall(self) + self.wall_step_s)
+        if self.index and self._plan.is_older:
+            beat = replace(beat, facts=None)
+        super().announce(replace(action, beat=beat))
+
+    def transmit(self, action: Announce) -> None:
+        """Encode a beat for each link, and send it there."""
+        assert self.daemon is not None
+        for link, codec in self.daemon.senders:
+            self._may_be_killed()
+            frame = codec.encode(action.beat, 100 + self.index, action.with_names)
+            carried = Carried(frame, action.beat)
+            if link.kind.is_disk:
+                self._world.disk.write(link, carried)
+            else:
+                self._world.network.send(link, carried)
+
+    def run_script(self, action: RunScript) -> None:
+        """Begin a script, unless the daemon puts it off."""
+        self._may_be_killed()
+        assert self.daemon is not None
+        if not self.daemon.puts_off(action):
+            super().run_script(action)
+
+    def answer(self, action: Answer) -> None:
+        """Trace an operator's answer."""
+        text = f" ({action.detail})" if action.detail else ""
+        self.note(f"answer: {action.service} {action.command}: {action.word.name}{text}")
+
+    def record(self, action: Record) -> None:
+        """Trace a line of the log."""
+        self.note(f"log: {action.name} {action.old or '-'} -> {action.new}: {action.reason}")
+
+
+def _ignore(_: ClusterNode) -> None:
+    """Ignore the moment."""

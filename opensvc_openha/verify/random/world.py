@@ -1,0 +1,51 @@
+"""Hold what the nodes of one history share: time, network, disk, trace, invariants."""
+
+from __future__ import annotations
+
+from opensvc_openha.verify.invariants import InvariantChecker, Observation
+from opensvc_openha.verify.random.plan import Plan
+from opensvc_openha.verify.random.simulated_disk import SharedDisk
+from opensvc_openha.verify.random.simulated_network import Network
+from opensvc_openha.verify.random.trace import Trace
+from opensvc_openha.verify.scheduler import Scheduler
+from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
+
+_MONOTONIC_AT_START = 1000.0
+_WALL_AT_START = 1_800_000_000.0
+
+
+class World:
+    """Everything of a history but its nodes."""
+
+    def __init__(self, plan: Plan, trace: Trace) -> None:
+        self.plan = plan
+        self.trace = trace
+        self.scheduler = Scheduler()
+        self.network = Network(self.scheduler, plan)
+        self.disk = SharedDisk(self.scheduler, plan)
+        # In the node's own time, which a drift shortens slightly.
+        self.checker = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
+        self.checker.has_turns = not plan.unknown_flag and not plan.is_legacy
+        self.checker.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
+            plan.forger_gap_s
+        )
+
+    def clock(self, node: SimulatedNode) -> float:
+        """Return the monotonic clock of a node, which runs at a rate of its own."""
+        return _MONOTONIC_AT_START + self.scheduler.now * self.plan.rates[node.index]
+
+    def instant_of(self, node: SimulatedNode, monotonic: float) -> float:
+        """Return when that clock shows ``monotonic``."""
+        return (monotonic - _MONOTONIC_AT_START) / self.plan.rates[node.index]
+
+    def wall(self, node: SimulatedNode) -> float:
+        """Return the wall clock of a node that was never set."""
+        return _WALL_AT_START + self.scheduler.now * self.plan.rates[node.index]
+
+    def observe(self, seen: Observation) -> None:
+        """Check an observation."""
+        self.checker.observe(seen)
+
+    def note(self, text: str, who: str = "") -> None:
+        """Add a line to the trace, about a node or about none."""
+        self.trace.note(self.scheduler.now, who, text)

@@ -1,0 +1,328 @@
+"""One node of a simulated pair: its store, its daemon, its scripts and services, its power.
+
+The engine, the executor of its actions, the STATE files and the recovery from them are those of
+production. What is left to chance or to choice in reality is left to a `Driver` here:
+
+    verify/random           draws it: a scheduler, lossy links, drifting clocks, a process that is
+                            stopped or busy, scripts that hang, frames as bytes
+    verify/exhaustive       tries every choice: it copies the node before each, so that there is
+                            nothing in it but what decides what happens next
+    tests/core/pair.py      sets it: two engines under one clock, each test chooses what goes wrong
+
+Each event and effect is observed by the invariant checker, whoever drives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberIncarnations,
+    RunScript,
+)
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    BeatReceived,
+    CommandReceived,
+    ConfigChanged,
+    Event,
+    RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+)
+from opensvc_openha.core.model import ClusterSpec, ServiceSpec
+from opensvc_openha.daemon.action_executor import ActionExecutor
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.verify.invariants import (
+    Adopted,
+    DaemonBegan,
+    DaemonEnded,
+    Fenced,
+    Heard,
+    InvariantBroken,
+    Moved,
+    NodeLost,
+    Observation,
+    Ordered,
+    Said,
+    ScriptBegan,
+    ScriptEnded,
+    StartedByHand,
+    StateLost,
+    ToldPower,
+)
+from opensvc_openha.verify.node_store import NodeStore
+
+NODES = ("deb1", "deb2")
+
+Deferral = Callable[[Callable[[], dict[str, str]]], None]
+"""Writes states later; see `ActionExecutor`."""
+
+
+@dataclass(eq=False)
+class Script:
+    """A script that runs on a node."""
+
+    action: RunScript
+    owner: BootId
+    """The incarnation of the daemon that began it; another one does not hear of its end."""
+    began_at: float
+    is_fence: bool
+    """If it succeeds, it has switched the peer off."""
+
+
+class Driver(Protocol):
+    """Chooses what becomes of the beats and scripts of a node."""
+
+    def clock(self, node: SimulatedNode) -> float:
+        """Return the monotonic clock of a node."""
+
+    def observe(self, seen: Observation) -> None:
+        """Check an observation."""
+
+    def send(self, node: SimulatedNode, action: Announce) -> None:
+        """Carry a beat on the links of the node, or lose it."""
+
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Run a script: `begin_script`, and `end_script` with an outcome when its time has come.
+
+        A question for the peer's power uses nothing of the service: `tell_power` answers it.
+        """
+
+
+class SimulatedNode:
+    """One node, and the ports of its daemon."""
+
+    def __init__(self, index: int, driver: Driver) -> None:
+        self.index = index
+        self.name = NODES[index]
+        self.driver = driver
+        self.peer: SimulatedNode = self
+        """The other node, set by the driver."""
+        self.store = NodeStore()
+        self.is_powered = False
+        self.executor: ActionExecutor | None = None
+        """The present daemon; None without one."""
+        self.scripts: dict[str, Script] = {}
+        self.running: set[str] = set()
+        """Services of which some is in use here."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine of the present daemon; None without one."""
+        return None if self.executor is None else self.executor.engine
+
+    @property
+    def incarnation(self) -> BootId | None:
+        """The incarnation of the present daemon; None without one."""
+        return None if self.executor is None else self.executor.engine.boot
+
+    @property
+    def now(self) -> float:
+        """The monotonic clock of this node."""
+        return self.driver.clock(self)
+
+    def observe(self, seen: Observation) -> None:
+        """Pass an observation to the invariant checker."""
+        self.driver.observe(seen)
+
+    def note(self, text: str) -> None:
+        """Add a line to the story of this node, where one is kept."""
+
+    # --- power and daemon -------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Boot the machine; its daemon is not started yet."""
+        self.is_powered, self.store.is_same_boot = True, False
+
+    def power_off(self, why: str = "power lost") -> None:
+        """End everything on the node at once."""
+        self.note(f"power off: {why}")
+        self.executor, self.is_powered = None, False
+        self.scripts.clear()
+        self.running.clear()
+        self.observe(NodeLost(self.now, self.name))
+
+    def start_daemon(
+        self,
+        spec: ClusterSpec,
+        boot: BootId,
+        recovered: Mapping[str, RecoveredState],
+        kept: tuple[ServiceSpec, ...] = (),
+        defer: Deferral | None = None,
+    ) -> None:
+        """Start a daemon; what it starts with is of `NodeStore.begin_daemon`, or chosen."""
+        store, now = self.store, self.now
+        states = {name: item.state for name, item in recovered.items()}
+        self.observe(DaemonBegan(now, self.name, boot, states))
+        if store.is_full:
+            for name in recovered:
+                self.observe(StateLost(now, self.name, name))
+        engine = Engine(spec, boot, recovered, now, store.incarnations, kept, store.fencing)
+        self.executor = ActionExecutor(engine, self, defer)
+
+    def end_daemon(self, how: str = "kill -9") -> None:
+        """End the daemon; services and scripts continue."""
+        self.note(f"daemon ends: {how}")
+        self.executor = None
+        self.observe(DaemonEnded(self.now, self.name))
+
+    def switch_off(self, victim: SimulatedNode) -> None:
+        """Let the fence of this node act: the other one loses its power."""
+        if victim.is_powered:
+            self.note(f"fences {victim.name}")
+            self.observe(Fenced(victim.now, victim.name, self.name))
+            victim.power_off("fenced")
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def give(self, event: Event) -> None:
+        """Pass an event to the daemon; it is lost without one."""
+        if self.executor is not None:
+            self.step(event)
+
+    def step(self, event: Event) -> None:
+        """Let the engine handle an event, and check what follows."""
+        assert self.executor is not None
+        self.observe_event(event)
+        self.executor.handle(event, self.now)
+        self.finish_step()
+
+    def observe_event(self, event: Event) -> None:
+        """Pass what an event means to the invariant checker.
+
+        Not of a forged beat: the invariants hold for what the nodes say.
+        """
+        now = self.now
+        if isinstance(event, BeatReceived):
+            self.observe(Heard(now, self.name, event.beat, bool(event.key_id)))
+        elif isinstance(event, CommandReceived):
+            self.observe(Ordered(now, self.name, event.service, event.command))
+        elif isinstance(event, ConfigChanged):
+            assert self.engine is not None
+            for name, item in event.recovered.items():
+                # The engine kept services that may run here, whatever the file holds.
+                if not self.engine.may_run(name):
+                    self.observe(Adopted(now, self.name, name, item.state))
+
+    def finish_step(self) -> None:
+        """End a daemon that has left; otherwise check that a restart would find its states."""
+        executor = self.executor
+        assert executor is not None
+        if executor.is_done:
+            self.end_daemon("it has left")
+            return
+        problem = "" if executor.is_writing else self.find_mismatch(executor.engine)
+        if problem:
+            raise InvariantBroken(f"state broken at {self.now:.3f} on {self.name}: {problem}")
+
+    def find_mismatch(self, engine: Engine) -> str:
+        """Return what does not agree with the engine's states; empty if all does."""
+        return self.store.mismatch(engine)
+
+    # --- scripts ----------------------------------------------------------------------------------
+
+    def begin_script(self, action: RunScript, is_fence: bool) -> Script:
+        """Begin a script of the present daemon; a start makes its service run at once."""
+        service, kind = action.service, action.kind
+        assert self.incarnation is not None
+        before = self.scripts.get(service)
+        if before is not None:
+            raise InvariantBroken(
+                f"state broken at {self.now:.3f} on {self.name}: two scripts of {service} at once:"
+                f" {before.action.kind.value} and {kind.value}"
+            )
+        script = self.scripts[service] = Script(action, self.incarnation, self.now, is_fence)
+        if kind is ScriptKind.START:
+            self.running.add(service)
+        self.observe(ScriptBegan(self.now, self.name, service, kind, is_fence))
+        return script
+
+    def end_script(
+        self,
+        script: Script,
+        outcome: ScriptOutcome,
+        is_running: bool,
+        detail: str = "",
+        is_lie: bool = False,
+    ) -> None:
+        """End a script, with its service in use or not; the daemon that began it is told.
+
+        ``is_lie`` marks a check-up that succeeded although the peer lives.
+        """
+        service, kind = script.action.service, script.action.kind
+        self.scripts.pop(service, None)
+        (self.running.add if is_running else self.running.discard)(service)
+        is_ok = outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
+        is_unsure = outcome is ScriptOutcome.UNSURE
+        self.observe(
+            ScriptEnded(self.now, self.name, service, kind, is_ok, is_running, is_lie, is_unsure)
+        )
+        if script.owner == self.incarnation:
+            self.give(ScriptExited(service, kind, outcome, detail))
+
+    def tell_power(self, action: RunScript, outcome: ScriptOutcome) -> None:
+        """Report the peer's power, as its fence sees it."""
+        self.observe(ToldPower(self.now, self.name, outcome is ScriptOutcome.DOWN))
+        self.give(ScriptExited(action.service, action.kind, outcome))
+
+    def uses(self, service: str) -> bool:
+        """Return True if a service is in use here, or a script of it runs."""
+        return service in self.running or service in self.scripts
+
+    def start_by_hand(self, service: str) -> None:
+        """Start a service outside the cluster."""
+        self.note(f"{service} is started by hand")
+        self.running.add(service)
+        self.observe(StartedByHand(self.now, self.name, service))
+
+    # --- the daemon's ports -----------------------------------------------------------------------
+
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
+        """Write the STATE file, or fail to."""
+        self.observe(Moved(self.now, self.name, action.service, action.state))
+        try:
+            self.store.write_state(action.service, StoredState(action.state, action.frozen_target))
+        except SystemFault:
+            self.observe(StateLost(self.now, self.name, action.service))
+            raise
+
+    def sync_states(self) -> None:
+        """Do nothing: no node is lost between a write and its disk."""
+
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
+        """Store the newest incarnations of the peer."""
+        self.store.remember_incarnations(dict(action.incarnations))
+
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Store what the next daemon must know of fencing."""
+        self.store.remember_fencing(action.memory)
+
+    def announce(self, action: Announce) -> None:
+        """Send a beat."""
+        self.observe(Said(self.now, self.name, action.beat))
+        self.driver.send(self, action)
+
+    def run_script(self, action: RunScript) -> None:
+        """Run a script."""
+        self.driver.run_script(self, action)
+
+    def mirror(self, action: MirrorPeer) -> None:
+        """Do nothing: for display only."""
+
+    def answer(self, action: Answer) -> None:
+        """Do nothing: for the operator only."""
+
+    def record(self, action: Record) -> None:
+        """Do nothing: for the log only."""
