@@ -1,10 +1,12 @@
-"""The invariants themselves: each is broken on purpose, so that a Watch that sees nothing is found
+"""The invariants themselves: each is broken on purpose, so that a blind checker is found
 out.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Good
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.verify.invariants import (
+    PROMISES,
     SETTLE_MOVES,
     DaemonBegan,
     Disturbed,
@@ -302,3 +305,10 @@ def test_willing_node_without_the_service_breaks_l1() -> None:
             watch.observe(ScriptEnded(1.0, "deb1", "web", ScriptKind.START, True, is_running=True))
         watch.check_liveness("web", ["deb1", "deb2"])
     _watch(S.FROZEN_STOP).check_liveness("web", ["deb1", "deb2"])
+
+
+def test_table_of_promises_in_the_docs_is_that_of_the_code() -> None:
+    """Each promise of the checker is a row, in the same words; and there is no other."""
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([SL][0-9]+) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [(promise.name, promise.text) for promise in PROMISES]

@@ -25,7 +25,8 @@ class World:
         self.disk = SharedDisk(self.scheduler, plan)
         # In the node's own time, which a drift shortens slightly.
         self.checker = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
-        self.checker.has_turns = not plan.unknown_flag and not plan.is_legacy
+        if plan.unknown_flag or plan.is_legacy:
+            self.checker.expect_no_turns()
         self.checker.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
             plan.forger_gap_s
         )

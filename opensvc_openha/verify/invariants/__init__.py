@@ -1,0 +1,65 @@
+"""The promises of two nodes, and their check against what really happened.
+
+One module for each: its statement, its check, its exceptions. `InvariantChecker` does not know how
+the engine decides: it observes what was announced, heard, run and ordered.
+"""
+
+from opensvc_openha.verify.invariants.checker import InvariantChecker
+from opensvc_openha.verify.invariants.l1_liveness import L1, fence_wait_bound_s, liveness_bound_s
+from opensvc_openha.verify.invariants.l2_settles import L2, SETTLE_MOVES
+from opensvc_openha.verify.invariants.observations import (
+    Adopted,
+    Arrived,
+    Confirmed,
+    DaemonBegan,
+    DaemonEnded,
+    Disturbed,
+    Fenced,
+    Heard,
+    Moved,
+    NodeLost,
+    Observation,
+    Ordered,
+    Said,
+    ScriptBegan,
+    ScriptEnded,
+    StartedByHand,
+    StateLost,
+    ToldPower,
+)
+from opensvc_openha.verify.invariants.promise import InvariantBroken, Promise
+from opensvc_openha.verify.invariants.s1_one_copy import S1
+from opensvc_openha.verify.invariants.s2_evidence import S2
+from opensvc_openha.verify.invariants.s3_frozen import S3
+from opensvc_openha.verify.invariants.s5_survivor import S5
+from opensvc_openha.verify.invariants.s8_booted import S8
+
+PROMISES = (S1, S2, S3, S5, S8, L1, L2)
+
+__all__ = [
+    "PROMISES",
+    "SETTLE_MOVES",
+    "Adopted",
+    "Arrived",
+    "Confirmed",
+    "DaemonBegan",
+    "DaemonEnded",
+    "Disturbed",
+    "Fenced",
+    "Heard",
+    "InvariantBroken",
+    "InvariantChecker",
+    "Moved",
+    "NodeLost",
+    "Observation",
+    "Ordered",
+    "Promise",
+    "Said",
+    "ScriptBegan",
+    "ScriptEnded",
+    "StartedByHand",
+    "StateLost",
+    "ToldPower",
+    "fence_wait_bound_s",
+    "liveness_bound_s",
+]

@@ -1,0 +1,238 @@
+"""Check what really happened against all promises, in the order in which it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.events import Command, ScriptKind
+from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
+from opensvc_openha.verify.invariants import l1_liveness, s1_one_copy, s3_frozen, s8_booted
+from opensvc_openha.verify.invariants.l2_settles import Settling
+from opensvc_openha.verify.invariants.observations import (
+    Adopted,
+    Arrived,
+    Confirmed,
+    DaemonBegan,
+    DaemonEnded,
+    Disturbed,
+    Fenced,
+    Heard,
+    Moved,
+    NodeLost,
+    Observation,
+    Ordered,
+    Said,
+    ScriptBegan,
+    ScriptEnded,
+    StartedByHand,
+    StateLost,
+    ToldPower,
+)
+from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvidence
+from opensvc_openha.verify.invariants.s5_survivor import Survivor
+
+_FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
+
+
+class _Node:
+    """One node, as far as the promises need it."""
+
+    def __init__(self, peer: str, evidence: PeerEvidence) -> None:
+        self.peer = peer
+        self.evidence = evidence
+        self.places: dict[str, Place] = {}
+
+    def place(self, service: str) -> Place:
+        if service not in self.places:
+            self.places[service] = Place()
+        return self.places[service]
+
+
+class InvariantChecker:
+    """Check observations of two nodes.
+
+    Raises InvariantBroken at the first violation.
+    """
+
+    def __init__(
+        self,
+        nodes: tuple[str, str],
+        shortest_timeout_s: float,
+        longest_timeout_s: float,
+    ) -> None:
+        limits = Limits(shortest_timeout_s, longest_timeout_s + timing.BEAT_INTERVAL_S)
+        self._births = Births()
+        self._nodes = {
+            name: _Node(peer, PeerEvidence(limits, self._births, peer))
+            for name, peer in zip(nodes, nodes[::-1])
+        }
+        self._settling = Settling()
+        self._survivor = Survivor()
+        self.may_fence_alone = False
+        """See S8."""
+
+    def expect_no_turns(self) -> None:
+        """Make the exception of S5: one node is of an older version."""
+        self._survivor.has_turns = False
+
+    def observe(self, seen: Observation) -> None:
+        """Check one observation."""
+        if isinstance(seen, Disturbed):
+            self._settling.forget()
+            return
+        node = self._nodes[seen.node]
+        if isinstance(seen, Fenced):
+            self._survivor.check_fence(seen)
+        elif isinstance(seen, Confirmed):
+            node.evidence.confirm()
+        elif isinstance(seen, ToldPower):
+            node.evidence.report_power(seen.at, seen.is_off)
+        elif isinstance(seen, Arrived):
+            node.evidence.take_arrival(seen)
+        elif isinstance(seen, Heard):
+            self._heard(node, seen)
+        elif isinstance(seen, Said):
+            self._said(node, seen)
+        elif isinstance(seen, Moved):
+            self._moved(node, seen)
+        elif isinstance(seen, ScriptBegan):
+            self._began(node, seen)
+        elif isinstance(seen, ScriptEnded):
+            self._ended(node, seen)
+        elif isinstance(seen, Ordered):
+            place = node.place(seen.service)
+            place.is_ordered = True
+            place.is_forced = place.is_forced or seen.command in _FORCED
+            self._settling.forget()
+        elif isinstance(seen, DaemonBegan):
+            self._daemon_began(node, seen)
+        elif isinstance(seen, Adopted):
+            self._adopted(node, seen)
+        elif isinstance(seen, StartedByHand):
+            place = node.place(seen.service)
+            place.is_running = place.is_untold = place.is_by_hand = True
+        elif isinstance(seen, StateLost):
+            place = node.place(seen.service)
+            place.kept, place.is_lost = None, True
+        else:
+            assert isinstance(seen, (DaemonEnded, NodeLost))
+            self._gone(node, is_machine=isinstance(seen, NodeLost))
+
+    # --- what runs --------------------------------------------------------------------------------
+
+    def is_untold(self, node: str, service: str) -> bool:
+        """Return True if it runs there, and the node's daemon cannot know of it."""
+        return self._nodes[node].place(service).is_untold
+
+    def is_by_hand(self, node: str, service: str) -> bool:
+        """Return True if it was started there by hand, and the peer cannot know of it."""
+        return self._nodes[node].place(service).is_by_hand
+
+    def _began(self, node: _Node, seen: ScriptBegan) -> None:
+        place = node.place(seen.service)
+        if seen.kind is ScriptKind.CHECK:
+            node.evidence.begin_check(place, seen.at, seen.is_fence)
+        s8_booted.check_fence(seen, node.evidence.has_heard or self.may_fence_alone)
+        s3_frozen.check_script(seen, place)
+        if seen.kind is ScriptKind.START:
+            ground = node.evidence.check_start(place, seen.at, seen.node, seen.service)
+            other = self._nodes[node.peer].place(seen.service)
+            s1_one_copy.check_start(seen, place, other, node.peer, ground)
+            place.is_running = True
+
+    def _ended(self, node: _Node, seen: ScriptEnded) -> None:
+        place = node.place(seen.service)
+        place.is_running = seen.is_running
+        if not seen.is_running:
+            place.is_untold = place.is_by_hand = False
+        elif seen.kind is ScriptKind.PROBE:
+            place.is_untold = seen.is_unsure
+        if seen.is_unsure and not seen.is_running:
+            # Without an answer of the wrapper the daemon keeps what it knew before.
+            place.is_guess = True
+        if seen.kind is ScriptKind.CHECK:
+            node.evidence.end_check(place, seen.at, seen.is_ok, seen.is_lie)
+            if not seen.is_ok:
+                self._settling.forget_service(seen.service)
+        if not seen.is_running and seen.kind is ScriptKind.STOP:
+            place.is_forced = False
+
+    # --- states -----------------------------------------------------------------------------------
+
+    def _gone(self, node: _Node, is_machine: bool) -> None:
+        node.evidence.end(is_machine)
+        for place in node.places.values():
+            place.state, place.ready_seq, place.check_began = None, None, None
+            place.is_ordered = False
+            if is_machine:
+                place.is_running = place.is_forced = place.is_untold = place.is_by_hand = False
+
+    def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
+        self._gone(node, is_machine=False)
+        self._survivor.note_daemon(seen.node)
+        self._births.record(seen.node, seen.boot)
+        node.evidence.begin(seen.boot, seen.at)
+        for name, state in seen.states.items():
+            node.place(name).is_lost = False
+            self._adopted(node, Adopted(seen.at, seen.node, name, state))
+
+    def _adopted(self, node: _Node, seen: Adopted) -> None:
+        place = node.place(seen.service)
+        s3_frozen.check_adoption(seen, place)
+        place.is_guess = place.is_guess or place.kept is None
+        place.is_untold = False
+        place.state = seen.state
+        place.kept = None if place.is_lost else seen.state
+        place.ready_seq, place.check_began, place.is_check_ok = None, None, False
+
+    def _moved(self, node: _Node, seen: Moved) -> None:
+        place = node.place(seen.service)
+        s3_frozen.check_move(seen, place)
+        if seen.state in FROZEN:
+            place.is_ordered = False
+        if seen.state is not place.state:
+            self._settling.check_move(seen)
+        if seen.state is ServiceState.START_READY:
+            place.ready_seq, place.check_began, place.is_check_ok = None, None, False
+        place.state = place.kept = seen.state
+        place.is_guess = place.is_lost = False
+
+    # --- beats ------------------------------------------------------------------------------------
+
+    def _heard(self, node: _Node, seen: Heard) -> None:
+        node.evidence.take_arrival(seen)
+        for name, state in seen.beat.states.items():
+            if state not in PEER_OUT:
+                self._nodes[node.peer].place(name).is_by_hand = False
+        node.evidence.take_beat(seen)
+
+    def _said(self, node: _Node, seen: Said) -> None:
+        for name, state in seen.beat.states.items():
+            place = node.place(name)
+            s1_one_copy.check_said(seen.at, seen.node, name, state, place)
+            # STARTING is evidence enough, should the service have got that far before the next
+            # beat.
+            is_ready = state in (ServiceState.START_READY, ServiceState.STARTING)
+            if is_ready and place.ready_seq is None:
+                place.ready_seq = seen.beat.seq
+
+    # --- liveness ---------------------------------------------------------------------------------
+
+    def check_liveness(self, service: str, healthy: Iterable[str]) -> None:
+        """Check that a willing healthy node runs the service, after the liveness bound."""
+        l1_liveness.check_liveness(service, self._known(service, healthy))
+
+    def check_claims(self, service: str) -> None:
+        """Check that a service announced as STARTED runs, once nothing moves any more."""
+        places = ((name, node.place(service)) for name, node in self._nodes.items())
+        l1_liveness.check_claims(service, places)
+
+    def is_served(self, service: str, healthy: Iterable[str]) -> bool:
+        """Return True unless a willing healthy node waits for the service."""
+        return l1_liveness.is_served(service, self._known(service, healthy))
+
+    def _known(self, service: str, healthy: Iterable[str]) -> l1_liveness.Healthy:
+        nodes = self._nodes
+        return {name: (nodes[name].place(service), nodes[name].evidence) for name in healthy}

@@ -1,0 +1,201 @@
+"""What is observed of two nodes: announced, heard, written, run, ordered, lost.
+
+An instant is one of its node's clock, and only compared with others of that node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import Command, ScriptKind
+from opensvc_openha.core.states import ServiceState
+
+
+@dataclass(frozen=True)
+class DaemonBegan:
+    """A daemon started on a node and recovered these states."""
+
+    at: float
+    node: str
+    boot: BootId
+    states: dict[str, ServiceState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A running daemon begins to manage a service, in this state."""
+
+    at: float
+    node: str
+    service: str
+    state: ServiceState
+
+
+@dataclass(frozen=True)
+class DaemonEnded:
+    """The daemon is gone; services and scripts continue."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    """The whole node went down: nothing runs on it."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """A node went down because its peer ordered its power off.
+
+    However long ago, and whatever happened to the peer since.
+    """
+
+    at: float
+    node: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An operator made sure that a node's peer runs nothing, and confirmed it to the node."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class ToldPower:
+    """A fence reported the peer's power without changing it: off, or anything else."""
+
+    at: float
+    node: str
+    is_off: bool
+
+
+@dataclass(frozen=True)
+class StateLost:
+    """A STATE file was damaged or removed, or does not hold what the daemon tried to write."""
+
+    at: float
+    node: str
+    service: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A service entered a state on a node, and that was written."""
+
+    at: float
+    node: str
+    service: str
+    state: ServiceState
+
+
+@dataclass(frozen=True)
+class Said:
+    """An engine announced a beat."""
+
+    at: float
+    node: str
+    beat: Beat
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A beat of the peer reached a node, whether or not its daemon could handle it."""
+
+    at: float
+    node: str
+    beat: Beat
+    is_authentic: bool = False
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An engine got a beat of the peer. Implies that it arrived."""
+
+    at: float
+    node: str
+    beat: Beat
+    is_authentic: bool = False
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """An operator gave a command on a node."""
+
+    at: float
+    node: str
+    service: str
+    command: Command
+
+
+@dataclass(frozen=True)
+class ScriptBegan:
+    """A script of the engine began. A start script makes the service run from its first moment."""
+
+    at: float
+    node: str
+    service: str
+    kind: ScriptKind
+    is_fence: bool = False
+    """It switches the peer off."""
+
+
+@dataclass(frozen=True)
+class ScriptEnded:
+    """A script ended.
+
+    ``is_running`` is whether the service runs there afterwards; ``is_lie`` marks a check-up that
+    succeeded although the peer lives.
+    """
+
+    at: float
+    node: str
+    service: str
+    kind: ScriptKind
+    is_ok: bool
+    is_running: bool
+    is_lie: bool = False
+    is_unsure: bool = False
+    """A status without a clear answer."""
+
+
+@dataclass(frozen=True)
+class StartedByHand:
+    """The service was started on a node outside the cluster."""
+
+    at: float
+    node: str
+    service: str
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """A fault or a command: transitions are counted from here."""
+
+
+Observation = (
+    DaemonBegan
+    | Adopted
+    | DaemonEnded
+    | NodeLost
+    | Fenced
+    | Confirmed
+    | ToldPower
+    | StateLost
+    | Moved
+    | Said
+    | Arrived
+    | Heard
+    | Ordered
+    | ScriptBegan
+    | ScriptEnded
+    | StartedByHand
+    | Disturbed
+)

@@ -1,0 +1,37 @@
+"""What is known of one service on one node."""
+
+from __future__ import annotations
+
+from opensvc_openha.core.states import ServiceState
+
+
+class Place:
+    """One service on one node; the promises read it, and the checker keeps it."""
+
+    def __init__(self) -> None:
+        self.state: ServiceState | None = None
+        self.kept: ServiceState | None = None
+        self.is_lost = False
+        """Nothing was written since the file was damaged.
+
+        A daemon may add the service by an earlier reading.
+        """
+        self.is_guess = False
+        """The daemon had to begin with a file that did not hold what its predecessor tried to
+        write.
+        """
+        self.is_running = False
+        self.is_forced = False
+        self.is_untold = False
+        """It runs, and the daemon cannot know.
+
+        Started outside the cluster, or the wrapper does not report it.
+        """
+        self.is_by_hand = False
+        """Started outside the cluster, and the peer heard nothing but "out" since."""
+        self.is_ordered = False
+        self.ready_seq: int | None = None
+        self.check_began: float | None = None
+        self.is_check_silent = False
+        self.is_check_ok = False
+        self.is_check_lie = False

@@ -1,0 +1,40 @@
+"""S1: one copy at most, and nothing reported out that runs.
+
+Exceptions, each for one service:
+
+* an operator forced its state on one of the nodes, and no stop script has ended it since
+* it was started by hand: until that node's daemon has learnt of it, or the peer has heard of it
+* the wrapper of the service gave no clear answer, so that its daemon cannot know that it runs
+* the check-up script lied (it succeeded, and the peer lives), and the start relied on it: in
+  silence, or on a goodbye that is as old as that
+"""
+
+from __future__ import annotations
+
+from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.verify.invariants.observations import ScriptBegan
+from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.promise import Promise
+
+S1 = Promise(
+    "S1",
+    "at most one node runs a service, and none reports that it is out while it runs there",
+)
+
+_RELY_ON_CHECK = ("silence", "old goodbye")
+
+
+def check_start(seen: ScriptBegan, own: Place, other: Place, peer: str, ground: str) -> None:
+    """Check that the service does not run on the peer when its start script begins."""
+    is_secret = other.is_untold or other.is_by_hand
+    is_forced = own.is_forced or other.is_forced
+    is_lied_to = own.is_check_lie and ground in _RELY_ON_CHECK
+    if other.is_running and not (is_secret or is_forced or is_lied_to):
+        S1.fail(seen.at, seen.node, seen.service, f"started on {ground} while {peer} runs it")
+
+
+def check_said(at: float, node: str, service: str, state: ServiceState, place: Place) -> None:
+    """Check that a service which is announced as out does not run."""
+    is_excused = place.is_forced or place.is_untold
+    if state in PEER_OUT and place.is_running and not is_excused:
+        S1.fail(at, node, service, f"said to be {state.name} while it runs")

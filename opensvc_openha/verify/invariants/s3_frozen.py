@@ -1,0 +1,44 @@
+"""S3: what an operator froze stays as it is.
+
+Exceptions:
+
+* an operator ordered something since it was frozen
+* it runs (it was started by hand), and becomes FROZEN_START
+* its STATE file was damaged or could not be written: the next daemon cannot know that it was frozen
+"""
+
+from __future__ import annotations
+
+from opensvc_openha.core.events import ScriptKind
+from opensvc_openha.core.states import FROZEN, ServiceState
+from opensvc_openha.verify.invariants.observations import Adopted, Moved, ScriptBegan
+from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.promise import Promise
+
+S3 = Promise("S3", "a frozen service is never started or stopped by the engine")
+
+
+def check_move(seen: Moved, place: Place) -> None:
+    """Check that a frozen state is left only by order."""
+    is_left = place.state in FROZEN and seen.state is not place.state
+    is_found_up = place.is_running and seen.state is ServiceState.FROZEN_START
+    if is_left and not place.is_ordered and not is_found_up:
+        assert place.state is not None
+        text = f"left {place.state.name} for {seen.state.name} without an order"
+        S3.fail(seen.at, seen.node, seen.service, text)
+
+
+def check_script(seen: ScriptBegan, place: Place) -> None:
+    """Check that no script starts or stops a frozen service."""
+    if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
+        assert place.state is not None
+        text = f"{seen.kind.value} script in {place.state.name}"
+        S3.fail(seen.at, seen.node, seen.service, text)
+
+
+def check_adoption(seen: Adopted, place: Place) -> None:
+    """Check that a new daemon finds a frozen service frozen."""
+    if place.kept in FROZEN and seen.state not in FROZEN:
+        assert place.kept is not None
+        text = f"was {place.kept.name}, and the daemon takes it for {seen.state.name}"
+        S3.fail(seen.at, seen.node, seen.service, text)
