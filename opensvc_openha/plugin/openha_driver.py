@@ -447,7 +447,7 @@ class Driver(object):
     def _serve(self, process):
         # type: (Any) -> Tuple[str, str]
         """Do what `openha cluster-action` prints; return the texts of its end and of its error."""
-        end = error_text = ""
+        end = error_text = stray = ""
         try:
             for line in iter(process.stdout.readline, b""):
                 word, _, text = native(line).rstrip("\n").partition(" ")
@@ -464,15 +464,18 @@ class Driver(object):
                 elif word == "error":
                     error_text = text
                 else:
-                    # It could not run, and this is why.
-                    error_text = native(line).strip()
-                    self._log(error_text)
+                    stray = native(line).strip()
+                    self._log(stray)
+        except BaseException:
+            # The agent is interrupted: what the daemon was asked for continues.
+            process.terminate()
+            raise
         finally:
-            # Without this end it does not ask for anything any more.
             process.stdin.close()
             process.stdout.close()
             process.wait()
-        return end, error_text
+        # The last line of a command that could not run is the reason.
+        return end, error_text or stray
 
     def _call_peer(self, node, action):
         # type: (str, str) -> int

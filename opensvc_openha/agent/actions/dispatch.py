@@ -72,10 +72,10 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
 
     A failure is written to the service's log, which also goes to stderr.
     """
-    action = _SAME.get(action, action)
-    run = ACTIONS.get(action) or _UNSHOWN.get(action) or GROUP_ACTIONS.get(action)
+    action = _ALIASES.get(action, action)
+    run = ACTIONS.get(action) or _INTERNAL.get(action) or GROUP_ACTIONS.get(action)
     words = action.replace("_", " ")
-    if action in NOT_YET:
+    if action in _MISSING:
         raise ActionError(f"{words} is not handled by the embedded agent yet: nothing was done")
     if options.is_dry_run and action in _NO_DRY_RUN:
         raise UsageError(f"--dry-run is not for {words}: nothing was done")
@@ -108,8 +108,8 @@ def all_actions() -> list[str]:
 
 def is_change(action: str) -> bool:
     """Return whether the action changes something, so that it needs privileges."""
-    action = _SAME.get(action, action)
-    return action not in _ONLY_LOOKS and action in {**ACTIONS, **_UNSHOWN, **GROUP_ACTIONS}
+    action = _ALIASES.get(action, action)
+    return action not in _READ_ONLY and action in {**ACTIONS, **_INTERNAL, **GROUP_ACTIONS}
 
 
 def start(service: Service, options: ActionOptions) -> int:
@@ -358,19 +358,19 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
 
 _NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
 
-_ONLY_LOOKS = frozenset(
+_READ_ONLY = frozenset(
     {"docker", "frozen", "json_status", "print_config", "print_status", "status", "stonith_status"}
 )
 """Actions open to every user; a docker daemon checks permissions itself."""
 
-_SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
+_ALIASES = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
 """Alternative spellings of the real agents."""
 
-_UNSHOWN: Mapping[str, Callable[[Service, ActionOptions], int]] = {"postsync": postsync}
+_INTERNAL: Mapping[str, Callable[[Service, ActionOptions], int]] = {"postsync": postsync}
 """Actions that nodes request from each other."""
 
-NOT_YET = frozenset({"push"})
-"""Actions of the real agent that are missing here, to tell them apart from a typing error."""
+_MISSING = frozenset({"push"})
+"""Actions of the real agent that are missing here, reported as such and not as a typing error."""
 
 
 def _group_action(
