@@ -7,7 +7,6 @@ import json
 import pytest
 
 from opensvc_openha.control.requests import (
-    NOTE_CHARACTERS,
     SERVICES_MAX,
     ActRequest,
     ConfirmRequest,
@@ -67,10 +66,10 @@ def test_each_way_to_leave_is_taken(leaving: Leaving) -> None:
 
 def test_note_is_cut_and_kept_on_one_line() -> None:
     """Its texts may be missing, and it is no alarm unless it says so."""
-    long = "x" * (NOTE_CHARACTERS + 1)
+    long = "x" * 401
     note = parsed(do="note", service="web", word="a\nb", reason=long, is_alarm=True)
     assert isinstance(note, NoteRequest) and "\n" not in note.word
-    assert (note.reason, note.is_alarm) == ("x" * NOTE_CHARACTERS, True)
+    assert (note.reason, note.is_alarm) == ("x" * 400, True)
     assert parsed(do="note", service="web") == NoteRequest("web", "", "", False)
 
 

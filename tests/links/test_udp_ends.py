@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -175,8 +174,6 @@ def test_sender_of_a_group_crosses_six_routers_and_is_not_heard_here(
     ip, ip6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
     assert four.option(ip, socket.IP_MULTICAST_TTL) == 6
     assert four.option(ip, socket.IP_MULTICAST_LOOP) == 0
-    chosen = four.sender._socket.getsockopt(ip, socket.IP_MULTICAST_IF, 12)
-    assert chosen in (bytes(4), struct.pack("=4s4si", bytes(4), bytes(4), HERE))
     assert six.option(ip6, socket.IPV6_MULTICAST_HOPS) == 6
     assert six.option(ip6, socket.IPV6_MULTICAST_LOOP) == 0
     assert six.option(ip6, socket.IPV6_MULTICAST_IF) == HERE
@@ -312,6 +309,18 @@ def test_user_without_rights_has_a_working_link_with_a_remark(
     if os.geteuid() == 0:
         size = pair.option(socket.SOL_SOCKET, socket.SO_RCVBUF, "listener")
         assert size == 2 * udp.RECEIVE_BUFFER_BYTES
+
+
+def test_group_is_reached_through_the_interface_without_the_right_to_bind_to_it(
+    ends: Callable[..., Ends], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender chooses it for the group, whatever the routes say."""
+    pair = ends(GROUP4)
+    pair.listener.open()
+    monkeypatch.setattr(udp.socket, "socket", Refusing)
+    pair.sender.open()
+    pair.sender.send(b"beat")
+    assert heard(pair.listener).data == b"beat"
 
 
 def test_interface_is_part_of_an_ipv6_address(
