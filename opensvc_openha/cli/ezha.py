@@ -205,12 +205,7 @@ def _may_end(pid: int) -> bool:
 
 
 def _is_gone(layout: Layout, limit_s: float) -> bool:
-    give_up = clock.monotonic() + limit_s
-    while client.running_pid(layout):
-        if clock.monotonic() > give_up:
-            return False
-        clock.pause(0.02)
-    return True
+    return clock.wait_until(lambda: not client.running_pid(layout), limit_s)
 
 
 def _status(layout: Layout) -> int:

@@ -339,7 +339,7 @@ class ScriptRunner:
         self._forget(service, pid)
 
 
-def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:
+def ask_wrapper(path: str) -> ScriptOutcome:
     """Return a wrapper's `status`, for a command while no daemon answers."""
     environment = {**os.environ, "PATH": os.environ.get("PATH") or _PATH}
     try:
@@ -351,7 +351,7 @@ def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:
             start_new_session=True,
             cwd="/",
             env=environment,
-            timeout=limit_s,
+            timeout=PROBE_LIMIT_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ScriptOutcome.UNSURE

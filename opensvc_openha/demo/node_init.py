@@ -23,7 +23,7 @@ import uuid
 from typing import Any
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
-MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MS_BIND, MS_REC = 4096, 16384
 MNT_DETACH = 2
 
 OWN_FILESYSTEMS = ("/proc", "/sys", "/dev", "/run")

@@ -177,7 +177,7 @@ def explain(facts: Facts) -> Explanation:
             if status is None
             else tuple(text for text in status.warnings if text not in status.fencing_warnings)
         ),
-        steps=_steps(way, moves, facts),
+        steps=_steps(way, facts),
         decision=decision,
         ruled_out=_ruled_out(way, decision, facts.spec),
         waits_for=_waits_for(facts, state, reason),
@@ -217,7 +217,7 @@ def _end_of_daemon(facts: Facts) -> str:
     )
 
 
-def _steps(way: tuple[Entry, ...], moves: tuple[Entry, ...], facts: Facts) -> tuple[Step, ...]:
+def _steps(way: tuple[Entry, ...], facts: Facts) -> tuple[Step, ...]:
     """Return the way, with what happened to links, peer and node during it and shortly before."""
     if not way:
         return ()

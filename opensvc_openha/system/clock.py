@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 _GOES_ON_IN_SUSPEND = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -36,6 +37,16 @@ def stamp(wall_s: float) -> str:
 def pause(seconds: float) -> None:
     """Sleep; only for threads that serve no other thread."""
     time.sleep(seconds)
+
+
+def wait_until(is_so: Callable[[], bool], limit_s: float, every_s: float = 0.02) -> bool:
+    """Poll until a condition holds; return False if it does not within ``limit_s`` seconds."""
+    give_up = monotonic() + limit_s
+    while not is_so():
+        if monotonic() >= give_up:
+            return False
+        pause(every_s)
+    return True
 
 
 def short_stamp(wall_s: float) -> str:

@@ -96,12 +96,10 @@ class DaemonLog:
 
     def flush(self) -> None:
         """Return when all lines are written, or after a limit if a destination hangs."""
-        give_up = clock.monotonic() + _FLUSH_LIMIT_S
-        while (
-            any(waiting.lines.unfinished_tasks for waiting in self._waiting)
-            and clock.monotonic() < give_up
-        ):
-            clock.pause(0.01)
+        clock.wait_until(
+            lambda: not any(waiting.lines.unfinished_tasks for waiting in self._waiting),
+            _FLUSH_LIMIT_S,
+        )
 
 
 def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:

@@ -25,9 +25,9 @@ _MODE = 0o755
 _log = logging.getLogger(__name__)
 
 
-def ensure_all_wrappers(layout: AgentLayout, command: str = "") -> list[str]:
+def ensure_all_wrappers(layout: AgentLayout) -> list[str]:
     """Repair the wrappers of all services; return the changed paths."""
-    command = command or default_command(layout)
+    command = default_command(layout)
     changed = []
     for svcname in service_names(layout.etc_dir):
         changed += ensure_wrappers(layout, svcname, command)

@@ -100,13 +100,13 @@ def look_at_engine(path: str, limit_s: float = LOOK_LIMIT_S) -> EngineView:
     )
 
 
-def find_image(path: str, name: str, limit_s: float = LOOK_LIMIT_S) -> str | None:
+def find_image(path: str, name: str) -> str | None:
     """Return the id of an image by name or id; None if the daemon has none.
 
     Raises OSError if it does not answer.
     """
     try:
-        answer = _get(path, f"/images/{quote(name, safe='/:@')}/json", limit_s)
+        answer = _get(path, f"/images/{quote(name, safe='/:@')}/json", LOOK_LIMIT_S)
     except LookupError:
         return None
     return str(answer["Id"])

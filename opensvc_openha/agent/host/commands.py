@@ -20,7 +20,7 @@ from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
-from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.clock import wait_until
 from opensvc_openha.system.processes import send_signal
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
 
@@ -28,7 +28,6 @@ COMMAND_TIMEOUT_S = 600.0
 TELL_EVERY_S = 10.0
 """Seconds between two reports that a command still runs."""
 OUTPUT_BYTES_MAX = 64 * 1024
-_LOOK_EVERY_S = 0.02
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _NO_REASONS = ("dmesg(1) ", "See '", "Run '")
@@ -222,12 +221,10 @@ def _wait_for_end(process: subprocess.Popen[bytes], limit_s: float, ends_group: 
 def _wait_by_looking(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
     if not ends_group:
         return process.wait(limit_s)
-    give_up = monotonic() + limit_s
     # Keep it a zombie until its group is killed, so that its pid cannot be reused before.
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if monotonic() >= give_up:
-            raise subprocess.TimeoutExpired(process.args, limit_s)
-        pause(_LOOK_EVERY_S)
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    if not wait_until(lambda: os.waitid(os.P_PID, process.pid, options) is not None, limit_s):
+        raise subprocess.TimeoutExpired(process.args, limit_s)
     send_signal(process.pid, signal.SIGKILL, is_group=True)
     return process.wait()
 

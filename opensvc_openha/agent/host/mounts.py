@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system.files import text_or_empty
 
+_TABLE = "/proc/self/mountinfo"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -34,13 +35,13 @@ class Mount:
     options: frozenset[str] = frozenset()
 
 
-def read_mounts(path: str = "/proc/self/mountinfo") -> tuple[Mount, ...]:
+def read_mounts() -> tuple[Mount, ...]:
     """Return all mounts that this process sees, oldest first."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(_TABLE, encoding="utf-8", errors="surrogateescape") as file:
             return tuple(parse_mounts(file))
     except OSError as error:
-        raise SystemFault(f"cannot read the mount table {path}: {error.strerror}") from error
+        raise SystemFault(f"cannot read the mount table {_TABLE}: {error.strerror}") from error
 
 
 def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:

@@ -28,7 +28,7 @@ from opensvc_openha.agent.resources.base import (
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
-from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.clock import monotonic, pause, wait_until
 
 PULL_LIMIT_S = 600.0
 ANSWER_LIMIT_S = 30.0
@@ -268,19 +268,15 @@ class DockerContainer(LocalResource):
         if pid.isdigit() and int(pid) > 0:
             self._log.error(f"killing process {pid} of {self._name}")
             os.kill(int(pid), signal.SIGKILL)
-        give_up = monotonic() + STOP_SLACK_S
-        while not self._has_stopped():
-            if monotonic() > give_up:
-                problem = (
-                    f"{self._name} cannot be stopped, docker does not see the end of its process"
-                    f" {pid}"
-                )
-                if not self._engine.settings.is_private:
-                    raise self.spec.error(ActionError, f"{problem}")
-                self._log.error(f"{problem}: killing the docker daemon with all its containers")
-                self._engine.kill()
-                return
-            pause(_POLL_S)
+        if wait_until(self._has_stopped, STOP_SLACK_S):
+            return
+        problem = (
+            f"{self._name} cannot be stopped, docker does not see the end of its process {pid}"
+        )
+        if not self._engine.settings.is_private:
+            raise self.spec.error(ActionError, problem)
+        self._log.error(f"{problem}: killing the docker daemon with all its containers")
+        self._engine.kill()
 
     def _has_stopped(self) -> bool:
         view = self._engine.view_now()
