@@ -6,6 +6,7 @@ an error that lists the known ones, and so is a value of the wrong kind.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _OPTION = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^\s=\"'#][^=]*?)\s*=")
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
 _WHOLE = re.compile(r"[0-9]{1,9}\Z")
 _T = TypeVar("_T")
+_Enum = TypeVar("_Enum", bound=enum.Enum)
 _T_co = TypeVar("_T_co", covariant=True)
 
 
@@ -78,6 +80,11 @@ def choice(words: Mapping[str, _T]) -> ValueType[_T]:
         return words[text]
 
     return ValueType(read, ", ".join(f"`{word}`" for word in words), words)
+
+
+def words_of(members: type[_Enum]) -> Mapping[str, _Enum]:
+    """Return the members of an enumeration by their values."""
+    return {member.value: member for member in members}
 
 
 def seconds(at_most: float = SECONDS_MAX) -> ValueType[float]:

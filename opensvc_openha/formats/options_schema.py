@@ -35,6 +35,7 @@ from opensvc_openha.formats.conf_sections import (
     choice,
     seconds,
     whole,
+    words_of,
 )
 
 _CLUSTER_MAX = 63
@@ -84,7 +85,7 @@ _YES_NO = choice({"yes": True, "no": False})
 
 AUTHENTICATION = Option(
     "authentication",
-    choice({mode.value: mode for mode in AuthMode}),
+    choice(words_of(AuthMode)),
     None,
     "Beats without a valid key: `off` uses no keys, `permissive` accepts and reports such beats,"
     " `enforced` refuses them. Without this option `off` if there is no key file; with one,"
@@ -101,7 +102,7 @@ CLUSTER = Option(
 )
 WIRE = Option(
     "wire",
-    choice({wire.value: wire for wire in Wire}),
+    choice(words_of(Wire)),
     Wire.OWN,
     "Frame of the links: `own`, or `legacy`, the 9,384-byte frame of a C OpenHA, for a migration.",
     see="migration",
@@ -128,7 +129,7 @@ REALTIME = Option(
 
 PROFILE = Option(
     "profile",
-    choice({profile.value: profile for profile in Profile}),
+    choice(words_of(Profile)),
     Profile.TUTORIAL,
     "`tutorial`: beats each second. `fast`: beats each 100 ms and link timeouts from 0.3 s, only"
     " with a `fence_time`, and if every service of this node has a check-up script that fences.",
@@ -144,30 +145,16 @@ FENCE_TIME = Option(
 
 # [scripts] --------------------------------------------------------------------------------------
 
-START_TIMEOUT = Option(
-    "start_timeout",
-    seconds(),
-    None,
-    "Limit of `SCRIPT start`, at which it is killed with all its children.",
-    default_text=f"{START_LIMIT_S:g}",
-)
-STOP_TIMEOUT = Option(
-    "stop_timeout", seconds(), None, "Limit of `SCRIPT stop`.", default_text=f"{STOP_LIMIT_S:g}"
-)
-CHECK_TIMEOUT = Option(
-    "check_timeout",
-    seconds(),
-    None,
-    "Limit of the check-up script.",
-    default_text=f"{CHECK_LIMIT_S:g}",
-)
-STATUS_TIMEOUT = Option(
-    "status_timeout",
-    seconds(),
-    None,
-    "Limit of `SCRIPT status`.",
-    default_text=f"{PROBE_LIMIT_S:g}",
-)
+
+def _limit(name: str, default_s: float, text: str) -> Option[float | None]:
+    return Option(name, seconds(), None, text, default_text=f"{default_s:g}")
+
+
+_KILLED = ", at which it is killed with all its children"
+START_TIMEOUT = _limit("start_timeout", START_LIMIT_S, f"Limit of `SCRIPT start`{_KILLED}.")
+STOP_TIMEOUT = _limit("stop_timeout", STOP_LIMIT_S, f"Limit of `SCRIPT stop`{_KILLED}.")
+CHECK_TIMEOUT = _limit("check_timeout", CHECK_LIMIT_S, f"Limit of the check-up script{_KILLED}.")
+STATUS_TIMEOUT = _limit("status_timeout", PROBE_LIMIT_S, f"Limit of `SCRIPT status`{_KILLED}.")
 PARALLEL = Option(
     "parallel", whole(1_000), SCRIPTS_AT_ONCE, "Scripts that may run at once on this node."
 )
@@ -222,14 +209,14 @@ SCOPE = Option(
 _POLICY = Policy()
 ON_DUAL_RUN = Option(
     "on_dual_run",
-    choice({answer.value: answer for answer in OnDualRun}),
+    choice(words_of(OnDualRun)),
     _POLICY.on_dual_run,
     "A service found running on both nodes: `report` it, stop it on its secondary"
     " (`stop-secondary`), or where it was started last (`stop-youngest`).",
 )
 ON_START_FAILURE = Option(
     "on_start_failure",
-    choice({answer.value: answer for answer in OnStartFailure}),
+    choice(words_of(OnStartFailure)),
     _POLICY.on_start_failure,
     "A service that could not be started: `stay` in START_FAILED until an operator acts, or"
     " `hand-over`, stop here, and the peer may start it.",
