@@ -17,6 +17,8 @@ _FAST = (
     "core",
     "formats",
     "agent/config/test_schedule.py",
+    "agent/config/test_schema.py",
+    "agent/config/test_value_types.py",
     "agent/show/test_render.py",
     "cli/test_output.py",
     "heartbeat/test_repeated_frames.py",

@@ -12,6 +12,7 @@ from typing import Any
 
 from opensvc_openha.formats.conf_sections import Option
 from opensvc_openha.formats.options_schema import SECTIONS
+from tests.generated_services import editor_schema, keyword_tables
 
 ROOT = Path(__file__).parents[1]
 _WIDTH = 118
@@ -101,7 +102,9 @@ def written_default(option: Option[Any]) -> str:
 
 GENERATED: Mapping[str, Callable[[str], str]] = {
     "docs/options.md": options_page,
+    "docs/services.md": lambda text: _between_marks(text, keyword_tables()),
     "templates/openha.conf.sample": options_sample,
+    "templates/service-file.schema.json": lambda _: editor_schema(),
 }
 """Each generated file, and the function that makes its text of the present one."""
 

@@ -91,7 +91,10 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
 def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
     """Return what one section runs; ConfigError for an invalid value, before anything is run."""
     node = node_name().lower()
-    if section.value(schema.FENCE_TYPE).lower() == "callout":
+    kind = section.text(schema.TYPE.name).lower()
+    if not kind:
+        raise section.missing(schema.TYPE)
+    if kind == "callout":
         return callout_step(section, file.svcname, node)
 
     level, timeout_s = section.value(schema.FENCE_LEVEL), section.value(schema.FENCE_TIMEOUT)

@@ -479,7 +479,7 @@ def _guarded(
         service.log.warning(str(error))
     if (
         action != "stop"
-        and service.file.default.words(schema.NODES_KEYWORD)
+        and service.file.default.words(schema.NODES)
         and service.node not in service.file.all_nodes
     ):
         nodes = ", ".join(service.file.all_nodes)

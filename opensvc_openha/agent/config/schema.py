@@ -10,124 +10,113 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from opensvc_openha.agent.config import value_types as types
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword, Kind
-from opensvc_openha.agent.config.value_types import (
-    BOUND_PATH,
-    COMMAND,
-    COMMENT,
-    COUNT,
-    DEVICE,
-    EXPORTS,
-    FLAG,
-    HOST,
-    INNER_PATH,
-    INTEGER,
-    LIST,
-    NETMASK,
-    NODES,
-    OCTAL_MODE,
-    PATH,
-    PATHS,
-    SECONDS,
-    STEP,
-    TARGETS,
-    TEXT,
-    WORDS,
-    choice,
-    server_path,
-)
 
 IMPLICIT_SYNC = "sync#i0"
 """The sync of the service's own configuration; a section of this name only has differences."""
 
 
 def _ignored(*names: str) -> tuple[AnyKeyword, ...]:
-    return tuple(Keyword(name, TEXT, "", is_ignored=True) for name in names)
+    return tuple(Keyword(name, types.TEXT, "", is_ignored=True) for name in names)
 
 
 # Every resource ---------------------------------------------------------------------------------
 
-TYPE = Keyword("type", TEXT, "", "Type of the resource, where the group has several.")
-DISABLE = Keyword("disable", FLAG, False, "Takes no part, shown as n/a.")
+TYPE = Keyword("type", types.TEXT, "", "Type of the resource, where the group has several.")
+DISABLE = Keyword("disable", types.FLAG, False, "Takes no part, shown as n/a.")
 OPTIONAL = Keyword(
-    "optional", FLAG, False, "Its failure ends no action and does not count in the status."
+    "optional", types.FLAG, False, "Its failure ends no action and does not count in the status."
 )
-MONITOR = Keyword("monitor", FLAG, False, "Watched while the service runs.")
-DISABLE_ON = Keyword("disable_on", NODES, (), "Nodes where it is disabled.")
-OPTIONAL_ON = Keyword("optional_on", NODES, (), "Nodes where it is optional.")
-MONITOR_ON = Keyword("monitor_on", NODES, (), "Nodes where it is monitored.")
+MONITOR = Keyword("monitor", types.FLAG, False, "Watched while the service runs.")
+DISABLE_ON = Keyword("disable_on", types.NODES, (), "Nodes where it is disabled.")
+OPTIONAL_ON = Keyword("optional_on", types.NODES, (), "Nodes where it is optional.")
+MONITOR_ON = Keyword("monitor_on", types.NODES, (), "Nodes where it is monitored.")
 ALWAYS_ON = Keyword(
     "always_on",
-    NODES,
+    types.NODES,
     (),
     'Nodes (or `nodes`, `drpnodes`) where it is up whether the service runs there or not: "stdby'
     ' up"; `stop` leaves it, `stop --force` does not.',
 )
 RESTART = Keyword(
     "restart",
-    INTEGER,
+    types.INTEGER,
     0,
     "A monitored resource is started again that often before the `monitor_action`.",
 )
 SUBSET = Keyword(
     "subset",
-    TEXT,
+    types.TEXT,
     "",
     "Resources without a subset come first, then subsets by name; see `[subset#...]`.",
 )
 TAGS = Keyword(
     "tags",
-    LIST,
+    types.LIST,
     (),
     "For `--tags`; `noaction`: shown, never started or stopped; `encap`: left to"
     " the agent within a container.",
 )
-COMMENT_KEYWORD = Keyword("comment", COMMENT, "", "Remark of the operator.")
+COMMENT = Keyword("comment", types.COMMENT, "", "Remark of the operator.")
 TRIGGERS: tuple[Keyword[str], ...] = tuple(
-    Keyword(f"{blocking}{when}_{action}", COMMAND, "")
-    for blocking in ("", "blocking_")
-    for when in ("pre", "post")
+    Keyword(
+        f"{blocking}{when}_{action}",
+        types.COMMAND,
+        "",
+        "Shell command around the action; only with `blocking_` does its failure end the action.",
+    )
     for action in (
         *("start", "stop", "syncnodes", "syncdrp", "sync_nodes", "sync_drp"),
         *("provision", "unprovision", "run"),
     )
+    for blocking in ("", "blocking_")
+    for when in ("pre", "post")
 )
 COMMON: tuple[AnyKeyword, ...] = (
     *(DISABLE, OPTIONAL, MONITOR, DISABLE_ON, OPTIONAL_ON, MONITOR_ON, ALWAYS_ON),
-    *(RESTART, SUBSET, TAGS, COMMENT_KEYWORD, *TRIGGERS),
+    *(RESTART, SUBSET, TAGS, COMMENT, *TRIGGERS),
 )
 """Keywords of every resource."""
 
 # [ip#N] -----------------------------------------------------------------------------------------
 
-IPNAME = Keyword("ipname", HOST, REQUIRED, "Address, or a name that resolves to it.")
-IPDEV = Keyword("ipdev", TEXT, REQUIRED, "Interface; it may carry a label (`eth0:1`).")
-IP_NETMASK = Keyword(
-    "netmask", NETMASK, None, "In bits, dotted or hexadecimal; by default that of the interface."
+IPNAME = Keyword("ipname", types.HOST, REQUIRED, "Address, or a name that resolves to it.")
+IPDEV = Keyword("ipdev", types.TEXT, REQUIRED, "Interface; it may carry a label (`eth0:1`).")
+NETMASK = Keyword(
+    "netmask",
+    types.NETMASK,
+    None,
+    "In bits, dotted or hexadecimal; by default that of the interface.",
 )
 DOCKER_DAEMON_IP = Keyword(
-    "docker_daemon_ip", FLAG, False, "The service's docker daemon publishes ports on this address."
+    "docker_daemon_ip",
+    types.FLAG,
+    False,
+    "The service's docker daemon publishes ports on this address.",
 )
 
 # [disk#N], [vg#N], [loop#N] ---------------------------------------------------------------------
 
-VGNAME = Keyword("vgname", TEXT, REQUIRED, "Name of the volume group.", aliases=("name",))
-LOOP_FILE = Keyword("file", PATH, REQUIRED, "File that becomes a block device.")
+VGNAME = Keyword("vgname", types.TEXT, REQUIRED, "Name of the volume group.", aliases=("name",))
+LOOP_FILE = Keyword("file", types.PATH, REQUIRED, "File that becomes a block device.")
 _VG = (VGNAME, *_ignored("dsf", "options", "pvs", "scsireserv", "scsi_reserve"))
 _LOOP = (LOOP_FILE, *_ignored("size"))
 LVM_TYPES = ("vg", "lvm")
 
 # [fs#N] -----------------------------------------------------------------------------------------
 
-DEV = Keyword("dev", TEXT, REQUIRED, "Device, image file, directory or server that is mounted.")
-MNT = Keyword("mnt", INNER_PATH, REQUIRED, "Mount point, created if it is missing.")
-MNT_OPT = Keyword("mnt_opt", TEXT, "", "Options of the mount.", aliases=("mnt_opts",))
-DIRECTORY = Keyword(
-    "path", INNER_PATH, REQUIRED, "Directory that must exist.", aliases=("mnt", "dev")
+DEV = Keyword(
+    "dev", types.TEXT, REQUIRED, "Device, image file, directory or server that is mounted."
 )
-DIRECTORY_USER = Keyword("user", TEXT, "", "Owner that a start sets.")
-DIRECTORY_GROUP = Keyword("group", TEXT, "", "Group that a start sets.")
-DIRECTORY_MODE = Keyword("perm", OCTAL_MODE, None, "Mode that a start sets.")
+MNT = Keyword("mnt", types.INNER_PATH, REQUIRED, "Mount point, created if it is missing.")
+MNT_OPT = Keyword("mnt_opt", types.TEXT, "", "Options of the mount.", aliases=("mnt_opts",))
+DIRECTORY = Keyword(
+    "path", types.INNER_PATH, REQUIRED, "Directory that must exist.", aliases=("mnt", "dev")
+)
+DIRECTORY_USER = Keyword("user", types.TEXT, "", "Owner that a start sets.")
+DIRECTORY_GROUP = Keyword("group", types.TEXT, "", "Group that a start sets.")
+DIRECTORY_MODE = Keyword("perm", types.OCTAL_MODE, None, "Mode that a start sets.")
 LOCAL_TYPES = (
     *("btrfs", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs", "reiserfs"),
     *("udf", "vfat", "xfs"),
@@ -136,36 +125,38 @@ NETWORK_TYPES = ("cifs", "nfs", "nfs4")
 BIND_TYPES = ("bind", "none")
 _MOUNT = (MNT, MNT_OPT, *_ignored("vg", "size", "snap_size", "zone", "scsireserv"))
 _FS_TYPES: dict[str, tuple[AnyKeyword, ...]] = {
-    **dict.fromkeys(LOCAL_TYPES, (replace(DEV, type=DEVICE), *_MOUNT)),
-    **{kind: (replace(DEV, type=server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
-    **dict.fromkeys(BIND_TYPES, (replace(DEV, type=BOUND_PATH), *_MOUNT)),
+    **dict.fromkeys(LOCAL_TYPES, (replace(DEV, type=types.DEVICE), *_MOUNT)),
+    **{kind: (replace(DEV, type=types.server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
+    **dict.fromkeys(BIND_TYPES, (replace(DEV, type=types.BOUND_PATH), *_MOUNT)),
     "tmpfs": (DEV, *_MOUNT),
     "directory": (DIRECTORY, DIRECTORY_USER, DIRECTORY_GROUP, DIRECTORY_MODE),
 }
 
 # [share#N] --------------------------------------------------------------------------------------
 
-SHARE_PATH = Keyword("path", PATH, REQUIRED, "Directory that is exported.")
-SHARE_OPTS = Keyword("opts", EXPORTS, REQUIRED, "Clients and their options.")
+SHARE_PATH = Keyword("path", types.PATH, REQUIRED, "Directory that is exported.")
+SHARE_OPTS = Keyword("opts", types.EXPORTS, REQUIRED, "Clients and their options.")
 
 # [container#N] ----------------------------------------------------------------------------------
 
-RUN_IMAGE = Keyword("run_image", TEXT, REQUIRED, "Image, by name or id.", aliases=("image",))
+RUN_IMAGE = Keyword("run_image", types.TEXT, REQUIRED, "Image, by name or id.", aliases=("image",))
 RUN_ARGS = Keyword(
-    "run_args", WORDS, (), "Options of `docker run`, without `--name` and `--cidfile`."
+    "run_args", types.WORDS, (), "Options of `docker run`, without `--name` and `--cidfile`."
 )
-RUN_COMMAND = Keyword("run_command", WORDS, (), "Command in the container.", aliases=("command",))
+RUN_COMMAND = Keyword(
+    "run_command", types.WORDS, (), "Command in the container.", aliases=("command",)
+)
 CONTAINER_START_TIMEOUT = Keyword(
-    "start_timeout", SECONDS, 120.0, "A container that is not up after this time has failed."
+    "start_timeout", types.SECONDS, 120.0, "A container that is not up after this time has failed."
 )
 CONTAINER_STOP_TIMEOUT = Keyword(
-    "stop_timeout", SECONDS, 10.0, "After this time a stop kills the container."
+    "stop_timeout", types.SECONDS, 10.0, "After this time a stop kills the container."
 )
 _DOCKER = (
     *(RUN_IMAGE, RUN_ARGS, RUN_COMMAND, CONTAINER_START_TIMEOUT, CONTAINER_STOP_TIMEOUT),
     Keyword(
         "docker_service",
-        choice("false", "no", "off", "0"),
+        types.choice("false", "no", "off", "0"),
         "false",
         "Services of docker swarm are not handled.",
     ),
@@ -175,58 +166,62 @@ _DOCKER = (
 
 SCRIPT = Keyword(
     "script",
-    TEXT,
+    types.TEXT,
     "",
     "Script of the application; one without a directory lies in `NAME.d` or `NAME.dir`.",
     required_when="`start`, `stop` or `check` is a number or yes",
 )
 APP_START = Keyword(
     "start",
-    STEP,
+    types.STEP,
     None,
     "A number, the place in the sequence: the script is called with `start`; else a command line.",
 )
-APP_STOP = Keyword("stop", STEP, None, "Like `start`, with the word `stop`.")
+APP_STOP = Keyword("stop", types.STEP, None, "Like `start`, with the word `stop`.")
 APP_CHECK = Keyword(
     "check",
-    STEP,
+    types.STEP,
     None,
     "Like `start`, with the word `status`: 0 is up, 1 down, any other a warning.",
 )
 APP_TIMEOUT = Keyword(
-    "timeout", SECONDS, None, "Limit of each step; by default 30 s for a check, else an hour."
+    "timeout", types.SECONDS, None, "Limit of each step; by default 30 s for `check`, else 600 s."
 )
-APP_START_TIMEOUT = Keyword("start_timeout", SECONDS, None, "Limit of `start`.")
-APP_STOP_TIMEOUT = Keyword("stop_timeout", SECONDS, None, "Limit of `stop`.")
-APP_CHECK_TIMEOUT = Keyword("check_timeout", SECONDS, None, "Limit of `check`.")
-RUN_AS = Keyword("run_as", TEXT, "", "User that runs it.")
-APP_DIR = Keyword("dir", PATH, "", "In `[app]` without a number: directory of the launchers.")
+APP_START_TIMEOUT = Keyword("start_timeout", types.SECONDS, None, "Limit of `start`.")
+APP_STOP_TIMEOUT = Keyword("stop_timeout", types.SECONDS, None, "Limit of `stop`.")
+APP_CHECK_TIMEOUT = Keyword("check_timeout", types.SECONDS, None, "Limit of `check`.")
+RUN_AS = Keyword("run_as", types.TEXT, "", "User that runs it.")
+APP_DIR = Keyword("dir", types.PATH, "", "In `[app]` without a number: directory of the launchers.")
 
 # [sync#N] ---------------------------------------------------------------------------------------
 
-SYNC_SRC = Keyword("src", PATHS, REQUIRED, "Files and directories, also as patterns.")
-SYNC_DST = Keyword("dst", PATH, REQUIRED, "Directory on the receiving node.")
-SYNC_TARGET = Keyword("target", TARGETS, ("nodes",), "Nodes that receive it.")
-SYNC_OPTIONS = Keyword("options", WORDS, (), "Further options of rsync.")
-SYNC_EXCLUDE = Keyword("exclude", WORDS, (), "Further options of rsync, as agents write them.")
-SYNC_DSTFS = Keyword("dstfs", PATH, "", "Mount point that must be mounted on the receiving node.")
-SYNC_BWLIMIT = Keyword("bwlimit", INTEGER, None, "Limit of the transfer in KiB per second.")
-SYNC_TIMEOUT = Keyword("timeout", SECONDS, 3600.0, "Limit of one transfer.")
-SYNC_MAX_DELAY = Keyword(
-    "sync_max_delay", INTEGER, 1500, "A copy that is older, in minutes, is reported."
+SYNC_SRC = Keyword("src", types.PATHS, REQUIRED, "Files and directories, also as patterns.")
+SYNC_DST = Keyword("dst", types.PATH, REQUIRED, "Directory on the receiving node.")
+SYNC_TARGET = Keyword("target", types.TARGETS, ("nodes",), "Nodes that receive it.")
+SYNC_OPTIONS = Keyword("options", types.WORDS, (), "Further options of rsync.")
+SYNC_EXCLUDE = Keyword(
+    "exclude", types.WORDS, (), "Further options of rsync, as agents write them."
 )
-SCHEDULE = Keyword("schedule", TEXT, "", "When it is sent, see Synchronisation below.")
-SYNC_SCHEDULE = Keyword("sync_schedule", TEXT, "", "The same for all syncs of a service.")
-SYNC_PERIOD = Keyword("sync_period", TEXT, "", "Hours, as older agents write them.")
-SYNC_DAYS = Keyword("sync_days", TEXT, "", "Days, as older agents write them.")
+SYNC_DSTFS = Keyword(
+    "dstfs", types.PATH, "", "Mount point that must be mounted on the receiving node."
+)
+SYNC_BWLIMIT = Keyword("bwlimit", types.INTEGER, None, "Limit of the transfer in KiB per second.")
+SYNC_TIMEOUT = Keyword("timeout", types.SECONDS, 3600.0, "Limit of one transfer.")
+SYNC_MAX_DELAY = Keyword(
+    "sync_max_delay", types.INTEGER, 1500, "A copy that is older, in minutes, is reported."
+)
+SCHEDULE = Keyword("schedule", types.TEXT, "", "When it is sent, see Synchronisation below.")
+SYNC_SCHEDULE = Keyword("sync_schedule", types.TEXT, "", "The same for all syncs of a service.")
+SYNC_PERIOD = Keyword("sync_period", types.TEXT, "", "Hours, as older agents write them.")
+SYNC_DAYS = Keyword("sync_days", types.TEXT, "", "Days, as older agents write them.")
 SYNC_INTERVAL = Keyword(
     "sync_interval",
-    INTEGER,
+    types.INTEGER,
     None,
     "Minutes between two transfers, in older agents.",
     is_lenient=True,
 )
-SYNC_MIN_DELAY = Keyword("sync_min_delay", TEXT, "", "Older name of `sync_interval`.")
+SYNC_MIN_DELAY = Keyword("sync_min_delay", types.TEXT, "", "Older name of `sync_interval`.")
 _SCHEDULES: tuple[AnyKeyword, ...] = (
     *(SYNC_SCHEDULE, SYNC_INTERVAL, SYNC_MIN_DELAY, SYNC_PERIOD, SYNC_DAYS),
 )
@@ -239,29 +234,30 @@ _RSYNC: tuple[AnyKeyword, ...] = (
 
 # [hb#N], [stonith#N] ----------------------------------------------------------------------------
 
-HB_NAME = Keyword("name", TEXT, "", "Name of the service in the cluster, by default its own.")
-FENCE_TYPE = Keyword("type", TEXT, REQUIRED)
-FENCE_CMD = Keyword("cmd", COMMAND, REQUIRED, "Powers the peer off.")
-FENCE_STATUS_CMD = Keyword("status_cmd", COMMAND, "", "Asks for the peer's power.")
-FENCE_LEVEL = Keyword("level", COUNT, 1, "A higher one is tried if the ones below have failed.")
+HB_NAME = Keyword("name", types.TEXT, "", "Name of the service in the cluster, by default its own.")
+FENCE_CMD = Keyword("cmd", types.COMMAND, REQUIRED, "Powers the peer off.")
+FENCE_STATUS_CMD = Keyword("status_cmd", types.COMMAND, "", "Asks for the peer's power.")
+FENCE_LEVEL = Keyword(
+    "level", types.COUNT, 1, "A higher one is tried if the ones below have failed."
+)
 FENCE_TIMEOUT_S = 50.0
-FENCE_TIMEOUT = Keyword("timeout", SECONDS, FENCE_TIMEOUT_S, "Limit of the section.")
+FENCE_TIMEOUT = Keyword("timeout", types.SECONDS, FENCE_TIMEOUT_S, "Limit of the section.")
 
 # [subset#GROUP:NAME] ----------------------------------------------------------------------------
 
-PARALLEL = Keyword("parallel", FLAG, False, "Starts and stops its resources side by side.")
+PARALLEL = Keyword("parallel", types.FLAG, False, "Starts and stops its resources side by side.")
 SUBSET_SECTION: tuple[AnyKeyword, ...] = (
     PARALLEL,
-    COMMENT_KEYWORD,
+    COMMENT,
     *_ignored("pg_cpus", "pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit"),
     *_ignored("pg_vmem_limit", "pg_blkio_weight"),
 )
 
 # [DEFAULT] --------------------------------------------------------------------------------------
 
-NODES_KEYWORD = Keyword(
+NODES = Keyword(
     "nodes",
-    NODES,
+    types.NODES,
     (),
     "Nodes that run the service; any other never starts it.",
     required_when="the service has a heartbeat",
@@ -269,46 +265,46 @@ NODES_KEYWORD = Keyword(
 )
 DRPNODES = Keyword(
     "drpnodes",
-    NODES,
+    types.NODES,
     (),
     "Nodes for disaster recovery: they receive copies.",
     aliases=("drpnode",),
     is_scoped=False,
 )
 AUTOSTART_NODE = Keyword(
-    "autostart_node", NODES, (), "Nodes that start it at boot, if it has no heartbeat."
+    "autostart_node", types.NODES, (), "Nodes that start it at boot, if it has no heartbeat."
 )
 SERVICE_TYPE = Keyword(
-    "service_type", TEXT, "", "Shown by `svcmon`: `PRD`, `DEV`...", aliases=("env",)
+    "service_type", types.TEXT, "", "Shown by `svcmon`: `PRD`, `DEV`...", aliases=("env",)
 )
-ROLLBACK = Keyword("rollback", FLAG, True, "A start that fails takes back what it had begun.")
+ROLLBACK = Keyword("rollback", types.FLAG, True, "A start that fails takes back what it had begun.")
 MONITOR_ACTION = Keyword(
     "monitor_action",
-    choice("none", "freezestop", "reboot", "crash"),
+    types.choice("none", "freezestop", "reboot", "crash"),
     "none",
     "What is done when a monitored resource stays down.",
 )
-PRE_MONITOR_ACTION = Keyword("pre_monitor_action", COMMAND, "", "Is run before it.")
+PRE_MONITOR_ACTION = Keyword("pre_monitor_action", types.COMMAND, "", "Is run before it.")
 DOCKER_DATA_DIR = Keyword(
     "docker_data_dir",
-    INNER_PATH,
+    types.INNER_PATH,
     "",
     "Images and containers of the service's docker daemon, on a file system of the service.",
     required_when="the service has a container, and its docker daemon is private",
 )
 DOCKER_DAEMON_ARGS = Keyword(
-    "docker_daemon_args", WORDS, (), "Added to the command line of the docker daemon."
+    "docker_daemon_args", types.WORDS, (), "Added to the command line of the docker daemon."
 )
 DOCKER_DAEMON_PRIVATE = Keyword(
-    "docker_daemon_private", FLAG, True, "False: containers run in the daemon of the system."
+    "docker_daemon_private", types.FLAG, True, "False: containers run in the daemon of the system."
 )
-DOCKER_EXE = Keyword("docker_exe", TEXT, "docker", "The program `docker`.")
-DOCKERD_EXE = Keyword("dockerd_exe", TEXT, "dockerd", "The program `dockerd`.")
+DOCKER_EXE = Keyword("docker_exe", types.TEXT, "docker", "The program `docker`.")
+DOCKERD_EXE = Keyword("dockerd_exe", types.TEXT, "dockerd", "The program `dockerd`.")
 DEFAULT_SECTION: tuple[AnyKeyword, ...] = (
-    *(NODES_KEYWORD, DRPNODES, AUTOSTART_NODE, SERVICE_TYPE, ROLLBACK),
+    *(NODES, DRPNODES, AUTOSTART_NODE, SERVICE_TYPE, ROLLBACK),
     *(MONITOR_ACTION, PRE_MONITOR_ACTION, DOCKER_DATA_DIR, DOCKER_DAEMON_ARGS),
     *(DOCKER_DAEMON_PRIVATE, DOCKER_EXE, DOCKERD_EXE, SYNC_MAX_DELAY, *_SCHEDULES, SYNC_BWLIMIT),
-    *(DISABLE, COMMENT_KEYWORD),
+    *(DISABLE, COMMENT),
     *_ignored("mode", "cluster_type", "topology", "app", "id", "pkg_name", "constraints"),
     *_ignored("mon_schedule", "comp_schedule", "push_schedule", "status_schedule"),
     *_ignored("resinfo_schedule", "monitor_schedule", "presnap_trigger", "postsnap_trigger"),
@@ -332,7 +328,7 @@ _ALL_KINDS = (
         "An IPv4 or IPv6 address. A start is refused where another machine answers for it (ARP,"
         " neighbour solicitation), unless tagged `nonrouted`; the new owner is announced to the"
         " neighbours (ARP, NDP).",
-        {"": (IPNAME, IPDEV, IP_NETMASK, *_ignored("gateway"), DOCKER_DAEMON_IP)},
+        {"": (IPNAME, IPDEV, NETMASK, *_ignored("gateway"), DOCKER_DAEMON_IP)},
     ),
     Kind(
         "disk",
@@ -382,7 +378,13 @@ _ALL_KINDS = (
         " without a section; `[app]` without number holds `dir`, `optional`... for them.",
         {
             "": (
-                *(SCRIPT, APP_START, APP_STOP, APP_CHECK, Keyword("info", STEP, None)),
+                *(
+                    SCRIPT,
+                    APP_START,
+                    APP_STOP,
+                    APP_CHECK,
+                    Keyword("info", types.STEP, None, is_ignored=True),
+                ),
                 *(APP_TIMEOUT, APP_START_TIMEOUT, APP_STOP_TIMEOUT, APP_CHECK_TIMEOUT),
                 *(RUN_AS, APP_DIR),
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -90,10 +90,10 @@ def choice(*words: str) -> ValueType[str]:
     def parse(text: str) -> str:
         return words[words.index(text.lower())]
 
-    return ValueType(" or ".join(words), parse, _any_of(words))
+    return ValueType(" or ".join(words), parse, any_of(words))
 
 
-def _any_of(words: tuple[str, ...] | frozenset[str]) -> str:
+def any_of(words: Iterable[str]) -> str:
     """Return a pattern for these words in any case; patterns of editors have no flag for that."""
     spelled = (
         "".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word) for word in sorted(words)
@@ -265,7 +265,7 @@ def _step(text: str) -> int | str | None:
 TEXT = ValueType("a text", _text, is_free=True)
 COMMENT = ValueType("a text", _text)
 COMMAND = ValueType("a command", _text, is_command=True)
-FLAG = ValueType("true or false", _flag, _any_of(TRUE_WORDS | FALSE_WORDS))
+FLAG = ValueType("true or false", _flag, any_of(TRUE_WORDS | FALSE_WORDS))
 INTEGER = ValueType("a whole number", _integer, f"^[0-9]{{1,{_DIGITS_MAX}}}$")
 COUNT = ValueType("a whole number from 1", _count, "^0*[1-9][0-9]*$")
 SECONDS = ValueType(

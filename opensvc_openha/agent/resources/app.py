@@ -65,7 +65,7 @@ def launchers(around: DriverContext) -> list[Section]:
     """
     configured = next((section for section in around.file.sections if section.name == "app"), None)
     is_template = configured is not None and not is_application(configured)
-    directory = configured.text("dir") if configured else ""
+    directory = configured.value(schema.APP_DIR) if configured else ""
     directory = directory or _directory(around)
     sections = [section for section in around.file.sections if section.group == "app"]
     sections = [section for section in sections if not is_template or section is not configured]

@@ -52,9 +52,9 @@ class ServiceIp(LocalResource):
         device = section.value(schema.IPDEV)
         self._device = device.partition("@")[0].partition(":")[0]
         self._alias = device.partition("@")[0] if ":" in device.partition("@")[0] else ""
-        self._netmask = section.text(schema.IP_NETMASK.name)
+        self._netmask = section.text(schema.NETMASK.name)
         self._placed_file = os.path.join(around.var_dir, f"{section.name}.placed")
-        self._prefix = section.value(schema.IP_NETMASK)
+        self._prefix = section.value(schema.NETMASK)
         self._expect_fitting_netmask(section)
         super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
 
@@ -230,7 +230,7 @@ class ServiceIp(LocalResource):
             return  # A name, which is not resolved here.
         if self._prefix is not None and self._prefix > address.max_prefixlen:
             raise section.error(
-                schema.IP_NETMASK.name,
+                schema.NETMASK.name,
                 f"is {self._netmask!r}, expected a netmask of an IPv{address.version} address",
             )
 

@@ -66,7 +66,10 @@ def build_resource(section: Section, around: DriverContext) -> Resource:
         from opensvc_openha.agent.resources.unhandled import Unhandled
 
         return Unhandled(section, around)
-    module = _OTHER_MODULES.get(section.group, section.group)
-    driver = import_module(f"opensvc_openha.agent.resources.{module}")
-    resource: Resource = driver.build(section, around)
+    resource: Resource = import_module(module_of(section.group)).build(section, around)
     return resource
+
+
+def module_of(group: str) -> str:
+    """Return the full name of the driver's module for a kind of section."""
+    return f"opensvc_openha.agent.resources.{_OTHER_MODULES.get(group, group)}"

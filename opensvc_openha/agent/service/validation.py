@@ -21,7 +21,7 @@ from opensvc_openha.agent.config.keywords import AnyKeyword
 from opensvc_openha.agent.config.service_file import Section, ServiceFile, is_same_node
 from opensvc_openha.agent.config.value_types import TRUE_WORDS, has_comment
 from opensvc_openha.agent.resources.base import DriverContext, Resource
-from opensvc_openha.agent.resources.registry import build_resource, is_resource
+from opensvc_openha.agent.resources.registry import APP_LAUNCHERS, build_resource, is_resource
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
 from opensvc_openha.agent.values.status import Group
@@ -69,6 +69,8 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
     for section in file.sections:
         if is_resource(section):
             problems += _in_resource(file, section, around, resources)
+        elif section.name == APP_LAUNCHERS:
+            problems += _in_keywords(file, section)
     problems += _in_subsets(file, resources)
     is_clustered = any(res.spec.group is Group.HB and not res.spec.is_disabled for res in resources)
     problems += _in_nodes(file, around, is_clustered, peer)
@@ -87,7 +89,7 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
 
 def wrong_nodes(file: ServiceFile) -> list[ConfigError]:
     """Return the errors of the node lists; any of them makes every action fail."""
-    return list(wrong_values(file.default, (schema.NODES_KEYWORD, schema.DRPNODES)))
+    return list(wrong_values(file.default, (schema.NODES, schema.DRPNODES)))
 
 
 def ignored_keywords(file: ServiceFile) -> list[Problem]:
@@ -189,19 +191,7 @@ def _in_resource(
 ) -> Iterator[Problem]:
     """Yield the problems of one section; append its resource to ``resources`` if it is valid."""
     try:
-        keywords = keywords_of(section)
-    except ConfigError as exc:
-        yield Problem(exc)
-        return
-    wrong = list(wrong_in_resource(section))
-    yield from (Problem(error) for error in wrong)
-    yield from _with_comments(section, keywords or ())
-    if keywords is not None:
-        yield from _unknown(section, keywords)
-        yield from _in_scopes(file, section, keywords)
-    if wrong:
-        return
-    try:
+        yield from _in_keywords(file, section)
         resources.append(build_resource(section, around))
     except ConfigError as exc:
         yield Problem(exc)
@@ -214,6 +204,19 @@ def _in_resource(
         )
         reason = f"[{section.name}] {resources[-1].why_unhandled()}: {effect}"
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
+
+
+def _in_keywords(file: ServiceFile, section: Section) -> Iterator[Problem]:
+    """Yield what is wrong with the keywords of a resource, or of all launchers.
+
+    Raises ConfigError for an unknown kind or type.
+    """
+    keywords = keywords_of(section)
+    yield from (Problem(error) for error in wrong_in_resource(section))
+    if keywords is not None:
+        yield from _with_comments(section, keywords)
+        yield from _unknown(section, keywords)
+        yield from _in_scopes(file, section, keywords)
 
 
 def _with_comments(section: Section, keywords: tuple[AnyKeyword, ...]) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile, parse_service_text
 from opensvc_openha.agent.resources.base import DriverContext
 from opensvc_openha.agent.resources.registry import build_resources
+from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import in_display_order, in_start_order, in_stop_order
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
@@ -272,6 +273,20 @@ def test_wrong_value_in_default_is_reported_where_it_stands() -> None:
     """A value inherited from DEFAULT is wrong: the line is that of DEFAULT."""
     with pytest.raises(ConfigError, match=r"a\.env:2: \[ip#1\] disable"):
         build("[DEFAULT]\ndisable = perhaps\n[ip#1]\nipdev = e\nipname = x\n")
+
+
+def test_wrong_schedule_keeps_no_service_down() -> None:
+    """Inherited by a sync, which is then never due; the service does not depend on it."""
+    text = "[DEFAULT]\nsync_interval = often\n[sync#1]\nsrc = /s\ndst = /d\n"
+    resource = build(text)[0]
+    assert isinstance(resource, Rsync)
+    assert "'04:00-06:00@often' is no time of the day" in resource.schedule_problem
+
+
+def test_difference_of_the_implicit_sync_needs_no_source() -> None:
+    """[sync#i0] changes an option of what is there anyway; words of other syncs mean nothing."""
+    text = "[DEFAULT]\nnodes = deb1.opensvc.com b\n[sync#i0]\nsync_max_delay = 5\ndst = nowhere\n"
+    assert [resource.spec.rid for resource in build(text)] == ["sync#i0"]
 
 
 def test_kind_the_agent_cannot_run_is_built_and_says_so() -> None:

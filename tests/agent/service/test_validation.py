@@ -157,6 +157,48 @@ def test_warning_is_said_and_ends_no_action(agent: Agent, text, said: str) -> No
     assert agent.svcmgr("-s", "a", "print", "status").exit_code == 0
 
 
+def test_value_for_another_node_is_validated_here_and_ends_no_action_here(agent: Agent) -> None:
+    """It would end every action there; a reference is only resolved there."""
+    text = DEFAULT + IP + "optional@peer1 = maybe\ndisable@peer1 = {nobody}\nmonitor@peer1 = yes\n"
+    assert validate(agent, text) == (
+        3,
+        ["error: FILE:6: [ip#1] optional@peer1 is 'maybe', expected true or false"],
+    )
+    assert agent.svcmgr("-s", "a", "print", "status").exit_code == 0
+    own = text.replace("optional@peer1", f"optional@{NODE}").replace("disable@peer1 = {nobody}", "")
+    assert validate(agent, own) == (
+        3,
+        ["error: FILE:6: [ip#1] optional is 'maybe', expected true or false"],
+    )
+
+
+def test_list_that_all_nodes_share_must_not_differ_between_them(agent: Agent) -> None:
+    """Each node would decide by another list."""
+    exit_code, lines = validate(agent, DEFAULT + "nodes@peer1 = peer1\n" + IP)
+    said = "FILE:3: [DEFAULT] nodes@peer1 differs between the nodes, expected one nodes for all"
+    assert (exit_code, lines) == (1, [f"warning: {said}"])
+
+
+def test_wrong_value_that_several_need_is_said_once(agent: Agent) -> None:
+    """In [DEFAULT], and needed by two containers."""
+    containers = "".join(f"[container#{n}]\ntype = docker\nrun_image = i\n" for n in (1, 2))
+    exit_code, lines = validate(agent, DEFAULT + "docker_data_dir = data\n" + containers)
+    said = "FILE:3: [DEFAULT] docker_data_dir is 'data', expected an absolute path"
+    assert (exit_code, lines) == (3, [f"error: {said}"])
+
+
+def test_section_for_launchers_is_validated(agent: Agent) -> None:
+    """It is no resource itself, but its keywords are those of an application."""
+    exit_code, lines = validate(agent, DEFAULT + IP + "[app]\ndir = scripts\noptionl = true\n")
+    assert (exit_code, lines) == (
+        3,
+        [
+            "error: FILE:7: [app] dir is 'scripts', expected an absolute path",
+            ("warning: FILE:8: [app] optionl is no keyword of [app], did you mean optional?"),
+        ],
+    )
+
+
 def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent: Agent) -> None:
     """Three sections, four mistakes: four lines."""
     text = "[ip#1]\nipdev = lo\nspeed = 9\n[fs#1]\ntype = ext9\n[app#1]\ntimeout = x\n"

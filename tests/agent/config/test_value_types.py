@@ -1,0 +1,119 @@
+"""Formats of values: what fits, what it becomes, and what is said of what does not fit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.agent.config import value_types as types
+from opensvc_openha.agent.config.value_types import ValueType
+
+ALL_TYPES = [
+    *(value for value in vars(types).values() if isinstance(value, ValueType)),
+    types.choice("none", "crash"),
+    types.server_path("nfs"),
+]
+
+
+@pytest.mark.parametrize(
+    "type_, text, value",
+    [
+        (types.FLAG, "YES", True),
+        (types.FLAG, "n", False),
+        (types.INTEGER, "007", 7),
+        (types.COUNT, "1", 1),
+        (types.SECONDS, "1.5 m", 90.0),
+        (types.INNER_PATH, "/srv//a/", "/srv/a"),
+        (types.PATH, "/srv/a/", "/srv/a/"),
+        (types.LIST, "a, b c", ("a", "b", "c")),
+        (types.NODES, "deb1 deb2.opensvc.com", ("deb1", "deb2.opensvc.com")),
+        (types.TARGETS, "nodes,drpnodes", ("nodes", "drpnodes")),
+        (types.TARGETS, ",", ("nodes",)),
+        (types.WORDS, "-e A='b c'", ("-e", "A=b c")),
+        (types.PATHS, "/etc/a /b*", ("/etc/a", "/b*")),
+        (types.DEVICE, "UUID=1-2", "UUID=1-2"),
+        (types.OCTAL_MODE, "2755", 0o2755),
+        (types.HOST, "web.opensvc.com", "web.opensvc.com"),
+        (types.HOST, "fe80::1", "fe80::1"),
+        (types.NETMASK, "255.255.255.0", 24),
+        (types.NETMASK, "/24", 24),
+        (types.NETMASK, "0xffffff00", 24),
+        (types.NETMASK, "ffff:ffff::", 32),
+        (
+            types.EXPORTS,
+            "a(rw,sync) \\ *(ro)",
+            {"a": frozenset({"rw", "sync"}), "*": frozenset({"ro"})},
+        ),
+        (types.STEP, "10", 10),
+        (types.STEP, "0", 0),
+        (types.STEP, "yes", types.NO_PLACE),
+        (types.STEP, "off", None),
+        (types.STEP, "/bin/x -d", "/bin/x -d"),
+        (types.choice("none", "crash"), "Crash", "crash"),
+    ],
+)
+def test_text_becomes_a_typed_value(type_: ValueType[Any], text: str, value: object) -> None:
+    """Drivers read nothing else."""
+    found = type_.read(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    "type_, text, problem",
+    [
+        (types.FLAG, "maybe", "is 'maybe', expected true or false"),
+        (types.FLAG, '"yes"', "is '\"yes\"', expected true or false, without quotes"),
+        (
+            types.SECONDS,
+            "5 # s",
+            "is '5 # s', expected a number of seconds above 0: a comment needs a line of its own",
+        ),
+        (types.INTEGER, "9" * 5000, f"is '{'9' * 5000}', expected a whole number"),
+        (types.INTEGER, "\u00b2", "is '\u00b2', expected a whole number"),
+        (types.COUNT, "0", "is '0', expected a whole number from 1"),
+        (types.INNER_PATH, "/", "is '/', expected an absolute path below /"),
+        (types.PATHS, "/a b", "holds 'b', expected absolute paths"),
+        (
+            types.WORDS,
+            "a 'b",
+            "cannot be split into words (No closing quotation), expected matching quotes",
+        ),
+        (types.EXPORTS, "a", "holds 'a', expected client(options) client(options)"),
+        (types.HOST, "10.0.0", "is '10.0.0', expected an IPv4 or IPv6 address, or a name"),
+        (types.OCTAL_MODE, "888", "is '888', expected an octal mode such as 755"),
+        (types.server_path("nfs"), "/a", "is '/a', expected server:/path for nfs"),
+        (types.TEXT, "a\0b", r"is 'a\x00b', expected a text"),
+    ],
+)
+def test_misfit_says_what_was_found_and_what_is_expected(
+    type_: ValueType[Any], text: str, problem: str
+) -> None:
+    """The words that follow the name of the keyword."""
+    with pytest.raises(types.Misfit) as caught:
+        type_.read(text)
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize("type_", ALL_TYPES, ids=lambda type_: type_.expected)
+@given(st.data())
+def test_pattern_for_editors_refuses_nothing_that_fits(
+    type_: ValueType[Any], data: st.DataObject
+) -> None:
+    """Texts of any kind, and such as the pattern itself would produce."""
+    words = (
+        *("true", "1", "24", "90s", "/srv/a", "nodes", "drpnodes", "none", "Crash", "755"),
+        *("UUID=1", "s:/p", "255.255.0.0", "0xff000000", "*(rw)"),
+    )
+    blanks = st.text(" /,@", max_size=2)
+    near = st.tuples(blanks, st.sampled_from(words), blanks).map("".join)
+    texts = st.text(max_size=12) | near
+    text = data.draw(texts)
+    try:
+        type_.read(text)
+    except ValueError:
+        return
+    assert re.search(type_.pattern, text)
