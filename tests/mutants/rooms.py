@@ -118,7 +118,7 @@ ROOMS = {
                 "actions/dispatch actions/cluster actions/fencing service/runner service/ordering"
                 " service/action_lock service/selection service/caller_location host/signals"
                 " host/commands host/system_paths resources/fence_plan resources/fence_status"
-                " config/value_types",
+                " config/value_types config/checks",
             ),
             ("tests/agent",),
         ),
