@@ -16,6 +16,7 @@ _TESTS = Path(__file__).parent
 _FAST = (
     "core",
     "formats",
+    "agent/config/test_checks.py",
     "agent/config/test_schedule.py",
     "agent/config/test_schema.py",
     "agent/config/test_value_types.py",
