@@ -272,7 +272,7 @@ def test_service_that_hangs_hides_no_other_in_the_table(
     """
     release = threading.Event()
 
-    def look(name) -> ServiceReport:
+    def look(name: str) -> ServiceReport:
         if name == "hangs":
             release.wait(LIMIT_S)
         return ServiceReport(name, "DEV", False, ())

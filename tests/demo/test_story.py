@@ -14,6 +14,7 @@ import pytest
 from opensvc_openha.demo import story
 from opensvc_openha.demo.main import main
 from opensvc_openha.demo.player import _problem, _where, app_starts
+from opensvc_openha.demo.story import Pace
 from opensvc_openha.errors import UsageError
 
 STATUS = """\
@@ -36,7 +37,7 @@ dio listener /dev/mapper/disk.hb.0:0 {}
 """
 
 
-def found(patterns, text) -> bool:
+def found(patterns: tuple[str, ...], text: str) -> bool:
     """True if every pattern is found."""
     return all(re.search(pattern, text) for pattern in patterns)
 
@@ -75,7 +76,7 @@ def test_listener_patterns_count_all_three() -> None:
 def test_the_story_is_the_same_at_both_paces() -> None:
     """The fast demo runs exactly the commands of the full one, but for its times."""
 
-    def commands(pace):
+    def commands(pace: Pace) -> list[str]:
         return [
             re.sub(r"\d+\n|sleep \d+", "", getattr(step, "command", ""))
             for step in story.tell(pace)
@@ -130,7 +131,7 @@ def test_the_application_starts_checks_and_stops(tmp_path: Path) -> None:
     script.write_text(text)
     script.chmod(0o755)
 
-    def call(word):
+    def call(word: str) -> int:
         return subprocess.run([str(script), word], timeout=10, check=False).returncode
 
     assert call("status") == 1

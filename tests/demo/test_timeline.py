@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.demo.timeline import (
@@ -18,7 +19,7 @@ from tests.waiting import until
 NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
 
 
-def changes(*seen):
+def changes(*seen: Any) -> list[Change]:
     """Changes of registry as (time, node number, state)."""
     return [Change(at, "registry", NODES[node - 1], state) for at, node, state in seen]
 

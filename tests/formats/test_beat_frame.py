@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies._internal.random import ArtificialRandom
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.states import ServiceState as S
@@ -47,35 +50,35 @@ BEATS = st.builds(
 )
 
 
-def a_beat(states=None, seq: int = 1, **changes) -> Beat:
+def a_beat(states: dict[str, ServiceState] | None = None, seq: int = 1, **changes: Any) -> Beat:
     values = dict(node="deb1", boot=BootId(3, 7), seq=seq, ack=None, states=states or {})
     return Beat(**{**values, **changes})
 
 
-def a_frame(beat, **changes):
+def a_frame(beat: Beat, **changes: Any) -> bytes | None:
     values = dict(pid=11, interval_s=1.0, with_names=False)
     return encode_beat(beat, **{**values, **changes})
 
 
-def many(count, length: int = 20):
+def many(count: int, length: int = 20) -> dict[str, ServiceState]:
     """States of ``count`` services with names of ``length`` characters."""
     return {f"svc{index:05d}".ljust(length, "x"): list(S)[index % len(S)] for index in range(count)}
 
 
-def reason_of(data):
+def reason_of(data: bytes) -> str:
     with pytest.raises(FrameError) as caught:
         decode_frame(data)
     return caught.value.reason
 
 
-def resealed(data):
+def resealed(data: bytes) -> bytes:
     """The bytes with length and checksum made right again: only the meaning is wrong."""
     data = data[:8] + struct.pack(">H", len(data)) + data[10:-4]
     return data + struct.pack(">I", zlib.crc32(data))
 
 
 @given(BEATS, st.integers(0, 2**32 - 1), st.booleans())
-def test_beat_survives_the_wire(beat, pid, with_names) -> None:
+def test_beat_survives_the_wire(beat: Beat, pid: int, with_names: bool) -> None:
     """Any beat, sent to a node with the same services: it arrives equal and complete."""
     frame = decode_frame(encode_beat(beat, pid=pid, interval_s=0.25, with_names=with_names))
     book = NameBook()
@@ -96,7 +99,7 @@ def test_thousand_services_fit_in_one_datagram() -> None:
 HEAD = struct.Struct(">4sBBHHBIQQIQQQII")
 
 
-def with_crc(data):
+def with_crc(data: bytes) -> bytes:
     return data + struct.pack(">I", zlib.crc32(data))
 
 
@@ -129,7 +132,7 @@ def test_shortest_beat_interval_is_a_millisecond() -> None:
         a_frame(a_beat(), interval_s=0.0004)
 
 
-def names_of(total):
+def names_of(total: int) -> dict[str, ServiceState]:
     """Service names whose page takes that many bytes, head included: the last one first in the
     alphabet's order.
     """
@@ -214,7 +217,7 @@ def test_names_get_some_room_where_the_states_leave_none(room: int, limit: int, 
         ) is bool(page)
 
 
-def motley(count, length: int = 20):
+def motley(count: int, length: int = 20) -> dict[str, ServiceState]:
     """Services in states that follow no rule: the hardest to pack."""
     dice = random.Random(count)
     return {name: dice.choice(list(S)) for name in many(count, length)}
@@ -423,7 +426,12 @@ def test_former_services_are_not_kept_for_ever() -> None:
     assert book.resolve(decode_frame(a_frame(a_beat({})))).is_complete
 
 
-def forged(names, digest=None, first: int = 0, count=None) -> Frame:
+def forged(
+    names: list[str] | tuple[str, ...],
+    digest: bytes | None = None,
+    first: int = 0,
+    count: int | None = None,
+) -> Frame:
     """A frame as decode_frame could give it, with names that need not fit its digest."""
     states = (S.STOPPED,) * (len(names) if count is None else count)
     digest = digest or names_digest(tuple(names))
@@ -554,7 +562,7 @@ def test_invented_names_do_not_fill_the_memory() -> None:
         (lambda data: resealed(data.replace(b"\x04deb1", b"\xffdeb1")), "malformed"),
     ],
 )
-def test_bad_frame_is_filed_under_its_reason(spoil, reason: str) -> None:
+def test_bad_frame_is_filed_under_its_reason(spoil: Callable[..., Any], reason: str) -> None:
     """A frame spoiled in one way: FrameError with the counter it belongs to."""
     data = spoil(a_frame(a_beat(many(3))))
     assert reason_of(data) == reason
@@ -570,7 +578,7 @@ def test_bad_frame_is_filed_under_its_reason(spoil, reason: str) -> None:
         lambda data: data[:6] + b"\0\x10" + data[8 : HEAD.size] + bytes(7),
     ],
 )
-def test_claim_of_what_cannot_be_a_node_is_malformed(spoil) -> None:
+def test_claim_of_what_cannot_be_a_node_is_malformed(spoil: Callable[..., Any]) -> None:
     """A whole frame with a right checksum whose sender has no name, or one that is none: not even a
     claim.
     """
@@ -604,7 +612,7 @@ def test_page_outside_the_services_is_malformed(page: tuple[int, int]) -> None:
 
 
 @given(st.binary(max_size=300), st.booleans())
-def test_any_bytes_give_a_frame_error(data, has_magic) -> None:
+def test_any_bytes_give_a_frame_error(data: bytes, has_magic: bool) -> None:
     """Arbitrary bytes, with or without our magic: a FrameError with a known reason, nothing
     else.
     """
@@ -612,7 +620,9 @@ def test_any_bytes_give_a_frame_error(data, has_magic) -> None:
 
 
 @given(BEATS, st.booleans(), st.randoms(use_true_random=False), st.booleans())
-def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_resealed) -> None:
+def test_any_mutation_is_a_frame_or_a_frame_error(
+    beat: Beat, with_names: bool, dice: ArtificialRandom, is_resealed: bool
+) -> None:
     """A valid frame with bytes changed, cut, doubled, with or without a right checksum: a Frame or
     a FrameError.
     """
@@ -667,7 +677,7 @@ def test_single_flipped_bit_is_never_taken_for_a_beat() -> None:
         dict(interval_s=0),
     ],
 )
-def test_beat_that_no_frame_can_hold_is_a_value_error(change) -> None:
+def test_beat_that_no_frame_can_hold_is_a_value_error(change: dict[str, Any]) -> None:
     """A number or a list beyond its field: ValueError before anything is sent."""
     options = {
         key: value for key, value in change.items() if key in ("pid", "interval_s", "with_names")
@@ -677,7 +687,7 @@ def test_beat_that_no_frame_can_hold_is_a_value_error(change) -> None:
         a_frame(a_beat(**values), **options)
 
 
-def notice(count, states=None):
+def notice(count: int, states: dict[str, ServiceState] | None = None) -> Beat:
     """A beat that says that so many links are mute."""
     return a_beat(states, mute=frozenset(struct.pack(">Q", number + 1) for number in range(count)))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +38,7 @@ REGISTRY = (
 A, B = NODES
 
 
-def refusal(parse, text, *args):
+def refusal(parse: Callable[..., Any], text: str, *args: Any) -> tuple[None, str] | tuple[int, str]:
     """Line and message of the ConfigError that ``text`` must cause."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "F", *args)
@@ -43,7 +46,7 @@ def refusal(parse, text, *args):
     return caught.value.line, caught.value.message
 
 
-def monitor_refusal(*lines):
+def monitor_refusal(*lines: Any) -> tuple[int, str]:
     return refusal(parse_monitor, "\n".join(lines), NODES)
 
 
@@ -216,7 +219,7 @@ def test_node_takes_the_spelling_of_the_nodes_file() -> None:
         ),
     ],
 )
-def test_wrong_monitor_line_is_refused_with_its_number(line, message: str) -> None:
+def test_wrong_monitor_line_is_refused_with_its_number(line: str, message: str) -> None:
     """One wrong line after a comment: the error has its number, what was found and what is
     expected.
     """
@@ -272,7 +275,7 @@ def test_slots_side_by_side_or_on_two_devices_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("silent, speaking", [(A, B), (B, A)])
-def test_node_without_a_sending_link_is_named(silent, speaking) -> None:
+def test_node_without_a_sending_link_is_named(silent: str, speaking: str) -> None:
     """Only one node sends: the other could never be heard, so the file is refused.
 
     A file in the making is not.
@@ -408,7 +411,7 @@ def test_added_line_never_joins_the_last_one() -> None:
         [parse_nodes, parse_services, lambda text, path: parse_monitor(text, path, NODES)]
     ),
 )
-def test_any_text_is_read_or_refused(text, parse) -> None:
+def test_any_text_is_read_or_refused(text: str, parse: Callable[..., Any]) -> None:
     """Any text at all: values or a ConfigError, nothing else."""
     try:
         parse(text, "F")

@@ -12,14 +12,14 @@ from opensvc_openha.formats.disk_slot import HEAD_BYTES, decode_slot, encode_slo
 SLOT = 5120
 
 
-def reason_of(data):
+def reason_of(data: bytes) -> str:
     with pytest.raises(FrameError) as caught:
         decode_slot(data)
     return caught.value.reason
 
 
 @given(st.binary(max_size=SLOT - HEAD_BYTES), st.sampled_from([512, 1024]))
-def test_frame_survives_the_slot(frame, block_bytes) -> None:
+def test_frame_survives_the_slot(frame: bytes, block_bytes: int) -> None:
     """Any frame that fits: whole blocks are written and the same frame is read, with whatever
     follows it.
     """
@@ -71,13 +71,13 @@ def test_torn_slot_is_found() -> None:
         (encode_slot(b"x", SLOT).replace(b"x", b"y"), "checksum"),
     ],
 )
-def test_bad_slot_is_filed_under_its_reason(data, reason: str) -> None:
+def test_bad_slot_is_filed_under_its_reason(data: bytes, reason: str) -> None:
     """A slot that holds no whole beat of ours: FrameError with the counter it belongs to."""
     assert reason_of(data) == reason
 
 
 @given(st.binary(max_size=600), st.booleans())
-def test_any_slot_is_a_frame_or_a_frame_error(data, has_magic) -> None:
+def test_any_slot_is_a_frame_or_a_frame_error(data: bytes, has_magic: bool) -> None:
     """Arbitrary bytes: a frame or a FrameError, nothing else."""
     try:
         decode_slot(b"\x89EZS" * has_magic + data)

@@ -31,7 +31,13 @@ DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseco
     st.frozensets(st.sampled_from(NAMES)),
 )
 def test_facts_come_back_as_they_were_packed(
-    booting, defends, turn, priority, fence_s, silent_s, unready
+    booting: bool,
+    defends: bool,
+    turn: Turn,
+    priority: int,
+    fence_s: float | None,
+    silent_s: float | None,
+    unready: frozenset[str],
 ) -> None:
     """Every value, to the millisecond, and every set of services."""
     facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready)
@@ -59,13 +65,13 @@ def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read() -> None:
         b"\x01\x00\x0e\x00\x09" + bytes(12),
     ],
 )
-def test_malformed_entries_are_refused(data) -> None:
+def test_malformed_entries_are_refused(data: bytes) -> None:
     """Cut off, too short, repeated, a set of another size, an unknown turn."""
     with pytest.raises(ValueError):
         unpack_facts(data, 20)
 
 
-def _beat(facts) -> Beat:
+def _beat(facts: Facts | None) -> Beat:
     states = {name: ServiceState.STARTED for name in NAMES}
     return Beat("deb1", BootId(3, 4), 5, None, states, facts=facts)
 

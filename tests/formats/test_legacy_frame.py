@@ -28,7 +28,7 @@ SAMPLES = pathlib.Path(__file__).parent / "legacy"
 NAMES_AT, STATES_AT = 156, 8348
 
 
-def sample(name) -> bytes:
+def sample(name: str) -> bytes:
     return (SAMPLES / f"{name}.bin").read_bytes()
 
 
@@ -177,11 +177,11 @@ def test_what_the_frame_cannot_hold_is_refused(
         encode_record(replace(LegacyRecord("deb1", (), 1), **change))
 
 
-def patched(offset, data, base=STARTED):
+def patched(offset: int, data: bytes, base: bytes = STARTED) -> bytes:
     return base[:offset] + data + base[offset + len(data) :]
 
 
-def state(slot, value):
+def state(slot: int, value: int) -> bytes:
     return patched(STATES_AT + 4 * slot, struct.pack("<i", value))
 
 
@@ -214,7 +214,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_record_the_original_does_not_send_is_refused(name) -> None:
+def test_record_the_original_does_not_send_is_refused(name: str) -> None:
     """Each deviation alone, in an otherwise genuine datagram: FrameError with the counter it is
     filed under.
     """
@@ -288,14 +288,14 @@ RECORDS = st.builds(
 
 
 @given(RECORDS)
-def test_every_record_survives_the_wire_and_the_disk(record) -> None:
+def test_every_record_survives_the_wire_and_the_disk(record: LegacyRecord) -> None:
     """Encoded and decoded: the same."""
     assert decode_record(encode_record(record)) == record
     assert decode_disk_record(encode_disk_record(record)) == record
 
 
 @given(st.lists(st.tuples(st.integers(0, RECORD_BYTES - 1), st.integers(0, 255)), max_size=20))
-def test_damaged_record_is_a_record_or_a_frame_error(changes) -> None:
+def test_damaged_record_is_a_record_or_a_frame_error(changes: list[tuple[int, int]]) -> None:
     """Any bytes changed: a record with valid names and states, or a FrameError; nothing else."""
     data = bytearray(STARTED)
     for offset, value in changes:

@@ -17,7 +17,7 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.FROZEN_START])
-def test_state_with_a_digit_is_the_two_bytes_of_the_original(state) -> None:
+def test_state_with_a_digit_is_the_two_bytes_of_the_original(state: ServiceState) -> None:
     """A state that the original knows: the file is its digit and a NUL, nothing else, and reads
     back.
     """
@@ -76,7 +76,7 @@ def test_damaged_file_is_refused_with_what_was_found(data: bytes) -> None:
         (b"x" * 16 + b"y", "17 bytes that begin with " + repr(b"x" * 16)),
     ],
 )
-def test_damaged_file_is_shown_in_a_short_line(data: bytes, shown) -> None:
+def test_damaged_file_is_shown_in_a_short_line(data: bytes, shown: str) -> None:
     """Whatever the file has become: the whole of a short content, the beginning of a long one."""
     with pytest.raises(ValueError) as caught:
         decode(data)

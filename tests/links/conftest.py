@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,13 +18,13 @@ from tests.links.places import Nodes, run
 
 
 @pytest.fixture(scope="session")
-def require():
+def require() -> Callable[..., Any]:
     """Return a function that skips with a reason unless a condition holds.
 
     It fails instead where everything must be available.
     """
 
-    def check(condition, reason) -> None:
+    def check(condition: bool | str, reason: str) -> None:
         if not condition:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"this machine must be able to run this test: {reason}")
@@ -33,7 +34,7 @@ def require():
 
 
 @pytest.fixture(scope="module")
-def nodes(require) -> Iterator[Nodes]:
+def nodes(require: Callable[..., Any]) -> Iterator[Nodes]:
     """Yield two nodes on two private cables."""
     require(os.geteuid() == 0 and shutil.which("ip"), "network namespaces need root and ip")
     made = Nodes()
@@ -42,7 +43,7 @@ def nodes(require) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def disk_dir():
+def disk_dir() -> Iterator[str]:
     """Yield a directory on a real file system: a tmpfs would hide the needs of O_DIRECT."""
     path = tempfile.mkdtemp(dir="/var/tmp", prefix="ohl")
     yield path
@@ -50,7 +51,7 @@ def disk_dir():
 
 
 @pytest.fixture
-def disk_file(disk_dir):
+def disk_file(disk_dir: str) -> str:
     """Return an empty shared file of 64 blocks."""
     path = os.path.join(disk_dir, "disk.hb.0")
     with open(path, "wb") as file:
@@ -59,7 +60,7 @@ def disk_file(disk_dir):
 
 
 @pytest.fixture
-def loop_device(require, disk_dir):
+def loop_device(require: Callable[..., Any], disk_dir: str) -> Iterator[Callable[..., Any]]:
     """Yield ``loop_device(blocks, option...)``, which returns a device and the file behind it."""
     require(
         os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
@@ -67,7 +68,7 @@ def loop_device(require, disk_dir):
     )
     made = []
 
-    def make(blocks: int = 64, *options):
+    def make(blocks: int = 64, *options: Any) -> tuple[str, str]:
         image = os.path.join(disk_dir, f"image{len(made)}")
         with open(image, "wb") as file:
             file.truncate(blocks * 512)

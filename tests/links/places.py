@@ -6,20 +6,23 @@ import concurrent.futures
 import ctypes
 import subprocess
 import uuid
+from collections.abc import Callable
+from typing import Any
 
+from opensvc_openha.links.base import Received
 from tests.waiting import LIMIT_S, until
 
 CLONE_NEWNET = 0x40000000
 
 
-def run(*argv):
+def run(*argv: Any) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=LIMIT_S).stdout
 
 
 class Place:
     """Where one node's link ends run: one thread, in its network namespace if it has one."""
 
-    def __init__(self, namespace=None) -> None:
+    def __init__(self, namespace: str | None = None) -> None:
         self.namespace = namespace
         self._thread = concurrent.futures.ThreadPoolExecutor(1, initializer=self._enter)
 
@@ -29,10 +32,10 @@ class Place:
                 if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
 
-    def do(self, function, *args):
+    def do(self, function: Callable[..., Any], *args: Any) -> Received | int | None:
         return self._thread.submit(function, *args).result(LIMIT_S)
 
-    def ip(self, *argv):
+    def ip(self, *argv: Any) -> str:
         return run("ip", "-n", self.namespace, *argv)
 
     def leave(self) -> None:
@@ -57,7 +60,7 @@ class Nodes:
         for place in (self.a, self.b):
             until(lambda: "tentative" not in place.ip("-6", "addr"))
 
-    def join(self, link) -> None:
+    def join(self, link: int) -> None:
         """Create the veth pair number ``link``."""
         name = f"eth{link}"
         run(

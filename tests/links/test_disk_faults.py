@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links import disk_channel
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
-from opensvc_openha.links.disk import DiskListener
+from opensvc_openha.links.disk import DiskListener, DiskSender
 from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.registry import make_listener, make_sender
 from tests.links.places import run
@@ -29,29 +31,31 @@ for it would never return."""
 
 
 def disk_spec(
-    device, offset: int = 0, kind: LinkKind = LinkKind.DIO, timeout_s=TIMEOUT_S
+    device: str, offset: int = 0, kind: LinkKind = LinkKind.DIO, timeout_s: float = TIMEOUT_S
 ) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
 
 
-def worker_of(device, direct: bool = True):
+def worker_of(device: str, direct: bool = True) -> int:
     """Process id of the child that does the I/O for the device."""
     return disk_channel._channels[(device, direct)].worker_pid
 
 
-def is_gone(pid) -> bool:
+def is_gone(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}")
 
 
 @pytest.fixture
-def ends():
+def ends() -> Iterator[Callable[..., Any]]:
     """Makes open ends of a device: its sender, and a listener of the same slot.
 
     Closes them in the end.
     """
     made = []
 
-    def make(device, offset: int = 0, kind: LinkKind = LinkKind.DIO):
+    def make(
+        device: str, offset: int = 0, kind: LinkKind = LinkKind.DIO
+    ) -> tuple[DioSender, DioListener] | tuple[DiskSender, DiskListener]:
         spec = disk_spec(device, offset, kind)
         pair = make_sender(spec, time.monotonic), make_listener(spec, time.monotonic)
         made.extend(pair)
@@ -67,12 +71,12 @@ def ends():
     until(lambda: not disk_channel._channels)
 
 
-def hang_by_signal(pid):
+def hang_by_signal(pid: int) -> Callable[..., Any]:
     os.kill(pid, signal.SIGSTOP)
     return lambda: os.kill(pid, signal.SIGCONT)
 
 
-def test_hung_worker_holds_nobody_and_recovers(ends, disk_file) -> None:
+def test_hung_worker_holds_nobody_and_recovers(ends: Callable[..., Any], disk_file: str) -> None:
     """The worker hangs: send and receive fail within the limit, then at once.
 
     When it goes on, so does the link.
@@ -103,7 +107,9 @@ def test_hung_worker_holds_nobody_and_recovers(ends, disk_file) -> None:
     assert listener.receive(LIMIT_S).data == b"free"
 
 
-def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file) -> None:
+def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(
+    ends: Callable[..., Any], disk_file: str
+) -> None:
     """Both ends are closed and opened over and over while the disk hangs: nothing blocks, no second
     worker starts.
     """
@@ -132,7 +138,9 @@ def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file) -
     assert listener.receive(LIMIT_S).data == b"new"
 
 
-def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_file) -> None:
+def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(
+    ends: Callable[..., Any], disk_file: str
+) -> None:
     """Listener and sender wait for the same hung disk in two threads: each gives up within its own
     limit.
     """
@@ -140,7 +148,7 @@ def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_fil
     go_on = hang_by_signal(worker_of(disk_file))
     faults = []
 
-    def attempt(work) -> None:
+    def attempt(work: Callable[..., Any]) -> None:
         try:
             work()
         except LinkFault as error:
@@ -158,7 +166,9 @@ def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_fil
         go_on()
 
 
-def test_killed_worker_is_replaced_at_the_next_open(ends, disk_file) -> None:
+def test_killed_worker_is_replaced_at_the_next_open(
+    ends: Callable[..., Any], disk_file: str
+) -> None:
     """kill -9 of the worker: both ends fault at once, reopened they work, and no zombie stays."""
     sender, listener = ends(disk_file)
     pid = worker_of(disk_file)
@@ -176,7 +186,9 @@ def test_killed_worker_is_replaced_at_the_next_open(ends, disk_file) -> None:
     assert listener.receive(LIMIT_S).data == b"new"
 
 
-def test_worker_killed_during_a_request_wakes_the_waiting(ends, disk_file) -> None:
+def test_worker_killed_during_a_request_wakes_the_waiting(
+    ends: Callable[..., Any], disk_file: str
+) -> None:
     """The worker dies while a request waits: the LinkFault comes when it dies, not at the limit."""
     sender, _ = ends(disk_file)
     pid = worker_of(disk_file)
@@ -186,7 +198,7 @@ def test_worker_killed_during_a_request_wakes_the_waiting(ends, disk_file) -> No
         sender.send(b"x")
 
 
-def test_worker_ends_with_the_last_user(disk_file) -> None:
+def test_worker_ends_with_the_last_user(disk_file: str) -> None:
     """Sender and listener share one worker; it ends when the second of them is closed."""
     sender, listener = (
         DioSender(disk_spec(disk_file)),
@@ -202,7 +214,7 @@ def test_worker_ends_with_the_last_user(disk_file) -> None:
     assert not disk_channel._channels
 
 
-def test_worker_ends_when_its_daemon_is_killed(disk_file) -> None:
+def test_worker_ends_when_its_daemon_is_killed(disk_file: str) -> None:
     """The daemon is killed with SIGKILL: its worker sees the end of its requests and ends."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -228,7 +240,9 @@ def test_worker_ends_when_its_daemon_is_killed(disk_file) -> None:
     )
 
 
-def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require) -> None:
+def test_throttled_disk_is_a_hang_like_any_other(
+    ends: Callable[..., Any], loop_device: Callable[..., Any], require: Callable[..., Any]
+) -> None:
     """The kernel lets this worker's I/O wait (it cannot even be killed): within the limit, then
     recovery.
     """
@@ -240,7 +254,7 @@ def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require) -> 
     number = os.stat(device).st_rdev
     name = f"{os.major(number)}:{os.minor(number)}"
 
-    def throttle(bytes_per_s) -> None:
+    def throttle(bytes_per_s: int) -> None:
         for way in ("read", "write"):
             with open(f"{group}/blkio.throttle.{way}_bps_device", "w") as file:
                 file.write(f"{name} {bytes_per_s}")
@@ -274,7 +288,9 @@ def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require) -> 
         os.rmdir(group)
 
 
-def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device) -> None:
+def test_disk_that_fails_is_a_fault_and_recovers(
+    ends: Callable[..., Any], loop_device: Callable[..., Any]
+) -> None:
     """The storage behind the device is gone (EIO): receive is a LinkFault, never silence taken for
     life; back, it works.
     """
@@ -290,7 +306,7 @@ def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device) -> None:
     assert listener.receive(LIMIT_S).data == b"back"
 
 
-def test_read_only_disk_can_be_listened_to_but_not_written(loop_device) -> None:
+def test_read_only_disk_can_be_listened_to_but_not_written(loop_device: Callable[..., Any]) -> None:
     """The device is read-only here: the sender says so at its first beat at the latest, the
     listener works.
     """
@@ -310,7 +326,7 @@ def test_read_only_disk_can_be_listened_to_but_not_written(loop_device) -> None:
     listener.close()
 
 
-def test_device_too_small_for_the_slot_is_refused(loop_device) -> None:
+def test_device_too_small_for_the_slot_is_refused(loop_device: Callable[..., Any]) -> None:
     """The device ends before the slot: both ends say how many blocks there are and how many it
     takes.
     """
@@ -324,7 +340,7 @@ def test_device_too_small_for_the_slot_is_refused(loop_device) -> None:
     assert not disk_channel._channels
 
 
-def test_offset_inside_a_large_block_proposes_the_next_one(loop_device) -> None:
+def test_offset_inside_a_large_block_proposes_the_next_one(loop_device: Callable[..., Any]) -> None:
     """A device of 4 KiB blocks and offset 10: refused, with the next usable offset."""
     device, _ = loop_device(64, "-b", "4096")
     with pytest.raises(
@@ -333,14 +349,16 @@ def test_offset_inside_a_large_block_proposes_the_next_one(loop_device) -> None:
         DioSender(disk_spec(device, 10)).open()
 
 
-def test_frame_too_large_for_the_slot_names_the_spacing(ends, disk_file) -> None:
+def test_frame_too_large_for_the_slot_names_the_spacing(
+    ends: Callable[..., Any], disk_file: str
+) -> None:
     """A beat of more services than 10 blocks hold: the LinkFault names the spacing needed."""
     sender, _ = ends(disk_file)
     with pytest.raises(LinkFault, match="needs slots spaced 12 blocks apart; they have 10"):
         sender.send(bytes(6000))
 
 
-def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir) -> None:
+def test_short_file_is_blank_until_the_peer_writes(ends: Callable[..., Any], disk_dir: str) -> None:
     """A shared file of no length: the listener finds it blank, the sender makes it longer, the beat
     is heard.
     """
@@ -354,7 +372,9 @@ def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir) -> None:
 
 
 @pytest.mark.parametrize("kind", [LinkKind.DIO, LinkKind.DISK])
-def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind: LinkKind) -> None:
+def test_two_nodes_share_a_device_in_the_tutorials_slots(
+    ends: Callable[..., Any], loop_device: Callable[..., Any], kind: LinkKind
+) -> None:
     """Blocks 0 and 10 of one device, written in turn: each node's slot keeps its own beat,
     whole.
     """
@@ -371,7 +391,9 @@ def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind
         )
 
 
-def test_stale_page_cache_is_not_believed(ends, loop_device) -> None:
+def test_stale_page_cache_is_not_believed(
+    ends: Callable[..., Any], loop_device: Callable[..., Any]
+) -> None:
     """The disk changes below this node's page cache, as by another node: a disk listener sees the
     new beat.
     """
@@ -386,7 +408,9 @@ def test_stale_page_cache_is_not_believed(ends, loop_device) -> None:
     assert listener.receive(LIMIT_S).data == b"from the other node"
 
 
-def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device) -> None:
+def test_buffered_write_does_not_touch_the_other_slot(
+    ends: Callable[..., Any], loop_device: Callable[..., Any]
+) -> None:
     """Our page cache holds an old copy of the peer's blocks beside our slot: writing ours leaves
     theirs as it is on disk.
     """
@@ -415,7 +439,7 @@ def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device) -> None
     ],
 )
 def test_slot_without_a_whole_beat_is_counted_and_never_heard(
-    ends, disk_file, content, counter: str
+    ends: Callable[..., Any], disk_file: str, content: bytes, counter: str
 ) -> None:
     """A foreign, torn or blank slot: nothing is received however often it is read.
 
@@ -441,7 +465,7 @@ def test_slot_without_a_whole_beat_is_counted_and_never_heard(
     listener.close()
 
 
-def test_beat_after_a_torn_read_is_heard_once(ends, disk_file) -> None:
+def test_beat_after_a_torn_read_is_heard_once(ends: Callable[..., Any], disk_file: str) -> None:
     """A listener that knows the last beat meets a half-written slot: nothing, then the whole beat
     once.
     """
@@ -460,7 +484,9 @@ def test_beat_after_a_torn_read_is_heard_once(ends, disk_file) -> None:
     listener.close()
 
 
-def test_file_system_without_o_direct_works_and_says_so(ends, disk_dir, require) -> None:
+def test_file_system_without_o_direct_works_and_says_so(
+    ends: Callable[..., Any], disk_dir: str, require: Callable[..., Any]
+) -> None:
     """A file system that refuses O_DIRECT: the link works and its remark says what it lacks."""
     require(os.geteuid() == 0, "mounting a ramfs needs root")
     run("mount", "-t", "ramfs", "ramfs", disk_dir)
@@ -482,11 +508,11 @@ def test_file_system_without_o_direct_works_and_says_so(ends, disk_dir, require)
         until(lambda: not os.system(f"umount {disk_dir} 2>/dev/null"))
 
 
-def test_disk_listener_leaves_the_clock_to_its_caller(disk_file) -> None:
+def test_disk_listener_leaves_the_clock_to_its_caller(disk_file: str) -> None:
     """A clock given from above: the beat carries its time, not the machine's."""
     now = [1000.0]
 
-    def clock():
+    def clock() -> float:
         now[0] += 0.125
         return now[0]
 

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import pathlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from opensvc_openha.core.model import LEGACY_SLOT_BLOCKS, LinkKind, LinkSpec, Wire
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.dio import DioListener
+from opensvc_openha.links.disk import DiskListener
+from opensvc_openha.links.disk_channel import DiskChannel
 from opensvc_openha.links.registry import make_listener, make_sender
 from tests.links.places import Nodes
 
@@ -22,11 +27,11 @@ OFFSET = 19
 RECORD_BYTES = LEGACY_SLOT_BLOCKS * 512
 
 
-def disk(device, kind: LinkKind = LinkKind.DIO, offset=OFFSET) -> LinkSpec:
+def disk(device: str, kind: LinkKind = LinkKind.DIO, offset: int = OFFSET) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, 10.0, wire=Wire.LEGACY)
 
 
-def write(path, data) -> None:
+def write(path: str, data: bytes) -> None:
     """What a C OpenHA does: the record, at its offset."""
     with open(path, "r+b") as file:
         file.seek(OFFSET * 512)
@@ -34,7 +39,9 @@ def write(path, data) -> None:
 
 
 @pytest.fixture(params=[LinkKind.DIO, LinkKind.DISK])
-def listener(request: pytest.FixtureRequest, disk_file):
+def listener(
+    request: pytest.FixtureRequest, disk_file: str
+) -> Iterator[DioListener | DiskListener]:
     """A listener that has already seen what was on the disk before."""
     write(disk_file, BLANK)
     made = make_listener(disk(disk_file, request.param), time.monotonic)
@@ -44,7 +51,9 @@ def listener(request: pytest.FixtureRequest, disk_file):
     made.close()
 
 
-def test_record_of_a_c_openha_is_read_as_it_lies_there(listener, disk_file) -> None:
+def test_record_of_a_c_openha_is_read_as_it_lies_there(
+    listener: DioListener | DiskListener, disk_file: str
+) -> None:
     """The captured record is written over the old one: its 9,728 bytes come out once, within about
     a beat.
     """
@@ -53,7 +62,7 @@ def test_record_of_a_c_openha_is_read_as_it_lies_there(listener, disk_file) -> N
     assert listener.receive(1.2) is None
 
 
-def test_zeroed_record_is_no_beat(listener, disk_file) -> None:
+def test_zeroed_record_is_no_beat(listener: DioListener | DiskListener, disk_file: str) -> None:
     """A zeroed disk keeps a dead peer up for ever with the original.
 
     Here it is counted as blank.
@@ -63,7 +72,7 @@ def test_zeroed_record_is_no_beat(listener, disk_file) -> None:
     assert listener.counters["blank"] == 1
 
 
-def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file) -> None:
+def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file: str) -> None:
     """19 blocks without an envelope; the blocks before and behind are left alone."""
     begin, end = OFFSET * 512, OFFSET * 512 + RECORD_BYTES
     # Its own slot has a record, since nothing else is written over, and a blank one only on a
@@ -83,12 +92,12 @@ class WritesDuringTheRead:
     first read.
     """
 
-    def __init__(self, channel, path) -> None:
+    def __init__(self, channel: DiskChannel, path: str) -> None:
         self._channel = channel
         self._path = path
         self.is_done = False
 
-    def read(self, offset, length, limit_s):
+    def read(self, offset: int, length: int, limit_s: float) -> bytes:
         data = self._channel.read(offset, length, limit_s)
         if not self.is_done:
             self.is_done = True
@@ -99,7 +108,7 @@ class WritesDuringTheRead:
         self._channel.close()
 
 
-def test_record_read_while_it_was_written_is_read_again(disk_file) -> None:
+def test_record_read_while_it_was_written_is_read_again(disk_file: str) -> None:
     """Half the new record, half the old one: never handed on; the next read has it whole."""
     write(disk_file, BLANK)
     listener = make_listener(disk(disk_file), time.monotonic)
@@ -112,7 +121,7 @@ def test_record_read_while_it_was_written_is_read_again(disk_file) -> None:
     assert got.data == STARTING and listener.counters["torn"] == 1
 
 
-def test_device_of_4_kib_blocks_is_refused(loop_device) -> None:
+def test_device_of_4_kib_blocks_is_refused(loop_device: Callable[..., Any]) -> None:
     """19 blocks of 512 bytes are no whole number of its blocks, and the original cannot write them
     there either.
     """
@@ -125,7 +134,7 @@ def test_device_of_4_kib_blocks_is_refused(loop_device) -> None:
             make(disk(device, offset=24), time.monotonic).open()
 
 
-def test_device_that_ends_within_the_record_is_too_small(loop_device) -> None:
+def test_device_that_ends_within_the_record_is_too_small(loop_device: Callable[..., Any]) -> None:
     """The record needs its 19 blocks whole."""
     device, _ = loop_device(OFFSET + LEGACY_SLOT_BLOCKS - 1)
     with pytest.raises(LinkFault, match="is too small"):

@@ -5,12 +5,13 @@ and disks.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from opensvc_openha.core.model import LinkKind, LinkSpec
-from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.base import LinkFault, Received
 from opensvc_openha.links.registry import make_listener, make_sender
 from tests.links.places import Place
 from tests.ports import free_port
@@ -20,14 +21,16 @@ BRIEF_S = 0.6
 """Longer than two reads of a disk slot."""
 
 
-def disk_spec(kind, device, offset: int = 0, timeout_s: float = 10.0) -> LinkSpec:
+def disk_spec(kind: LinkKind, device: str, offset: int = 0, timeout_s: float = 10.0) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
 
 
 class Rig:
     """Both ends of one link, each used in its own place only."""
 
-    def __init__(self, spec, sending=None, listening=None) -> None:
+    def __init__(
+        self, spec: LinkSpec, sending: Place | None = None, listening: Place | None = None
+    ) -> None:
         self.spec = spec
         self._own = [place for place in (sending, listening) if place is None]
         self.sending, self.listening = sending or Place(), listening or Place()
@@ -40,10 +43,10 @@ class Rig:
         # A disk listener takes what it reads first for the past.
         assert self.receive(0.0) is None
 
-    def send(self, frame) -> None:
+    def send(self, frame: bytes) -> None:
         self.sending.do(self.sender.send, frame)
 
-    def receive(self, timeout_s=LIMIT_S):
+    def receive(self, timeout_s: float = LIMIT_S) -> Received | None:
         return self.listening.do(self.listener.receive, timeout_s)
 
     def close(self) -> None:
@@ -193,7 +196,7 @@ def test_frame_larger_than_the_link_is_a_fault(rig: Rig) -> None:
     ],
 )
 @pytest.mark.parametrize("make", [make_sender, make_listener])
-def test_missing_device_is_named(make, spec, reason: str) -> None:
+def test_missing_device_is_named(make: Callable[..., Any], spec: LinkSpec, reason: str) -> None:
     """The interface or device of the monitor file does not exist: open says which, and may be tried
     again.
     """

@@ -8,11 +8,13 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from opensvc_openha.core.model import LinkKind, LinkSpec
-from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.base import LinkFault, Received
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
 from tests.links.places import Nodes, Place, run
@@ -24,7 +26,9 @@ GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15:
 class Link:
     """Sender on node a, listener on node b."""
 
-    def __init__(self, nodes: Nodes, kind, interface, address, port: int = 5020) -> None:
+    def __init__(
+        self, nodes: Nodes, kind: LinkKind, interface: str, address: str, port: int = 5020
+    ) -> None:
         self.nodes = nodes
         self.spec = LinkSpec("deb1", kind, interface, address, port, 0, 10.0)
         self.sender = make_sender(self.spec, time.monotonic)
@@ -34,17 +38,17 @@ class Link:
         self.nodes.a.do(self.sender.open)
         self.nodes.b.do(self.listener.open)
 
-    def send(self, frame) -> None:
+    def send(self, frame: bytes) -> None:
         self.nodes.a.do(self.sender.send, frame)
 
-    def receive(self, timeout_s=LIMIT_S):
+    def receive(self, timeout_s: float = LIMIT_S) -> Received | None:
         return self.nodes.b.do(self.listener.receive, timeout_s)
 
     def close(self) -> None:
         self.nodes.a.do(self.sender.close)
         self.nodes.b.do(self.listener.close)
 
-    def try_beat(self):
+    def try_beat(self) -> bool:
         """Opens both ends and sends one beat, as the link threads do after a fault.
 
         True if it was heard.
@@ -58,11 +62,11 @@ class Link:
 
 
 @pytest.fixture
-def link(nodes: Nodes):
+def link(nodes: Nodes) -> Iterator[Callable[..., Any]]:
     """Makes links between the nodes and closes them in the end."""
     made = []
 
-    def make(*args, **kwargs):
+    def make(*args: Any, **kwargs: Any) -> Link:
         made.append(Link(nodes, *args, **kwargs))
         return made[-1]
 
@@ -72,7 +76,9 @@ def link(nodes: Nodes):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_beat_on_one_interface_is_not_heard_on_the_other(link, group) -> None:
+def test_beat_on_one_interface_is_not_heard_on_the_other(
+    link: Callable[..., Any], group: str
+) -> None:
     """Two links share group and port.
 
     Eth1 carries beats: eth2's listener hears nothing, eth1's all.
@@ -90,7 +96,9 @@ def test_beat_on_one_interface_is_not_heard_on_the_other(link, group) -> None:
     assert one.receive(0.3) is None
 
 
-def test_unicast_beat_through_the_other_interface_is_not_heard(nodes: Nodes, link) -> None:
+def test_unicast_beat_through_the_other_interface_is_not_heard(
+    nodes: Nodes, link: Callable[..., Any]
+) -> None:
     """A datagram for the right port comes in on eth2: the listener of eth1 does not hear it."""
     one = link(LinkKind.UNICAST, "eth1", "10.50.1.2")
     other = link(LinkKind.UNICAST, "eth2", "10.50.2.2")
@@ -103,7 +111,7 @@ def test_unicast_beat_through_the_other_interface_is_not_heard(nodes: Nodes, lin
     assert got.data == b"on eth1" and got.source.startswith("10.50.1.1:")
 
 
-def test_listener_of_a_group_hears_no_unicast(nodes: Nodes, link) -> None:
+def test_listener_of_a_group_hears_no_unicast(nodes: Nodes, link: Callable[..., Any]) -> None:
     """A datagram sent to the node's own address and the group's port: not heard."""
     one = link(LinkKind.NET, "eth1", "239.131.50.20")
     one.open()
@@ -124,7 +132,9 @@ def test_listener_of_a_group_hears_no_unicast(nodes: Nodes, link) -> None:
         (LinkKind.UNICAST, "10.50.1.2"),
     ],
 )
-def test_link_that_was_down_works_again(nodes: Nodes, link, kind: LinkKind, address: str) -> None:
+def test_link_that_was_down_works_again(
+    nodes: Nodes, link: Callable[..., Any], kind: LinkKind, address: str
+) -> None:
     """The interface is set down: send is a LinkFault each time.
 
     Up again, a reopened link beats again.
@@ -145,7 +155,7 @@ def test_link_that_was_down_works_again(nodes: Nodes, link, kind: LinkKind, addr
     until(one.try_beat)
 
 
-def test_refused_packet_is_a_fault_and_no_more(link) -> None:
+def test_refused_packet_is_a_fault_and_no_more(link: Callable[..., Any]) -> None:
     """The address is the broadcast address of the network, which the kernel refuses: a LinkFault at
     every beat.
     """
@@ -156,7 +166,9 @@ def test_refused_packet_is_a_fault_and_no_more(link) -> None:
             one.send(b"refused")
 
 
-def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes: Nodes, link) -> None:
+def test_interface_that_takes_no_more_does_not_stop_the_sender(
+    nodes: Nodes, link: Callable[..., Any]
+) -> None:
     """The queue of eth1 is as good as stuck: send fails instead of waiting.
 
     Freed, it beats again.
@@ -197,7 +209,7 @@ def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes: Nodes, lin
     ],
 )
 def test_interface_made_again_works_after_reopen(
-    nodes: Nodes, link, kind: LinkKind, address: str
+    nodes: Nodes, link: Callable[..., Any], kind: LinkKind, address: str
 ) -> None:
     """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat
     again.
@@ -219,7 +231,7 @@ def test_interface_made_again_works_after_reopen(
     until(one.try_beat)
 
 
-def test_replaced_interface_is_noticed_by_both_ends(nodes: Nodes, link) -> None:
+def test_replaced_interface_is_noticed_by_both_ends(nodes: Nodes, link: Callable[..., Any]) -> None:
     """eth2 is deleted and made again between two beats: the old sockets are deaf, so both ends are
     a LinkFault.
     """
@@ -234,7 +246,9 @@ def test_replaced_interface_is_noticed_by_both_ends(nodes: Nodes, link) -> None:
     until(one.try_beat)
 
 
-def test_second_program_on_a_unicast_port_is_refused(nodes: Nodes, link) -> None:
+def test_second_program_on_a_unicast_port_is_refused(
+    nodes: Nodes, link: Callable[..., Any]
+) -> None:
     """The port of a unicast link is taken: open says so instead of sharing the beats."""
     one, two = (link(LinkKind.UNICAST, "eth1", "10.50.1.2") for _ in range(2))
     one.open()
@@ -243,12 +257,12 @@ def test_second_program_on_a_unicast_port_is_refused(nodes: Nodes, link) -> None
 
 
 @pytest.fixture
-def hosts(nodes: Nodes):
+def hosts(nodes: Nodes) -> Iterator[Callable[..., Any]]:
     """Sets what a name leads to on node a, whose resolver has a hosts file of its own."""
     folder = tempfile.mkdtemp(prefix="ohl")
     path = os.path.join(folder, "hosts")
 
-    def write(text) -> None:
+    def write(text: str) -> None:
         with open(path, "w") as file:
             file.write(text)
 
@@ -276,7 +290,7 @@ def hosts(nodes: Nodes):
 
 @pytest.mark.parametrize("address", ["10.50.1.2", "fd00:1::2"])
 def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(
-    hosts, link, address: str
+    hosts: Callable[..., Any], link: Callable[..., Any], address: str
 ) -> None:
     """A unicast link names a host nobody knows: the sender says so.
 
@@ -298,7 +312,9 @@ def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(
     )
 
 
-def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hosts, link) -> None:
+def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(
+    hosts: Callable[..., Any], link: Callable[..., Any]
+) -> None:
     """The name server falls silent: the link goes on.
 
     The name leads elsewhere: the sender says so and, reopened, follows.
@@ -312,7 +328,7 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hos
         time.sleep(0.002)
     hosts("10.50.1.2 deb2-hb.invalid\n")
 
-    def is_noticed():
+    def is_noticed() -> bool:
         try:
             one.send(b"lost")
             return False
@@ -323,7 +339,7 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hos
     until(one.try_beat)
 
 
-def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes: Nodes, link) -> None:
+def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes: Nodes, link: Callable[..., Any]) -> None:
     """Both ends of eth1 carry 600 bytes at a time: a beat of 1,200 bytes arrives whole, and nothing
     forbids cutting it.
     """
@@ -345,7 +361,7 @@ def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes: Nodes, link) -> None:
             place.ip("addr", "replace", f"fd00:1::{number}/64", "dev", "eth1", "nodad")
 
 
-def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link) -> None:
+def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link: Callable[..., Any]) -> None:
     """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat
     behind them still comes in.
     """

@@ -6,6 +6,8 @@ import contextlib
 import os
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -23,16 +25,16 @@ from tests.links.places import run
 from tests.waiting import until
 
 
-def spec(device, offset: int = 0) -> LinkSpec:
+def spec(device: str, offset: int = 0) -> LinkSpec:
     return LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, 2.0)
 
 
 @pytest.fixture
-def sender():
+def sender() -> Iterator[Callable[..., Any]]:
     """Makes senders and closes them."""
     made = []
 
-    def make(device, offset: int = 0, kind=DioSender):
+    def make(device: str, offset: int = 0, kind: type[Any] = DioSender) -> DioSender | DiskSender:
         made.append(kind(spec(device, offset)))
         return made[-1]
 
@@ -41,13 +43,13 @@ def sender():
         end.close()
 
 
-def content(path, offset: int = 0, length: int = 5120):
+def content(path: str, offset: int = 0, length: int = 5120) -> bytes:
     with open(path, "rb") as file:
         file.seek(offset * 512)
         return file.read(length)
 
 
-def put(path, data, offset: int = 0) -> None:
+def put(path: str, data: bytes, offset: int = 0) -> None:
     with open(path, "r+b") as file:
         file.seek(offset * 512)
         file.write(data)
@@ -56,7 +58,9 @@ def put(path, data, offset: int = 0) -> None:
 
 
 @pytest.mark.parametrize("kind", [DioSender, DiskSender])
-def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_file, kind) -> None:
+def test_someone_elses_data_is_not_written_over_unless_forced_once(
+    sender: Callable[..., Any], disk_file: str, kind: type[Any]
+) -> None:
     """Text where the slot shall be: refused, untouched, and the way to force it is named.
 
     Forced, it is ours for good.
@@ -76,7 +80,7 @@ def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_
 
 @pytest.mark.parametrize("command", ["mkfs.ext4 -q -F {}", "mkswap {}"])
 def test_blank_slot_on_a_device_with_a_file_system_is_refused(
-    sender, disk_dir, command: str
+    sender: Callable[..., Any], disk_dir: str, command: str
 ) -> None:
     """The blocks of the slot are zeros by chance, the device is somebody's: refused."""
     image = os.path.join(disk_dir, "image")
@@ -94,7 +98,7 @@ def test_blank_slot_on_a_device_with_a_file_system_is_refused(
 
 
 @contextlib.contextmanager
-def mounted(device, place):
+def mounted(device: str, place: str):
     """In a mount namespace of its own: one made meanwhile by another process would copy the mount,
     and keep it.
     """
@@ -108,7 +112,7 @@ def mounted(device, place):
             holder.kill()
 
 
-def is_in_use(device):
+def is_in_use(device: str) -> bool:
     channel = channel_for(device, True)
     try:
         return channel.open(True, START_LIMIT_S).is_in_use
@@ -116,7 +120,9 @@ def is_in_use(device):
         channel.close()
 
 
-def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, disk_dir) -> None:
+def test_mounted_device_is_refused_wherever_the_slot_is(
+    sender: Callable[..., Any], loop_device: Callable[..., Any], disk_dir: str
+) -> None:
     """A file system without a sign at the start of the device, but mounted: the kernel says that it
     is in use.
     """
@@ -136,7 +142,7 @@ def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, dis
     until(lambda: not is_in_use(device))
 
 
-def test_slot_of_the_c_openha_is_taken_over(sender, disk_file) -> None:
+def test_slot_of_the_c_openha_is_taken_over(sender: Callable[..., Any], disk_file: str) -> None:
     """A cluster comes from the original: its record in the slot is a heartbeat, not someone's
     data.
     """
@@ -151,7 +157,7 @@ def test_slot_of_the_c_openha_is_taken_over(sender, disk_file) -> None:
     assert content(disk_file) == encode_slot(b"beat", 5120).ljust(5120, b"\0")
 
 
-def test_two_writers_on_one_slot_are_noticed(sender, disk_file) -> None:
+def test_two_writers_on_one_slot_are_noticed(sender: Callable[..., Any], disk_file: str) -> None:
     """Another node was given the same offset: counted at each beat of ours that the other one wrote
     over.
     """
@@ -164,7 +170,9 @@ def test_two_writers_on_one_slot_are_noticed(sender, disk_file) -> None:
     assert one.counters["overwritten"] == 2 and two.counters["overwritten"] == 2
 
 
-def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file) -> None:
+def test_slot_alone_on_its_blocks_is_never_called_overwritten(
+    sender: Callable[..., Any], disk_file: str
+) -> None:
     """Two nodes beside each other: nothing to report."""
     one, two = sender(disk_file), sender(disk_file, 10)
     for end in (one, two):
@@ -175,7 +183,9 @@ def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file)
     assert (one.counters, two.counters) == ({"overwritten": 0}, {"overwritten": 0})
 
 
-def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(sender, disk_file) -> None:
+def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(
+    sender: Callable[..., Any], disk_file: str
+) -> None:
     """Somebody begins to use the disk for something else: the next beat is not written over it."""
     one = sender(disk_file)
     one.open()
@@ -186,7 +196,9 @@ def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(sender, disk_f
     assert content(disk_file).startswith(b"a new owner")
 
 
-def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk_file) -> None:
+def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(
+    sender: Callable[..., Any], disk_file: str
+) -> None:
     """Somebody wiped the slot: said, and the link goes on."""
     one = sender(disk_file)
     one.open()
@@ -196,7 +208,7 @@ def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk
     assert one.counters["overwritten"] == 1 and b"beat 2" in content(disk_file)
 
 
-def test_lost_write_is_a_fault(sender, disk_file) -> None:
+def test_lost_write_is_a_fault(sender: Callable[..., Any], disk_file: str) -> None:
     """The disk takes the write and does not keep it: the link says so instead of beating into the
     void.
     """
@@ -212,7 +224,7 @@ def test_lost_write_is_a_fault(sender, disk_file) -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 9])
-def test_torn_slot_is_never_a_beat(disk_file, blocks: int) -> None:
+def test_torn_slot_is_never_a_beat(disk_file: str, blocks: int) -> None:
     """Old and new blocks mixed, in either order, any number of them: counted as damaged, and never
     delivered.
     """
@@ -232,7 +244,7 @@ def test_torn_slot_is_never_a_beat(disk_file, blocks: int) -> None:
     listener.close()
 
 
-def image_of(disk_dir, size: int = 16 << 20):
+def image_of(disk_dir: str, size: int = 16 << 20) -> str:
     path = os.path.join(disk_dir, "image")
     with open(path, "wb") as file:
         file.truncate(size)
@@ -249,7 +261,7 @@ def image_of(disk_dir, size: int = 16 << 20):
     ],
 )
 def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(
-    sender, disk_dir, sign: bytes, offset: int, what: str
+    sender: Callable[..., Any], disk_dir: str, sign: bytes, offset: int, what: str
 ) -> None:
     """Unmounted, and the slot is zeros by chance: what is known is named, what is not known is
     refused as well.
@@ -269,7 +281,9 @@ def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(
     assert sign in content(image, offset // 512, 1024)
 
 
-def test_blkid_names_what_the_own_table_does_not_know(sender, disk_dir) -> None:
+def test_blkid_names_what_the_own_table_does_not_know(
+    sender: Callable[..., Any], disk_dir: str
+) -> None:
     """A minix file system: util-linux makes it, and knows it."""
     image = image_of(disk_dir)
     run("mkfs.minix", image)
@@ -278,7 +292,7 @@ def test_blkid_names_what_the_own_table_does_not_know(sender, disk_dir) -> None:
 
 
 def test_without_blkid_what_is_not_known_is_refused_all_the_same(
-    sender, disk_dir, monkeypatch: pytest.MonkeyPatch
+    sender: Callable[..., Any], disk_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No util-linux on the node: the own table, and no guess."""
     image = image_of(disk_dir)
@@ -289,7 +303,9 @@ def test_without_blkid_what_is_not_known_is_refused_all_the_same(
         sender(image, 20_000).open()
 
 
-def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir) -> None:
+def test_slots_of_others_do_not_make_a_device_somebodys(
+    sender: Callable[..., Any], disk_dir: str
+) -> None:
     """A disk for many clusters: beats of ours and of the original beside a new slot, at the start
     and in the middle.
     """
@@ -309,7 +325,7 @@ def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir) -> Non
 
 
 def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_device(
-    sender, disk_dir
+    sender: Callable[..., Any], disk_dir: str
 ) -> None:
     """The unknown data was there before, and forced once: a zeroed slot is no reason to stop the
     link now.
@@ -326,7 +342,9 @@ def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_dev
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "truncated"])
-def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how: str) -> None:
+def test_disk_that_vanishes_is_not_called_a_second_writer(
+    sender: Callable[..., Any], disk_file: str, how: str
+) -> None:
     """The path is gone, names another disk, or the disk has no end there any more: said as such,
     and nothing is counted.
     """
@@ -347,7 +365,9 @@ def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how
     assert one.counters["overwritten"] == 0
 
 
-def test_device_that_has_become_shorter_is_no_blank_slot(sender, loop_device) -> None:
+def test_device_that_has_become_shorter_is_no_blank_slot(
+    sender: Callable[..., Any], loop_device: Callable[..., Any]
+) -> None:
     """Somebody shrinks the volume under both ends: each says that it is gone."""
     device, image = loop_device(64)
     one, listener = sender(device), DioListener(spec(device), time.monotonic)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ HOST_FILES = Path(__file__).parent / "host"
 LINES = ("1.5", "1.6", "1.7", "1.8")
 
 
-def find_python2():
+def find_python2() -> str:
     """Return a Python 2.7, or None."""
     found = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/2.7*/bin/python")))
     system = shutil.which("python2.7")
@@ -50,7 +51,7 @@ def pythons_of(line):
     return ("2.7",) if line != "1.8" else ("2.7", "3")
 
 
-def python_for(version):
+def python_for(version: str) -> str:
     """Return the path of a Python; skip the test if it is missing."""
     if version == "3":
         return sys.executable
@@ -60,7 +61,7 @@ def python_for(version):
     return python
 
 
-def service_json(name, own, peer, reason: str = ""):
+def service_json(name: str, own: str, peer: str, reason: str = "") -> dict[str, str]:
     """Return a service as a current daemon describes it."""
     return {
         "name": name,
@@ -80,7 +81,7 @@ class Daemon:
     Where the reply is callable it answers commands too, as `act` says.
     """
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.reply = None
         self.act = None
@@ -125,7 +126,7 @@ class Daemon:
 class Host:
     """An agent of one line with one service, run as its own process."""
 
-    def __init__(self, root, line, python) -> None:
+    def __init__(self, root: Path, line: str, python: str) -> None:
         self.line = line
         self.python = python
         self.home = root / "agent"
@@ -191,13 +192,13 @@ class Host:
         )
 
     @staticmethod
-    def _script(path, body) -> str:
+    def _script(path, body: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return str(path)
 
-    def openha(self, command, code: int = 0):
+    def openha(self, command: str, code: int = 0) -> str:
         """Run `openha agent ...` for this agent; return its output."""
         out = io.StringIO()
         before = dict(os.environ)
@@ -228,14 +229,16 @@ class Host:
         """Return the path of the control socket."""
         return str(self.ez / "services" / ".proc" / "nmond.sock")
 
-    def daemon(self, reply=None):
+    def daemon(self, reply: bytes | dict[str, Any] | list[int] | None = None) -> Daemon:
         """Start a daemon that reports the states of the file, or gives this reply."""
         self._daemon = Daemon(self.socket_path)
         self._daemon.reply = self.status_json if reply is None else reply
         self._daemon.act = self._act
         return self._daemon
 
-    def _act(self, request):
+    def _act(
+        self, request: dict[str, list[str] | str]
+    ) -> list[dict[str, bool] | dict[str, dict[str, bool | str]]]:
         """Carry out a command; return the daemon's answers."""
         command, (service,) = request["command"], request["services"]
         words = [*self._change, "own", service, command]
@@ -254,7 +257,7 @@ class Host:
         }
         return [{"accepted": True}, {"answer": answer}, {"done": True}]
 
-    def set_states(self, own, peer, standing: str = "live", **more) -> None:
+    def set_states(self, own: str, peer: str, standing: str = "live", **more: Any) -> None:
         """Set the states of the cluster.
 
         `peer_fails="stop"` makes that word fail, `own_start_ends="start_failed"` a start.
@@ -264,7 +267,7 @@ class Host:
             json.dumps({**states, **{key.replace("_", " "): value for key, value in more.items()}})
         )
 
-    def status_json(self):
+    def status_json(self) -> dict[str, Any]:
         """Return a current daemon's answer, as far as a driver reads it."""
         states = json.loads(self.states.read_text())
         # A start is seen running once, and has ended by the next poll.
@@ -294,14 +297,14 @@ class Host:
             }
         }
 
-    def write_state_files(self, own, peer) -> None:
+    def write_state_files(self, own: bytes, peer: bytes) -> None:
         """Write STATE files, given as bytes."""
         folder = self.ez / "services" / "registry"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"STATE.{HERE}").write_bytes(own)
         (folder / f"STATE.{PEER}").write_bytes(peer)
 
-    def ask(self, what, **options):
+    def ask(self, what: str, **options: Any) -> dict[str, Any]:
         """Send one request to the agent; return its answer."""
         if self._process is None:
             self._process = subprocess.Popen(
@@ -326,11 +329,11 @@ class Host:
         assert line, self._process.stderr.read()
         return json.loads(line)
 
-    def made_calls(self):
+    def made_calls(self) -> list[str]:
         """Return the requests to the daemon and the peer, in order."""
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
-    def wrapper(self, kind) -> str:
+    def wrapper(self, kind: str) -> str:
         """Return the path of a wrapper."""
         return self.home / "etc" / f"{SVC}.{kind}"
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+from typing import Any
 
 import pytest
 
@@ -161,7 +162,7 @@ def test_each_state_gives_the_status_and_reason_of_the_reference(host: Host) -> 
     assert daemon.asked == len(STATUS_OF)
 
 
-def _after_the_kept_answer(host: Host):
+def _after_the_kept_answer(host: Host) -> dict[str, Any]:
     import time
 
     time.sleep(openha_driver.ANSWER_KEPT_S + 0.02)
@@ -333,7 +334,7 @@ def test_a_damaged_installation_gives_a_line_and_no_traceback(host18: Host, text
     "own,peer,action,calls,kind,message", MOVES, ids=[f"{m[2]}-{m[0]}-{m[1]}" for m in MOVES]
 )
 def test_an_action_drives_both_nodes_in_the_right_order(
-    host18: Host, own: str, peer: str, action: str, calls: list[str], kind: str, message
+    host18: Host, own: str, peer: str, action: str, calls: list[str], kind: str, message: str
 ) -> None:
     """Each action in each situation: what is asked of the daemon and of the peer, in what order,
     and how it ends.
@@ -523,7 +524,7 @@ def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18: Host) -> None:
     assert not host18.ask("freezestop")["summary"]
 
 
-def hold_lock(host: Host, pid) -> None:
+def hold_lock(host: Host, pid: int) -> None:
     """Names a process as that of the daemon."""
     path = host.ez / "services" / ".proc" / "nmond.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -535,7 +536,7 @@ class Rude:
     the stream.
     """
 
-    def __init__(self, path, is_reset) -> None:
+    def __init__(self, path: str, is_reset: bool) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with ShortPath(path) as short:
             self._socket.bind(short)
@@ -786,7 +787,7 @@ SWITCHES = [
     "own,peer,to,calls,kind,message", SWITCHES, ids=[f"{each[0]}-{each[2]}" for each in SWITCHES]
 )
 def test_a_switch_goes_where_it_is_told_to(
-    host: Host, own: str, peer: str, to, calls: list[str], kind: str, message: str
+    host: Host, own: str, peer: str, to: str, calls: list[str], kind: str, message: str
 ) -> None:
     """`switch --to NODE`: to the other node as without it, nowhere if it runs there, an error for a
     node it does not have.

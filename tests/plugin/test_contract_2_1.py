@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ class Host21(Host):
 
     has_hook = False
 
-    def __init__(self, root) -> None:
+    def __init__(self, root: Path) -> None:
         super().__init__(root, "2.1", sys.executable)
 
     def _lay_out(self) -> None:
@@ -52,7 +53,7 @@ class Host21(Host):
         ):
             installer.carry_out(change)
 
-    def ask(self, what, **options):
+    def ask(self, what: str, **options: Any) -> dict[str, bool | int | list[str]]:
         """One request; `om` alone puts the agent's directory on the path, so the hook is found
         there.
         """
@@ -273,7 +274,7 @@ def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host2
 @pytest.mark.parametrize("sections", [APP, HB], ids=["app", "hb"])
 @pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
 def test_without_the_shared_file_nobody_starts_the_service_by_hand(
-    tmp_path: Path, sections, text: str | None
+    tmp_path: Path, sections: dict[str, dict[str, str]], text: str | None
 ) -> None:
     """site_opensvc/openha_driver.py is gone or torn: a warning, a start or stop by hand is refused,
     the cluster's own is not.

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
     return Host(tmp_path, request.param, "")
 
 
-def tree_of(folder):
+def tree_of(folder: Path) -> dict[str, Any]:
     """Every file and link below a directory, with its content."""
     found = {}
     for place, _, names in os.walk(folder):
@@ -212,7 +213,7 @@ def test_the_wrappers_call_what_they_say(host18: Host) -> None:
         assert (done.returncode, done.stdout.strip()) == (code, out)
 
 
-def fence(host: Host, *words):
+def fence(host: Host, *words: Any) -> subprocess.CompletedProcess[str]:
     """What `.stonith` runs."""
     argv = [
         sys.executable,
@@ -264,7 +265,13 @@ FENCES = [
     "env,kind,lines,code,text", FENCES, ids=[f"{f[1]}-{f[2].split()[-1]}-{f[3]}" for f in FENCES]
 )
 def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(
-    host18: Host, monkeypatch: pytest.MonkeyPatch, env, kind: str, lines: str, code: int, text: str
+    host18: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    kind: str,
+    lines: str,
+    code: int,
+    text: str,
 ) -> None:
     """The daemon calls `.stonith`: 0 only for a peer that is out or a fencing command that ended
     with 0.
@@ -378,13 +385,13 @@ def test_a_fencing_type_that_cannot_be_checked_fences_nothing(
     assert done.returncode == 5 and "its success cannot be verified here" in done.stderr
 
 
-def register(host: Host, line) -> None:
+def register(host: Host, line: str) -> None:
     """Puts a line into the services file, as an operator or an earlier version wrote it."""
     (host.ez / "conf" / "services").write_text(line)
     (host.ez / "services" / "registry").mkdir(parents=True, exist_ok=True)
 
 
-def checks_of(host: Host):
+def checks_of(host: Host) -> str:
     """The check-up script that the cluster calls."""
     return (host.ez / "conf" / "services").read_text().split()[4]
 

@@ -13,7 +13,7 @@ NODE = os.uname().nodename.lower()
 
 
 @pytest.fixture
-def service(agent: Agent):
+def service(agent: Agent) -> Agent:
     """Two applications, one with triggers, and one that is only optional and always on."""
     one, two, three = (agent.script(name) for name in ("one", "two", "three"))
     agent.write(
@@ -30,7 +30,7 @@ def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
-def test_start_is_told_in_its_order_and_not_done(service) -> None:
+def test_start_is_told_in_its_order_and_not_done(service: Agent) -> None:
     """Triggers around their resource, one resource that is up already: all told, no script called
     but to look.
     """
@@ -50,7 +50,7 @@ def test_start_is_told_in_its_order_and_not_done(service) -> None:
     assert changes(service) == ["two start"]
 
 
-def test_stop_and_restart_are_told_in_their_order(service) -> None:
+def test_stop_and_restart_are_told_in_their_order(service: Agent) -> None:
     """The reverse, standby left unless forced.
 
     After the stop of a restart everything else is to be started.
@@ -75,7 +75,7 @@ def test_stop_and_restart_are_told_in_their_order(service) -> None:
     assert changes(service) == before
 
 
-def test_choice_and_groups_count(service) -> None:
+def test_choice_and_groups_count(service: Agent) -> None:
     """--rid, startapp and a group without resources."""
     assert "app#2" not in service.svcmgr("-s", "a", "start", "--rid", "app#1", "--dry-run").out
     assert "app#2" in service.svcmgr("-s", "a", "startapp", "--dry-run").out
@@ -94,7 +94,7 @@ def test_choice_and_groups_count(service) -> None:
     ],
 )
 def test_what_refuses_the_action_refuses_its_dry_run(
-    service, more: str, action: str, exit_code: int, said
+    service: Agent, more: str, action: str, exit_code: int, said: str
 ) -> None:
     """A resource nobody can start, a cluster that decides, a foreign node, a command that is not
     ours: the same exit codes.
@@ -107,7 +107,7 @@ def test_what_refuses_the_action_refuses_its_dry_run(
     assert changes(service) == []
 
 
-def test_freeze_is_told_and_not_done(service) -> None:
+def test_freeze_is_told_and_not_done(service: Agent) -> None:
     """freeze --dry-run leaves it as it is; of a frozen service a start is refused."""
     assert "would be frozen" in service.svcmgr("-s", "a", "freeze", "--dry-run").out
     assert service.svcmgr("-s", "a", "frozen").out == "False\n"

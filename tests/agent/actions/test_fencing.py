@@ -17,13 +17,15 @@ from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.system.processes import start_of_process
-from tests.agent.embedded import Agent
+from tests.agent.embedded import Agent, Outcome
 from tests.waiting import until
 
 
 @pytest.mark.parametrize("state", [None, *ServiceState])
 @pytest.mark.parametrize("standing", [None, *PeerStanding])
-def test_every_knowledge_of_the_peer_has_one_safe_verdict(standing, state) -> None:
+def test_every_knowledge_of_the_peer_has_one_safe_verdict(
+    standing: PeerStanding | None, state: ServiceState | None
+) -> None:
     """Silent or unknowable: fence. Live or left and out: nothing to do. Anything else: refuse."""
     verdict = decide(PeerKnowledge(standing, state))
     if standing in (None, PeerStanding.SILENT):
@@ -97,7 +99,9 @@ def sections(*lines: str) -> str:
     return "[hb#0]\ntype = OpenHA\n" + written
 
 
-def fence_silent(agent: Agent, monkeypatch: pytest.MonkeyPatch, text, limit: str = ""):
+def fence_silent(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, text: str, limit: str = ""
+) -> Outcome:
     """What `a.stonith` does when the daemon calls it beside a silent peer."""
     agent.write("a", text)
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
@@ -289,7 +293,9 @@ def test_share_of_the_time_is_fair(left: int, wanted: list[int], share: float) -
 
 
 @given(st.floats(0, 1000), st.lists(st.floats(0.1, 1000), min_size=1, max_size=8))
-def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(left, wanted) -> None:
+def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(
+    left: float, wanted: list[float]
+) -> None:
     """Each takes all it may: together they keep the deadline, and none gets less than an equal part
     or what it wants.
     """

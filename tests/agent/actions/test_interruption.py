@@ -56,7 +56,7 @@ def test_an_interruption_is_no_error() -> None:
 
 
 @INTERRUPTIONS
-def test_the_next_service_is_not_touched(agent: Agent, number) -> None:
+def test_the_next_service_is_not_touched(agent: Agent, number: signal.Signals) -> None:
     """Two services in one command: the first is rolled back, the second is not begun, and named."""
     agent.write("a", app(agent, 1, "one", SLOW))
     agent.write("b", app(agent, 1, "two"))
@@ -66,7 +66,9 @@ def test_the_next_service_is_not_touched(agent: Agent, number) -> None:
 
 
 @INTERRUPTIONS
-def test_boot_does_not_fall_back_to_the_standby_resources(agent: Agent, number) -> None:
+def test_boot_does_not_fall_back_to_the_standby_resources(
+    agent: Agent, number: signal.Signals
+) -> None:
     """The machine goes down again while it boots its services: nothing is started after the
     rollback, here or elsewhere.
     """
@@ -82,7 +84,7 @@ def test_boot_does_not_fall_back_to_the_standby_resources(agent: Agent, number) 
 
 
 @INTERRUPTIONS
-def test_the_next_node_is_not_sent_to(agent: Agent, number) -> None:
+def test_the_next_node_is_not_sent_to(agent: Agent, number: signal.Signals) -> None:
     """A copy to the first of two nodes is interrupted: the second gets none."""
     tools = agent.root / "tools"
     tools.mkdir()
@@ -103,7 +105,9 @@ def test_the_next_node_is_not_sent_to(agent: Agent, number) -> None:
 
 
 @INTERRUPTIONS
-def test_a_stop_does_not_go_on_with_the_other_resources(agent: Agent, number) -> None:
+def test_a_stop_does_not_go_on_with_the_other_resources(
+    agent: Agent, number: signal.Signals
+) -> None:
     """An application that stops badly does not keep the rest up, but an interruption in it does."""
     agent.write("a", app(agent, 1, "one") + app(agent, 2, "two"))
     assert agent.svcmgr("-s", "a", "start").exit_code == 0

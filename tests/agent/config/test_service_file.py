@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def parse(text: str, node: str = NODE) -> ServiceFile:
     return parse_service_text(text, "/etc/opensvc/a.env", "a", node)
 
 
-def build(text: str, node: str = NODE):
+def build(text: str, node: str = NODE) -> Any:
     def no_daemon() -> None:
         raise NotRunningError("none")
 

@@ -8,6 +8,9 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +28,7 @@ def layout(agent: Agent) -> AgentLayout:
     return agent_layout("", os.environ)
 
 
-def run(path, *args, env=BARE):
+def run(path: Path, *args: Any, env: dict[str, str] = BARE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(path), *args], env=env, capture_output=True, text=True, timeout=LIMIT_S
     )
@@ -55,7 +58,7 @@ def test_wrappers_are_made_once(agent: Agent, layout: AgentLayout) -> None:
 )
 @pytest.mark.parametrize("name", ["a.cluster", "a.stonith"])
 def test_damaged_wrapper_is_repaired_by_the_next_command(
-    agent: Agent, layout: AgentLayout, damage, name: str
+    agent: Agent, layout: AgentLayout, damage: Callable[..., Any], name: str
 ) -> None:
     """Whatever happened to a wrapper, the next svcmon puts it right, and only it."""
     agent.write("a", "[app#1]\ncheck = /bin/true\n")

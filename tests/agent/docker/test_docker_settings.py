@@ -14,17 +14,17 @@ from opensvc_openha.agent.config.service_file import parse_service_text
 from opensvc_openha.agent.docker import launch
 from opensvc_openha.agent.docker.bridge import POOLS, free_subnet, gateway_of
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing
-from opensvc_openha.agent.docker.settings import holding_mount, read_settings
+from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, read_settings
 from opensvc_openha.agent.docker.spawn import reasons_in
 from opensvc_openha.errors import ActionError, ConfigError
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 
 def settings_of(
-    text,
+    text: str,
     svcname: str = "registry.opensvc.com",
     var_dir: str = "/var/lib/opensvc/registry.opensvc.com",
-):
+) -> DockerSettings | None:
     return read_settings(parse_service_text(text, "x.env", svcname, "deb1.opensvc.com"), var_dir)
 
 
@@ -167,7 +167,7 @@ def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(
     }
 
 
-def container(image, image_id) -> Container:
+def container(image: str, image_id: str) -> Container:
     return Container("c" * 64, "x", image, image_id, "running", None, {})
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_reports_and_actions_are_told_apart(args: list[str], expected: bool) -> 
 
 
 @pytest.fixture
-def disks(agent: Agent):
+def disks(agent: Agent) -> Iterator[list[FullDisk]]:
     """The agent's log and the directory of temporary files are full: needs root."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
@@ -109,7 +110,7 @@ def disks(agent: Agent):
 
 @pytest.mark.root
 def test_full_log_and_temporary_files_are_in_no_actions_way(
-    agent: Agent, disks, monkeypatch: pytest.MonkeyPatch
+    agent: Agent, disks: list[FullDisk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Started and stopped, with an application in Python that would end with 120 if its output had
     no room.

@@ -5,6 +5,7 @@ of reach, who runs them.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ def changes(agent: Agent) -> list[str]:
 
 
 @pytest.fixture
-def folder(agent: Agent):
+def folder(agent: Agent) -> Path:
     """Two scripts with launchers: db starts first and stops last; only web has a check."""
     folder = agent.etc / "a.dir"
     folder.mkdir()
@@ -33,7 +34,7 @@ def folder(agent: Agent):
     return folder
 
 
-def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent: Agent, folder) -> None:
+def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent: Agent, folder: Path) -> None:
     """S numbers at start, K numbers at stop, C links make the status with the word status."""
     agent.write("a", "[DEFAULT]\nservice_type = DEV\n")
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -45,7 +46,7 @@ def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent: Agent, fo
     assert changes(agent)[2:] == ["web stop", "db stop"]
 
 
-def test_script_of_a_section_is_no_launcher_too(agent: Agent, folder) -> None:
+def test_script_of_a_section_is_no_launcher_too(agent: Agent, folder: Path) -> None:
     """The file names web itself: its launchers are not run a second time, and numbers in use are
     not given again.
     """
@@ -55,7 +56,7 @@ def test_script_of_a_section_is_no_launcher_too(agent: Agent, folder) -> None:
     assert "app#1          .... n/a      db" in agent.svcmgr("-s", "a", "print", "status").out
 
 
-def test_section_without_number_speaks_for_all_launchers(agent: Agent, folder) -> None:
+def test_section_without_number_speaks_for_all_launchers(agent: Agent, folder: Path) -> None:
     """[app]: another directory, and flags for what is found there."""
     folder.rename(agent.root / "elsewhere")
     agent.write("a", f"[app]\ndir = {agent.root}/elsewhere\noptional = true\nmonitor = true\n")
@@ -64,7 +65,7 @@ def test_section_without_number_speaks_for_all_launchers(agent: Agent, folder) -
     assert changes(agent) == ["db start", "web start"]
 
 
-def test_launcher_whose_script_is_out_of_reach_is_said(agent: Agent, folder) -> None:
+def test_launcher_whose_script_is_out_of_reach_is_said(agent: Agent, folder: Path) -> None:
     """The file system with the scripts is not there: n/a with the path.
 
     Start fails and rolls back; stop has nothing to do.

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,23 +20,23 @@ from tests.waiting import LIMIT_S, until
 pytestmark = pytest.mark.root
 
 
-def statuses(node, svcname: str = "a") -> dict[str, str]:
+def statuses(node: PrivateNode, svcname: str = "a") -> dict[str, str]:
     found = json.loads(node.agent(svcname, "json", "status").stdout)["resources"]
     return {rid: resource["status"] for rid, resource in found.items() if rid != "sync#i0"}
 
 
-def logs(node, svcname: str = "a") -> str:
+def logs(node: PrivateNode, svcname: str = "a") -> str:
     found = json.loads(node.agent(svcname, "json", "status").stdout)["resources"]
     return "".join(resource["log"] for resource in found.values())
 
 
-def act(node, action: str, *options: str, exit_code: int = 0) -> str:
+def act(node: PrivateNode, action: str, *options: str, exit_code: int = 0) -> str:
     result = node.agent("a", action, *options)
     assert result.returncode == exit_code, result.stderr
     return result.stderr
 
 
-def addresses(run) -> str:
+def addresses(run: Callable[..., Any]) -> str:
     return run("ip", "-o", "addr", "show", "dev", "eth0").stdout
 
 
@@ -82,7 +84,7 @@ def test_image_file_is_mounted_through_a_loop_device(private_node: PrivateNode) 
     )
 
 
-def hold(node, command: str) -> subprocess.Popen[bytes]:
+def hold(node: PrivateNode, command: str) -> subprocess.Popen[bytes]:
     """A process of the node that runs ``command; exec sleep 100``; returns once it sleeps."""
     holder = subprocess.Popen(
         [
@@ -152,7 +154,7 @@ def test_start_in_one_mount_is_no_holder_of_the_other_side_of_a_bind(
         holder.wait()
 
 
-def image_of(node, kind: str, megabytes: int) -> str:
+def image_of(node: PrivateNode, kind: str, megabytes: int) -> str:
     if not shutil.which(f"mkfs.{kind}"):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs mkfs.{kind}")
     path = str(node.root / f"{kind}.img")

@@ -5,6 +5,8 @@ clearly says so.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
 
 
 @pytest.fixture
-def device(agent: Agent, monkeypatch: pytest.MonkeyPatch):
+def device(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A fencing device that gives these exit codes, one after the other and the last one for
     ever.
     """
@@ -38,7 +40,7 @@ def device(agent: Agent, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def asked(agent: Agent):
+def asked(agent: Agent) -> list[str]:
     """Names of the devices that were asked, in order."""
     path = agent.root / "asked"
     return path.read_text().split() if path.exists() else []
@@ -56,7 +58,10 @@ def write(agent: Agent, *sections: str) -> None:
     [((2,), 2), ((0, 2), 3), ((2, 0, 2), 4), ((2, 1, 2), 4), ((1, 2), 3), ((7, 2), 3)],
 )
 def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(
-    agent: Agent, device, codes: tuple[int, int, int] | tuple[int, int] | tuple[int], times: int
+    agent: Agent,
+    device: Callable[..., Any],
+    codes: tuple[int, int, int] | tuple[int, int] | tuple[int],
+    times: int,
 ) -> None:
     """It still says on, or cannot be asked for a moment: it is asked again."""
     write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', *codes)}")
@@ -69,7 +74,7 @@ def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(
     "code, word", [(0, "on"), (1, "unknown"), (3, "unknown"), (255, "unknown")]
 )
 def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
-    agent: Agent, device, monkeypatch: pytest.MonkeyPatch, code: int, word: str
+    agent: Agent, device: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, code: int, word: str
 ) -> None:
     """The order was accepted, but the power stays on: 0 of the command alone is no proof."""
     monkeypatch.setenv("OPENHA_LIMIT_S", "6")
@@ -83,7 +88,7 @@ def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
 
 
 def test_a_status_that_hangs_ends_with_the_share_of_its_section(
-    agent: Agent, device, monkeypatch: pytest.MonkeyPatch
+    agent: Agent, device: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its fence is not believed; level 2 has its time."""
     monkeypatch.setenv("OPENHA_LIMIT_S", "3")
@@ -92,7 +97,9 @@ def test_a_status_that_hangs_ends_with_the_share_of_its_section(
     assert outcome.exit_code == 0 and "level 2 succeeded" in outcome.err, outcome.err
 
 
-def test_a_device_is_not_asked_after_a_command_that_failed(agent: Agent, device) -> None:
+def test_a_device_is_not_asked_after_a_command_that_failed(
+    agent: Agent, device: Callable[..., Any]
+) -> None:
     """A peer that is off for another reason was not fenced by it."""
     write(agent, f"cmd = exit 4\nstatus_cmd = {device('bmc', 2)}")
     assert agent.svcmgr(called_as="a.stonith").exit_code == 4
@@ -121,7 +128,7 @@ def test_a_device_is_not_asked_after_a_command_that_failed(agent: Agent, device)
 )
 def test_status_prints_what_all_devices_say_and_shoots_nobody(
     agent: Agent,
-    device,
+    device: Callable[..., Any],
     call: tuple[str, str, str, str, str] | tuple[str, str],
     sections: list[tuple[int, None] | tuple[int, int]]
     | list[tuple[int, None]]

@@ -100,7 +100,7 @@ def test_valid_file_is_said_to_be_valid(agent: Agent) -> None:
     ],
 )
 def test_error_is_said_with_file_line_section_keyword_and_expectation(
-    agent: Agent, text, said: str
+    agent: Agent, text: str, said: str
 ) -> None:
     """Each of these ends every action: validate and start say the same place, exit code 3."""
     exit_code, lines = validate(agent, DEFAULT + text)
@@ -146,7 +146,7 @@ def test_error_is_said_with_file_line_section_keyword_and_expectation(
         ),
     ],
 )
-def test_warning_is_said_and_ends_no_action(agent: Agent, text, said: str) -> None:
+def test_warning_is_said_and_ends_no_action(agent: Agent, text: str, said: str) -> None:
     """Each of these changes nothing for sure: validate says so and exits with 1.
 
     The status is still there.
@@ -319,7 +319,7 @@ def test_autostart_node_under_a_heartbeat_is_a_warning(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("text", [REGISTRY_ENV, BUSYBOX_ENV])
-def test_files_of_the_tutorial_have_no_unknown_keyword(agent: Agent, text) -> None:
+def test_files_of_the_tutorial_have_no_unknown_keyword(agent: Agent, text: str) -> None:
     """As the tutorial prints them, on a node of theirs: nothing but what is not handled yet."""
     text = text.replace("deb1.opensvc.com deb2.opensvc.com", f"{NODE} deb2.opensvc.com")
     exit_code, lines = validate(agent, text.replace("deb1.opensvc.com", NODE))

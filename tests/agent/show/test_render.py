@@ -83,11 +83,11 @@ busybox.opensvc.com  DEV     hosted    down      down      down       down      
 
 
 def registry(
-    status,
-    container,
+    status: ResourceStatus,
+    container: str,
     log: tuple[()] = (),
-    hb=None,
-    sync=UP,
+    hb: ResourceStatus | None = None,
+    sync: ResourceStatus = UP,
     sync_log: tuple[()] = (),
     name: str = "registry.opensvc.com",
     is_frozen: bool = False,
@@ -108,7 +108,7 @@ def registry(
     return ServiceReport(name, "DEV", is_frozen, tuple(resources))
 
 
-def without_trailing_blanks(lines) -> str:
+def without_trailing_blanks(lines: list[str]) -> str:
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
@@ -226,7 +226,9 @@ def test_json_has_the_words_of_the_agent() -> None:
         ([ResourceStatus.UNDEF, UP], UP),
     ],
 )
-def test_statuses_merge_as_in_the_agent(statuses, merged) -> None:
+def test_statuses_merge_as_in_the_agent(
+    statuses: list[ResourceStatus], merged: ResourceStatus
+) -> None:
     """The merge rules, in both orders."""
     assert merge(statuses) is merged
     assert merge(reversed(statuses)) is merged
@@ -246,7 +248,9 @@ def test_statuses_merge_as_in_the_agent(statuses, merged) -> None:
         (NA, NA, UP, NA),
     ],
 )
-def test_overall_is_avail_with_hb_and_sync(avail, hb, sync, overall) -> None:
+def test_overall_is_avail_with_hb_and_sync(
+    avail: ResourceStatus, hb: ResourceStatus | None, sync: ResourceStatus, overall: ResourceStatus
+) -> None:
     """hb counts as it is, a sync that is up is neutral, any other sync is a warning."""
     report = registry(avail, "x", hb=hb, sync=sync)
     assert (report.avail, report.overall) == (avail, overall)
@@ -259,7 +263,7 @@ def test_optional_resource_does_not_count_in_avail() -> None:
     assert (report.avail, report.group_status(Group.FS)) == (UP, NA)
 
 
-def node_status(state) -> NodeStatus:
+def node_status(state: ServiceState) -> NodeStatus:
     service = ServiceStatus(
         "registry", "deb1", "deb2", state or ServiceState.STOPPED, ServiceState.STOPPED, state, None
     )
@@ -321,7 +325,9 @@ def test_daemon_is_asked_once_per_command() -> None:
     for answer in (node_status(ServiceState.STARTED), NotRunningError("no")):
         asked = []
 
-        def fetch(answer=answer, asked=asked):
+        def fetch(
+            answer: NodeStatus | NotRunningError = answer, asked: list[str] = asked
+        ) -> NodeStatus | None:
             asked.append(1)
             if isinstance(answer, Exception):
                 raise answer

@@ -25,7 +25,7 @@ from tests.waiting import LIMIT_S, until
 UP, DOWN = ResourceStatus.UP, ResourceStatus.DOWN
 
 
-def report(name, status=UP) -> ServiceReport:
+def report(name: str, status: ResourceStatus = UP) -> ServiceReport:
     return ServiceReport(name, "DEV", False, (ResourceReport("app#1", Group.APP, "init", status),))
 
 
@@ -61,7 +61,7 @@ def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight() -> Non
 class Terminal:
     """A command on a terminal of 80x24, and what it wrote."""
 
-    def __init__(self, argv, env) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
         self.master, self.slave = pty.openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(self.slave)
@@ -75,15 +75,15 @@ class Terminal:
         )
         self.seen = b""
 
-    def until(self, text) -> None:
-        def look():
+    def until(self, text: bytes) -> None:
+        def look() -> bytes:
             if select.select([self.master], [], [], 0.1)[0]:
                 self.seen += os.read(self.master, 65536)
             return self.seen
 
         until(look, lambda seen: text in seen, repr(text))
 
-    def press(self, keys) -> None:
+    def press(self, keys: bytes) -> None:
         self.seen = b""
         os.write(self.master, keys)
 
@@ -126,7 +126,7 @@ def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal: Termi
     "number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)]
 )
 def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(
-    terminal: Terminal, number, code: int
+    terminal: Terminal, number: signal.Signals, code: int
 ) -> None:
     """Ended by a signal: the terminal is as it was."""
     terminal.until(b"other")
