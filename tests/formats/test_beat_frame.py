@@ -50,7 +50,7 @@ BEATS = st.builds(
 )
 
 
-def a_beat(states: dict[str, ServiceState] | None = None, seq: int = 1, **changes: Any) -> Beat:
+def a_beat(states: dict[str, S] | None = None, seq: int = 1, **changes: Any) -> Beat:
     values = dict(node="deb1", boot=BootId(3, 7), seq=seq, ack=None, states=states or {})
     return Beat(**{**values, **changes})
 
@@ -60,7 +60,7 @@ def a_frame(beat: Beat, **changes: Any) -> bytes | None:
     return encode_beat(beat, **{**values, **changes})
 
 
-def many(count: int, length: int = 20) -> dict[str, ServiceState]:
+def many(count: int, length: int = 20) -> dict[str, S]:
     """States of ``count`` services with names of ``length`` characters."""
     return {f"svc{index:05d}".ljust(length, "x"): list(S)[index % len(S)] for index in range(count)}
 
@@ -132,7 +132,7 @@ def test_shortest_beat_interval_is_a_millisecond() -> None:
         a_frame(a_beat(), interval_s=0.0004)
 
 
-def names_of(total: int) -> dict[str, ServiceState]:
+def names_of(total: int) -> dict[str, S]:
     """Service names whose page takes that many bytes, head included: the last one first in the
     alphabet's order.
     """
@@ -217,7 +217,7 @@ def test_names_get_some_room_where_the_states_leave_none(room: int, limit: int, 
         ) is bool(page)
 
 
-def motley(count: int, length: int = 20) -> dict[str, ServiceState]:
+def motley(count: int, length: int = 20) -> dict[str, S]:
     """Services in states that follow no rule: the hardest to pack."""
     dice = random.Random(count)
     return {name: dice.choice(list(S)) for name in many(count, length)}
@@ -687,7 +687,7 @@ def test_beat_that_no_frame_can_hold_is_a_value_error(change: dict[str, Any]) ->
         a_frame(a_beat(**values), **options)
 
 
-def notice(count: int, states: dict[str, ServiceState] | None = None) -> Beat:
+def notice(count: int, states: dict[str, S] | None = None) -> Beat:
     """A beat that says that so many links are mute."""
     return a_beat(states, mute=frozenset(struct.pack(">Q", number + 1) for number in range(count)))
 

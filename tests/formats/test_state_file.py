@@ -17,7 +17,7 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.FROZEN_START])
-def test_state_with_a_digit_is_the_two_bytes_of_the_original(state: ServiceState) -> None:
+def test_state_with_a_digit_is_the_two_bytes_of_the_original(state: S) -> None:
     """A state that the original knows: the file is its digit and a NUL, nothing else, and reads
     back.
     """
