@@ -190,6 +190,7 @@ class Announcer:
             goodbye=goodbye,
             wants_ack=report.wants_ack,
             interval_s=self._pace.beat_interval_s,
+            # A peer of an older version rejects a beat with facts, and would call this node silent.
             facts=report.facts if report.takes_facts else None,
         )
 
@@ -199,6 +200,8 @@ class Announcer:
         For an incarnation that must be answered first, return the beat that was heard of it.
         """
         newest, heard = report.newest, report.heard
+        # A beat with unknown names is not understood: an acknowledgement would let the peer believe
+        # that this node agrees.
         taken = (
             None
             if newest is None or newest.is_legacy or not newest.is_complete
@@ -256,6 +259,7 @@ class Announcer:
         acted.
         """
         is_mute = now - self._out_at >= self.peer_patience_s
+        # If this node was mute, the age of its last beat must show it.
         is_announced = self._last is not self._repeated
         self.beat_at = now if is_announced and not is_mute else self._out_at
 

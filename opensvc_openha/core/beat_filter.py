@@ -156,6 +156,7 @@ class BeatFilter:
 
     def _rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
         beat, link = event.beat, event.link
+        # First of all: what an incarnation that is over says must leave no trace in the rest.
         if not self._view.admits(beat, now):
             is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
             return (AFTER_GOODBYE if is_over else OLD_INCARNATION), 0.0

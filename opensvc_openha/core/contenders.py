@@ -68,6 +68,7 @@ class Contenders:
             (each for each in own if each.seq < seq), key=lambda each: each.seq, default=None
         )
         if found is None:
+            # A forger may begin rows without end; the peer's own row is heard from more often.
             if len(self._chains) >= CHAINS_MAX:
                 self._chains.remove(min(self._chains, key=lambda each: each.at))
             self._chains.append(_Contender(boot, now, now, seq, seq))

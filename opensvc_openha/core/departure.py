@@ -44,6 +44,7 @@ class Departure:
         if self.is_announced:
             return Goodbye.RESTART if self.leaving is Leaving.KEEP_SERVICES else Goodbye.LEFT
         if self.leaving is Leaving.KEEP_SERVICES:
+            # The services run on without a daemon: only scripts are waited for, and not for ever.
             is_waiting = services.is_busy and now - self._began_at < LEAVE_SCRIPT_WAIT_S
             return Goodbye.NONE if is_waiting else Goodbye.RESTART
         # The step that took the order to leave has already withdrawn services from START_READY.

@@ -213,6 +213,7 @@ class Engine:
         self._work.mark_all()
         self._fencing.void_proofs()
         text = f"this node was stalled for {mute_s:.1f} s"
+        # Counted from the next beat: only that one shows that the peer has heard this node since.
         for machine in self._services.values():
             machine.void_proof(self.seq + 1)
             machine.mark_ownership_unconfirmed(text, self.seq + 1)
@@ -278,6 +279,7 @@ class Engine:
         if isinstance(event, PeerConfirmedOut):
             return self._confirm(event, now)
         if isinstance(event, ConfigChanged):
+            # A goodbye names the services and their states, and must stay true.
             return [] if self._departure.is_announced else self._reconfigure(event, now)
         if isinstance(event, ReadinessFound):
             self._fencing.power.answerable = event.reports_power
@@ -301,6 +303,7 @@ class Engine:
         return self._services.handle(event, self._moment(now))
 
     def _take_beat(self, event: BeatReceived, now: float) -> list[Action]:
+        # Beats under this node's own name, or a stranger's, say nothing of the peer.
         if event.beat.node != self.spec.peer or event.link not in self._peer.monitor:
             return []
         # Before any check: even a rejected beat contradicts an operator who confirmed the peer out.

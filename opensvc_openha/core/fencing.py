@@ -280,6 +280,7 @@ class Fencing:
 
     def confirmed(self, who: str, now: float) -> None:
         """Store an operator's confirmation; it also covers services unfrozen or repaired later."""
+        # What waits for its next fence needs none now.
         self._confirmation = Confirmation(who, now)
         self._retry_at.clear()
 
@@ -310,6 +311,7 @@ class Fencing:
                 self.failed(self.group_of(svc), now)
             return
         self._flight = self._opens = None
+        # It never began: neither a failure nor a proof.
         if is_ok is None:
             return
         took_s = now - flight.began_at
@@ -356,6 +358,7 @@ class Fencing:
         """Return the valid proof that covers a service; None if there is none."""
         if self._confirmation is not None:
             return Proof("", self._confirmation.since, f"confirmed by {self._confirmation.who}")
+        # Somebody may switch the peer on again: an old proof is obtained again.
         proof = self._proofs.get(self.group_of(svc))
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
 
@@ -466,6 +469,7 @@ class Fencing:
         return self._opens[1]
 
     def _find_turn(self, view: PeerView, now: float) -> float:
+        # No turns without a silence, and none once the peer cannot fence back.
         if self._anchor is None or self._has_fenced:
             return now
         facts, turns = view.facts, self._turns or self._plan(view.facts)
@@ -570,6 +574,7 @@ class Fencing:
         if view.standing is not PeerStanding.LIVE or facts is None:
             return
         is_second = self.spec.node > self.spec.peer
+        # Given up first, taken later: both nodes never hold the right at once.
         if not self._should_be_first(announced, view, facts):
             self.turn = Turn.NONE
         elif facts.turn is Turn.HELD:

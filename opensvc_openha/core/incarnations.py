@@ -98,6 +98,7 @@ class PeerIncarnations:
             return OLD_INCARNATION
         self.has_new_greeting, self.is_going_on = self._record_heard(beat)
         if beat.boot != self._proven:
+            # A recording is as authentic as it was, but cannot acknowledge this daemon's beats.
             if beat.ack is None or beat.ack.boot != self._own_boot:
                 self.unproven_at = now
                 self.unproven_since = now if self.unproven_since is None else self.unproven_since
@@ -108,6 +109,7 @@ class PeerIncarnations:
                 # more answers.
                 self.heard = Ack(beat.boot, beat.seq, is_taken=False)
         self.unproven_since = None
+        # From here on the incarnation counts: the next daemon has to know its counter.
         if known != beat.boot:
             if known is not None and known.counter > beat.boot.counter:
                 self.stepped_back_from = known
@@ -142,6 +144,7 @@ class PeerIncarnations:
         if beat.ack is None or beat.ack.boot != self._own_boot:
             return False
         if beat.boot not in self._marks:
+            # Anybody with recordings can present incarnations without end.
             while len(self._marks) >= _MARKS:
                 del self._marks[next(iter(self._marks))]
             self._marks[beat.boot] = own_seq

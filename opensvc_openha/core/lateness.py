@@ -24,6 +24,7 @@ class Lateness:
 
     def lateness_s(self, now: float) -> float:
         """Return how late a step at ``now`` is, apart from this node's work; negative if early."""
+        # Beats that came in during this node's own work wait in the inbox: none was missed.
         return now - max(self.expected_at, self._busy_until)
 
     def record(self, now: float, received_at: float | None) -> float:

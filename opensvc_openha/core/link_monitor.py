@@ -72,6 +72,7 @@ class _Listener:
     @property
     def verdict_at(self) -> float:
         """When silence on this link becomes a verdict."""
+        # Silence from before this node listened, or while it was stalled, is not the peer's.
         heard = (
             self.listening_since
             if self.last_heard is None
@@ -126,7 +127,9 @@ class LinkMonitor:
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Apply a new set of links; those that stay keep what was heard on them."""
         self._listeners = {
-            link: self._listeners.get(link) or _Listener(link, now) for link in listeners
+            # A new link has its whole timeout before it, so that an edit makes no peer silent.
+            link: self._listeners.get(link) or _Listener(link, now)
+            for link in listeners
         }
         self._forget_mute()
 
@@ -194,6 +197,7 @@ class LinkMonitor:
         # No profile is slower: a larger interval is a mistake, or an attempt to make this node
         # wait.
         listener.interval_s = min(interval_s, BEAT_INTERVAL_S)
+        # A beat proves that the peer was there when it first came in, not when it was handled.
         listener.last_heard = max(received_at, listener.last_heard or received_at)
         listener.is_up = is_up
         listener.is_unopened = False
@@ -309,6 +313,7 @@ class LinkMonitor:
         """Restart listening after a stall of this node: no verdict for one full timeout."""
         self._forget_mute()
         for item in self._listeners.values():
+            # Beats may have been lost before this node could read them.
             item.listening_since = now
 
     @property
@@ -359,6 +364,7 @@ class LinkMonitor:
         """
         if (
             self.is_any_up
+            # A node whose interfaces have other names since a boot hears no peer, alive or not.
             or self.is_deaf
             or now < max(self._signs_until, *(item.verdict_at for item in self._awaited))
         ):

@@ -116,6 +116,7 @@ class ManagedServices(Mapping[str, ServiceMachine]):
     def _remove(self, name: str, at: Moment) -> list[Action]:
         machine = self._machines[name]
         state = machine.state.name
+        # Only what surely does not run is dropped; the rest is announced until it is stopped.
         if not machine.may_run:
             del self._machines[name]
             text = "removed by an operator"

@@ -115,6 +115,7 @@ class PeerView:
             # A goodbye is evidence: it must answer this incarnation of ours, not remain from before
             # our own start.
             return False
+        # A recording of a former incarnation must not pass for a new one.
         if beat.boot in self._past:
             return self._has_come_back(beat)
         if self._newest is None:
@@ -193,6 +194,7 @@ class PeerView:
         """
         self._newest, self._facts, self._acked_seq = None, None, -1
         self._past = tuple(life for life in self._past if life != boot)
+        # The displaced one may have acknowledged in the peer's name.
         self._ack_floor = self.own_seq
 
     def take(self, beat: Beat, now: float, is_authentic: bool = False) -> bool:
@@ -269,6 +271,8 @@ class PeerView:
         self.advance(now)
         if self._newest is not None and self._newest.goodbye is not Goodbye.NONE:
             self.standing = PeerStanding.DEPARTED
+            # A daemon that restarts is back in seconds, and its services run on: they are not taken
+            # over meanwhile.
             hold_ends = self._goodbye_at + RESTART_HOLD_S
             self.silent_since = hold_ends if now >= hold_ends else None
         elif is_any_up:
@@ -324,11 +328,14 @@ class PeerView:
                 # Frozen by an operator and left running on purpose: neither node takes it over.
                 return Evidence.RUNS
             return Evidence.UNHEARD if self.silent_since is None else Evidence.SILENT
+        # What it announced last is no evidence: it may have started the service since.
         if self.standing is PeerStanding.SILENT:
             return Evidence.SILENT
         if self.standing is PeerStanding.UNKNOWN or said is None:
             return Evidence.UNHEARD
         if said in PEER_OUT:
+            # An acknowledgement is void once the peer may have called this node silent: it may have
+            # started the service since.
             is_acked = (
                 ready_seq is not None and self._acked_seq >= ready_seq and not self._is_ack_old
             )

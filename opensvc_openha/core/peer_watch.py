@@ -79,6 +79,7 @@ class PeerWatch:
             done += self.filter.refuse(event, reason, own_seq, now)
             return Reception(done, wants_greeting=wants_greeting)
 
+        # Stored before anything is announced, so that the next daemon rejects recordings of it.
         if self.filter.incarnations.has_changed:
             done += self.filter.remember()
         if self.monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s):

@@ -75,6 +75,7 @@ class StartFailures:
 
     def lets_hand_over(self, policy: Policy) -> bool:
         """Return True while the policy still hands the service over after such a failure."""
+        # After some failures in a row the nodes would only pass the service to and fro.
         is_asked = policy.on_start_failure is OnStartFailure.HAND_OVER
         return is_asked and self.is_script and len(self._instants) <= START_FAILURES_MAX
 

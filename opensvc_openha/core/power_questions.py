@@ -75,6 +75,7 @@ class PowerQuestions:
         is_news = (word, service) != (self.answer, self.answered_by)
         self.answer, self.answered_at, self.answered_by = word, now, service
         is_off = outcome is ScriptOutcome.DOWN and not self._is_void
+        # One report may be of a moment of a reset, between off and on.
         is_proved = is_off and self._off == service
         self._off = service if is_off and not is_proved else None
         self._next_at = now + (POWER_GAP_S if is_off else POWER_AGAIN_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from opensvc_openha.core import explanations
 from opensvc_openha.core.actions import (
     Action,
     Answer,
@@ -44,18 +45,7 @@ from opensvc_openha.core.timing import (
     STUCK_S,
     Pace,
 )
-from opensvc_openha.core.transitions import (
-    BOOT_BLOCKED,
-    BOOT_UNANSWERED,
-    OPERATOR,
-    Row,
-    Situation,
-    Trigger,
-    explain_confirmed,
-    explain_standby,
-    explain_wait,
-    find_row,
-)
+from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, find_row
 
 _TRIGGER_OF = {
     (ScriptKind.CHECK, ScriptOutcome.OK): Trigger.CHECK_OK,
@@ -188,6 +178,7 @@ class ServiceMachine:
         The sighting may be over by now, so it decides nothing.
         """
         if self.state in PEER_OUT and self.running is None:
+            # Until the wrapper has answered, it is not announced as out.
             self._seems_up = True
             self._recovered_reason = "it seemed to be up"
 
@@ -221,6 +212,7 @@ class ServiceMachine:
         self._record_put_off(outcome, at.now)
         if kind is ScriptKind.CHECK:
             is_ok = None if outcome is ScriptOutcome.POSTPONED else outcome is ScriptOutcome.OK
+            # Before the rules are applied: a fence that succeeded is the proof that they ask for.
             self._fencing.end_check(self.spec, is_ok, event.detail, at.now)
         elif trigger is Trigger.START_NOT_BEGUN:
             self._fencing.failed(self._fencing.group_of(self.spec), at.now)
@@ -282,6 +274,7 @@ class ServiceMachine:
 
         actions: list[Action] = []
         if overtaken is not None:
+            # The former command ends here: its operator must not wait for what will not happen.
             text = f"overtaken by {trigger.value}"
             actions.append(self._last_answer(overtaken, AnswerCode.ROLLED_BACK, at, text, False))
         if row.ready is not None:
@@ -348,6 +341,7 @@ class ServiceMachine:
             self.ready_seq, self._ready_since = next_seq, now
             if row.trigger is Trigger.START:
                 self._hold_until = now
+        # STARTING keeps the number: the evidence is judged once more after the check-up script.
         elif row.next is not ServiceState.STARTING:
             self.ready_seq = None
         # There is nothing to doubt in other states, and an operator's force is a new ground.
@@ -438,6 +432,7 @@ class ServiceMachine:
             is_held=now < self._hold_until or self.is_stop_unheard(view),
             is_check_valid=self._is_proved(silent, now),
             is_check_always=self._fencing.spec.fencing.is_check_always,
+            # A script that always succeeds fences no node, and needs no turn.
             may_fence=not self.spec.is_fenced
             or silent is None
             or self._fencing.may_fence_now(self.spec, view, now),
@@ -541,6 +536,7 @@ class ServiceMachine:
         if self.state is ServiceState.START_READY:
             if now < self._put_off_until:
                 return self._put_off_until
+            # An acknowledgement comes as an event: time alone only ends a wait of both nodes.
             if view.silent_since is None:
                 return self._ready_since + STUCK_S
             delay_ends = max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
@@ -666,7 +662,7 @@ class ServiceMachine:
         view, now = at.view, at.now
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
-        reason = explain_wait(self.state, self._situation(at)) or self.reason
+        reason = explanations.explain_wait(self.state, self._situation(at)) or self.reason
         if self._dual.since is not None:
             reason = f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"
         elif self._doubt is not None:
@@ -686,7 +682,7 @@ class ServiceMachine:
                 else "the peer does not know this service"
             )
         elif self.state is ServiceState.STOPPED:
-            waits_for = explain_standby(self._situation(at), view.standing)
+            waits_for = explanations.explain_standby(self._situation(at), view.standing)
             if view.standing is PeerStanding.UNKNOWN and view.held_back:
                 waits_for = f"not started here: no verdict about the peer: {view.held_back}"
             reason = "; ".join(text for text in (reason, waits_for) if text)
@@ -713,7 +709,9 @@ class ServiceMachine:
         fencing, peer = self._fencing, self._fencing.spec.peer
         confirm = f"if {peer} runs nothing: openha fence confirm {peer}"
         if self.state is ServiceState.STOPPED and fencing.is_boot_blocked(self.spec, now):
-            return f"{BOOT_UNANSWERED if fencing.has_heard_one_way else BOOT_BLOCKED}; {confirm}"
+            is_one_way = fencing.has_heard_one_way
+            why = explanations.BOOT_UNANSWERED if is_one_way else explanations.BOOT_BLOCKED
+            return f"{why}; {confirm}"
         is_waiting = self.state is ServiceState.START_READY or (
             self.state is ServiceState.START_FAILED and self._was_never_started
         )
@@ -737,7 +735,7 @@ class ServiceMachine:
 
     def explain_confirmed(self, at: Moment) -> str:
         """Describe what happens to the service after a confirmation that the peer is out."""
-        return explain_confirmed(self.state, self._situation(at))
+        return explanations.explain_confirmed(self.state, self._situation(at))
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
         path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script

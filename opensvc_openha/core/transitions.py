@@ -23,8 +23,6 @@ from opensvc_openha.core.events import Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import RESTART_HOLD_S
 
 
 class Trigger(enum.Enum):
@@ -175,6 +173,8 @@ def _idle(s: Situation) -> bool:
 
 def _may_begin(s: Situation) -> bool:
     """Return True if nothing prevents START_READY. A start takes more than that."""
+    # START_READY runs nothing: it announces the wish to start, so that a live peer can object and a
+    # silent one has a last chance to be heard.
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
     is_blocked = s.evidence is Evidence.SILENT and s.is_boot_blocked
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
@@ -297,8 +297,11 @@ _START_ROWS = (
     Row(S.STARTING, _T.CHECK_FAILED, lambda s: s.running is _K.CHECK and s.is_heard,
         S.STOPPED, "nothing was started, check-up script failed: {detail}", clears=True,
         holds=True, done=_A.FAILED),
+    # A fence that failed, or was too slow, proves nothing: the silent peer may run the service.
     Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK),
         S.START_FAILED, "check-up script failed: {detail}", clears=True, done=_A.FAILED),
+    # This node stood still, or heard the peer, between the decision and the script: what it was
+    # decided on may be over, so it is decided again.
     Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START and s.leaving is not None,
         S.STOPPED, "not begun: {detail}, and it is leaving", clears=True, done=_A.ROLLED_BACK),
     Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START,
@@ -308,6 +311,7 @@ _START_ROWS = (
         done=_A.FROZEN_START),
     Row(S.STARTING, _T.START_OK, _script(_K.START),
         S.STARTED, "start script succeeded", clears=True, done=_A.STARTED),
+    # Parts of it may be up: the peer starts it only after they were stopped.
     Row(S.STARTING, _T.START_FAILED, _script(_K.START),
         S.START_FAILED, "start script failed: {detail}", clears=True, done=_A.FAILED),
     Row(S.STARTING, _T.START_NOT_BEGUN, lambda s: s.running is _K.START and s.is_heard,
@@ -322,6 +326,7 @@ _STOP_ROWS = (
     # The peer took the service over while this node was away: its copy stays, this one stops.
     Row(S.STARTED, _T.EVALUATE, _was_taken_over,
         S.STOPPING, "{away}, and the peer has taken the service", run=_K.STOP, clears=True),
+    # Only where an operator chose so: which copy holds the data cannot be known here.
     Row(S.STARTED, _T.EVALUATE, lambda s: _idle(s) and s.is_peer_started and s.is_copy_to_stop,
         S.STOPPING, "dual run: on_dual_run = {policy}", run=_K.STOP, clears=True),
     # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
@@ -336,6 +341,7 @@ _STOP_ROWS = (
         done=_A.FROZEN_STOP),
     Row(S.STOPPING, _T.STOP_OK, _script(_K.STOP),
         S.STOPPED, "stop script succeeded", clears=True, holds=True, done=_A.STOPPED),
+    # Not out: some of it may run here, so the peer must not start it.
     Row(S.STOPPING, _T.STOP_FAILED, _script(_K.STOP),
         S.STOP_FAILED, "stop script failed: {detail}", clears=True, done=_A.FAILED),
 )
@@ -401,12 +407,14 @@ _LEARN_ROWS = (
         S.FROZEN_START, "start finished without the daemon", clears=True),
     Row(S.STARTING, _T.PROBE_UP, _script(_K.PROBE),
         S.STARTED, "start finished without the daemon", clears=True),
+    # An interrupted start may have left parts that the wrapper's status does not show.
     Row(S.STARTING, _T.PROBE_DOWN, _script(_K.PROBE),
         S.STOPPING, "interrupted start: stop what is left of it", run=_K.STOP, clears=True),
     Row(S.STARTING, _T.PROBE_UNSURE, _script(_K.PROBE),
         S.STOPPING, "interrupted start: stop what is left of it", run=_K.STOP, clears=True),
     Row(S.STARTING, _T.PROBE_SOME, _script(_K.PROBE),
         S.STOPPING, "interrupted start: stop what is left of it", run=_K.STOP, clears=True),
+    # Stopping twice does no harm; a stop that ended half-way does.
     Row(S.STOPPING, _T.PROBE_UP, _script(_K.PROBE),
         S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.STOPPING, _T.PROBE_DOWN, _script(_K.PROBE),
@@ -415,18 +423,21 @@ _LEARN_ROWS = (
         S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.STOPPING, _T.PROBE_SOME, _script(_K.PROBE),
         S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    # With the STATE file an operator's freeze may be lost: what is found is frozen.
     Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE),
         S.FROZEN_START, "STATE file unusable; found up: frozen", clears=True),
     Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE),
         S.FROZEN_STOP, "STATE file unusable; found down: frozen", clears=True),
     Row(S.UNKNOWN, _T.PROBE_UNSURE, _freezing, S.FROZEN_STOP, "new service", clears=True),
     Row(S.UNKNOWN, _T.PROBE_SOME, _freezing, S.FROZEN_STOP, _SOME_UP, clears=True),
+    # After a crash this node could not know that it was about to start it.
     Row(S.START_READY, _T.STORE_FAILED, _idle,
         S.STOPPED, "state cannot be written: {detail}", clears=True, holds=True, done=_A.FAILED),
     Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START,
         S.STOPPED, "state cannot be written: {detail}", clears=True, holds=True, done=_A.FAILED),
 )
 
+# A frozen service is left as it is: no row above starts or stops one but after an order.
 _OPERATOR_ROWS = (
     Row(S.STOPPED, _T.START, _may_begin,
         S.START_READY, _ORDERED, clears=True, ready=_A.READY_START),
@@ -501,100 +512,3 @@ def find_row(state: S, trigger: Trigger, situation: Situation) -> Row | None:
         if row.guard(situation):
             return row
     return None
-
-
-BOOT_BLOCKED = (
-    "not started here: this node has not heard its peer since it booted, and does not fence it by"
-    " itself"
-)
-BOOT_UNANSWERED = (
-    "not started here: the peer was heard, but has not acknowledged this node since it booted,"
-    " which does not fence it by itself"
-)
-
-
-def explain_wait(state: S, situation: Situation) -> str:
-    """Explain what START_READY waits for; empty for any other state."""
-    if state is not S.START_READY:
-        return ""
-    if situation.is_put_off:
-        return "what was to be run could not be begun: tried again within seconds"
-    if situation.evidence is Evidence.SILENT:
-        return (
-            "peer is silent: start-ready delay"
-            if not situation.is_delay_over
-            else "peer is silent: waits to fence it"
-        )
-    if situation.is_legacy:
-        return f"peer is {situation.evidence.value} and cannot acknowledge: start-ready delay"
-    return f"peer is {situation.evidence.value}: waits for its acknowledgement"
-
-
-def explain_standby(situation: Situation, standing: PeerStanding) -> str:
-    """Explain why a STOPPED service is not started here; empty if nothing is unusual about it."""
-    if situation.evidence is Evidence.SILENT and situation.is_boot_blocked:
-        return BOOT_BLOCKED
-    if situation.evidence is Evidence.BUSY:
-        return "not started here: some of it may be in use on the peer"
-    if situation.evidence is Evidence.RUNS and standing is PeerStanding.DEPARTED:
-        return "not started here: the peer's daemon left it running, frozen by an operator"
-    if situation.evidence is Evidence.UNHEARD:
-        if standing is PeerStanding.DEPARTED:
-            return "not started here yet: the peer's daemon said goodbye, and may be back soon"
-        return "not started here yet: the peer was neither heard nor listened to for a full timeout"
-    return "held back for some seconds, so that the peer may go first" if situation.is_held else ""
-
-
-_LEFT_FROZEN = (
-    "not started: the peer's daemon left it running, frozen as started. If it does not run there:"
-    " start it with its script, then service -A NAME force-start"
-)
-_CONFIRMED = {
-    S.STOPPED: "is started here now",
-    S.START_READY: "is started here now",
-    S.STARTING: "is being started here",
-    S.STARTED: "runs here already",
-    S.FROZEN_START: "runs here already, frozen",
-    S.FROZEN_STOP: "stays frozen: it is started here once you type service -A NAME unfreeze",
-    S.START_FAILED: (
-        "stays START_FAILED, for its start script failed here: service -A NAME freeze-stop, then"
-        " unfreeze"
-    ),
-    S.STOP_FAILED: (
-        "stays STOP_FAILED: some of it may be in use here; service -A NAME freeze-stop, then"
-        " unfreeze"
-    ),
-    S.STOPPING: "is being stopped here",
-    S.UNKNOWN: "its state here is not known: see service -s -v",
-}
-_RUNNING = {
-    ScriptKind.CHECK: (
-        "its check-up script runs: it is started here once that has ended, however it ends"
-    ),
-    ScriptKind.PROBE: "its status script runs: it is looked at again once that has ended",
-}
-
-
-def explain_confirmed(state: S, situation: Situation) -> str:
-    """Describe what happens here once an operator has confirmed that the silent peer is out."""
-    would_start = state in (S.STOPPED, S.START_READY) or (
-        state is S.START_FAILED and situation.was_never_started
-    )
-    if situation.running in _RUNNING:
-        return _RUNNING[situation.running]
-    if not would_start:
-        return _CONFIRMED.get(state, f"stays {state.name}")
-    if situation.leaving is not None:
-        return "not started: this node's daemon is leaving"
-    if situation.evidence is Evidence.RUNS:
-        return _LEFT_FROZEN
-    if situation.evidence is Evidence.UNHEARD:
-        return (
-            "is started here unless the peer's daemon, which said goodbye, is back within"
-            f" {RESTART_HOLD_S:g} s"
-        )
-    return (
-        "is started here in some seconds"
-        if situation.is_held and state is S.STOPPED
-        else _CONFIRMED[S.STOPPED]
-    )

@@ -53,7 +53,7 @@ class WorkList:
     def update_deadlines(
         self, names: Iterable[str], services: Mapping[str, ServiceMachine], at: Moment
     ) -> None:
-        """Take the deadlines of ``names`` anew."""
+        """Ask ``names`` for their deadlines again."""
         if self.is_dirty:
             self.deadlines.clear()
         for name in names:
@@ -67,7 +67,7 @@ class WorkList:
     def update_announced(
         self, names: Iterable[str], services: Mapping[str, ServiceMachine], at: Moment
     ) -> bool:
-        """Take the announced states of ``names`` anew; return True if one is new or certain again.
+        """Update the announced states of ``names``; return True if one is new or certain again.
 
         No beat has reported it yet.
         """

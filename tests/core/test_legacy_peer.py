@@ -10,6 +10,7 @@ import pytest
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Leaving, ScriptKind, Tick
+from opensvc_openha.core.explanations import explain_wait
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Role
 from opensvc_openha.core.peer_view import Evidence, PeerView
@@ -21,7 +22,7 @@ from opensvc_openha.core.timing import (
     LEGACY_STRAGGLER_S,
     START_READY_DELAY_S,
 )
-from opensvc_openha.core.transitions import Situation, Trigger, explain_wait, find_row
+from opensvc_openha.core.transitions import Situation, Trigger, find_row
 from tests.core.bench import Bench
 from tests.core.pair import CHECK_ALWAYS, links, services
 
