@@ -171,13 +171,13 @@ def both(status: NodeStatus) -> str:
 def answer_line(answer: Answer) -> str:
     """Render the answer to an action in the original's words."""
     svc, own, peer, detail = answer.service, answer.own.name, answer.peer.name, answer.detail
-    if answer.word is AnswerCode.NOT_CONFIGURED:
+    if answer.code is AnswerCode.NOT_CONFIGURED:
         return f"we are not primary nor secondary for service {svc}"
-    if answer.word is AnswerCode.REFUSED:
+    if answer.code is AnswerCode.REFUSED:
         return _refusal(answer)
-    if answer.word is AnswerCode.FAILED:
+    if answer.code is AnswerCode.FAILED:
         return f"Service {svc} {answer.command} failed: {detail} (we are {own})"
-    if answer.word is AnswerCode.ROLLED_BACK:
+    if answer.code is AnswerCode.ROLLED_BACK:
         return (
             f"Service {svc} {answer.command} given up: {detail} (partner node is {peer}, we are"
             f" {own})"
@@ -202,7 +202,7 @@ def answer_line(answer: Answer) -> str:
         AnswerCode.UNFROZEN: f"Service {svc} UNFROZEN",
         AnswerCode.FORCED_START: f"Service {svc} forced to started",
         AnswerCode.CONFIRMED: f"{svc} runs nothing: confirmed",
-    }[answer.word]
+    }[answer.code]
 
 
 def _refusal(answer: Answer) -> str:

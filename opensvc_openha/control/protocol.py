@@ -84,7 +84,7 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
     return {
         "command": answer.command,
         "service": answer.service,
-        "word": answer.word.name,
+        "word": answer.code.name,
         "own": answer.own.name,
         "peer": answer.peer.name,
         "detail": answer.detail,

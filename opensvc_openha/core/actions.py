@@ -104,7 +104,7 @@ class Answer:
     command_id: int
     command: str
     service: str
-    word: AnswerCode
+    code: AnswerCode
     own: ServiceState
     peer: ServiceState
     detail: str = ""
@@ -114,7 +114,7 @@ class Answer:
     @property
     def is_refused(self) -> bool:
         """True if nothing was tried, since the state or the configuration does not allow it."""
-        return self.word in (AnswerCode.REFUSED, AnswerCode.NOT_CONFIGURED)
+        return self.code in (AnswerCode.REFUSED, AnswerCode.NOT_CONFIGURED)
 
 
 class RecordKind(enum.Enum):

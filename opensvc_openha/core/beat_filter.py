@@ -55,7 +55,7 @@ _HELD_BACK = {
 """Rejected at every orderly end or start of a daemon: counted, but not logged."""
 
 
-@state_marks(not_state={"_own_boot", "_peer", "_kept_on_s", "_impossible_at", "held_back"})
+@state_marks(not_state={"_own_boot", "_peer", "_continued_s", "_impossible_at", "held_back"})
 class BeatFilter:
     """Decide on the beats of one peer."""
 
@@ -68,7 +68,7 @@ class BeatFilter:
         self._monitor = monitor
         self._view = view
         self._contenders = Contenders()
-        self._kept_on_s: float | None = None
+        self._continued_s: float | None = None
         self._impossible_at: float | None = None
         self.held_back = ""
         """Why the peer, perhaps alive, was rejected at its last sign."""
@@ -124,13 +124,13 @@ class BeatFilter:
             return False
         # No profile beats more slowly: a larger interval would let a slow replay pass as live.
         interval_s = min(beat.interval_s, timing.BEAT_INTERVAL_S)
-        self._kept_on_s = self._contenders.record(
+        self._continued_s = self._contenders.record(
             beat.boot, beat.seq, now, self._monitor.shortest_patience_s, interval_s
         )
         if not event.key_id:
-            return self._kept_on_s is not None
+            return self._continued_s is not None
         if reason == UNPROVEN:
-            return self.incarnations.is_going_on and self._kept_on_s is not None
+            return self.incarnations.is_continuing and self._continued_s is not None
         # An authentic beat outweighs an incarnation that nothing authenticates.
         if self._view.is_unauthenticated:
             return True
@@ -151,8 +151,8 @@ class BeatFilter:
                 event.beat, event.key_id, now, self._view.own_seq
             )
         patience_s = self._monitor.shortest_patience_s
-        has_kept_on = self._kept_on_s is not None and self._kept_on_s >= patience_s
-        return has_kept_on and self._view.can_be_displaced(now, patience_s)
+        has_continued = self._continued_s is not None and self._continued_s >= patience_s
+        return has_continued and self._view.can_be_displaced(now, patience_s)
 
     def _rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
         beat, link = event.beat, event.link
@@ -191,7 +191,7 @@ class BeatFilter:
             done.append(
                 Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True)
             )
-        if reason == OLD_INCARNATION and self.incarnations.suspect(event.beat, own_seq, now):
+        if reason == OLD_INCARNATION and self.incarnations.check_rival(event.beat, own_seq, now):
             done.append(
                 Record(
                     RecordKind.PEER, self._peer, "", "SUSPECT", self._rival_text(), is_alarm=True

@@ -322,7 +322,7 @@ class Engine:
         self._work.mark(received.moved)
         # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
         if received.is_ack_new or beat.is_legacy:
-            self._work.mark(self._work.asking)
+            self._work.mark(self._work.unacknowledged)
         notice = self._announcer.notice
         # A new incarnation knows nothing of this node: acknowledge at once, and repeat notices.
         if received.is_new_incarnation:
@@ -438,10 +438,10 @@ class Engine:
         if view.newest is not None and view.newest.is_legacy:
             # A C OpenHA cannot confirm anything, and no announcement makes it stop a copy of its
             # own.
-            states.update({name: self._services[name].state for name in work.asking})
+            states.update({name: self._services[name].state for name in work.unacknowledged})
         return Report(
             states,
-            wants_ack=bool(work.asking),
+            wants_ack=bool(work.unacknowledged),
             facts=replace(
                 self._fencing.facts(work.announced, self._stepped_at),
                 marks=self._configuration.marks,

@@ -61,7 +61,7 @@ class PeerIncarnations:
         self.rival_at = 0.0
         self.unproven_since: float | None = None
         self.unproven_at = 0.0
-        self.is_going_on = False
+        self.is_continuing = False
         """The last beat is newer than all heard before of its incarnation.
 
         A recording ends, a peer continues.
@@ -84,7 +84,7 @@ class PeerIncarnations:
 
         ``own_seq`` is the newest beat of ours.
         """
-        self.has_new_greeting = self.is_going_on = False
+        self.has_new_greeting = self.is_continuing = False
         known = self._known.get(key_id)
         if (
             known is not None
@@ -96,7 +96,7 @@ class PeerIncarnations:
             # would otherwise never acknowledge each other.
             self._record_heard(beat)
             return OLD_INCARNATION
-        self.has_new_greeting, self.is_going_on = self._record_heard(beat)
+        self.has_new_greeting, self.is_continuing = self._record_heard(beat)
         if beat.boot != self._proven:
             # A recording is as authentic as it was, but cannot acknowledge this daemon's beats.
             if beat.ack is None or beat.ack.boot != self._own_boot:
@@ -139,7 +139,7 @@ class PeerIncarnations:
             return False
         return mark < beat.ack.seq <= own_seq
 
-    def suspect(self, beat: Beat, own_seq: int, now: float) -> bool:
+    def check_rival(self, beat: Beat, own_seq: int, now: float) -> bool:
         """Check whether a rejected old incarnation is alive; True when that is first proved."""
         if beat.ack is None or beat.ack.boot != self._own_boot:
             return False

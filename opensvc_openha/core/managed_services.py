@@ -87,7 +87,7 @@ class ManagedServices(Mapping[str, ServiceMachine]):
             return machine.script_exited(event, at)
         if isinstance(event, StoreFailed):
             return machine.store_failed(event.detail, at)
-        machine.seems_up()
+        machine.mark_seen_up()
         return []
 
     def reconfigure(

@@ -236,9 +236,11 @@ class PeerView:
 
     def _update_same_since(self, beat: Beat, now: float) -> None:
         """Record since when a C OpenHA has announced each state, in beats without a gap."""
-        is_going_on = self.standing is PeerStanding.LIVE and now <= self._taken_at + LEGACY_FRESH_S
+        is_continuing = (
+            self.standing is PeerStanding.LIVE and now <= self._taken_at + LEGACY_FRESH_S
+        )
         # A beat in our own format clears the record, so the time starts over.
-        said = self.states if is_going_on else {}
+        said = self.states if is_continuing else {}
         self._same_since = (
             {
                 name: self._same_since.get(name, now) if said.get(name) is state else now

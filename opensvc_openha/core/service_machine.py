@@ -172,7 +172,7 @@ class ServiceMachine:
         self.running = ScriptKind.PROBE
         return [self._script(ScriptKind.PROBE, at.view)]
 
-    def seems_up(self) -> None:
+    def mark_seen_up(self) -> None:
         """Schedule a query of the wrapper after a sighting of the service up.
 
         The sighting may be over by now, so it decides nothing.

@@ -13,7 +13,7 @@ from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 
 
-@state_marks(not_state={"announced", "asking", "deadlines", "is_question_new"})
+@state_marks(not_state={"announced", "unacknowledged", "deadlines", "is_question_new"})
 class WorkList:
     """The services to evaluate, and the states to announce."""
 
@@ -25,7 +25,7 @@ class WorkList:
         """When time alone may move a service."""
         self.announced: dict[str, ServiceState] = {}
         """The states that beats report, of all services."""
-        self.asking: set[str] = set()
+        self.unacknowledged: set[str] = set()
         """The services that wait for the peer's acknowledgement."""
         self.is_question_new = False
         """The first service asks for an acknowledgement: further ones can wait with it."""
@@ -71,23 +71,23 @@ class WorkList:
 
         No beat has reported it yet.
         """
-        before, had_questions, has_news = self.announced, bool(self.asking), False
+        before, had_questions, has_news = self.announced, bool(self.unacknowledged), False
         if self.is_dirty:
             self.announced = {}
-            self.asking.clear()
+            self.unacknowledged.clear()
         for name in names:
             machine = services.get(name)
             if machine is None:
                 self.announced.pop(name, None)
-                self.asking.discard(name)
+                self.unacknowledged.discard(name)
                 continue
             has_news = has_news or before.get(name) is not machine.announced
             self.announced[name] = machine.announced
             if machine.is_waiting_for_ack(at.view):
-                self.asking.add(name)
+                self.unacknowledged.add(name)
             else:
-                self.asking.discard(name)
-        self.is_question_new = bool(self.asking) and not had_questions
+                self.unacknowledged.discard(name)
+        self.is_question_new = bool(self.unacknowledged) and not had_questions
         return has_news
 
     def finish(self, moved: set[str]) -> None:

@@ -212,7 +212,7 @@ class ActionExecutor:
                     # Valid until the daemon ends, but a restart would not know it.
                     action = replace(
                         action,
-                        word=AnswerCode.FAILED,
+                        code=AnswerCode.FAILED,
                         is_ok=False,
                         detail=f"done, but not kept: {problem}",
                     )

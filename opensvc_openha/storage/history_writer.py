@@ -150,7 +150,7 @@ class History:
         """Record how a command ended that was not carried out."""
         if answer.is_last and not answer.is_ok:
             text = answer.detail or f"we are {answer.own.name}, the peer is {answer.peer.name}"
-            self.note(EntryKind.COMMAND, answer.service, answer.word.name, text, old=answer.command)
+            self.note(EntryKind.COMMAND, answer.service, answer.code.name, text, old=answer.command)
 
     def note_script(self, action: RunScript) -> None:
         """Note the start of a script; only its end becomes an entry."""

@@ -166,7 +166,7 @@ def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> Non
     bench = _Hearing(S.FROZEN_STOP)
     bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
     _just_spoken(bench)
-    asking = Beat(
+    unacknowledged = Beat(
         "deb2",
         LIFE,
         2,
@@ -178,7 +178,7 @@ def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> Non
     done = []
     for _ in range(2):
         bench.now += 0.002
-        done += bench.step(BeatReceived(bench.link, asking, bench.now, key_id=KEY))
+        done += bench.step(BeatReceived(bench.link, unacknowledged, bench.now, key_id=KEY))
     assert beats(done) == []
     assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(LIFE, 2)]
 

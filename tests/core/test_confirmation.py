@@ -35,8 +35,8 @@ def confirm(host: Host, until: float = float("inf")) -> tuple[AnswerCode, str]:
     """Gives the word; what is answered."""
     host.handle(host.life, PeerConfirmedOut(7, WHO, until))
     answer = host.answers[-1]
-    assert answer.is_last and answer.is_ok is (answer.word is AnswerCode.CONFIRMED)
-    return answer.word, answer.detail
+    assert answer.is_last and answer.is_ok is (answer.code is AnswerCode.CONFIRMED)
+    return answer.code, answer.detail
 
 
 def holds(host: Host) -> bool:

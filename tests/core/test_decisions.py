@@ -296,10 +296,10 @@ def test_command_that_overtakes_another_rolls_that_one_back() -> None:
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED, is_acked=False)
     bench.order(Command.FORCE_STOP, 1)
-    assert [answer.word for answer in bench.order(Command.START, 2)] == [AnswerCode.READY_START]
+    assert [answer.code for answer in bench.order(Command.START, 2)] == [AnswerCode.READY_START]
     answers = bench.order(Command.FREEZE_STOP, 3)
     answers += [item for item in bench.ends(K.PROBE, End.DOWN) if isinstance(item, Answer)]
-    told = [(answer.command_id, answer.word, answer.is_last, answer.is_ok) for answer in answers]
+    told = [(answer.command_id, answer.code, answer.is_last, answer.is_ok) for answer in answers]
     assert told == [
         (2, AnswerCode.ROLLED_BACK, True, False),
         (3, AnswerCode.READY_FREEZE_STOP, False, True),
@@ -314,7 +314,7 @@ def test_refused_command_leaves_the_one_that_waits_in_place() -> None:
     bench.order(Command.FORCE_STOP, 1)
     bench.order(Command.START, 2)
     refused = bench.order(Command.STOP, 3)
-    assert [(item.command_id, item.word, item.is_ok, item.detail) for item in refused] == [
+    assert [(item.command_id, item.code, item.is_ok, item.detail) for item in refused] == [
         (3, AnswerCode.REFUSED, False, "")
     ]
     bench.now += 0.1
@@ -322,19 +322,19 @@ def test_refused_command_leaves_the_one_that_waits_in_place() -> None:
     bench.ends(K.CHECK)
     last = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
     assert [
-        (item.command_id, item.word, item.is_last, item.is_ok, item.detail) for item in last
+        (item.command_id, item.code, item.is_last, item.is_ok, item.detail) for item in last
     ] == [(2, AnswerCode.STARTED, True, True, "")]
 
 
 def test_operator_is_told_each_step_of_a_stop_that_freezes() -> None:
     """freeze-stop of a running service: ready to freeze, ready to stop, stopped, frozen."""
     bench = Bench().started()
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [
+    assert [item.code for item in bench.order(Command.FREEZE_STOP)] == [
         AnswerCode.READY_FREEZE_STOP,
         AnswerCode.READY_STOP,
     ]
     done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
-    assert [(item.word, item.is_last, item.is_ok) for item in done] == [
+    assert [(item.code, item.is_last, item.is_ok) for item in done] == [
         (AnswerCode.STOPPED, False, True),
         (AnswerCode.FROZEN_STOP, True, True),
     ]
@@ -346,14 +346,14 @@ def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED, is_acked=False)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_START)] == [
+    assert [item.code for item in bench.order(Command.FREEZE_START)] == [
         AnswerCode.READY_FREEZE_START
     ]
     bench.now += 0.1
     bench.hear(S.STOPPED)
     bench.ends(K.CHECK)
     done = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
-    assert [item.word for item in done] == [AnswerCode.STARTED, AnswerCode.FROZEN_START]
+    assert [item.code for item in done] == [AnswerCode.STARTED, AnswerCode.FROZEN_START]
     assert bench.state is S.FROZEN_START
 
 
@@ -364,21 +364,21 @@ def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
     """
     bench = Bench().started()
     bench.hear(S.STOPPED)
-    assert [item.word for item in bench.order(Command.STOP)] == [AnswerCode.READY_STOP]
+    assert [item.code for item in bench.order(Command.STOP)] == [AnswerCode.READY_STOP]
     done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
-    assert [item.word for item in done] == [AnswerCode.STOPPED]
+    assert [item.code for item in done] == [AnswerCode.STOPPED]
     bench = Bench().started()
     bench.hear(S.FROZEN_STOP)
-    assert [item.word for item in bench.order(Command.STOP)] == [
+    assert [item.code for item in bench.order(Command.STOP)] == [
         AnswerCode.READY_STOP,
         AnswerCode.STAYS_HERE,
     ]
     bench = Bench(S.FROZEN_STOP)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [
+    assert [item.code for item in bench.order(Command.FREEZE_STOP)] == [
         AnswerCode.READY_FREEZE_STOP
     ]
-    assert [item.word for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [
+    assert [item.code for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [
         AnswerCode.FROZEN_STOP
     ]
 
@@ -389,7 +389,7 @@ def test_failed_script_is_answered_with_its_reason() -> None:
     bench.order(Command.STOP, 7)
     done = bench.ends(K.STOP, End.FAILED)
     answer = [item for item in done if isinstance(item, Answer)][-1]
-    assert (answer.command_id, answer.word, answer.is_ok, answer.is_last) == (
+    assert (answer.command_id, answer.code, answer.is_ok, answer.is_last) == (
         7,
         AnswerCode.FAILED,
         False,
@@ -704,7 +704,7 @@ def test_command_for_a_service_of_other_nodes_is_refused_as_such() -> None:
     bench = Bench().started()
     done = bench.step(CommandReceived(4, "elsewhere", Command.STOP))
     answers = [item for item in done if isinstance(item, Answer)]
-    assert [(item.word, item.is_refused, item.is_ok, item.is_last) for item in answers] == [
+    assert [(item.code, item.is_refused, item.is_ok, item.is_last) for item in answers] == [
         (AnswerCode.NOT_CONFIGURED, True, False, True)
     ]
 
@@ -714,7 +714,7 @@ def test_commands_are_refused_while_leaving() -> None:
     bench = Bench().started()
     bench.step(LeaveRequested(Leaving.STOP_SERVICES))
     answer = bench.order(Command.FORCE_STOP, 4)[-1]
-    assert (answer.command_id, answer.word, answer.is_ok) == (
+    assert (answer.command_id, answer.code, answer.is_ok) == (
         4,
         AnswerCode.REFUSED,
         False,
@@ -806,7 +806,7 @@ def test_force_stop_of_a_stopped_service_is_done_and_answered_once() -> None:
     """Nothing changes but the hold, and that is what was asked for."""
     bench = Bench(S.STOPPED)
     answers = bench.order(Command.FORCE_STOP, 3)
-    assert [(item.command_id, item.word, item.is_ok, item.is_last) for item in answers] == [
+    assert [(item.command_id, item.code, item.is_ok, item.is_last) for item in answers] == [
         (3, AnswerCode.READY_FORCE_STOP, True, False),
         (3, AnswerCode.STOPPED, True, True),
     ]
@@ -858,7 +858,7 @@ def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> No
 def test_freeze_and_unfreeze_of_a_running_service_ask_nobody() -> None:
     """freeze-start of what runs: two words; unfreeze: no script."""
     bench = Bench().started()
-    assert [item.word for item in bench.order(Command.FREEZE_START)] == [
+    assert [item.code for item in bench.order(Command.FREEZE_START)] == [
         AnswerCode.READY_FREEZE_START,
         AnswerCode.FROZEN_START,
     ]
@@ -1153,7 +1153,7 @@ def test_out_is_not_said_before_the_wrapper_was_asked(state: S) -> None:
     assert {
         beat.states["registry"] for beat in beats(bench.done + bench.run(3, S.FROZEN_START))
     } == {S.UNKNOWN}
-    assert bench.order(Command.UNFREEZE)[-1].word is AnswerCode.REFUSED
+    assert bench.order(Command.UNFREEZE)[-1].code is AnswerCode.REFUSED
     bench.ends(K.PROBE, End.DOWN)
     assert [beat.states["registry"] for beat in beats(bench.run(BEAT_INTERVAL_S))] == [state]
 
@@ -1187,13 +1187,13 @@ def test_freeze_stop_of_a_stopped_service_looks_and_stops_what_is_up() -> None:
     for outcome in (End.UP, End.SOME):
         bench = Bench(S.STOPPED)
         bench.hear(S.STARTED)
-        assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [
+        assert [item.code for item in bench.order(Command.FREEZE_STOP)] == [
             AnswerCode.READY_FREEZE_STOP
         ]
         assert bench.engine.beat().states["registry"] is S.UNKNOWN
         assert scripts(bench.ends(K.PROBE, outcome)) == [K.STOP] and bench.state is S.STOPPING
         answers = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
-        assert bench.state is S.FROZEN_STOP and (answers[-1].word, answers[-1].is_ok) == (
+        assert bench.state is S.FROZEN_STOP and (answers[-1].code, answers[-1].is_ok) == (
             AnswerCode.FROZEN_STOP,
             True,
         )

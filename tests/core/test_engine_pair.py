@@ -219,7 +219,7 @@ def test_stop_hands_the_service_to_an_unfrozen_peer() -> None:
     number = deb1.command(Command.STOP)
     pair.run(STOP_HOLD_S + 10)
     answer = deb1.last_answer(number)
-    assert answer is not None and answer.word is AnswerCode.STOPPED
+    assert answer is not None and answer.code is AnswerCode.STOPPED
     assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
     assert [node for _, node in pair.starts()] == ["deb1", "deb2"]
 
@@ -235,7 +235,7 @@ def test_stop_with_a_frozen_peer_starts_here_again_after_the_hold() -> None:
     pair.run(3)
     number = deb1.command(Command.STOP)
     assert AnswerCode.STAYS_HERE in [
-        item.word for item in deb1.answers if item.command_id == number
+        item.code for item in deb1.answers if item.command_id == number
     ]
     pair.run(STOP_HOLD_S / 2)
     assert deb1.state == "STOPPED"
@@ -503,8 +503,8 @@ def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
     first, second = deb1.command(Command.FREEZE_START), deb2.command(Command.FREEZE_START)
     pair.run(10)
     won, lost = deb1.last_answer(first), deb2.last_answer(second)
-    assert won is not None and won.is_ok and won.word is AnswerCode.FROZEN_START
-    assert lost is not None and not lost.is_ok and lost.word is AnswerCode.ROLLED_BACK
+    assert won is not None and won.is_ok and won.code is AnswerCode.FROZEN_START
+    assert lost is not None and not lost.is_ok and lost.code is AnswerCode.ROLLED_BACK
     assert deb1.shown == ("FROZEN_START", "STOPPED")
 
 

@@ -286,7 +286,7 @@ def test_operators_word_starts_what_a_booted_node_would_not() -> None:
     pair.deb2.boot(dict(STOPPED))
     pair.run(60)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(7, "root on the console"))
-    assert pair.deb2.answers[-1].word is AnswerCode.CONFIRMED and pair.deb2.answers[-1].is_ok
+    assert pair.deb2.answers[-1].code is AnswerCode.CONFIRMED and pair.deb2.answers[-1].is_ok
     pair.run(5)
     assert pair.state("deb2", "registry") is pair.state("deb2", "files") is S.STARTED
     assert pair.checks() == []
@@ -299,12 +299,12 @@ def test_operators_word_is_refused_while_the_peer_is_heard() -> None:
     pair.deb2.boot(dict(STOPPED))
     pair.run(1)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(1, "root"))
-    assert pair.deb2.answers[-1].word is AnswerCode.REFUSED
+    assert pair.deb2.answers[-1].code is AnswerCode.REFUSED
     pair.deb1.boot(dict(STOPPED))
     pair.run(3)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(2, "root"))
     assert (
-        pair.deb2.answers[-1].word is AnswerCode.REFUSED and "heard" in pair.deb2.answers[-1].detail
+        pair.deb2.answers[-1].code is AnswerCode.REFUSED and "heard" in pair.deb2.answers[-1].detail
     )
 
 

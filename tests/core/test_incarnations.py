@@ -123,8 +123,8 @@ def test_forgetting_lets_a_lower_counter_prove_itself_and_keeps_that_the_key_was
     incarnations = PeerIncarnations(OWN, {})
     incarnations.rejection(_proved(THIRD), KEY, 0.0)
     incarnations.rejection(_beat(FIRST, 1, Ack(OWN, 3)), KEY, 0.0)
-    incarnations.suspect(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
-    incarnations.suspect(_beat(FIRST, 2, Ack(OWN, 5)), 5, 0.0)
+    incarnations.check_rival(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
+    incarnations.check_rival(_beat(FIRST, 2, Ack(OWN, 5)), 5, 0.0)
     assert incarnations.rival == FIRST
     incarnations.has_changed = False
     incarnations.forget()
@@ -145,10 +145,10 @@ def test_forgetting_forgets_what_was_suspected() -> None:
     afterwards.
     """
     incarnations = PeerIncarnations(OWN, {KEY: SECOND})
-    incarnations.suspect(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
+    incarnations.check_rival(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
     incarnations.forget()
-    assert not incarnations.suspect(_beat(FIRST, 2, Ack(OWN, 5)), 5, 1.0)
-    assert incarnations.suspect(_beat(FIRST, 3, Ack(OWN, 6)), 6, 2.0)
+    assert not incarnations.check_rival(_beat(FIRST, 2, Ack(OWN, 5)), 5, 1.0)
+    assert incarnations.check_rival(_beat(FIRST, 3, Ack(OWN, 6)), 6, 2.0)
 
 
 def test_how_long_a_peer_does_not_acknowledge_us_counts_from_the_first_such_beat() -> None:
@@ -170,23 +170,23 @@ def test_old_life_lives_only_if_it_acknowledges_what_was_said_after_it_was_refus
     The alarm is raised once.
     """
     incarnations = PeerIncarnations(OWN, {KEY: SECOND})
-    assert not incarnations.suspect(_beat(FIRST, 1), 10, 0.0)
-    assert not incarnations.suspect(_beat(FIRST, 1, Ack(FORMER_OWN, 99)), 10, 0.0)
-    assert not incarnations.suspect(_beat(FIRST, 1, Ack(OWN, 10)), 10, 0.0)
-    assert not incarnations.suspect(_beat(FIRST, 2, Ack(OWN, 10)), 12, 1.0)
-    assert not incarnations.suspect(_beat(FIRST, 3, Ack(OWN, 13)), 12, 1.0)
+    assert not incarnations.check_rival(_beat(FIRST, 1), 10, 0.0)
+    assert not incarnations.check_rival(_beat(FIRST, 1, Ack(FORMER_OWN, 99)), 10, 0.0)
+    assert not incarnations.check_rival(_beat(FIRST, 1, Ack(OWN, 10)), 10, 0.0)
+    assert not incarnations.check_rival(_beat(FIRST, 2, Ack(OWN, 10)), 12, 1.0)
+    assert not incarnations.check_rival(_beat(FIRST, 3, Ack(OWN, 13)), 12, 1.0)
     assert incarnations.rival is None
-    assert incarnations.suspect(_beat(FIRST, 4, Ack(OWN, 12)), 12, 2.0)
+    assert incarnations.check_rival(_beat(FIRST, 4, Ack(OWN, 12)), 12, 2.0)
     assert (incarnations.rival, incarnations.rival_at) == (FIRST, 2.0)
-    assert not incarnations.suspect(_beat(FIRST, 5, Ack(OWN, 13)), 13, 3.0)
+    assert not incarnations.check_rival(_beat(FIRST, 5, Ack(OWN, 13)), 13, 3.0)
     assert incarnations.rival_at == 3.0
 
 
 def test_former_life_of_ours_is_no_acknowledgement_of_this_one() -> None:
     """An old life that names our former life with a number that would fit is a recording."""
     incarnations = PeerIncarnations(OWN, {KEY: SECOND})
-    incarnations.suspect(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
-    assert not incarnations.suspect(_beat(FIRST, 2, Ack(FORMER_OWN, 5)), 5, 1.0)
+    incarnations.check_rival(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
+    assert not incarnations.check_rival(_beat(FIRST, 2, Ack(FORMER_OWN, 5)), 5, 1.0)
 
 
 def test_marks_of_old_lives_are_bounded_and_the_oldest_goes_first() -> None:
@@ -197,6 +197,6 @@ def test_marks_of_old_lives_are_bounded_and_the_oldest_goes_first() -> None:
     for played, is_first_known in ((8, True), (9, False)):
         incarnations = PeerIncarnations(OWN, {KEY: BootId(99, 99)})
         for boot in old[:played]:
-            incarnations.suspect(_beat(boot, 1, Ack(OWN, 1)), 1, 0.0)
-        assert incarnations.suspect(_beat(old[0], 3, Ack(OWN, 3)), 3, 0.0) is is_first_known
-        assert incarnations.suspect(_beat(old[played - 1], 2, Ack(OWN, 4)), 4, 0.0)
+            incarnations.check_rival(_beat(boot, 1, Ack(OWN, 1)), 1, 0.0)
+        assert incarnations.check_rival(_beat(old[0], 3, Ack(OWN, 3)), 3, 0.0) is is_first_known
+        assert incarnations.check_rival(_beat(old[played - 1], 2, Ack(OWN, 4)), 4, 0.0)

@@ -159,7 +159,7 @@ def test_commands_are_refused_while_a_leaving_daemon_waits_for_a_script() -> Non
     other.step(LeaveRequested(Leaving.KEEP_SERVICES))
     for leaving in (bench, other):
         before = leaving.state
-        assert [item.word for item in leaving.order(Command.FORCE_STOP, 5)] == [
+        assert [item.code for item in leaving.order(Command.FORCE_STOP, 5)] == [
             AnswerCode.REFUSED
         ] and leaving.state is before
 
@@ -824,7 +824,7 @@ def test_command_for_a_service_that_is_not_here_fails() -> None:
     bench = Bench()
     done = bench.step(CommandReceived(7, "nosuch", Command.START))
     assert [
-        (item.command_id, item.word, item.is_last, item.is_ok)
+        (item.command_id, item.code, item.is_last, item.is_ok)
         for item in done
         if isinstance(item, Answer)
     ] == [(7, AnswerCode.NOT_CONFIGURED, True, False)]

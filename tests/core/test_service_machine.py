@@ -128,7 +128,7 @@ def test_command_for_an_unknown_service_is_answered() -> None:
     deb1, _ = pair.boot()
     pair.run(1)
     answer = deb1.last_answer(deb1.command(Command.STOP, "nosuch"))
-    assert answer is not None and answer.word is AnswerCode.NOT_CONFIGURED
+    assert answer is not None and answer.code is AnswerCode.NOT_CONFIGURED
 
 
 def test_force_is_refused_while_a_script_runs() -> None:
@@ -142,7 +142,7 @@ def test_force_is_refused_while_a_script_runs() -> None:
     answer = deb1.last_answer(deb1.command(Command.FORCE_STOP))
     assert (
         answer is not None
-        and answer.word is AnswerCode.REFUSED
+        and answer.code is AnswerCode.REFUSED
         and "start script is running" in answer.detail
     )
 

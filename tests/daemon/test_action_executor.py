@@ -138,7 +138,7 @@ def test_action_whose_state_is_not_kept_is_no_success() -> None:
     surroundings.is_disk_broken = True
     node.handle(CommandReceived(1, "svc0", Command.FREEZE_START), 100.0)
     answers = [action for action in surroundings.done if isinstance(action, Answer)]
-    assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [
+    assert [(answer.is_ok, answer.code) for answer in answers if answer.is_last] == [
         (False, AnswerCode.FAILED)
     ]
     assert answers[-1].detail == "done, but not kept: cannot write the STATE file: I/O error"

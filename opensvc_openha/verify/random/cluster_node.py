@@ -288,7 +288,7 @@ class ClusterNode(SimulatedNode):
     def answer(self, action: Answer) -> None:
         """Trace an operator's answer."""
         text = f" ({action.detail})" if action.detail else ""
-        self.note(f"answer: {action.service} {action.command}: {action.word.name}{text}")
+        self.note(f"answer: {action.service} {action.command}: {action.code.name}{text}")
 
     def record(self, action: Record) -> None:
         """Trace a line of the log."""
