@@ -359,17 +359,7 @@ class ServiceMachine:
                 ServiceState.START_FAILED,
                 ServiceState.STOP_FAILED,
             )
-            moved.append(
-                Record(
-                    RecordKind.SERVICE,
-                    self.spec.name,
-                    old_state.name,
-                    self.state.name,
-                    reason,
-                    is_alarm,
-                    row.name,
-                )
-            )
+            moved.append(self._record(old_state.name, self.state.name, reason, is_alarm, row.name))
         return moved
 
     def _record_parts(self, row: Row, now: float) -> list[Action]:
@@ -382,16 +372,7 @@ class ServiceMachine:
         if is_found and state in PEER_OUT:
             self._probe_at = now + PROBE_AGAIN_S
             if not was_known:
-                return [
-                    Record(
-                        RecordKind.SERVICE,
-                        self.spec.name,
-                        state.name,
-                        state.name,
-                        self.reason,
-                        is_alarm=True,
-                    )
-                ]
+                return [self._record(state.name, state.name, self.reason, is_alarm=True)]
         elif row.trigger in _ENDS_PARTS or row.run in (ScriptKind.START, ScriptKind.STOP):
             self._probe_at = None
         return []
@@ -491,7 +472,7 @@ class ServiceMachine:
             return []
         text, self._doubt = f"{self._doubt.cause}; the peer confirms that it does not run it", None
         self.reason = text
-        return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, self.state.name, text)]
+        return [self._record(self.state.name, self.state.name, text)]
 
     def _update_dual_run(self, at: Moment) -> list[Action]:
         """Record the beginning and the end of a dual run, once each."""
@@ -504,32 +485,14 @@ class ServiceMachine:
                 f"DUAL RUN: {self.state.name} here and {peer.name} on the peer;"
                 f" {self._dual_advice(peer)}"
             )
-            return [
-                Record(
-                    RecordKind.SERVICE,
-                    self.spec.name,
-                    self.state.name,
-                    "DUAL RUN",
-                    text,
-                    is_alarm=True,
-                )
-            ]
+            return [self._record(self.state.name, "DUAL RUN", text, is_alarm=True)]
         is_leftover = self.state in UP and peer is ServiceState.STOP_FAILED
         text = (
             _DUAL_RUN_ENDS.get(peer, "one node runs it again")
             if self.state in UP
             else "this copy is being stopped"
         )
-        return [
-            Record(
-                RecordKind.SERVICE,
-                self.spec.name,
-                "DUAL RUN",
-                self.state.name,
-                text,
-                is_alarm=is_leftover,
-            )
-        ]
+        return [self._record("DUAL RUN", self.state.name, text, is_alarm=is_leftover)]
 
     def next_deadline(self, view: PeerView, now: float) -> float | None:
         """Return when time alone may move this service; None if it cannot."""
@@ -662,33 +625,31 @@ class ServiceMachine:
         view, now = at.view, at.now
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
-        reason = explanations.explain_wait(self.state, self._situation(at)) or self.reason
+        texts = [explanations.explain_wait(self.state, self._situation(at)) or self.reason]
         if self._dual.since is not None:
-            reason = f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"
+            texts = [f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"]
         elif self._doubt is not None:
-            text = (
+            texts.append(
                 f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that"
                 " it did not take it"
             )
-            reason = f"{reason}; {text}" if reason else text
         elif view.silent_since is not None and (advice := self._fence_advice(view, now)):
-            reason = f"{reason}; {advice}" if reason else advice
+            texts.append(advice)
         elif self.state is ServiceState.START_FAILED and self._failures.explain(self.spec.policy):
-            reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
+            texts.append(self._failures.explain(self.spec.policy))
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
-            reason = (
-                f"{reason}; the peer does not know this service"
-                if reason
-                else "the peer does not know this service"
-            )
+            texts.append("the peer does not know this service")
         elif self.state is ServiceState.STOPPED:
-            waits_for = explanations.explain_standby(self._situation(at), view.standing)
-            if view.standing is PeerStanding.UNKNOWN and view.held_back:
-                waits_for = f"not started here: no verdict about the peer: {view.held_back}"
-            reason = "; ".join(text for text in (reason, waits_for) if text)
+            is_held_back = view.standing is PeerStanding.UNKNOWN and view.held_back
+            texts.append(
+                f"not started here: no verdict about the peer: {view.held_back}"
+                if is_held_back
+                else explanations.explain_standby(self._situation(at), view.standing)
+            )
         if self.running is ScriptKind.PROBE and self.state in PEER_OUT:
-            asks = "its status script runs, and until that ends the peer is not told that it is out"
-            reason = "; ".join(text for text in (reason, asks) if text)
+            texts.append(
+                "its status script runs, and until that ends the peer is not told that it is out"
+            )
         return ServiceStatus(
             name=self.spec.name,
             primary=self.spec.primary,
@@ -697,7 +658,7 @@ class ServiceMachine:
             secondary_state=peer_state if is_primary else self.state,
             own_state=self.state,
             peer_state=peer_state,
-            reason=reason,
+            reason="; ".join(text for text in texts if text),
             since=self.since,
             script="" if self.running is None else self.running.value,
             is_dual_run=self._dual.since is not None,
@@ -736,6 +697,11 @@ class ServiceMachine:
     def explain_confirmed(self, at: Moment) -> str:
         """Describe what happens to the service after a confirmation that the peer is out."""
         return explanations.explain_confirmed(self.state, self._situation(at))
+
+    def _record(
+        self, old: str, new: str, reason: str, is_alarm: bool = False, rule: str = ""
+    ) -> Record:
+        return Record(RecordKind.SERVICE, self.spec.name, old, new, reason, is_alarm, rule)
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
         path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script
