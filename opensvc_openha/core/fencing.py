@@ -7,37 +7,28 @@ of check-up script. A proof is void once the peer is heard, once this node was s
 this node was away for a link timeout, or its daemon ends. A failed fence is retried without end,
 after ``retry_s``, doubled each time up to ``FENCE_RETRY_MAX_S``.
 
-Two healthy nodes that lose sight of each other must not fence each other. While they hear each
-other, one of them holds the *right to fence first*; it is handed over in acknowledged beats, so
-that both never hold it at once. ``Turn`` has these states: NONE; CLAIMED, if the node wants it and
-the peer has NONE; HELD, once the peer has acknowledged the claim and has NONE. The holder returns
-to NONE when the peer should be first.
-
-A node that runs nothing goes first (only it wants to start something), else the higher sum of
-priorities, else the name that sorts first. After a cut, time is divided into *turns* of a length
-within which every fence has had its effect on the peer. Turn 0 is for the holder, turn 1 for a node
-that knows the peer as the holder, later turns are odd and even by name. Turns are counted from the
-instant at which the first node called the other silent, which that node announces.
+Who fences first, and when, is decided in ``fence_turns``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Action, Record, RecordKind, RunScript
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
-from opensvc_openha.core.facts import Facts, Turn
-from opensvc_openha.core.fencing_memory import FencingMemory, Turns
+from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.fence_turns import FenceTurns
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.power_questions import PowerQuestions
 from opensvc_openha.core.state_marks import state_marks
-from opensvc_openha.core.states import FENCE_WANTED, RUNS_SOMETHING, ServiceState
-from opensvc_openha.core.status import FenceGroup, FencingStatus, PeerStanding
+from opensvc_openha.core.states import FENCE_WANTED, ServiceState
+from opensvc_openha.core.status import FenceGroup, FencingStatus
 from opensvc_openha.core.timing import PROOF_LIFE_S
 
 
@@ -75,67 +66,37 @@ class Flight:
     """The peer was heard, or this node was stalled, since it began: its success proves nothing."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """One turn of a cut.
-
-    ``index`` is its number, ``after_s`` the seconds from turn 0 to it, and ``is_left`` whether the
-    holder of the right leaves it to the peer.
-    """
-
-    index: int
-    after_s: float
-    is_left: bool
-
-
 @state_marks(
     not_state={
         # A world of the model checker has one service, one fence, and a fixed configuration.
         "_announced",
         "_booted_at",
         "_measured_s",
-        "_next_turns",
-        "_turns",
-        "_next_turns_seq",
         "_flown",
         "_ready_groups",
         "_last_text",
         "_ended",
         "_remembered",
         "spec",
-        "_unfenced",
         "_opens",
         "_slowest",
     },
-    own_seqs={"_claim_seq", "_may_seem_content_seq"},
-    memory_s={"_anchor": 60.0, "_reported_anchor": 60.0},
 )
 class Fencing:
     """Decide on fencing for one node."""
 
     def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
-        self.reconfigure(spec)
+        self.spec = spec
+        self._opens: tuple[float, float] | None = None
+        """The answer of ``turn_opens`` at an instant."""
+        self._slowest: tuple[float | None] | None = None
         self._announced: Mapping[str, ServiceState] = {}
         self.has_heard = memory.has_heard
         self.has_heard_one_way = False
         """The peer was heard since this node booted, but has not acknowledged anything of it."""
-        self.turn: Turn = memory.turn if memory.turn is Turn.HELD else Turn.NONE
-        """A claim counts only within the incarnation that made it."""
-        self._kept_turn = memory.turn
-        """The right to fence first as the next daemon would read it from disk."""
+        self.turns = FenceTurns(spec, memory)
         self._booted_at = now if memory.booted_at is None else memory.booted_at
         self._measured_s = dict(memory.measured_s)
-        self._turns = self._next_turns = memory.turns
-        self._next_turns_seq = 0
-        """The beat from which the peer can compute the next turns."""
-        self._claim_seq = 0
-        self._anchor = memory.silent_since
-        """When the first node called the other one silent; None while the peer is heard."""
-        self._is_wary = memory.is_wary
-        """The peer may fence at any time, except in the turns that it leaves to this node."""
-        self._reported_anchor: float | None = None
-        self._may_seem_content_seq = 0
-        """Newest beat in which this node had nothing to start by itself."""
         self._proofs: dict[str, Proof] = {}
         self._confirmation: Confirmation | None = None
         self.formerly_confirmed_by = memory.confirmed_by
@@ -161,13 +122,8 @@ class Fencing:
     def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply a configuration."""
         self.spec = spec
-        self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
-        self._opens: tuple[float, float] | None = None
-        self._slowest: tuple[float | None] | None = None
-
-    @property
-    def _pace(self) -> timing.Pace:
-        return timing.PACES[self.spec.profile]
+        self._opens = self._slowest = None
+        self.turns.reconfigure(spec)
 
     # --- what is remembered -----------------------------------------------------------------------
 
@@ -176,13 +132,13 @@ class Fencing:
         """What the next daemon must know."""
         return FencingMemory(
             self.has_heard,
-            self.turn,
-            self._anchor,
+            self.turns.turn,
+            self.turns.anchor,
             self._booted_at,
             tuple(sorted(self._measured_s.items())),
             tuple((group, *end) for group, end in sorted(self._ended.items())),
-            self._turns,
-            self._is_wary,
+            self.turns.agreed,
+            self.turns.is_wary,
             "" if self._confirmation is None else self._confirmation.who,
         )
 
@@ -205,7 +161,7 @@ class Fencing:
         """Record whether the memory could be written."""
         self._unkept_until = None if is_ok else now + timing.STORE_RETRY_S
         if is_ok:
-            self._kept_turn = memory.turn
+            self.turns.kept_turn = memory.turn
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -228,13 +184,7 @@ class Fencing:
         self._retry_at.clear()
         self._flown.clear()
         self._has_fenced = False
-        self._anchor, self._is_wary = None, False
-        facts = view.facts
-        silent_s = None if facts is None else facts.silent_s
-        self._reported_anchor = None if silent_s is None else now - silent_s
-        # A peer without facts does not take part in the agreement, so neither node has the right.
-        if facts is None:
-            self.turn = Turn.NONE
+        self.turns.record_heard(view, now)
 
     def void_proofs(self) -> None:
         """Void proofs: the peer is heard, or may have been back during a stall of this node."""
@@ -245,22 +195,8 @@ class Fencing:
 
     def judge(self, view: PeerView) -> None:
         """Use the verdict on the peer: turns are counted from the beginning of a silence."""
-        if view.silent_since is None or self._anchor is not None:
-            return
-        reported, self._opens, self._is_wary = self._reported_anchor, None, self._must_be_wary(view)
-        # Both nodes must count turns from the same instant: the earlier of the two silences.
-        self._anchor = view.silent_since if reported is None else min(reported, view.silent_since)
-
-    def _must_be_wary(self, view: PeerView) -> bool:
-        """Return True if the peer may hold the right and may take this node for idle."""
-        if self.turn is Turn.HELD:
-            return False
-        if view.newest is None:
-            # A daemon started during the cut cannot know. One that never heard the peer may not
-            # fence anyway.
-            return self.has_heard
-        may_be_held = view.facts is not None and view.facts.turn is not Turn.NONE
-        return may_be_held and self._may_seem_content_seq >= view.acked_seq
+        if self.turns.record_silence(view, self.has_heard):
+            self._opens = None
 
     def boot_block_records(self, now: float) -> list[Action]:
         """Return the record of a silence in which this node may not fence since its boot."""
@@ -464,80 +400,12 @@ class Fencing:
 
     def turn_opens(self, view: PeerView, now: float) -> float:
         """Return the earliest instant from ``now`` on at which this node may begin a fence."""
-        if self._opens is None or self._opens[0] != now:
-            self._opens = now, self._find_turn(view, now)
-        return self._opens[1]
-
-    def _find_turn(self, view: PeerView, now: float) -> float:
-        # No turns without a silence, and none once the peer cannot fence back.
-        if self._anchor is None or self._has_fenced:
+        # Once the peer was fenced it cannot fence back: there are no turns to keep.
+        if self._has_fenced:
             return now
-        facts, turns = view.facts, self._turns or self._plan(view.facts)
-        first = self._anchor + turns.first_s
-        if facts is None and view.newest is not None:
-            # A peer without facts knows no turns: it fences at once. If it has something to start,
-            # a node that runs something waits until that one fence has had its effect or failed; a
-            # longer wait saves neither node.
-            return max(now, first + turns.length_s) if _runs_any(self._announced.values()) else now
-        from_s = now
-        if facts is not None and facts.is_booting:
-            from_s = max(now, self._anchor + timing.BOOT_PATIENCE_S)
-        is_peer_content = (
-            facts is not None and not facts.is_defending and not self._wants_fence(view.states)
-        )
-        is_solo = self.turn is Turn.HELD and is_peer_content
-        is_left = self._left_turns(is_peers=self.turn is Turn.HELD)
-        turn, after = Window(0, 0.0, is_left=False), turns.length_s
-        while True:
-            following = Window(turn.index + 1, after, is_left(turn.index + 1, after))
-            opens = first + turn.after_s
-            # Before a turn that is left to the peer, begin a fence only early enough that it has
-            # had its effect by then.
-            closes = first + after if is_solo and not following.is_left else opens + turns.open_s
-            if from_s < closes and (not turn.is_left if is_solo else self._is_own_turn(turn, view)):
-                return from_s if is_solo and turn.index == 0 else max(from_s, opens)
-            # Each turn is longer than the one before, so that the turns of two drifting clocks
-            # never overlap.
-            turn, after = following, after * (1.0 + timing.TURN_DRIFT) + turns.length_s
-
-    def _left_turns(self, is_peers: bool) -> Callable[[int, float], bool]:
-        """Return a test for the turns that the holder leaves to a peer with nothing to start."""
-        next_s = timing.SOLO_FENCING_S
-
-        def is_left(index: int, after_s: float) -> bool:
-            nonlocal next_s
-            if after_s < next_s or self._is_own_by_name(index) is is_peers:
-                return False
-            next_s = after_s * timing.SOLO_GROWTH
-            return True
-
-        return is_left
-
-    def _is_own_turn(self, turn: Window, view: PeerView) -> bool:
-        facts = view.facts
-        if turn.index == 0:
-            return self.turn is Turn.HELD
-        if self._is_wary:
-            return turn.is_left
-        if turn.index == 1:
-            return self.turn is not Turn.HELD and facts is not None and facts.turn is Turn.HELD
-        return self._is_own_by_name(turn.index)
-
-    def _is_own_by_name(self, index: int) -> bool:
-        # Odd turns for the name that sorts first, even ones for the other: never both at once.
-        return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
-
-    def _plan(self, facts: Facts | None) -> Turns:
-        """Plan turns longer than any fence of either node.
-
-        A turn also covers the difference between the nodes' views of when the silence began.
-        """
-        theirs_s = None if facts is None else facts.fence_s
-        slowest_s = max(self.fence_s or 0.0, theirs_s or 0.0)
-        timeout_s = max((link.timeout_s for link in self.spec.links), default=0.0)
-        common_s = self._pace.turn_open_s + 2 * self._pace.beat_interval_s
-        length_s = (slowest_s + timeout_s) * (1.0 + timing.TURN_DRIFT) + common_s
-        return Turns(self._pace.start_ready_delay_s, self._pace.turn_open_s, length_s)
+        if self._opens is None or self._opens[0] != now:
+            self._opens = now, self.turns.opens(view, now, self.fence_s)
+        return self._opens[1]
 
     @property
     def fence_s(self) -> float | None:
@@ -565,91 +433,16 @@ class Fencing:
     def update_turn(
         self, announced: Mapping[str, ServiceState], view: PeerView, next_seq: int
     ) -> None:
-        """Claim, take or give up the right to fence first, while the peer is heard."""
+        """Use what this node announces: claim or give up the right to fence first."""
         self._announced, self._opens, self._ready_groups = announced, None, None
-        self._agree_on_turns(view, next_seq)
-        if not self._wants_fence(announced) and not self._defends(announced):
-            self._may_seem_content_seq = next_seq
-        facts = view.facts
-        if view.standing is not PeerStanding.LIVE or facts is None:
-            return
-        is_second = self.spec.node > self.spec.peer
-        # Given up first, taken later: both nodes never hold the right at once.
-        if not self._should_be_first(announced, view, facts):
-            self.turn = Turn.NONE
-        elif facts.turn is Turn.HELD:
-            # Only a damaged memory can leave two holders.
-            self.turn = Turn.HELD if self.turn is Turn.HELD and not is_second else Turn.NONE
-        # Both claim the right: the node whose name sorts last withdraws.
-        elif facts.turn is Turn.CLAIMED and self.turn is not Turn.HELD:
-            self.turn = Turn.NONE if is_second else self.turn
-        elif self.turn is Turn.NONE:
-            self.turn, self._claim_seq = Turn.CLAIMED, next_seq
-        # The peer has acknowledged the claim without making one: it cannot hold the right.
-        elif self.turn is Turn.CLAIMED and view.newest_acked_seq >= self._claim_seq:
-            self.turn = Turn.HELD
-
-    def _agree_on_turns(self, view: PeerView, next_seq: int) -> None:
-        """Adopt other turns once the peer has acknowledged a beat from which it can compute them.
-
-        An edited configuration, or a slower fence, changes nothing about a cut that has begun.
-        """
-        if self._anchor is not None or self._reported_anchor is not None or view.newest is None:
-            return
-        plan = self._plan(view.facts)
-        if plan != self._next_turns:
-            self._next_turns, self._next_turns_seq = plan, next_seq
-        if view.facts is None or view.newest_acked_seq >= self._next_turns_seq:
-            self._turns = plan
-
-    def _should_be_first(
-        self, announced: Mapping[str, ServiceState], view: PeerView, facts: Facts
-    ) -> bool:
-        defends = self._defends(announced)
-        # A defended service outranks priorities and names.
-        if defends is not facts.is_defending:
-            return defends
-        runs, peer_runs = _runs_any(announced.values()), _runs_any(view.states.values())
-        # Only the node that runs nothing wants to start something.
-        if runs is not peer_runs:
-            return peer_runs
-        # With equal priorities the name that sorts first wins; both nodes compare the same two
-        # names.
-        own = self._priority(announced), self.spec.peer
-        return own > (facts.priority, self.spec.node)
-
-    def _wants_fence(self, announced: Mapping[str, ServiceState]) -> bool:
-        """Return True if a node with these states fences a silent peer without an order."""
-        return any(
-            state in FENCE_WANTED and name not in self._unfenced
-            for name, state in announced.items()
-        )
-
-    def _defends(self, announced: Mapping[str, ServiceState]) -> bool:
-        return any(
-            svc.policy.is_defended and announced.get(svc.name) in RUNS_SOMETHING
-            for svc in self.spec.own_services
-        )
-
-    def _priority(self, announced: Mapping[str, ServiceState]) -> int:
-        return sum(
-            svc.policy.priority
-            for svc in self.spec.own_services
-            if announced.get(svc.name) in RUNS_SOMETHING
-        )
+        self.turns.update(announced, view, next_seq, self.fence_s)
 
     def facts(self, announced: Mapping[str, ServiceState], now: float) -> Facts:
         """Return what this node reports about itself to the peer's fencing desk."""
-        silent_s = None if self._anchor is None else max(0.0, now - self._anchor)
-        return Facts(
+        return replace(
+            self.turns.facts(announced, now),
             is_booting=not self.has_heard,
-            is_defending=self._defends(announced),
-            # The peer may take the right only when the next daemon here would know that it was
-            # given up, else both nodes could hold it.
-            turn=Turn.HELD if self._kept_turn is Turn.HELD else self.turn,
-            priority=self._priority(announced),
             fence_s=self.fence_s,
-            silent_s=silent_s,
         )
 
     # --- showing ----------------------------------------------------------------------------------
@@ -677,7 +470,7 @@ class Fencing:
         )
         return FencingStatus(
             groups=shown,
-            turn=self.turn.name.lower(),
+            turn=self.turns.turn.name.lower(),
             peer_turn="" if view.facts is None else view.facts.turn.name.lower(),
             has_heard=self.has_heard,
             is_blocked=any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services),
@@ -690,7 +483,7 @@ class Fencing:
                 ),
                 default=None,
             ),
-            opens_at=self.turn_opens(view, now) if self._anchor is not None else None,
+            opens_at=self.turn_opens(view, now) if self.turns.anchor is not None else None,
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
             fence_s=self.fence_s,
@@ -703,10 +496,6 @@ class Fencing:
             confirmed_by="" if self._confirmation is None else self._confirmation.who,
             confirmed_at=None if self._confirmation is None else self._confirmation.since,
         )
-
-
-def _runs_any(states: Collection[ServiceState]) -> bool:
-    return any(state in RUNS_SOMETHING for state in states)
 
 
 def _limit_s(svc: ServiceSpec) -> float:

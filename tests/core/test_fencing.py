@@ -339,7 +339,7 @@ def test_right_to_fence_first_is_never_held_by_both() -> None:
             for _ in range(6):
                 pair.run(0.25)
                 turns = [
-                    item.engine._fencing.turn
+                    item.engine._fencing.turns.turn
                     for item in (pair.deb1, pair.deb2)
                     if item.engine is not None
                 ]
@@ -347,7 +347,9 @@ def test_right_to_fence_first_is_never_held_by_both() -> None:
         pair.is_lost = lambda: False
         pair.run(10)
         turns = [
-            item.engine._fencing.turn for item in (pair.deb1, pair.deb2) if item.engine is not None
+            item.engine._fencing.turns.turn
+            for item in (pair.deb1, pair.deb2)
+            if item.engine is not None
         ]
         assert turns.count(Turn.HELD) == 1
 

@@ -217,7 +217,7 @@ def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
 
 def _turn_of(host: Host) -> Turn:
     assert host.engine is not None
-    return host.engine._fencing.turn
+    return host.engine._fencing.turns.turn
 
 
 class OlderPeer(Fences):
@@ -363,7 +363,7 @@ def test_right_is_held_from_the_acknowledgement_of_the_claim_on() -> None:
         assert view.take(beat, seq)
         view.judge(True, None, seq)
         desk.update_turn({"registry": S.STOPPED}, view, next_seq=7)
-        found.append(desk.turn)
+        found.append(desk.turns.turn)
     assert found == [Turn.CLAIMED] * 4 + [Turn.HELD]
 
 

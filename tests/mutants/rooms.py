@@ -48,6 +48,7 @@ _DECISIONS = (
     "timing.py",
     "beat.py",
     "fencing.py",
+    "fence_turns.py",
     "power_questions.py",
 )
 

@@ -52,7 +52,7 @@ def test_turns_that_are_not_counted_from_the_first_silence_meet(
 
     def careless(desk: Fencing, view: object, now: float) -> None:
         heard(desk, view, now)  # type: ignore[arg-type]
-        desk._reported_anchor = None
+        desk.turns._reported_anchor = None
 
     monkeypatch.setattr(Fencing, "heard", careless)
     assert any("S5 broken" in play(_split(offset_s)) for offset_s in (14.0, 15.2, 16.5, 18.0))
