@@ -46,13 +46,14 @@ IMPOSSIBLE = "impossible"
 The beat counts, its acknowledgement does not.
 """
 _ORDINARY = frozenset({AFTER_GOODBYE, UNPROVEN})
+"""Rejected at every orderly end or start of a daemon: counted, but not logged."""
+# For an operator who asks why a peer that is heard is not taken over.
 _HELD_BACK = {
     UNPROVEN: "it is heard, but does not acknowledge this node",
     OLD_INCARNATION: "it is heard, but another life of its daemon is believed",
     REPLAYED: "it is heard, but a beat in its name came before that has a higher number",
     AFTER_GOODBYE: "it is heard, but a goodbye came in its name",
 }
-"""Rejected at every orderly end or start of a daemon: counted, but not logged."""
 
 
 @state_marks(not_state={"_own_boot", "_peer", "_continued_s", "_impossible_at", "held_back"})

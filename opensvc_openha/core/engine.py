@@ -133,6 +133,7 @@ class Engine:
         self._sight, self._stepped_at = None, now
         view, work, services = self._peer.view, self._work, self._services
 
+        # First of all: what this node missed while it stood still must not become a verdict.
         done = self._doubt_own_services(now) + self._notice_stall(event, now)
         was_doubted = view.is_departure_doubted
         view.advance(now)
@@ -156,6 +157,7 @@ class Engine:
         just_moved = _services_written(done)
         names = work.chosen(services, now)
         moved: list[Action] = []
+        # What a goodbye says must stay true: nothing moves after it.
         if not self._departure.is_announced:
             still = [name for name in names if name not in just_moved]
             moved = services.evaluate(still, self._moment(now)) + services.mirror(names, view)
@@ -353,6 +355,7 @@ class Engine:
         done = self._peer.judge(self._announcer.peer_patience_s, now)
         self._fencing.judge(view)
         is_new = view.standing is not before
+        # A peer that left services running counts as silent once it should be back.
         if is_new or (view.standing is PeerStanding.DEPARTED and view.silent_since is not None):
             self._work.mark_all()
         if is_new and view.standing is PeerStanding.SILENT:

@@ -74,6 +74,7 @@ class PeerIncarnations:
 
     def forget(self) -> None:
         """Accept any boot counter again; that the peer has the key is still known."""
+        # A peer that has lost its counter begins again with a low one.
         self._known = dict.fromkeys(self._known, NOBODY)
         self._proven, self.heard, self.rival = None, None, None
         self._marks.clear()

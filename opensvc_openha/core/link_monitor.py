@@ -221,6 +221,7 @@ class LinkMonitor:
         """
         self._forget_mute()
         for item in self._listeners.values():
+            # The peer's own numbers may be lower than those that were sent in its name.
             item.boot, item.seq = None, -1
 
     def forget_later(self, boot: BootId, seq: int) -> None:

@@ -100,10 +100,7 @@ class PeerView:
         self._is_departure_doubted = False
         self._is_authentic = False
         self.held_back = ""
-        """Why there is no verdict about a peer that is heard but rejected; empty otherwise.
-
-        Set by the engine.
-        """
+        """Why there is no verdict about a peer that is heard but rejected; empty otherwise."""
         self._ack_floor = 0
         """Acknowledgements up to this number may be out of date and count for nothing."""
 

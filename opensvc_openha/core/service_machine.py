@@ -251,6 +251,7 @@ class ServiceMachine:
         actions = self._apply(Trigger(event.command.value), at, overtaken=overtaken)
         if actions:
             return actions
+        # Refused: the command before it continues.
         self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
@@ -326,6 +327,7 @@ class ServiceMachine:
         old_state, old_target = self.state, self.frozen_target
         self.state, self.reason = row.next, reason
         self.frozen_target = row.target_after(self.frozen_target)
+        # The end of a script that belongs to the state before is ignored.
         self.running = row.run
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._record_parts(row, now)

@@ -93,4 +93,5 @@ class WorkList:
     def finish(self, moved: set[str]) -> None:
         """End a step: of all services, those that have just moved are evaluated again."""
         self.is_dirty = False
+        # A state just entered may lead on at once, but is written and announced first.
         self._touched = moved
