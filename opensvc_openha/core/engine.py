@@ -318,7 +318,7 @@ class Engine:
         if beat is None:
             return done + received.actions
 
-        self._fencing.heard(self._peer.view, event.received_at)
+        self._fencing.record_heard(self._peer.view, event.received_at)
         if received.concerns_all:
             self._work.mark_all()
         self._work.mark(received.moved)
@@ -382,7 +382,7 @@ class Engine:
         why = confirmation.refusal(event, peer, standing, self._peer.standing_reason, now)
         if why:
             return confirmation.refused(event, peer, why)
-        self._fencing.confirmed(event.who, now)
+        self._fencing.confirm(event.who, now)
         follows = self._services.after_confirmation(self._moment(now))
         return confirmation.accepted(event, peer, standing, follows)
 
@@ -398,7 +398,7 @@ class Engine:
 
     def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
         """Record whether the fencing memory that a step wanted stored is on disk."""
-        self._fencing.remembered(memory, is_ok, now)
+        self._fencing.record_stored(memory, is_ok, now)
 
     # --- speaking ---------------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ class Fencing:
     def _begins_now(self, now: float) -> bool:
         return self._flight is not None and self._flight.began_at == now
 
-    def remembered(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
+    def record_stored(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
         """Record whether the memory could be written."""
         self._unkept_until = None if is_ok else now + timing.STORE_RETRY_S
         if is_ok:
@@ -165,7 +165,7 @@ class Fencing:
 
     # --- what happens -----------------------------------------------------------------------------
 
-    def heard(self, view: PeerView, now: float) -> None:
+    def record_heard(self, view: PeerView, now: float) -> None:
         """Handle a beat of the peer: every proof that relied on its silence is void."""
         newest = view.newest
         # If only one direction is cut, the peer may be fencing this node: a node that hears but is
@@ -214,7 +214,7 @@ class Fencing:
         )
         return [Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True)]
 
-    def confirmed(self, who: str, now: float) -> None:
+    def confirm(self, who: str, now: float) -> None:
         """Store an operator's confirmation; it also covers services unfrozen or repaired later."""
         # What waits for its next fence needs none now.
         self._confirmation = Confirmation(who, now)
@@ -244,7 +244,7 @@ class Fencing:
         flight = self._flight
         if flight is None or flight.service != svc.name:
             if is_ok is False:
-                self.failed(self.group_of(svc), now)
+                self.record_failure(self.group_of(svc), now)
             return
         self._flight = self._opens = None
         # It never began: neither a failure nor a proof.
@@ -254,7 +254,7 @@ class Fencing:
         self._last_text[flight.group] = text
         self._ended[flight.group] = is_ok, now
         if not is_ok:
-            self.failed(flight.group, now)
+            self.record_failure(flight.group, now)
             return
         self._failures.pop(flight.group, None)
         self._retry_at.pop(flight.group, None)
@@ -269,7 +269,7 @@ class Fencing:
                 flight.group, now, f"the check-up script of {svc.name} succeeded"
             )
 
-    def failed(self, group: str, now: float) -> None:
+    def record_failure(self, group: str, now: float) -> None:
         """Record a failure of the group.
 
         Each one doubles the wait for the next attempt, up to the limit.

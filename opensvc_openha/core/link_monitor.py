@@ -173,7 +173,7 @@ class LinkMonitor:
         """Return the number of rejected beats on a link, by reason."""
         return dict(self._listeners[link].counts)
 
-    def heard(
+    def record_beat(
         self,
         link: LinkSpec,
         boot: BootId,
@@ -239,7 +239,7 @@ class LinkMonitor:
         """Shortest time in seconds after which silence on a link means something."""
         return min((item.patience_s for item in self._listeners.values()), default=0.0)
 
-    def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
+    def record_opening(self, link: LinkSpec, is_open: bool, now: float) -> None:
         """Record that a link could not be opened yet, or is open and listened to from now on."""
         listener = self._listeners[link]
         # Time before the first opening was not spent listening, so a verdict needs a full timeout

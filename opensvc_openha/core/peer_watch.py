@@ -82,7 +82,9 @@ class PeerWatch:
         # Stored before anything is announced, so that the next daemon rejects recordings of it.
         if self.filter.incarnations.has_changed:
             done += self.filter.remember()
-        if self.monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s):
+        if self.monitor.record_beat(
+            link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s
+        ):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         # The same node sends the same state, and more, in our own format.
         if beat.is_legacy and self.monitor.is_own_heard:
@@ -134,7 +136,7 @@ class PeerWatch:
         if event.link not in self.monitor:
             return []
         was_deaf = self.monitor.is_deaf
-        self.monitor.tried(event.link, event.is_open, now)
+        self.monitor.record_opening(event.link, event.is_open, now)
         if self.monitor.is_deaf is was_deaf:
             return []
         what, text = "DEAF", f"{_DEAF}: no verdict about the peer"

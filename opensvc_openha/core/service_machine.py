@@ -215,7 +215,7 @@ class ServiceMachine:
             # Before the rules are applied: a fence that succeeded is the proof that they ask for.
             self._fencing.end_check(self.spec, is_ok, event.detail, at.now)
         elif trigger is Trigger.START_NOT_BEGUN:
-            self._fencing.failed(self._fencing.group_of(self.spec), at.now)
+            self._fencing.record_failure(self._fencing.group_of(self.spec), at.now)
         actions = self._apply(trigger, at, event.detail)
         if self.running is kind:
             # No row applied, so nothing follows from the script's end.

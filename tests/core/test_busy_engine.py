@@ -165,7 +165,7 @@ def test_link_taken_out_makes_no_silence_in_the_past() -> None:
     first, second = links(count=2)[2:]
     monitor = LinkMonitor((first, second), 0.0)
     monitor.expire(90.0)
-    monitor.heard(second, BootId(1, 1), 1, 95.0, 0)
+    monitor.record_beat(second, BootId(1, 1), 1, 95.0, 0)
     assert monitor.silent_since(100.0) is None
     monitor.update((first,), 100.0)
     assert monitor.silent_since(100.0) == 100.0

@@ -420,7 +420,7 @@ def test_turns_are_not_changed_once_the_peer_calls_this_node_silent(silent_s: fl
         desk.reconfigure(replace(spec, fence_time_s=fence_time_s))
         facts, ack = Facts(fence_s=FENCE_S, silent_s=told), Ack(BootId(1, 1), acked_seq)
         assert view.take(Beat("deb2", BootId(1, 2), seq, ack, {}, facts=facts), seq)
-        desk.heard(view, seq)
+        desk.record_heard(view, seq)
         desk.update_turn({"registry": S.STOPPED}, view, next_seq=(4, 7, 8)[seq - 1])
         turns = desk.memory.turns
         assert turns is not None

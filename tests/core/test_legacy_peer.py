@@ -210,9 +210,9 @@ def test_every_legacy_beat_is_fresh() -> None:
     monitor = LinkMonitor([link], 100.0)
     for seq in (10, 10, 4):
         assert monitor.is_fresh(link, LEGACY_INCARNATION, seq)
-        monitor.heard(link, LEGACY_INCARNATION, seq, 101.0, 1)
+        monitor.record_beat(link, LEGACY_INCARNATION, seq, 101.0, 1)
     assert not monitor.is_own_heard
-    monitor.heard(link, LIFE, 1, 102.0, 1)
+    monitor.record_beat(link, LIFE, 1, 102.0, 1)
     assert monitor.is_own_heard
 
 
@@ -224,9 +224,9 @@ def test_delay_is_longer_where_only_a_disk_is_up() -> None:
     disk = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 30.0)
     monitor = LinkMonitor([net, disk], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
-    monitor.heard(disk, LEGACY_INCARNATION, 2, 101.0, 1)
+    monitor.record_beat(disk, LEGACY_INCARNATION, 2, 101.0, 1)
     assert monitor.legacy_delay_s == 32.0
-    monitor.heard(net, LEGACY_INCARNATION, 3, 101.0, 1)
+    monitor.record_beat(net, LEGACY_INCARNATION, 3, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
 
 

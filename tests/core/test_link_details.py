@@ -144,7 +144,7 @@ def test_silence_begins_when_it_is_found_and_lasts_until_a_beat() -> None:
     monitor = LinkMonitor([FIRST], 100.0)
     assert monitor.silent_since(113.0) == 113.0
     assert monitor.silent_since(150.0) == 113.0
-    monitor.heard(FIRST, LIFE, 1, 150.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 150.0, 7)
     assert monitor.silent_since(150.0) is None
     assert monitor.expire(160.0) == [FIRST]
     assert monitor.silent_since(160.0) == 160.0
@@ -155,7 +155,7 @@ def test_wait_for_what_is_in_the_inbox_puts_off_new_verdicts_only() -> None:
     taken.
     """
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
-    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
     monitor.wait_until(115.0)
     assert monitor.expire(114.9) == []
     assert monitor.next_deadline(112.0) == 115.0
@@ -184,7 +184,7 @@ def test_end_of_the_wait_is_no_deadline_while_the_peer_is_heard() -> None:
     There are none, so nobody looks then.
     """
     monitor = LinkMonitor([FIRST], 100.0)
-    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
     monitor.wait_until(103.0)
     assert monitor.next_deadline(102.0) == 111.0
 
@@ -206,7 +206,7 @@ def test_link_is_not_down_before_two_of_the_intervals_that_its_beats_announce(
     believed.
     """
     monitor = LinkMonitor([replace(FIRST, timeout_s=0.3)], 100.0)
-    monitor.heard(replace(FIRST, timeout_s=0.3), LIFE, 1, 200.0, 7, interval_s)
+    monitor.record_beat(replace(FIRST, timeout_s=0.3), LIFE, 1, 200.0, 7, interval_s)
     assert monitor.expire(200.0 + patience_s - 0.01) == []
     assert len(monitor.expire(200.0 + patience_s + 0.0001)) == 1
 
@@ -217,7 +217,7 @@ def test_peer_that_announces_no_pace_is_given_the_slowest() -> None:
     """
     quick = replace(FIRST, timeout_s=0.3)
     monitor = LinkMonitor([quick], 100.0)
-    monitor.heard(quick, LIFE, 1, 200.0, 7)
+    monitor.record_beat(quick, LIFE, 1, 200.0, 7)
     assert monitor.expire(201.99) == [] and monitor.expire(202.0) == [quick]
 
 
@@ -225,11 +225,11 @@ def test_links_keep_their_threads_and_lives_apart() -> None:
     """What one link has delivered says nothing of the other."""
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
     assert not monitor.is_any_up and not monitor.is_own_heard
-    assert monitor.heard(FIRST, LIFE, 5, 101.0, 7)
+    assert monitor.record_beat(FIRST, LIFE, 5, 101.0, 7)
     assert monitor.is_any_up and monitor.is_own_heard
     assert monitor.view(FIRST) == (True, 101.0, 7) and monitor.view(SECOND) == (False, None, 0)
     assert FIRST in monitor and SLOW not in monitor
-    monitor.heard(FIRST, LEGACY_INCARNATION, 5, 102.0, 8)
+    monitor.record_beat(FIRST, LEGACY_INCARNATION, 5, 102.0, 8)
     assert not monitor.is_own_heard
     assert monitor.take_down() == [FIRST] and monitor.take_down() == []
 
@@ -238,7 +238,7 @@ def test_never_heard_link_takes_any_beat_as_fresh() -> None:
     """Sequence 0 included."""
     monitor = LinkMonitor([FIRST], 100.0)
     assert monitor.is_fresh(FIRST, LIFE, 0)
-    monitor.heard(FIRST, LIFE, 0, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 0, 101.0, 7)
     assert not monitor.is_fresh(FIRST, LIFE, 0) and monitor.is_fresh(FIRST, LIFE, 1)
 
 
@@ -251,16 +251,16 @@ def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
     slow = LinkSpec("deb2", LinkKind.DISK, "/dev/sdc", "", 0, 19, 30.0)
     monitor = LinkMonitor([FIRST, quickest, quick, slow], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
-    monitor.heard(slow, LEGACY_INCARNATION, 1, 101.0, 1)
+    monitor.record_beat(slow, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == 32.0
-    monitor.heard(quick, LEGACY_INCARNATION, 1, 101.0, 1)
+    monitor.record_beat(quick, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == 6.0
-    monitor.heard(quickest, LEGACY_INCARNATION, 1, 101.0, 1)
+    monitor.record_beat(quickest, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
     monitor.take_down()
-    monitor.heard(quick, LEGACY_INCARNATION, 2, 102.0, 1)
+    monitor.record_beat(quick, LEGACY_INCARNATION, 2, 102.0, 1)
     assert monitor.legacy_delay_s == 6.0
-    monitor.heard(FIRST, LEGACY_INCARNATION, 1, 101.0, 1)
+    monitor.record_beat(FIRST, LEGACY_INCARNATION, 1, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
 
 
@@ -269,7 +269,7 @@ def test_peer_is_not_silent_before_its_links_are_taken_down() -> None:
     heard.
     """
     monitor = LinkMonitor([FIRST], 100.0)
-    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
     assert monitor.silent_since(115.0) is None
     monitor.expire(115.0)
     assert monitor.silent_since(115.0) == 115.0

@@ -39,7 +39,7 @@ NOTHING: frozenset[LinkSpec] = frozenset()
 def _heard(*listeners: LinkSpec, seq: int = 1, at: float = 101.0) -> LinkMonitor:
     monitor = LinkMonitor(listeners, 100.0)
     for link in listeners:
-        monitor.heard(link, LIFE, seq, at, 7)
+        monitor.record_beat(link, LIFE, seq, at, 7)
     return monitor
 
 
@@ -55,7 +55,7 @@ def test_mute_link_is_down_at_once_and_its_timeout_is_not_waited_for() -> None:
     eth2, not 10.
     """
     monitor = _heard(FIRST, QUICK)
-    monitor.heard(QUICK, LIFE, 2, 102.0, 7)
+    monitor.record_beat(QUICK, LIFE, 2, 102.0, 7)
     assert monitor.mute(_marks(FIRST), LIFE, 2) == [FIRST]
     assert not monitor.view(FIRST)[0] and monitor.is_mute(FIRST) and monitor.is_any_up
     assert monitor.next_deadline(102.0) == 104.0
@@ -70,7 +70,7 @@ def test_link_that_brought_the_notice_is_listened_to_for_its_whole_timeout() -> 
     was in.
     """
     monitor = _heard(FIRST, SECOND)
-    monitor.heard(SECOND, LIFE, 5, 105.0, 7)
+    monitor.record_beat(SECOND, LIFE, 5, 105.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 5)
     monitor.expire(115.0 - 0.001)
     assert monitor.silent_since(115.0 - 0.001) is None
@@ -84,11 +84,11 @@ def test_beat_no_older_than_the_notice_brings_the_link_back() -> None:
     A later beat, or the notice itself, does.
     """
     monitor = _heard(FIRST, SECOND, seq=5)
-    monitor.heard(SECOND, LIFE, 9, 109.0, 7)
+    monitor.record_beat(SECOND, LIFE, 9, 109.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 9)
-    assert not monitor.heard(FIRST, LIFE, 8, 109.1, 7)
+    assert not monitor.record_beat(FIRST, LIFE, 8, 109.1, 7)
     assert monitor.is_mute(FIRST) and not monitor.view(FIRST)[0]
-    assert monitor.heard(FIRST, LIFE, 9, 109.2, 7)
+    assert monitor.record_beat(FIRST, LIFE, 9, 109.2, 7)
     assert not monitor.is_mute(FIRST) and monitor.view(FIRST)[0]
 
 
@@ -114,7 +114,7 @@ def test_notice_of_a_new_life_is_believed_though_the_former_one_had_come_further
     The new one says in its third beat that eth1 is down.
     """
     monitor = _heard(FIRST, SECOND, seq=50)
-    monitor.heard(SECOND, NEXT_LIFE, 3, 102.0, 7)
+    monitor.record_beat(SECOND, NEXT_LIFE, 3, 102.0, 7)
     assert monitor.mute(_marks(FIRST), NEXT_LIFE, 3) == [FIRST]
     assert monitor.is_mute(FIRST) and not monitor.view(FIRST)[0]
 
@@ -126,7 +126,9 @@ def test_beat_of_a_c_openha_ends_the_mute_of_its_link_whatever_its_clock_says() 
     """
     monitor = _heard(FIRST, SECOND, seq=50)
     monitor.mute(_marks(FIRST), LIFE, 51)
-    assert monitor.heard(FIRST, LEGACY_INCARNATION, 3, 102.0, 7) and not monitor.is_mute(FIRST)
+    assert monitor.record_beat(FIRST, LEGACY_INCARNATION, 3, 102.0, 7) and not monitor.is_mute(
+        FIRST
+    )
 
 
 def test_next_notice_replaces_the_former() -> None:
@@ -135,9 +137,9 @@ def test_next_notice_replaces_the_former() -> None:
     """
     third = replace(FIRST, device="eth3", address="239.131.50.99")
     monitor = _heard(FIRST, SECOND, third)
-    monitor.heard(SECOND, LIFE, 2, 102.0, 7)
+    monitor.record_beat(SECOND, LIFE, 2, 102.0, 7)
     assert monitor.mute(_marks(FIRST), LIFE, 2) == [FIRST]
-    monitor.heard(SECOND, LIFE, 3, 103.0, 7)
+    monitor.record_beat(SECOND, LIFE, 3, 103.0, 7)
     assert monitor.mute(_marks(third), LIFE, 3) == [third]
     assert [monitor.is_mute(link) for link in (FIRST, SECOND, third)] == [False, False, True]
     assert not monitor.view(FIRST)[0]
@@ -167,12 +169,12 @@ def test_mute_is_forgotten(event: str) -> None:
     for on every link.
     """
     monitor = _heard(FIRST, QUICK)
-    monitor.heard(QUICK, LIFE, 2, 102.0, 7)
+    monitor.record_beat(QUICK, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
     if event == "stall":
         monitor.hold(102.0)
     elif event == "new life":
-        monitor.heard(QUICK, NEXT_LIFE, 1, 102.0, 7)
+        monitor.record_beat(QUICK, NEXT_LIFE, 1, 102.0, 7)
     else:
         monitor.update([FIRST, QUICK], 102.0)
     assert not monitor.is_mute(FIRST)
@@ -185,11 +187,13 @@ def test_original_heard_beside_us_does_not_end_a_mute_elsewhere_but_on_its_own_l
     up.
     """
     monitor = _heard(FIRST, SECOND)
-    monitor.heard(SECOND, LIFE, 2, 102.0, 7)
+    monitor.record_beat(SECOND, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
-    monitor.heard(SECOND, LEGACY_INCARNATION, 5, 102.5, 7)
+    monitor.record_beat(SECOND, LEGACY_INCARNATION, 5, 102.5, 7)
     assert monitor.is_mute(FIRST)
-    assert monitor.heard(FIRST, LEGACY_INCARNATION, 6, 103.0, 7) and not monitor.is_mute(FIRST)
+    assert monitor.record_beat(FIRST, LEGACY_INCARNATION, 6, 103.0, 7) and not monitor.is_mute(
+        FIRST
+    )
 
 
 def test_only_link_left_by_a_new_configuration_is_waited_for() -> None:
@@ -197,7 +201,7 @@ def test_only_link_left_by_a_new_configuration_is_waited_for() -> None:
     to.
     """
     monitor = _heard(FIRST, SECOND)
-    monitor.heard(SECOND, LIFE, 2, 102.0, 7)
+    monitor.record_beat(SECOND, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
     monitor.update([FIRST], 103.0)
     assert monitor.silent_since(110.9) is None and monitor.silent_since(111.0) == 111.0

@@ -28,8 +28,8 @@ def test_link_that_was_never_heard_is_down_but_not_silent_before_its_timeout() -
 def test_beat_brings_a_link_up_once_and_its_timeout_takes_it_down() -> None:
     """Up at the first fresh beat, down exactly one timeout after the last."""
     monitor = _monitor()
-    assert monitor.heard(FIRST, LIFE, 1, 101.0, 7)
-    assert not monitor.heard(FIRST, LIFE, 2, 102.0, 7)
+    assert monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
+    assert not monitor.record_beat(FIRST, LIFE, 2, 102.0, 7)
     assert monitor.view(FIRST) == (True, 102.0, 7)
     assert monitor.next_deadline(102.0) == 110.0
     assert monitor.expire(111.9) == []
@@ -40,7 +40,7 @@ def test_beat_brings_a_link_up_once_and_its_timeout_takes_it_down() -> None:
 def test_one_link_up_is_not_silence() -> None:
     """eth1 was lost long ago, eth2 is heard: the peer is not silent."""
     monitor = _monitor()
-    monitor.heard(SECOND, LIFE, 1, 200.0, 7)
+    monitor.record_beat(SECOND, LIFE, 1, 200.0, 7)
     assert monitor.silent_since(205.0) is None
     monitor.expire(210.0)
     assert monitor.silent_since(210.0) == 210.0
@@ -49,7 +49,7 @@ def test_one_link_up_is_not_silence() -> None:
 def test_repeated_or_older_beat_of_a_life_is_not_fresh_on_its_link() -> None:
     """A replayed or duplicated frame does not keep a link up; a new life starts anew."""
     monitor = _monitor()
-    monitor.heard(FIRST, LIFE, 5, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 5, 101.0, 7)
     assert not monitor.is_fresh(FIRST, LIFE, 5)
     assert not monitor.is_fresh(FIRST, LIFE, 4)
     assert monitor.is_fresh(FIRST, LIFE, 6)
@@ -62,7 +62,7 @@ def test_own_stall_postpones_every_verdict_by_a_full_timeout() -> None:
     listened to.
     """
     monitor = _monitor()
-    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
     monitor.hold(150.0)
     assert monitor.expire(159.9) == []
     assert monitor.expire(160.0) == [FIRST]
@@ -74,15 +74,15 @@ def test_own_stall_postpones_every_verdict_by_a_full_timeout() -> None:
 def test_late_stamp_never_moves_a_link_back_in_time() -> None:
     """Two threads deliver out of order: the later reception counts."""
     monitor = _monitor()
-    monitor.heard(FIRST, LIFE, 1, 105.0, 7)
-    monitor.heard(FIRST, LIFE, 2, 104.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 105.0, 7)
+    monitor.record_beat(FIRST, LIFE, 2, 104.0, 7)
     assert monitor.view(FIRST)[1] == 105.0
 
 
 def test_goodbye_takes_all_links_down_at_once() -> None:
     """No timeout is waited for."""
     monitor = _monitor()
-    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
     assert monitor.take_down() == [FIRST]
     assert not monitor.is_any_up
 
@@ -90,7 +90,7 @@ def test_goodbye_takes_all_links_down_at_once() -> None:
 def test_links_that_stay_keep_what_was_heard_when_the_configuration_changes() -> None:
     """A new link is listened to for its timeout before its silence counts; the old one stays up."""
     monitor = LinkMonitor([FIRST], 100.0)
-    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
     monitor.update([FIRST, SECOND], 105.0)
     assert monitor.view(FIRST) == (True, 101.0, 7)
     assert monitor.view(SECOND) == (False, None, 0)
