@@ -404,15 +404,15 @@ class Engine:
 
     def _speak(self, done: list[Action], now: float) -> list[Action]:
         """Announce what the step has done, if a beat is due."""
-        said: list[Action] = []
+        sent: list[Action] = []
         departure = self._departure
         goodbye = departure.goodbye(self._services, now)
         if goodbye is not Goodbye.NONE:
             if departure.is_announced and not self._announcer.is_goodbye_due(now):
                 return []
             departure.record_goodbye()
-            said.append(self._announcer.announce(self._report(), now, goodbye))
-            said += [Exit()] if departure.is_over else []
+            sent.append(self._announcer.announce(self._report(), now, goodbye))
+            sent += [Exit()] if departure.is_over else []
         else:
             if any(isinstance(action, Persist) for action in done):
                 self._announcer.has_news = True
@@ -424,12 +424,12 @@ class Engine:
                 or self._peer.view.standing is not PeerStanding.LIVE
             )
             if self._announcer.is_beat_due(is_urgent, now):
-                said.append(self._announcer.announce(self._report(), now))
+                sent.append(self._announcer.announce(self._report(), now))
             elif self._announcer.is_notice_due(now):
-                said.append(self._announcer.announce_notice(self._report(), now))
-        if said:
+                sent.append(self._announcer.announce_notice(self._report(), now))
+        if sent:
             self._peer.view.own_seq = self.seq
-        return said
+        return sent
 
     def beat(self) -> Beat:
         """Return what this node announces now, under the current sequence number."""

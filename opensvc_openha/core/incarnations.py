@@ -5,8 +5,8 @@ once one of its beats has acknowledged THIS incarnation of ours, which no record
 beats are then later, too. Until then its beats are only answered, with our own identity, so that
 the next one can acknowledge it::
 
-    deb1 starts: 1, acknowledges nobody ---->  deb2: not proven; answers at once
-    deb1: proven, taken           <---- 7, acknowledges deb1's new life
+    deb1 starts: 1, acknowledges nothing --->  deb2: not proven; answers at once
+    deb1: proven, taken           <---- 7, acknowledges the new incarnation
     deb1: 2, acknowledges deb2:7 ---->  deb2: proven, taken
 
 An incarnation with a lower boot counter than one proved before, under the same key, is rejected

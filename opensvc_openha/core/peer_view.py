@@ -190,7 +190,7 @@ class PeerView:
         Only what the new one hears from now on is a proof.
         """
         self._newest, self._facts, self._acked_seq = None, None, -1
-        self._past = tuple(life for life in self._past if life != boot)
+        self._past = tuple(each for each in self._past if each != boot)
         # The displaced one may have acknowledged in the peer's name.
         self._ack_floor = self.own_seq
 
@@ -208,7 +208,7 @@ class PeerView:
             if self._incarnation is not None:
                 # An incarnation that was replaced is not accepted again because of its counter.
                 self._past = (
-                    *(life for life in self._past[-_PAST_MAX:] if life != beat.boot),
+                    *(each for each in self._past[-_PAST_MAX:] if each != beat.boot),
                     self._incarnation,
                 )
             self._incarnation = beat.boot
@@ -237,10 +237,10 @@ class PeerView:
             self.standing is PeerStanding.LIVE and now <= self._taken_at + LEGACY_FRESH_S
         )
         # A beat in our own format clears the record, so the time starts over.
-        said = self.states if is_continuing else {}
+        reported = self.states if is_continuing else {}
         self._same_since = (
             {
-                name: self._same_since.get(name, now) if said.get(name) is state else now
+                name: self._same_since.get(name, now) if reported.get(name) is state else now
                 for name, state in beat.states.items()
             }
             if beat.is_legacy
@@ -319,29 +319,29 @@ class PeerView:
 
         ``ready_seq`` is the beat that announced START_READY of this node, if there was one.
         """
-        said = None if self._newest is None else self._newest.states.get(service)
+        reported = None if self._newest is None else self._newest.states.get(service)
         if self.standing is PeerStanding.DEPARTED:
-            if said in PEER_OUT:
+            if reported in PEER_OUT:
                 return Evidence.UNHEARD if self._is_departure_doubted else Evidence.DEPARTED_STOPPED
-            if said is ServiceState.FROZEN_START:
+            if reported is ServiceState.FROZEN_START:
                 # Frozen by an operator and left running on purpose: neither node takes it over.
                 return Evidence.RUNS
             return Evidence.UNHEARD if self.silent_since is None else Evidence.SILENT
         # What it announced last is no evidence: it may have started the service since.
         if self.standing is PeerStanding.SILENT:
             return Evidence.SILENT
-        if self.standing is PeerStanding.UNKNOWN or said is None:
+        if self.standing is PeerStanding.UNKNOWN or reported is None:
             return Evidence.UNHEARD
-        if said in PEER_OUT:
+        if reported in PEER_OUT:
             # An acknowledgement is void once the peer may have called this node silent: it may have
             # started the service since.
             is_acked = (
                 ready_seq is not None and self._acked_seq >= ready_seq and not self._is_ack_old
             )
             return Evidence.OUT_ACKED if is_acked else Evidence.OUT
-        if said in UP_OR_STARTING:
+        if reported in UP_OR_STARTING:
             return Evidence.RUNS
-        return Evidence.READY if said is ServiceState.START_READY else Evidence.BUSY
+        return Evidence.READY if reported is ServiceState.START_READY else Evidence.BUSY
 
     def for_script(self, service: str) -> tuple[ServiceState, PeerStanding]:
         """Return state and standing as passed to a script.
