@@ -20,7 +20,7 @@ beats continue the peer is not called silent, and
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Action, Record, RecordKind, RememberIncarnations
@@ -54,6 +54,16 @@ _HELD_BACK = {
     REPLAYED: "it is heard, but a beat in its name came before that has a higher number",
     AFTER_GOODBYE: "it is heard, but a goodbye came in its name",
 }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the filter decides on a beat."""
+
+    reason: str
+    """Why the beat is rejected; empty for one that counts."""
+    heard_at: float = 0.0
+    """When the peer was there, by a beat that counts."""
 
 
 @state_marks(not_state={"_own_boot", "_peer", "_continued_s", "_impossible_at", "held_back"})
@@ -92,12 +102,10 @@ class BeatFilter:
             )
         return replace(event, beat=replace(event.beat, ack=None)), done
 
-    def rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
-        """Return why a beat is rejected, and the instant at which it was proof.
-
-        The reason is empty for a beat that counts.
-        """
-        reason, heard_at = self._rejection(event, now)
+    def judge(self, event: BeatReceived, now: float) -> Verdict:
+        """Decide on a beat; one of the peer that is rejected may make its incarnation accepted."""
+        verdict = self._verdict(event, now)
+        reason = verdict.reason
         is_trusted = bool(event.key_id) or not self._view.is_unauthenticated
         if not reason and not is_trusted and self._view.is_return(event.beat):
             # Otherwise a forged number of that incarnation would block every other link for good:
@@ -105,7 +113,7 @@ class BeatFilter:
             self._monitor.forget_later(event.beat.boot, event.beat.seq)
         is_behind = not reason and self._view.age_of(event.beat, now) is Age.OLDER
         if not (reason or is_behind) or not self._may_be_the_peer(event, reason, now):
-            return reason, heard_at
+            return verdict
         # A fence must not follow from rejecting the live peer: the sign delays the verdict of
         # silence.
         self._monitor.record_sign(event.link, event.received_at)
@@ -114,8 +122,8 @@ class BeatFilter:
             self._contenders.forget()
             self._view.displace(event.beat.boot)
             self._monitor.forget_sequence()
-            reason, heard_at = self._rejection(event, now)
-        return reason, heard_at
+            return self._verdict(event, now)
+        return verdict
 
     def _may_be_the_peer(self, event: BeatReceived, reason: str, now: float) -> bool:
         """Return True if a rejected or outdated beat is a sign that the peer is alive."""
@@ -155,26 +163,27 @@ class BeatFilter:
         has_continued = self._continued_s is not None and self._continued_s >= patience_s
         return has_continued and self._view.can_be_displaced(now, patience_s)
 
-    def _rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
+    def _verdict(self, event: BeatReceived, now: float) -> Verdict:
         beat, link = event.beat, event.link
         # First of all: what an incarnation that is over says must leave no trace in the rest.
         if not self._view.admits(beat, now):
             is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
-            return (AFTER_GOODBYE if is_over else OLD_INCARNATION), 0.0
+            return Verdict(AFTER_GOODBYE if is_over else OLD_INCARNATION)
         reason = (
             self.incarnations.rejection(beat, event.key_id, now, self._view.own_seq)
             if event.key_id
             else ""
         )
         if reason:
-            return reason, 0.0
+            return Verdict(reason)
         if not self._monitor.is_fresh(link, beat.boot, beat.seq):
-            return REPLAYED, 0.0
+            return Verdict(REPLAYED)
         # Without a tag the origin cannot be checked anyway: the time of arrival has to do.
         if not event.key_id:
-            return "", event.received_at
+            return Verdict("", event.received_at)
         heard_at = self._monitor.first_heard(beat.boot, beat.seq, event.received_at)
-        return (REPLAYED if heard_at + link.timeout_s <= event.received_at else ""), heard_at
+        is_old = heard_at + link.timeout_s <= event.received_at
+        return Verdict(REPLAYED if is_old else "", heard_at)
 
     def wants_greeting(self, reason: str) -> bool:
         """Return True if the rejected beat is the first of an incarnation that must be answered.

@@ -73,17 +73,17 @@ class PeerWatch:
         """Handle a beat that came in under the peer's name on one of the links."""
         event, done = self.filter.plausible(event, now)
         beat, link = event.beat, event.link
-        reason, heard_at = self.filter.rejection(event, now)
-        if reason:
-            wants_greeting = self.filter.wants_greeting(reason)
-            done += self.filter.refuse(event, reason, own_seq, now)
+        verdict = self.filter.judge(event, now)
+        if verdict.reason:
+            wants_greeting = self.filter.wants_greeting(verdict.reason)
+            done += self.filter.refuse(event, verdict.reason, own_seq, now)
             return Reception(done, wants_greeting=wants_greeting)
 
         # Stored before anything is announced, so that the next daemon rejects recordings of it.
         if self.filter.incarnations.has_changed:
             done += self.filter.remember()
         if self.monitor.record_beat(
-            link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s
+            link, beat.boot, beat.seq, verdict.heard_at, event.pid, beat.interval_s
         ):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         # The same node sends the same state, and more, in our own format.

@@ -10,7 +10,7 @@ import pytest
 
 from opensvc_openha.core.actions import Record, RememberIncarnations
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.beat_filter import BeatFilter
+from opensvc_openha.core.beat_filter import BeatFilter, Verdict
 from opensvc_openha.core.events import BeatReceived, Tick
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.incarnations import PeerIncarnations
@@ -100,9 +100,9 @@ def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(
     monitor, view = LinkMonitor([FIRST, SECOND], 90.0), PeerView(OWN)
     admission = BeatFilter("deb2", monitor, view, PeerIncarnations(OWN, {}))
     event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=KEY)
-    assert admission.rejection(event, 100.0) == ("", 100.0)
+    assert admission.judge(event, 100.0) == Verdict("", 100.0)
     again = replace(event, link=SECOND, received_at=100.0 + later_s)
-    assert admission.rejection(again, 100.0 + later_s) == (reason, heard_at)
+    assert admission.judge(again, 100.0 + later_s) == Verdict(reason, heard_at)
 
 
 @pytest.mark.parametrize("key_id", ["", KEY])
@@ -114,7 +114,7 @@ def test_beat_counts_for_when_it_was_received(key_id: str) -> None:
         "deb2", LinkMonitor([FIRST], 90.0), PeerView(OWN), PeerIncarnations(OWN, {})
     )
     event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=key_id)
-    assert admission.rejection(event, 102.0) == ("", 100.0)
+    assert admission.judge(event, 102.0) == Verdict("", 100.0)
 
 
 @pytest.mark.parametrize("ack", [None, Ack(BootId(4, 44), 9)])
