@@ -7,6 +7,7 @@ their parser, and recognise the usual status calls without it.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -122,6 +123,10 @@ class Parser(argparse.ArgumentParser):
             if action.help != argparse.SUPPRESS
             for name in action.option_strings
         ]
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse ignores errors.
+        (file or sys.stdout).write(message)
 
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
         try:

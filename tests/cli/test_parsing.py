@@ -153,3 +153,16 @@ def test_usual_status_calls_load_no_parser(words: str, monkeypatch: pytest.Monke
 def test_report_of_fencing_fails_if_it_cannot_be_written() -> None:
     """`fence status` is a report, `fence confirm` an action."""
     assert is_report(["fence", "status"]) and not is_report(["fence", "confirm", "deb2"])
+
+
+def test_help_that_cannot_be_written_is_an_error() -> None:
+    """A full disk behind stdout: one line, and 7."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "opensvc_openha", "service", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 7
+    assert done.stderr == "cannot write the output: No space left on device\n"
