@@ -11,6 +11,7 @@ import subprocess
 import sys
 from argparse import Namespace
 
+from opensvc_openha.cli.installation import MARK, is_made_by_us
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.cli.self_command import package_parent
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
@@ -25,7 +26,6 @@ from opensvc_openha.formats.layout import (
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.package_files import read_template
 
-MARK = "Made by `openha install`"
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
 _ALL_COMMANDS = (
     "allservices",
@@ -294,15 +294,6 @@ def _fill(text: str, layout: Layout) -> str:
 
 def _may_replace(path: str) -> bool:
     return not os.path.lexists(path) or is_made_by_us(path)
-
-
-def is_made_by_us(path: str) -> bool:
-    """Return whether this command was written by an installation of this package."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return MARK in file.read(300)
-    except OSError:
-        return False
 
 
 def _write(path: str, text: str, mode: int) -> None:

@@ -9,6 +9,9 @@ from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 
+MARK = "Made by `openha install`"
+"""Each file that is written by an installation of this package contains it."""
+
 
 def layout() -> Layout:
     """Return the OpenHA layout in force; ConfigError if the directory in EZ does not exist."""
@@ -35,3 +38,12 @@ def status_if_running(layout: Layout) -> NodeStatus | None:
 def agent() -> AgentLayout:
     """Return the embedded agent's layout in force."""
     return agent_layout("", os.environ)
+
+
+def is_made_by_us(path: str) -> bool:
+    """Return whether this command was written by an installation of this package."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return MARK in file.read(300)
+    except OSError:
+        return False

@@ -40,8 +40,7 @@ def _monitor() -> MonitorCommand:
 
     A real agent monitors its services itself.
     """
-    from opensvc_openha.cli.install import is_made_by_us
     from opensvc_openha.daemon.monitor_process import MonitorCommand
 
     command = f"{installation.agent().bin_dir}/svcmgr"
-    return MonitorCommand([*self_command(), "monitor"], lambda: is_made_by_us(command))
+    return MonitorCommand([*self_command(), "monitor"], lambda: installation.is_made_by_us(command))

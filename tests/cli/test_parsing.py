@@ -150,6 +150,17 @@ def test_usual_status_calls_load_no_parser(words: str, monkeypatch: pytest.Monke
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
+def test_daemon_and_monitor_are_spared_the_parser() -> None:
+    """They run for months: no module of theirs loads argparse."""
+    code = (
+        "import sys\nfrom opensvc_openha.cli import monitor, nmond\n"
+        "from opensvc_openha.daemon import launch\n"
+        "nmond._monitor()\nprint({'argparse', 'difflib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
 def test_report_of_fencing_fails_if_it_cannot_be_written() -> None:
     """`fence status` is a report, `fence confirm` an action."""
     assert is_report(["fence", "status"]) and not is_report(["fence", "confirm", "deb2"])
