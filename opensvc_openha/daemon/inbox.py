@@ -11,12 +11,34 @@ import collections
 import threading
 from typing import Generic, TypeVar
 
-from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.events import BeatReceived, Event, ListenerTried
+from opensvc_openha.core.timing import INBOX_LIMIT
+from opensvc_openha.errors import NotAnsweringError
 
 BEATS_IN_A_ROW = 256
 """Beats taken before another item has its turn: more than all links deliver during one step."""
 
+ANSWER_LIMIT_S = 1.5
+"""Seconds for which the engine is waited for."""
+SILENT = "the engine does not answer"
+
 Item = TypeVar("Item")
+
+
+class Barrier:
+    """An item that waits in line: once it is taken, so is all that was put before it."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+
+    def reach(self) -> None:
+        """Release the waiting thread."""
+        self._reached.set()
+
+    def wait(self) -> None:
+        """Wait until it is reached; NotAnsweringError if that takes too long."""
+        if not self._reached.wait(ANSWER_LIMIT_S):
+            raise NotAnsweringError(SILENT)
 
 
 class Inbox(Generic[Item]):
@@ -37,6 +59,13 @@ class Inbox(Generic[Item]):
             else:
                 self._others.append(item)
             self._changed.notify()
+
+    def offer(self, beat: BeatReceived) -> bool:
+        """Add a beat; False, and it is dropped, while too many items wait."""
+        if self.qsize() >= INBOX_LIMIT:
+            return False
+        self.put(beat)
+        return True
 
     def get(self, timeout_s: float) -> Item | BeatReceived | ListenerTried | None:
         """Return the next item; None if there is none within ``timeout_s`` seconds."""
@@ -65,3 +94,6 @@ class Inbox(Generic[Item]):
     def qsize(self) -> int:
         """Return the number of waiting items."""
         return len(self._beats) + len(self._others)
+
+
+EngineInbox = Inbox[Event | Barrier]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import threading
 
 from opensvc_openha.errors import RefusedError
 from opensvc_openha.formats.layout import Layout
@@ -38,6 +40,33 @@ def take_lock(layout: Layout) -> int:
             )
     _write_pid(handle)
     return handle
+
+
+class Place:
+    """The place of the one daemon on this node.
+
+    ``expect`` is called by the main thread and by the one that writes states; one of them takes a
+    removed lock again, the other one waits for it.
+    """
+
+    def __init__(self, layout: Layout, handle: int, node: str, logger: logging.Logger) -> None:
+        self.handle = handle
+        self._layout = layout
+        self._node = node
+        self._log = logger
+        self._lock = threading.Lock()
+
+    def expect(self) -> None:
+        """Take the lock again if its file was removed.
+
+        Raises RefusedError if another daemon has taken the place.
+        """
+        with self._lock:
+            if not lock_is_in_place(self._layout, self.handle):
+                self.handle = take_lock(self._layout)
+                self._log.warning(
+                    "node %s: %s had been removed", self._node, self._layout.lock_file
+                )
 
 
 def _holder_of_removed_lock(layout: Layout, device: int) -> int:

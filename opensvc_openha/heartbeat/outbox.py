@@ -28,6 +28,11 @@ class BeatOutbox:
         self._posted: Posted | None = None
         self._number = 0
 
+    @property
+    def number(self) -> int:
+        """Number of beats posted so far, which is that of the newest one."""
+        return self._number
+
     def post(self, beat: Beat, with_names: bool) -> None:
         """Replace the beat and wake the senders."""
         with self._condition:

@@ -47,22 +47,23 @@ class Bench:
             "run",
             lambda action, is_overtaken: self._asked.append(is_overtaken),
         )
-        self.gaps = self.daemon._pulse._gaps
+        self.ports = self.daemon._ports
+        self.gaps = self.daemon._stall_detector._gaps
         self.beat()
 
     def at(self, now: float) -> None:
         """Later, with all threads in good health."""
         self.now = now
-        self.daemon._pulse._last = now
+        self.daemon._stall_detector._last = now
 
     def beat(self) -> None:
         """The engine posts a beat."""
-        self.daemon.announce(Announce(Beat(HERE, BootId(1, 1), 1, None, {}), with_names=False))
+        self.ports.announce(Announce(Beat(HERE, BootId(1, 1), 1, None, {}), with_names=False))
 
     def decide(self) -> Callable[[], bool]:
         """The engine decides on a start now; the question whether that is over."""
-        self.daemon._decided_at = self.now
-        self.daemon.run_script(START)
+        self.ports.begin_step(self.now)
+        self.ports.run_script(START)
         return self._asked[-1]
 
 
@@ -129,11 +130,11 @@ def test_moment_of_a_decision_is_that_of_its_event_not_of_its_script(bench: Benc
     """The process is stopped while the step is carried out: the event was taken at 1000, the script
     comes to the runner later.
     """
-    bench.daemon._decided_at = 1000.0
+    bench.ports.begin_step(1000.0)
     bench.gaps.append((1000.2, 1000.9))
     bench.at(1001.0)
-    bench.daemon.run_script(START)
-    bench.daemon._decided_at = 1001.5
+    bench.ports.run_script(START)
+    bench.ports.begin_step(1001.5)
     assert bench._asked[-1]()
 
 
@@ -148,14 +149,14 @@ def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_o
     bench: Bench,
 ) -> None:
     """Its standing stays `left`, and the rules take it for silent after the hold."""
-    view = bench.daemon._node.engine._peer.view
+    view = bench.ports._engine._peer.view
     view.take(
         Beat(PEER, BootId(1, 2), 1, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART),
         bench.now,
     )
     view.judge(False, None, bench.now)
-    bench.daemon._decided_at = bench.now
-    bench.daemon.run_script(
+    bench.ports.begin_step(bench.now)
+    bench.ports.run_script(
         RunScript(
             "registry", ScriptKind.CHECK, "/bin/true", ServiceState.UNKNOWN, PeerStanding.SILENT
         )

@@ -87,8 +87,9 @@ ROOMS = {
                 ),
                 (
                     "daemon",
-                    "action_executor daemon script_runner lock stall_detector log_keeper"
-                    " check_scripts readiness outside_starts agent_cache_invalidation realtime",
+                    "action_executor daemon engine_loop engine_ports script_runner lock"
+                    " stall_detector log_keeper check_scripts readiness outside_starts"
+                    " agent_cache_invalidation realtime",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (

@@ -1,0 +1,198 @@
+"""Serve the requests of the control socket: status, commands, confirmations, the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+
+from opensvc_openha.control.client import CONFIRM_LIMIT_S
+from opensvc_openha.core.actions import AnswerCode
+from opensvc_openha.core.events import (
+    Command,
+    LeaveRequested,
+    Leaving,
+    PeerConfirmedOut,
+    PeerForgotten,
+)
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.status import NodeStatus, PeerStanding
+from opensvc_openha.daemon.engine_loop import EngineLoop
+from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.link_manager import LinkManager
+from opensvc_openha.daemon.live_configuration import LiveConfiguration
+from opensvc_openha.daemon.open_commands import Answers, OpenCommands
+from opensvc_openha.daemon.removed_services import RemovedServices
+from opensvc_openha.daemon.status_report import StatusReport
+from opensvc_openha.errors import NotAnsweringError, RefusedError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_writer import History
+from opensvc_openha.system import clock
+from opensvc_openha.system.peer_credentials import Caller
+
+_CONFIRM_LIMIT_S = 5.0
+"""A confirmation that the engine takes later than this, in seconds, is refused."""
+_CONFIRM_ANSWER_LIMIT_S = 8.0
+"""Seconds until the answer to a confirmation.
+
+It comes once the states of what it starts are on disk. Below the time-out of the command.
+"""
+assert _CONFIRM_LIMIT_S < _CONFIRM_ANSWER_LIMIT_S < CONFIRM_LIMIT_S
+
+
+class ControlService:
+    """What the control server calls, from the thread of each connection.
+
+    Nothing here touches the engine: it puts events into the inbox and waits for answers, each wait
+    with a limit except that of ``act``, whose answers the caller takes.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        logger: logging.Logger,
+        configuration: LiveConfiguration,
+        loop: EngineLoop,
+        inbox: EngineInbox,
+        commands: OpenCommands,
+        report: StatusReport,
+        links: LinkManager,
+        history: History,
+        removed: RemovedServices,
+        leaving: Leaving | None,
+    ) -> None:
+        self.leaving = leaving
+        """How the daemon was ordered to leave; None if it was not."""
+        self._layout = layout
+        self._log = logger
+        self._configuration = configuration
+        self._loop = loop
+        self._inbox = inbox
+        self._commands = commands
+        self._report = report
+        self._links = links
+        self._history = history
+        self._removed = removed
+
+    @property
+    def _spec(self) -> ClusterSpec:
+        return self._configuration.current.spec
+
+    def status(self) -> NodeStatus:
+        """Return the engine's snapshot, completed with what the threads know."""
+        return self._report.complete(self._loop.status(), self._spec)
+
+    def recent(self) -> list[Entry]:
+        """Return the newest entries of the history, with those of all that a status has shown.
+
+        A status may be answered while states are written, and what is recorded with them comes
+        after that. An engine that does not answer adds nothing.
+        """
+        with contextlib.suppress(NotAnsweringError):
+            self._loop.await_events()
+        return self._history.recent
+
+    def reload(self) -> None:
+        """Read the configuration files again, and wait until the engine has the result."""
+        self._configuration.reload()
+        self._loop.await_events()  # Queued behind the change.
+
+    def act(
+        self, command: Command, services: list[str] | None, answers: Answers, caller: Caller
+    ) -> int:
+        """Submit a command for each service; for all of this node's if none is named."""
+        names = (
+            [svc.name for svc in (*self._spec.own_services, *self._removed.present())]
+            if services is None
+            else services
+        )
+        if not names:
+            raise RefusedError("this node has no service")
+        self._history.note_command(command, services, caller)
+        for name in names:
+            self._inbox.put(self._commands.add(name, command, caller.by, answers))
+        return len(names)
+
+    def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
+        """Record what the resource monitor observed or did with a service."""
+        self._log.log(
+            logging.WARNING if is_alarm else logging.INFO,
+            "monitor %s: %s: %s",
+            service,
+            word,
+            reason,
+        )
+        self._history.note(EntryKind.MONITOR, service, word, reason, is_alarm=is_alarm)
+
+    def forget_peer(self, caller: Caller) -> None:
+        """Accept a lower boot counter of the peer from now on."""
+        self._history.note(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
+        self._inbox.put(PeerForgotten())
+        self._loop.await_events()  # Answered behind it: when this returns, it is done.
+
+    def leave(self, leaving: Leaving, who: str) -> None:
+        """Order the engine to leave; ``who`` names the source of the order."""
+        what = "stop of this node" if leaving is Leaving.STOP_SERVICES else "end of the daemon"
+        self._history.note(EntryKind.COMMAND, "", what, f"by {who}")
+        if self.leaving is not Leaving.STOP_SERVICES:
+            self.leaving = leaving
+        self._inbox.put(LeaveRequested(leaving))
+
+    def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
+        """Submit an operator's confirmation that the peer runs nothing.
+
+        Raises RefusedError, and NotAnsweringError if the result is unknown. The operator's name is
+        in the history before the engine gets the event: what that starts may outlive this daemon.
+        """
+        self._history.note(
+            EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True
+        )
+        if node != self._spec.peer:
+            why = (
+                f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole"
+                " name"
+            )
+            self._record_result(node, AnswerCode.REFUSED.name, why)
+            raise RefusedError(why)
+        answers: Answers = queue.SimpleQueue()
+        number = self._commands.add_confirmation(answers)
+        self._inbox.put(PeerConfirmedOut(number, caller.text, clock.monotonic() + _CONFIRM_LIMIT_S))
+        try:
+            answer = answers.get(timeout=_CONFIRM_ANSWER_LIMIT_S)
+        except queue.Empty:
+            self._commands.drop(number)
+            text = f"the engine did not answer within {_CONFIRM_ANSWER_LIMIT_S:g} s"
+            self._record_result(
+                node, "NOT ANSWERED", f"{text}: whether it is believed is not known"
+            )
+            raise NotAnsweringError(text) from None
+        if not answer.is_ok:
+            # The engine's own record of it is in the history already.
+            self._log_result(node, AnswerCode.REFUSED.name, answer.detail)
+            raise RefusedError(f"not believed: {answer.detail}{self._before_confirming()}")
+        return answer.detail.splitlines()
+
+    def _record_result(self, node: str, what: str, why: str) -> None:
+        self._log_result(node, what, why)
+        self._history.note(EntryKind.COMMAND, "", what, why, old=f"confirm {node}", is_alarm=True)
+
+    def _log_result(self, node: str, what: str, why: str) -> None:
+        self._log.warning("node %s: confirm %s: %s: %s", self._spec.node, node, what, why)
+
+    def _before_confirming(self) -> str:
+        """Return what has to be done before the peer can be confirmed out.
+
+        Empty while it is heard.
+        """
+        if self._loop.peer_standing is not PeerStanding.UNKNOWN:
+            return ""
+        if not self._loop.is_deaf:
+            return "; confirm again once each link was listened to for its timeout"
+        faults = self._links.listener_faults()
+        found = f" ({'; '.join(faults)})" if faults else ""
+        return (
+            f"{found}. Repair one of them, or correct {self._layout.monitor_file}, wait for its"
+            " timeout, and confirm again. If none can be had, start a service by hand with its"
+            " script, then type service -A NAME force-start"
+        )

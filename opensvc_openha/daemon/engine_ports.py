@@ -1,0 +1,199 @@
+"""Carry out what the engine decides: files, beats, scripts, answers, log and history."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from dataclasses import replace
+
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberIncarnations,
+    RunScript,
+)
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import ScriptKind
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
+from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.lock import Place
+from opensvc_openha.daemon.open_commands import OpenCommands
+from opensvc_openha.daemon.script_runner import ScriptRunner
+from opensvc_openha.daemon.stall_detector import StallDetector
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.storage.fencing_store import FencingStore
+from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.key_store import write_incarnations
+from opensvc_openha.storage.state_store import StateStore
+from opensvc_openha.system import clock
+from opensvc_openha.system.logs import log_record
+
+_DRAIN_LIMIT_S = 1.0
+"""Seconds for taking the beats that wait before a check-up script for a silent peer.
+
+After them it is decided again.
+"""
+_DRAIN_PAUSE_S = 0.01
+
+
+class EnginePorts:
+    """The ports of the daemon's ActionExecutor.
+
+    ``persist``, ``sync_states`` and ``remember_fencing`` are called by the thread that writes
+    states, all other ports by the engine's thread; while the first one works, the engine decides
+    nothing. Whether a decision is overtaken is asked by the threads of scripts: what they read here
+    are single values, set before they are needed and never taken back.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        logger: logging.Logger,
+        engine: Engine,
+        inbox: EngineInbox,
+        place: Place,
+        store: StateStore,
+        fencing_store: FencingStore,
+        authentication: Authentication,
+        outbox: BeatOutbox,
+        runner: ScriptRunner,
+        stall_detector: StallDetector,
+        commands: OpenCommands,
+        history: History,
+        agent_caches: AgentCaches,
+    ) -> None:
+        """Take the engine for what only it knows at the moment of a record or a script."""
+        self.patience_s = math.inf
+        """Seconds of silence after which the peer may take this node for dead."""
+        self._layout = layout
+        self._log = logger
+        self._engine = engine
+        self._inbox = inbox
+        self._place = place
+        self._store = store
+        self._fencing_store = fencing_store
+        self._authentication = authentication
+        self._outbox = outbox
+        self._runner = runner
+        self._stall_detector = stall_detector
+        self._commands = commands
+        self._history = history
+        self._agent_caches = agent_caches
+        self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
+        self._is_revoked = False
+
+    def begin_step(self, now: float) -> None:
+        """Note when the event was taken whose actions come next: they are as old as that."""
+        self._decided_at = now
+
+    def revoke(self) -> None:
+        """Begin no script any more that waits: the engine that decided on it has failed."""
+        self._is_revoked = True
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def persist(self, action: Persist, is_durable: bool) -> None:
+        """Write a state of this node; RefusedError if another daemon has taken its place."""
+        self._expect_place()
+        self._store.write_own(
+            action.service, StoredState(action.state, action.frozen_target), is_durable
+        )
+        self._agent_caches.note(action.service)
+
+    def sync_states(self) -> None:
+        """Sync the states just written to disk."""
+        self._store.sync()
+
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Store what the next daemon must know of fencing; RefusedError as for ``persist``."""
+        self._expect_place()
+        self._fencing_store.write(action.memory)
+
+    def _expect_place(self) -> None:
+        # That the lock cannot be put back is the main thread's to report.
+        with contextlib.suppress(SystemFault):
+            self._place.expect()
+
+    def remember_incarnations(self, action: RememberIncarnations) -> None:
+        """Store the newest incarnations of the peer; a failure is logged, and stops nothing."""
+        node, incarnations = (
+            self._engine.spec.node,
+            self._authentication.relevant(dict(action.incarnations)),
+        )
+        if self._authentication.learn(incarnations):
+            self._log.info(
+                "node %s: the peer has the key: beats without it are refused from now on", node
+            )
+        try:
+            write_incarnations(self._layout, incarnations)
+        except SystemFault as error:
+            self._log.warning("node %s: %s", node, error)
+
+    def mirror(self, action: MirrorPeer) -> None:
+        """Mirror the peer's state to a file, for people and tools."""
+        self._store.mirror_peer(action.service, action.state)
+
+    # --- beats and scripts ------------------------------------------------------------------------
+
+    def announce(self, action: Announce) -> None:
+        """Post a beat; the senders send it at once."""
+        now = clock.monotonic()
+        if now - self._posted_at >= self.patience_s:
+            self._mute_until = now
+        self._posted_at = now
+        self._outbox.post(replace(action.beat, sent_at=clock.wall()), action.with_names)
+
+    def run_script(self, action: RunScript) -> None:
+        """Start a script in a thread of its own."""
+        if action.kind is not ScriptKind.POWER:  # Asked again and again: only its news are kept.
+            self._history.note_script(action)
+        decided_at, announced_at = self._decided_at, clock.monotonic()
+        is_in_silence = action.peer_standing is PeerStanding.SILENT
+        self._runner.run(
+            action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence)
+        )
+
+    def _is_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> bool:
+        """Return True if this node was stalled or mute for so long that the peer may have acted.
+
+        Also if the peer was silent and is heard again. Checked from the script's thread right
+        before it begins: the engine may not have noticed anything yet, so it first gets the time to
+        take the beats that wait.
+        """
+        if is_in_silence and not self._is_still_silent():
+            return True
+        is_mute = (
+            self._mute_until > announced_at
+            or clock.monotonic() - self._posted_at >= self.patience_s
+        )
+        return self._is_revoked or is_mute or self._stall_detector.was_stopped(decided_at)
+
+    def _is_still_silent(self) -> bool:
+        give_up = clock.monotonic() + _DRAIN_LIMIT_S
+        while not self._inbox.are_beats_taken:
+            if clock.monotonic() > give_up:
+                return False
+            clock.pause(_DRAIN_PAUSE_S)
+        return self._engine.is_peer_silent
+
+    # --- for people -------------------------------------------------------------------------------
+
+    def answer(self, action: Answer) -> None:
+        """Pass an answer to the connection that waits for it."""
+        self._history.note_answer(action)
+        self._commands.answer(action)
+
+    def record(self, action: Record) -> None:
+        """Log a change, and add it to the history with the evidence at that step."""
+        log_record(self._log, action)
+        self._history.note_record(action, self._engine.sight)

@@ -1,0 +1,183 @@
+"""Manage the threads of the heartbeat links: one per end of a link of the monitor file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.codec.base import Names
+from opensvc_openha.heartbeat.codec.registry import codec_for
+from opensvc_openha.heartbeat.link_workers import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_writer import History
+from opensvc_openha.system import clock
+
+_SUSPICIOUS = {
+    "own": "this node hears its own heartbeats: the address or port of this link is wrong",
+    "namesake": "another node uses the name of this one",
+    "foreign cluster": "another cluster sends here: give it addresses and ports of its own",
+    "source": (
+        "datagrams come from another address than the peer's: see peer_address in openha.conf"
+    ),
+    "forged": (
+        "frames come with a wrong tag: they were altered, made for another link, or made by"
+        " somebody without the key"
+    ),
+    "node": "heartbeats of a node come in that is not the peer",
+    "overwritten": (
+        "somebody else writes to this node's slot: another node of this name, or a wrong offset"
+    ),
+}
+"""Warning for each reason for which frames are dropped that hints at a mistake or an attack."""
+_FLUSH_LIMIT_S = 1.0
+
+
+class LinkManager:
+    """The threads of all links, fed by ``outbox`` and feeding ``inbox``.
+
+    ``reconcile`` is called by one thread at a time, the one that applies a configuration; ``flush``
+    and ``stop`` by the main thread. Everything else only reads, and may be called by any thread: it
+    works on a copy of the dictionary, whose threads may end meanwhile.
+    """
+
+    def __init__(
+        self,
+        outbox: BeatOutbox,
+        inbox: EngineInbox,
+        authentication: Authentication,
+        own_names: Names,
+        history: History,
+        logger: logging.Logger,
+        enter: Callable[[], None],
+    ) -> None:
+        """Start nothing yet; each thread calls ``enter`` first."""
+        self._outbox = outbox
+        self._inbox = inbox
+        self._authentication = authentication
+        self._own_names = own_names
+        self._history = history
+        self._log = logger
+        self._enter = enter
+        self._threads: dict[tuple[LinkSpec, str], LinkThread] = {}
+
+    def reconcile(self, spec: ClusterSpec) -> None:
+        """Start a thread for each new end of a link; end those of removed links.
+
+        A link is the same only if its whole row is: one with another timeout gets new threads.
+        """
+        wanted = {(link, SenderThread.role) for link in spec.senders} | {
+            (link, ListenerThread.role) for link in spec.listeners
+        }
+        # The old ones first: a new thread may need the port or the slot of an old one.
+        for key in [key for key in self._threads if key not in wanted]:
+            self._threads.pop(key).stop()
+        for link, role in sorted(wanted - set(self._threads), key=lambda key: key[0].line):
+            thread: LinkThread
+            codec = codec_for(link, self._own_names, self._authentication)
+            if role == SenderThread.role:
+                thread = SenderThread(link, codec, self._outbox, self._log_link)
+            else:
+                thread = ListenerThread(
+                    link, codec, self._inbox.offer, self._inbox.put, self._log_link
+                )
+            self._threads[link, role] = thread
+            thread.start(self._enter)
+
+    def flush(self) -> None:
+        """Wait until each sender that works has sent the newest beat, for a second at most."""
+        number, give_up = self._outbox.number, clock.monotonic() + _FLUSH_LIMIT_S
+        senders = [
+            thread
+            for thread in self._threads.values()
+            if isinstance(thread, SenderThread) and not thread.fault
+        ]
+        while (
+            not all(thread.has_sent(number) for thread in senders) and clock.monotonic() < give_up
+        ):
+            clock.pause(0.01)
+
+    def stop(self) -> None:
+        """End all threads: asked together, then waited for."""
+        for thread in self._threads.values():
+            thread.ask_to_end()
+        for thread in self._threads.values():
+            thread.stop()
+
+    def statuses(
+        self, links: Iterable[LinkSpec], heard: Iterable[LinkStatus]
+    ) -> tuple[LinkStatus, ...]:
+        """Return the status of each end of these links, with wall-clock times.
+
+        ``heard`` is what the engine knows of the listeners. One that it does not know yet, since a
+        changed configuration still waits in the inbox, is left out.
+        """
+        known = {link.spec: link for link in heard}
+        found = []
+        for spec in links:
+            sender = self._threads.get((spec, SenderThread.role))
+            listener = self._threads.get((spec, ListenerThread.role))
+            if isinstance(sender, SenderThread):
+                found.append(sender.status())
+            elif isinstance(listener, ListenerThread) and spec in known:
+                found.append(_completed(known[spec], listener))
+        return tuple(
+            replace(
+                link,
+                updated_at=None if link.updated_at is None else clock.wall_of(link.updated_at),
+            )
+            for link in found
+        )
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each kind of suspicious frame that came in on a link recently."""
+        return [
+            f"link {thread.link.link_id}: {text}"
+            for thread in list(self._threads.values())
+            for reason, text in _SUSPICIOUS.items()
+            if thread.saw_lately(reason)
+        ]
+
+    def listener_faults(self) -> list[str]:
+        """Return why links are not listened to, by link."""
+        return [
+            f"{thread.link.link_id}: {thread.fault}"
+            for thread in list(self._threads.values())
+            if isinstance(thread, ListenerThread) and thread.fault
+        ]
+
+    def _log_link(self, link: LinkSpec, is_fault: bool, text: str) -> None:
+        """Log what a link's thread reports; called from that thread."""
+        self._log.log(
+            logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text
+        )
+        self._history.note(
+            EntryKind.LINK, link.link_id, "FAULT" if is_fault else "NOTE", text, is_alarm=is_fault
+        )
+
+
+def _completed(link: LinkStatus, listener: ListenerThread) -> LinkStatus:
+    """Return the engine's view of a listener, with what its thread knows."""
+    return replace(
+        link,
+        reason=(listener.fault or listener.remark or _with_refusals(link, listener.refused_lately)),
+        thread=listener.thread_id,
+        counts=_sum_of(listener.counts, link.counts),
+    )
+
+
+def _with_refusals(link: LinkStatus, refused: list[str]) -> str:
+    """Return why a link is down, with the reasons of frames that it rejects."""
+    if link.is_up or not refused:
+        return link.reason
+    joint = ", " if "; refused: " in link.reason else "; refused: "
+    return f"{link.reason}{joint}{', '.join(refused)}"
+
+
+def _sum_of(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    return {reason: counts.get(reason, 0) + others.get(reason, 0) for reason in [*counts, *others]}

@@ -1,0 +1,133 @@
+"""Complete the engine's snapshot for operators: warnings, links, wall-clock times."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from opensvc_openha.core.model import ClusterSpec, Wire
+from opensvc_openha.core.status import FencingStatus, NodeStatus
+from opensvc_openha.daemon.issues import ActiveIssues
+from opensvc_openha.daemon.link_manager import LinkManager
+from opensvc_openha.daemon.realtime import Realtime
+from opensvc_openha.daemon.removed_services import RemovedServices
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.storage.fencing_store import FenceTimes, FencingStore
+from opensvc_openha.storage.history_writer import History
+from opensvc_openha.system import clock
+
+_NAMED = 5
+"""Number of services named in a warning that may concern all of them."""
+
+
+class StatusReport:
+    """What the daemon reports of itself; only reads, and may be used by any thread."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        links: LinkManager,
+        authentication: Authentication,
+        realtime: Realtime,
+        history: History,
+        fencing_store: FencingStore,
+        issues: ActiveIssues,
+        removed: RemovedServices,
+    ) -> None:
+        self._layout = layout
+        self._links = links
+        self._authentication = authentication
+        self._realtime = realtime
+        self._history = history
+        self._fencing_store = fencing_store
+        self._issues = issues
+        self._removed = removed
+
+    def complete(self, status: NodeStatus, spec: ClusterSpec) -> NodeStatus:
+        """Return the engine's snapshot as it is shown under the configuration ``spec``."""
+        services = tuple(replace(svc, since=_wall(svc.since)) for svc in status.services)
+        return replace(
+            status,
+            pid=os.getpid(),
+            links=self._links.statuses(spec.links, status.links),
+            services=services,
+            warnings=self.warnings(spec) + status.warnings,
+            fencing_warnings=_fencing_warnings(spec),
+            fencing=self._fencing(status.fencing),
+            scheduling=self._realtime.text,
+            authentication=self._authentication.status(),
+        )
+
+    def _fencing(self, fencing: FencingStatus) -> FencingStatus:
+        """Add what is stored of each fence."""
+        groups = []
+        for group in fencing.groups:
+            times = self._fencing_store.times.get(group.name, FenceTimes())
+            groups.append(
+                replace(
+                    group,
+                    retry_at=_wall(group.retry_at),
+                    worked_at=times.worked_at,
+                    failed_at=times.failed_at,
+                )
+            )
+        return replace(
+            fencing,
+            groups=tuple(groups),
+            opens_at=_wall(fencing.opens_at),
+            alone_at=_wall(fencing.alone_at),
+            confirmed_at=_wall(fencing.confirmed_at),
+            power_said_at=_wall(fencing.power_said_at),
+        )
+
+    def warnings(self, spec: ClusterSpec) -> tuple[str, ...]:
+        """Return the present warnings, without those of the engine."""
+        found = [*self._authentication.warnings(), *self._realtime.warnings]
+        found += [self._history.problem] if self._history.problem else []
+        found += self._links.warnings()
+        legacy = [link.link_id for link in spec.links if link.wire is Wire.LEGACY]
+        if legacy:
+            found.append(
+                f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire ="
+                " legacy)"
+            )
+        found += _fencing_warnings(spec)
+        found += [
+            f"service {svc.name} is not in {self._layout.services_file} any more, but may run here:"
+            f" stop it ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again"
+            for svc in self._removed.present()
+        ]
+        found += self._issues.texts
+        return tuple(found)
+
+    def advice(self, spec: ClusterSpec) -> tuple[str, ...]:
+        """Return what is logged once, at the start.
+
+        A turn of a cut is as long as the slowest fence may take.
+        """
+        is_measured = any(
+            times.worked_at is not None for times in self._fencing_store.times.values()
+        )
+        is_fenced = any(svc.is_fenced for svc in spec.own_services)
+        if not is_fenced or is_measured or spec.fence_time_s is not None:
+            return ()
+        return (
+            "no fence was measured yet, and fence_time is not declared: in a cut each turn to"
+            " fence counts with the limit of the check-up script; declare fence_time in"
+            " openha.conf",
+        )
+
+
+def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:
+    unfenced = [svc.name for svc in spec.own_services if not svc.is_fenced]
+    if not unfenced:
+        return ()
+    more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
+    return (
+        f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds",
+    )
+
+
+def _wall(instant: float | None) -> float | None:
+    return None if instant is None else clock.wall_of(instant)

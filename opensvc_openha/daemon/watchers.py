@@ -1,0 +1,104 @@
+"""Watch what surrounds the engine: interfaces, scripts, logs, starts by hand, processes of agents.
+
+None of it decides anything: what concerns the engine is put into its inbox, what concerns operators
+becomes an issue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opensvc_openha.core.events import ReadinessFound, ScriptOutcome, SeemsUp, SendersMuted
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.states import PEER_OUT
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.daemon.check_scripts import CheckScripts
+from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.issues import ActiveIssues
+from opensvc_openha.daemon.log_keeper import LogKeeper
+from opensvc_openha.daemon.outside_starts import OutsideStarts
+from opensvc_openha.daemon.process_names import ProcessNames
+from opensvc_openha.daemon.readiness import Readiness
+from opensvc_openha.errors import NotAnsweringError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
+
+
+class Watchers:
+    """The watchers of one daemon, most with a thread of their own.
+
+    Called by the main thread, ``look_soon`` and ``use_senders`` also by the one that applies a new
+    configuration.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        spec: Callable[[], ClusterSpec],
+        inbox: EngineInbox,
+        issues: ActiveIssues,
+        status: Callable[[], NodeStatus],
+        ask_wrapper: Callable[[str, str], ScriptOutcome],
+        log_problem: Callable[[], str],
+    ) -> None:
+        """Start nothing yet; ``spec`` returns the configuration in force."""
+        self._spec = spec
+        self._status = status
+        self._check_scripts = CheckScripts(layout, issues)
+        self._process_names = ProcessNames(layout, spec().node)
+        self._logs = LogKeeper(
+            layout, issues, lambda: [svc.name for svc in spec().own_services], log_problem
+        )
+        self._interfaces = InterfaceWatch(lambda links: inbox.put(SendersMuted(links)))
+        self._readiness = Readiness(
+            lambda: spec().own_services,
+            lambda found, tells: inbox.put(ReadinessFound(found, tells)),
+            layout.environment(),
+        )
+        self._outside = OutsideStarts(
+            self._stopped_services, ask_wrapper, lambda service: inbox.put(SeemsUp(service))
+        )
+
+    def look(self) -> None:
+        """Do what has no thread of its own; from time to time."""
+        self._check_scripts.look(self._spec().own_services)
+        self._process_names.look()
+
+    def start(self, enter: Callable[[], None]) -> None:
+        """Start the threads; the one that must not be late calls ``enter`` first."""
+        self._logs.start()
+        self.use_senders(self._spec().senders)
+        self._interfaces.start(enter)
+        self._readiness.start()
+        self._outside.start()
+
+    def use_senders(self, senders: tuple[LinkSpec, ...]) -> None:
+        """Watch the interfaces of these links from now on."""
+        self._interfaces.use(senders)
+
+    def look_soon(self) -> None:
+        """Check services soon, since something was edited."""
+        self._readiness.look_soon()
+        self._outside.look_soon()
+
+    def stop(self) -> None:
+        """End the threads, and the processes shown to agents."""
+        self._interfaces.stop()
+        self._readiness.stop()
+        self._outside.stop()
+        self._logs.stop()
+        self._process_names.end()
+
+    def _stopped_services(self) -> list[ServiceSpec]:
+        """Return this node's stopped services that have no script running."""
+        try:
+            known = {svc.name: svc for svc in self._status().services}
+        except NotAnsweringError:
+            return []
+        return [
+            svc
+            for svc in self._spec().own_services
+            if svc.name in known
+            and known[svc.name].own_state in PEER_OUT
+            and not known[svc.name].script
+        ]
