@@ -1,7 +1,8 @@
 """``openha history``: past events of this node.
 
-The history file is read directly, so that it can be shown while no daemon answers. Users who may
-not read it get the newest entries from the daemon, without the output of scripts.
+The history file is read directly, so that it can be shown while no daemon answers. It is a moment
+late, so the daemon's newest entries are added: what a status shows is explained at once. Users who
+may not read the file get these alone, without the output of scripts.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
-from opensvc_openha.errors import NotRunningError, SystemFault, UsageError
+from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.suggestion import which_service
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import describe
-from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries
+from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries, unwritten
 from opensvc_openha.system import clock
 
 _NEWEST = 50
@@ -75,15 +76,16 @@ def main(args: list[str]) -> int:
     configured = (
         [svc.name for svc in configuration.read_services(layout)] if options.service else []
     )
+    newest = newest_of_daemon(layout)
     # Commands for all services are entries of each, also of one that never was.
     if options.service not in ("", *configured) and not any(
-        entry.name == options.service for entry in read_history(layout, options.service)
+        entry.name == options.service for entry in read_history(layout, newest, options.service)
     ):
         raise no_such_service(options.service, configured)
     limit = options.limit
     if limit is None:
         limit = _NEWEST if options.since is None else -1
-    entries = read_history(layout, options.service, options.since or 0.0, limit or -1)
+    entries = read_history(layout, newest, options.service, options.since or 0.0, limit or -1)
     if not _may_read(layout):
         sys.stderr.write("only root may read the whole history: these are its newest entries\n")
     if options.is_json:
@@ -109,23 +111,41 @@ def _may_read(layout: Layout) -> bool:
     return not os.path.exists(layout.history_file) or os.access(layout.history_file, os.R_OK)
 
 
-def read_history(
-    layout: Layout, service: str, since: float = 0.0, limit: int = -1, is_with_node: bool = False
-) -> list[Entry]:
-    """Return the entries of a service, or of all; the newest ``limit`` of them, -1 for all.
-
-    ``since`` is wall-clock seconds.
-    """
-    if _may_read(layout):
-        return read_entries(layout.history_file, service, since, limit, is_with_node)
+def newest_of_daemon(layout: Layout) -> list[Entry]:
+    """Return the daemon's newest entries; without a daemon none, if the file can be read."""
     try:
-        newest = client.fetch_history(layout)
-    except NotRunningError as error:
+        return client.fetch_history(layout)
+    except OpenhaError as error:
+        if _may_read(layout):
+            return []
+        if not isinstance(error, NotRunningError):
+            raise
         raise SystemFault(
             f"only root may read the history {layout.history_file}, and nmond cannot show it:"
             f" {error}"
         ) from error
-    found = [entry for entry in newest if is_of(entry, service, since, is_with_node)]
+
+
+def read_history(
+    layout: Layout,
+    newest: list[Entry],
+    service: str,
+    since: float = 0.0,
+    limit: int = -1,
+    is_with_node: bool = False,
+) -> list[Entry]:
+    """Return the entries of a service, or of all; the newest ``limit`` of them, -1 for all.
+
+    ``newest`` are those of the daemon, ``since`` is wall-clock seconds.
+    """
+    is_readable = _may_read(layout) and (os.path.exists(layout.history_file) or not newest)
+    written = (
+        read_entries(layout.history_file, service, since, limit, is_with_node)
+        if is_readable
+        else []
+    )
+    newest = [entry for entry in newest if is_of(entry, service, since, is_with_node)]
+    found = [*written, *unwritten(written, newest)]
     return found if limit < 0 else found[len(found) - min(limit, len(found)) :]
 
 

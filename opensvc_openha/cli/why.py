@@ -11,7 +11,12 @@ import sys
 from typing import Any
 
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.history import entry_to_json, no_such_service, read_history
+from opensvc_openha.cli.history import (
+    entry_to_json,
+    newest_of_daemon,
+    no_such_service,
+    read_history,
+)
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
@@ -66,10 +71,14 @@ def _collect(layout: Layout, service: str) -> Facts:
     spec = configured.get(service)
     status, no_daemon = _ask(layout)
     try:
-        entries = tuple(read_history(layout, service, limit=_NEWEST_OF_SERVICE))
+        # After the status, so that each state that it shows is explained.
+        newest = newest_of_daemon(layout)
+        entries = tuple(read_history(layout, newest, service, limit=_NEWEST_OF_SERVICE))
         way = episode(entries, service)
         since = way[0].at - CONTEXT_S if way else 0.0
-        context = tuple(read_history(layout, service, since, is_with_node=True)) if way else ()
+        context = (
+            tuple(read_history(layout, newest, service, since, is_with_node=True)) if way else ()
+        )
     except SystemFault as error:
         if status is None and spec is None:
             raise

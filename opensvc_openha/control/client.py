@@ -65,9 +65,9 @@ def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> NodeStatu
 
 
 def fetch_history(layout: Layout) -> list[Entry]:
-    """Return the newest history entries, oldest first, for users who may not read the file.
+    """Return the newest history entries, oldest first, unwritten ones included.
 
-    Raises as ``fetch_status``.
+    Without the output of scripts for users who may not read the file. Raises as ``fetch_status``.
     """
     from opensvc_openha.storage.history_file import entry_from_json
 

@@ -33,7 +33,7 @@ class StatusRequest:
 
 @dataclass(frozen=True)
 class HistoryRequest:
-    """The newest entries of the history, for all users: the file is for root."""
+    """The newest entries of the history, for all users: the file is for root, and a moment late."""
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,11 @@ class ControlServer:
                 _send_line(connection, self._status.line())
             return
         if isinstance(request, HistoryRequest):
-            _send_line(connection, self._history.line())
+            if caller.may_change:
+                entries = [entry_to_json(entry) for entry in self._served.recent()]
+                _send(connection, {"history": entries})
+            else:
+                _send_line(connection, self._history.line())
             return
         if not caller.may_change:
             raise RefusedError("only root may change the cluster")

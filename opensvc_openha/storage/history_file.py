@@ -18,7 +18,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,6 +243,28 @@ def replace_by_copy(path: str) -> None:
     ):
         source.backup(target)
     os.replace(copy, path)
+
+
+def unwritten(written: Sequence[Entry], newest: Sequence[Entry]) -> list[Entry]:
+    """Return those of a daemon's ``newest`` entries that come after the ``written`` ones.
+
+    Both are of the same selection, oldest first, and may have been read in any order.
+    """
+    known = {_identity_of(entry) for entry in written}
+    behind = len(newest)
+    while behind and _identity_of(newest[behind - 1]) not in known:
+        behind -= 1
+    return [
+        entry for entry in newest[behind:] if not written or entry.seconds_after(written[-1]) >= 0
+    ]
+
+
+def _identity_of(entry: Entry) -> tuple[object, ...]:
+    """Return what distinguishes an entry, in the daemon and in the file, from all others."""
+    # Not the reason: users who may not read the file get it without the output of scripts. The
+    # file has texts cut and escaped, which makes them longer than the limit again.
+    texts = (one_line(text)[:_TEXT_MAX] for text in (entry.name, entry.old, entry.new))
+    return entry.mono, entry.kind, *texts
 
 
 def is_of(entry: Entry, service: str, since: float, is_with_node: bool) -> bool:

@@ -13,6 +13,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from opensvc_openha import __version__
 from opensvc_openha.core.actions import Answer, Record, RunScript
@@ -198,6 +199,7 @@ class History:
         )
 
     def _put(self, entry: Entry) -> None:
+        entry = replace(entry, machine=self._machine)
         self._recent.append(entry)
         if self._inbox.qsize() < HISTORY_INBOX_LIMIT:
             self._inbox.put(entry)

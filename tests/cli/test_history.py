@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import sqlite3
 
 import pytest
 
@@ -11,7 +14,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.storage.explanation import Facts, explain
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile
+from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
 from opensvc_openha.system import clock
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
@@ -24,12 +27,28 @@ def section(text: str, title: str) -> list[str]:
     return [line.strip() for line in lines[begin:end]]
 
 
-def why(cluster: ClusterDir, needle: str = "", service: str = "registry") -> str:
-    """`openha why`, once it contains something: the history is written a moment after the
-    decision.
-    """
-    cluster.wait(lambda: needle in cluster.ok(f"openha why {service}"), needle)
-    return cluster.ok(f"openha why {service}")
+def why(cluster: ClusterDir, needle: str) -> str:
+    """`openha why registry`, which contains this at once."""
+    text = cluster.ok("openha why registry")
+    assert needle in text, text
+    return text
+
+
+def history_path(cluster: ClusterDir) -> str:
+    """The file, which is written a moment after the decision."""
+    return str(cluster.path("services/.proc/history.sqlite"))
+
+
+def await_force_start(cluster: ClusterDir) -> None:
+    """Wait until the file has what the service's last command did: what a kill leaves."""
+    path = history_path(cluster)
+    cluster.wait(
+        lambda: (
+            os.path.exists(path)
+            and any(entry.reason == "operator: force-start" for entry in read_entries(path))
+        ),
+        "it is in the file",
+    )
 
 
 def fill(cluster: ClusterDir, count: int) -> None:
@@ -113,10 +132,7 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     cluster_dir.add("registry", "echo up")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    cluster_dir.wait(
-        lambda: "operator: force-start" in cluster_dir.ok("openha history registry"),
-        "it is in the history",
-    )
+    await_force_start(cluster_dir)
     cluster_dir.kill()
     text = cluster_dir.ok("openha why registry")
     assert text.startswith(f"registry: STARTED on {HERE}, its primary since ")
@@ -126,14 +142,36 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     cluster_dir.ok("ezha start")
     text = why(cluster_dir, "wrapper's status of registry: up")
     assert "operator: force-start" in text and "as before the daemon was restarted" in text
-    cluster_dir.wait(
-        lambda: "ended without a goodbye" in cluster_dir.ok("openha history"),
-        "the end of the last one",
-    )
+    assert "ended without a goodbye" in cluster_dir.ok("openha history")
     cluster_dir.ok("ezha kill")
     assert "the last one ended: end of the daemon, by root" in cluster_dir.ok("openha why registry")
     # A command for all services is no entry of one that never was.
     assert "no service ghost" in cluster_dir.fails("openha history ghost", 2)
+
+
+def test_entry_is_shown_before_the_file_has_it(cluster_dir: ClusterDir) -> None:
+    """A program that reads the file keeps the daemon from writing, and from a copy of the file: why
+    and history show all the same what the status knows, in its order and once.
+    """
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    path = history_path(cluster_dir)
+    cluster_dir.wait(lambda: os.path.exists(path) and bool(read_entries(path)), "the file")
+    os.mkdir(f"{path}.copy")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM entry").fetchone()
+        cluster_dir.ok("service -A registry force-start")
+        told = why(cluster_dir, "FROZEN_STOP -> STARTED: operator: force-start")
+        assert "command force-start for registry: by root" in told
+        lines = cluster_dir.ok("openha history registry").splitlines()
+        assert not any(entry.new == "STARTED" for entry in read_entries(path, "registry"))
+    assert len(lines) == len(set(lines)) and lines == sorted(lines)
+    assert lines[-1].endswith("FROZEN_STOP -> STARTED: operator: force-start")
+    assert cluster_dir.ok("openha history registry -n 1").splitlines() == lines[-1:]
+    os.rmdir(f"{path}.copy")
+    await_force_start(cluster_dir)
+    assert cluster_dir.ok("openha history registry").splitlines() == lines
 
 
 def test_history_survives_a_reboot_and_tells_it(cluster_dir: ClusterDir) -> None:
@@ -143,10 +181,7 @@ def test_history_survives_a_reboot_and_tells_it(cluster_dir: ClusterDir) -> None
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    cluster_dir.wait(
-        lambda: "operator: force-start" in cluster_dir.ok("openha history registry"),
-        "it is in the history",
-    )
+    await_force_start(cluster_dir)
     cluster_dir.kill()
     cluster_dir.path("services/.proc/boot").write_text("7 another-life:1\n")
     cluster_dir.ok("ezha start")
@@ -206,10 +241,6 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    # The daemon's status has the reason before the history has the entry.
-    cluster_dir.wait(
-        lambda: "operator: force-start" in cluster_dir.ok("openha history registry"), "the entry"
-    )
     told = json.loads(cluster_dir.ok("openha why registry --json"))
     assert (told["state"], told["role"], told["rule"]) == (
         "STARTED",

@@ -33,7 +33,7 @@ def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: 
         cluster.ok("ezha start")
         cluster.ok("service -A registry force-start")
         cluster.run("service -A registry stop")
-        cluster.wait(lambda: "registry" in cluster.ok("openha history"), "an entry")
+        cluster.wait(cluster.path("services/.proc/history.sqlite").exists, "the history's file")
         for path in (
             *cluster.root.glob("*.sh"),
             *cluster.root.glob("*.calls"),

@@ -325,10 +325,9 @@ def test_note_is_one_line_of_the_log(opened: ClusterDir) -> None:
     assert ask(
         opened, {"do": "note", "service": "registry", "word": "RESTARTED\r", "reason": forged}
     ) == {"done": True}
-    opened.wait(lambda: "RESTARTED" in opened.log(), "the note is logged")
     line = next(line for line in opened.log().split("\n") if "RESTARTED" in line)
     assert "RESTARTED\\r: x\\n2026-01-01" in line and line.endswith("STOPPED\\e[2J\\u2028\\ud800")
-    opened.wait(lambda: "\\n2026" in opened.ok("openha history registry"), "it is in the history")
+    assert "\\n2026" in opened.ok("openha history registry")
 
 
 @needs_root
@@ -375,10 +374,6 @@ def test_any_user_gets_history_and_reasons_from_the_daemon(
     """
     code, told = run_as_nobody(opened, monkeypatch, "history registry")
     assert code == 0 and "operator: force-start" in told and "its newest entries" in told
-    # The daemon has its newest entries before the file has them.
-    opened.wait(
-        lambda: "operator: force-start" in opened.ok("openha history registry -n 2"), "the entry"
-    )
     own = opened.ok("openha history registry -n 2").splitlines()
     code, told = run_as_nobody(opened, monkeypatch, "history registry -n 2")
     assert [line for line in told.splitlines() if not line.startswith("only root")] == own

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage import history_writer as history_module
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.history_file import (
+    Entry,
+    EntryKind,
+    HistoryFile,
+    read_entries,
+    unwritten,
+)
 from opensvc_openha.storage.history_writer import History
 from tests.waiting import until
 
@@ -46,6 +53,36 @@ def entry(number: int, name: str = "registry", kind: EntryKind = EntryKind.SERVI
         f"reason {number}",
         "a rule",
     )
+
+
+def test_unwritten_entries_are_those_behind_the_newest_one_of_the_file() -> None:
+    """Also for a part of the file, for one that was read later than the daemon was asked, and for
+    the daemon's entries without the output of scripts.
+    """
+    entries = [entry(number) for number in range(6)]
+    shown = [replace(one, reason="what it printed is for root") for one in entries]
+    assert unwritten(entries[:4], shown) == shown[4:]
+    assert unwritten(entries[3:4], shown) == shown[4:], "only the newest of the file was asked for"
+    assert unwritten(entries[:2], shown[3:]) == shown[3:], "the daemon keeps a limited number"
+    assert unwritten(entries, shown[:3]) == unwritten(entries[5:], shown[:3]) == []
+    assert unwritten([], shown) == shown and unwritten(entries, []) == []
+
+
+def test_unwritten_entries_of_one_step_are_told_apart() -> None:
+    """The entries of a step have one time; the file may have the first of them only."""
+    step = [replace(entry(1), new=new, name=name) for new in ("A", "B") for name in ("x", "y")]
+    for count in range(len(step)):
+        assert unwritten(step[:count], step) == step[count:]
+
+
+def test_unwritten_entries_are_found_by_the_texts_that_the_file_keeps(tmp_path: Path) -> None:
+    """Texts are cut, and are one line, in the file."""
+    long = replace(entry(1), new=("x\n" * 600), name="a\nb")
+    file = HistoryFile(str(tmp_path / "history"), "m")
+    file.append([long], 10)
+    written = file.newest(10)
+    file.close()
+    assert unwritten(written, [long, entry(2)]) == [entry(2)]
 
 
 class Kept:
