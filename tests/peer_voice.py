@@ -10,7 +10,7 @@ from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.beat_frame import Frame, decode_frame, encode_beat, read_claim
+from opensvc_openha.formats.beat_frame import Frame, encode_beat, open_frame
 from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
 from opensvc_openha.formats.monitor_file import parse_monitor
 from tests.cluster_dir import HERE, PEER, ClusterDir
@@ -93,7 +93,7 @@ class PeerVoice:
             except OSError:
                 return self.heard
             try:
-                self.heard, self.heard_bytes = decode_frame(data), data
+                self.heard, self.heard_bytes = open_frame(data).decode(), data
             except FrameError:
                 continue
             self.ack = Ack(self.heard.boot, self.heard.seq)
@@ -106,14 +106,14 @@ class PeerVoice:
             except OSError:
                 return None
             try:
-                return decode_frame(data)
+                return open_frame(data).decode()
             except FrameError:
                 continue
 
     @property
     def heard_key(self) -> str:
         """Return the key id of the daemon's last beat, empty if it is unauthenticated."""
-        return read_claim(self.heard_bytes).key_id if self.heard_bytes else ""
+        return open_frame(self.heard_bytes).key_id if self.heard_bytes else ""
 
     def talk(self, cluster: ClusterDir, condition: str) -> None:
         """Send and receive until `hb -s -v` shows a text."""

@@ -124,17 +124,34 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A whole frame's claims, before their authenticity is checked.
+class WholeFrame:
+    """A whole, undamaged frame, and what it claims before its authenticity is checked.
 
-    ``key_id`` is empty without a tag.
+    ``key_id`` is empty without a tag; the fields end at ``fields_end``.
     """
 
+    data: bytes
+    fields_end: int
     node: str
     boot: BootId
     cluster: bytes
     key_id: str
     newest_id: str
+
+    def is_authentic(self, key: Key, binding: bytes) -> bool:
+        """Return True if the tag of a scheme 1 frame matches the key and the link's binding."""
+        tag_at = len(self.data) - _CRC.size - TAG_BYTES
+        return is_tag_right(
+            key, binding, self.data[:tag_at], self.data[tag_at : tag_at + TAG_BYTES]
+        )
+
+    def decode(self) -> Frame:
+        """Return all fields; raise FrameError if they contradict each other."""
+        try:
+            return _decode_fields(self.data, self.fields_end)
+        except (ValueError, struct.error, IndexError) as error:
+            # The checksum is correct, so the sender encodes frames differently.
+            raise FrameError("malformed", f"the frame cannot be understood: {error}") from None
 
 
 @lru_cache(maxsize=16)
@@ -281,19 +298,12 @@ def _encode_head(
         raise ValueError(f"a number of this beat does not fit its field: {error}") from None
 
 
-def decode_frame(data: bytes) -> Frame:
-    """Decode a frame; raise only FrameError for any bytes that are not a whole valid frame."""
-    end = _check_envelope(data)
-    try:
-        return _decode_fields(data, end)
-    except (ValueError, struct.error, IndexError) as error:
-        # The checksum is correct, so the sender encodes frames differently.
-        raise FrameError("malformed", f"the frame cannot be understood: {error}") from None
+def open_frame(data: bytes, is_checked: bool = False) -> WholeFrame:
+    """Return a frame with its claims; raise only FrameError for bytes that are no whole frame.
 
-
-def read_claim(data: bytes) -> Claim:
-    """Return the claims of a whole frame; raise FrameError like ``decode_frame``."""
-    end = _check_envelope(data)
+    ``is_checked`` if a checksum over all of these bytes was found right before.
+    """
+    end = _check_envelope(data, is_checked)
     _, _, scheme, flags, _, _, counter, nonce = _HEAD.unpack_from(data)[:8]
     try:
         cluster, offset = _take_cluster(data, flags)
@@ -302,7 +312,8 @@ def read_claim(data: bytes) -> Claim:
     except (ValueError, IndexError) as error:
         raise FrameError("malformed", f"the frame cannot be understood: {error}") from None
     key_id, newest_id = _SEAL.unpack_from(data, end)[:2] if scheme == _SCHEME_HMAC else (b"", b"")
-    return Claim(node, BootId(counter, nonce), cluster, key_id.hex(), newest_id.hex())
+    boot = BootId(counter, nonce)
+    return WholeFrame(data, end, node, boot, cluster, key_id.hex(), newest_id.hex())
 
 
 def peek_number(data: bytes) -> tuple[BootId, int] | None:
@@ -313,13 +324,7 @@ def peek_number(data: bytes) -> tuple[BootId, int] | None:
     return BootId(counter, nonce), seq
 
 
-def is_authentic(data: bytes, key: Key, binding: bytes) -> bool:
-    """Return True if the tag of a whole scheme 1 frame matches the key and the link's binding."""
-    tag_at = len(data) - _CRC.size - TAG_BYTES
-    return is_tag_right(key, binding, data[:tag_at], data[tag_at : tag_at + TAG_BYTES])
-
-
-def _check_envelope(data: bytes) -> int:
+def _check_envelope(data: bytes, is_checked: bool) -> int:
     """Check a frame's envelope; return where its fields end.
 
     The frame is then known to be ours, whole, undamaged and of a version that we read. A frame too
@@ -346,7 +351,8 @@ def _check_envelope(data: bytes) -> int:
         )
     if len(data) < length:
         raise FrameError("truncated", f"only {len(data)} of {length} bytes of a frame")
-    if zlib.crc32(data[: length - _CRC.size]) != _CRC.unpack_from(data, length - _CRC.size)[0]:
+    crc = _CRC.unpack_from(data, length - _CRC.size)[0]
+    if not is_checked and zlib.crc32(data[: length - _CRC.size]) != crc:
         raise FrameError("checksum", "the frame is damaged: its checksum does not match")
     return int(length) - _TRAILER_BYTES[scheme]
 

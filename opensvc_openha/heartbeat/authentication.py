@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.status import AuthStatus
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.beat_frame import Claim, is_authentic
+from opensvc_openha.formats.beat_frame import WholeFrame
 from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.options_file import HeartbeatOptions
@@ -30,10 +30,7 @@ may lag behind.
 
 @dataclass(frozen=True)
 class Judgement:
-    """An accepted frame.
-
-    Holds the key that authenticates it, or the reason why it is accepted without.
-    """
+    """The key that authenticates an accepted frame, or why it is accepted without one."""
 
     key_id: str = ""
     remark: str = ""
@@ -125,37 +122,37 @@ class Authentication:
                 return None
             return Seal(self._sending(self._ring), self._ring.newest.key_id, binding)
 
-    def judge(self, data: bytes, claim: Claim, binding: bytes, now: float) -> Judgement:
-        """Judge a complete frame; raises FrameError for a rejected one."""
+    def judge(self, frame: WholeFrame, binding: bytes, now: float) -> Judgement:
+        """Judge a frame before its fields are decoded; raises FrameError for a rejected one."""
         # Report frames with this node's name, or from another cluster, as such, before checking any
         # tag.
-        if claim.node == self._node:
+        if frame.node == self._node:
             raise FrameError(
-                "own" if claim.boot == self._boot else "namesake",
+                "own" if frame.boot == self._boot else "namesake",
                 f"a frame that bears our name, {self._node}",
             )
-        if claim.cluster and self._cluster and claim.cluster != cluster_mark(self._cluster):
+        if frame.cluster and self._cluster and frame.cluster != cluster_mark(self._cluster):
             raise FrameError("foreign cluster", "a frame of another cluster")
         with self._lock:
             mode, ring = self._effective(), self._ring
         if mode is AuthMode.OFF or ring is None:
             return Judgement()
-        problem = _problem(data, claim, binding, ring)
+        problem = _problem(frame, binding, ring)
         if not problem:
-            self._note(claim, now)
-            return Judgement(claim.key_id)
-        self._is_keyless = not claim.key_id
-        if claim.key_id and problem == UNKNOWN_KEY:
-            self._strange_key = claim.key_id
+            self._note(frame, now)
+            return Judgement(frame.key_id)
+        self._is_keyless = not frame.key_id
+        if frame.key_id and problem == UNKNOWN_KEY:
+            self._strange_key = frame.key_id
         if mode is AuthMode.ENFORCED:
             raise FrameError(problem, f"the frame is not authenticated: {problem}")
         return Judgement(remark=problem)
 
-    def _note(self, claim: Claim, now: float) -> None:
+    def _note(self, frame: WholeFrame, now: float) -> None:
         with self._lock:
             self._peer_sends, self._peer_knows, self._strange_key = (
-                claim.key_id,
-                claim.newest_id,
+                frame.key_id,
+                frame.newest_id,
                 "",
             )
             self._is_keyless = False
@@ -163,12 +160,12 @@ class Authentication:
             if (
                 ring is not None
                 and ring.next is not None
-                and ring.next.key_id in (claim.key_id, claim.newest_id)
+                and ring.next.key_id in (frame.key_id, frame.newest_id)
             ):
                 self._shown_next = ring.next.key_id
             if (
                 ring is not None
-                and claim.key_id == ring.current.key_id
+                and frame.key_id == ring.current.key_id
                 and self._heard_current_at is None
             ):
                 self._heard_current_at = now
@@ -267,11 +264,11 @@ class Authentication:
             return tuple(found)
 
 
-def _problem(data: bytes, claim: Claim, binding: bytes, ring: KeyRing) -> str:
+def _problem(frame: WholeFrame, binding: bytes, ring: KeyRing) -> str:
     """Return why a frame is not authentic, as the name of its counter; empty if it is."""
-    if not claim.key_id:
+    if not frame.key_id:
         return "unauthenticated"
-    key = ring.find(claim.key_id)
+    key = ring.find(frame.key_id)
     if key is None:
         return UNKNOWN_KEY
-    return "" if is_authentic(data, key, binding) else "forged"
+    return "" if frame.is_authentic(key, binding) else "forged"

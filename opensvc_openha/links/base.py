@@ -30,11 +30,15 @@ def fault_of(subject: str, error: OSError) -> LinkFault:
 
 @dataclass(frozen=True)
 class Received:
-    """Bytes of one frame, the instant right after their arrival, and their source."""
+    """Bytes of one frame, the instant right after their arrival, and their source.
+
+    ``is_checked`` if the link has found the checksum right that it carries them with.
+    """
 
     data: bytes
     received_at: float
     source: str
+    is_checked: bool = False
 
 
 class BeatSender(Protocol):

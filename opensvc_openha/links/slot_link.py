@@ -295,7 +295,7 @@ class SlotListener(SlotEnd):
                 frame, self._last_frame = None, b""
             if frame is not None:
                 self.counters["received"] += 1
-                return Received(frame, received_at, self._spec.label)
+                return Received(frame, received_at, self._spec.label, is_checked=not self._is_raw)
 
     def _new_frame(self, data: bytes) -> bytes | None:
         """Return the frame in the slot if it differs from the last good read."""

@@ -24,6 +24,7 @@ from opensvc_openha.formats.legacy_frame import (
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
 from tests.core.pair import TIMEOUT_S, Host, Pair
+from tests.decoding import heard
 
 LOOP_S = 2.0
 GRACE_S = 5.0
@@ -230,8 +231,7 @@ class MixedPair(Pair):
         """Deliver the C OpenHA's beats as bytes; a disk is read some time after it was written."""
         if (link.node, link) in self.cut or self.is_lost():
             return
-        beat = self._codecs[link].decode(data).beat
-        self._codecs[link].keep(data)
+        beat = heard(self._codecs[link], data).beat
         received_at = self.now + (
             self.random.uniform(0, DISK_POLL_S) if link.kind.is_disk else self.delay_s()
         )

@@ -11,7 +11,7 @@ import pytest
 
 from opensvc_openha.core.model import SLOT_BLOCKS
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.formats.beat_frame import decode_frame
+from opensvc_openha.formats.beat_frame import open_frame
 from opensvc_openha.formats.disk_slot import decode_slot
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.peer_voice import PeerVoice
@@ -64,7 +64,7 @@ def test_ten_thousand_services_are_announced_and_shown_while_wrappers_are_asked(
         shown = json.loads(cluster.ok("service -s --json"))["services"]
         assert {svc["peer_state"] for svc in shown} == {"STOPPED"} and len(shown) == COUNT
         slot = (cluster.root / "disk").read_bytes()[:SLOT_BYTES]
-        assert len(decode_frame(decode_slot(slot)).states) == COUNT
+        assert len(open_frame(decode_slot(slot)).decode().states) == COUNT
     finally:
         voice.close()
         cluster.close()

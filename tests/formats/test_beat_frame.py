@@ -20,15 +20,15 @@ from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import (
     MAX_FRAME_BYTES,
     Frame,
-    decode_frame,
     encode_beat,
     names_digest,
+    open_frame,
     peek_number,
-    read_claim,
 )
 from opensvc_openha.formats.frame_seal import Key, Seal
 from opensvc_openha.formats.name_book import NameBook
 from opensvc_openha.formats.state_list import PLAIN_MAX, pack_states, unpack_deflated
+from tests.decoding import decode_frame
 
 KEY = Key(bytes(range(32)))
 SEAL = Seal(KEY, KEY.key_id, b"net 239.131.50.10 5010")
@@ -583,9 +583,9 @@ def test_claim_of_what_cannot_be_a_node_is_malformed(spoil: Callable[..., Any]) 
     claim.
     """
     data = a_frame(a_beat(many(3)))
-    assert read_claim(data).node == "deb1"
+    assert open_frame(data).node == "deb1"
     with pytest.raises(FrameError) as caught:
-        read_claim(resealed(spoil(data)))
+        open_frame(resealed(spoil(data)))
     assert caught.value.reason == "malformed"
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.formats.beat_frame import HAS_FACTS, decode_frame, encode_beat
+from opensvc_openha.formats.beat_frame import HAS_FACTS, encode_beat
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
 from opensvc_openha.formats.name_book import NameBook
+from tests.decoding import decode_frame
 
 NAMES = tuple(f"svc{number:02d}" for number in range(11))
 DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)

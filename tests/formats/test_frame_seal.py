@@ -16,7 +16,7 @@ from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.beat_frame import decode_frame, encode_beat, is_authentic, read_claim
+from opensvc_openha.formats.beat_frame import encode_beat, open_frame
 from opensvc_openha.formats.frame_seal import (
     Key,
     Seal,
@@ -26,6 +26,7 @@ from opensvc_openha.formats.frame_seal import (
     tag_of,
 )
 from opensvc_openha.formats.name_book import NameBook
+from tests.decoding import decode_frame
 
 KEY, OTHER = Key(bytes(range(32))), Key(bytes(range(1, 33)))
 BINDING = b"net 239.131.50.10 5010"
@@ -55,18 +56,18 @@ def repaired(data: bytes) -> bytes:
 def test_sealed_frame_says_what_the_beat_said() -> None:
     """Sender and receiver share the key and the link: authentic, and the very same beat."""
     data = sealed()
-    claim = read_claim(data)
-    assert is_authentic(data, KEY, BINDING)
-    assert (claim.node, claim.boot, claim.key_id, claim.newest_id) == (
+    frame = open_frame(data)
+    assert frame.is_authentic(KEY, BINDING)
+    assert (frame.node, frame.boot, frame.key_id, frame.newest_id) == (
         "deb1",
         BootId(3, 7),
         KEY.key_id,
         KEY.key_id,
     )
-    assert claim.cluster == cluster_mark("paris")
+    assert frame.cluster == cluster_mark("paris")
     book = NameBook()
     book.learn_own(BEAT.states)
-    assert book.resolve(decode_frame(data)) == BEAT
+    assert book.resolve(frame.decode()) == BEAT
 
 
 def test_greeting_keeps_its_meaning_on_the_wire() -> None:
@@ -89,10 +90,10 @@ def test_every_changed_bit_is_noticed_even_with_a_right_checksum() -> None:
         if mutated == data:
             continue  # The length was repaired to what it was.
         try:
-            claim = read_claim(mutated)
+            frame = open_frame(mutated)
         except FrameError:
             continue
-        assert not claim.key_id or not is_authentic(mutated, KEY, BINDING)
+        assert not frame.key_id or not frame.is_authentic(KEY, BINDING)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +101,18 @@ def test_every_changed_bit_is_noticed_even_with_a_right_checksum() -> None:
 )
 def test_frame_of_another_link_is_not_authentic(binding: bytes) -> None:
     """The right key on another link: no."""
-    assert not is_authentic(sealed(), KEY, binding)
+    assert not open_frame(sealed()).is_authentic(KEY, binding)
 
 
 def test_frame_under_another_key_is_not_authentic_whatever_id_it_claims() -> None:
     """A wrong key, with its own id and with ours written over it: no."""
     data = sealed(key=OTHER)
-    assert read_claim(data).key_id == OTHER.key_id and not is_authentic(data, KEY, BINDING)
-    relabelled = repaired(data.replace(bytes.fromhex(OTHER.key_id), bytes.fromhex(KEY.key_id)))
-    assert read_claim(relabelled).key_id == KEY.key_id and not is_authentic(
-        relabelled, KEY, BINDING
+    frame = open_frame(data)
+    assert frame.key_id == OTHER.key_id and not frame.is_authentic(KEY, BINDING)
+    relabelled = open_frame(
+        repaired(data.replace(bytes.fromhex(OTHER.key_id), bytes.fromhex(KEY.key_id)))
     )
+    assert relabelled.key_id == KEY.key_id and not relabelled.is_authentic(KEY, BINDING)
 
 
 def test_binding_names_a_link_alike_on_both_nodes() -> None:
@@ -216,12 +218,12 @@ def test_any_damage_to_a_sealed_frame_is_a_frame_error_or_not_authentic(
     if is_repaired and len(mutant) > 14:
         mutant = repaired(mutant)
     try:
-        claim = read_claim(mutant)
-        decode_frame(mutant)
+        frame = open_frame(mutant)
+        frame.decode()
     except FrameError as error:
         assert error.reason in REASONS
         return
-    assert mutant == data or not claim.key_id or not is_authentic(mutant, KEY, BINDING)
+    assert mutant == data or not frame.key_id or not frame.is_authentic(KEY, BINDING)
 
 
 @given(st.binary(max_size=400), st.integers(0, 2))
@@ -230,7 +232,7 @@ def test_any_bytes_give_a_claim_or_a_frame_error(data: bytes, scheme: int) -> No
     FrameError, nothing else.
     """
     data = b"\x89EZB\x01" + bytes([scheme]) + data + bytes(20)
-    for read in (read_claim, decode_frame):
+    for read in (open_frame, decode_frame):
         try:
             read(repaired(data))
         except FrameError as error:

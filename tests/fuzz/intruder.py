@@ -49,7 +49,9 @@ from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
+from opensvc_openha.heartbeat.repeat_filter import RepeatFilter
 from opensvc_openha.links.base import Received
+from tests.decoding import heard
 from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
 
 OURS, PEER = "deb1", "deb2"
@@ -208,8 +210,10 @@ class Target:
             link: OwnCodec(link, lambda: NAMES, authentication, lambda: NOW)
             for link in (NET[1], DISK[1])
         }
+        self.repeats: dict[LinkSpec, RepeatFilter] = {}
         for link in (OLD_NET, OLD_DISK):
             self.codecs[link] = LegacyCodec(link, lambda: NAMES)
+            self.repeats[link] = RepeatFilter(link)
         self.engine = Engine(
             ClusterSpec(OURS, PEER, LINKS, SERVICES), OUR_LIFE, {}, NOW, {KEY.key_id: PEER_LIFE}
         )
@@ -223,12 +227,8 @@ class Target:
 
     def _hear_peer(self) -> None:
         for link in (NET[1], DISK[1]):
-            decoded = self.codecs[link].decode(
-                sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SAYS), link)
-            )
-            self.engine.step(
-                BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW
-            )
+            data = sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SAYS), link)
+            self.engine.step(heard(self.codecs[link], data, NOW), NOW)
 
     def face(self) -> object:
         """Return all that this node believes, sends and shows.
@@ -246,16 +246,17 @@ class Target:
 
         Returns the reason under which they are counted.
         """
+        received, repeats = Received(data, NOW, ""), self.repeats.get(link)
         try:
-            decoded = self.codecs[link].decode(data)
+            reason = repeats.rejection(received) if repeats is not None else ""
+            event = None if reason else heard(self.codecs[link], data, NOW)
         except FrameError as error:
-            reason = error.reason
-        else:
+            reason, event = error.reason, None
+        if event is not None:
             reason = "decoded"
-            done = self.engine.step(
-                BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW
-            )
-            self.codecs[link].keep(data)
+            done = self.engine.step(event, NOW)
+            if repeats is not None:
+                repeats.note(received, event)
             for action in done:
                 assert _is_harmless(action, link), f"the node wants to do this: {action}"
             # Only a step can change what is shown; what is sent is checked after every input.
@@ -288,11 +289,11 @@ class FrozenTarget(Target):
         Fails if a service of this node moves or the peer gets an impossible service.
         """
         try:
-            decoded = self.codecs[link].decode(data)
+            event = heard(self.codecs[link], data, NOW)
         except FrameError as error:
             return error.reason
-        assert all(_NAME.fullmatch(name) for name in decoded.beat.states)
-        self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+        assert all(_NAME.fullmatch(name) for name in event.beat.states)
+        self.engine.step(event, NOW)
         assert self.engine.beat().states == self.said.states, "a frozen service was moved"
         return "decoded"
 

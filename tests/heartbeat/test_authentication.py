@@ -32,6 +32,7 @@ from opensvc_openha.storage.key_store import (
     write_incarnations,
     write_keys,
 )
+from tests.decoding import heard
 
 A, B, C = (Key(bytes([number] * 32)) for number in (1, 2, 3))
 NAMES = ("deb1", "deb2")
@@ -76,7 +77,7 @@ class Station:
 
     def hear(self, data: bytes) -> str:
         """The key that a frame came with; as in the daemon, what is heard is noted."""
-        decoded = self.listener.decode(data)
+        decoded = heard(self.listener, data)
         if decoded.key_id:
             self.incarnations[decoded.key_id] = decoded.beat.boot
             self.auth.learn(self.incarnations)
@@ -311,8 +312,9 @@ def test_permissive_lets_wrong_frames_pass_and_says_so() -> None:
         (Station(1), "unauthenticated"),
         (Station(1, KeyRing(B)), "unknown key"),
     ):
-        decoded = one.listener.decode(stranger.say())
-        assert (decoded.key_id, decoded.remark) == ("", remark)
+        counted: list[str] = []
+        decoded = heard(one.listener, stranger.say(), counted=counted)
+        assert (decoded.key_id, counted) == ("", [remark])
     assert any("without the key are accepted" in text for text in one.auth.warnings())
 
 
@@ -326,7 +328,7 @@ def test_own_frames_and_those_of_a_namesake_are_told_apart() -> None:
         twin.boot = BootId(1, 99)
         for station, reason in ((one, "own"), (twin, "namesake")):
             with pytest.raises(FrameError) as caught:
-                one.listener.decode(station.say())
+                heard(one.listener, station.say())
             assert caught.value.reason == reason
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Beat, BootId
+from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec, Wire
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import ConfigError, FrameError
@@ -23,10 +24,11 @@ from opensvc_openha.formats.legacy_frame import (
     encode_record,
 )
 from opensvc_openha.heartbeat.authentication import Authentication
-from opensvc_openha.heartbeat.beat_intake import Origin
+from opensvc_openha.heartbeat.beat_intake import BeatIntake, Origin
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.codec.registry import codec_for
+from opensvc_openha.links.base import Received
 from opensvc_openha.storage.configuration import (
     check_count,
     fingerprint,
@@ -36,6 +38,7 @@ from opensvc_openha.storage.configuration import (
 from opensvc_openha.storage.state_store import StateStore
 from opensvc_openha.system.identity import node_name
 from tests.cluster_dir import HERE, PEER, ClusterDir, free_port
+from tests.decoding import heard
 
 NODES = ("deb1", "deb2")
 NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
@@ -57,7 +60,7 @@ def names() -> tuple[str, ...]:
 
 def reason(codec: LegacyCodec, data: bytes) -> str:
     with pytest.raises(FrameError) as caught:
-        codec.decode(data)
+        heard(codec, data)
     return caught.value.reason
 
 
@@ -76,7 +79,7 @@ def test_record_becomes_a_beat_without_acknowledgement_or_life() -> None:
 
     Of the same second the network is newer than the disk.
     """
-    decoded = LegacyCodec(NET, names).decode(encode_record(RECORD))
+    decoded = heard(LegacyCodec(NET, names), encode_record(RECORD))
     assert decoded.pid == 43
     assert decoded.beat == Beat(
         "deb2",
@@ -86,7 +89,7 @@ def test_record_becomes_a_beat_without_acknowledgement_or_life() -> None:
         {"registry": S.STARTED},
         sent_at=1_795_338_842.0,
     )
-    on_disk = LegacyCodec(DISK, names).decode(encode_disk_record(RECORD))
+    on_disk = heard(LegacyCodec(DISK, names), encode_disk_record(RECORD))
     assert on_disk.beat.seq == decoded.beat.seq - 1
 
 
@@ -134,12 +137,22 @@ def test_same_bytes_again_are_no_sign_of_life() -> None:
 
     The next second, and a changed state in the same second, count.
     """
-    codec = LegacyCodec(NET, names)
-    codec.decode(encode_record(RECORD))
-    codec.keep(encode_record(RECORD))
-    assert reason(codec, encode_record(RECORD)) == "repeated"
-    codec.decode(encode_record(replace(RECORD, states=(("registry", S.STOPPING),))))
-    codec.decode(encode_record(replace(RECORD, clock_s=RECORD.clock_s + 1)))
+    taken: list[BeatReceived] = []
+    counted: list[str] = []
+    intake = BeatIntake(
+        NET,
+        LegacyCodec(NET, names),
+        lambda event: not taken.append(event),
+        lambda reason, what, number: counted.append(reason),
+    )
+    for record in (
+        RECORD,
+        RECORD,
+        replace(RECORD, states=(("registry", S.STOPPING),)),
+        replace(RECORD, clock_s=RECORD.clock_s + 1),
+    ):
+        intake.take(Received(encode_record(record), 0.0, ""))
+    assert (len(taken), counted) == (3, ["repeated"])
 
 
 def test_short_datagram_is_no_sign_of_life() -> None:

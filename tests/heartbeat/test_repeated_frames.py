@@ -11,17 +11,18 @@ import pytest
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
-from opensvc_openha.formats.beat_frame import encode_beat
+from opensvc_openha.formats.beat_frame import WholeFrame, encode_beat
 from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_record
 from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.authentication import Authentication
-from opensvc_openha.heartbeat.beat_intake import KNOWN_FRAMES, REPEATS_TOLD_S, BeatIntake
+from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.link_workers import ListenerThread
+from opensvc_openha.heartbeat.repeat_filter import KNOWN_FRAMES, REPEATS_TOLD_S
 from opensvc_openha.links.base import Received
 
 PEER = "deb1"
@@ -103,8 +104,6 @@ def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(
 
     A beat of the living peer among them is handed on, and so is the first one of its next life.
     """
-    from opensvc_openha.heartbeat import authentication as judged
-
     taken: list[BeatReceived] = []
     thread = listener(KEY, taken)
     tape = [frame(seq, KEY) for seq in range(1, 2 * KNOWN_FRAMES)]
@@ -112,9 +111,9 @@ def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(
         thread._intake.take(Received(data, 0.0, PEER))
     del taken[:]
     tags = []
-    is_authentic = judged.is_authentic
+    is_authentic = WholeFrame.is_authentic
     monkeypatch.setattr(
-        judged, "is_authentic", lambda *args: tags.append(args) or is_authentic(*args)
+        WholeFrame, "is_authentic", lambda *args: tags.append(args) or is_authentic(*args)
     )
     for number, data in enumerate(tape * 3):
         thread._intake.take(Received(data, number / 10_000, PEER))

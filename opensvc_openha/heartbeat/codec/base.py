@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.links.base import Received
 
 Names = Callable[[], "tuple[str, ...]"]
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One decoded frame: the beat, the thread that sent it, and the key that authenticates it.
-
-    ``remark`` is a counter for a frame that is used despite an error, ``refused`` how many services
-    were left out for their names.
-    """
-
-    beat: Beat
-    pid: int
-    key_id: str = ""
-    remark: str = ""
-    refused: int = 0
+Count = Callable[[str, str, int], None]
+"""Counts frames under a reason, with the text that the log has for the first."""
 
 
 class Codec(Protocol):
@@ -35,8 +23,9 @@ class Codec(Protocol):
         ``with_names`` if the peer may not know the services behind the states.
         """
 
-    def decode(self, data: bytes) -> Decoded:
-        """Return the beat in a frame; raise FrameError with the counter it is filed under."""
+    def decode(self, received: Received, count: Count) -> BeatReceived:
+        """Return the beat in a frame; raise FrameError with the counter it is filed under.
 
-    def keep(self, data: bytes) -> None:
-        """Remember a frame whose beat was passed on: no other frame may be remembered."""
+        ``count`` is called for a frame that is used despite an error. From here to the decision a
+        beat has this one form.
+        """

@@ -1,8 +1,7 @@
 """Convert beats to the original's records and back, for links with ``wire = legacy``.
 
-A record is accepted from the peer's name only, for services of this node only, and never with the
-very bytes of the last one. Further checks are in core, which knows that such a beat acknowledges
-nothing.
+A record is accepted from the peer's name only, and for services of this node only. Further checks
+are in core, which knows that such a beat acknowledges nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Callable
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Beat
+from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import ConfigError, FrameError
@@ -21,7 +21,8 @@ from opensvc_openha.formats.legacy_frame import (
     encode_disk_record,
     encode_record,
 )
-from opensvc_openha.heartbeat.codec.base import Decoded
+from opensvc_openha.heartbeat.codec.base import Count
+from opensvc_openha.links.base import Received
 
 _SPOKEN = {ServiceState.UNKNOWN: ServiceState.STOP_FAILED}
 """To a C OpenHA a peer in state UNKNOWN is dead and may be taken over.
@@ -36,7 +37,6 @@ class LegacyCodec:
     def __init__(self, link: LinkSpec, own_names: Callable[[], tuple[str, ...]]) -> None:
         self._link = link
         self._own_names = own_names
-        self._last = b""
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
         """Return one record; the original always sends the names."""
@@ -56,19 +56,19 @@ class LegacyCodec:
         except ValueError as error:
             raise ConfigError(f"link {self._link.link_id}: {error}") from None
 
-    def decode(self, data: bytes) -> Decoded:
+    def decode(self, received: Received, count: Count) -> BeatReceived:
         """Return the beat in a record.
 
         ``seq`` is the sender's clock, since nothing else orders the records.
         """
-        if data == self._last:
-            raise FrameError("repeated", "the very same record again")
         is_disk = self._link.kind.is_disk
-        record = decode_disk_record(data) if is_disk else decode_record(data)
+        record = decode_disk_record(received.data) if is_disk else decode_record(received.data)
         if record.node != self._link.node:
             raise FrameError(
                 "node", f"expected a record of {self._link.node}, found one of {record.node}"
             )
+        if record.refused:
+            count("name", "left out a service", record.refused)
         own = set(self._own_names())
         beat = Beat(
             node=record.node,
@@ -79,8 +79,4 @@ class LegacyCodec:
             states={name: state for name, state in record.states if name in own},
             sent_at=float(record.clock_s),
         )
-        return Decoded(beat, record.pid, refused=record.refused)
-
-    def keep(self, data: bytes) -> None:
-        """Remember a record that was used: the very same one again is no sign of life."""
-        self._last = data
+        return BeatReceived(self._link, beat, received.received_at, record.pid)

@@ -7,21 +7,21 @@ thread only.
 from __future__ import annotations
 
 from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import (
     DATAGRAM_BYTES,
     MAX_FRAME_BYTES,
-    decode_frame,
     encode_beat,
-    read_claim,
+    open_frame,
 )
 from opensvc_openha.formats.disk_slot import HEAD_BYTES
 from opensvc_openha.formats.frame_seal import link_binding
 from opensvc_openha.formats.name_book import NameBook
 from opensvc_openha.heartbeat.authentication import Authentication
-from opensvc_openha.heartbeat.codec.base import Decoded, Names
-from opensvc_openha.links.base import Clock
+from opensvc_openha.heartbeat.codec.base import Count, Names
+from opensvc_openha.links.base import Clock, Received
 from opensvc_openha.system import clock
 
 _SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
@@ -60,13 +60,14 @@ class OwnCodec:
             seal=self._authentication.seal(self._binding),
         )
 
-    def decode(self, data: bytes) -> Decoded:
+    def decode(self, received: Received, count: Count) -> BeatReceived:
         """Return the beat; names that a page brings are remembered for the next ones.
 
-        A frame that is refused changes nothing.
+        A frame that is refused changes nothing, and its fields are not decoded.
         """
-        judgement = self._authentication.judge(data, read_claim(data), self._binding, self._now())
-        frame = decode_frame(data)
+        whole = open_frame(received.data, received.is_checked)
+        judgement = self._authentication.judge(whole, self._binding, self._now())
+        frame = whole.decode()
         if frame.node != self._link.node:
             raise FrameError(
                 "node", f"expected a frame of {self._link.node}, found one of {frame.node}"
@@ -76,7 +77,7 @@ class OwnCodec:
             self._known = known
             self._names.learn_own(known)
         self._names.learn(frame)
-        return Decoded(self._names.resolve(frame), frame.pid, judgement.key_id, judgement.remark)
-
-    def keep(self, data: bytes) -> None:
-        """Do nothing: beats in this format have numbers, which the engine compares."""
+        if judgement.remark:
+            count(judgement.remark, "accepted a frame that nothing authenticates", 1)
+        beat = self._names.resolve(frame)
+        return BeatReceived(self._link, beat, received.received_at, frame.pid, judgement.key_id)

@@ -36,6 +36,8 @@ from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
+from opensvc_openha.heartbeat.repeat_filter import RepeatFilter
+from opensvc_openha.links.base import Received
 from opensvc_openha.verify.invariants import Arrived
 from opensvc_openha.verify.random.simulated_network import Carried
 from opensvc_openha.verify.random.world import World
@@ -52,6 +54,10 @@ _RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
 
 _LOOK_S = 0.05
 """Seconds between checks whether a stopped process runs again."""
+
+
+def _count_nothing(reason: str, what: str, number: int) -> None:
+    """Count no frame: only what reaches the engine matters here."""
 
 
 class Killed(BaseException):
@@ -93,6 +99,10 @@ class SimulatedDaemon:
         self._listeners: dict[LinkSpec, Codec] = {
             link: self._codec(link) for link in spec.listeners
         }
+        # Repetitions in our own format all reach the engine: a real listener spares it most.
+        self._repeats = (
+            {link: RepeatFilter(link) for link in spec.listeners} if self._plan.is_legacy else {}
+        )
 
     def _codec(self, link: LinkSpec) -> Codec:
         if self._plan.is_legacy:
@@ -324,14 +334,18 @@ class SimulatedDaemon:
         node, data = self._node, carried.data
         try:
             self._refuse_unknown(data)
-            decoded = self._listeners[link].decode(data)
+            received = Received(data, node.now, "")
+            repeats = self._repeats.get(link)
+            if repeats is not None and repeats.rejection(received):
+                return
+            event = self._listeners[link].decode(received, _count_nothing)
         except FrameError:
             return
-        now = node.now
         if self.is_hung or self._is_busy:
-            node.observe(Arrived(now, node.name, carried.beat, bool(decoded.key_id)))
-        self.handle(BeatReceived(link, decoded.beat, now, decoded.pid, decoded.key_id))
-        self._listeners[link].keep(data)
+            node.observe(Arrived(event.received_at, node.name, carried.beat, bool(event.key_id)))
+        self.handle(event)
+        if repeats is not None:
+            repeats.note(received, event)
 
     def hear_forged(self, link: LinkSpec, beat: Beat) -> None:
         """Receive one forged beat in the peer's name."""
