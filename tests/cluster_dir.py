@@ -269,7 +269,9 @@ class ClusterDir:
             return ""
         try:
             if self.pid():
-                client.note(tree_layout(str(self.root)), "test", "MARK", mark, is_alarm=False)
+                client.record_observation(
+                    tree_layout(str(self.root)), "test", "MARK", mark, is_alarm=False
+                )
                 until(
                     lambda: mark in path.read_text(),
                     bool,

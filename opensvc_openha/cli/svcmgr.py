@@ -42,7 +42,7 @@ from opensvc_openha.agent.service.service import (
 )
 from opensvc_openha.agent.values.action_log import ActionLog, open_log
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
-from opensvc_openha.control.client import act, fetch_status, note
+from opensvc_openha.control.client import act, fetch_status, record_observation
 from opensvc_openha.errors import (
     ConfigError,
     InterruptedAction,
@@ -284,7 +284,7 @@ def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) 
     Without a daemon there is none, and only the agent's log has the entry.
     """
     try:
-        note(layout, service, word, reason, is_alarm)
+        record_observation(layout, service, word, reason, is_alarm)
     except OpenhaError as error:
         sys.stderr.write(f"not recorded in the history: {error}\n")
 

@@ -129,7 +129,9 @@ def leave(layout: Layout, leaving: Leaving) -> None:
         pass  # One that ended before it could answer has left.
 
 
-def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
+def record_observation(
+    layout: Layout, service: str, word: str, reason: str, is_alarm: bool
+) -> None:
     """Record in the history what the resource monitor observed or did with a service."""
     from opensvc_openha.control.requests import NOTE_CHARACTERS
 

@@ -92,7 +92,7 @@ class Served(Protocol):
     def leave(self, leaving: Leaving, who: str) -> None:
         """Order the daemon to end; ``who`` is recorded as the source of the order."""
 
-    def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
+    def record_observation(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Record what the resource monitor observed or did with a service."""
 
     def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
@@ -234,7 +234,9 @@ class ControlServer:
         if isinstance(request, ReloadRequest):
             self._served.reload()
         elif isinstance(request, NoteRequest):
-            self._served.note(request.service, request.word, request.reason, request.is_alarm)
+            self._served.record_observation(
+                request.service, request.word, request.reason, request.is_alarm
+            )
         elif isinstance(request, ConfirmRequest):
             _send(
                 connection,

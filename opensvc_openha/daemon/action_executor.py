@@ -164,9 +164,9 @@ class ActionExecutor:
     def _finish(self, actions: list[Action], problems: dict[str, str], now: float) -> None:
         for action in actions:
             if isinstance(action, Persist):
-                self._tell_problem(action, problems[action.service])
+                self._report_problem(action, problems[action.service])
             elif isinstance(action, RememberFencing):
-                self._tell_fencing_problem(problems[_FENCING])
+                self._report_fencing_problem(problems[_FENCING])
                 self.engine.remembered_fencing(action.memory, not problems[_FENCING], now)
         failed = self._carry_out(actions, problems)
         self._events.extend(StoreFailed(service, detail) for service, detail in failed.items())
@@ -256,18 +256,18 @@ class ActionExecutor:
                 problems = {service: problem or str(error) for service, problem in problems.items()}
         return problems
 
-    def _tell_problem(self, action: Persist, problem: str) -> None:
+    def _report_problem(self, action: Persist, problem: str) -> None:
         """Report once that a state could not be written, and once that it can be again."""
         if problem:
             if action.service not in self._unwritten:
                 self._unwritten.add(action.service)
-                self._report(action, "NOT WRITTEN", problem, is_alarm=True)
+                self._record_write(action, "NOT WRITTEN", problem, is_alarm=True)
             return
         if action.service in self._unwritten:
             self._unwritten.discard(action.service)
-            self._report(action, "WRITTEN", "the state can be written again", is_alarm=False)
+            self._record_write(action, "WRITTEN", "the state can be written again", is_alarm=False)
 
-    def _tell_fencing_problem(self, problem: str) -> None:
+    def _report_fencing_problem(self, problem: str) -> None:
         """Report once that the fencing memory cannot be written, and once that it can be again."""
         if bool(problem) is self._is_fencing_unwritten:
             return
@@ -282,7 +282,7 @@ class ActionExecutor:
             Record(RecordKind.NODE, self.engine.spec.node, "", what, text, is_alarm=bool(problem))
         )
 
-    def _report(self, action: Persist, what: str, text: str, is_alarm: bool) -> None:
+    def _record_write(self, action: Persist, what: str, text: str, is_alarm: bool) -> None:
         self._ports.record(
             Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm)
         )

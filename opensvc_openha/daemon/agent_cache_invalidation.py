@@ -67,7 +67,7 @@ class AgentCaches:
         self._changed: queue.Queue[str] = queue.Queue(_WAITING_MAX)
         self._thread: threading.Thread | None = None
 
-    def note(self, service: str) -> None:
+    def invalidate(self, service: str) -> None:
         """Handle a change of a service's own state."""
         with contextlib.suppress(queue.Full):
             self._changed.put_nowait(service)
@@ -85,7 +85,7 @@ class AgentCaches:
     def serve(self, services: Iterable[str]) -> None:
         """Refresh agents that asked while no daemon answered."""
         for service in services:
-            self.note(service)
+            self.invalidate(service)
 
     def end(self, services: tuple[str, ...]) -> None:
         """Drop all caches at the daemon's end, without waiting for the agents' commands."""

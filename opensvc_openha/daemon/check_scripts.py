@@ -23,7 +23,7 @@ MARK = b"Made by `openha agent install`"
 _EMBEDDED_MARK = b"opensvc_openha"
 _HEAD_BYTES = 4096
 _SOURCE_BYTES = 1_000_000
-_LOOK_INTERVAL_S = 10.0
+_CHECK_INTERVAL_S = 10.0
 _NAMED = 5
 _REMEDY = "run `openha agent install`, or give the service another check-up script"
 
@@ -45,7 +45,7 @@ def find_doubt(path: str, layout: Layout) -> str:
     return ""
 
 
-def tells_status(path: str) -> bool:
+def reports_status(path: str) -> bool:
     """Return True for an agent's own link whose exit code after `status` is meaningful.
 
     Agent 1.5 exits with 0 whatever runs.
@@ -75,18 +75,18 @@ class CheckScripts:
     def __init__(self, layout: Layout, problems: ActiveIssues) -> None:
         self._layout = layout
         self._problems = problems
-        self._looked_at = -math.inf
+        self._checked_at = -math.inf
         self._paths: list[str] = []
 
-    def look(self, services: Iterable[ServiceSpec]) -> None:
+    def check(self, services: Iterable[ServiceSpec]) -> None:
         """Check all scripts if the last check is some seconds old, or the services changed."""
         named = {svc.name: svc.check for svc in services}
         paths = sorted(named.values())
         now = clock.monotonic()
-        if paths == self._paths and now - self._looked_at < _LOOK_INTERVAL_S:
+        if paths == self._paths and now - self._checked_at < _CHECK_INTERVAL_S:
             return
 
-        self._looked_at, self._paths = now, paths
+        self._checked_at, self._paths = now, paths
         doubts = {name: find_doubt(path, self._layout) for name, path in named.items()}
         found = [f"{name}: {doubt}" for name, doubt in doubts.items() if doubt]
         if not found:

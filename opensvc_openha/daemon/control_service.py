@@ -109,12 +109,12 @@ class ControlService:
         )
         if not names:
             raise RefusedError("this node has no service")
-        self._history.note_command(command, services, caller)
+        self._history.record_command(command, services, caller)
         for name in names:
             self._inbox.put(self._commands.add(name, command, caller.by, answers))
         return len(names)
 
-    def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
+    def record_observation(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Record what the resource monitor observed or did with a service."""
         self._log.log(
             logging.WARNING if is_alarm else logging.INFO,
@@ -123,18 +123,18 @@ class ControlService:
             word,
             reason,
         )
-        self._history.note(EntryKind.MONITOR, service, word, reason, is_alarm=is_alarm)
+        self._history.record(EntryKind.MONITOR, service, word, reason, is_alarm=is_alarm)
 
     def forget_peer(self, caller: Caller) -> None:
         """Accept a lower boot counter of the peer from now on."""
-        self._history.note(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
+        self._history.record(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
         self._inbox.put(PeerForgotten())
         self._loop.await_events()  # Answered behind it: when this returns, it is done.
 
     def leave(self, leaving: Leaving, who: str) -> None:
         """Order the engine to leave; ``who`` names the source of the order."""
         what = "stop of this node" if leaving is Leaving.STOP_SERVICES else "end of the daemon"
-        self._history.note(EntryKind.COMMAND, "", what, f"by {who}")
+        self._history.record(EntryKind.COMMAND, "", what, f"by {who}")
         if self.leaving is not Leaving.STOP_SERVICES:
             self.leaving = leaving
         self._inbox.put(LeaveRequested(leaving))
@@ -145,7 +145,7 @@ class ControlService:
         Raises RefusedError, and NotAnsweringError if the result is unknown. The operator's name is
         in the history before the engine gets the event: what that starts may outlive this daemon.
         """
-        self._history.note(
+        self._history.record(
             EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True
         )
         if node != self._spec.peer:
@@ -175,7 +175,7 @@ class ControlService:
 
     def _record_result(self, node: str, what: str, why: str) -> None:
         self._log_result(node, what, why)
-        self._history.note(EntryKind.COMMAND, "", what, why, old=f"confirm {node}", is_alarm=True)
+        self._history.record(EntryKind.COMMAND, "", what, why, old=f"confirm {node}", is_alarm=True)
 
     def _log_result(self, node: str, what: str, why: str) -> None:
         self._log.warning("node %s: confirm %s: %s: %s", self._spec.node, node, what, why)

@@ -140,8 +140,8 @@ class Daemon:
         kept = options.complete_services(store.kept(spec.own_services) if is_same_life else ())
         self._removed = removed = RemovedServices(layout, spec.node, kept)
         recovered = store.learn((*spec.own_services, *kept), is_same_life, is_first_start)
-        store.note_managed(spec.own_services)
-        history.note_start(recovered, is_same_life)
+        store.record_managed(spec.own_services)
+        history.record_start(recovered, is_same_life)
         fencing = FencingStore(layout)
         known = fencing.read(has_run_in_this_life=is_same_life and not is_first_start)
         incarnations = self._configuration.current.incarnations
@@ -234,7 +234,7 @@ class Daemon:
         )
         for warning in (*self._report.warnings(self._spec), *self._report.advice(self._spec)):
             self._log.warning("node %s: %s", self._spec.node, warning)
-        self._watchers.look()
+        self._watchers.check()
         self._loop.start(self._realtime.enter, self._wake.set)
         if self._service.leaving is not None:
             self._inbox.put(LeaveRequested(self._service.leaving))
@@ -246,7 +246,7 @@ class Daemon:
         while not self._loop.is_over.is_set():
             self._wake.wait(timing.CONFIG_POLL_S)
             self._wake.clear()
-            self._look_around()
+            self._do_periodic_work()
         return self._end()
 
     def _await_peer(self) -> None:
@@ -269,17 +269,17 @@ class Daemon:
 
     # --- periodic work ----------------------------------------------------------------------------
 
-    def _look_around(self) -> None:
+    def _do_periodic_work(self) -> None:
         """Do the periodic work of the main thread.
 
         None of it takes part in decisions, so no failure in it may end the daemon.
         """
         try:
             self._obey_signals()
-            self._configuration.look()
+            self._configuration.poll()
             self._restore_socket_and_lock()
-            self._watchers.look()
-            self._monitor.look()
+            self._watchers.check()
+            self._monitor.ensure_running()
             ring = self._authentication.advance(clock.monotonic())
             if ring is not None:
                 self._configuration.write_rotation(ring)
@@ -346,7 +346,7 @@ class Daemon:
             self._monitor.end()
         self._agent_caches.end(self._own_names())
         self._store.close()
-        self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
+        self._history.record(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
         if failure is None:
             self.end_for_good()
         return 0 if why == "orderly" else 1
@@ -396,7 +396,7 @@ class Daemon:
 
         Called by the main thread or that of a request, one at a time: LiveConfiguration's lock.
         """
-        self._watchers.look_soon()
+        self._watchers.check_soon()
         self._apply_options(self._configuration.current)
         spec = self._spec
         if spec == former.spec:
@@ -408,7 +408,7 @@ class Daemon:
         recovered = self._store.learn(
             added, is_same_life=True, unwritten={svc.name for svc in kept}
         )
-        self._store.note_managed(spec.own_services)
+        self._store.record_managed(spec.own_services)
         # Before the links: a beat of a link that the engine does not know would be lost.
         self._inbox.put(ConfigChanged(spec, recovered))
         self._links.reconcile(spec)
@@ -442,7 +442,7 @@ class Daemon:
 
     def _script_exited(self, event: ScriptExited) -> None:
         if event.kind is not ScriptKind.POWER:
-            self._history.note_script_end(event)
+            self._history.record_script_end(event)
         # Thousands of services are asked at a start: beats must not wait behind them.
         while (
             event.kind is ScriptKind.PROBE

@@ -108,7 +108,7 @@ class EnginePorts:
         self._store.write_own(
             action.service, StoredState(action.state, action.frozen_target), is_durable
         )
-        self._agent_caches.note(action.service)
+        self._agent_caches.invalidate(action.service)
 
     def sync_states(self) -> None:
         """Sync the states just written to disk."""
@@ -156,7 +156,7 @@ class EnginePorts:
     def run_script(self, action: RunScript) -> None:
         """Start a script in a thread of its own."""
         if action.kind is not ScriptKind.POWER:  # Asked again and again: only its news are kept.
-            self._history.note_script(action)
+            self._history.record_script_start(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
         is_in_silence = action.peer_standing is PeerStanding.SILENT
         self._runner.run(
@@ -190,10 +190,10 @@ class EnginePorts:
 
     def answer(self, action: Answer) -> None:
         """Pass an answer to the connection that waits for it."""
-        self._history.note_answer(action)
+        self._history.record_answer(action)
         self._commands.answer(action)
 
     def record(self, action: Record) -> None:
         """Log a change, and add it to the history with the evidence at that step."""
         log_record(self._log, action)
-        self._history.note_record(action, self._engine.sight)
+        self._history.record_change(action, self._engine.sight)

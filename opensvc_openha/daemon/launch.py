@@ -96,13 +96,13 @@ def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = N
 
         return _serve(layout, False, lock, on_ready, monitor)
     except OpenhaError as error:
-        _tell(writer, error.exit_code, str(error))
+        _report(writer, error.exit_code, str(error))
     except Exception as error:  # Top level of the process: the parent waits for it.
-        _tell(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
+        _report(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
     return 1
 
 
-def _tell(writer: int, code: int, text: str) -> None:
+def _report(writer: int, code: int, text: str) -> None:
     # If nothing reads the pipe, an earlier report was read; the log has the reason.
     with contextlib.suppress(OSError):
         os.write(writer, f"{code} {text}".encode())

@@ -156,7 +156,7 @@ class LinkManager:
         self._log.log(
             logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text
         )
-        self._history.note(
+        self._history.record(
             EntryKind.LINK, link.link_id, "FAULT" if is_fault else "NOTE", text, is_alarm=is_fault
         )
 

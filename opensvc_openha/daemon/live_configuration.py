@@ -75,7 +75,7 @@ class LiveConfiguration:
         """Force reading the files at the next poll, edited or not."""
         self._files = ()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Apply edits made by hand; log an error in them once."""
         if configuration.fingerprint(self._layout) == self._files:
             return
@@ -129,7 +129,7 @@ class LiveConfiguration:
             else "former key dropped"
         )
         self._log.info("node %s: key rotation: key %s in use, %s", node, ring.current.key_id, step)
-        self.look()
+        self.poll()
 
     def _read(self) -> Configuration:
         options = configuration.read_options(self._layout)

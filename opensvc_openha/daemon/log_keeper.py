@@ -59,9 +59,9 @@ class LogKeeper:
         while not self._is_over.is_set():
             self._bound()
             if looks % _SPACE_EVERY == 0:
-                self._tell(Issue.STATE_ROOM, little_room(self._layout.services_dir))
-                self._tell(Issue.LOG_ROOM, little_room(self._layout.log_dir))
-            self._tell(Issue.LOG, self._log_problem())
+                self._report(Issue.STATE_ROOM, little_room(self._layout.services_dir))
+                self._report(Issue.LOG_ROOM, little_room(self._layout.log_dir))
+            self._report(Issue.LOG, self._log_problem())
             looks += 1
             self._is_over.wait(LOOK_S)
 
@@ -74,9 +74,9 @@ class LogKeeper:
                 bound_log(path)
             except OSError as error:
                 failures.append(f"{path}: {error.strerror}")
-        self._tell(Issue.LOG_BOUND, "; ".join(failures[:3]))
+        self._report(Issue.LOG_BOUND, "; ".join(failures[:3]))
 
-    def _tell(self, subject: Issue, text: str) -> None:
+    def _report(self, subject: Issue, text: str) -> None:
         if text:
             self._problems.report(subject, text)
         else:

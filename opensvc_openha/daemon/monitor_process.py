@@ -60,14 +60,14 @@ class MonitorProcess:
         """Pid of the child, 0 if it does not run."""
         return self._process.pid if self._process is not None else 0
 
-    def look(self) -> None:
+    def ensure_running(self) -> None:
         """Start the child if it is wanted and does not run; return at once."""
         if self.command is None:
             return
         if self._process is not None:
             if self._process.poll() is None:
                 return
-            self._note_end(self._process.returncode)
+            self._record_end(self._process.returncode)
         if clock.monotonic() >= self._not_before and self.command.is_wanted():
             self._start(self.command.argv)
 
@@ -86,7 +86,7 @@ class MonitorProcess:
             self._put_off()
             self._log.warning("resource monitor: cannot be started: %s", error)
 
-    def _note_end(self, code: int) -> None:
+    def _record_end(self, code: int) -> None:
         """Record an end, whatever the exit code: it should run for as long as the daemon."""
         self._close()
         if clock.monotonic() - self._started_at >= STEADY_S:

@@ -45,7 +45,7 @@ class OutsideStarts:
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._run, name="outside starts", daemon=True).start()
 
-    def look_soon(self) -> None:
+    def check_soon(self) -> None:
         """Check soon, since something was edited."""
         self._wake.set()
 
@@ -63,12 +63,12 @@ class OutsideStarts:
                 if self._is_over.is_set():
                     return
                 began = clock.monotonic()
-                if self.look(svc):
+                if self.is_up(svc):
                     self._report(svc.name)
                 took_s = clock.monotonic() - began
                 self._is_over.wait(took_s * (1 / OUTSIDE_LOOK_SHARE - 1))
 
-    def look(self, svc: ServiceSpec) -> bool:
+    def is_up(self, svc: ServiceSpec) -> bool:
         """Return True if the service, or parts of it, are up.
 
         A script that does not report that is queried rarely.

@@ -71,7 +71,7 @@ class ProcessNames:
         """Pids of the running processes."""
         return tuple(process.pid for process in self._processes)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Start, end or replace processes by the present drivers and monitor file.
 
         Return at once.

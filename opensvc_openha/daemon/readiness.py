@@ -54,7 +54,7 @@ class Readiness:
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._run, name="readiness", daemon=True).start()
 
-    def look_soon(self) -> None:
+    def check_soon(self) -> None:
         """Check soon, since something was edited."""
         self._wake.set()
 
@@ -68,7 +68,10 @@ class Readiness:
         while not self._is_over:
             services = tuple(self._services())
             problems = {
-                svc.name: problem for svc in services for problem in [self.look(svc)] if problem
+                svc.name: problem
+                for svc in services
+                for problem in [self.problem_of(svc)]
+                if problem
             }
             found = problems, frozenset(svc.name for svc in services if reports_power(svc.check))
             if found != self._known and not self._is_over:
@@ -77,7 +80,7 @@ class Readiness:
             self._wake.wait(READINESS_LOOK_S)
             self._wake.clear()
 
-    def look(self, svc: ServiceSpec) -> str:
+    def problem_of(self, svc: ServiceSpec) -> str:
         """Return why this node could not start the service now; empty if it could."""
         problem = why_not_runnable(svc.script) or why_not_runnable(svc.check)
         if problem:

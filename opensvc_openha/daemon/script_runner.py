@@ -31,7 +31,7 @@ from opensvc_openha.core.timing import (
     START_LIMIT_S,
     STOP_LIMIT_S,
 )
-from opensvc_openha.daemon.check_scripts import find_doubt, tells_status
+from opensvc_openha.daemon.check_scripts import find_doubt, reports_status
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.daemon.spawn_turn import SpawnTurn
 from opensvc_openha.errors import ConfigError
@@ -241,9 +241,9 @@ class ScriptRunner:
             if (
                 action.kind is not ScriptKind.POWER
             ):  # The next daemon need not wait for the end of one.
-                self._note(action, process.pid)
+                self._record_running(action, process.pid)
             code = _wait(process, limit_s)
-            self._forget(action.service, process.pid)
+            self._forget_running(action.service, process.pid)
             took_s = clock.monotonic() - began
             if code is None:
                 log.note(f"ended after its limit of {limit_s:g} s\n")
@@ -299,7 +299,7 @@ class ScriptRunner:
             "OPENHA_LIMIT_S": f"{limit_s:.15g}",
         }
 
-    def _note(self, action: RunScript, pid: int) -> None:
+    def _record_running(self, action: RunScript, pid: int) -> None:
         """Note the running script in a file.
 
         A full disk must not stop the service from being started.
@@ -310,7 +310,7 @@ class ScriptRunner:
         except OSError:
             pass
 
-    def _forget(self, service: str, pid: int) -> None:
+    def _forget_running(self, service: str, pid: int) -> None:
         """Remove the note of a script, unless it already names the next one.
 
         An engine that began again may have run that.
@@ -336,7 +336,7 @@ class ScriptRunner:
         limit_s = max(_limit_s(limits, kind) for kind in ScriptKind)
         if wait_for_end([pid], limit_s, lambda pid: start_of_process(pid) != started):
             end_processes([pid], KILL_GRACE_S, is_group=True)
-        self._forget(service, pid)
+        self._forget_running(service, pid)
 
 
 def ask_wrapper(path: str) -> ScriptOutcome:
@@ -408,7 +408,7 @@ def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
     """
     words = output.split()
     word = words[0].lower() if words else ""
-    is_agent = tells_status(path)
+    is_agent = reports_status(path)
     if code == 0 and (word in _WORDS_UP or (is_agent and not word)):
         return ScriptOutcome.UP
     if (code == 1 and is_agent) or (code in (0, 1, 3) and word in _WORDS_DOWN):

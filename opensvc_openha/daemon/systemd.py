@@ -24,19 +24,19 @@ class Systemd:
 
     def ready(self, text: str) -> None:
         """Report that the daemon serves."""
-        self._tell(f"READY=1\nSTATUS={text}")
+        self._notify(f"READY=1\nSTATUS={text}")
 
     def stopping(self) -> None:
         """Report that the daemon ends."""
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
 
     def alive(self) -> None:
         """Report a step of the engine, at most twice a second, and only if systemd watches."""
         if self._has_watchdog and clock.monotonic() - self._alive_at >= _ALIVE_EVERY_S:
             self._alive_at = clock.monotonic()
-            self._tell("WATCHDOG=1")
+            self._notify("WATCHDOG=1")
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         if not self._path:
             return
         try:

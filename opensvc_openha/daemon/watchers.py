@@ -27,7 +27,7 @@ from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
 class Watchers:
     """The watchers of one daemon, most with a thread of their own.
 
-    Called by the main thread, ``look_soon`` and ``use_senders`` also by the one that applies a new
+    Called by the main thread, ``check_soon`` and ``use_senders`` also by the one that applies a new
     configuration.
     """
 
@@ -59,10 +59,10 @@ class Watchers:
             self._stopped_services, ask_wrapper, lambda service: inbox.put(SeemsUp(service))
         )
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Do what has no thread of its own; from time to time."""
-        self._check_scripts.look(self._spec().own_services)
-        self._process_names.look()
+        self._check_scripts.check(self._spec().own_services)
+        self._process_names.refresh()
 
     def start(self, enter: Callable[[], None]) -> None:
         """Start the threads; the one that must not be late calls ``enter`` first."""
@@ -76,10 +76,10 @@ class Watchers:
         """Watch the interfaces of these links from now on."""
         self._interfaces.use(senders)
 
-    def look_soon(self) -> None:
+    def check_soon(self) -> None:
         """Check services soon, since something was edited."""
-        self._readiness.look_soon()
-        self._outside.look_soon()
+        self._readiness.check_soon()
+        self._outside.check_soon()
 
     def stop(self) -> None:
         """End the threads, and the processes shown to agents."""

@@ -139,7 +139,7 @@ class Authentication:
             return Judgement()
         problem = _problem(frame, binding, ring)
         if not problem:
-            self._note(frame, now)
+            self._record_peer(frame, now)
             return Judgement(frame.key_id)
         self._is_keyless = not frame.key_id
         if frame.key_id and problem == UNKNOWN_KEY:
@@ -148,7 +148,7 @@ class Authentication:
             raise FrameError(problem, f"the frame is not authenticated: {problem}")
         return Judgement(remark=problem)
 
-    def _note(self, frame: WholeFrame, now: float) -> None:
+    def _record_peer(self, frame: WholeFrame, now: float) -> None:
         with self._lock:
             self._peer_sends, self._peer_knows, self._strange_key = (
                 frame.key_id,

@@ -51,8 +51,8 @@ class BeatIntake:
         if not self._deliver(event):
             self._count("overload", _DROPPED, 1)
             return
-        self._origin.note(received.source, received.received_at)
-        self._repeats.note(received, event)
+        self._origin.record(received.source, received.received_at)
+        self._repeats.record(received, event)
 
 
 class Origin:
@@ -77,7 +77,7 @@ class Origin:
             return True
         return _host_of(source) == self._address
 
-    def note(self, source: str, received_at: float) -> None:
+    def record(self, source: str, received_at: float) -> None:
         """Record an accepted frame's source."""
         if not self._is_open:
             self._address, self._heard_at = _host_of(source), received_at

@@ -22,7 +22,7 @@ _RTMGRP_LINK = 1
 _DATAGRAM = 65_536
 _WAIT_S = 0.5
 _RETRY_S = 1.0
-Tell = Callable[[frozenset[LinkSpec]], None]
+Report = Callable[[frozenset[LinkSpec]], None]
 
 
 class MuteSenders:
@@ -37,14 +37,16 @@ class MuteSenders:
         self._senders: tuple[LinkSpec, ...] = ()
         self._works: dict[int, bool] = {}
         self._is_blind = True
-        self._told: frozenset[LinkSpec] = frozenset()
-        self._told_at: dict[str, float] = {}
+        self._announced: frozenset[LinkSpec] = frozenset()
+        self._announced_at: dict[str, float] = {}
 
     def use(self, senders: tuple[LinkSpec, ...]) -> None:
         """Apply a new set of senders."""
         self._senders = tuple(link for link in senders if not link.kind.is_disk)
         devices = {link.device for link in self._senders}
-        self._told_at = {device: at for device, at in self._told_at.items() if device in devices}
+        self._announced_at = {
+            device: at for device, at in self._announced_at.items() if device in devices
+        }
 
     def forget(self) -> None:
         """Clear what is known of interfaces: none counts as down."""
@@ -66,16 +68,16 @@ class MuteSenders:
         An interface that came up is announced at once.
         """
         mute = [link for link in self._senders if self._is_mute(link.device)]
-        known = {link.device for link in self._told}
-        told = frozenset(
+        known = {link.device for link in self._announced}
+        announced = frozenset(
             link for link in mute if link.device in known or now >= self._rests_until(link.device)
         )
-        if told == self._told:
+        if announced == self._announced:
             return None
-        for link in told - self._told:
-            self._told_at[link.device] = now
-        self._told = told
-        return told
+        for link in announced - self._announced:
+            self._announced_at[link.device] = now
+        self._announced = announced
+        return announced
 
     def _is_mute(self, device: str) -> bool:
         index = self._index_of(device)
@@ -83,17 +85,17 @@ class MuteSenders:
         return not self._is_blind and not (self._works.get(index, True) if index else False)
 
     def _rests_until(self, device: str) -> float:
-        return self._told_at.get(device, -math.inf) + MUTE_REST_S
+        return self._announced_at.get(device, -math.inf) + MUTE_REST_S
 
 
 class InterfaceWatch:
     """Watch the kernel's interface news in a thread.
 
-    Calls ``tell`` with all mute senders at each change.
+    Calls ``report`` with all mute senders at each change.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._mute = MuteSenders(_index_of)
         self._lock = threading.Lock()
         self._ending = threading.Event()
@@ -104,7 +106,7 @@ class InterfaceWatch:
         """Apply the senders of a new configuration."""
         with self._lock:
             self._mute.use(senders)
-        self._look()
+        self._report_changes()
 
     def start(self, enter: Callable[[], None]) -> None:
         """Start the thread if the system reports interfaces; it calls ``enter`` first."""
@@ -119,11 +121,11 @@ class InterfaceWatch:
         if self._thread.is_alive():
             self._thread.join(limit_s)
 
-    def _look(self) -> None:
+    def _report_changes(self) -> None:
         with self._lock:
-            told = self._mute.changed(clock.monotonic())
-            if told is not None:
-                self._tell(told)
+            announced = self._mute.changed(clock.monotonic())
+            if announced is not None:
+                self._report(announced)
 
     def _main(self) -> None:
         self._enter()
@@ -136,7 +138,7 @@ class InterfaceWatch:
                 # now.
                 with self._lock:
                     self._mute.forget()
-                self._look()
+                self._report_changes()
             self._ending.wait(_RETRY_S)
 
     def _listen(self) -> None:
@@ -150,7 +152,7 @@ class InterfaceWatch:
                 if poll.poll(_WAIT_S * 1000):
                     self._learn(sock)
                 else:
-                    self._look()
+                    self._report_changes()
 
     def _learn(self, sock: socket.socket) -> None:
         data, (port, _) = sock.recvfrom(_DATAGRAM)
@@ -158,7 +160,7 @@ class InterfaceWatch:
             return  # Not from the kernel.
         with self._lock:
             self._mute.learn(read_news(data))
-        self._look()
+        self._report_changes()
 
 
 def _index_of(name: str) -> int:

@@ -77,27 +77,27 @@ class LinkThread:
             try:
                 self._serve()
             except OpenhaError as error:
-                self._note_fault(str(error))
+                self._record_fault(str(error))
             # The only catch-all of this thread: the link reports the fault and retries.
             except Exception as error:
-                self._note_fault(f"unexpected: {type(error).__name__}: {error}")
+                self._record_fault(f"unexpected: {type(error).__name__}: {error}")
             self._ending.wait(timing.LINK_RETRY_S)
 
     def _serve(self) -> None:
         raise NotImplementedError
 
-    def _note_fault(self, reason: str) -> None:
+    def _record_fault(self, reason: str) -> None:
         # Later attempts show in the status only: one line of log per fault.
         if not self.fault:
             self._log(self.link, True, f"{self.role}: {reason}")
         self.fault = reason
 
-    def _note_health(self) -> None:
+    def _record_health(self) -> None:
         if self.fault:
             self.fault = ""
             self._log(self.link, False, f"{self.role}: works again")
 
-    def _note_counters(self, counters: Mapping[str, int]) -> None:
+    def _record_counters(self, counters: Mapping[str, int]) -> None:
         """Add what the link itself dropped since the last call.
 
         Its own counters restart when it is opened.
@@ -159,10 +159,10 @@ class SenderThread(LinkThread):
                     continue
                 sender.send(self._codec.encode(posted.beat, self.thread_id, posted.with_names))
                 self._sent_at, self._sent_number = clock.monotonic(), number
-                self._note_health()
-                self._note_counters(sender.counters)
+                self._record_health()
+                self._record_counters(sender.counters)
         finally:
-            self._note_counters(sender.counters)
+            self._record_counters(sender.counters)
             self._of_link = {}
             sender.close()
 
@@ -191,12 +191,12 @@ class ListenerThread(LinkThread):
         link: LinkSpec,
         codec: Codec,
         deliver: Callable[[BeatReceived], bool],
-        tell_tried: Callable[[ListenerTried], None],
+        report_tried: Callable[[ListenerTried], None],
         log: Log,
     ) -> None:
         super().__init__(link, log)
         self._intake = BeatIntake(link, codec, deliver, self._count)
-        self._tell_tried = tell_tried
+        self._report_tried = report_tried
         self._is_open: bool | None = None
         """None until it is known whether it can be opened."""
 
@@ -207,12 +207,12 @@ class ListenerThread(LinkThread):
             self.remark = listener.remark
             while not self._ending.is_set():
                 received = listener.receive(_WAIT_S)
-                self._note_health()
-                self._note_counters(listener.counters)
+                self._record_health()
+                self._record_counters(listener.counters)
                 if received is not None:
                     self._intake.take(received)
         finally:
-            self._note_counters(listener.counters)
+            self._record_counters(listener.counters)
             self._of_link = {}
             listener.close()
 
@@ -227,8 +227,8 @@ class ListenerThread(LinkThread):
         except BaseException:
             if self._is_open is None:
                 self._is_open = False
-                self._tell_tried(ListenerTried(self.link, False))
+                self._report_tried(ListenerTried(self.link, False))
             raise
         if self._is_open is False:
-            self._tell_tried(ListenerTried(self.link, True))
+            self._report_tried(ListenerTried(self.link, True))
         self._is_open = True

@@ -25,7 +25,7 @@ KNOWN_FRAMES = 2_048
 """Unauthenticated frames kept to recognize repetitions: half an hour of beats."""
 KNOWN_INCARNATIONS = 64
 """Incarnations of the peer whose newest authentic beat on a link is known."""
-REPEATS_TOLD_S = 0.1
+REPEAT_SAMPLE_S = 0.1
 """Seconds between repeated frames passed to the engine; the others are only counted."""
 _REPEATED = "repeated"
 
@@ -38,7 +38,7 @@ class RepeatFilter:
         self._record = b""
         self._frames = _KnownFrames()
         self._numbers = _KnownNumbers()
-        self._told_at = -math.inf
+        self._passed_at = -math.inf
 
     def rejection(self, received: Received) -> str:
         """Return the counter under which a repeated frame is dropped; empty for all others.
@@ -51,12 +51,12 @@ class RepeatFilter:
             return _REPEATED if received.data == self._record else ""
         if not (self._numbers.has(received.data) or self._frames.has(received.data)):
             return ""
-        if received.received_at - self._told_at < REPEATS_TOLD_S:
+        if received.received_at - self._passed_at < REPEAT_SAMPLE_S:
             return REPLAYED
-        self._told_at = received.received_at
+        self._passed_at = received.received_at
         return ""
 
-    def note(self, received: Received, event: BeatReceived) -> None:
+    def record(self, received: Received, event: BeatReceived) -> None:
         """Record a frame whose beat the engine has."""
         if self._is_legacy:
             self._record = received.data

@@ -39,7 +39,7 @@ class HostName:
         self.is_moved, self._beats = False, 0
         return self._address
 
-    def note_beat(self) -> None:
+    def record_beat(self) -> None:
         """Count a beat, and repeat the lookup after some, without waiting for the answer."""
         self._beats += 1
         if self._beats % LOOK_EVERY_BEATS == 0 and not self._is_looking:

@@ -161,7 +161,7 @@ class UdpSender(UdpEnd):
         sock = self._opened_socket()
         self._check_interface()
         if self._host_name is not None:
-            self._host_name.note_beat()
+            self._host_name.record_beat()
             if self._host_name.is_moved:
                 raise LinkFault(
                     f"host name {self._spec.address} does not lead to {self._ip} any more"

@@ -174,7 +174,7 @@ class HistoryFile:
                         *texts,
                         int(entry.is_alarm),
                         entry.took_s,
-                        self._note_sight(entry.sight),
+                        self._record_sight(entry.sight),
                     ),
                 )
             oldest, newest = run("SELECT min(id), max(id) FROM entry").fetchone()
@@ -189,7 +189,7 @@ class HistoryFile:
                 run("ROLLBACK")
             raise
 
-    def _note_sight(self, sight: Sight | None) -> int | None:
+    def _record_sight(self, sight: Sight | None) -> int | None:
         """Return the row number of the evidence; all entries of one step share it."""
         if sight is None:
             return None

@@ -110,7 +110,7 @@ class History:
         """Return the newest entries, oldest first, unwritten ones included."""
         return list(self._recent.copy())
 
-    def note_record(self, record: Record, sight: Sight) -> None:
+    def record_change(self, record: Record, sight: Sight) -> None:
         """Record a change by the engine, with its evidence."""
         self._put(
             Entry(
@@ -127,43 +127,45 @@ class History:
             )
         )
 
-    def note_start(self, recovered: Mapping[str, RecoveredState], is_same_life: bool) -> None:
+    def record_start(self, recovered: Mapping[str, RecoveredState], is_same_life: bool) -> None:
         """Record the start of the daemon, with the recovered state of its services."""
         since = (
             "services may run from before"
             if is_same_life
             else "first start since the machine was started"
         )
-        self.note(
+        self.record(
             EntryKind.DAEMON, "", "STARTED", f"version {__version__}, pid {os.getpid()}, {since}"
         )
         for name, known in recovered.items():
-            self.note(
+            self.record(
                 EntryKind.SERVICE, name, known.state.name, known.reason or "as its STATE file says"
             )
 
-    def note_command(self, command: Command, services: list[str] | None, caller: Caller) -> None:
+    def record_command(self, command: Command, services: list[str] | None, caller: Caller) -> None:
         """Record an operator's command; one entry even if it is for all services."""
         for name in [""] if services is None else services:
-            self.note(EntryKind.COMMAND, name, command.value, f"by {caller.text}")
+            self.record(EntryKind.COMMAND, name, command.value, f"by {caller.text}")
 
-    def note_answer(self, answer: Answer) -> None:
+    def record_answer(self, answer: Answer) -> None:
         """Record how a command ended that was not carried out."""
         if answer.is_last and not answer.is_ok:
             text = answer.detail or f"we are {answer.own.name}, the peer is {answer.peer.name}"
-            self.note(EntryKind.COMMAND, answer.service, answer.code.name, text, old=answer.command)
+            self.record(
+                EntryKind.COMMAND, answer.service, answer.code.name, text, old=answer.command
+            )
 
-    def note_script(self, action: RunScript) -> None:
+    def record_script_start(self, action: RunScript) -> None:
         """Note the start of a script; only its end becomes an entry."""
         self._scripts[action.service, action.kind] = action, clock.monotonic()
 
-    def note_script_end(self, event: ScriptExited) -> None:
+    def record_script_end(self, event: ScriptExited) -> None:
         """Record the end of a script, its outcome and its duration."""
         begun = self._scripts.pop((event.service, event.kind), None)
         took_s = None if begun is None else clock.monotonic() - begun[1]
         path = "" if begun is None else begun[0].path
         is_ok = event.outcome is not ScriptOutcome.FAILED
-        self.note(
+        self.record(
             EntryKind.SCRIPT,
             event.service,
             event.outcome.value,
@@ -173,7 +175,7 @@ class History:
             is_alarm=not is_ok,
         )
 
-    def note(
+    def record(
         self,
         kind: EntryKind,
         name: str,
@@ -286,7 +288,7 @@ class History:
         if self._lost or self.problem:
             lost, self._lost, self.problem = self._lost, 0, ""
             text = f"the history is written again; {lost} entries were lost"
-            self.note(EntryKind.NODE, "", "HISTORY LOST", text)
+            self.record(EntryKind.NODE, "", "HISTORY LOST", text)
             self._report(False, text)
 
     def _fill_recent(self, file: HistoryFile) -> None:

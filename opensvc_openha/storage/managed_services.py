@@ -33,7 +33,7 @@ def kept_services(
     )
 
 
-def note_managed(layout: Layout, node: str, services: tuple[ServiceSpec, ...]) -> None:
+def record_managed(layout: Layout, node: str, services: tuple[ServiceSpec, ...]) -> None:
     """Store these services, and those kept although they are no longer configured."""
     lines = [format_service(svc) for svc in (*services, *kept_services(layout, node, services))]
     # Without the file a lost STATE file goes unnoticed; that is no reason to fail.

@@ -21,7 +21,7 @@ from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.storage.managed_services import kept_services, managed_names, note_managed
+from opensvc_openha.storage.managed_services import kept_services, managed_names, record_managed
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import (
     make_dir,
@@ -158,9 +158,9 @@ class StateStore:
                 except SystemFault:
                     self._of_former_life.add(name)
 
-    def note_managed(self, services: tuple[ServiceSpec, ...]) -> None:
+    def record_managed(self, services: tuple[ServiceSpec, ...]) -> None:
         """Store which services this node manages, and those kept although no longer configured."""
-        note_managed(self._layout, self._node, services)
+        record_managed(self._layout, self._node, services)
 
     def kept(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
         """Return formerly managed services that are not in ``services`` and may still run here."""

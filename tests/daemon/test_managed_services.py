@@ -15,7 +15,7 @@ from opensvc_openha.storage.managed_services import (
     kept_services,
     managed_names,
     may_run,
-    note_managed,
+    record_managed,
 )
 from opensvc_openha.storage.state_store import StateStore, write_state
 
@@ -42,7 +42,7 @@ def test_nothing_was_managed_before_the_first_start(layout: Layout) -> None:
     os.unlink(f"{layout.proc_dir}/managed")
     os.mkdir(f"{layout.proc_dir}/managed")
     assert managed_names(layout) == set()
-    note_managed(layout, "deb1", (WEB,))  # Cannot be written: no error.
+    record_managed(layout, "deb1", (WEB,))  # Cannot be written: no error.
 
 
 @pytest.mark.parametrize("state", list(S))
@@ -55,12 +55,12 @@ def test_service_that_was_taken_out_is_kept_with_its_definition_while_it_may_run
     """
     write_state(layout, "web", "deb1", StoredState(state))
     write_state(layout, "mail", "deb1", StoredState(S.STARTED))
-    note_managed(layout, "deb1", (MAIL, WEB))
+    record_managed(layout, "deb1", (MAIL, WEB))
     kept = () if state in _STOPPED else (WEB,)
     store = StateStore(layout, "deb1", "deb2")
     for _ in range(2):
         assert kept_services(layout, "deb1", (MAIL,)) == store.kept((MAIL,)) == kept
-        store.note_managed((MAIL,))
+        store.record_managed((MAIL,))
         assert managed_names(layout) == {"mail", *(svc.name for svc in kept)}
     # Written over by the definition of today where it was added again.
     assert kept_services(layout, "deb1", (MAIL, WEB)) == ()
@@ -96,5 +96,5 @@ def test_list_is_no_reason_to_wait_for_the_disk(
     """It is written in the engine's way, at each change of the configuration."""
     waits: list[object] = []
     monkeypatch.setattr(os, "fsync", waits.append)
-    note_managed(layout, "deb1", (MAIL, WEB))
+    record_managed(layout, "deb1", (MAIL, WEB))
     assert not waits and managed_names(layout) == {"mail", "web"}

@@ -66,7 +66,7 @@ def test_a_start_is_found_by_a_look_and_the_log_of_the_service_has_nothing_of_it
 ) -> None:
     """Down at first, then started by somebody: reported, again and again until the engine knows."""
     place.looks.start()
-    assert not place.looks.look(place.service)
+    assert not place.looks.is_up(place.service)
     place.says("up")
     assert [place.found.get(timeout=LIMIT_S) for _ in range(2)] == ["registry", "registry"]
     assert set(place.asked()) == {"status status"}
@@ -89,18 +89,18 @@ def test_what_counts_as_up_is_what_a_daemon_that_starts_would_take_for_it(
 ) -> None:
     """Up, or parts of it."""
     place.says(word, code)
-    assert place.looks.look(place.service) is is_up
+    assert place.looks.is_up(place.service) is is_up
 
 
 def test_a_script_that_does_not_tell_is_left_alone_until_it_is_another_one(place: Place) -> None:
     """Many scripts do not know `status`: they are not run each minute for nothing."""
     place.says("usage: script start|stop", 2)
     for _ in range(3):
-        assert not place.looks.look(place.service)
+        assert not place.looks.is_up(place.service)
     assert len(place.asked()) == 1
     place.script.write_text(place.script.read_text() + "# changed\n")
     place.says("up")
-    assert place.looks.look(place.service)
+    assert place.looks.is_up(place.service)
 
 
 def test_a_script_that_does_not_tell_is_asked_again_after_an_hour(
@@ -187,6 +187,6 @@ def test_node_that_can_start_no_thread_looks_at_nothing(
 def test_a_script_that_is_gone_or_cannot_run_is_no_start(place: Place) -> None:
     """That is reported elsewhere."""
     place.script.chmod(0o644)
-    assert not place.looks.look(place.service)
+    assert not place.looks.is_up(place.service)
     place.script.unlink()
-    assert not place.looks.look(place.service)
+    assert not place.looks.is_up(place.service)

@@ -80,25 +80,25 @@ def test_they_are_shown_while_an_agent_has_its_own_driver(layout: Layout, tmp_pa
     driver = tmp_path / "resHbOpenHA.py"
     names = ProcessNames(layout, "deb1.opensvc.com", (str(tmp_path / "none"), str(driver)))
     try:
-        names.look()
+        names.refresh()
         assert names.pids == ()
         driver.write_text(STOCK["1.7"])
-        names.look()
+        names.refresh()
         shown = waiting.until(lambda: lines_of(names), lambda lines: len(lines) == 6)
         for words in shown_lines(STOCK["1.7"], MONITOR, layout.bin_dir, "deb1.opensvc.com"):
             assert any(line.endswith(" ".join(words)) for line in shown), shown
         before = names.pids
-        names.look()
+        names.refresh()
         assert names.pids == before
         driver.write_text(OURS)
-        names.look()
+        names.refresh()
         assert names.pids == () and not any(psutil.pid_exists(pid) for pid in before)
         driver.write_text(STOCK["1.7"])
         Path(layout.monitor_file).write_text("deb1.opensvc.com net eth1 239.131.50.10 5010 10\n")
-        names.look()
+        names.refresh()
         assert len(names.pids) == 2
         Path(layout.monitor_file).write_text("deb1.opensvc.com net \x01 239.131.50.10 5010 10\n")
-        names.look()
+        names.refresh()
         assert len(names.pids) == 2
     finally:
         names.end()
@@ -113,10 +113,10 @@ def test_one_that_was_killed_is_there_again_at_the_next_look(
     driver.write_text(STOCK["1.7"])
     names = ProcessNames(layout, "deb1.opensvc.com", (str(driver),))
     try:
-        names.look()
+        names.refresh()
         os.kill(names.pids[0], signal.SIGKILL)
         waiting.until(lambda: psutil.Process(names.pids[0]).status() == psutil.STATUS_ZOMBIE)
-        names.look()
+        names.refresh()
         assert len(names.pids) == 6 and all(
             psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in names.pids
         )
@@ -132,7 +132,7 @@ def test_they_end_with_a_daemon_that_is_killed(layout: Layout, tmp_path: Path) -
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.daemon.process_names import ProcessNames
 names = ProcessNames(tree_layout({layout.ez!r}), "deb1.opensvc.com", ({str(driver)!r},))
-names.look()
+names.refresh()
 print(*names.pids, flush=True)
 time.sleep(3600)
 """
@@ -163,7 +163,7 @@ def test_driver_that_goes_by_the_path_finds_the_processes_of_either_layout(
     driver = tmp_path / "resHbOpenHA.py"
     driver.write_text(STOCK["1.7"] + ' if which("openha"): ')
     names = ProcessNames(layout, "deb1.opensvc.com", (str(driver),))
-    names.look()
+    names.refresh()
     try:
         nmonds = [line.split()[-1] for line in lines_of(names) if line.endswith("/nmond")]
         assert sorted(nmonds) == sorted([f"{layout.bin_dir}/nmond", "/usr/lib/openha/bin/nmond"])

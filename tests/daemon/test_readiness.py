@@ -55,14 +55,14 @@ def script(path: Path, text: str = "#!/bin/sh\n", mode: int = 0o755) -> str:
 def test_scripts_must_be_there_and_be_programs(tmp_path: Path) -> None:
     """Missing, not executable, without an interpreter; the start script and the check-up script."""
     good = script(tmp_path / "good")
-    assert readiness().look(service(good, good)) == ""
+    assert readiness().problem_of(service(good, good)) == ""
     for bad, text in (
         (str(tmp_path / "none"), "there is no file"),
         (script(tmp_path / "plain", mode=0o644), "is not executable"),
         (script(tmp_path / "lost", "#!/nowhere/sh\n"), "/nowhere/sh"),
     ):
-        assert text in readiness().look(service(bad, good))
-        assert text in readiness().look(service(good, bad))
+        assert text in readiness().problem_of(service(bad, good))
+        assert text in readiness().problem_of(service(good, bad))
 
 
 @pytest.fixture
@@ -90,24 +90,24 @@ def test_service_file_that_the_agent_finds_wrong_is_reported_until_it_is_correct
 
     The validation is done again when the file is another one, and only then.
     """
-    look = readiness()
+    readiness_checks = readiness()
     wrapper = service(str(agent / "web.cluster"))
-    assert look.look(wrapper) == ""
+    assert readiness_checks.problem_of(wrapper) == ""
     good = (agent / "web.env").read_text()
     (agent / "web.env").write_text(good + "no keyword\n")
-    problem = look.look(wrapper)
+    problem = readiness_checks.problem_of(wrapper)
     assert "no keyword" in problem and "web.env" in problem
     (agent / "web.env").write_text(good)
-    assert look.look(wrapper) == ""
+    assert readiness_checks.problem_of(wrapper) == ""
 
 
 def test_generated_fence_without_a_section_that_says_how_is_reported(agent: Path) -> None:
     """It would refuse every start beside a silent peer."""
     wrapper = service(str(agent / "web.cluster"), str(agent / "web.stonith"))
-    assert "[stonith#N]" in readiness().look(wrapper)
+    assert "[stonith#N]" in readiness().problem_of(wrapper)
     with open(agent / "web.env", "a", encoding="ascii") as file:
         file.write(FENCE)
-    assert readiness().look(wrapper) == ""
+    assert readiness().problem_of(wrapper) == ""
 
 
 def test_changes_are_reported_from_its_own_thread_and_only_they(tmp_path: Path) -> None:
@@ -115,17 +115,17 @@ def test_changes_are_reported_from_its_own_thread_and_only_they(tmp_path: Path) 
     path = tmp_path / "web"
     script(path)
     reports: queue.Queue[Mapping[str, str]] = queue.Queue()
-    look = Readiness(
+    readiness_checks = Readiness(
         lambda: (service(str(path), str(path)),), lambda found, tells: reports.put(found), {}
     )
     path.chmod(0o644)
-    look.start()
+    readiness_checks.start()
     assert "is not executable" in reports.get(timeout=60)["web"]
     path.chmod(0o755)
-    look.look_soon()
+    readiness_checks.check_soon()
     assert reports.get(timeout=60) == {}
-    look.look_soon()
-    look.stop()
+    readiness_checks.check_soon()
+    readiness_checks.stop()
     assert reports.empty()
 
 

@@ -256,7 +256,7 @@ class Target:
             reason = "decoded"
             done = self.engine.step(event, NOW)
             if repeats is not None:
-                repeats.note(received, event)
+                repeats.record(received, event)
             for action in done:
                 assert _is_harmless(action, link), f"the node wants to do this: {action}"
             # Only a step can change what is shown; what is sent is checked after every input.

@@ -101,7 +101,7 @@ def seeing(*senders: LinkSpec) -> MuteSenders:
 
 
 def test_interface_that_goes_down_and_up_is_told_at_once_each_way() -> None:
-    """One change, one set; what does not concern a link is not told."""
+    """One change, one set; what does not concern a link is not announced."""
     mute = seeing()
     mute.learn([InterfaceNews(2, False, False), InterfaceNews(99, False, False)])
     assert mute.changed(200.0) == {FIRST}
@@ -113,24 +113,24 @@ def test_interface_that_goes_down_and_up_is_told_at_once_each_way() -> None:
 
 
 def test_interface_that_flaps_is_told_of_once_a_rest() -> None:
-    """Down again 0.1 s after it was told: told only after the rest, and only if it is down then;
-    eth2 is told at once.
+    """Down again 0.1 s after it was announced: again only after the rest, and only if down then;
+    eth2 is announced at once.
     """
     mute = seeing()
     mute.learn([InterfaceNews(2, False, False)])
     assert mute.changed(200.0) == {FIRST}
-    told = 0
+    announced = 0
     for step in range(1, 10):
         mute.learn([InterfaceNews(2, step % 2 == 1, False)])
-        told += mute.changed(200.0 + 0.1 * step) == {FIRST}
-    assert told == 0
+        announced += mute.changed(200.0 + 0.1 * step) == {FIRST}
+    assert announced == 0
     mute.learn([InterfaceNews(2, False, False), InterfaceNews(3, False, False)])
     assert mute.changed(200.95) == {SECOND}
     assert mute.changed(200.0 + MUTE_REST_S) == {FIRST, SECOND}
 
 
 def test_missing_interface_is_down_and_a_new_one_is_not_before_it_is_known() -> None:
-    """No interface of that name: mute. One of that name the kernel has not told of yet: not."""
+    """No interface of that name: mute. One that the kernel has not reported yet: not."""
     mute = MuteSenders({"eth1": 0, "eth2": 9}.__getitem__)
     mute.use((FIRST, SECOND))
     assert mute.changed(100.0) is None
@@ -155,7 +155,7 @@ from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
 def ip(line):
     subprocess.run(["ip", *line.split()], check=True)
 
-def told(wanted):
+def announced(wanted):
     got = news.get(timeout=10)
     assert {link.device for link in got} == wanted, got
 
@@ -170,35 +170,36 @@ news = queue.Queue()
 watch = InterfaceWatch(news.put)
 watch.use(senders)
 watch.start(lambda: None)
-told({"h3"})
+announced({"h3"})
 ip("link set h1 down")
-told({"h1", "h3"})
+announced({"h1", "h3"})
 ip("link set h1 up")
-told({"h3"})
+announced({"h3"})
 ip("link add h3 type veth peer name h4")
 ip("link set h4 up")
 ip("link set h3 up")
-told(set())
+announced(set())
 import time
 time.sleep(1.1)
 ip("link set h2 down")
-told({"h1"})
+announced({"h1"})
 ip("link set h2 up")
-told(set())
+announced(set())
 time.sleep(1.1)
 ip("link del h1")
-told({"h1"})
+announced({"h1"})
 watch.use(senders[1:])
-told(set())
+announced(set())
 watch.stop()
 assert not watch._thread.is_alive() and news.empty()
-print("all told")
+print("all announced")
 """
 
 
 def test_real_interfaces_are_watched() -> None:
-    """Missing, off, without a carrier, deleted, made: each is told, and the thread ends when it is
-    asked to.
+    """Missing, off, without a carrier, deleted, made: each is announced.
+
+    The thread ends when it is asked to.
     """
     if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
@@ -211,11 +212,11 @@ def test_real_interfaces_are_watched() -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "all told\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "all announced\n"), done.stderr
 
 
 def test_system_without_netlink_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another operating system: nothing is told, and the end of the daemon does not wait."""
+    """Another operating system: nothing is announced, and the end of the daemon does not wait."""
     monkeypatch.delattr("socket.AF_NETLINK")
     news: queue.SimpleQueue[object] = queue.SimpleQueue()
     watch = InterfaceWatch(news.put)

@@ -169,7 +169,7 @@ def test_configured_address_is_the_only_one() -> None:
     origin = Origin(replace(NET, peer_address="10.11.1.2"))
     assert not origin.admits("10.11.1.66:5012", 100.0)
     assert origin.admits("10.11.1.2:40000", 101.0)
-    origin.note("10.11.1.2:40000", 101.0)
+    origin.record("10.11.1.2:40000", 101.0)
     assert not origin.admits("10.11.1.66:5012", 9000.0)
 
 
@@ -180,10 +180,10 @@ def test_first_address_is_kept_until_the_link_is_down() -> None:
     """
     origin = Origin(NET)
     assert origin.admits("10.11.1.2:5012", 100.0)
-    origin.note("10.11.1.2:5012", 100.0)
+    origin.record("10.11.1.2:5012", 100.0)
     assert not origin.admits("10.11.1.66:5012", 105.0)
     assert origin.admits("10.11.1.2:5012", 109.0)
-    origin.note("10.11.1.2:5012", 109.0)
+    origin.record("10.11.1.2:5012", 109.0)
     assert not origin.admits("10.11.1.66:5012", 118.9)
     assert origin.admits("10.11.1.66:5012", 119.0)
 

@@ -182,7 +182,7 @@ def test_an_answer_without_end_is_given_up(layout: Layout, speaker: Speaker) -> 
     "ask",
     [
         lambda layout: client.reload(layout),
-        lambda layout: client.note(
+        lambda layout: client.record_observation(
             layout, "registry", "RESTARTED", "app#1 was down", is_alarm=False
         ),
         lambda layout: client.forget_peer(layout),

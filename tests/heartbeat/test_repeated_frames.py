@@ -22,7 +22,7 @@ from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.link_workers import ListenerThread
-from opensvc_openha.heartbeat.repeat_filter import KNOWN_FRAMES, REPEATS_TOLD_S
+from opensvc_openha.heartbeat.repeat_filter import KNOWN_FRAMES, REPEAT_SAMPLE_S
 from opensvc_openha.links.base import Received
 
 PEER = "deb1"
@@ -78,7 +78,7 @@ def test_replayed_flood_is_counted_and_the_engine_hears_of_some_of_it_only(key: 
             thread._intake.take(Received(fresh[number // 1000], number / 1000, PEER))
     assert [event.beat.seq for event in taken if event.beat.seq > 100] == [101, 102, 103, 104, 105]
     told = len(taken) - len(fresh)
-    assert 1 <= told <= FOR_S / REPEATS_TOLD_S + 1
+    assert 1 <= told <= FOR_S / REPEAT_SAMPLE_S + 1
     assert thread.counts == {"replayed": played - told}
 
 
@@ -118,7 +118,7 @@ def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(
     for number, data in enumerate(tape * 3):
         thread._intake.take(Received(data, number / 10_000, PEER))
     seconds = 3 * len(tape) / 10_000
-    assert len(tags) <= seconds / REPEATS_TOLD_S + 1
+    assert len(tags) <= seconds / REPEAT_SAMPLE_S + 1
     del taken[:]
     thread._intake.take(Received(frame(len(tape) + 1, KEY), seconds, PEER))
     assert [event.beat.seq for event in taken] == [len(tape) + 1]

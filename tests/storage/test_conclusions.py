@@ -108,7 +108,7 @@ def learn(
         path.write_bytes(content)
     store = StateStore(layout, "deb1", "deb2")
     if was_managed:
-        store.note_managed((WEB,))
+        store.record_managed((WEB,))
     return store.learn((WEB,), is_same_life)["web"]
 
 

@@ -100,7 +100,7 @@ class Kept:
 
     def note(self, text: str) -> None:
         """One entry."""
-        self.history.note(EntryKind.NODE, "deb1", "NOTED", text)
+        self.history.record(EntryKind.NODE, "deb1", "NOTED", text)
 
     def reasons(self) -> list[str]:
         """What can be read of it."""
@@ -237,8 +237,8 @@ def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> N
     damaged = kept.path.read_bytes()
     again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
     again.open()
-    again.note(EntryKind.NODE, "deb1", "NOTED", "after")
-    again.note(EntryKind.NODE, "deb1", "NOTED", "after that")
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after that")
     again.close()
     assert kept.reasons() == ["after", "after that"]
     assert [is_fault for is_fault, _ in kept.reports] == [True] and "damaged" in kept.reports[0][1]
@@ -362,7 +362,7 @@ def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
         read_entries(str(kept.path))
     again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
     again.open()
-    again.note(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
     again.close()
     assert kept.reasons() == ["after"] and [is_fault for is_fault, _ in kept.reports] == [True]
     assert Path(f"{kept.path}.damaged").exists()
@@ -379,7 +379,7 @@ def test_file_whose_entries_would_have_no_number_is_set_aside(kept: Kept) -> Non
     kept.path.write_bytes(data[:begin] + data[begin:].replace(b"PRIMARY KEY", b"PRI.ARY KEY", 1))
     again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
     again.open()
-    again.note(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
     again.close()
     assert kept.reasons() == ["after"] and [is_fault for is_fault, _ in kept.reports] == [True]
 
@@ -408,7 +408,7 @@ def test_history_is_for_root_and_its_group(kept: Kept, umask: int) -> None:
             kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text))
         )
         again.open()
-        again.note(EntryKind.NODE, "deb1", "NOTED", "after")
+        again.record(EntryKind.NODE, "deb1", "NOTED", "after")
         again.close()
     finally:
         os.umask(former)
@@ -425,7 +425,7 @@ def test_newest_entries_are_known_without_the_file(kept: Kept) -> None:
     kept.wait(lambda: kept.reasons()[-1:] == ["number 399"])
     kept.history.close()
     again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
-    again.note(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
     again.open()
     kept.wait(lambda: len(again.recent) == 300)
     again.close()
@@ -465,7 +465,7 @@ def test_noting_from_many_threads_keeps_every_entry(kept: Kept) -> None:
 
     def work(name: str) -> None:
         for number in range(200):
-            kept.history.note_record(
+            kept.history.record_change(
                 Record(RecordKind.SERVICE, name, "A", "B", str(number), False, "rule"), SIGHT
             )
 

@@ -345,7 +345,7 @@ class SimulatedDaemon:
             node.observe(Arrived(event.received_at, node.name, carried.beat, bool(event.key_id)))
         self.handle(event)
         if repeats is not None:
-            repeats.note(received, event)
+            repeats.record(received, event)
 
     def hear_forged(self, link: LinkSpec, beat: Beat) -> None:
         """Receive one forged beat in the peer's name."""
