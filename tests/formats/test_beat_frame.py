@@ -568,6 +568,16 @@ def test_bad_frame_is_filed_under_its_reason(spoil: Callable[..., Any], reason: 
     assert reason_of(data) == reason
 
 
+def test_checksum_that_the_carrier_has_checked_is_not_checked_again() -> None:
+    """A wrong checksum: refused, except where the bytes come from a slot that was found whole."""
+    data = a_frame(a_beat(many(3)))
+    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(FrameError) as caught:
+        open_frame(damaged)
+    assert caught.value.reason == "checksum"
+    assert open_frame(damaged, is_checked=True).decode() == open_frame(data).decode()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -7,6 +7,8 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.incarnations import NOBODY
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.errors import ConfigError, FrameError
-from opensvc_openha.formats.frame_seal import Key
+from opensvc_openha.formats.frame_seal import TAG_BYTES, Key, link_binding, tag_of
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.options_file import HeartbeatOptions
@@ -316,6 +318,24 @@ def test_permissive_lets_wrong_frames_pass_and_says_so() -> None:
         decoded = heard(one.listener, stranger.say(), counted=counted)
         assert (decoded.key_id, counted) == ("", [remark])
     assert any("without the key are accepted" in text for text in one.auth.warnings())
+
+
+@pytest.mark.parametrize(("key", "reason"), [(None, "unauthenticated"), (B, "unknown key")])
+def test_fields_of_a_frame_are_not_decoded_before_its_tag(key: Key | None, reason: str) -> None:
+    """An unknown flag, which makes a frame malformed, with a right checksum: refused for its tag.
+
+    With the right key it is refused for the flag.
+    """
+    one = Station(0, KeyRing(A), AuthMode.ENFORCED)
+    for sender, counted in ((Station(1, key and KeyRing(key)), reason), (None, "malformed")):
+        data = bytearray((sender or Station(1, KeyRing(A))).say()[:-4])
+        data[6] |= 0x80
+        if sender is None:
+            tag = tag_of(A, link_binding(one.link("deb2")), bytes(data[:-TAG_BYTES]))
+            data[-TAG_BYTES:] = tag
+        with pytest.raises(FrameError) as caught:
+            heard(one.listener, bytes(data) + struct.pack(">I", zlib.crc32(data)))
+        assert caught.value.reason == counted
 
 
 def test_own_frames_and_those_of_a_namesake_are_told_apart() -> None:
