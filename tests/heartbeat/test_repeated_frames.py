@@ -166,6 +166,17 @@ def test_link_listens_to_its_configured_address_only(
     assert (len(taken), counted) == ((1, []) if is_taken else (0, ["source"]))
 
 
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_checksum_is_checked_once_by_the_slot_or_by_the_frame(is_checked: bool) -> None:
+    """A damaged datagram is counted; bytes that a slot was found to hold whole are believed."""
+    taken: list[BeatReceived] = []
+    thread = listener(None, taken)
+    data = frame(1, None)
+    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    thread._intake.take(Received(damaged, 0.0, PEER, is_checked))
+    assert (len(taken), thread.counts) == ((1, {}) if is_checked else (0, {"checksum": 1}))
+
+
 def test_record_from_a_wrong_source_does_not_keep_the_genuine_one_out() -> None:
     """The original's record of the next second is easily guessed: sent first, from elsewhere, it is
     not remembered.
