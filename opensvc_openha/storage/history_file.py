@@ -44,6 +44,8 @@ SELECT entry.at, entry.mono, kind, name, old, new, reason, rule, is_alarm, took_
 FROM entry LEFT JOIN sight ON sight.id = entry.sight LEFT JOIN life ON life.id = entry.life
 """
 _TEXT_MAX = 500
+_FORMATS, _FORMAT_MAX = slice(18, 20), 2
+"""Bytes of a sqlite file's header that say how it is written and read."""
 _LOCK_WAIT_S = 1.0
 _READ_WAIT_S = 3.0
 _MODE = 0o640
@@ -130,6 +132,12 @@ class HistoryFile:
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        with open(self._path, "rb") as file:
+            formats = file.read(_FORMATS.stop)[_FORMATS]
+        # sqlite takes a file whose header has a later number for one that it may only read, and its
+        # message is the one for a file without the permission.
+        if formats and max(formats) > _FORMAT_MAX:
+            raise DamagedFile(f"its format is {max(formats)}, and at most {_FORMAT_MAX} is known")
         run("PRAGMA journal_mode=DELETE")
         run("PRAGMA synchronous=FULL")
         version = run("PRAGMA user_version").fetchone()[0]

@@ -368,6 +368,25 @@ def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
     assert Path(f"{kept.path}.damaged").exists()
 
 
+@pytest.mark.parametrize("place", [18, 19], ids=["write", "read"])
+def test_file_of_a_format_that_is_not_known_is_set_aside(kept: Kept, place: int) -> None:
+    """One byte of the header is another, so that sqlite takes the file for one that may only be
+    read, as without the permission: damaged all the same.
+    """
+    kept.writes("before")
+    kept.history.close()
+    damaged = bytearray(kept.path.read_bytes())
+    damaged[place] = 3
+    kept.path.write_bytes(damaged)
+    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
+    again.open()
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.close()
+    assert not again.problem and kept.reasons() == ["after"]
+    assert [is_fault for is_fault, _ in kept.reports] == [True]
+    assert Path(f"{kept.path}.damaged").read_bytes() == damaged
+
+
 def test_file_whose_entries_would_have_no_number_is_set_aside(kept: Kept) -> None:
     """One byte of the definition is another, so that what is written cannot be read: not gone on
     with (found by the fuzzer).
