@@ -12,7 +12,7 @@ import pytest
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon import check_scripts
-from opensvc_openha.daemon.check_scripts import CheckScripts, find_doubt, holds, tells_status
+from opensvc_openha.daemon.check_scripts import CheckScripts, find_doubt, holds, reports_status
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import openha_driver
@@ -157,10 +157,10 @@ def test_agent_that_keeps_its_last_status_tells_it(tmp_path: Path) -> None:
     link, other = tmp_path / "web.stonith", tmp_path / "other.stonith"
     link.symlink_to(command)
     other.symlink_to(agent_command(tmp_path, "fence"))
-    assert tells_status(str(link))
-    assert not tells_status(str(command)) and not tells_status(str(other))
+    assert reports_status(str(link))
+    assert not reports_status(str(command)) and not reports_status(str(other))
     source.write_text("def load_status(): pass\n")
-    assert not tells_status(str(link))
+    assert not reports_status(str(link))
 
 
 class Watched:
@@ -183,7 +183,7 @@ class Watched:
     def look(self, **checks: str) -> str:
         """What is reported after a look."""
         services = [ServiceSpec(name, "/x", "deb1", "deb2", path) for name, path in checks.items()]
-        self._scripts.look(services)
+        self._scripts.check(services)
         return "".join(self._problems.texts)
 
 

@@ -110,12 +110,12 @@ def test_a_script_that_does_not_tell_is_asked_again_after_an_hour(
     now = 5000.0
     monkeypatch.setattr(outside_starts.clock, "monotonic", lambda: now)
     place.says("usage: script start|stop", 2)
-    place.looks.look(place.service)
+    place.looks.is_up(place.service)
     place.says("up")
     now += 3600.0 - 0.1
-    assert not place.looks.look(place.service)
+    assert not place.looks.is_up(place.service)
     now += 0.1
-    assert place.looks.look(place.service)
+    assert place.looks.is_up(place.service)
 
 
 class Waits(threading.Event):
@@ -165,7 +165,7 @@ def test_look_is_taken_soon_when_something_was_edited(place: Place) -> None:
     )  # fmt: skip
     looks.start()
     (thread,) = [each for each in threading.enumerate() if each.name == "outside starts"]
-    looks.look_soon()
+    looks.check_soon()
     assert place.found.get(timeout=LIMIT_S) == "registry"
     looks.stop()
     thread.join(LIMIT_S)

@@ -162,16 +162,16 @@ exit $(cat {root}/ends)
 def test_wrapper_is_asked_once_for_each_version_of_its_files(tmp_path: Path) -> None:
     """By the agent's command, in a session and an environment of its own, with nothing to read."""
     wrapper = Wrapper(tmp_path)
-    look = Readiness(lambda: (), lambda found, tells: None, {"OPENHA_X": "x"})
+    readiness_checks = Readiness(lambda: (), lambda found, tells: None, {"OPENHA_X": "x"})
     svc = service(str(wrapper.path))
-    assert [look.look(svc) for _ in range(2)] == ["", ""]
+    assert [readiness_checks.problem_of(svc) for _ in range(2)] == ["", ""]
     assert wrapper.calls() == ["validate config in / x leads /dev/null"]
     wrapper.says("error in it", 3)
     wrapper.env.write_text("changed")
-    assert [look.look(svc) for _ in range(2)] == ["error in it", "error in it"]
+    assert [readiness_checks.problem_of(svc) for _ in range(2)] == ["error in it", "error in it"]
     wrapper.says("")
     wrapper.path.write_text(wrapper.path.read_text() + "# changed\n")
-    assert look.look(svc) == "" and len(wrapper.calls()) == 3
+    assert readiness_checks.problem_of(svc) == "" and len(wrapper.calls()) == 3
 
 
 @pytest.mark.parametrize(
@@ -191,28 +191,28 @@ def test_first_error_of_a_service_that_could_not_be_started_is_reported(
     """Else the first line; nothing where the file could be used with its mistakes."""
     wrapper = Wrapper(tmp_path)
     wrapper.says(says, code)
-    assert readiness().look(service(str(wrapper.path))) == problem
+    assert readiness().problem_of(service(str(wrapper.path))) == problem
 
 
 def test_wrapper_that_does_not_answer_keeps_its_last_answer_and_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It hangs, or cannot be run at this moment."""
-    wrapper, look = Wrapper(tmp_path), readiness()
+    wrapper, readiness_checks = Wrapper(tmp_path), readiness()
     svc = service(str(wrapper.path))
     (tmp_path / "ends").unlink()
     os.mkfifo(tmp_path / "ends")
     with monkeypatch.context() as patch:
         patch.setattr(module, "_VALIDATION_LIMIT_S", 0.05)
-        assert look.look(svc) == ""
+        assert readiness_checks.problem_of(svc) == ""
     (tmp_path / "ends").unlink()
     wrapper.says("error: a", 3)
-    assert look.look(svc) == "error: a"
+    assert readiness_checks.problem_of(svc) == "error: a"
     wrapper.env.write_text("changed")
     with open(wrapper.path, "a", encoding="ascii"):  # Busy: no program while it is written.
-        assert look.look(svc) == "error: a"
+        assert readiness_checks.problem_of(svc) == "error: a"
     wrapper.says("")
-    assert look.look(svc) == ""
+    assert readiness_checks.problem_of(svc) == ""
 
 
 def test_script_of_another_agent_is_not_asked_to_validate(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_script_of_another_agent_is_not_asked_to_validate(tmp_path: Path) -> Non
     text = wrapper.path.read_text()
     for other in (text.replace("Generated", "Made"), text.replace("# G", "#" * 4096 + "\n# G")):
         script(wrapper.path, other)
-        assert readiness().look(service(str(wrapper.path))) == ""
+        assert readiness().problem_of(service(str(wrapper.path))) == ""
     assert wrapper.calls() == []
 
 
@@ -244,11 +244,11 @@ def test_sections_of_a_generated_fence_are_looked_at(
     """Whether there is one to fence by, and one that tells the power of the peer."""
     fence = Wrapper(tmp_path, name)
     fence.env.write_text(text)
-    said = readiness().look(service("/bin/sh", str(fence.path)))
+    said = readiness().problem_of(service("/bin/sh", str(fence.path)))
     words = f"{fence.path} fences by the [stonith#N] sections of {fence.env}, and there is none"
     assert said == (words if problem else "") and reports_power(str(fence.path)) is tells
     script(fence.path, "#!/bin/sh\n")
-    assert readiness().look(service("/bin/sh", str(fence.path))) == ""
+    assert readiness().problem_of(service("/bin/sh", str(fence.path))) == ""
     assert not reports_power(str(fence.path))
 
 
@@ -256,7 +256,7 @@ def test_generated_fence_without_its_service_file_is_reported(tmp_path: Path) ->
     """With the reason of the system; it tells no power."""
     fence = Wrapper(tmp_path, "web.stonith")
     fence.env.unlink()
-    said = readiness().look(service("/bin/sh", str(fence.path)))
+    said = readiness().problem_of(service("/bin/sh", str(fence.path)))
     assert said == f"{fence.env}: No such file or directory" and not reports_power(str(fence.path))
 
 
@@ -282,8 +282,8 @@ def test_looks_are_repeated_and_reported_when_something_changed(
         return (service(str(path), str(fence)),)
 
     monkeypatch.setattr(module, "READINESS_LOOK_S", 0.01)
-    look = Readiness(services, lambda found, tells: reports.put((found, tells)), {})
-    look.start()
+    readiness_checks = Readiness(services, lambda found, tells: reports.put((found, tells)), {})
+    readiness_checks.start()
     assert reports.get(timeout=LIMIT_S) == ({}, frozenset({"web"}))
     for _ in range(3):
         looks.get(timeout=LIMIT_S)
@@ -292,7 +292,7 @@ def test_looks_are_repeated_and_reported_when_something_changed(
     found, tells = reports.get(timeout=LIMIT_S)
     assert list(found) == ["web"] and tells == {"web"}
     monkeypatch.setattr(module, "READINESS_LOOK_S", LIMIT_S)
-    look.stop()
+    readiness_checks.stop()
     (thread,) = [each for each in threading.enumerate() if each.name == "readiness"] or [None]
     if thread is not None:
         thread.join(LIMIT_S)
@@ -305,11 +305,11 @@ def test_what_is_found_after_the_end_is_not_reported(tmp_path: Path) -> None:
     ended = threading.Event()
 
     def services() -> tuple[ServiceSpec, ...]:
-        look.stop()
+        readiness_checks.stop()
         return (service("/nowhere"),)
 
-    look = Readiness(services, lambda found, tells: reports.put(found), {})
-    thread = threading.Thread(target=lambda: (look._run(), ended.set()))
+    readiness_checks = Readiness(services, lambda found, tells: reports.put(found), {})
+    thread = threading.Thread(target=lambda: (readiness_checks._run(), ended.set()))
     thread.start()
     assert ended.wait(LIMIT_S) and reports.empty()
 
@@ -321,6 +321,6 @@ def test_node_that_can_start_no_thread_reports_nothing(monkeypatch: pytest.Monke
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    look = readiness()
-    look.start()
-    look.stop()
+    readiness_checks = readiness()
+    readiness_checks.start()
+    readiness_checks.stop()
