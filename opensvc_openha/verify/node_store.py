@@ -83,7 +83,7 @@ class NodeStore:
         if not self.is_same_boot:
             self.fencing = self.fencing.after_boot()
         recovered = self.recover_states((*services, *kept))
-        self.note_managed(services)
+        self.record_managed(services)
         self.is_same_boot = True
         return recovered, kept
 
@@ -138,7 +138,7 @@ class NodeStore:
             return stored.state in MAY_RUN
         return service in self.files and bool(problem)
 
-    def note_managed(self, services: tuple[ServiceSpec, ...]) -> None:
+    def record_managed(self, services: tuple[ServiceSpec, ...]) -> None:
         """Store which services the node manages: these, and those that are kept."""
         self.managed = {svc.name: svc for svc in (*services, *self.kept(services))}
 

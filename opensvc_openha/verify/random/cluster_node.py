@@ -225,7 +225,7 @@ class ClusterNode(SimulatedNode):
         if self.daemon is None:
             return
         recovered = self.store.recover_states(added, unwritten=kept)
-        self.store.note_managed(spec.own_services)
+        self.store.record_managed(spec.own_services)
         self.daemon.spec = spec
         self.give(ConfigChanged(spec, recovered))
 
