@@ -27,8 +27,7 @@ def kind_of(section: Section) -> Kind:
     kind = KINDS.get(section.group)
     if kind is None:
         known = ", ".join(sorted([*KINDS, *NO_RESOURCES]))
-        message = f"[{section.name}] is no known kind of resource, expected one of {known}"
-        raise ConfigError(message, section.path, section.line)
+        raise section.error("", f"is no known kind of resource, expected one of {known}")
     return kind
 
 

@@ -58,9 +58,14 @@ class Kind:
     text: str
     types: Mapping[str, tuple[AnyKeyword, ...]]
     default_type: str = ""
-    shown_types: tuple[str, ...] = ()
-    """Types of the OpenSVC agent that are shown here, but neither started nor stopped."""
+    shown: str = ""
+    """Types of the OpenSVC agent, separated by blanks, that are neither started nor stopped."""
     of_shown_types: tuple[AnyKeyword, ...] = ()
     """Keywords with a meaning even in a section that is only shown."""
     shown_in: str = ""
     """Group of the status tree, if its name is not that of the section."""
+
+    @property
+    def shown_types(self) -> tuple[str, ...]:
+        """Types of which a resource is only shown."""
+        return tuple(self.shown.split())

@@ -17,55 +17,31 @@ IMPLICIT_SYNC = "sync#i0"
 """The sync of the service's own configuration; a section of this name only has differences."""
 
 
-def _ignored(*names: str) -> tuple[AnyKeyword, ...]:
-    return tuple(Keyword(name, types.TEXT, "", is_ignored=True) for name in names)
+def _ignored(names: str) -> tuple[AnyKeyword, ...]:
+    return tuple(Keyword(name, types.TEXT, "", is_ignored=True) for name in names.split())
 
 
 # Every resource ---------------------------------------------------------------------------------
 
 TYPE = Keyword("type", types.TEXT, "", "Type of the resource, where the group has several.")
 DISABLE = Keyword("disable", types.FLAG, False, "Takes no part, shown as n/a.")
-OPTIONAL = Keyword(
-    "optional", types.FLAG, False, "Its failure ends no action and does not count in the status."
-)
+OPTIONAL = Keyword("optional", types.FLAG, False, "Its failure ends no action, nor is it counted.")
 MONITOR = Keyword("monitor", types.FLAG, False, "Watched while the service runs.")
 DISABLE_ON = Keyword("disable_on", types.NODES, (), "Nodes where it is disabled.")
 OPTIONAL_ON = Keyword("optional_on", types.NODES, (), "Nodes where it is optional.")
 MONITOR_ON = Keyword("monitor_on", types.NODES, (), "Nodes where it is monitored.")
 ALWAYS_ON = Keyword(
-    "always_on",
-    types.NODES,
-    (),
-    'Nodes (or `nodes`, `drpnodes`) where it is up whether the service runs there or not: "stdby'
-    ' up"; `stop` leaves it, `stop --force` does not.',
+    "always_on", types.NODES, (), "Nodes where it is always up; only `stop --force` stops it."
 )
-RESTART = Keyword(
-    "restart",
-    types.INTEGER,
-    0,
-    "A monitored resource is started again that often before the `monitor_action`.",
-)
-SUBSET = Keyword(
-    "subset",
-    types.TEXT,
-    "",
-    "Resources without a subset come first, then subsets by name; see `[subset#...]`.",
-)
+RESTART = Keyword("restart", types.INTEGER, 0, "Starts after a failure, before `monitor_action`.")
+SUBSET = Keyword("subset", types.TEXT, "", "Those without one first, then by name.")
 TAGS = Keyword(
-    "tags",
-    types.LIST,
-    (),
-    "For `--tags`; `noaction`: shown, never started or stopped; `encap`: left to"
-    " the agent within a container.",
+    "tags", types.LIST, (), "For `--tags`; `noaction`: shown only, `encap`: that of a container."
 )
 COMMENT = Keyword("comment", types.COMMENT, "", "Remark of the operator.")
+_TRIGGER = "Around the action; only with `blocking_` does its failure end the action."
 TRIGGERS: tuple[Keyword[str], ...] = tuple(
-    Keyword(
-        f"{blocking}{when}_{action}",
-        types.COMMAND,
-        "",
-        "Shell command around the action; only with `blocking_` does its failure end the action.",
-    )
+    Keyword(f"{blocking}{when}_{action}", types.COMMAND, "", _TRIGGER)
     for action in (
         *("start", "stop", "syncnodes", "syncdrp", "sync_nodes", "sync_drp"),
         *("provision", "unprovision", "run"),
@@ -83,32 +59,22 @@ COMMON: tuple[AnyKeyword, ...] = (
 
 IPNAME = Keyword("ipname", types.HOST, REQUIRED, "Address, or a name that resolves to it.")
 IPDEV = Keyword("ipdev", types.TEXT, REQUIRED, "Interface; it may carry a label (`eth0:1`).")
-NETMASK = Keyword(
-    "netmask",
-    types.NETMASK,
-    None,
-    "In bits, dotted or hexadecimal; by default that of the interface.",
-)
+NETMASK = Keyword("netmask", types.NETMASK, None, "By default that of the interface's network.")
 DOCKER_DAEMON_IP = Keyword(
-    "docker_daemon_ip",
-    types.FLAG,
-    False,
-    "The service's docker daemon publishes ports on this address.",
+    "docker_daemon_ip", types.FLAG, False, "The docker daemon publishes ports on this address."
 )
 
 # [disk#N], [vg#N], [loop#N] ---------------------------------------------------------------------
 
 VGNAME = Keyword("vgname", types.TEXT, REQUIRED, "Name of the volume group.", aliases=("name",))
 LOOP_FILE = Keyword("file", types.PATH, REQUIRED, "File that becomes a block device.")
-_VG = (VGNAME, *_ignored("dsf", "options", "pvs", "scsireserv", "scsi_reserve"))
+_VG = (VGNAME, *_ignored("dsf options pvs scsireserv scsi_reserve"))
 _LOOP = (LOOP_FILE, *_ignored("size"))
 LVM_TYPES = ("vg", "lvm")
 
 # [fs#N] -----------------------------------------------------------------------------------------
 
-DEV = Keyword(
-    "dev", types.TEXT, REQUIRED, "Device, image file, directory or server that is mounted."
-)
+DEV = Keyword("dev", types.TEXT, REQUIRED, "Device, image file, directory or server.")
 MNT = Keyword("mnt", types.INNER_PATH, REQUIRED, "Mount point, created if it is missing.")
 MNT_OPT = Keyword("mnt_opt", types.TEXT, "", "Options of the mount.", aliases=("mnt_opts",))
 DIRECTORY = Keyword(
@@ -118,12 +84,12 @@ DIRECTORY_USER = Keyword("user", types.TEXT, "", "Owner that a start sets.")
 DIRECTORY_GROUP = Keyword("group", types.TEXT, "", "Group that a start sets.")
 DIRECTORY_MODE = Keyword("perm", types.OCTAL_MODE, None, "Mode that a start sets.")
 LOCAL_TYPES = (
-    *("btrfs", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs", "reiserfs"),
-    *("udf", "vfat", "xfs"),
+    *("btrfs", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs", "reiserfs", "udf"),
+    *("vfat", "xfs"),
 )
 NETWORK_TYPES = ("cifs", "nfs", "nfs4")
 BIND_TYPES = ("bind", "none")
-_MOUNT = (MNT, MNT_OPT, *_ignored("vg", "size", "snap_size", "zone", "scsireserv"))
+_MOUNT = (MNT, MNT_OPT, *_ignored("vg size snap_size zone scsireserv"))
 _FS_TYPES: dict[str, tuple[AnyKeyword, ...]] = {
     **dict.fromkeys(LOCAL_TYPES, (replace(DEV, type=types.DEVICE), *_MOUNT)),
     **{kind: (replace(DEV, type=types.server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
@@ -140,26 +106,13 @@ SHARE_OPTS = Keyword("opts", types.EXPORTS, REQUIRED, "Clients and their options
 # [container#N] ----------------------------------------------------------------------------------
 
 RUN_IMAGE = Keyword("run_image", types.TEXT, REQUIRED, "Image, by name or id.", aliases=("image",))
-RUN_ARGS = Keyword(
-    "run_args", types.WORDS, (), "Options of `docker run`, without `--name` and `--cidfile`."
-)
-RUN_COMMAND = Keyword(
-    "run_command", types.WORDS, (), "Command in the container.", aliases=("command",)
-)
-CONTAINER_START_TIMEOUT = Keyword(
-    "start_timeout", types.SECONDS, 120.0, "A container that is not up after this time has failed."
-)
-CONTAINER_STOP_TIMEOUT = Keyword(
-    "stop_timeout", types.SECONDS, 10.0, "After this time a stop kills the container."
-)
+RUN_ARGS = Keyword("run_args", types.WORDS, (), "Options of `docker run`.")
+RUN_COMMAND = Keyword("run_command", types.WORDS, (), "Command in it.", aliases=("command",))
+CONTAINER_START_TIMEOUT = Keyword("start_timeout", types.SECONDS, 120.0, "Limit of a start.")
+CONTAINER_STOP_TIMEOUT = Keyword("stop_timeout", types.SECONDS, 10.0, "Then a stop kills it.")
 _DOCKER = (
     *(RUN_IMAGE, RUN_ARGS, RUN_COMMAND, CONTAINER_START_TIMEOUT, CONTAINER_STOP_TIMEOUT),
-    Keyword(
-        "docker_service",
-        types.choice("false", "no", "off", "0"),
-        "false",
-        "Services of docker swarm are not handled.",
-    ),
+    Keyword("docker_service", types.choice("false", "no", "off", "0"), "false", "No swarm."),
 )
 
 # [app#N] ----------------------------------------------------------------------------------------
@@ -172,21 +125,14 @@ SCRIPT = Keyword(
     required_when="`start`, `stop` or `check` is a number or yes",
 )
 APP_START = Keyword(
-    "start",
-    types.STEP,
-    None,
-    "A number, the place in the sequence: the script is called with `start`; else a command line.",
+    "start", types.STEP, None, "Place at which the script is called with `start`; or a command."
 )
-APP_STOP = Keyword("stop", types.STEP, None, "Like `start`, with the word `stop`.")
+APP_STOP = Keyword("stop", types.STEP, None, "Like `start`, with `stop`.")
 APP_CHECK = Keyword(
-    "check",
-    types.STEP,
-    None,
-    "Like `start`, with the word `status`: 0 is up, 1 down, any other a warning.",
+    "check", types.STEP, None, "Like `start`, with `status`: 0 is up, 1 down, others a warning."
 )
-APP_TIMEOUT = Keyword(
-    "timeout", types.SECONDS, None, "Limit of each step; by default 30 s for `check`, else 600 s."
-)
+APP_INFO = Keyword("info", types.STEP, None, is_ignored=True)
+APP_TIMEOUT = Keyword("timeout", types.SECONDS, None, "Each step; default 600 s, `check` 30 s.")
 APP_START_TIMEOUT = Keyword("start_timeout", types.SECONDS, None, "Limit of `start`.")
 APP_STOP_TIMEOUT = Keyword("stop_timeout", types.SECONDS, None, "Limit of `stop`.")
 APP_CHECK_TIMEOUT = Keyword("check_timeout", types.SECONDS, None, "Limit of `check`.")
@@ -199,27 +145,17 @@ SYNC_SRC = Keyword("src", types.PATHS, REQUIRED, "Files and directories, also as
 SYNC_DST = Keyword("dst", types.PATH, REQUIRED, "Directory on the receiving node.")
 SYNC_TARGET = Keyword("target", types.TARGETS, ("nodes",), "Nodes that receive it.")
 SYNC_OPTIONS = Keyword("options", types.WORDS, (), "Further options of rsync.")
-SYNC_EXCLUDE = Keyword(
-    "exclude", types.WORDS, (), "Further options of rsync, as agents write them."
-)
-SYNC_DSTFS = Keyword(
-    "dstfs", types.PATH, "", "Mount point that must be mounted on the receiving node."
-)
+SYNC_EXCLUDE = Keyword("exclude", types.WORDS, (), "Further options of rsync: `--exclude=...`.")
+SYNC_DSTFS = Keyword("dstfs", types.PATH, "", "Must be mounted on the receiving node.")
 SYNC_BWLIMIT = Keyword("bwlimit", types.INTEGER, None, "Limit of the transfer in KiB per second.")
 SYNC_TIMEOUT = Keyword("timeout", types.SECONDS, 3600.0, "Limit of one transfer.")
-SYNC_MAX_DELAY = Keyword(
-    "sync_max_delay", types.INTEGER, 1500, "A copy that is older, in minutes, is reported."
-)
+SYNC_MAX_DELAY = Keyword("sync_max_delay", types.INTEGER, 1500, "Oldest good copy, in minutes.")
 SCHEDULE = Keyword("schedule", types.TEXT, "", "When it is sent, see Synchronisation below.")
 SYNC_SCHEDULE = Keyword("sync_schedule", types.TEXT, "", "The same for all syncs of a service.")
 SYNC_PERIOD = Keyword("sync_period", types.TEXT, "", "Hours, as older agents write them.")
 SYNC_DAYS = Keyword("sync_days", types.TEXT, "", "Days, as older agents write them.")
 SYNC_INTERVAL = Keyword(
-    "sync_interval",
-    types.INTEGER,
-    None,
-    "Minutes between two transfers, in older agents.",
-    is_lenient=True,
+    "sync_interval", types.INTEGER, None, "Minutes, as older agents write them.", is_lenient=True
 )
 SYNC_MIN_DELAY = Keyword("sync_min_delay", types.TEXT, "", "Older name of `sync_interval`.")
 _SCHEDULES: tuple[AnyKeyword, ...] = (
@@ -237,9 +173,7 @@ _RSYNC: tuple[AnyKeyword, ...] = (
 HB_NAME = Keyword("name", types.TEXT, "", "Name of the service in the cluster, by default its own.")
 FENCE_CMD = Keyword("cmd", types.COMMAND, REQUIRED, "Powers the peer off.")
 FENCE_STATUS_CMD = Keyword("status_cmd", types.COMMAND, "", "Asks for the peer's power.")
-FENCE_LEVEL = Keyword(
-    "level", types.COUNT, 1, "A higher one is tried if the ones below have failed."
-)
+FENCE_LEVEL = Keyword("level", types.COUNT, 1, "Is tried if those below have failed.")
 FENCE_TIMEOUT_S = 50.0
 FENCE_TIMEOUT = Keyword("timeout", types.SECONDS, FENCE_TIMEOUT_S, "Limit of the section.")
 
@@ -249,8 +183,9 @@ PARALLEL = Keyword("parallel", types.FLAG, False, "Starts and stops its resource
 SUBSET_SECTION: tuple[AnyKeyword, ...] = (
     PARALLEL,
     COMMENT,
-    *_ignored("pg_cpus", "pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit"),
-    *_ignored("pg_vmem_limit", "pg_blkio_weight"),
+    *_ignored(
+        "pg_cpus pg_mems pg_cpu_shares pg_cpu_quota pg_mem_limit pg_vmem_limit pg_blkio_weight"
+    ),
 )
 
 # [DEFAULT] --------------------------------------------------------------------------------------
@@ -271,13 +206,9 @@ DRPNODES = Keyword(
     aliases=("drpnode",),
     is_scoped=False,
 )
-AUTOSTART_NODE = Keyword(
-    "autostart_node", types.NODES, (), "Nodes that start it at boot, if it has no heartbeat."
-)
-SERVICE_TYPE = Keyword(
-    "service_type", types.TEXT, "", "Shown by `svcmon`: `PRD`, `DEV`...", aliases=("env",)
-)
-ROLLBACK = Keyword("rollback", types.FLAG, True, "A start that fails takes back what it had begun.")
+AUTOSTART_NODE = Keyword("autostart_node", types.NODES, (), "Start at boot, without a heartbeat.")
+SERVICE_TYPE = Keyword("service_type", types.TEXT, "", "`PRD`, `DEV`...", aliases=("env",))
+ROLLBACK = Keyword("rollback", types.FLAG, True, "A failed start takes back what it had begun.")
 MONITOR_ACTION = Keyword(
     "monitor_action",
     types.choice("none", "freezestop", "reboot", "crash"),
@@ -292,9 +223,7 @@ DOCKER_DATA_DIR = Keyword(
     "Images and containers of the service's docker daemon, on a file system of the service.",
     required_when="the service has a container, and its docker daemon is private",
 )
-DOCKER_DAEMON_ARGS = Keyword(
-    "docker_daemon_args", types.WORDS, (), "Added to the command line of the docker daemon."
-)
+DOCKER_DAEMON_ARGS = Keyword("docker_daemon_args", types.WORDS, (), "Options of `dockerd`.")
 DOCKER_DAEMON_PRIVATE = Keyword(
     "docker_daemon_private", types.FLAG, True, "False: containers run in the daemon of the system."
 )
@@ -305,18 +234,17 @@ DEFAULT_SECTION: tuple[AnyKeyword, ...] = (
     *(MONITOR_ACTION, PRE_MONITOR_ACTION, DOCKER_DATA_DIR, DOCKER_DAEMON_ARGS),
     *(DOCKER_DAEMON_PRIVATE, DOCKER_EXE, DOCKERD_EXE, SYNC_MAX_DELAY, *_SCHEDULES, SYNC_BWLIMIT),
     *(DISABLE, COMMENT),
-    *_ignored("mode", "cluster_type", "topology", "app", "id", "pkg_name", "constraints"),
-    *_ignored("mon_schedule", "comp_schedule", "push_schedule", "status_schedule"),
-    *_ignored("resinfo_schedule", "monitor_schedule", "presnap_trigger", "postsnap_trigger"),
-    *_ignored("containerize", "create_pg", "show_disabled", "anti_affinity", "affinity"),
-    *_ignored("scsireserv", "scsi_reserve", "no_preempt_abort", "prkey", "placement"),
-    *_ignored("orchestrate", "encapnodes", "flex_primary", "drp_flex_primary", "flex_min_nodes"),
-    *_ignored("flex_max_nodes", "flex_cpu_min_threshold", "flex_cpu_max_threshold"),
-    *_ignored("docker_swarm_args", "docker_swarm_managers", "container_cpus", "container_mems"),
-    *_ignored("container_cpu_share", "container_mem_limit", "container_vmem_limit", "pg_cpus"),
-    *_ignored("pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit", "pg_vmem_limit"),
-    *_ignored("pg_blkio_weight", "lock_timeout", "parents", "children", "priority", "stonith"),
-    *_ignored("aws"),
+    *_ignored(
+        "mode cluster_type topology app id pkg_name constraints mon_schedule comp_schedule "
+        "push_schedule status_schedule resinfo_schedule monitor_schedule presnap_trigger "
+        "postsnap_trigger containerize create_pg show_disabled anti_affinity affinity "
+        "scsireserv scsi_reserve no_preempt_abort prkey placement orchestrate encapnodes "
+        "flex_primary drp_flex_primary flex_min_nodes flex_max_nodes flex_cpu_min_threshold "
+        "flex_cpu_max_threshold docker_swarm_args docker_swarm_managers container_cpus "
+        "container_mems container_cpu_share container_mem_limit container_vmem_limit pg_cpus "
+        "pg_mems pg_cpu_shares pg_cpu_quota pg_mem_limit pg_vmem_limit pg_blkio_weight "
+        "lock_timeout parents children priority stonith aws"
+    ),
 )
 """Keywords of [DEFAULT] besides those that resources inherit."""
 
@@ -334,10 +262,7 @@ _ALL_KINDS = (
         "disk",
         "A volume group or a loop device, as in the sections `vg` and `loop`.",
         {"loop": _LOOP, **dict.fromkeys(LVM_TYPES, _VG)},
-        shown_types=(
-            *("amazon", "disk", "drbd", "gandi", "gce", "lv", "md", "rados", "raw", "veritas"),
-            *("vxdg", "zpool"),
-        ),
+        shown="amazon disk drbd gandi gce lv md rados raw veritas vxdg zpool",
     ),
     Kind(
         "vg",
@@ -353,9 +278,7 @@ _ALL_KINDS = (
         " Processes that keep it busy at stop are named and killed, except the shell that asked"
         " for the stop.",
         _FS_TYPES,
-        shown_types=(
-            *("9pfs", "fuse", "gfs2", "glusterfs", "gpfs", "lofs", "ocfs2", "smbfs", "zfs"),
-        ),
+        shown="9pfs fuse gfs2 glusterfs gpfs lofs ocfs2 smbfs zfs",
     ),
     Kind(
         "share",
@@ -367,10 +290,7 @@ _ALL_KINDS = (
         "container",
         "A docker container, see Containers below.",
         {"docker": _DOCKER},
-        shown_types=(
-            *("amazon", "esx", "hpvm", "jail", "kvm", "ldom", "lxc", "openstack", "ovm", "podman"),
-            *("srp", "vbox", "vcloud", "vz", "xen", "zone"),
-        ),
+        shown="amazon esx hpvm jail kvm ldom lxc openstack ovm podman srp vbox vcloud vz xen zone",
     ),
     Kind(
         "app",
@@ -378,13 +298,7 @@ _ALL_KINDS = (
         " without a section; `[app]` without number holds `dir`, `optional`... for them.",
         {
             "": (
-                *(
-                    SCRIPT,
-                    APP_START,
-                    APP_STOP,
-                    APP_CHECK,
-                    Keyword("info", types.STEP, None, is_ignored=True),
-                ),
+                *(SCRIPT, APP_START, APP_STOP, APP_CHECK, APP_INFO),
                 *(APP_TIMEOUT, APP_START_TIMEOUT, APP_STOP_TIMEOUT, APP_CHECK_TIMEOUT),
                 *(RUN_AS, APP_DIR),
             )
@@ -395,22 +309,19 @@ _ALL_KINDS = (
         "A copy of files on other nodes, see Synchronisation below.",
         {"rsync": _RSYNC},
         default_type="rsync",
-        shown_types=(
-            *("btrfs", "dds", "docker", "evasnap", "netapp", "nexenta", "s3", "symclone"),
-            *("symsrdfs", "zfs"),
-        ),
+        shown="btrfs dds docker evasnap netapp nexenta s3 symclone symsrdfs zfs",
     ),
     Kind(
         "hb",
         "The service in the cluster; one per service.",
         {"openha": (HB_NAME,)},
-        shown_types=("linuxha", "ovm", "rhcs", "sg", "vcs"),
+        shown="linuxha ovm rhcs sg vcs",
     ),
     Kind(
         "stonith",
         "A fencing command, see Fencing below.",
         {"callout": (FENCE_CMD, FENCE_STATUS_CMD, FENCE_LEVEL, FENCE_TIMEOUT)},
-        shown_types=("ilo",),
+        shown="ilo",
         of_shown_types=(FENCE_LEVEL,),
     ),
     Kind("drbd", "Only shown.", {}, shown_in="disk"),

@@ -26,17 +26,8 @@ FILE_BYTES_MAX = 1_000_000
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 COMMAND_NAMES = frozenset(
     {
-        "svcmgr",
-        "svcmgr.py",
-        "svcmon",
-        "nodemgr",
-        "openha",
-        "allservices",
-        "allupservices",
-        "alldownservices",
-        "allwarnservices",
-        "allprimaryservices",
-        "allsecondaryservices",
+        *("svcmgr", "svcmgr.py", "svcmon", "nodemgr", "openha", "allservices", "allupservices"),
+        *("alldownservices", "allwarnservices", "allprimaryservices", "allsecondaryservices"),
     }
 )
 """Names of other commands: a service of this name would hide them."""
@@ -97,10 +88,9 @@ class Section:
         return self.error(keyword.name, f"is missing, expected {expected}")
 
     def error(self, keyword: str, problem: str) -> ConfigError:
-        """Return a ConfigError that names file, line, section and keyword."""
-        return ConfigError(
-            f"[{self.name}] {keyword} {problem}", self.path, self.lines.get(keyword, self.line)
-        )
+        """Return a ConfigError that names file, line, section and keyword, if there is one."""
+        subject = f"[{self.name}] {keyword}" if keyword else f"[{self.name}]"
+        return ConfigError(f"{subject} {problem}", self.path, self.lines.get(keyword, self.line))
 
 
 @dataclass(frozen=True)

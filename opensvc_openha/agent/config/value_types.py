@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
@@ -114,17 +115,12 @@ def _flag(text: str) -> bool:
     return word in TRUE_WORDS
 
 
-def _integer(text: str) -> int:
+def _integer(text: str, least: int = 0) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
         raise ValueError
-    return int(text)
-
-
-def _count(text: str) -> int:
-    number = _integer(text)
-    if number < 1:
+    if int(text) < least:
         raise ValueError
-    return number
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -179,14 +175,8 @@ def _paths(text: str) -> tuple[str, ...]:
     return _words(text)
 
 
-def _device(text: str) -> str:
-    if not text.startswith(("/", *DEVICE_PREFIXES)):
-        raise ValueError
-    return _text(text)
-
-
-def _bound_path(text: str) -> str:
-    if not text.startswith("/"):
+def _device(text: str, others: Iterable[str] = DEVICE_PREFIXES) -> str:
+    if not text.startswith(("/", *others)):
         raise ValueError
     return _text(text)
 
@@ -267,7 +257,7 @@ COMMENT = ValueType("a text", _text)
 COMMAND = ValueType("a command", _text, is_command=True)
 FLAG = ValueType("true or false", _flag, any_of(TRUE_WORDS | FALSE_WORDS))
 INTEGER = ValueType("a whole number", _integer, f"^[0-9]{{1,{_DIGITS_MAX}}}$")
-COUNT = ValueType("a whole number from 1", _count, "^0*[1-9][0-9]*$")
+COUNT = ValueType("a whole number from 1", partial(_integer, least=1), "^0*[1-9][0-9]*$")
 SECONDS = ValueType(
     "a number of seconds above 0", _seconds, r"^\s*[0-9]+(\.[0-9]+)?\s*[smhdSMHD]?\s*$"
 )
@@ -282,7 +272,9 @@ PATHS = ValueType("absolute paths", _paths, is_free=True)
 DEVICE = ValueType(
     "an absolute path, UUID=... or LABEL=...", _device, "^(/|UUID=|LABEL=|PARTUUID=)", is_free=True
 )
-BOUND_PATH = ValueType("an absolute path for a bind mount", _bound_path, "^/", is_free=True)
+BOUND_PATH = ValueType(
+    "an absolute path for a bind mount", partial(_device, others=()), "^/", is_free=True
+)
 OCTAL_MODE = ValueType("an octal mode such as 755", _octal_mode, "^[0-7oO_ ]+$")
 HOST = ValueType("an IPv4 or IPv6 address, or a name", _host, is_free=True)
 NETMASK = ValueType(

@@ -21,7 +21,7 @@ from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
-from opensvc_openha.errors import ConfigError, OpenhaError
+from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import AgentLayout
 
 if TYPE_CHECKING:
@@ -237,11 +237,7 @@ def index_of(section: Section) -> int:
     if not separator:
         return 0
     if not index:
-        raise ConfigError(
-            f"[{section.name}] has no number, expected [{section.group}#1]",
-            section.path,
-            section.line,
-        )
+        raise section.error("", f"has no number, expected [{section.group}#1]")
     return int(index) if index.isdigit() and len(index) < 10 else _NUMBER_MAX
 
 

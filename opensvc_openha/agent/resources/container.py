@@ -54,7 +54,11 @@ class DockerContainer(LocalResource):
     def __init__(self, section: Section, around: DriverContext) -> None:
         self._image = section.value(schema.RUN_IMAGE)
         super().__init__(section, around, Group.CONTAINER, "container.docker", self._image)
-        self._args = _run_args(section)
+        self._args = section.value(schema.RUN_ARGS)
+        for name in ("--name", "--cidfile"):
+            if name in option_names(self._args):
+                problem = f"holds {name}, expected none: the agent names the container"
+                raise section.error(schema.RUN_ARGS.name, problem)
         self._command = section.value(schema.RUN_COMMAND)
         self._stop_timeout_s = section.value(schema.CONTAINER_STOP_TIMEOUT)
         self._start_limit_s = section.value(schema.CONTAINER_START_TIMEOUT)
@@ -311,16 +315,6 @@ class DockerContainer(LocalResource):
                 ActionError, f"the docker daemon does not answer within {ANSWER_LIMIT_S:g} s"
             )
         return view
-
-
-def _run_args(section: Section) -> tuple[str, ...]:
-    args = section.value(schema.RUN_ARGS)
-    for name in ("--name", "--cidfile"):
-        if name in option_names(args):
-            raise section.error(
-                "run_args", f"holds {name}, expected none: the agent names the container"
-            )
-    return args
 
 
 def _sentence(container: Container) -> str:

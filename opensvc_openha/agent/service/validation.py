@@ -7,7 +7,7 @@ nodes of the service, two resources that conflict.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opensvc_openha.agent.config import schema
@@ -79,9 +79,8 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
     problems += [Problem(error) for error in second_heartbeats(file, resources)]
     problems += _on_this_node(file, around, resources)
     if not resources and not problems:
-        problems.append(
-            _warning(file.default, "no section of it is a resource: there is nothing to start")
-        )
+        nothing = "no section of it is a resource: there is nothing to start"
+        problems.append(Problem(ConfigError(nothing, file.path, file.default.line), True))
     # A wrong value of [DEFAULT] is found there, and again by the resource that needs it.
     different = {str(problem): problem for problem in problems}.values()
     return sorted(different, key=lambda problem: problem.error.line or 0)
@@ -127,11 +126,7 @@ def second_heartbeats(file: ServiceFile, resources: Iterable[Resource]) -> list[
         res.spec.rid for res in resources if res.spec.group is Group.HB and not res.spec.is_disabled
     ]
     return [
-        ConfigError(
-            f"[{rid}] is ignored, for [{beats[0]}] decides: expected one heartbeat",
-            sections[rid].path,
-            sections[rid].line,
-        )
+        sections[rid].error("", f"is ignored, for [{beats[0]}] decides: expected one heartbeat")
         for rid in beats[1:]
     ]
 
@@ -151,13 +146,10 @@ def _on_this_node(
             and section.text("type").lower() != "directory"
         )
         if section is not None and is_mounted and not resource.spec.is_disabled:
-            problem = why_not_mounted_over(section.text("mnt"), around.layout)
+            point = section.text("mnt")
+            problem = why_not_mounted_over(point, around.layout)
             if problem:
-                yield Problem(
-                    section.error(
-                        "mnt", f"is {section.text('mnt')}, which {problem}: a start is refused"
-                    )
-                )
+                yield _error(section, "mnt", f"is {point}, which {problem}: a start is refused")
     yield from (Problem(error, is_warning=True) for error in missing_here(file, resources))
 
 
@@ -183,7 +175,7 @@ def _without_effect(file: ServiceFile) -> Iterator[Problem]:
             if keyword in section.own and section.text(keyword).lower() in TRUE_WORDS:
                 advice = "fence the peer with a check-up script ([stonith#1] type = callout)"
                 problem = f"has no effect: the embedded agent makes no SCSI reservation, {advice}"
-                yield Problem(section.error(keyword, problem), is_warning=True)
+                yield _warning(section, keyword, problem)
 
 
 def _in_resource(
@@ -197,13 +189,12 @@ def _in_resource(
         yield Problem(exc)
         return
     if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
-        yield _warning(section, f"[{section.name}] {resources[-1].schedule_problem}")
+        yield _warning(section, "", resources[-1].schedule_problem)
     if resources[-1].why_unhandled():
         effect = _UNHANDLED.get(
             resources[-1].spec.group, "a start is refused unless it is disabled or optional"
         )
-        reason = f"[{section.name}] {resources[-1].why_unhandled()}: {effect}"
-        yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
+        yield _warning(section, "", f"{resources[-1].why_unhandled()}: {effect}")
 
 
 def _in_keywords(file: ServiceFile, section: Section) -> Iterator[Problem]:
@@ -224,7 +215,7 @@ def _with_comments(section: Section, keywords: tuple[AnyKeyword, ...]) -> Iterat
         for name in section.own.intersection(keyword.names if keyword.type.is_free else ()):
             if has_comment(section.text(name)):
                 problem = f"is {section.text(name)!r}, all of it: a comment needs a line of its own"
-                yield Problem(section.error(name, problem), is_warning=True)
+                yield _warning(section, name, problem)
 
 
 def _unknown(
@@ -270,12 +261,9 @@ def _in_subsets(file: ServiceFile, resources: list[Resource]) -> Iterator[Proble
             yield Problem(error, is_warning=True)
         name = section.name.partition("#")[2]
         if name not in known:
-            expected = (
-                f"expected one of {', '.join(sorted(known))}"
-                if known
-                else "for no resource has a subset"
-            )
-            yield _warning(section, f"[{section.name}] is the subset of no resource, {expected}")
+            expected = f"expected one of {', '.join(sorted(known))}"
+            reason = expected if known else "for no resource has a subset"
+            yield _warning(section, "", f"is the subset of no resource, {reason}")
 
 
 def _in_nodes(
@@ -283,44 +271,28 @@ def _in_nodes(
 ) -> Iterator[Problem]:
     default, known = file.default, file.all_nodes
     listed = f"nodes are {', '.join(known)}"
-    if not default.text("nodes") and is_clustered:
-        yield Problem(
-            default.error(
-                "nodes",
-                "is missing, and a cluster of two nodes decides: expected the names of both",
-            )
-        )
-    elif not default.text("nodes") and file.sections:
-        problem = (
-            f"is missing: the service is known to this node alone, as if nodes = {around.node}"
-        )
-        yield Problem(default.error("nodes", problem), is_warning=True)
-    if default.text("nodes") and around.node not in known:
-        yield Problem(default.error("nodes", f"does not name this node, {around.node}: {listed}"))
+    if not default.text("nodes"):
+        if is_clustered:
+            problem = "is missing, and a cluster of two nodes decides: expected the names of both"
+            yield _error(default, "nodes", problem)
+        elif file.sections:
+            alone = f"the service is known to this node alone, as if nodes = {around.node}"
+            yield _warning(default, "nodes", f"is missing: {alone}")
+    elif around.node not in known:
+        yield _error(default, "nodes", f"does not name this node, {around.node}: {listed}")
     if default.text("nodes") and is_clustered and peer and not _is_among(peer.lower(), known):
-        yield Problem(
-            default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}")
-        )
+        yield _error(default, "nodes", f"does not name the peer of the cluster, {peer}: {listed}")
     if is_clustered and default.text("autostart_node"):
-        yield Problem(
-            default.error(
-                "autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"
-            ),
-            True,
-        )
+        problem = "has no effect under a heartbeat: remove it, the cluster decides"
+        yield _warning(default, "autostart_node", problem)
     if not default.text("nodes"):
         return
     for section in (default, *file.sections):
         for keyword in _NODE_LISTS:
             for word in section.words(keyword) if keyword.name in section.own else ():
                 if word.lower() not in _SCOPES and not _is_among(word.lower(), known):
-                    yield Problem(
-                        section.error(
-                            keyword.name,
-                            f"names {word}, which is no node of this service: {listed}",
-                        ),
-                        True,
-                    )
+                    problem = f"names {word}, which is no node of this service: {listed}"
+                    yield _warning(section, keyword.name, problem)
     for scoped in file.scoped:
         if scoped.word not in _SCOPES and not _is_among(scoped.word, known):
             message = (
@@ -335,7 +307,7 @@ def _is_among(name: str, nodes: Iterable[str]) -> bool:
 
 
 def _in_each_others_way(file: ServiceFile, resources: list[Resource]) -> Iterator[Problem]:
-    sections: Mapping[str, Section] = {section.name: section for section in file.sections}
+    sections = {section.name: section for section in file.sections}
     first_with: dict[tuple[str, str], str] = {}
     for resource in resources:
         section = sections[resource.spec.rid]
@@ -348,8 +320,12 @@ def _in_each_others_way(file: ServiceFile, resources: list[Resource]) -> Iterato
         first = first_with.setdefault((keyword, value), section.name)
         if first != section.name:
             problem = f"is {value}, as in [{first}]: expected one of its own"
-            yield Problem(section.error(keyword, problem), is_warning=True)
+            yield _warning(section, keyword, problem)
 
 
-def _warning(section: Section, message: str) -> Problem:
-    return Problem(ConfigError(message, section.path, section.line), is_warning=True)
+def _error(section: Section, keyword: str, problem: str) -> Problem:
+    return Problem(section.error(keyword, problem))
+
+
+def _warning(section: Section, keyword: str, problem: str) -> Problem:
+    return Problem(section.error(keyword, problem), is_warning=True)
