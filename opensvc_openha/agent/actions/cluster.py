@@ -320,7 +320,8 @@ class ClusterActions(ABC):
         while seen.state(of_peer) not in wanted:
             now = monotonic()
             state = seen.state(of_peer)
-            if state in self.in_progress and not problem:
+            is_current = not problem and (seen.is_peer_there or not of_peer)
+            if state in self.in_progress and is_current:
                 changing_at = now
             if now - changing_at > CHANGE_LIMIT_S:
                 raise ActionError(

@@ -580,6 +580,22 @@ def test_daemon_that_does_not_answer_any_more_is_not_waited_for_without_end(
         model.ask("start")
 
 
+def test_peer_that_leaves_meanwhile_is_not_waited_for_without_end(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """deb2 was STARTING when its daemon left: that state does not change any more."""
+    model = make(S.STARTED, S.STOPPED)
+
+    def pass_time(seconds: float) -> None:
+        model.now += seconds
+        model.states = {"deb1": S.STOPPED, "deb2": S.STARTING}
+        model.has_peer_left = model.now > 1
+
+    monkeypatch.setattr(cluster, "pause", pass_time)
+    with pytest.raises(ActionError, match="waited 2. seconds for remote state .* it is STARTING"):
+        model.ask("switch")
+
+
 def test_daemon_that_refuses_is_an_error_with_its_words(make: Make) -> None:
     """freeze of what is STOP_FAILED here: the refusal of the daemon is ours."""
     model = make(S.STOP_FAILED, S.FROZEN_STOP)
