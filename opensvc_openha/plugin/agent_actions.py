@@ -72,7 +72,7 @@ class AgentActions(ClusterActions):
 
     up_already = frozenset({_S.STARTED})
     startable = ClusterActions.startable | {_S.FROZEN_START, _S.STARTING}
-    startable_beside = frozenset({_S.STOPPED, _S.FROZEN_STOP, _S.UNKNOWN})
+    startable_beside = frozenset({_S.STOPPED, _S.FROZEN_STOP, _S.UNKNOWN, _S.FORCE_STOP})
     frozen_on_peer = FROZEN | {_S.START_READY}
     """A C OpenHA writes start_ready for a service that runs frozen."""
     in_progress = SCRIPT_RUNS | {_S.START_READY}
@@ -149,6 +149,10 @@ class AgentActions(ClusterActions):
             raise RefusedError("remote state is frozen_stop, can't relocate service")
         if seen.peer not in (_S.STOPPED, _S.START_FAILED, _S.STOP_FAILED):
             raise RefusedError(self._cannot_switch(seen))
+        if not seen.is_peer_there:
+            # It would be stopped here, and could not be started there.
+            standing = seen.node.peer_standing.value
+            raise RefusedError(f"cannot switch: the peer {self._peer} is {standing}")
         self._stop()
         if self._wait_for_stop().own is _S.STOP_FAILED:
             raise ActionError("local state is stop_failed")

@@ -433,6 +433,15 @@ def test_a_package_that_cannot_run_is_an_error_and_nothing_is_done(
     assert "No such file" in host.ask("stop")["message"] and host.made_calls() == []
 
 
+def test_a_switch_to_a_peer_that_left_stops_nothing(host18: Host) -> None:
+    """Its daemon has ended: the service would run nowhere."""
+    host18.daemon()
+    host18.set_states("started", "stopped", "left")
+    answer = host18.ask("switch")
+    assert (answer["code"], answer["message"]) == (1, f"cannot switch: the peer {PEER} is left")
+    assert host18.made_calls() == []
+
+
 @pytest.mark.parametrize("peer, standing", [("unknown", "silent"), ("stopped", "left")])
 def test_an_unheard_peer_does_not_keep_the_service_from_being_stopped(
     host18: Host, peer: str, standing: str

@@ -227,10 +227,12 @@ class ClusterActions(ABC):
 
     def _thaw(self) -> str:
         seen = self._idle()
-        self._mark_frozen(False)
         # Thaw the owner first: a thawed standby node may take the service over.
         is_peer_first = seen.peer in self.frozen_on_peer - {_S.FROZEN_STOP}
         problem = self._try_on_peer("thaw", seen) if is_peer_first else None
+        if problem is not None and seen.is_peer_there:
+            raise problem
+        self._mark_frozen(False)
         if seen.own in FROZEN:
             self._act(Command.UNFREEZE)
         else:

@@ -448,6 +448,24 @@ def test_thaw_begins_with_the_peer_that_owns_it(make: Make) -> None:
     assert model.done == ["deb2's agent: thaw", "deb2 unfreeze", "deb1 unfreeze"]
 
 
+def test_thaw_that_did_not_reach_an_owner_that_is_heard_thaws_nothing(make: Make) -> None:
+    """deb2 owns it: deb1 alone could take the service over in the middle of the work there."""
+    model = make(S.FROZEN_STOP, S.FROZEN_START)
+    model.is_ssh_there = False
+    with pytest.raises(RefusedError, match="ssh key"):
+        model.ask("thaw")
+    assert model.states["deb1"] is S.FROZEN_STOP and model.done == ["deb2's agent: thaw"]
+
+
+def test_thaw_beside_an_owner_that_left_is_done_here(make: Make) -> None:
+    """deb2 left while it owned it: an operator of deb1 is not kept from it."""
+    model = make(S.FROZEN_STOP, S.FROZEN_START)
+    model.has_peer_left = True
+    with pytest.raises(RefusedError, match="thawed on this node only"):
+        model.ask("thaw")
+    assert model.states["deb1"] is S.STOPPED
+
+
 def test_thaw_that_did_not_reach_the_peer_is_no_success(make: Make) -> None:
     """Done on deb1, and said."""
     model = make(S.FROZEN_START, S.FROZEN_STOP)
