@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 from opensvc_openha.demo import ssh
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
 from tests import waiting
+from tests.waiting import Seen
 
 EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
@@ -49,7 +53,12 @@ class AgentCluster:
     """Both nodes; most tests call ``start`` first."""
 
     def __init__(
-        self, nodes, has_ssh: bool = True, default: str = "", app: str = "", options: str = ""
+        self,
+        nodes: TwoNodes,
+        has_ssh: bool = True,
+        default: str = "",
+        app: str = "",
+        options: str = "",
     ) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
@@ -70,11 +79,13 @@ class AgentCluster:
         if has_ssh:
             ssh.connect(nodes)
 
-    def must(self, node, command, timeout_s=waiting.LIMIT_S):
+    def must(self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S) -> str:
         """Run a command that must succeed; return its output."""
         return self.act(node, command, 0, timeout_s)
 
-    def act(self, node, command, exit_code: int = 0, timeout_s=waiting.LIMIT_S):
+    def act(
+        self, node: Node, command: str, exit_code: int = 0, timeout_s: float = waiting.LIMIT_S
+    ) -> str:
         """Run a command that must end with this exit code; return its output with stderr."""
         done = node.run(command, timeout_s)
         text = done.stdout + done.stderr
@@ -95,13 +106,13 @@ class AgentCluster:
         self.must(self.first, "svcmgr -s web start")
         self.wait("STARTED/STOPPED")
 
-    def _look(self, node, command):
+    def _look(self, node: Node, command: str) -> str:
         """Return the output of a status; repeat it while a daemon is too busy to answer in time."""
         return waiting.until(
             lambda: node.run(command), lambda done: "does not answer" not in done.stderr, command
         ).stdout
 
-    def states(self, node):
+    def states(self, node: Node) -> str:
         """Return the states as `service -s -c` shows them on a node."""
         found = re.search(
             r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$",
@@ -109,16 +120,16 @@ class AgentCluster:
         )
         return f"{found.group(1)}/{found.group(2)}" if found else ""
 
-    def wait(self, wanted, nodes=None) -> None:
+    def wait(self, wanted: str, nodes: TwoNodes | None = None) -> None:
         """Wait until both nodes show the wanted states."""
         for node in nodes or self.nodes:
             self.until(lambda: self.states(node), lambda seen: seen == wanted)
 
-    def until(self, look, is_good):
+    def until(self, look: Callable[[], Seen], is_good: Callable[[Seen], Any]) -> Seen:
         """Poll until the result is good; return it."""
         return waiting.until(look, is_good, story=self.story)
 
-    def runs_on(self):
+    def runs_on(self) -> list[str]:
         """Return the running nodes on which the application runs."""
         return [
             node.short_name
@@ -126,7 +137,7 @@ class AgentCluster:
             if node.is_alive and node.run("test -e /run/web.runs").returncode == 0
         ]
 
-    def avail(self, node):
+    def avail(self, node: Node) -> tuple[str, str, bool]:
         """Return avail and hb, as the agent of a node shows them."""
         found = json.loads(node.run("svcmgr -s web json status").stdout)
         return found["avail"], found["hb"], found["frozen"]

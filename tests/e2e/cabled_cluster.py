@@ -7,8 +7,10 @@ stopping the process that does its I/O there, which is how a hung disk appears f
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.e2e.two_node_cluster import EZ, Cluster
 
 CABLES = 12
@@ -22,17 +24,17 @@ class Pair:
     lines: tuple[str, str]
 
     @property
-    def ids(self):
+    def ids(self) -> tuple[str, str]:
         """Return the log's names of the first and the second node's link."""
         return tuple(_link_id(line.split()) for line in self.lines)
 
 
-def _link_id(words) -> str:
+def _link_id(words: list[str]) -> str:
     _, kind, device, place = words[:4]
     return f"{kind} {device}:{place}"
 
 
-def lay_cables(nodes, numbers=range(CABLES)) -> None:
+def lay_cables(nodes: TwoNodes, numbers: Iterable[int] = range(CABLES)) -> None:
     """Join the nodes by cables h0, h1, ...: 10.60.N.1 and .2, fd00:60:N::1 and ::2."""
     nets = [nodes.switch._net_files[node.index] for node in nodes]
     nodes.enclosure.ip(
@@ -51,11 +53,11 @@ def lay_cables(nodes, numbers=range(CABLES)) -> None:
             )
 
 
-def pairs(nodes, timeout_s):
+def pairs(nodes: TwoNodes, timeout_s: float) -> list[Pair]:
     """Return twenty links of each node: multicast and unicast in both families, dio and disk."""
     names = [node.name for node in nodes]
 
-    def pair(kind, device, *places) -> Pair:
+    def pair(kind: str, device: str, *places: str) -> Pair:
         return Pair(
             device,
             tuple(
@@ -95,7 +97,7 @@ def pairs(nodes, timeout_s):
 class CabledCluster(Cluster):
     """A cluster with these links and no others."""
 
-    def __init__(self, nodes, links, checks) -> None:
+    def __init__(self, nodes: TwoNodes, links: list[Pair], checks: dict[str, str]) -> None:
         super().__init__(nodes, checks)
         self.links = links
         disks = [link.device for link in links if link.device.startswith("/shared")]
@@ -106,15 +108,15 @@ class CabledCluster(Cluster):
                 f"{EZ}/conf/monitor", "".join(f"{line}\n" for link in links for line in link.lines)
             )
 
-    def cut(self, link) -> None:
+    def cut(self, link: Pair) -> None:
         """Cut a link at the first node."""
         self._switch(link, "down", "STOP")
 
-    def heal(self, link) -> None:
+    def heal(self, link: Pair) -> None:
         """Undo ``cut``."""
         self._switch(link, "up", "CONT")
 
-    def _switch(self, link, word, name) -> None:
+    def _switch(self, link: Pair, word: str, name: str) -> None:
         if link.device.startswith("/"):
             self.must(self.first, f"kill -{name} $(pgrep -f '[d]isk_worker.py {link.device} ')")
             return
@@ -124,12 +126,12 @@ class CabledCluster(Cluster):
             number = link.device[1:]
             self.must(self.first, f"ip addr replace fd00:60:{number}::1/64 dev {link.device} nodad")
 
-    def down(self, node):
+    def down(self, node: Node) -> set[str]:
         """Return the peer's links that this node does not hear, and its own that cannot send."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return {f"{link['kind']} {link['label']}" for link in status["links"] if not link["is_up"]}
 
-    def log_of(self, node, link_id):
+    def log_of(self, node: Node, link_id: str) -> list[str]:
         """Return the lines about one link in the log of a node."""
         log = self.must(node, f"cat {EZ}/log/nmond.log")
         return [line for line in log.splitlines() if f" link {link_id}: " in line]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -26,10 +26,10 @@ def two_nodes() -> Iterator[TwoNodes]:
 
 
 @pytest.fixture
-def make_cluster(two_nodes: TwoNodes) -> Cluster:
+def make_cluster(two_nodes: TwoNodes) -> Callable[..., Cluster]:
     """Return a function that creates a cluster from a check-up script for each service."""
 
-    def make(**checks) -> Cluster:
+    def make(**checks: str) -> Cluster:
         return Cluster(two_nodes, checks or {"registry": "/bin/true"})
 
     return make

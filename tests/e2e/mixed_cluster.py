@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
+from typing import Any
 
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from tests import waiting
 
@@ -50,11 +54,11 @@ C_ENVIRONMENT = {
 class MixedCluster:
     """Both nodes configured, nothing installed or started."""
 
-    def __init__(self, nodes, c_root) -> None:
+    def __init__(self, nodes: TwoNodes, c_root: str) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
         self._c_root = c_root
-        self._is_c = {}
+        self._is_c: dict[str, bool] = {}
         self.c_environment = C_ENVIRONMENT
         for node in nodes:
             prepare(node)
@@ -67,7 +71,7 @@ class MixedCluster:
                 " /usr/lib/openha",
             )
 
-    def use_c(self, node) -> None:
+    def use_c(self, node: Node) -> None:
         """Install the C programs on a node, or restore them."""
         saved = node.run(f"test -d {SAVED_BIN}").returncode == 0
         if saved:
@@ -81,7 +85,7 @@ class MixedCluster:
             )
         self._is_c[node.name] = True
 
-    def use_ours(self, node) -> None:
+    def use_ours(self, node: Node) -> None:
         """Install this package, with the legacy format, over the C programs, which are kept."""
         self.must(
             node,
@@ -101,7 +105,9 @@ class MixedCluster:
             )
             assert done.returncode == 0, done
 
-    def command(self, node, words, timeout_s=waiting.LIMIT_S):
+    def command(
+        self, node: Node, words: str, timeout_s: float = waiting.LIMIT_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``service`` or ``hb`` of the installed program."""
         env = C_ENVIRONMENT if self._is_c[node.name] else None
         # The command gives up on a busy daemon before it changes anything.
@@ -111,13 +117,13 @@ class MixedCluster:
             words,
         )
 
-    def must(self, node, command, timeout_s=waiting.LIMIT_S):
+    def must(self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S) -> str:
         """Run a shell line that must succeed."""
         done = node.run(command, timeout_s)
         assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, node) -> None:
+    def start(self, node: Node) -> None:
         """Start the daemons of a node as at boot."""
         if self._is_c[node.name]:
             # The init script writes to the console, which is that of the host.
@@ -126,42 +132,42 @@ class MixedCluster:
         else:
             self.must(node, "/usr/lib/openha/ezha start")
 
-    def act(self, node, action) -> None:
+    def act(self, node: Node, action: str) -> None:
         """Run ``service -A registry ACTION``."""
         done = self.command(node, f"service -A registry {action}")
         assert done.returncode == 0, (
             f"{node.name}: {action}: {done.stdout}{done.stderr}\n{self.story()}"
         )
 
-    def states(self, node):
+    def states(self, node: Node) -> str:
         """Return both states as ``service -s -c`` shows them: primary, a slash, secondary."""
         out = self.command(node, "service -s -c").stdout
         found = re.search(r"(?m)^registry +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", out)
         return f"{found[1]}/{found[2]}" if found else out
 
-    def listeners(self, node):
+    def listeners(self, node: Node) -> dict[str, str]:
         """Map the listeners' devices to UP or DOWN."""
         out = self.command(node, "hb -s").stdout
         return dict(
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
 
-    def wait(self, wanted, *nodes) -> None:
+    def wait(self, wanted: str, *nodes: Node) -> None:
         """Poll until these nodes (both if none is named) show these states."""
         for node in nodes or self.nodes:
             self.until(lambda: self.states(node), wanted, f"{node.name} {wanted}")
 
-    def wait_links(self, *nodes) -> None:
+    def wait_links(self, *nodes: Node) -> None:
         """Poll until every listener of these nodes is up."""
         up = {"eth1": "UP", "eth2": "UP", "/dev/mapper/disk.hb.0": "UP"}
         for node in nodes or self.nodes:
             self.until(lambda: self.listeners(node), up, f"{node.name} links")
 
-    def until(self, look, wanted, what) -> None:
+    def until(self, look: Callable[[], Any], wanted: object, what: str) -> None:
         """Poll until the result is as wanted."""
         waiting.until(look, lambda seen: seen == wanted, what, self.story)
 
-    def stays(self, wanted, for_s) -> None:
+    def stays(self, wanted: str, for_s: float) -> None:
         """Check that both nodes show these states for the whole time."""
         waiting.stays(
             lambda: [self.states(node) for node in self.nodes],
@@ -170,18 +176,18 @@ class MixedCluster:
             self.story,
         )
 
-    def entries(self, node):
+    def entries(self, node: Node) -> list[dict[str, Any]]:
         """Return the service's changes of state in a node's history, oldest first."""
         found = json.loads(self.must(node, f"{BIN}/openha history registry -n 0 --json"))
         return [entry for entry in found if entry["kind"] == "service"]
 
-    def seconds_ready(self, node):
+    def seconds_ready(self, node: Node) -> float:
         """Return the duration of the last START_READY that the service left on one of our nodes."""
         entries = self.entries(node)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == "START_READY")
         return entries[left]["mono"] - entries[left - 1]["mono"]
 
-    def calls(self):
+    def calls(self) -> list[str]:
         """Return the calls of the service's script, with their nodes."""
         node = next(node for node in self.nodes if node.is_alive)
         return [
@@ -190,7 +196,7 @@ class MixedCluster:
             if not line.startswith("status")
         ]
 
-    def runs_on(self):
+    def runs_on(self) -> list[str]:
         """Return the running nodes on which the service runs."""
         alive = [node for node in self.nodes if node.is_alive]
         return [

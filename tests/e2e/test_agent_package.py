@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 
 HOST = Path(__file__).parent.parent / "plugin" / "host"
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def install_package(node, version) -> None:
+def install_package(node: Node, version: str) -> None:
     """Builds and installs the package of a minimal agent, in the node."""
     build = f"/run/build{version}"
     node.write(f"{build}/DEBIAN/control", CONTROL.format(version=version))
@@ -49,7 +49,7 @@ def test_an_upgrade_of_a_packaged_agent_leaves_the_driver_in_place(two_nodes: Tw
     prepare(node)
     install_package(node, "1.0")
 
-    def run(command, code: int = 0):
+    def run(command: str, code: int = 0):
         done = node.run(command)
         assert done.returncode == code, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from opensvc_openha.demo.nodes import Node
 from tests.e2e.two_node_cluster import EZ, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -45,19 +48,19 @@ while time.monotonic() < end:
 """
 
 
-def authentication(cluster, node):
+def authentication(cluster: Cluster, node: Node):
     """Mode and keys as `hb -s --json` tells them."""
     return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["authentication"]
 
 
-def copy_key(source, target, cluster) -> None:
+def copy_key(source: Node, target: Node, cluster: Cluster) -> None:
     """What an operator does with ssh."""
     text = cluster.must(source, f"cat {EZ}/conf/openha.key")
     target.write("/root/peer.key", text, 0o600)
     cluster.must(target, "openha key install /root/peer.key")
 
 
-def wait_auth(cluster, **wanted) -> None:
+def wait_auth(cluster: Cluster, **wanted: Any) -> None:
     for node in cluster.nodes:
         cluster.until(
             lambda: authentication(cluster, node),
@@ -66,20 +69,20 @@ def wait_auth(cluster, **wanted) -> None:
         )
 
 
-def key_ids(cluster, node):
+def key_ids(cluster: Cluster, node: Node):
     """Role to key id."""
     lines = cluster.must(node, f"cat {EZ}/conf/openha.key").splitlines()
     return dict(line.split()[:2] for line in lines if not line.startswith("#"))
 
 
-def alarms(cluster, node):
+def alarms(cluster: Cluster, node: Node):
     """Lines of the log that tell of a link or a peer that went away after the start."""
     log = cluster.must(node, f"cat {EZ}/log/nmond.log")
     return [line for line in log.splitlines() if "-> SILENT" in line or ": DOWN: no beat" in line]
 
 
 def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(
-    make_cluster: Cluster,
+    make_cluster: Callable[..., Cluster],
 ) -> None:
     """A service runs all along: key to one node, to the other, enforced, next key, both ways round.
     No link ever goes down.
@@ -117,7 +120,9 @@ def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
 
 
-def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster: Cluster) -> None:
+def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """Everything on eth1 is recorded.
 
     The owner loses its power; its beats are played there all along: taken over on deb2.
@@ -147,7 +152,9 @@ def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster: C
     cluster.until(replays, lambda seen: seen > 50, "replays are counted")
 
 
-def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(make_cluster: Cluster) -> None:
+def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """Enforced on deb1, nothing on deb2: deb1 hears nobody, deb2 does; both say why."""
     cluster = make_cluster()
     first, second = cluster.nodes

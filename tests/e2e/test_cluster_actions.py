@@ -5,6 +5,7 @@ reach each other by ssh.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
     if missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {missing}")
 
-    def make(**options) -> AgentCluster:
+    def make(**options: Any) -> AgentCluster:
         return AgentCluster(two_nodes, **options)
 
     return make

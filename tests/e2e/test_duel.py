@@ -33,7 +33,7 @@ def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes: TwoN
     """
     made = []
 
-    def make_power(nodes):
+    def make_power(nodes: TwoNodes):
         made.append(PowerSwitch(nodes))
         return made[0]
 

@@ -4,35 +4,40 @@ is there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from opensvc_openha.demo.nodes import Node
 from tests.e2e.two_node_cluster import EZ, Cluster
 from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e
 
 
-def cut_everything(node) -> None:
+def cut_everything(node: Node) -> None:
     """Take every way to the other node from a node."""
     for link in ("eth0", "eth1", "eth2"):
         node.cut(link)
     node.cut_disk()
 
 
-def heal_everything(node) -> None:
+def heal_everything(node: Node) -> None:
     """Give every way back."""
     node.heal_disk()
     for link in ("eth0", "eth1", "eth2"):
         node.heal(link)
 
 
-def configure(cluster, text) -> None:
+def configure(cluster: Cluster, text: str) -> None:
     """The same openha.conf on both nodes, before they start."""
     for node in cluster.nodes:
         node.write(f"{EZ}/conf/openha.conf", text)
 
 
-def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster: Cluster) -> None:
+def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """kill -9 of nmond on deb2: deb1 shows its links down and its state UNKNOWN within the timeout,
     and says silent.
     """
@@ -46,7 +51,7 @@ def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster: Cluste
 
 @pytest.mark.parametrize("policy", ["stay", "hand-over"])
 def test_h11_failed_start_is_handed_over_where_that_is_asked_for(
-    make_cluster: Cluster, policy: str
+    make_cluster: Callable[..., Cluster], policy: str
 ) -> None:
     """The start fails on deb1, deb2 is unfrozen: START_FAILED stays and is told, as in the
     original; or deb2 runs it.
@@ -82,7 +87,7 @@ def test_h11_failed_start_is_handed_over_where_that_is_asked_for(
 
 @pytest.mark.parametrize("policy", ["report", "stop-secondary", "stop-youngest"])
 def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(
-    make_cluster: Cluster, policy: str
+    make_cluster: Callable[..., Cluster], policy: str
 ) -> None:
     """Every link is cut, the check-up script fences nobody.
 
@@ -116,7 +121,7 @@ def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(
     )
 
 
-def test_h19_disk_alone_carries_the_tie_break(make_cluster: Cluster) -> None:
+def test_h19_disk_alone_carries_the_tie_break(make_cluster: Callable[..., Cluster]) -> None:
     """Both networks are cut, both nodes are unfrozen at once, over and over: one start each time,
     never two copies.
     """

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.e2e.two_node_cluster import EZ, START_READY_S, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -22,7 +22,7 @@ class TwoNetworks(Cluster):
     with a short one.
     """
 
-    def __init__(self, nodes) -> None:
+    def __init__(self, nodes: TwoNodes) -> None:
         super().__init__(nodes, {"registry": "/bin/true"})
         lines = [
             f"{node.name} net eth{n} 239.131.50.{10 * number + n} 501{n}"
@@ -33,14 +33,14 @@ class TwoNetworks(Cluster):
         for node in nodes:
             node.write(f"{EZ}/conf/monitor", "".join(lines))
 
-    def link(self, node, device):
+    def link(self, node: Node, device: str):
         """What `hb -s --json` says of the listener on a device."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return next(
             link for link in status["links"] if link["device"] == device and not link["is_sender"]
         )
 
-    def log_of(self, node, device):
+    def log_of(self, node: Node, device: str) -> list[str]:
         """What the log of a node says of the link that it listens to on a device, from its first
         time up.
         """

@@ -8,10 +8,11 @@ project.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.e2e.mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, MixedCluster
 
 C_ROOT = os.environ.get("OPENHA_C_ROOT", "")
@@ -30,7 +31,7 @@ def cluster(two_nodes: TwoNodes) -> MixedCluster:
     return MixedCluster(two_nodes, C_ROOT)
 
 
-def install(cluster: MixedCluster, ours, original) -> None:
+def install(cluster: MixedCluster, ours: Node, original: Node) -> None:
     """This package on one node, the C programs on the other, the service on both, all daemons
     running.
     """
@@ -62,7 +63,7 @@ def start_on_first(cluster: MixedCluster) -> None:
     cluster.wait("STARTED/STOPPED")
 
 
-def test_states_are_seen_and_each_node_takes_over_from_the_other(running) -> None:
+def test_states_are_seen_and_each_node_takes_over_from_the_other(running: MixedCluster) -> None:
     """Start on deb1, deb1 dies, deb2 takes over.
 
     Deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns.
@@ -90,7 +91,7 @@ def test_states_are_seen_and_each_node_takes_over_from_the_other(running) -> Non
     assert running.calls() == ["start deb1", "start deb2", "start deb1"]
 
 
-def test_service_moves_by_hand_both_ways(running) -> None:
+def test_service_moves_by_hand_both_ways(running: MixedCluster) -> None:
     """freeze-stop on the owner moves the service to the other node, and back.
 
     It never runs twice.
@@ -106,7 +107,7 @@ def test_service_moves_by_hand_both_ways(running) -> None:
     assert running.calls() == ["start deb1", "stop deb1", "start deb2", "stop deb2", "start deb1"]
 
 
-def test_both_nodes_start_at_once_and_the_primary_wins(running) -> None:
+def test_both_nodes_start_at_once_and_the_primary_wins(running: MixedCluster) -> None:
     """Both are told to start at the same moment, three times: START_READY on both, then one start,
     on deb1.
     """
@@ -134,7 +135,9 @@ def test_both_nodes_start_at_once_and_the_primary_wins(running) -> None:
         assert not [entry for entry in entries if entry["new"] == "STARTING"], entries
 
 
-def swap(cluster: MixedCluster, node, use, start) -> None:
+def swap(
+    cluster: MixedCluster, node: Node, use: Callable[[Node], None], start: Callable[[], None]
+) -> None:
     """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
     if use == cluster.use_ours:
         cluster.must(node, "/usr/share/openha/init/openha.init kill")
@@ -162,10 +165,10 @@ def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(
     cluster.wait("FROZEN_STOP/FROZEN_STOP")
     start_on_first(cluster)
 
-    def to_ours(node) -> None:
+    def to_ours(node: Node) -> None:
         swap(cluster, node, cluster.use_ours, lambda: cluster.start(node))
 
-    def to_c(node) -> None:
+    def to_c(node: Node) -> None:
         # `start` would first declare every service stopped; `restart` only starts the daemons.
         swap(
             cluster,

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.errors import SystemFault
 from tests.e2e.cabled_cluster import lay_cables
 from tests.e2e.two_node_cluster import EZ, Cluster
@@ -50,7 +51,7 @@ sys.stdin.read()
 """
 
 
-def monitor(names) -> str:
+def monitor(names: Iterable[str]) -> str:
     """Two cables with multicast and unicast, a third network, and a disk.
 
     The other node sends on the same places.
@@ -73,7 +74,7 @@ class TroubledCluster(Cluster):
     node.
     """
 
-    def __init__(self, nodes) -> None:
+    def __init__(self, nodes: TwoNodes) -> None:
         super().__init__(nodes, {"registry": "/bin/true"})
         for node in nodes:
             node.write(f"{EZ}/conf/monitor", monitor([each.name for each in nodes]))
@@ -91,7 +92,7 @@ class TroubledCluster(Cluster):
             for launcher in ("ezha", "bin/nmond"):
                 self.must(node, f"sed -i 's,^exec .* -m ,exec {python} -m ,' {EZ}/{launcher}")
 
-    def _give_states(self, node, folder) -> None:
+    def _give_states(self, node: Node, folder: str) -> None:
         """States that a restarted daemon takes as they are, different ones, so that a beat of them
         is long.
         """
@@ -102,16 +103,16 @@ class TroubledCluster(Cluster):
             with open(f"{place}/STATE.{node.name}", "w", encoding="ascii") as file:
                 file.write(f"{dice.choice('456')}\0")
 
-    def link_states(self, node):
+    def link_states(self, node: Node) -> Any:
         """What `hb -s --json` says of each link: name to is_up, for both directions."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return {f"{link['kind']} {link['label']}": link for link in status["links"]}
 
-    def down(self, node):
+    def down(self, node: Node) -> set[str]:
         """The links that are down."""
         return {name for name, link in self.link_states(node).items() if not link["is_up"]}
 
-    def wait_down(self, node, *wanted) -> None:
+    def wait_down(self, node: Node, *wanted: str) -> None:
         """Until exactly these links are down."""
         self.until(
             lambda: self.down(node), lambda seen: seen == set(wanted), f"{node.name} down: {wanted}"
@@ -122,7 +123,7 @@ class TroubledCluster(Cluster):
         for node in self.nodes:
             self.wait_down(node)
 
-    def ip(self, node, *lines) -> None:
+    def ip(self, node: Node, *lines: str) -> None:
         """`ip` commands in the network of a node."""
         self.nodes.enclosure.ip(*lines, net=self.nodes.switch._net_files[node.index])
 
@@ -164,7 +165,9 @@ def cluster(running: TroubledCluster):
     assert running.calls("start") == ["deb1"] and running.calls("stop") == []
 
 
-def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster) -> None:
+def test_multicast_blocked_by_the_switch_takes_down_multicast_only(
+    cluster: TroubledCluster,
+) -> None:
     """The switch floods no multicast to deb2: its net listener on eth1 is down, unicast on eth1 is
     not; and back.
     """
@@ -177,7 +180,7 @@ def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster) -> N
         cluster.nodes.enclosure.ip(f"{port} on")
 
 
-def test_interface_deleted_and_made_again_is_used_again(cluster) -> None:
+def test_interface_deleted_and_made_again_is_used_again(cluster: TroubledCluster) -> None:
     """A cable is taken away on deb1, and laid anew: its links are down with the reason, then up
     without any help.
     """
@@ -192,7 +195,7 @@ def test_interface_deleted_and_made_again_is_used_again(cluster) -> None:
         lay_cables(cluster.nodes, [1])
 
 
-def test_address_removed_and_put_back(cluster) -> None:
+def test_address_removed_and_put_back(cluster: TroubledCluster) -> None:
     """deb1 loses its address on h0: unicast to it is down, never more than h0.
 
     With the address all is up again.
@@ -210,7 +213,9 @@ def test_address_removed_and_put_back(cluster) -> None:
 
 
 @pytest.mark.parametrize("mtu", [600, 1280])
-def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mtu: int) -> None:
+def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(
+    cluster: TroubledCluster, mtu: int
+) -> None:
     """Beats do not fit in one packet: IPv4 goes on all the same.
 
     IPv6, which a link below 1,280 bytes cannot carry, is down.
@@ -233,7 +238,7 @@ def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mt
             )
 
 
-def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster) -> None:
+def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster: TroubledCluster) -> None:
     """A link is added whose port another program of deb2 holds: it is down with the reason.
 
     The port is free: it is up.
@@ -260,11 +265,11 @@ def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster) -> No
         cluster.must(node, f"{EZ}/bin/hb -r {link}")
 
 
-def _links(cluster, node):
+def _links(cluster: TroubledCluster, node: Node) -> Any:
     return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["links"]
 
 
-def test_host_name_that_does_not_resolve_and_later_does(cluster) -> None:
+def test_host_name_that_does_not_resolve_and_later_does(cluster: TroubledCluster) -> None:
     """A link to a name that no one knows is added: down with the reason, nothing else.
 
     The name becomes known: up.
@@ -289,13 +294,13 @@ def test_host_name_that_does_not_resolve_and_later_does(cluster) -> None:
             cluster.must(node, f"{EZ}/bin/hb -r {link}")
 
 
-def test_clock_stepped_by_a_day_changes_nothing(cluster) -> None:
+def test_clock_stepped_by_a_day_changes_nothing(cluster: TroubledCluster) -> None:
     """deb1's clock jumps a day ahead, then a day back, deb2's the other way: every link stays up,
     no line in the log.
     """
     first, second = cluster.nodes
 
-    def logs():
+    def logs() -> dict[str, str]:
         # A log that an earlier test moved away is there again with the next line only.
         return {
             node.name: cluster.must(node, f"cat {EZ}/log/nmond.log 2>/dev/null || true")
@@ -321,7 +326,7 @@ def test_clock_stepped_by_a_day_changes_nothing(cluster) -> None:
     assert logs() == before
 
 
-def test_address_of_this_node_in_its_own_line_is_reported(cluster) -> None:
+def test_address_of_this_node_in_its_own_line_is_reported(cluster: TroubledCluster) -> None:
     """deb1's new link sends to deb1 itself, where the line for deb2 listens: counted as own, a
     warning says so, never up.
     """

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.e2e.cabled_cluster import CabledCluster, lay_cables, pairs
 from tests.e2e.two_node_cluster import EZ, START_READY_S
 
@@ -89,7 +89,7 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: Cable
         assert "LIVE -> SILENT" not in cluster.must(node, "cat /usr/local/cluster/log/nmond.log")
 
 
-def _moments(cluster: CabledCluster, node):
+def _moments(cluster: CabledCluster, node: Node):
     """When each link went up or down, as the history of a node has it."""
     entries = json.loads(cluster.must(node, f"{EZ}/bin/openha history -n 0 --json"))
     found = collections.defaultdict(list)
@@ -99,7 +99,7 @@ def _moments(cluster: CabledCluster, node):
     return found
 
 
-def _move(cluster: CabledCluster, owner):
+def _move(cluster: CabledCluster, owner: Node):
     """freeze-stop and unfreeze on the owner; the new owner.
 
     The start does not wait as for a peer that is silent.

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.waiting import LIMIT_S, stays, until
 
 pytestmark = pytest.mark.e2e
@@ -56,12 +56,12 @@ else:
 """
 
 
-def python(code, *args):
+def python(code: str, *args: str):
     """Command line for a Python snippet inside a node."""
     return [sys.executable, "-I", "-S", "-c", code, *args]
 
 
-def hears(sender, listener, link) -> bool:
+def hears(sender: Node, listener: Node, link) -> bool:
     """True if one multicast datagram sent by one node on a link reaches the other.
 
     On a switch it arrives in the same moment or never, so that it is there, or not, when the sender
@@ -78,7 +78,7 @@ def hears(sender, listener, link) -> bool:
     return answer == "heard beat\n"
 
 
-def is_disk_left(file):
+def is_disk_left(file: str):
     """True while the file of a shared disk, or a loop device over it, exists on the host."""
     backing = []
     for name in os.listdir("/sys/block"):
@@ -89,7 +89,7 @@ def is_disk_left(file):
     return os.path.exists(file) or file in backing
 
 
-def own_mounts():
+def own_mounts() -> list[str]:
     """The mounts of the host, as this process sees them.
 
     Without those that other tests make, on this or another checkout.

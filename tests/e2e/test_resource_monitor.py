@@ -4,9 +4,11 @@ the life of the monitor.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.e2e.agent_cluster import EZ, AgentCluster
 
 pytestmark = pytest.mark.e2e
@@ -21,7 +23,7 @@ MONITOR = "[o]pensvc_openha monitor"
 def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
     """Makes a running cluster whose application is monitored."""
 
-    def make(**options):
+    def make(**options: Any):
         cluster = AgentCluster(two_nodes, has_ssh=False, app=MONITORED, options=OPTIONS, **options)
         cluster.start()
         for node in cluster.nodes:
@@ -32,7 +34,7 @@ def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
     return make
 
 
-def history(cluster, node):
+def history(cluster: AgentCluster, node: Node) -> list[str]:
     """What the history says of the monitor."""
     lines = cluster.must(node, f"{EZ}/bin/openha history webha").splitlines()
     return [
@@ -42,7 +44,7 @@ def history(cluster, node):
     ]
 
 
-def fail(cluster, is_for_good) -> None:
+def fail(cluster: AgentCluster, is_for_good: bool) -> None:
     """The application ends by itself on the first node, and cannot be started there again, or
     can.
     """
@@ -52,7 +54,7 @@ def fail(cluster, is_for_good) -> None:
     )
 
 
-def monitor_pids(cluster, node) -> list[str]:
+def monitor_pids(cluster: AgentCluster, node: Node) -> list[str]:
     return cluster.must(node, f"pgrep -f '{MONITOR}' || true").split()
 
 

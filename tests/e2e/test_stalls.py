@@ -9,10 +9,11 @@ which asks before it goes on.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.story import monitor_file
 from tests.e2e.two_node_cluster import EZ, Cluster
 
@@ -23,7 +24,7 @@ OPTIONS = "[timing]\nprofile = fast\nfence_time = 1\n"
 
 
 @pytest.fixture
-def cluster(two_nodes: TwoNodes, make_cluster: Cluster):
+def cluster(two_nodes: TwoNodes, make_cluster: Callable[..., Cluster]):
     """The service runs on deb1, deb2 stands by, both fast."""
     for node in two_nodes:
         node.write("/opt/check", "#!/bin/sh\nexit 0\n", 0o755)
@@ -35,7 +36,7 @@ def cluster(two_nodes: TwoNodes, make_cluster: Cluster):
     return made
 
 
-def stall(cluster, node, seconds) -> None:
+def stall(cluster: Cluster, node: Node, seconds: float) -> None:
     """Stops the daemon, and only it, for a time."""
     pid = cluster.must(node, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
     cluster.must(node, f"kill -STOP {pid}")
@@ -43,13 +44,15 @@ def stall(cluster, node, seconds) -> None:
     cluster.must(node, f"kill -CONT {pid}")
 
 
-def stalled_lately(cluster, node):
+def stalled_lately(cluster: Cluster, node: Node):
     """What a node tells of its own stalls."""
     return cluster.must(node, f"{EZ}/bin/service -s -v; {EZ}/bin/openha history")
 
 
 @pytest.mark.parametrize("timeouts", [0.5, 0.9])
-def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeouts: float) -> None:
+def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(
+    cluster: Cluster, timeouts: float
+) -> None:
     """First the owner's, then the standby's: nothing is started or stopped anywhere, and both are
     up to date afterwards.
     """
@@ -66,7 +69,7 @@ def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeo
 
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
-def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts: float) -> None:
+def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster: Cluster, timeouts: float) -> None:
     """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and stands by.
 
     One copy is left.
@@ -82,7 +85,9 @@ def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts: floa
 
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
-def test_a_standby_stalled_for_longer_listens_before_it_judges(cluster, timeouts: float) -> None:
+def test_a_standby_stalled_for_longer_listens_before_it_judges(
+    cluster: Cluster, timeouts: float
+) -> None:
     """deb2 heard nothing for longer than its timeout, by its own fault: it takes nothing over, and
     says that it was stalled.
     """

@@ -4,8 +4,11 @@ second time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from opensvc_openha.demo.nodes import Node
 from tests.e2e.two_node_cluster import EZ, SCRIPT, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -13,7 +16,7 @@ pytestmark = pytest.mark.e2e
 DUAL = "/opt/dual.sh"
 
 
-def add(cluster):
+def add(cluster: Cluster):
     """`service -a` on both nodes; what each printed."""
     command = (
         f"{EZ}/bin/service -a dual {DUAL} {cluster.first.name} {cluster.second.name} /bin/true"
@@ -21,7 +24,7 @@ def add(cluster):
     return [cluster.must(node, command) for node in cluster.nodes]
 
 
-def start_by_hand(cluster, node) -> None:
+def start_by_hand(cluster: Cluster, node: Node) -> None:
     """An operator runs the wrapper, as `dual start --cluster` does."""
     for each in cluster.nodes:
         each.write(DUAL, SCRIPT, 0o755)
@@ -33,7 +36,7 @@ def start_by_hand(cluster, node) -> None:
     "is_running", [True, False], ids=["added to running daemons", "added before the daemons"]
 )
 def test_service_that_runs_when_it_is_added_is_frozen_and_not_started_elsewhere(
-    make_cluster: Cluster, is_running: bool
+    make_cluster: Callable[..., Cluster], is_running: bool
 ) -> None:
     """Up on the first node, added on both, unfrozen on the other: FROZEN_START here, and that is no
     place to start it.
@@ -65,7 +68,7 @@ def test_service_that_runs_when_it_is_added_is_frozen_and_not_started_elsewhere(
 
 
 def test_service_started_by_hand_while_its_daemon_was_away_is_found_when_that_comes_back(
-    make_cluster: Cluster,
+    make_cluster: Callable[..., Cluster],
 ) -> None:
     """STOPPED in the file, started by hand between `ezha kill` and `ezha start`: the peer is not
     told that it is out.
@@ -85,7 +88,9 @@ def test_service_started_by_hand_while_its_daemon_was_away_is_found_when_that_co
     assert cluster.calls("start", "dual") == ["deb1", "deb1"]
 
 
-def test_freeze_stop_of_a_stopped_service_that_is_up_stops_it(make_cluster: Cluster) -> None:
+def test_freeze_stop_of_a_stopped_service_that_is_up_stops_it(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """The standby was started by hand beside its daemon: freeze-stop looks, and runs the stop
     script.
     """
@@ -101,7 +106,7 @@ def test_freeze_stop_of_a_stopped_service_that_is_up_stops_it(make_cluster: Clus
 
 
 def test_service_started_by_hand_beside_its_daemon_is_found_and_the_peer_refuses_to_start_it(
-    make_cluster: Cluster,
+    make_cluster: Callable[..., Cluster],
 ) -> None:
     """FROZEN_STOP on both, then the wrapper's start on the first: found by the next look, which an
     edit brings forward.

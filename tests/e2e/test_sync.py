@@ -10,7 +10,7 @@ import os
 import pytest
 
 from opensvc_openha.demo import ssh
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from tests.e2e.agent_cluster import AgentCluster
 
@@ -50,13 +50,13 @@ def linked_nodes(two_nodes: TwoNodes):
     return two_nodes
 
 
-def act(node, command, exit_code: int = 0):
+def act(node: Node, command: str, exit_code: int = 0) -> str:
     done = node.run(command)
     assert done.returncode == exit_code, f"{node.name}: {command}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
-def syncs(node):
+def syncs(node: Node) -> dict[str, tuple[str, str]]:
     """rid to (status, log) of the syncs."""
     found = json.loads(node.run("svcmgr -s web json status").stdout)["resources"]
     return {
@@ -65,7 +65,7 @@ def syncs(node):
 
 
 @pytest.mark.e2e
-def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes) -> None:
+def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes: TwoNodes) -> None:
     """Not sent yet: down where the service is up.
 
     After syncnodes: the files, the commands and "up" on both nodes.
@@ -122,7 +122,7 @@ def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes) -> 
 
 
 @pytest.mark.e2e
-def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes) -> None:
+def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes: TwoNodes) -> None:
     """Sent, then edited on the passive node: a warning there, and not overwritten without --force;
     edited here: to be sent.
     """
@@ -164,7 +164,9 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes) -> None:
 
 
 @pytest.mark.e2e
-def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_nodes) -> None:
+def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(
+    linked_nodes: TwoNodes,
+) -> None:
     """Under the node daemon, schedule = @1: the peer has file and data by itself.
 
     A service that is down or frozen sends none.
@@ -187,7 +189,7 @@ def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_no
 
 
 @pytest.mark.e2e
-def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes) -> None:
+def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes: TwoNodes) -> None:
     """No sshd, no key, no source, no file system at the destination: each named, exit code 6, and
     never "up" afterwards.
     """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from tests.e2e.two_node_cluster import EZ, LINK_TIMEOUT_S, START_READY_S, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +17,9 @@ TAKEOVER_S = LINK_TIMEOUT_S + START_READY_S + 1
 ALL_LINKS = ("eth0", "eth1", "eth2")
 
 
-def test_the_power_fails_and_comes_back_takeover_and_failback(make_cluster: Cluster) -> None:
+def test_the_power_fails_and_comes_back_takeover_and_failback(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """The owner loses its power: the other takes over in time.
 
     Booted again the owner stands by; failback works by hand.
@@ -54,7 +57,7 @@ def is_down(verdict) -> bool:
     return verdict == "DOWN"
 
 
-def test_one_link_is_cut_and_nothing_moves(make_cluster: Cluster) -> None:
+def test_one_link_is_cut_and_nothing_moves(make_cluster: Callable[..., Cluster]) -> None:
     """eth1 loses everything: its listener goes down on both nodes, the others stay up, the service
     stays; healed, it is up.
     """
@@ -79,14 +82,16 @@ def test_one_link_is_cut_and_nothing_moves(make_cluster: Cluster) -> None:
     assert cluster.calls("start") == ["deb1"]
 
 
-def cut_everything(node) -> None:
+def cut_everything(node: Node) -> None:
     """Take every way to the other node from a node."""
     for link in ALL_LINKS:
         node.cut(link)
     node.cut_disk()
 
 
-def test_every_link_is_cut_and_the_check_script_agrees(make_cluster: Cluster) -> None:
+def test_every_link_is_cut_and_the_check_script_agrees(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """Both networks and the disk are cut, the check-up script says yes: the second node takes over,
     deb1 is UNKNOWN to it.
     """
@@ -99,7 +104,7 @@ def test_every_link_is_cut_and_the_check_script_agrees(make_cluster: Cluster) ->
 
 
 def test_every_link_is_cut_and_the_check_script_refuses(
-    two_nodes: TwoNodes, make_cluster: Cluster
+    two_nodes: TwoNodes, make_cluster: Callable[..., Cluster]
 ) -> None:
     """Both networks and the disk are cut, deb2's check-up script fails: START_FAILED, and nothing
     is ever started there.
@@ -118,7 +123,7 @@ def test_every_link_is_cut_and_the_check_script_refuses(
     cluster.stays(lambda: cluster.calls("start"), lambda calls: calls == ["deb1"], START_READY_S)
 
 
-def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster: Cluster) -> None:
+def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster: Callable[..., Cluster]) -> None:
     """`ezha restart` on the owner: the service runs on untouched, neither stopped nor started
     anywhere.
     """
@@ -132,12 +137,12 @@ def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster: Cluster) -> N
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
 
 
-def daemon_pid(cluster, node):
+def daemon_pid(cluster: Cluster, node: Node):
     """Pid of the node daemon."""
     return cluster.must(node, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
 
 
-def test_a_killed_daemon_learns_its_service_again(make_cluster: Cluster) -> None:
+def test_a_killed_daemon_learns_its_service_again(make_cluster: Callable[..., Cluster]) -> None:
     """The owner's daemon is killed and started at once: it finds the service STARTED and does not
     start it a second time.
     """
@@ -151,7 +156,7 @@ def test_a_killed_daemon_learns_its_service_again(make_cluster: Cluster) -> None
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
 
 
-def test_a_hanging_start_delays_no_other_service(make_cluster: Cluster) -> None:
+def test_a_hanging_start_delays_no_other_service(make_cluster: Callable[..., Cluster]) -> None:
     """Two services are taken over and the start script of one hangs: the other is STARTED in time,
     the first STARTING.
     """
@@ -164,7 +169,9 @@ def test_a_hanging_start_delays_no_other_service(make_cluster: Cluster) -> None:
     assert cluster.runs_on("registry") == []
 
 
-def test_a_frozen_owner_wakes_up_and_its_service_runs_once(make_cluster: Cluster) -> None:
+def test_a_frozen_owner_wakes_up_and_its_service_runs_once(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """The owner stands still shorter than the link timeout allows: nothing moves when it wakes
     up.
     """

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.demo import ssh
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import PRELUDE, prepare
 from opensvc_openha.demo.story import NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.docker_parts import LOOP, busybox_tar, remove_cgroups, require_docker
-from tests.e2e.transcript import normalised, read_transcript
+from tests.e2e.transcript import Typed, normalised, read_transcript
 from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial_containers.txt")
@@ -61,14 +61,14 @@ ip route add 37.59.71.0/24 dev eth0
 """
 
 
-def must(node, command):
+def must(node: Node, command: str) -> str:
     """Run a command that has to succeed; its output."""
     done = node.run(command, LIMIT_S)
     assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
-def install(nodes, tar):
+def install(nodes: TwoNodes, tar: str):
     """Services, file systems and OpenHA; the images in the services' docker data.
 
     Gives the ids of the images.
@@ -100,7 +100,7 @@ def install(nodes, tar):
     return {image: IMAGES[service][1] for service, image in zip(FILES, found)}
 
 
-def bring_image(node, service):
+def bring_image(node: Node, service: str):
     """Put the image in the docker data of a service, which stays mounted.
 
     The short id that docker gave it.
@@ -120,10 +120,10 @@ class Ids:
     containers.
     """
 
-    def __init__(self, images) -> None:
+    def __init__(self, images: dict[str, str]) -> None:
         self._known = dict(images)
 
-    def learn(self, node, transcript) -> None:
+    def learn(self, node: Node, transcript: list[Typed]) -> None:
         """Take the ids of containers as they are now, each for the one that stands in the
         transcript.
         """
@@ -136,14 +136,14 @@ class Ids:
                 )
                 self._known[real] = shown[1]
 
-    def told(self, text):
+    def told(self, text: str):
         """The text with the ids of the tutorial."""
         for real, shown in self._known.items():
             text = text.replace(real, shown)
         return text
 
 
-def comparable(text) -> str:
+def comparable(text: str) -> str:
     """Without what depends on volume groups."""
     lines = []
     for line in normalised(text).splitlines():
@@ -182,7 +182,7 @@ def container_nodes(tmp_path: Path):
 @pytest.mark.e2e
 @pytest.mark.root
 @pytest.mark.timeout(3600)
-def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes) -> None:
+def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes: TwoNodes) -> None:
     """Start, takeover after a power failure and failback: every status as printed, the same
     containers, their data there.
     """

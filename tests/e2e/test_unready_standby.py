@@ -5,19 +5,22 @@ Nodes that are configured differently say so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from opensvc_openha.demo.nodes import Node
 from tests.e2e.two_node_cluster import EZ, Cluster
 
 pytestmark = pytest.mark.e2e
 
 
-def look_again(cluster, node) -> None:
+def look_again(cluster: Cluster, node: Node) -> None:
     """Has the daemon look at once, as each edit does."""
     cluster.must(node, f"kill -HUP $(cat {EZ}/services/.proc/nmond.lock)")
 
 
-def says(cluster, node, text) -> None:
+def says(cluster: Cluster, node: Node, text: str) -> None:
     """Waits until `service -s -v` has a text."""
     cluster.until(
         lambda: cluster.must(node, f"{EZ}/bin/service -s -v"), lambda shown: text in shown, text
@@ -25,7 +28,7 @@ def says(cluster, node, text) -> None:
 
 
 def test_stop_that_would_leave_the_service_to_a_node_without_its_script_is_refused(
-    make_cluster: Cluster,
+    make_cluster: Callable[..., Cluster],
 ) -> None:
     """The script on the standby is not executable: both nodes warn, `stop` ends with 5.
 
@@ -51,7 +54,7 @@ def test_stop_that_would_leave_the_service_to_a_node_without_its_script_is_refus
     cluster.wait(cluster.first, {"registry": "STOPPED/STARTED"})
 
 
-def test_nodes_whose_files_differ_say_in_what(make_cluster: Cluster) -> None:
+def test_nodes_whose_files_differ_say_in_what(make_cluster: Callable[..., Cluster]) -> None:
     """Another timeout and swapped roles on one node: a warning on both, in both commands, that
     names the files.
     """

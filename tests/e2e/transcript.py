@@ -17,7 +17,7 @@ class Typed:
     line: int
 
 
-def read_transcript(text):
+def read_transcript(text: str) -> list[Typed]:
     """The commands with what must appear below each."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -32,7 +32,7 @@ def read_transcript(text):
     ]
 
 
-def normalised(text) -> str:
+def normalised(text: str) -> str:
     """Only times and pids replaced, and blanks at the end of lines."""
     text = re.sub(r"\bpid \d+", "pid N", text)
     text = re.sub(r"updated at \w{3} [ \d]\d \d\d:\d\d:\d\d", "updated at T", text)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
+from typing import Any
 
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
 from tests import waiting
+from tests.waiting import Seen
 
 EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
@@ -32,7 +37,7 @@ STATUS = (
 class Cluster:
     """Both nodes with OpenHA installed and services added, daemons not started."""
 
-    def __init__(self, nodes, checks) -> None:
+    def __init__(self, nodes: TwoNodes, checks: dict[str, str]) -> None:
         """``checks`` maps each service to its check-up script."""
         self.nodes = nodes
         self.services = tuple(checks)
@@ -50,7 +55,7 @@ class Cluster:
                     f" {self.second.name} {check}",
                 )
 
-    def must(self, node, command, timeout_s=waiting.LIMIT_S):
+    def must(self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S) -> str:
         """Run a command that must succeed; return its output."""
         done = self.patiently(node, command, timeout_s)
         assert done.returncode == 0, (
@@ -58,7 +63,9 @@ class Cluster:
         )
         return done.stdout
 
-    def patiently(self, node, command, timeout_s=waiting.LIMIT_S):
+    def patiently(
+        self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command; repeat it if it gave up on a busy daemon: nothing has changed then."""
         return waiting.until(
             lambda: node.run(command, timeout_s),
@@ -66,11 +73,11 @@ class Cluster:
             command,
         )
 
-    def start(self, node) -> None:
+    def start(self, node: Node) -> None:
         """Run `ezha start` on a node."""
         self.must(node, f"{EZ}/ezha start")
 
-    def act(self, node, service, action) -> None:
+    def act(self, node: Node, service: str, action: str) -> None:
         """Run `service -A service action` on a node."""
         self.must(node, f"{EZ}/bin/service -A {service} {action}")
 
@@ -89,13 +96,13 @@ class Cluster:
         for node in self.nodes:
             self.wait(node, ready)
 
-    def states(self, node):
+    def states(self, node: Node) -> dict[str, str]:
         """Return `service -s -c` of a node: service to "primary/secondary"."""
         done = self.patiently(node, f"{EZ}/bin/service -s -c")
         found = re.findall(r"(?m)^(\S+) +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", done.stdout)
         return {service: f"{primary}/{secondary}" for service, primary, secondary in found}
 
-    def wait(self, node, wanted) -> None:
+    def wait(self, node: Node, wanted: dict[str, str]) -> None:
         """Poll the states of a node until they are as wanted."""
         self.until(
             lambda: self.states(node),
@@ -103,38 +110,38 @@ class Cluster:
             f"{node.name} {wanted}",
         )
 
-    def until(self, look, is_good, what):
+    def until(self, look: Callable[[], Seen], is_good: Callable[[Seen], Any], what: str) -> Seen:
         """Poll until the result is good; return it."""
         return waiting.until(look, is_good, what, self.story)
 
-    def stays(self, look, is_good, for_s) -> None:
+    def stays(self, look: Callable[[], Seen], is_good: Callable[[Seen], Any], for_s: float) -> None:
         """Poll for some time: each result must be good."""
         waiting.stays(look, is_good, for_s, self.story)
 
-    def entries(self, node, service: str = "registry"):
+    def entries(self, node: Node, service: str = "registry") -> list[dict[str, Any]]:
         """Return the changes of state in a node's history, oldest first."""
         found = json.loads(self.must(node, f"{EZ}/bin/openha history {service} -n 0 --json"))
         return [entry for entry in found if entry["kind"] == "service"]
 
-    def seconds_in(self, node, state, service: str = "registry"):
+    def seconds_in(self, node: Node, state: str, service: str = "registry") -> float:
         """Return the duration of the last stay of the service in a state that it left."""
         entries = self.entries(node, service)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == state)
         return entries[left]["mono"] - entries[left - 1]["mono"]
 
-    def listeners(self, node):
+    def listeners(self, node: Node) -> dict[str, str]:
         """Return `hb -s` of the listeners: device to UP or DOWN."""
         out = self.must(node, f"{EZ}/bin/hb -s")
         return dict(
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
 
-    def calls(self, word, service: str = "registry"):
+    def calls(self, word: str, service: str = "registry") -> list[str]:
         """Return the nodes on which a service's script was called with a word, in order."""
         lines = (line.split() for line in self._shared("calls").splitlines())
         return [node for svc, called, node in lines if (svc, called) == (service, word)]
 
-    def runs_on(self, service: str = "registry"):
+    def runs_on(self, service: str = "registry") -> list[str]:
         """Return the running nodes on which a service runs now."""
         runs = ["test", "-e", f"/run/{service}.runs"]
         return [
@@ -143,7 +150,7 @@ class Cluster:
             if node.is_alive and node.run(runs).returncode == 0
         ]
 
-    def _shared(self, name):
+    def _shared(self, name: str) -> str:
         node = next(node for node in self.nodes if node.is_alive)
         return node.run(f"cat /shared/{name}").stdout
 
