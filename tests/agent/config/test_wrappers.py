@@ -130,3 +130,19 @@ def test_stonith_wrapper_passes_on_the_exit_code_of_the_fence(
     ensure_wrappers(layout, "a", f"{sys.executable} -m opensvc_openha.cli.svcmgr")
     silent = dict(BARE, OPENHA_PEER_STANDING="silent", OPENHA_PEER_STATE="UNKNOWN")
     assert run(agent.etc / "a.stonith", "start", env=silent).returncode == 23
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "shown"), [("--help", 0, "Usage: "), ("--dry-run", 2, ""), ("-x", 2, "")]
+)
+def test_stonith_wrapper_fences_nothing_for_an_option(
+    agent: Agent, layout: AgentLayout, option: str, code: int, shown: str
+) -> None:
+    """Somebody looks for its help while the peer is silent."""
+    fired = agent.root / "fired"
+    agent.write("a", f"[hb#0]\ntype = OpenHA\n[stonith#1]\ntype = callout\ncmd = touch {fired}\n")
+    ensure_wrappers(layout, "a", f"{sys.executable} -m opensvc_openha.cli.svcmgr")
+    silent = dict(BARE, OPENHA_PEER_STANDING="silent", OPENHA_PEER_STATE="UNKNOWN")
+    done = run(agent.etc / "a.stonith", option, env=silent)
+    assert done.returncode == code and done.stdout.startswith(shown)
+    assert not fired.exists()
