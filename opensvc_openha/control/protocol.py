@@ -57,7 +57,6 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
 
     Raises KeyError, TypeError or ValueError if they are none.
     """
-    data = _known(NodeStatus, data)
     authentication = _known(AuthStatus, data.get("authentication", {}))
     return NodeStatus(
         node=data["node"],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from opensvc_openha.control.protocol import (
+    VERSION,
     answer_from_json,
     answer_to_json,
     dump,
@@ -108,6 +109,16 @@ def test_other_values_are_errors_of_three_kinds(change: dict[str, Any]) -> None:
     values = {name: value for name, value in values.items() if value is not ...}
     with pytest.raises((KeyError, TypeError, ValueError)):
         status_from_json(values)
+
+
+def test_link_of_the_first_version_has_no_place() -> None:
+    """Only its kind and what it does."""
+    values = on_the_wire(status_to_json(STATUS))
+    link = values["links"][0]
+    values["links"] = [{name: link[name] for name in ("kind", "is_sender", "is_up")}]
+    spec = LinkSpec("deb2", LinkKind.NET, "", "", 0, 0, 0.0)
+    assert status_from_json(values).links == (LinkStatus(spec, False, True),)
+    assert VERSION == 1
 
 
 @pytest.mark.parametrize("word", list(AnswerCode))

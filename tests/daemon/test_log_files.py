@@ -4,6 +4,7 @@ reported.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -305,6 +306,45 @@ def test_log_that_cannot_be_read_gives_no_output(
         assert log.output() == ""
     assert log.output() == "up\n"
     log.close()
+
+
+@pytest.mark.parametrize("name", ["fallocate64", "fallocate", ""])
+@pytest.mark.parametrize("number", [0, errno.ENOSPC, errno.EOPNOTSUPP])
+def test_log_without_room_is_one_where_none_can_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    """By either name of the C library; a system or a disk that cannot reserve has room."""
+
+    def reserve(_log: int, mode: int, end: ctypes.c_int64, room: ctypes.c_int64) -> int:
+        assert (mode, end.value, room.value) == (1, 5, 65_536)
+        ctypes.set_errno(number)
+        return -1 if number else 0
+
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda *_, **__: SimpleNamespace(**({name: reserve} if name else {}))
+    )
+    (tmp_path / "web.log").write_text("12345")
+    log = ScriptLog(str(tmp_path / "web.log"), is_answer=False, may_linger=True)
+    log.close()
+    assert log.is_lost == bool(name and number == errno.ENOSPC)
+
+
+def test_answer_is_read_from_the_log_where_no_memory_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system gives no file in memory: the log takes it, or nothing does."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(script_log.os, "memfd_create", refuse)
+    log = ScriptLog(str(tmp_path / "web.log"), is_answer=True, may_linger=False)
+    os.write(log.handle, b"up\n")
+    assert log.output() == "up\n"
+    log.close()
+    lost = ScriptLog("", is_answer=True, may_linger=False)
+    assert lost.is_lost and os.write(lost.handle, b"up\n") == 3
+    lost.close()
 
 
 def test_no_more_than_was_there_at_the_beginning_is_copied(tmp_path: Path) -> None:
