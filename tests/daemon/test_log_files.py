@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import stat
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.system import log_file, script_log
 from opensvc_openha.system.log_file import LogFile
 from opensvc_openha.system.script_log import ScriptLog, bound_log
-from tests.waiting import until
+from tests.waiting import LIMIT_S, until
 
 MIB = 1 << 20
 
@@ -473,3 +474,72 @@ def test_keeper_bounds_the_logs_of_removed_services_too_and_reports_those_it_can
         until(lambda: Path(layout.script_log("web")).stat().st_size == 0)
     finally:
         keeper.stop()
+
+
+class Turns(threading.Event):
+    """Let a thread's loop go round some times without waiting, and note the waits."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+        self._count = count
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return at once; the last one ends the loop."""
+        self.waits.append(timeout)
+        if len(self.waits) == self._count:
+            self.set()
+        return self.is_set()
+
+
+def keeper_of(root: Path, problems: ActiveIssues) -> LogKeeper:
+    layout = tree_layout(str(root))
+    return LogKeeper(layout, problems, lambda: ("web",), lambda: "")
+
+
+def test_logs_are_looked_at_each_second_and_disks_each_tenth_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the states and of the logs, the first time at once."""
+    looked: list[str] = []
+
+    def look(path: str) -> str:
+        looked.append(Path(path).name)
+        return "little"
+
+    monkeypatch.setattr(log_keeper, "bound_log", look)
+    monkeypatch.setattr(log_keeper, "little_room", look)
+    problems = ActiveIssues("deb1", logging.getLogger("test"))
+    keeper = keeper_of(tmp_path, problems)
+    keeper._is_over = turns = Turns(21)
+    keeper._run()
+    first, later = ["web.log", "services", "log"], ["web.log"] * 9
+    assert looked == first + later + first + later + first
+    assert turns.waits == [1.0] * 21 and len(problems.texts) == 2
+
+
+def test_keeper_has_a_thread_with_a_name_that_keeps_no_daemon_from_ending(tmp_path: Path) -> None:
+    """As shown by `ps -L`; it ends when it is asked to."""
+    keeper = keeper_of(tmp_path, ActiveIssues("deb1", logging.getLogger("test")))
+    before = set(threading.enumerate())
+    keeper.start()
+    (thread,) = set(threading.enumerate()) - before
+    until(lambda: Path(f"/proc/self/task/{thread.native_id}/comm").read_text() == "logs\n")
+    assert thread.daemon
+    keeper.stop()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+
+
+def test_logs_that_no_thread_can_watch_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the daemon goes on."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    problems = ActiveIssues("deb1", logging.getLogger("test"))
+    keeper_of(tmp_path, problems).start()
+    assert problems.texts == ("log not written: not watched: can't start new thread",)
