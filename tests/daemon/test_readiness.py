@@ -279,12 +279,17 @@ def test_looks_are_repeated_and_reported_when_something_changed(
 
     def services() -> tuple[ServiceSpec, ...]:
         looks.put(None)
-        return (service(str(path), str(fence)),)
+        other = ServiceSpec("db", "/bin/sh", os.uname().nodename, "peer1", "/bin/sh")
+        return service(str(path), str(fence)), other
 
     monkeypatch.setattr(module, "READINESS_LOOK_S", 0.01)
     readiness_checks = Readiness(services, lambda found, tells: reports.put((found, tells)), {})
+    before = set(threading.enumerate())
     readiness_checks.start()
+    (thread,) = set(threading.enumerate()) - before
     assert reports.get(timeout=LIMIT_S) == ({}, frozenset({"web"}))
+    assert thread.daemon
+    assert Path(f"/proc/self/task/{thread.native_id}/comm").read_text() == "readiness\n"
     for _ in range(3):
         looks.get(timeout=LIMIT_S)
     assert reports.empty()
@@ -293,10 +298,8 @@ def test_looks_are_repeated_and_reported_when_something_changed(
     assert list(found) == ["web"] and tells == {"web"}
     monkeypatch.setattr(module, "READINESS_LOOK_S", LIMIT_S)
     readiness_checks.stop()
-    (thread,) = [each for each in threading.enumerate() if each.name == "readiness"] or [None]
-    if thread is not None:
-        thread.join(LIMIT_S)
-        assert not thread.is_alive()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
 
 
 def test_what_is_found_after_the_end_is_not_reported(tmp_path: Path) -> None:

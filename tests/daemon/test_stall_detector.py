@@ -6,9 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
+
+from opensvc_openha.daemon import stall_detector
+from opensvc_openha.daemon.stall_detector import StallDetector
+from tests.waiting import until
 
 _PROGRAM = """
 import sys
@@ -40,3 +46,84 @@ def test_only_a_process_that_was_stopped_says_so(is_stopped: bool) -> None:
             time.sleep(0.6)  # The length of the stop is what is tested.
             os.kill(process.pid, signal.SIGCONT)
         assert process.stdout.readline() == f"{is_stopped}\n"
+
+
+class Clock:
+    """Time that passes only in pauses, each of which may take longer than it should."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.pauses: list[float] = []
+        self.extra: list[float] = []
+        """Seconds by which each pause is too long; the loop ends with the last one."""
+        monkeypatch.setattr(stall_detector.clock, "monotonic", lambda: self.now)
+        monkeypatch.setattr(stall_detector.clock, "pause", self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        if not self.extra:
+            raise StopIteration
+        self.pauses.append(seconds)
+        self.now += seconds + self.extra.pop(0)
+
+    def run(self, detector: StallDetector, *extra: float) -> None:
+        """Let the thread's loop go round once for each of these."""
+        self.extra = list(extra)
+        with pytest.raises(StopIteration):
+            detector._beat(lambda: None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that a test sets."""
+    return Clock(monkeypatch)
+
+
+def test_gap_of_the_limit_or_longer_is_a_stall_for_what_began_before_its_end(clock: Clock) -> None:
+    """A third of the limit is slept at a time; a shorter gap is none."""
+    detector = StallDetector()
+    detector.watch(0.75)
+    clock.run(detector, 0.0, 0.25, 0.0)
+    assert clock.pauses == [0.25] * 3 and not detector.was_stopped(0.0)
+    clock.run(detector, 0.5, 0.0)
+    end = clock.now - 0.25
+    assert detector.was_stopped(end - 0.01) and detector.was_stopped(0.0)
+    assert not detector.was_stopped(end)
+
+
+def test_stall_that_lasts_is_seen_by_whoever_runs_first(clock: Clock) -> None:
+    """The thread that notes gaps has not had its turn since."""
+    detector = StallDetector()
+    detector.watch(0.75)
+    clock.run(detector, 0.0)
+    clock.now += 0.5
+    assert not detector.was_stopped(0.0)
+    clock.now += 0.25
+    assert detector.was_stopped(0.0)
+
+
+def test_limit_is_never_above_three_turns_of_half_a_second(clock: Clock) -> None:
+    """Before it is told one, and for a longer one."""
+    detector = StallDetector()
+    clock.run(detector, 0.0)
+    detector.watch(60.0)
+    clock.run(detector, 0.0, 0.9)
+    assert clock.pauses == [0.5] * 3 and not detector.was_stopped(0.0)
+    clock.run(detector, 1.0)
+    assert detector.was_stopped(0.0)
+
+
+def test_last_stalls_are_kept(clock: Clock) -> None:
+    """As many as are enough for any decision; the oldest goes."""
+    detector = StallDetector()
+    clock.run(detector, *[1.0] * 40)
+    assert len(detector._gaps) == 32 and detector.was_stopped(clock.now - 0.1)
+
+
+def test_thread_is_prepared_named_and_keeps_no_daemon_from_ending() -> None:
+    """As shown by `ps -L`."""
+    entered: list[str] = []
+    before = set(threading.enumerate())
+    StallDetector().start(lambda: entered.append(threading.current_thread().name))
+    (thread,) = set(threading.enumerate()) - before
+    until(lambda: Path(f"/proc/self/task/{thread.native_id}/comm").read_text() == "pulse\n")
+    assert thread.daemon and entered == ["pulse"]
