@@ -55,9 +55,15 @@ def a_beat(states: dict[str, S] | None = None, seq: int = 1, **changes: Any) -> 
     return Beat(**{**values, **changes})
 
 
-def a_frame(beat: Beat, **changes: Any) -> bytes | None:
+def encoded(beat: Beat, **values: Any) -> bytes:
+    data = encode_beat(beat, **values)
+    assert data is not None, "the beat fits in a frame"
+    return data
+
+
+def a_frame(beat: Beat, **changes: Any) -> bytes:
     values = dict(pid=11, interval_s=1.0, with_names=False)
-    return encode_beat(beat, **{**values, **changes})
+    return encoded(beat, **{**values, **changes})
 
 
 def many(count: int, length: int = 20) -> dict[str, S]:
@@ -80,7 +86,7 @@ def resealed(data: bytes) -> bytes:
 @given(BEATS, st.integers(0, 2**32 - 1), st.booleans())
 def test_beat_survives_the_wire(beat: Beat, pid: int, with_names: bool) -> None:
     """Any beat, sent to a node with the same services: it arrives equal and complete."""
-    frame = decode_frame(encode_beat(beat, pid=pid, interval_s=0.25, with_names=with_names))
+    frame = decode_frame(encoded(beat, pid=pid, interval_s=0.25, with_names=with_names))
     book = NameBook()
     book.learn_own(beat.states)
     assert book.resolve(frame) == replace(beat, interval_s=0.25)

@@ -96,11 +96,11 @@ class Watched:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., SlotEnd]]:
+def opened() -> Iterator[Callable[..., Any]]:
     """Opens ends, and closes them in the end."""
     made: list[SlotEnd] = []
 
-    def add(end: SlotEnd, is_opened: bool = True) -> SlotEnd:
+    def add(end: Any, is_opened: bool = True) -> Any:
         made.append(end)
         if is_opened:
             end.open()
@@ -112,7 +112,7 @@ def opened() -> Iterator[Callable[..., SlotEnd]]:
 
 
 def listening(
-    opened: Callable[..., SlotEnd],
+    opened: Callable[..., Any],
     device: str,
     clock: Simulated,
     wire: Wire = Wire.OWN,
@@ -136,7 +136,7 @@ def listening(
     ],
 )
 def test_end_has_nothing_to_remark_where_all_is_well(
-    opened: Callable[..., SlotEnd], disk_file: str, make: Callable[..., Any] | type[Any]
+    opened: Callable[..., Any], disk_file: str, make: Callable[..., Any] | type[Any]
 ) -> None:
     """Not opened, and opened on a file system that can do what the link wants: no remark, nothing
     counted.
@@ -188,7 +188,7 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(
 
 
 def test_no_answer_within_the_limit_is_said_with_it(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """The I/O process stands still: a fault once half of a short timeout is over, and at once after
     that.
@@ -210,7 +210,7 @@ def test_no_answer_within_the_limit_is_said_with_it(
 
 
 def test_device_in_use_is_refused_although_it_is_blank(
-    opened: Callable[..., SlotEnd], loop_device: Callable[..., Any]
+    opened: Callable[..., Any], loop_device: Callable[..., Any]
 ) -> None:
     """Taken by a volume manager or a file system that has written nothing yet: only the kernel
     knows.
@@ -233,7 +233,7 @@ def test_device_in_use_is_refused_although_it_is_blank(
 
 
 def test_slot_that_ends_with_its_device_is_usable(
-    opened: Callable[..., SlotEnd], loop_device: Callable[..., Any]
+    opened: Callable[..., Any], loop_device: Callable[..., Any]
 ) -> None:
     """The last blocks: not one is missing.
 
@@ -305,7 +305,7 @@ def test_slot_must_be_whole_blocks_of_the_device(
 
 
 def test_record_that_does_not_fit_its_slot_is_a_fault(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """The original's 9,728 bytes and not one more."""
     sender = opened(DioSender(spec(disk_file, wire=Wire.LEGACY)))
@@ -315,7 +315,7 @@ def test_record_that_does_not_fit_its_slot_is_a_fault(
     assert content(disk_file, 0, LEGACY_SLOT) == record(b"a")
 
 
-def test_claim_leaves_a_heartbeat_as_it_is(opened: Callable[..., SlotEnd], disk_file: str) -> None:
+def test_claim_leaves_a_heartbeat_as_it_is(opened: Callable[..., Any], disk_file: str) -> None:
     """`hb --force` where the link already beats: nothing is written over.
 
     Elsewhere an empty heartbeat is.
@@ -330,7 +330,7 @@ def test_claim_leaves_a_heartbeat_as_it_is(opened: Callable[..., SlotEnd], disk_
 
 
 def test_data_of_a_new_owner_is_refused_again_and_again(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """Whoever sends on after the refusal without opening the link anew writes nothing either."""
     sender = opened(DioSender(spec(disk_file)))
@@ -343,7 +343,7 @@ def test_data_of_a_new_owner_is_refused_again_and_again(
 
 
 def test_slot_wiped_for_a_file_system_stops_a_running_link(
-    opened: Callable[..., SlotEnd], disk_dir: str
+    opened: Callable[..., Any], disk_dir: str
 ) -> None:
     """The slot is blank now, and what is known to own a device is on it: no more beats, whatever
     was there before.
@@ -363,7 +363,7 @@ def test_slot_wiped_for_a_file_system_stops_a_running_link(
 
 
 def test_disk_replaced_during_the_write_is_no_second_writer(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """What was just written is not there: the path names another disk now, and that is what is
     said.
@@ -386,7 +386,7 @@ def test_disk_replaced_during_the_write_is_no_second_writer(
 
 
 def test_slot_is_read_at_its_pace_until_the_time_is_over(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """Reads 0.25 s apart; a receive that ends in between leaves the pace as it is, and one that
     ends with a read makes it.
@@ -407,7 +407,7 @@ def test_slot_is_read_at_its_pace_until_the_time_is_over(
 
 
 def test_beat_is_received_once_with_the_moment_it_was_read(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """A new beat at the second read: that moment, the slot's name, one more in the counter.
 
@@ -435,7 +435,7 @@ def test_beat_is_received_once_with_the_moment_it_was_read(
 
 @pytest.mark.parametrize(("what", "counter"), [(bytes(SLOT), "blank"), (b"x" * SLOT, "alien")])
 def test_slot_that_loses_its_beat_is_counted_and_silent(
-    opened: Callable[..., SlotEnd], disk_file: str, what: bytes, counter: str
+    opened: Callable[..., Any], disk_file: str, what: bytes, counter: str
 ) -> None:
     """Wiped or written over: no beat is received, neither now nor when the old one comes back."""
     clock = Simulated()
@@ -460,7 +460,7 @@ def test_end_that_is_opened_again_and_again_is_closed_once(disk_file: str) -> No
 
 
 def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """Closed for a while: what was written meanwhile is no sign of life, and the next beat is, read
     at once.
@@ -478,7 +478,7 @@ def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(
 
 @pytest.mark.parametrize(("wire", "whole"), [(Wire.OWN, slot), (Wire.LEGACY, record)])
 def test_only_a_record_without_an_envelope_is_read_twice(
-    opened: Callable[..., SlotEnd], disk_file: str, wire: Wire, whole: Callable[..., Any]
+    opened: Callable[..., Any], disk_file: str, wire: Wire, whole: Callable[..., Any]
 ) -> None:
     """A beat in its envelope shows itself whether it is whole.
 
@@ -498,7 +498,7 @@ def test_only_a_record_without_an_envelope_is_read_twice(
 
 
 def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
-    opened: Callable[..., SlotEnd], disk_file: str
+    opened: Callable[..., Any], disk_file: str
 ) -> None:
     """The slot holds the old record, and a new one right after: it is read with the next look, and
     nothing is counted.
@@ -512,7 +512,7 @@ def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
     assert listener.receive(1.0).data == record(b"b")
 
 
-def test_zeroed_record_is_counted_as_blank(opened: Callable[..., SlotEnd], disk_file: str) -> None:
+def test_zeroed_record_is_counted_as_blank(opened: Callable[..., Any], disk_file: str) -> None:
     """As many zeros are no record: nothing is received, and the next one is."""
     clock = Simulated()
     put(disk_file, record(b"a"))
@@ -524,7 +524,7 @@ def test_zeroed_record_is_counted_as_blank(opened: Callable[..., SlotEnd], disk_
 
 
 def test_file_that_does_not_reach_to_the_slot_is_blank(
-    opened: Callable[..., SlotEnd], disk_dir: str
+    opened: Callable[..., Any], disk_dir: str
 ) -> None:
     """Its slots are written one after the other: the listener waits for the peer's."""
     path = os.path.join(disk_dir, "short")
@@ -537,7 +537,7 @@ def test_file_that_does_not_reach_to_the_slot_is_blank(
 
 
 def test_listener_writes_nothing_where_it_may_not(
-    opened: Callable[..., SlotEnd], loop_device: Callable[..., Any]
+    opened: Callable[..., Any], loop_device: Callable[..., Any]
 ) -> None:
     """The device is read-only on this node: it is listened to, and not asked who holds it, for that
     would hold off others.

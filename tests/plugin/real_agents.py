@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
 from opensvc_openha.plugin.agents import find_agents
@@ -73,7 +74,7 @@ HB = "\n[hb#0]\ntype = OpenHA\nname = registry\n"
 APP_HB = "\n[app#hb]\ntype = openha\nname = registry\n"
 
 
-def find_python(line):
+def find_python(line: str) -> str | None:
     """A Python that the line supports, or None."""
     if os.environ.get("OPENSVC_AGENT_PYTHON"):
         return os.environ["OPENSVC_AGENT_PYTHON"]
@@ -90,7 +91,7 @@ def find_python(line):
 class AgentNodes:
     """Both nodes, the cluster installed and not started."""
 
-    def __init__(self, nodes, source) -> None:
+    def __init__(self, nodes: TwoNodes, source: str) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
         agent = find_agents(source)[0]
@@ -113,7 +114,7 @@ class AgentNodes:
             )
             node.environment["PYTHONWARNINGS"] = "ignore"
 
-    def _install_agent(self, node, source) -> None:
+    def _install_agent(self, node: Node, source: str) -> None:
         root = node.root
         target = root + self.home
         os.makedirs(target, exist_ok=True)
@@ -196,7 +197,7 @@ class AgentNodes:
         for node in self.nodes:
             node.write(f"{self.etc}/{SVC}{self.suffix}", text + extra)
 
-    def start_agent(self, node) -> None:
+    def start_agent(self, node: Node) -> None:
         """The agent's own daemon, which the 2.1 has."""
         if self.line == "2.1":
             self.ok(
@@ -205,7 +206,7 @@ class AgentNodes:
                 " sleep 4",
             )
 
-    def ok(self, node, command, timeout_s: float = 60.0):
+    def ok(self, node: Node, command: str, timeout_s: float = 60.0) -> str:
         """A command that has to succeed; its output."""
         done = node.run(command, timeout_s)
         assert done.returncode == 0, (
@@ -213,7 +214,9 @@ class AgentNodes:
         )
         return done.stdout
 
-    def svc(self, node, action, timeout_s: float = 60.0):
+    def svc(
+        self, node: Node, action: str, timeout_s: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
         """An action of the agent on the service."""
         command = f"om {SVC} {action}" if self.line == "2.1" else f"svcmgr -s {SVC} {action}"
         return node.run(command, timeout_s)

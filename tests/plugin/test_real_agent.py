@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.plugin.agents import find_agents
 from tests import waiting
@@ -55,7 +56,7 @@ def bare(request: pytest.FixtureRequest) -> Iterator[AgentNodes]:
 
 
 @pytest.fixture
-def agents(bare: AgentNodes):
+def agents(bare: AgentNodes) -> AgentNodes:
     """The driver is installed on both nodes, and the daemons run."""
     for node in bare.nodes:
         bare.start_agent(node)
@@ -64,20 +65,20 @@ def agents(bare: AgentNodes):
     return bare
 
 
-def until(look, wanted):
+def until(look: Callable[[], Any], wanted: Any) -> Any:
     """Polls until what is seen is as wanted."""
     return waiting.until(
         look, wanted if callable(wanted) else lambda seen: seen == wanted, str(wanted)
     )
 
 
-def states(agents, node):
+def states(agents: AgentNodes, node: Node) -> tuple[str, str]:
     """What `service -s -c` shows: primary and secondary state."""
     words = agents.ok(node, "service -s -c").split()
     return words[-3], words[-1]
 
 
-def hb_lines(agents, node) -> str:
+def hb_lines(agents: AgentNodes, node: Node) -> str:
     """The hb line of `print status` and its reasons, in one line."""
     refresh = " --refresh" if agents.line == "2.1" else ""
     out = agents.svc(node, f"print status{refresh}").stdout
@@ -86,12 +87,12 @@ def hb_lines(agents, node) -> str:
     return " ".join(out[out.index("hb.openha") - 25 :].replace("|", " ").replace("#", " ").split())
 
 
-def compact(text):
+def compact(text: str) -> str:
     """Without blanks and lines of a tree: the 2.1 breaks words where its column ends."""
     return re.sub(r"\W+", "", text)
 
 
-def run_on_first(agents) -> None:
+def run_on_first(agents: AgentNodes) -> None:
     """The service runs on the first node, the second stands by."""
     for node in agents.nodes:
         agents.ok(node, "service -A registry unfreeze")
@@ -99,7 +100,7 @@ def run_on_first(agents) -> None:
     until(lambda: states(agents, agents.first), ("STARTED", "STOPPED"))
 
 
-def test_the_hb_status_follows_the_cluster_at_once(agents) -> None:
+def test_the_hb_status_follows_the_cluster_at_once(agents: AgentNodes) -> None:
     """Frozen, started, standing by: print status shows each state without being asked to look
     again.
     """
@@ -112,7 +113,7 @@ def test_the_hb_status_follows_the_cluster_at_once(agents) -> None:
     assert agents.second.run(f"/etc/opensvc/{SVC}.cluster status").stdout.strip() in ("down", "n/a")
 
 
-def test_a_stopped_or_dead_daemon_is_told(agents) -> None:
+def test_a_stopped_or_dead_daemon_is_told(agents: AgentNodes) -> None:
     """SIGSTOP, SIGKILL, started again: the reason each time, no traceback, and the service is where
     it was.
     """
@@ -130,7 +131,7 @@ def test_a_stopped_or_dead_daemon_is_told(agents) -> None:
     until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True)
 
 
-def test_the_agents_own_words_move_the_service(agents) -> None:
+def test_the_agents_own_words_move_the_service(agents: AgentNodes) -> None:
     """switch, freeze, thaw, stop, start of the agent: both nodes are driven.
 
     The 1.5 and the 2.1 refuse, and say so.
@@ -159,7 +160,9 @@ def test_the_agents_own_words_move_the_service(agents) -> None:
     assert agents.svc(agents.first, "shutdown").returncode == 0
 
 
-def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents) -> None:
+def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(
+    agents: AgentNodes,
+) -> None:
     """Power failure of the node that runs it: started on the other one.
 
     There the driver is removed, and it runs on.
@@ -175,7 +178,7 @@ def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents
     assert agents.second.run("openha agent status").returncode == 0
 
 
-def test_a_takeover_waits_for_a_fence_that_succeeds(agents) -> None:
+def test_a_takeover_waits_for_a_fence_that_succeeds(agents: AgentNodes) -> None:
     """The node that runs it dies and cannot be fenced: not started here.
 
     After the fencing command was mended, it is.
@@ -202,7 +205,7 @@ def test_a_takeover_waits_for_a_fence_that_succeeds(agents) -> None:
     until(lambda: states(agents, agents.second), ("UNKNOWN", "STARTED"))
 
 
-def test_a_monitored_resource_that_fails_moves_the_service(agents) -> None:
+def test_a_monitored_resource_that_fails_moves_the_service(agents: AgentNodes) -> None:
     """The application dies behind the agent's back: monitor_action = freezestop has the other node
     start it.
     """
@@ -217,13 +220,13 @@ DRIVEN = ("1.6", "1.7", "1.8")
 """The lines whose words drive the cluster."""
 
 
-def needs(agents, lines, why) -> None:
+def needs(agents: AgentNodes, lines, why) -> None:
     """Skips the test for other lines."""
     if agents.line not in lines:
         pytest.skip(f"needs the {' or the '.join(lines)}: {why}")
 
 
-def board(agents, node):
+def board(agents: AgentNodes, node: Node):
     """What the agent shows of all services."""
     command = (
         "om mon"
@@ -235,7 +238,7 @@ def board(agents, node):
     return agents.ok(node, command)
 
 
-def test_the_tutorial(agents) -> None:
+def test_the_tutorial(agents: AgentNodes) -> None:
     """Unfrozen, started, standing by, moved, taken over, and the node that lost its power back:
     each agent shows each step.
     """
@@ -273,7 +276,7 @@ def test_the_tutorial(agents) -> None:
     assert not [words for words in avail if "up" in words], shown
 
 
-def test_a_takeover_does_not_believe_the_agents_own_stonith(agents) -> None:
+def test_a_takeover_does_not_believe_the_agents_own_stonith(agents: AgentNodes) -> None:
     """An upgrade outside of dpkg: the agent's driver and its `.stonith` are back.
 
     No takeover goes unfenced.
@@ -317,7 +320,7 @@ def test_a_takeover_does_not_believe_the_agents_own_stonith(agents) -> None:
     assert f"not run: {link} leads to" in agents.ok(second, "openha why registry")
 
 
-def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents) -> None:
+def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents: AgentNodes) -> None:
     """The application does not start: `start` and `switch` of the agent end with 1 and the agent's
     own error.
     """
@@ -342,7 +345,7 @@ def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents) -> None:
     )
 
 
-def test_a_dry_run_changes_nothing(agents) -> None:
+def test_a_dry_run_changes_nothing(agents: AgentNodes) -> None:
     """`--dry-run` with each word: both nodes as before, and the script that fences does not
     fence.
     """
@@ -356,7 +359,7 @@ def test_a_dry_run_changes_nothing(agents) -> None:
     assert agents.svc(agents.first, "thaw").returncode == 0
 
 
-def test_a_switch_goes_to_the_node_that_is_named(agents) -> None:
+def test_a_switch_goes_to_the_node_that_is_named(agents: AgentNodes) -> None:
     """`switch --to`: nothing where it runs, moved otherwise, an error for a node it does not
     have.
     """
@@ -370,7 +373,7 @@ def test_a_switch_goes_to_the_node_that_is_named(agents) -> None:
     assert done.returncode == 1 and "not a node of the service" in done.stdout + done.stderr
 
 
-def test_without_the_shared_file_the_agent_refuses(agents) -> None:
+def test_without_the_shared_file_the_agent_refuses(agents: AgentNodes) -> None:
     """The file that all drivers share is gone: a warning in the status, no start and no stop by
     hand, the cluster's own goes.
     """
@@ -397,7 +400,7 @@ def test_without_the_shared_file_the_agent_refuses(agents) -> None:
     until(lambda: states(agents, agents.first), ("FROZEN_STOP", "STARTED"))
 
 
-def test_a_dead_peer_does_not_stop_a_freeze(agents) -> None:
+def test_a_dead_peer_does_not_stop_a_freeze(agents: AgentNodes) -> None:
     """The other node has no power: freeze and thaw of the agent do this node."""
     needs(agents, DRIVEN, "the others do not ask the driver")
     run_on_first(agents)
@@ -412,7 +415,7 @@ def test_a_dead_peer_does_not_stop_a_freeze(agents) -> None:
     assert states(agents, agents.first) == ("STARTED", "UNKNOWN")
 
 
-def hide_command(agents, node) -> None:
+def hide_command(agents: AgentNodes, node: Node) -> None:
     """The stock 1.8 takes another layout for granted where `openha` is on its path."""
     node.environment["PATH"] = ":".join(
         part for part in node.environment["PATH"].split(":") if part != f"{EZ}/bin"
@@ -458,7 +461,7 @@ def test_the_stock_driver_shows_and_drives_the_cluster(bare: AgentNodes) -> None
     until(lambda: "open-ha daemons are not running" in hb(first), True)
 
 
-def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents) -> None:
+def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents: AgentNodes) -> None:
     """The driver is taken out while the service runs: the agent's own shows it, with nothing
     kept.
     """
@@ -539,7 +542,7 @@ def test_a_service_in_a_namespace_is_the_clusters(bare: AgentNodes) -> None:
     )
 
 
-def test_a_daemon_that_is_back_is_shown_without_asking(agents) -> None:
+def test_a_daemon_that_is_back_is_shown_without_asking(agents: AgentNodes) -> None:
     """The 2.1 keeps statuses in its own daemon: it looks again when ours ends and when it is
     back.
     """

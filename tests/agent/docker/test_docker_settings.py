@@ -24,8 +24,10 @@ def settings_of(
     text: str,
     svcname: str = "registry.opensvc.com",
     var_dir: str = "/var/lib/opensvc/registry.opensvc.com",
-) -> DockerSettings | None:
-    return read_settings(parse_service_text(text, "x.env", svcname, "deb1.opensvc.com"), var_dir)
+) -> DockerSettings:
+    found = read_settings(parse_service_text(text, "x.env", svcname, "deb1.opensvc.com"), var_dir)
+    assert found is not None
+    return found
 
 
 def test_the_service_files_of_the_tutorial_are_understood() -> None:
