@@ -7,8 +7,11 @@ miss.
 
 from __future__ import annotations
 
+import enum
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
 from opensvc_openha.errors import UsageError
@@ -24,6 +27,8 @@ SERVICES_MAX = 100
 """Most services that one request may name; all services of the node need not be named."""
 NOTE_CHARACTERS = 400
 """Characters kept of each text of a note."""
+
+Member = TypeVar("Member", bound=enum.Enum)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ def parse_request(line: bytes) -> Request:
         return HistoryRequest()
     if what == "act":
         by = BY_MONITOR if found.get("by") == BY_MONITOR else BY_OPERATOR
-        return ActRequest(_command(found.get("command")), _services(found.get("services")), by)
+        return ActRequest(
+            _member(Command, found.get("command"), "command"), _services(found.get("services")), by
+        )
     if what == "reload":
         return ReloadRequest()
     if what == "note":
@@ -117,31 +124,24 @@ def parse_request(line: bytes) -> Request:
     if what == "forget-peer":
         return ForgetPeerRequest()
     if what == "confirm":
-        return ConfirmRequest(_node(found.get("node")))
+        return ConfirmRequest(_name(found.get("node"), "node", check_node_name))
     if what == "leave":
-        return LeaveRequest(_leaving(found.get("how")))
+        return LeaveRequest(_member(Leaving, found.get("how"), "way to leave"))
     raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")
 
 
-def _command(value: object) -> Command:
-    for command in Command:
-        if command.value == value:
-            return command
-    raise UsageError(f"not a request: no such command: {_shown(value)}")
+def _member(kind: type[Member], value: object, what: str) -> Member:
+    for member in kind:
+        if member.value == value:
+            return member
+    raise UsageError(f"not a request: no such {what}: {_shown(value)}")
 
 
-def _leaving(value: object) -> Leaving:
-    for leaving in Leaving:
-        if leaving.value == value:
-            return leaving
-    raise UsageError(f"not a request: no such way to leave: {_shown(value)}")
-
-
-def _node(value: object) -> str:
+def _name(value: object, what: str, check: Callable[[str], None]) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"not a request: expected the name of a node, found {_shown(value)}")
+        raise UsageError(f"not a request: expected the name of a {what}, found {_shown(value)}")
     try:
-        check_node_name(value)
+        check(value)
     except ValueError as error:
         raise UsageError(f"not a request: {error}") from None
     return value
@@ -158,13 +158,7 @@ def _services(value: object) -> tuple[str, ...] | None:
 
 
 def _service(value: object) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"not a request: expected the name of a service, found {_shown(value)}")
-    try:
-        check_service_name(value)
-    except ValueError as error:
-        raise UsageError(f"not a request: {error}") from None
-    return value
+    return _name(value, "service", check_service_name)
 
 
 def _note(found: dict[str, object]) -> NoteRequest:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
@@ -94,7 +95,7 @@ class LinkManager:
         number, give_up = self._outbox.number, clock.monotonic() + _FLUSH_LIMIT_S
         senders = [
             thread
-            for thread in self._threads.values()
+            for thread in list(self._threads.values())
             if isinstance(thread, SenderThread) and not thread.fault
         ]
         while (
@@ -104,9 +105,10 @@ class LinkManager:
 
     def stop(self) -> None:
         """End all threads: asked together, then waited for."""
-        for thread in self._threads.values():
+        threads = list(self._threads.values())
+        for thread in threads:
             thread.ask_to_end()
-        for thread in self._threads.values():
+        for thread in threads:
             thread.stop()
 
     def statuses(
@@ -163,21 +165,14 @@ class LinkManager:
 
 def _completed(link: LinkStatus, listener: ListenerThread) -> LinkStatus:
     """Return the engine's view of a listener, with what its thread knows."""
+    reason, refused = link.reason, ", ".join(listener.refused_lately)
+    if refused and not link.is_up:
+        reason += f"{', ' if '; refused: ' in reason else '; refused: '}{refused}"
+    counts = collections.Counter(listener.counts)
+    counts.update(link.counts)
     return replace(
         link,
-        reason=(listener.fault or listener.remark or _with_refusals(link, listener.refused_lately)),
+        reason=listener.fault or listener.remark or reason,
         thread=listener.thread_id,
-        counts=_sum_of(listener.counts, link.counts),
+        counts=dict(counts),
     )
-
-
-def _with_refusals(link: LinkStatus, refused: list[str]) -> str:
-    """Return why a link is down, with the reasons of frames that it rejects."""
-    if link.is_up or not refused:
-        return link.reason
-    joint = ", " if "; refused: " in link.reason else "; refused: "
-    return f"{link.reason}{joint}{', '.join(refused)}"
-
-
-def _sum_of(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    return {reason: counts.get(reason, 0) + others.get(reason, 0) for reason in [*counts, *others]}
