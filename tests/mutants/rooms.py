@@ -77,7 +77,7 @@ ROOMS = {
                 (
                     "storage",
                     "state_store managed_services key_store fencing_store state_writer"
-                    " history_writer",
+                    " history_writer history_file",
                     ("tests/storage", "tests/daemon", "tests/cli"),
                 ),
                 (
@@ -88,9 +88,9 @@ ROOMS = {
                 ),
                 (
                     "daemon",
-                    "action_executor daemon engine_loop engine_ports script_runner lock"
-                    " stall_detector log_keeper check_scripts readiness outside_starts"
-                    " agent_cache_invalidation realtime",
+                    "action_executor daemon engine_loop engine_ports control_service open_commands"
+                    " script_runner lock stall_detector log_keeper check_scripts readiness"
+                    " outside_starts agent_cache_invalidation realtime",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (
