@@ -7,7 +7,9 @@ import itertools
 import pytest
 
 from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.fence_turns import FenceTurns
 from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.verify.random.duels import Duel, duels, play
 
 PART = list(itertools.islice(duels(), 0, None, 23))
@@ -26,14 +28,14 @@ def _split(offset_s: float, first: str | None = "deb1", lag_s: float = 1.5) -> D
 
 def test_nodes_without_turns_shoot_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the rules before did: each fences at the end of its delay."""
-    monkeypatch.setattr(Fencing, "_find_turn", lambda desk, view, now: now)
+    monkeypatch.setattr(FenceTurns, "opens", lambda turns, view, now, fence_s: now)
     assert "S5 broken" in play(_split(0.3, first=None))
 
 
 def test_nodes_that_both_hold_the_right_shoot_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both claim the first turn."""
     monkeypatch.setattr(
-        Fencing, "update_turn", lambda desk, told, view, seq: setattr(desk, "turn", Turn.HELD)
+        FenceTurns, "update", lambda turns, *known: setattr(turns, "turn", Turn.HELD)
     )
     assert "S5 broken" in play(_split(0.3, first=None))
 
@@ -48,11 +50,11 @@ def test_turns_that_are_not_counted_from_the_first_silence_meet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One node is heard calling the other silent for a while before all is cut."""
-    heard = Fencing.heard
+    heard = FenceTurns.record_heard
 
-    def careless(desk: Fencing, view: object, now: float) -> None:
-        heard(desk, view, now)  # type: ignore[arg-type]
-        desk.turns._reported_anchor = None
+    def careless(turns: FenceTurns, view: PeerView, now: float) -> None:
+        heard(turns, view, now)
+        turns._reported_anchor = None
 
-    monkeypatch.setattr(Fencing, "heard", careless)
+    monkeypatch.setattr(FenceTurns, "record_heard", careless)
     assert any("S5 broken" in play(_split(offset_s)) for offset_s in (14.0, 15.2, 16.5, 18.0))

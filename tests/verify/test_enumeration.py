@@ -75,7 +75,7 @@ def test_engine_that_trusts_a_fence_although_the_peer_was_heard_since_is_found_o
     """A planted fault that needs a slow fence and a peer that is heard meanwhile, and falls silent
     again.
     """
-    monkeypatch.setattr(Fencing, "_void", lambda desk: None)
+    monkeypatch.setattr(Fencing, "void_proofs", lambda desk: None)
     assert "S2 broken" in Enumeration(by_pair=True).run(4).broken
 
 
