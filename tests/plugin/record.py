@@ -7,12 +7,14 @@ printed with its output, as on a screen. What the steps wait for is not printed.
 `docker` it is the agent 1.8 with ip, fs and a fencing command, or with containers.
 """
 
+from __future__ import annotations
+
 import datetime
 import re
 import subprocess
 import sys
 
-from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.story import monitor_file
 from opensvc_openha.system.clock import monotonic, pause
 from tests.plugin.real_agents import EZ, HB, SVC, AgentNodes
@@ -93,7 +95,7 @@ class Recorder:
         self.first, self.second = made.nodes
         self.agent = f"om {SVC}" if made.line == "2.1" else SVC
 
-    def show(self, node, command: str) -> None:
+    def show(self, node: Node, command: str) -> None:
         """Run a command as an operator would, and print what the screen shows."""
         print(f"[root@{node.name.partition('.')[0]}]# {command}")
         done = node.run(f"{command} 2>&1", COMMAND_LIMIT_S)
@@ -104,13 +106,13 @@ class Recorder:
             print(f"   -> exit code {done.returncode}")
         print(flush=True)
 
-    def states(self, node) -> tuple[str, ...]:
+    def states(self, node: Node) -> tuple[str, ...]:
         """Return the states of primary and secondary, as an operator may look at them."""
         pause(LOOK_EVERY_S)
         words = node.run("service -s -c").stdout.split()
         return (words[-3], words[-1]) if len(words) > 3 else ()
 
-    def await_states(self, node, *wanted: str) -> None:
+    def await_states(self, node: Node, *wanted: str) -> None:
         """Wait until the service is in these states."""
         until(
             lambda: self.states(node),
@@ -123,7 +125,7 @@ class Recorder:
             AWAIT_LIMIT_S,
         )
 
-    def lose_power(self, node, other, *wanted: str) -> None:
+    def lose_power(self, node: Node, other: Node, *wanted: str) -> None:
         """End a node, and say how long the other one needed to take the service over."""
         began = monotonic()
         print(f"--- {node.name.partition('.')[0]} loses its power\n")
