@@ -145,7 +145,8 @@ class ClusterActions(ABC):
         """
         try:
             self._act(Command.START, is_logged=False)
-        except RefusedError as error:
+        except (RefusedError, ActionError) as error:
+            # A start that failed is seen in the state.
             if self._read_status().own is _S.STOPPED:
                 self._log(str(error))
 

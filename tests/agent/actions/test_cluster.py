@@ -45,6 +45,7 @@ class Model:
         self.has_peer_left = False
         self.is_ssh_there = True
         self.is_start_failing = False
+        self.is_start_awaited = False
         self.is_slow = False
         self.is_stop_failing = False
         self.refusal = ""
@@ -132,6 +133,10 @@ class Model:
                 return [ClusterAnswer(self.refusal, False, is_refused=True)]
             if state is S.STOPPED:
                 self._begin(node)
+            if self.is_start_awaited:
+                self.states[node] = self._due.pop(node)
+                is_ok = self.states[node] is S.STARTED
+                return [ClusterAnswer("done" if is_ok else "start failed", is_ok)]
         return [ClusterAnswer("done")]
 
     def _begin(self, node: str) -> None:
@@ -287,10 +292,16 @@ def test_start_whose_peer_cannot_be_frozen_is_refused_before_anything_is_done(ma
     assert model.done == ["deb2's agent: freeze"] and model.states["deb1"] is S.FROZEN_STOP
 
 
-def test_start_that_fails_is_an_error_and_leaves_the_peer_frozen(make: Make) -> None:
-    """Parts of it may run here: deb2 must not start it."""
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_start_that_fails_is_an_error_and_leaves_the_peer_frozen(
+    make: Make, is_awaited: bool
+) -> None:
+    """Parts of it may run here: deb2 must not start it.
+
+    The same if the daemon answers when the start has ended.
+    """
     model = make(S.STOPPED, S.STOPPED)
-    model.is_start_failing = True
+    model.is_start_failing, model.is_start_awaited = True, is_awaited
     with pytest.raises(
         ActionError,
         match="webha is START_FAILED on this node: so it is; when it is repaired: stop, then start",
