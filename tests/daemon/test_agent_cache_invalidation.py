@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tests.cluster_dir import ClusterDir
 
 
-def keep(cluster, *names):
+def keep(cluster: ClusterDir, *names: str) -> Path:
     """Files as an agent keeps them for the service web.opensvc.com."""
     folder = cluster.root / "var" / "web.opensvc.com"
     folder.mkdir(parents=True, exist_ok=True)
@@ -16,7 +17,7 @@ def keep(cluster, *names):
     return folder
 
 
-def add_service(cluster) -> None:
+def add_service(cluster: ClusterDir) -> None:
     """A service whose script is named as the wrapper of an agent's service."""
     cluster.path("conf/agents").write_text(
         f"# Written by a test.\ndrop {cluster.root}/var\nrun /bin/sh -c 'echo @SVCNAME@ >> "

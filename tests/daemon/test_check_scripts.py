@@ -16,6 +16,7 @@ from opensvc_openha.daemon.check_scripts import CheckScripts, find_doubt, holds,
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import openha_driver
+from opensvc_openha.system import clock
 from tests.cluster_dir import ClusterDir
 
 
@@ -168,7 +169,7 @@ class Watched:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(check_scripts.clock, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock, "monotonic", lambda: self.now)
         self.command = agent_command(root)
         self._problems = ActiveIssues("deb1", logging.getLogger("test"))
         self._scripts = CheckScripts(tree_layout(str(root)), self._problems)

@@ -19,7 +19,7 @@ from opensvc_openha.daemon import log_keeper
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.log_keeper import LogKeeper, little_room
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.system import log_file, script_log
+from opensvc_openha.system import script_log
 from opensvc_openha.system.log_file import LogFile
 from opensvc_openha.system.script_log import ScriptLog, bound_log
 from tests.waiting import LIMIT_S, until
@@ -138,7 +138,7 @@ def test_half_a_line_is_taken_back_and_counted_as_lost(
     log.emit(line("one"))
     write = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(log_file.os, "write", lambda handle, data: write(handle, data[:2]))
+        patch.setattr(os, "write", lambda handle, data: write(handle, data[:2]))
         log.emit(line("two"))
     assert log.problem == f"{path}: No space left on device" and path.read_text() == "one\n"
     log.emit(line("three"))
@@ -303,7 +303,7 @@ def test_log_that_cannot_be_read_gives_no_output(
     log = ScriptLog(str(tmp_path / "web.log"), is_answer=False, may_linger=False)
     os.write(log.handle, b"up\n")
     with monkeypatch.context() as patch:
-        patch.setattr(script_log.os, "pread", fail)
+        patch.setattr(os, "pread", fail)
         assert log.output() == ""
     assert log.output() == "up\n"
     log.close()
@@ -338,7 +338,7 @@ def test_answer_is_read_from_the_log_where_no_memory_can_be_had(
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(script_log.os, "memfd_create", refuse)
+    monkeypatch.setattr(os, "memfd_create", refuse)
     log = ScriptLog(str(tmp_path / "web.log"), is_answer=True, may_linger=False)
     os.write(log.handle, b"up\n")
     assert log.output() == "up\n"
@@ -432,7 +432,7 @@ def test_little_room_is_what_is_short_of_a_part_of_the_disk(
 
     Where files are not counted, none are missing.
     """
-    monkeypatch.setattr(log_keeper.os, "statvfs", lambda folder: found)
+    monkeypatch.setattr(os, "statvfs", lambda folder: found)
     assert little_room("/x") == words
 
 
@@ -440,9 +440,9 @@ def test_free_blocks_of_root_are_no_room_for_others(monkeypatch: pytest.MonkeyPa
     """What a file system keeps for root counts for a daemon of root only."""
     found = disk(100 * MIB, 4096 * MIB)
     found.f_bavail = 0
-    monkeypatch.setattr(log_keeper.os, "statvfs", lambda folder: found)
+    monkeypatch.setattr(os, "statvfs", lambda folder: found)
     for user, words in ((0, ""), (1000, "less than 1 MiB free on the disk of /x")):
-        monkeypatch.setattr(log_keeper.os, "geteuid", lambda user=user: user)
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         assert little_room("/x") == words
 
 

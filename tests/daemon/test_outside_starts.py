@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import ServiceSpec
-from opensvc_openha.daemon import outside_starts
 from opensvc_openha.daemon.outside_starts import OutsideStarts
 from opensvc_openha.daemon.script_runner import ScriptRunner
 from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.system import clock
 from tests.waiting import LIMIT_S
 
 SCRIPT = """#!/bin/sh
@@ -108,7 +109,7 @@ def test_a_script_that_does_not_tell_is_asked_again_after_an_hour(
 ) -> None:
     """It may have learned it without being another file: what it runs was replaced."""
     now = 5000.0
-    monkeypatch.setattr(outside_starts.clock, "monotonic", lambda: now)
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
     place.says("usage: script start|stop", 2)
     place.looks.is_up(place.service)
     place.says("up")
@@ -141,13 +142,13 @@ def test_looks_take_a_small_share_of_the_time(
     now = 0.0
     asked: list[str] = []
 
-    def ask(name: str, script: str) -> outside_starts.ScriptOutcome:
+    def ask(name: str, script: str) -> ScriptOutcome:
         nonlocal now
         now += 2.0
         asked.append(name)
-        return outside_starts.ScriptOutcome.DOWN
+        return ScriptOutcome.DOWN
 
-    monkeypatch.setattr(outside_starts.clock, "monotonic", lambda: now)
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
     looks = OutsideStarts(lambda: [place.service] * 3, ask, place.found.put, every_s=7.0)
     over, wake = Waits(2), Waits(99)
     looks._is_over, looks._wake = over, wake
@@ -160,7 +161,7 @@ def test_look_is_taken_soon_when_something_was_edited(place: Place) -> None:
     """Not after the minute; and the end is not waited for."""
     place.says("up")
     looks = OutsideStarts(
-        lambda: [place.service], lambda name, path: outside_starts.ScriptOutcome.UP,
+        lambda: [place.service], lambda name, path: ScriptOutcome.UP,
         place.found.put, every_s=2 * LIMIT_S,
     )  # fmt: skip
     looks.start()

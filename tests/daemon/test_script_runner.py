@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -392,7 +393,7 @@ def test_no_thread_to_be_had_is_a_failure_that_is_reported(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(script_runner.threading.Thread, "start", refuse)
+        patch.setattr(threading.Thread, "start", refuse)
         end = runner.run(ScriptKind.START)
         assert end.outcome is ScriptOutcome.FAILED and "can't start new thread" in end.detail
         assert runner.run(ScriptKind.PROBE).outcome is ScriptOutcome.UNSURE

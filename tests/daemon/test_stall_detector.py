@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.daemon import stall_detector
 from opensvc_openha.daemon.stall_detector import StallDetector
+from opensvc_openha.system import clock as system_clock
 from tests.waiting import until
 
 _PROGRAM = """
@@ -56,8 +56,8 @@ class Clock:
         self.pauses: list[float] = []
         self.extra: list[float] = []
         """Seconds by which each pause is too long; the loop ends with the last one."""
-        monkeypatch.setattr(stall_detector.clock, "monotonic", lambda: self.now)
-        monkeypatch.setattr(stall_detector.clock, "pause", self._pause)
+        monkeypatch.setattr(system_clock, "monotonic", lambda: self.now)
+        monkeypatch.setattr(system_clock, "pause", self._pause)
 
     def _pause(self, seconds: float) -> None:
         if not self.extra:

@@ -37,12 +37,16 @@ def test_a_takeover_gives_every_stage_in_seconds_from_the_cut() -> None:
         (116.0, 2, ServiceState.STARTED),
     )
     times = takeover_times("registry", 100.0, NODES[0], NODES[1], seen, {"registry": 115.5})
-    assert [round(value, 3) for value in (times.detected, times.decided, times.released)] == [
+    assert [
+        round(value or 0.0, 3) for value in (times.detected, times.decided, times.released)
+    ] == [
         10.0,
         10.1,
         15.1,
     ]
-    assert [round(value, 3) for value in (times.start_ready, times.app_started, times.started)] == [
+    assert [
+        round(value or 0.0, 3) for value in (times.start_ready, times.app_started, times.started)
+    ] == [
         5.0,
         15.5,
         16.0,

@@ -142,7 +142,8 @@ def names_of(total: int) -> dict[str, S]:
     """Service names whose page takes that many bytes, head included: the last one first in the
     alphabet's order.
     """
-    room, found = total - 4, []
+    room = total - 4
+    found: list[str] = []
     while room:
         # No entry of one byte may be left over.
         size = min(64, room) if room - min(64, room) != 1 else 60

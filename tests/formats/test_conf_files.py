@@ -38,7 +38,7 @@ REGISTRY = (
 A, B = NODES
 
 
-def refusal(parse: Callable[..., Any], text: str, *args: Any) -> tuple[None, str] | tuple[int, str]:
+def refusal(parse: Callable[..., Any], text: str, *args: Any) -> tuple[int | None, str]:
     """Line and message of the ConfigError that ``text`` must cause."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "F", *args)
@@ -46,7 +46,7 @@ def refusal(parse: Callable[..., Any], text: str, *args: Any) -> tuple[None, str
     return caught.value.line, caught.value.message
 
 
-def monitor_refusal(*lines: Any) -> tuple[int, str]:
+def monitor_refusal(*lines: Any) -> tuple[int | None, str]:
     return refusal(parse_monitor, "\n".join(lines), NODES)
 
 

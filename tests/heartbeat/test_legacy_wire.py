@@ -37,8 +37,9 @@ from opensvc_openha.storage.configuration import (
 )
 from opensvc_openha.storage.state_store import StateStore
 from opensvc_openha.system.identity import node_name
-from tests.cluster_dir import HERE, PEER, ClusterDir, free_port
+from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.decoding import heard
+from tests.ports import free_port
 
 NODES = ("deb1", "deb2")
 NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
@@ -209,7 +210,7 @@ def test_more_than_128_services_are_refused_with_a_legacy_link() -> None:
         check_count(ClusterSpec("deb2", "deb1", (NET,), services), "S")
 
 
-def test_configuration_of_a_node_takes_the_options(tmp_path: Path) -> None:  # type: ignore[no-untyped-def] # A pytest fixture.
+def test_configuration_of_a_node_takes_the_options(tmp_path: Path) -> None:
     """openha.conf beside the monitor file: read with the cluster, and an edit of it is noticed."""
     layout = tree_layout(str(tmp_path))
     (tmp_path / "conf").mkdir()
@@ -242,7 +243,7 @@ def test_configuration_of_a_node_takes_the_options(tmp_path: Path) -> None:  # t
 )
 def test_first_start_after_a_c_openha_asks_what_its_7_means(
     tmp_path: Path, left: bytes, is_first_start: bool, state: S, must_probe: bool
-) -> None:  # type: ignore
+) -> None:
     """START_READY of the original is also a service that runs frozen: the wrapper is asked.
 
     Everything else as ever.

@@ -66,7 +66,7 @@ def loop_device(require: Callable[..., Any], disk_dir: str) -> Iterator[Callable
         os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
         "loop devices need root",
     )
-    made = []
+    made: list[str] = []
 
     def make(blocks: int = 64, *options: Any) -> tuple[str, str]:
         image = os.path.join(disk_dir, f"image{len(made)}")

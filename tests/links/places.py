@@ -32,7 +32,7 @@ class Place:
                 if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
 
-    def do(self, function: Callable[..., Any], *args: Any) -> Received | int | None:
+    def do(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._thread.submit(function, *args).result(LIMIT_S)
 
     def ip(self, *argv: Any) -> str:
@@ -40,6 +40,11 @@ class Place:
 
     def leave(self) -> None:
         self._thread.shutdown(wait=True)
+
+
+def received(found: Received | None) -> Received:
+    assert found is not None, "nothing was heard"
+    return found
 
 
 class Nodes:

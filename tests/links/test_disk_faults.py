@@ -19,10 +19,10 @@ from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links import disk_channel
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
-from opensvc_openha.links.disk import DiskListener, DiskSender
+from opensvc_openha.links.disk import DiskListener
 from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.registry import make_listener, make_sender
-from tests.links.places import run
+from tests.links.places import received, run
 from tests.waiting import LIMIT_S, until
 
 TIMEOUT_S = 10.0
@@ -51,11 +51,9 @@ def ends() -> Iterator[Callable[..., Any]]:
 
     Closes them in the end.
     """
-    made = []
+    made: list[Any] = []
 
-    def make(
-        device: str, offset: int = 0, kind: LinkKind = LinkKind.DIO
-    ) -> tuple[DioSender, DioListener] | tuple[DiskSender, DiskListener]:
+    def make(device: str, offset: int = 0, kind: LinkKind = LinkKind.DIO) -> tuple[Any, Any]:
         spec = disk_spec(device, offset, kind)
         pair = make_sender(spec, time.monotonic), make_listener(spec, time.monotonic)
         made.extend(pair)
@@ -104,7 +102,7 @@ def test_hung_worker_holds_nobody_and_recovers(ends: Callable[..., Any], disk_fi
             return False
 
     until(has_recovered)
-    assert listener.receive(LIMIT_S).data == b"free"
+    assert received(listener.receive(LIMIT_S)).data == b"free"
 
 
 def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(
@@ -135,7 +133,7 @@ def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(
     assert worker_of(disk_file) != pid
     assert listener.receive(0.0) is None
     sender.send(b"new")
-    assert listener.receive(LIMIT_S).data == b"new"
+    assert received(listener.receive(LIMIT_S)).data == b"new"
 
 
 def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(
@@ -183,7 +181,7 @@ def test_killed_worker_is_replaced_at_the_next_open(
     assert worker_of(disk_file) not in (0, pid)
     assert listener.receive(0.0) is None
     sender.send(b"new")
-    assert listener.receive(LIMIT_S).data == b"new"
+    assert received(listener.receive(LIMIT_S)).data == b"new"
 
 
 def test_worker_killed_during_a_request_wakes_the_waiting(
@@ -279,7 +277,7 @@ def test_throttled_disk_is_a_hang_like_any_other(
         listener.open()
         assert listener.receive(0.0) is None
         sender.send(b"free")
-        assert listener.receive(LIMIT_S).data == b"free"
+        assert received(listener.receive(LIMIT_S)).data == b"free"
     finally:
         throttle(0)
         sender.close()
@@ -303,7 +301,7 @@ def test_disk_that_fails_is_a_fault_and_recovers(
     listener.open()
     assert listener.receive(0.0) is None
     sender.send(b"back")
-    assert listener.receive(LIMIT_S).data == b"back"
+    assert received(listener.receive(LIMIT_S)).data == b"back"
 
 
 def test_read_only_disk_can_be_listened_to_but_not_written(loop_device: Callable[..., Any]) -> None:
@@ -367,7 +365,7 @@ def test_short_file_is_blank_until_the_peer_writes(ends: Callable[..., Any], dis
     sender, listener = ends(path, 20)
     assert listener.counters["blank"] == 1
     sender.send(b"first")
-    assert listener.receive(LIMIT_S).data == b"first"
+    assert received(listener.receive(LIMIT_S)).data == b"first"
     assert os.path.getsize(path) == 30 * 512
 
 
@@ -405,7 +403,7 @@ def test_stale_page_cache_is_not_believed(
         file.write(encode_slot(b"from the other node", 5120))
         file.flush()
         os.fsync(file.fileno())
-    assert listener.receive(LIMIT_S).data == b"from the other node"
+    assert received(listener.receive(LIMIT_S)).data == b"from the other node"
 
 
 def test_buffered_write_does_not_touch_the_other_slot(
@@ -455,12 +453,12 @@ def test_slot_without_a_whole_beat_is_counted_and_never_heard(
     sender.open()
     sender.send(b"one")
     if counter == "blank":
-        assert listener.receive(LIMIT_S).data == b"one"
+        assert received(listener.receive(LIMIT_S)).data == b"one"
     else:
         # What was there before could not be read, so the first readable beat is the starting point.
         assert listener.receive(0.3) is None
         sender.send(b"two")
-        assert listener.receive(LIMIT_S).data == b"two"
+        assert received(listener.receive(LIMIT_S)).data == b"two"
     sender.close()
     listener.close()
 
@@ -479,7 +477,7 @@ def test_beat_after_a_torn_read_is_heard_once(ends: Callable[..., Any], disk_fil
     assert listener.receive(0.1) is None
     assert listener.counters["checksum"] >= 1
     sender.send(b"b" * 3000)
-    assert listener.receive(LIMIT_S).data == b"b" * 3000
+    assert received(listener.receive(LIMIT_S)).data == b"b" * 3000
     assert listener.receive(0.1) is None
     listener.close()
 
@@ -500,7 +498,7 @@ def test_file_system_without_o_direct_works_and_says_so(
             and sender.remark == listener.remark
         )
         sender.send(b"beat")
-        assert listener.receive(LIMIT_S).data == b"beat"
+        assert received(listener.receive(LIMIT_S)).data == b"beat"
         sender.close()
         listener.close()
     finally:
@@ -524,6 +522,6 @@ def test_disk_listener_leaves_the_clock_to_its_caller(disk_file: str) -> None:
     listener.open()
     assert listener.receive(0.0) is None
     sender.send(b"beat")
-    assert 1000.0 < listener.receive(LIMIT_S).received_at == now[0] < 1010.0
+    assert 1000.0 < received(listener.receive(LIMIT_S)).received_at == now[0] < 1010.0
     sender.close()
     listener.close()

@@ -13,7 +13,7 @@ import pytest
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault, Received
 from opensvc_openha.links.registry import make_listener, make_sender
-from tests.links.places import Place
+from tests.links.places import Place, received
 from tests.ports import free_port
 from tests.waiting import LIMIT_S
 
@@ -100,7 +100,7 @@ def test_frame_arrives_as_it_was_sent(rig: Rig, size: int) -> None:
     frame = bytes(index % 251 + 1 for index in range(size))
     before = time.monotonic()
     rig.send(frame)
-    got = rig.receive()
+    got = received(rig.receive())
     assert got.data == frame
     assert before <= got.received_at <= time.monotonic()
     assert ":" in got.source
@@ -112,7 +112,7 @@ def test_each_beat_is_received_once(rig: Rig) -> None:
     rig.open()
     for number in range(5):
         rig.send(b"beat %d" % number)
-        assert rig.receive().data == b"beat %d" % number
+        assert received(rig.receive()).data == b"beat %d" % number
     assert rig.receive(BRIEF_S) is None
 
 
@@ -133,7 +133,7 @@ def test_beat_from_before_the_start_is_not_heard(rig: Rig) -> None:
     rig.listening.do(rig.listener.open)
     assert rig.receive(BRIEF_S) is None
     rig.send(b"alive")
-    assert rig.receive().data == b"alive"
+    assert received(rig.receive()).data == b"alive"
 
 
 def test_ends_can_be_closed_and_opened_again(rig: Rig) -> None:
@@ -142,13 +142,13 @@ def test_ends_can_be_closed_and_opened_again(rig: Rig) -> None:
     """
     rig.open()
     rig.send(b"one")
-    assert rig.receive().data == b"one"
+    assert received(rig.receive()).data == b"one"
     rig.close()
     rig.close()
     rig.open()
     rig.open()
     rig.send(b"two")
-    assert rig.receive().data == b"two"
+    assert received(rig.receive()).data == b"two"
 
 
 def test_end_that_is_not_open_says_so(rig: Rig) -> None:
@@ -170,7 +170,7 @@ def test_frame_larger_than_the_link_is_a_fault(rig: Rig) -> None:
     with pytest.raises(LinkFault):
         rig.send(bytes(70_000))
     rig.send(b"next")
-    assert rig.receive().data == b"next"
+    assert received(rig.receive()).data == b"next"
 
 
 @pytest.mark.parametrize(

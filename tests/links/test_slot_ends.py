@@ -20,7 +20,7 @@ from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener, DiskSender
 from opensvc_openha.links.disk_channel import DeviceInfo
 from opensvc_openha.links.slot_link import ForeignData, SlotEnd
-from tests.links.places import run
+from tests.links.places import received, run
 from tests.waiting import until
 
 SLOT = 5120
@@ -117,7 +117,7 @@ def listening(
     clock: Simulated,
     wire: Wire = Wire.OWN,
     poll_s: float = 0.25,
-) -> DioListener:
+) -> Any:
     """A listener in simulated time that has read its slot once."""
     made = opened(DioListener(spec(device, wire=wire), clock, poll_s))
     made._pause = clock
@@ -402,7 +402,7 @@ def test_slot_is_read_at_its_pace_until_the_time_is_over(
     clock.now += 0.0625
     clock.waits.clear()
     clock.meanwhile = lambda: put(disk_file, slot(b"beat"))
-    assert listener.receive(0.0).data == b"beat"
+    assert received(listener.receive(0.0)).data == b"beat"
     assert (clock.waits, watched.reads) == ([0.0], 3)
 
 
@@ -416,8 +416,8 @@ def test_beat_is_received_once_with_the_moment_it_was_read(
     clock = Simulated()
     listener = listening(opened, disk_file, clock)
     clock.meanwhile = lambda: put(disk_file, slot(b"beat")) if clock.now >= 1000.4 else None
-    received = listener.receive(10.0)
-    assert (received.data, received.received_at, received.source) == (
+    got = received(listener.receive(10.0))
+    assert (got.data, got.received_at, got.source) == (
         b"beat",
         1000.5,
         f"{disk_file}:0",
@@ -473,7 +473,7 @@ def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(
     listener.open()
     assert listener.receive(0.0) is None
     put(disk_file, slot(b"three"))
-    assert listener.receive(0.25).data == b"three"
+    assert received(listener.receive(0.25)).data == b"three"
 
 
 @pytest.mark.parametrize(("wire", "whole"), [(Wire.OWN, slot), (Wire.LEGACY, record)])
@@ -489,12 +489,12 @@ def test_only_a_record_without_an_envelope_is_read_twice(
     listener = listening(opened, disk_file, clock, wire, 1.0)
     put(disk_file, whole(b"b"))
     watched = listener._channel = Watched(listener._channel, lambda: put(disk_file, whole(b"c")))
-    received = listener.receive(1.0)
+    got = listener.receive(1.0)
     if wire is Wire.OWN:
-        assert received.data == b"b" and watched.reads == 1 and listener.counters["torn"] == 0
+        assert received(got).data == b"b" and watched.reads == 1 and listener.counters["torn"] == 0
     else:
-        assert received is None and watched.reads == 2 and listener.counters["torn"] == 1
-        assert listener.receive(1.0).data == record(b"c")
+        assert got is None and watched.reads == 2 and listener.counters["torn"] == 1
+        assert received(listener.receive(1.0)).data == record(b"c")
 
 
 def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
@@ -509,7 +509,7 @@ def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
     listener._channel = Watched(listener._channel, lambda: put(disk_file, record(b"b")))
     assert listener.receive(1.0) is None
     assert listener.counters["torn"] == 0
-    assert listener.receive(1.0).data == record(b"b")
+    assert received(listener.receive(1.0)).data == record(b"b")
 
 
 def test_zeroed_record_is_counted_as_blank(opened: Callable[..., Any], disk_file: str) -> None:
@@ -520,7 +520,7 @@ def test_zeroed_record_is_counted_as_blank(opened: Callable[..., Any], disk_file
     put(disk_file, bytes(LEGACY_SLOT))
     assert listener.receive(1.0) is None and listener.counters["blank"] == 1
     put(disk_file, record(b"b"))
-    assert listener.receive(1.0).data == record(b"b")
+    assert received(listener.receive(1.0)).data == record(b"b")
 
 
 def test_file_that_does_not_reach_to_the_slot_is_blank(
@@ -533,7 +533,7 @@ def test_file_that_does_not_reach_to_the_slot_is_blank(
     listener = listening(opened, path, clock)
     assert listener.counters["blank"] == 1
     put(path, slot(b"beat"))
-    assert listener.receive(0.25).data == b"beat"
+    assert received(listener.receive(0.25)).data == b"beat"
 
 
 def test_listener_writes_nothing_where_it_may_not(

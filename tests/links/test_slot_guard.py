@@ -98,7 +98,7 @@ def test_blank_slot_on_a_device_with_a_file_system_is_refused(
 
 
 @contextlib.contextmanager
-def mounted(device: str, place: str):
+def mounted(device: str, place: str) -> Iterator[None]:
     """In a mount namespace of its own: one made meanwhile by another process would copy the mount,
     and keep it.
     """
@@ -106,7 +106,7 @@ def mounted(device: str, place: str):
     argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
         try:
-            assert holder.stdout.readline() == "mounted\n"
+            assert holder.stdout and holder.stdout.readline() == "mounted\n"
             yield
         finally:
             holder.kill()

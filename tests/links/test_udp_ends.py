@@ -264,7 +264,7 @@ def test_interface_that_is_not_there_or_another_one_is_named(
     pair.sender.open()
     pair.listener.open()
     pair.sender.send(b"beat")
-    monkeypatch.setattr(udp.socket, "if_nametoindex", lambda name: HERE + 1)
+    monkeypatch.setattr(socket, "if_nametoindex", lambda name: HERE + 1)
     assert heard(pair.listener).data == b"beat"
     for call in (lambda: pair.sender.send(b"x"), lambda: pair.listener.receive(0.0)):
         with pytest.raises(LinkFault, match="interface lo was replaced"):
@@ -294,7 +294,7 @@ def test_user_without_rights_has_a_working_link_with_a_remark(
     monkeypatch.setattr(udp, "RECEIVE_BUFFER_BYTES", allowed + (1 << 20))
     pair = ends("127.0.0.1")
     with monkeypatch.context() as patch:
-        patch.setattr(udp.socket, "socket", Refusing)
+        patch.setattr(socket, "socket", Refusing)
         pair.listener.open()
         pair.sender.open()
     remark = "no right to bind to lo only"
@@ -317,7 +317,7 @@ def test_group_is_reached_through_the_interface_without_the_right_to_bind_to_it(
     """The sender chooses it for the group, whatever the routes say."""
     pair = ends(GROUP4)
     pair.listener.open()
-    monkeypatch.setattr(udp.socket, "socket", Refusing)
+    monkeypatch.setattr(socket, "socket", Refusing)
     pair.sender.open()
     pair.sender.send(b"beat")
     assert heard(pair.listener).data == b"beat"
@@ -334,7 +334,7 @@ def test_interface_is_part_of_an_ipv6_address(
             sent.append(address)
             return len(frame)
 
-    monkeypatch.setattr(udp.socket, "socket", Noting)
+    monkeypatch.setattr(socket, "socket", Noting)
     for address in ("fe80::1", "10.50.1.2"):
         pair = ends(address)
         pair.sender.open()
@@ -368,7 +368,7 @@ def test_system_that_makes_no_socket_is_named(
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     pair = ends("127.0.0.1")
-    monkeypatch.setattr(udp.socket, "socket", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(LinkFault, match="socket: Too many open files"):
         pair.sender.open()
 

@@ -14,7 +14,7 @@ import pytest
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.errors import SystemFault
+from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.storage import state_store
@@ -197,14 +197,12 @@ def test_text_that_cannot_be_read_is_an_error_with_its_line(tmp_path: Path) -> N
     path.write_bytes(b"\xef\xbb\xbfdeb1\ndeb2\n")
     assert read_text(str(path)) == "deb1\ndeb2\n"
     path.write_bytes(b"deb1\ndeb2\n\xff")
-    with pytest.raises(
-        atomic_files.ConfigError, match="nodes:3: expected UTF-8 text, found byte 0xff"
-    ):
+    with pytest.raises(ConfigError, match="nodes:3: expected UTF-8 text, found byte 0xff"):
         read_text(str(path))
     with pytest.raises(SystemFault, match="cannot read .*gone: No such file"):
         read_text(str(tmp_path / "gone"))
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(atomic_files.ConfigError, match="pipe"):
+    with pytest.raises(ConfigError, match="pipe"):
         read_text(str(tmp_path / "pipe"))
 
 

@@ -14,9 +14,8 @@ from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.storage import fencing_store
 from opensvc_openha.storage.fencing_store import FenceTimes, FencingStore
-from opensvc_openha.system import identity
+from opensvc_openha.system import clock, identity
 
 FULL = FencingMemory(
     True,
@@ -102,7 +101,7 @@ def test_last_success_and_failure_of_each_fence_are_kept_over_a_boot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By wall clock, for display; one does not touch the other, nor another group."""
-    monkeypatch.setattr(fencing_store.clock, "wall_of", lambda instant: 1000.0 + instant)
+    monkeypatch.setattr(clock, "wall_of", lambda instant: 1000.0 + instant)
     store = FencingStore(tree_layout(str(tmp_path)))
     store.write(replace(FULL, ended=(("a", True, 1.0), ("a", False, 2.0), ("b", False, 3.0))))
     store.write(replace(FULL, ended=(("a", True, 4.0), ("c", True, 5.0))))

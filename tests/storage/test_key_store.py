@@ -18,7 +18,6 @@ from opensvc_openha.formats.key_file import KeyRing, format_keys
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.options_file import HeartbeatOptions, Options
 from opensvc_openha.formats.options_schema import AuthMode
-from opensvc_openha.storage import key_store
 from opensvc_openha.storage.key_store import (
     copy_command,
     forget_use,
@@ -74,11 +73,11 @@ def test_key_of_another_user_is_refused(layout: Layout, monkeypatch: pytest.Monk
     if os.geteuid() != 0:
         pytest.skip("gives a file to another user")
     write_keys(layout, RING)
-    monkeypatch.setattr(key_store.os, "geteuid", lambda: 12)
+    monkeypatch.setattr(os, "geteuid", lambda: 12)
     assert read_keys(layout) == RING
     os.chown(layout.key_file, 12, 12)
     assert read_keys(layout) == RING
-    monkeypatch.setattr(key_store.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(ConfigError, match="belongs to user 12, who could replace the key: chown"):
         read_keys(layout)
 
@@ -118,7 +117,7 @@ def test_key_file_that_fails_while_it_is_read_is_a_fault_of_the_system(
         raise OSError(5, os.strerror(5))
 
     write_keys(layout, RING)
-    monkeypatch.setattr(key_store.os, "read", fail)
+    monkeypatch.setattr(os, "read", fail)
     with pytest.raises(SystemFault, match=f"cannot read {layout.key_file}: Input/output error"):
         read_keys(layout)
 
