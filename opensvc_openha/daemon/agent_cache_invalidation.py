@@ -20,6 +20,7 @@ import os
 import queue
 import re
 import shlex
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ from typing import Any
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system.files import text_or_empty
+from opensvc_openha.system.processes import send_signal
 
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
@@ -127,10 +129,13 @@ class AgentCaches:
                 return
 
     def _run(self, command: str) -> None:
-        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-            subprocess.run(
-                self._memory.command(shlex.split(command)), timeout=_RUN_LIMIT_S, **_APART
-            )
+        with contextlib.suppress(OSError, ValueError):
+            process = subprocess.Popen(self._memory.command(shlex.split(command)), **_APART)
+            try:
+                process.wait(_RUN_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                send_signal(process.pid, signal.SIGKILL, is_group=True)
+                process.wait()
 
     def _names(self, services: Iterable[str]) -> list[str]:
         scripts = self._scripts()

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.timing import READINESS_LOOK_S
 from opensvc_openha.daemon.check_scripts import MARK, holds
+from opensvc_openha.system.bounded_program import ask_program
 from opensvc_openha.system.files import stamp_of, text_or_empty
 from opensvc_openha.system.programs import why_not_runnable
 from opensvc_openha.system.thread_names import name_thread
@@ -105,22 +105,14 @@ class Readiness:
 
 
 def _ask_to_validate(wrapper: str, environment: Mapping[str, str]) -> str | None:
-    try:
-        done = subprocess.run(
-            [wrapper, "validate", "config"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            start_new_session=True,
-            env={**os.environ, **environment},
-            timeout=_VALIDATION_LIMIT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    argv = [wrapper, "validate", "config"]
+    answer = ask_program(argv, _VALIDATION_LIMIT_S, {**os.environ, **environment})
+    if answer is None:
         return None
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    if done.returncode != _BROKEN:
+    exit_code, output = answer
+    if exit_code != _BROKEN:
         return ""
+    lines = output.splitlines()
     found = (
         [line for line in lines if line.startswith("error")]
         or lines

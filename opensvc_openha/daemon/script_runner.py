@@ -38,6 +38,7 @@ from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import with_output
 from opensvc_openha.system import clock
+from opensvc_openha.system.bounded_program import ask_program
 from opensvc_openha.system.processes import end_processes, start_of_process, wait_for_end
 from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog
@@ -342,20 +343,8 @@ class ScriptRunner:
 def ask_wrapper(path: str) -> ScriptOutcome:
     """Return a wrapper's `status`, for a command while no daemon answers."""
     environment = {**os.environ, "PATH": os.environ.get("PATH") or _PATH}
-    try:
-        done = subprocess.run(
-            [path, _ARGUMENT[ScriptKind.PROBE]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd="/",
-            env=environment,
-            timeout=PROBE_LIMIT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ScriptOutcome.UNSURE
-    return _read_probe(path, done.returncode, done.stdout.decode("utf-8", "replace"))
+    answer = ask_program([path, _ARGUMENT[ScriptKind.PROBE]], PROBE_LIMIT_S, environment)
+    return ScriptOutcome.UNSURE if answer is None else _read_probe(path, *answer)
 
 
 def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:

@@ -6,11 +6,11 @@ The node daemon calls `<svc>.cluster status` for it at its start, if the service
 from __future__ import annotations
 
 import json
-import subprocess
 
 from opensvc_openha.core.timing import PROBE_LIMIT_S
 from opensvc_openha.plugin.agent import Agent
 from opensvc_openha.plugin.installer import AgentService
+from opensvc_openha.system.bounded_program import ask_program
 
 UNKNOWN = "undef"
 _EXIT_CODES = {"up": 0, "down": 1, "n/a": 3}
@@ -19,17 +19,10 @@ _ANY_OTHER = 2
 
 def avail_status(agent: Agent, svcname: str) -> tuple[str, int]:
     """Return the agent's status word and the exit code: 0 up, 1 down, 3 n/a, 2 anything else."""
-    try:
-        done = subprocess.run(
-            agent.line.probe(agent, svcname),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=PROBE_LIMIT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    answer = ask_program(agent.line.probe(agent, svcname), PROBE_LIMIT_S, with_errors=False)
+    if answer is None:
         return UNKNOWN, _ANY_OTHER
-    word = _read_avail(done.stdout.decode("utf-8", "replace"))
+    word = _read_avail(answer[1])
     return word, _EXIT_CODES.get(word, _ANY_OTHER)
 
 
@@ -40,17 +33,10 @@ def find_blindness(agent: Agent, service: AgentService) -> str:
     """
     if not agent.line.hook or service.problem or not service.section.startswith("hb"):
         return ""
-    try:
-        done = subprocess.run(
-            agent.line.probe(agent, service.svcname),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROBE_LIMIT_S,
-        )
-        found = _read_object(done.stdout.decode("utf-8", "replace"))
-        seen = found.get("resources") if found is not None else None
-    except (OSError, subprocess.TimeoutExpired):
-        seen = None
+    argv = agent.line.probe(agent, service.svcname)
+    answer = ask_program(argv, PROBE_LIMIT_S, with_errors=False)
+    found = None if answer is None else _read_object(answer[1])
+    seen = None if found is None else found.get("resources")
     if isinstance(seen, dict) and service.section in seen:
         return ""
     return (

@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from opensvc_openha.daemon import agent_cache_invalidation
+from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.system.processes import wait_for_end
 from tests.cluster_dir import ClusterDir
+from tests.waiting import LIMIT_S, until
 
 
 def keep(cluster: ClusterDir, *names: str) -> Path:
@@ -111,3 +118,22 @@ def test_a_service_in_a_namespace_is_named_with_it(cluster_dir: ClusterDir) -> N
     cluster_dir.wait(
         lambda: looked.exists() and looked.read_text().split() == ["test/svc/web"], "looked"
     )
+
+
+def test_a_command_that_hangs_is_killed_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child is a member of its process group, and would stay at each change of state."""
+    layout, child = tree_layout(str(tmp_path)), tmp_path / "child"
+    script = tmp_path / "agent"
+    script.write_text(
+        f"#!/bin/sh\nsleep 1000 & echo $! > {child}.new; mv {child}.new {child}; wait\n"
+    )
+    script.chmod(0o755)
+    os.mkdir(os.path.dirname(layout.agents_file))
+    Path(layout.agents_file).write_text(f"run {script} @SVCNAME@\n")
+    monkeypatch.setattr(agent_cache_invalidation, "_RUN_LIMIT_S", 0.5)
+    caches = AgentCaches(layout, lambda: {"web": "/x/web.opensvc.com.cluster"})
+    # Again and again: a busy machine may not have begun the child within the limit.
+    until(lambda: caches.note("web") or child.exists())
+    assert wait_for_end([int(child.read_text())], LIMIT_S) == []

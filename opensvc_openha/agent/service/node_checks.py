@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shlex
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 
 from opensvc_openha.agent.config.checks import keywords_of
@@ -19,6 +18,7 @@ from opensvc_openha.agent.host.commands import command_environment
 from opensvc_openha.agent.host.mounts import read_mounts, top_mount
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.system.bounded_program import ask_program
 from opensvc_openha.system.programs import why_not_runnable
 
 _PLAIN_WORD = re.compile(r"[\w./+-]+\Z", re.ASCII)
@@ -75,16 +75,9 @@ def _why_no_command(line: str, unmounted: Sequence[str]) -> str:
         return ""
     if word.startswith("/"):
         return why_not_runnable(word)
-    found = subprocess.run(
-        ["/bin/sh", "-c", f"command -v {shlex.quote(word)}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=command_environment(),
-        timeout=_LIMIT_S,
-        check=False,
-    )
-    return "" if found.returncode == 0 else f"there is no command {word} on this node"
+    argv = ["/bin/sh", "-c", f"command -v {shlex.quote(word)}"]
+    answer = ask_program(argv, _LIMIT_S, command_environment())
+    return "" if answer is None or answer[0] == 0 else f"there is no command {word} on this node"
 
 
 def _is_below(path: str, points: Sequence[str]) -> bool:
