@@ -10,12 +10,7 @@ from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.check_scripts import find_doubt
-from opensvc_openha.errors import (
-    NotAnsweringError,
-    OpenhaError,
-    RefusedError,
-    UsageError,
-)
+from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin import fence, installer, probe
 from opensvc_openha.plugin.agent import Agent
@@ -72,10 +67,7 @@ def build_parser() -> Parser:
         " service call",
     )
     parser.add_argument(
-        "svcname",
-        metavar="SERVICE",
-        nargs="?",
-        help="fence and probe: the service",
+        "svcname", metavar="SERVICE", nargs="?", help="fence and probe: the service"
     )
     parser.add_argument(
         "word",
@@ -87,10 +79,7 @@ def build_parser() -> Parser:
         "--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /"
     )
     parser.add_flag("--dry-run", help="only print what would be done")
-    parser.add_flag(
-        "--no-services",
-        help="install: do not add the agent's services to the cluster",
-    )
+    parser.add_flag("--no-services", help="install: do not add the agent's services to the cluster")
     parser.add_flag(
         "--hb-section",
         help=("install, agent 2.1: support [hb#N] type = OpenHA too, by a hook at the start of om"),

@@ -55,13 +55,7 @@ def main(args: list[str]) -> int:
     """Run ``ezha ACTION``; return the exit code."""
     if len(args) != 1 or args[0] not in _ACTIONS:  # A status needs no parser.
         args = [build_parser().read(args).verb]
-    actions = {
-        "start": start,
-        "stop": _stop,
-        "restart": _restart,
-        "kill": _kill,
-        "status": _status,
-    }
+    actions = {"start": start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}
     return actions[args[0]](installation.layout())
 
 

@@ -9,12 +9,7 @@ from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.incarnations import NOBODY
-from opensvc_openha.errors import (
-    NotAnsweringError,
-    NotRunningError,
-    RefusedError,
-    SystemFault,
-)
+from opensvc_openha.errors import NotAnsweringError, NotRunningError, RefusedError, SystemFault
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage import configuration
@@ -45,8 +40,7 @@ def build_parser() -> Parser:
     parser.add_verb("rotate", "make the next key; then install this node's key file on the other")
     parser.add_verb("status", "show which keys are here, and what the peer was heard with")
     parser.add_verb(
-        "forget-peer",
-        "accept a lower boot counter of the peer, which was reinstalled or restored",
+        "forget-peer", "accept a lower boot counter of the peer, which was reinstalled or restored"
     )
     return parser
 

@@ -12,12 +12,7 @@ from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
-from opensvc_openha.errors import (
-    ActionError,
-    ConfigError,
-    RefusedError,
-    UsageError,
-)
+from opensvc_openha.errors import ActionError, ConfigError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
 
 if TYPE_CHECKING:

@@ -14,12 +14,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import FROZEN, MAY_RUN, UP_OR_IN_SCRIPT, ServiceState
 from opensvc_openha.core.timing import FIRST_STATUS_LIMIT_S
 from opensvc_openha.daemon.script_runner import ask_wrapper
-from opensvc_openha.errors import (
-    ConfigError,
-    NotRunningError,
-    RefusedError,
-    UsageError,
-)
+from opensvc_openha.errors import ConfigError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.services_file import (

@@ -119,9 +119,7 @@ def build_parser() -> Parser:
     parser.add_flag("--onlyprimary", help="only those that prefer it here")
     parser.add_flag("--onlysecondary", help="only those that prefer the other node")
     parser.add_flag(
-        "-c",
-        "--cluster",
-        help="act here and now although a cluster decides about the service",
+        "-c", "--cluster", help="act here and now although a cluster decides about the service"
     )
     parser.add_flag("-f", "--force", help="act on a frozen service")
     for option, text in (
