@@ -95,7 +95,7 @@ def test_help_of_openha_names_every_command(capsys: pytest.CaptureFixture[str]) 
         (["fence", "--json"], "openha fence: --json is an option of `openha fence status`"),
         (["hb"], "hb: An option is missing. Expected one of -s, -a, -r"),
         (["hb", "-a", "-r"], "hb: Incompatible options. Expected one of -s, -a, -r"),
-        (["service", "-sx"], "service: argument -s: takes no value; found 'x'"),
+        (["service", "--json=3"], "service: argument --json: takes no value; found '3'"),
         (["service", "-A", "stop", "web"], "service: write `-A web stop`, the name first"),
         (["agent", "isntall"], "openha agent: 'isntall' is unknown: did you mean install?"),
         (["agent", "fence"], "a service is named for fence and probe"),
