@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from opensvc_openha.agent.config.ini_reader import Places, read_sections
+from opensvc_openha.agent.config.ini_reader import read_sections
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
 from opensvc_openha.agent.config.references import expand
 from opensvc_openha.agent.config.value_types import TEXT, split_list
@@ -223,11 +223,15 @@ def parse_service_text(text: str, path: str, svcname: str, node: str) -> Service
         sections.append(Section(path, name, values, known, places.header(name), plain_names))
     known_values = {section.name: section.values for section in sections}
     default, *others = [_expanded(section, known_values, svcname, node) for section in sections]
-    scoped = tuple(
-        found for name, options in raw.items() for found in _scoped(name, options, places)
-    )
+    scoped = []
+    for name, options in raw.items():
+        for spelling, value in options.items():
+            keyword, at, word = spelling.lower().partition("@")
+            if at:
+                line = places.of(name).get(spelling)
+                scoped.append(ScopedKeyword(name, keyword, word, value.strip(), line))
     return ServiceFile(
-        path, svcname, text, default, tuple(others), scope.nodes, scope.drp_nodes, scoped
+        path, svcname, text, default, tuple(others), scope.nodes, scope.drp_nodes, tuple(scoped)
     )
 
 
@@ -241,14 +245,6 @@ def _expanded(
         except ValueError as error:
             raise section.error(keyword, str(error)) from error
     return replace(section, values=values)
-
-
-def _scoped(section: str, options: Mapping[str, str], places: Places) -> Iterable[ScopedKeyword]:
-    for spelling, value in options.items():
-        keyword, at, word = spelling.lower().partition("@")
-        if at:
-            line = places.of(section).get(spelling)
-            yield ScopedKeyword(section, keyword, word, value.strip(), line)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def launchers(around: DriverContext) -> list[Section]:
     named = {
         os.path.realpath(_script_path(section, around))
         for section in sections
-        if section.text("script")
+        if section.value(schema.SCRIPT)
     }
     places: dict[str, dict[str, str]] = {}
     for word, place, path in _links(directory):
@@ -256,7 +256,7 @@ class App(LocalResource):
 
 
 def _script_path(section: Section, around: DriverContext) -> str:
-    script = section.text("script")
+    script = section.value(schema.SCRIPT)
     if not script or script.startswith("/"):
         return script
     return os.path.join(_directory(around), script)

@@ -230,10 +230,11 @@ class DockerContainer(LocalResource):
         while True:
             container = self._seen()
             if container is not None and container.state in ("exited", "dead", "restarting"):
-                raise self.spec.error(
-                    ActionError,
-                    f"{self._name} {_sentence(container)} at once{self._last_words(container)}",
-                )
+                settings = self._engine.settings
+                logs = settings.docker_command("logs", "--tail", str(_LOG_LINES), container.id)
+                output = run_command(logs, STOP_SLACK_S).output.strip()
+                problem = f"{self._name} {_sentence(container)} at once"
+                raise self.spec.error(ActionError, f"{problem}: {output}" if output else problem)
             if container is None and monotonic() >= settled_at:
                 raise self.spec.error(
                     ActionError,
@@ -301,11 +302,6 @@ class DockerContainer(LocalResource):
             raise self.spec.error(
                 ActionError, f"docker {words[0]} of {self._name} {result.verdict}: {reasons[-1]}"
             )
-
-    def _last_words(self, container: Container) -> str:
-        argv = self._engine.settings.docker_command("logs", "--tail", str(_LOG_LINES), container.id)
-        output = run_command(argv, STOP_SLACK_S).output.strip()
-        return f": {output}" if output else ""
 
     def _require_answer(self) -> EngineView:
         """Return the daemon's containers, waiting for a busy machine; raise without an answer."""

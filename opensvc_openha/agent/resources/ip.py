@@ -81,7 +81,9 @@ class ServiceIp(LocalResource):
                 ResourceStatus.WARN,
                 (unresolved, *(f"{place.address} is on {place.interface}" for place in here)),
             )
-        places = _places_of(address, interfaces)
+        places = [
+            place for placed in interfaces.values() for place in placed if place.address == address
+        ]
         if any(place.interface == self._device for place in places):
             return Finding(ResourceStatus.UP)
         if places:
@@ -291,10 +293,6 @@ def _prefix_of_mask(mask: str | None, address: Address) -> int:
         return address.max_prefixlen
     bits = int(ipaddress.ip_address(mask.partition("/")[0]))
     return bin(bits).count("1")
-
-
-def _places_of(address: Address, interfaces: dict[str, list[Placed]]) -> list[Placed]:
-    return [place for placed in interfaces.values() for place in placed if place.address == address]
 
 
 def _network_prefix(device: str, address: Address) -> int | None:

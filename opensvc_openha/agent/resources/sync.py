@@ -421,14 +421,10 @@ def _schedule(section: Section) -> tuple[Rule, ...]:
 
     Raises ValueError for an invalid one.
     """
-    text, in_default, period, days, interval, min_delay = (
-        section.text(keyword.name)
-        for keyword in (
-            *(schema.SCHEDULE, schema.SYNC_SCHEDULE, schema.SYNC_PERIOD, schema.SYNC_DAYS),
-            *(schema.SYNC_INTERVAL, schema.SYNC_MIN_DELAY),
-        )
-    )
-    text, interval = text or in_default, interval or min_delay
+    text = section.value(schema.SCHEDULE) or section.value(schema.SYNC_SCHEDULE)
+    period, days = section.value(schema.SYNC_PERIOD), section.value(schema.SYNC_DAYS)
+    # As text: a wrong interval is a wrong schedule, which ends no action.
+    interval = section.text(schema.SYNC_INTERVAL.name) or section.value(schema.SYNC_MIN_DELAY)
     if not text and (period or days or interval):
         return parse_period(period, days, interval)
     return parse_schedule(text or schedule.DEFAULT)

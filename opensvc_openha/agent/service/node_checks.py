@@ -12,6 +12,7 @@ import shlex
 import socket
 from collections.abc import Iterator, Sequence
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import keywords_of
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.host.commands import command_environment
@@ -40,12 +41,12 @@ def missing_here(file: ServiceFile, resources: Sequence[Resource]) -> Iterator[C
 
 def _missing(section: Section, unmounted: Sequence[str]) -> Iterator[tuple[str, str]]:
     if section.group == "ip":
-        device = section.text("ipdev").partition("@")[0].partition(":")[0]
+        device = section.value(schema.IPDEV).partition("@")[0].partition(":")[0]
         known = [name for _, name in socket.if_nameindex()]
         if device not in known:
             problem = f"this node has no such interface: it has {', '.join(known)}"
-            yield "ipdev", f"is {section.text('ipdev')!r}, and {problem}"
-    script = section.text("script") if section.group == "app" else ""
+            yield "ipdev", f"is {section.value(schema.IPDEV)!r}, and {problem}"
+    script = section.value(schema.SCRIPT) if section.group == "app" else ""
     # A script without a directory belongs to the service; its launcher reports it.
     if script.startswith("/") and not _is_below(script, unmounted):
         problem = why_not_runnable(script)
