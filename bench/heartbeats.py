@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.core.events import BeatReceived, Tick
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
@@ -170,15 +170,18 @@ def replay_us(count: int) -> float:
     receiver, known = codec("deb1", OURS, names(count), KEY), names(count)
     frame = codec("deb2", PEERS, known, KEY).encode(beat(count, 5), 55, False)
     services = tuple(ServiceSpec(name, "/bin/true", "deb1", "deb2", "/bin/true") for name in known)
-    engine = Engine(ClusterSpec("deb1", "deb2", (LINK,), services), OURS, {}, 100.0)
+    engine, now = Engine(ClusterSpec("deb1", "deb2", (LINK,), services), OURS, {}, 100.0), 100.0
+    while engine.seq < 5:  # What the beat acknowledges must have been sent.
+        now += 1.0
+        engine.step(Tick(), now)
 
     def hear() -> None:
-        engine.step(decode(receiver, frame), 100.0)
+        engine.step(decode(receiver, frame), now)
 
     for _ in range(5):
         hear()
     spent_us = cpu_us(hear)
-    assert engine.snapshot(100.0).links[0].counts.get("replayed"), "replays are counted"
+    assert engine.snapshot(now).links[0].counts.get("replayed"), "replays are counted"
     return spent_us
 
 
