@@ -100,10 +100,8 @@ def parse_request(line: bytes) -> Request:
     """Parse the request in a line, ignoring keys that a newer command adds. Raises UsageError."""
     try:
         found = json.loads(line.decode("utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # A deeply nested line exhausts the parser's stack.
+    # A deeply nested line exhausts the parser's stack.
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"not a request: {error}") from None
     if not isinstance(found, dict):
         raise UsageError("not a request: expected a JSON object")

@@ -205,9 +205,8 @@ class ControlServer:
             _send(connection, {"error": str(error), "code": error.exit_code})
         except OSError:
             raise
-        except (
-            Exception
-        ) as error:  # The one place of this thread that catches all: the caller must hear of it.
+        # The one place of this thread that catches all: the caller must hear of it.
+        except Exception as error:
             _send(connection, {"error": f"unexpected: {type(error).__name__}: {error}", "code": 1})
 
     def _dispatch(self, connection: socket.socket, request: Request, caller: Caller) -> None:

@@ -81,10 +81,8 @@ class LiveConfiguration:
             return
         try:
             self.reload()
-        except (
-            OpenhaError,
-            OSError,
-        ) as error:  # A file that cannot be read is no reason to die: what is known stays in force.
+        # A file that cannot be read is no reason to die: what is known stays in force.
+        except (OpenhaError, OSError) as error:
             self._problems.report(Issue.CONFIGURATION, str(error))
 
     def reload(self) -> None:

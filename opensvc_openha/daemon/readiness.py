@@ -97,9 +97,8 @@ class Readiness:
             return before[1]
         problem = _ask_to_validate(wrapper, self._environment)
         if problem is None:
-            return (
-                "" if before is None else before[1]
-            )  # It did not answer: asked again in a minute.
+            # It did not answer: asked again in a minute.
+            return "" if before is None else before[1]
         self._validated[wrapper] = state, problem
         return problem
 

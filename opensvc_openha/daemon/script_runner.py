@@ -164,9 +164,8 @@ class ScriptRunner:
                 detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
                 outcome, detail = self._run_one(action, is_overtaken)
-        except (
-            Exception
-        ) as error:  # The one place of this thread that catches all: its end must be reported.
+        # The one place of this thread that catches all: its end must be reported.
+        except Exception as error:
             outcome, detail = _failure(action.kind), f"could not be run: {error}"
         self._report(ScriptExited(action.service, action.kind, outcome, detail))
 
@@ -239,9 +238,8 @@ class ScriptRunner:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
                 is_start = action.kind is ScriptKind.START
                 return (ScriptOutcome.NOT_BEGUN if is_start else _failure(action.kind)), reason
-            if (
-                action.kind is not ScriptKind.POWER
-            ):  # The next daemon need not wait for the end of one.
+            # The next daemon need not wait for the end of a question.
+            if action.kind is not ScriptKind.POWER:
                 self._record_running(action, process.pid)
             code = _wait(process, limit_s)
             self._forget_running(action.service, process.pid)

@@ -37,9 +37,8 @@ class StallDetector:
 
     def was_stopped(self, since: float) -> bool:
         """Return True if the process stood still for the limit or longer after ``since``."""
-        last = (
-            self._last
-        )  # Before the list: a gap that is being noted now is seen in one of the two.
+        # Before the list: a gap that is being recorded now is seen in one of the two.
+        last = self._last
         return clock.monotonic() - last >= self._limit_s or any(
             end > since for _, end in tuple(self._gaps)
         )

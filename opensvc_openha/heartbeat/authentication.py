@@ -224,10 +224,8 @@ class Authentication:
                 return ("heartbeats are not authenticated",)
             if mode is AuthMode.OFF:
                 return (
-                    (
-                        "heartbeats are not authenticated (authentication = off, although there is"
-                        " a key)"
-                    ),
+                    "heartbeats are not authenticated (authentication = off, although there is"
+                    " a key)",
                 )
             found = []
             if mode is AuthMode.PERMISSIVE:

@@ -79,7 +79,6 @@ class StateWriter:
     def _do(self, job: Job) -> None:
         try:
             self._ends.put(job())
-        except (
-            BaseException
-        ) as error:  # The one place of this thread that catches all: the engine's thread raises it.
+        # The one place of this thread that catches all: the engine's thread raises it.
+        except BaseException as error:
             self._ends.put(error)
