@@ -134,7 +134,9 @@ def test_link_to_a_command_that_is_not_there_is_no_doubt(tmp_path: Path) -> None
     """It cannot be run, which is reported elsewhere."""
     link = tmp_path / "web.stonith"
     link.symlink_to(tmp_path / "svcmgr")
-    assert find_doubt(str(link), tree_layout(str(tmp_path))) == ""
+    layout = tree_layout(str(tmp_path))
+    assert find_doubt(str(link), layout) == ""
+    assert find_doubt(f"{layout.fence_dir}/web", layout) == ""
 
 
 def test_text_is_found_in_the_first_bytes_only(tmp_path: Path) -> None:
@@ -194,6 +196,7 @@ def test_scripts_are_looked_at_again_after_a_while_or_when_the_services_change(
     """At once when the first look is taken, even right after the machine was started."""
     watched = Watched(tmp_path, monkeypatch)
     watched.now = 0.0
+    assert watched.look() == ""
     link = watched.link("web")
     assert f"web: {link} leads to" in watched.look(web=link)
     os.unlink(link)

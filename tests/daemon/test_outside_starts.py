@@ -17,7 +17,7 @@ from opensvc_openha.daemon.outside_starts import OutsideStarts
 from opensvc_openha.daemon.script_runner import ScriptRunner
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.system import clock
-from tests.waiting import LIMIT_S
+from tests.waiting import LIMIT_S, until
 
 SCRIPT = """#!/bin/sh
 echo "$@ $OPENHA_ACTION" >> {root}/asked
@@ -152,7 +152,9 @@ def test_looks_take_a_small_share_of_the_time(
     looks = OutsideStarts(lambda: [place.service] * 3, ask, place.found.put, every_s=7.0)
     over, wake = Waits(2), Waits(99)
     looks._is_over, looks._wake = over, wake
+    wake.set()
     looks._run()
+    assert not wake.is_set()
     assert [round(pause or 0, 6) for pause in over.times] == [38.0, 38.0]
     assert (asked, wake.times) == (["registry"] * 2, [7.0]) and place.found.empty()
 
@@ -171,6 +173,34 @@ def test_look_is_taken_soon_when_something_was_edited(place: Place) -> None:
     looks.stop()
     thread.join(LIMIT_S)
     assert not thread.is_alive()
+
+
+def test_looks_are_a_minute_apart_and_the_end_waits_for_none(place: Place) -> None:
+    """The first one as well: the engine has asked when it began."""
+    looks = OutsideStarts(list, lambda name, path: ScriptOutcome.UP, print)
+    looks.stop()
+    assert looks._wake.is_set()
+    looks._is_over.clear()
+    waits: list[float | None] = []
+
+    class Turn(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            looks._is_over.set()
+            return True
+
+    looks._wake = Turn()
+    looks._run()
+    assert waits == [60.0]
+
+
+def test_thread_of_the_looks_has_a_name_and_keeps_no_daemon_from_ending(place: Place) -> None:
+    """As shown by `ps -L`."""
+    before = set(threading.enumerate())
+    place.looks.start()
+    (thread,) = set(threading.enumerate()) - before
+    until(lambda: Path(f"/proc/self/task/{thread.native_id}/comm").read_text() == "outside\n")
+    assert thread.daemon
 
 
 def test_node_that_can_start_no_thread_looks_at_nothing(

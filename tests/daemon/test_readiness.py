@@ -302,6 +302,35 @@ def test_looks_are_repeated_and_reported_when_something_changed(
     assert not thread.is_alive()
 
 
+def test_looks_are_a_minute_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or sooner when something was edited, which is over with the next look."""
+
+    class Turn(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            checks._is_over = len(waits) == 2
+            return True
+
+    waits: list[float | None] = []
+    checks = readiness()
+    checks._wake = Turn()
+    checks.check_soon()
+    checks._run()
+    assert waits == [60.0, 60.0] and not checks._wake.is_set()
+
+
+def test_validation_has_half_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrapper that hangs longer gives no answer."""
+    limits: list[object] = []
+
+    def hang(argv: list[str], limit_s: float, env: object) -> None:
+        limits.append(limit_s)
+
+    wrapper = Wrapper(tmp_path)
+    monkeypatch.setattr(module, "ask_program", hang)
+    assert readiness().problem_of(service(str(wrapper.path))) == "" and limits == [30.0]
+
+
 def test_what_is_found_after_the_end_is_not_reported(tmp_path: Path) -> None:
     """It was stopped while the services were listed."""
     reports: queue.Queue[object] = queue.Queue()

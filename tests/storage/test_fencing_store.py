@@ -63,7 +63,7 @@ def test_missing_note_blocks_a_first_start_but_no_upgrade(tmp_path: Path) -> Non
     as that one would have.
     """
     store = FencingStore(tree_layout(str(tmp_path)))
-    assert not store.read(has_run_in_this_life=False).has_heard
+    assert not store.read(has_run_in_this_life=False).has_heard and not store.read().has_heard
     assert store.read(has_run_in_this_life=True) == FencingMemory(has_heard=True)
 
 
@@ -84,6 +84,7 @@ def test_damaged_note_blocks(tmp_path: Path, content: bytes) -> None:
         ('"turns": [5.0, 2.0, 19.0]', '"turns": [5.0]'),
         ('"turns": [5.0', '"turns": ["x"'),
         ("12.5", "[]"),
+        ("12.5", '"12.5"'),
         ('"HELD"', "7"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,6 +27,10 @@ def test_jobs_run_in_one_thread_that_is_prepared_first() -> None:
         writer.begin(lambda what=what: note(what))  # type: ignore[misc]
         assert writer.wait(LIMIT_S) == {what: "full"}
     assert ran == ["enter in states", "one in states", "two in states"] and writer.is_at_work
+    threads = [each for each in threading.enumerate() if each.name == "states"]
+    assert threads and all(each.daemon for each in threads)
+    comm = Path(f"/proc/self/task/{threads[-1].native_id}/comm")
+    assert comm.read_text() == "states\n"
     writer.close()
     assert not writer.is_at_work
 
@@ -46,6 +52,24 @@ def test_job_that_takes_long_is_waited_for_again(monkeypatch: pytest.MonkeyPatch
     go_on.set()
     assert writer.wait(LIMIT_S) == {}
     until(lambda: not writer.is_at_work)
+
+
+def test_end_waits_two_seconds_for_a_job_and_no_result_is_waited_for_after_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A limit that is over is none."""
+    limits: list[float | None] = []
+    go_on = threading.Event()
+    writer = StateWriter(lambda: None)
+    writer.begin(lambda: {} if go_on.wait() else {})
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", lambda _, limit: limits.append(limit))
+        writer.close()
+    get = writer._ends.get
+    ends = SimpleNamespace(get=lambda timeout: (limits.append(timeout), get(timeout=timeout))[1])
+    writer._ends = ends  # type: ignore[assignment]
+    assert writer.wait(-1.0) is None and limits == [2.0, 0.0]
+    go_on.set()
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), KeyError("bug"), SystemExit(3)])

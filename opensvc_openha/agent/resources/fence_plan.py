@@ -26,7 +26,6 @@ from opensvc_openha.agent.config.value_types import duration_of
 from opensvc_openha.agent.host.commands import CommandResult, run_logged
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.fence_status import (
-    ASK_LIMIT_S,
     Power,
     ask_power,
     power_of_levels,
@@ -168,8 +167,7 @@ def carry_out(steps: Sequence[FenceStep], time_s: float, log: ActionLog) -> Fenc
             of_level = [step for step in ordered if step.level == level]
             # Do not begin a level that cannot succeed.
             unable = [step for step in of_level if step.why_not]
-            failure = None
-            for number, step in enumerate(unable[:1] or of_level):
+            for number, step in enumerate(unable or of_level):
                 wanted = [each.timeout_s for each in ordered[position + number :]]
                 failure = _run(step, fair_share_s(deadline - monotonic(), wanted), log)
                 if failure is not None:
@@ -192,8 +190,8 @@ def read_power(steps: Sequence[FenceStep], time_s: float, say: Callable[[str], o
     said: dict[int, list[Power]] = {}
     with interruptible():
         for number, step in enumerate(steps):
-            limit_s = fair_share_s(deadline - monotonic(), [ASK_LIMIT_S] * (len(steps) - number))
-            power = ask_power(step.status_argv, step.env, limit_s)
+            share_s = (deadline - monotonic()) / (len(steps) - number)
+            power = ask_power(step.status_argv, step.env, share_s)
             why = "" if step.status_argv else ", for it has no status_cmd"
             say(f"level {step.level}: {step.rid}: {power.value}{why}\n")
             said.setdefault(step.level, []).append(power)
@@ -232,8 +230,8 @@ def _run(step: FenceStep, limit_s: float, log: ActionLog) -> Failure | None:
     if result.is_timed_out and limit_s < step.timeout_s:
         reason += f" (its timeout is {step.timeout_s:g} s, this was its share of the time for all)"
     own.error(f"level {step.level}, after {took_s:.1f} s: fencing failed: {reason}")
-    is_own_code = result.exit_code > 0 and not result.is_timed_out
-    return Failure(step.rid, step.level, reason, result.exit_code if is_own_code else 1)
+    exit_code = 1 if result.is_timed_out else max(1, result.exit_code)
+    return Failure(step.rid, step.level, reason, exit_code)
 
 
 def _why_not_off(step: FenceStep, deadline: float, log: ActionLog) -> str:

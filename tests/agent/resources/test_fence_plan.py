@@ -77,7 +77,7 @@ class Devices:
             raise SystemFault(f"cannot run {argv[-1]}: no such file")
         took_s, code = answers.pop(0) if len(answers) > 1 else answers[0]
         self.now += min(took_s, limit_s)
-        return CommandResult(-9 if took_s > limit_s else code, "", took_s > limit_s)
+        return CommandResult(code, "", took_s > limit_s)
 
 
 @pytest.fixture
@@ -177,10 +177,10 @@ def test_section_after_a_failure_gets_its_share_of_what_is_left(devices: Devices
 
 def test_plan_that_fails_ends_with_the_code_of_its_last_section(devices: Devices) -> None:
     """And with all reasons in one line."""
-    devices.answers = {"x": [(1.0, 7)], "y": [(1.0, 8)]}
+    devices.answers = {"x": [(1.0, 1)], "y": [(1.0, 8)]}
     report = carry_out([step("x"), step("y", 2)], 50.0, devices.log)
     assert (report.level, report.exit_code) == (None, 8)
-    story = "level 1: x: x exited with 7; level 2: y: y exited with 8"
+    story = "level 1: x: x exited with 1; level 2: y: y exited with 8"
     assert report.story == story and devices.lines[-1] == f"A ERROR not fenced: {story}"
 
 
@@ -205,11 +205,13 @@ def test_section_without_time_is_not_run(devices: Devices) -> None:
     reason = "not run: no time is left"
     assert report == FenceReport(None, (Failure("x", 1, reason, was_run=False),))
     assert devices.lines[0] == f"A.X ERROR level 1: {reason}" and devices.calls == []
+    devices.answers = {"x": [(0.25, 0)]}
+    assert carry_out([step("x")], 0.5, devices.log).level == 1
 
 
 def test_section_that_hangs_ends_with_its_share(devices: Devices) -> None:
     """With its own timeout that is the reason, without it the share; the code is 1."""
-    devices.answers = {"x": [(99.0, 0)], "y": [(99.0, 0)]}
+    devices.answers = {"x": [(99.0, 0)], "y": [(99.0, 7)]}
     report = carry_out([step("x", timeout_s=10.0), step("y", 2)], 50.0, devices.log)
     hangs = "did not end within"
     assert [str(each) for each in report.failures] == [
