@@ -61,7 +61,7 @@ def read_keys(layout: Layout) -> KeyRing | None:
                 f"belongs to user {found.st_uid}, who could replace the key: chown root {path}",
                 path,
             )
-        data = os.read(handle, _FILE_BYTES + 1)
+        data = os.read(handle, _FILE_BYTES)
     except OSError as error:
         raise SystemFault(f"cannot read {path}: {error.strerror}") from error
     finally:
@@ -141,7 +141,7 @@ def forget_use(layout: Layout) -> None:
         try:
             os.unlink(path)
         except FileNotFoundError:
-            continue
+            pass
         except OSError as error:
             raise SystemFault(f"cannot remove {path}: {error.strerror}") from error
 

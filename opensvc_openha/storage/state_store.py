@@ -234,7 +234,7 @@ def write_state(
     path = layout.state_file(service, node)
     try:
         make_dir(os.path.dirname(path))
-        write_record(path, encode(stored), 0o644, is_durable)
+        write_record(path, encode(stored), is_durable=is_durable)
     except OSError as error:
         raise SystemFault(f"cannot write {path}: {error.strerror}") from error
 

@@ -16,7 +16,7 @@ from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing, format_keys
 from opensvc_openha.formats.layout import Layout, tree_layout
-from opensvc_openha.formats.options_file import HeartbeatOptions, Options
+from opensvc_openha.formats.options_file import HeartbeatOptions, Options, parse_options
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.storage.key_store import (
     copy_command,
@@ -271,6 +271,16 @@ def test_link_to_an_original_and_a_key_need_the_permissive_mode(
     os.unlink(layout.key_file)
     if mode in (None, AuthMode.OFF):
         assert read_settings(layout, options(mode, True)) == (None, {})
+
+
+@pytest.mark.parametrize(("words", "line"), [("", 2), ("authentication = enforced\n", 3)])
+def test_option_that_contradicts_the_key_is_named(layout: Layout, words: str, line: int) -> None:
+    """Its line: that of the wire, or of the mode where one is written."""
+    write_keys(layout, RING)
+    found = parse_options(f"[heartbeat]\nwire = legacy\n{words}", "openha.conf")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(layout, found)
+    assert caught.value.line == line
 
 
 def test_key_is_copied_by_a_command_of_the_peer(layout: Layout) -> None:

@@ -135,6 +135,19 @@ def test_services_are_learned_with_one_wait_for_the_disk(
         assert Path(layout.state_file(name, "deb1")).read_bytes() == b"0\0"
 
 
+def test_state_that_another_thread_writes_is_left_to_it(tmp_path: Path) -> None:
+    """The engine manages the service already: what was concluded is returned, and not written."""
+    layout = tree_layout(str(tmp_path))
+    write_state(layout, "mail", "deb1", StoredState(ServiceState.STARTED))
+    path = Path(layout.state_file("mail", "deb1"))
+    before = path.read_bytes()
+    store = StateStore(layout, "deb1", "deb2")
+    found = store.learn((_MAIL,), is_same_life=False, unwritten=("mail",))
+    assert found["mail"].state is ServiceState.STOPPED and path.read_bytes() == before
+    assert store.learn((_MAIL,), is_same_life=False)["mail"] == found["mail"]
+    assert path.read_bytes() != before
+
+
 def test_mirror_shows_what_could_be_written_of_the_peers_states(tmp_path: Path) -> None:
     """A file stands where the directory of one service was: the others are mirrored, up to the last
     before the end.
