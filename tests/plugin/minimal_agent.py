@@ -78,7 +78,7 @@ def service_json(name: str, own: str, peer: str, reason: str = "") -> dict[str, 
 class Daemon:
     """Answers on the control socket as the test demands, and counts requests.
 
-    Where the reply is callable it answers commands too, as `act` says.
+    Where the reply is callable commands are answered too, by `act`.
     """
 
     def __init__(self, path: str) -> None:

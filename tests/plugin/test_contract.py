@@ -150,8 +150,8 @@ def test_every_state_has_the_status_of_the_embedded_agent() -> None:
 
 
 def test_each_state_gives_the_status_and_reason_of_the_reference(host: Host) -> None:
-    """The daemon tells each state in turn, and the agent keeps statuses: the live one shows, in one
-    round trip each.
+    """The daemon reports each state in turn, and the agent keeps statuses: the live one shows, in
+    one round trip each.
     """
     daemon = host.daemon()
     for count, (state, (number, lines)) in enumerate(STATUS_OF.items(), 1):
@@ -170,7 +170,7 @@ def _after_the_kept_answer(host: Host) -> dict[str, Any]:
 
 
 def test_a_service_the_cluster_does_not_know_is_a_warning(host: Host) -> None:
-    """The daemon answers without this service: no state can be told."""
+    """The daemon answers without this service: no state is known."""
     host.daemon({"status": {"services": [], "peer_standing": "live"}})
     answer = host.ask("status")
     assert (answer["status"], answer["lines"]) == STATUS_OF["unknown"]
@@ -205,10 +205,10 @@ def test_without_a_daemon_the_status_says_so(host: Host) -> None:
     "stored,shown",
     [(b"2\0", "started"), (b"7\0FROZEN_START\n", "frozen_start"), (b"6\n", "frozen_stop")],
 )
-def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(
+def test_a_daemon_that_does_not_answer_is_reported_with_the_last_state(
     host18: Host, stored: bytes, shown: str
 ) -> None:
-    """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's
+    """The daemon accepts but does not answer, as when stopped: a warning with the STATE file's
     word.
     """
     daemon = host18.daemon()
@@ -288,7 +288,7 @@ def test_a_daemon_of_another_version_gives_the_state_of_its_files(
     | dict[str, int | str]
     | list[int],
 ) -> None:
-    """The daemon answers in a way this driver cannot read: its STATE file tells the state."""
+    """The daemon answers in a way this driver cannot read: its STATE file has the state."""
     host.daemon(reply)
     host.write_state_files(b"2\0", b"0\0")
     answer = host.ask("status")
@@ -296,7 +296,7 @@ def test_a_daemon_of_another_version_gives_the_state_of_its_files(
 
 
 def test_an_older_answer_without_standing_is_enough(host: Host) -> None:
-    """A daemon that does not tell the peer's standing yet: status and need_stonith work on the
+    """A daemon that does not report the peer's standing yet: status and need_stonith work on the
     states.
     """
     host.daemon(
@@ -321,8 +321,8 @@ def test_an_engine_that_hangs_is_no_answer(host18: Host) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]"], ids=["empty", "torn", "no object"])
 def test_a_damaged_installation_gives_a_line_and_no_traceback(host18: Host, text: str) -> None:
-    """The file of places is damaged: the status says that nothing is installed, an action ends with
-    that line.
+    """The file of places is damaged: the status reports that nothing is installed, an action ends
+    with that line.
     """
     (host18.home / "lib" / "openha_driver.json").write_text(text)
     assert host18.ask("status")["lines"] == ["open-ha is not installed"]
@@ -387,7 +387,7 @@ def test_a_call_from_the_peer_stays_on_this_node(host: Host) -> None:
 
 
 def test_a_command_that_fails_ends_the_action_with_its_output(host18: Host) -> None:
-    """The daemon refuses freeze-stop, or the peer fails: exit code 1, and what they said is
+    """The daemon refuses freeze-stop, or the peer fails: exit code 1, and their output is
     logged.
     """
     host18.daemon()
@@ -511,7 +511,7 @@ def test_the_wrappers_are_put_right_with_each_status(host: Host) -> None:
 
 
 def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18: Host) -> None:
-    """The 1.8 keeps all statuses in one file: it goes when it says another hb status, and stays
+    """The 1.8 keeps all statuses in one file: it goes when it has another hb status, and stays
     when it is right.
     """
     host18.daemon()
@@ -569,7 +569,7 @@ class Rude:
         self._socket.close()
 
 
-@pytest.mark.parametrize("ends", ["resets", "says nothing", "listens no more"])
+@pytest.mark.parametrize("ends", ["resets", "closes", "listens no more"])
 @pytest.mark.parametrize("is_held", [True, False])
 def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(
     host: Host, ends: str, is_held: bool
@@ -588,12 +588,12 @@ def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(
         answer = host.ask("status")
     if ends != "listens no more":
         listener.close()
-    told = (
+    line = (
         "open-ha daemon does not answer, last cluster service status was started"
         if is_held
         else "open-ha daemons are not running"
     )
-    assert (answer["status"], answer["lines"]) == (WARN, [told])
+    assert (answer["status"], answer["lines"]) == (WARN, [line])
 
 
 def test_a_daemon_that_runs_is_waited_for_longer(host18: Host) -> None:
@@ -612,7 +612,7 @@ def test_a_daemon_that_runs_is_waited_for_longer(host18: Host) -> None:
 
 
 def test_a_daemon_that_was_stopped_is_not_waited_for(host18: Host) -> None:
-    """SIGSTOP: told with the STATE file's word, however long a running one might take."""
+    """SIGSTOP: reported with the STATE file's word, however long a running one might take."""
     process = subprocess.Popen(["sleep", "60"])
     try:
         process.send_signal(signal.SIGSTOP)
@@ -667,7 +667,9 @@ DRY_RUNS = [
 def test_a_dry_run_asks_nobody(
     host: Host, own: str, peer: str, action: str, plan: list[str]
 ) -> None:
-    """`--dry-run` of each action: what would be done is logged, and nobody is asked to do it."""
+    """`--dry-run` of each action: what would be done is logged, and neither daemon nor peer is
+    asked.
+    """
     if host.line == "1.5":
         pytest.skip("the 1.5 asks no driver and has no --dry-run")
     host.daemon()
@@ -795,7 +797,7 @@ SWITCHES = [
 @pytest.mark.parametrize(
     "own,peer,to,calls,kind,message", SWITCHES, ids=[f"{each[0]}-{each[2]}" for each in SWITCHES]
 )
-def test_a_switch_goes_where_it_is_told_to(
+def test_a_switch_goes_to_the_named_node(
     host: Host, own: str, peer: str, to: str, calls: list[str], kind: str, message: str
 ) -> None:
     """`switch --to NODE`: to the other node as without it, nowhere if it runs there, an error for a
@@ -839,7 +841,7 @@ def test_a_dead_peer_does_not_stop_a_freeze_half_way(
 
 
 def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18: Host) -> None:
-    """Exit code 255 of ssh itself: the message says ssh and node.
+    """Exit code 255 of ssh itself: the message names ssh and node.
 
     Any other code is that of the agent there.
     """
@@ -853,7 +855,7 @@ def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18: H
 
 
 def test_texts_that_are_not_ascii_break_nothing(host: Host) -> None:
-    """Daemon and peer speak German: what they say is logged, and the action ends as it must, also
+    """Daemon and peer speak German: their output is logged, and the action ends as it must, also
     under Python 2.
     """
     if host.line == "1.5":

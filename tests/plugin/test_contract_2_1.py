@@ -84,8 +84,8 @@ def host21(tmp_path: Path) -> Iterator[Host21]:
 
 @pytest.mark.parametrize("state", STATUS_OF)
 def test_each_state_is_shown_live_as_in_the_other_lines(host21: Host21, state: STATUS_OF) -> None:
-    """The agent keeps `up`, the daemon tells another state: that one shows, with the reason of the
-    reference.
+    """The agent keeps `up`, the daemon reports another state: that one shows, with the reason of
+    the reference.
     """
     host21.daemon()
     host21.set_states(state, "stopped")
@@ -94,7 +94,7 @@ def test_each_state_is_shown_live_as_in_the_other_lines(host21: Host21, state: S
     assert answer["types"] == ["app.openha"]
 
 
-def test_a_missing_or_silent_daemon_is_told(host21: Host21) -> None:
+def test_a_missing_or_silent_daemon_is_reported(host21: Host21) -> None:
     """No daemon, then one that does not answer: the same lines as in the other lines."""
     assert host21.ask("status")["lines"] == ["open-ha daemons are not running"]
     host21.daemon().delay_s = 3600.0

@@ -27,6 +27,6 @@ def test_password_of_a_fence_is_neither_printed_nor_part_of_the_error(
     section = next(each for each in file.sections if each.group == "stonith")
     agent: Any = None  # A callout needs none.
     report = carry_out([fence._step(agent, file, section)], 50, fence._log("svc"))
-    told = capfd.readouterr().out + report.story
-    assert "s3cr3t" not in told and told.count("ipmitool -U admin -P *** chassis power off") == 4
+    shown = capfd.readouterr().out + report.story
+    assert "s3cr3t" not in shown and shown.count("ipmitool -U admin -P *** chassis power off") == 4
     assert report.level is None and report.exit_code == 1

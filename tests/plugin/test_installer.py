@@ -65,7 +65,7 @@ def test_an_install_and_a_remove_leave_the_agent_as_it_was(agent: Host) -> None:
 
 
 def test_a_second_install_and_a_second_remove_have_nothing_to_do(agent: Host) -> None:
-    """Run twice: the second says so, and changes nothing."""
+    """Run twice: the second reports that, and changes nothing."""
     before = tree_of(agent.home)
     assert "nothing to do" in agent.openha("install --no-services")
     assert tree_of(agent.home) == before
@@ -92,8 +92,8 @@ def test_a_dry_run_says_all_and_does_nothing(agent: Host) -> None:
 
 
 def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent: Host) -> None:
-    """The upgrade writes its own driver over ours: status tells, install keeps the new stock one,
-    remove puts that back.
+    """The upgrade writes its own driver over ours: status reports it, install keeps the new stock
+    one, remove puts that back.
     """
     agent.openha("install")
     assert "installed" in agent.openha("status")
@@ -141,7 +141,7 @@ def test_a_service_is_added_from_its_file_and_taken_out_again(agent: Host) -> No
 
 
 def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18: Host) -> None:
-    """The service is STARTED: it is not taken out, and the operator is told how."""
+    """The service is STARTED: it is not taken out, and the operator learns how."""
     host18.openha("install")
     (host18.ez / "services" / "registry" / f"STATE.{HERE}").write_bytes(b"2\0")
     assert (
@@ -152,8 +152,8 @@ def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18: Host) -
 
 
 def test_a_service_without_two_nodes_is_not_added(host18: Host) -> None:
-    """Three nodes in the service file: said with the file, exit code 5, the driver is installed all
-    the same.
+    """Three nodes in the service file: reported with the file, exit code 5, the driver is
+    installed all the same.
     """
     host18.service_file.write_text(host18.service_file.read_text().replace(PEER, f"{PEER} third"))
     out = host18.openha("install", 5)
@@ -440,8 +440,8 @@ def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18
 
 
 def test_a_check_up_script_that_is_the_agents_is_a_failure_of_the_status(host18: Host) -> None:
-    """An upgrade made `<svc>.stonith` the agent's link, and it is still registered: told, exit code
-    1.
+    """An upgrade made `<svc>.stonith` the agent's link, and it is still registered: reported, exit
+    code 1.
     """
     host18.service_file.write_text(host18.service_file.read_text() + STONITH)
     host18.openha("install")
@@ -574,7 +574,7 @@ def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent: 
 def test_a_dry_run_of_the_check_up_fences_nothing(
     host18: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`<svc>.stonith --dry-run`: says what it would do."""
+    """`<svc>.stonith --dry-run`: prints what it would do."""
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     host18.service_file.write_text(
         host18.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = touch shot\n"
@@ -587,8 +587,8 @@ def test_a_dry_run_of_the_check_up_fences_nothing(
 def test_a_diverted_driver_is_there_at_every_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_back: bool
 ) -> None:
-    """dpkg is told without moving the file itself, by every version of it: between two steps the
-    agent finds a driver.
+    """dpkg registers it without moving the file itself, by every version of it: between two steps
+    the agent finds a driver.
     """
     driver, stock = tmp_path / "resHbOpenHA.py", tmp_path / "resHbOpenHA.py.stock"
     driver.write_text("# Ours.\n" if is_back else "# The stock driver.\n")
@@ -649,7 +649,7 @@ def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layo
 ) -> None:
     """Links where it looks, made by a remove and gone with an install.
 
-    What is in these places is left alone, and said.
+    What is in these places is left alone, and reported.
     """
     home = tmp_path / "usr/share/opensvc"
     agent = Agent(next(line for line in OLD_LINES if line.name == "1.8"), str(home), str(tmp_path))

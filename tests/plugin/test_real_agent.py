@@ -93,7 +93,7 @@ def compact(text: str) -> str:
 
 
 def run_on_first(agents: AgentNodes) -> None:
-    """The service runs on the first node, the second stands by."""
+    """The service runs on the first node, the second is its standby."""
     for node in agents.nodes:
         agents.ok(node, "service -A registry unfreeze")
         until(lambda: states(agents, agents.first)[0], "STARTED")
@@ -113,7 +113,7 @@ def test_the_hb_status_follows_the_cluster_at_once(agents: AgentNodes) -> None:
     assert agents.second.run(f"/etc/opensvc/{SVC}.cluster status").stdout.strip() in ("down", "n/a")
 
 
-def test_a_stopped_or_dead_daemon_is_told(agents: AgentNodes) -> None:
+def test_a_stopped_or_dead_daemon_is_reported(agents: AgentNodes) -> None:
     """SIGSTOP, SIGKILL, started again: the reason each time, no traceback, and the service is where
     it was.
     """
@@ -181,7 +181,7 @@ def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(
 def test_a_takeover_waits_for_a_fence_that_succeeds(agents: AgentNodes) -> None:
     """The node that runs it dies and cannot be fenced: not started here.
 
-    After the fencing command was mended, it is.
+    After the fencing command was fixed, it is.
     """
     if agents.line == "2.1":
         pytest.skip("the 2.1 has its fencing among the options of the node")
