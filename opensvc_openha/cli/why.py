@@ -19,7 +19,6 @@ from opensvc_openha.cli.history import (
 )
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
-from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault
@@ -87,7 +86,7 @@ def _collect(layout: Layout, service: str) -> Facts:
         sys.stderr.write(f"{error}\n")
     if spec is None and not any(entry.kind is EntryKind.SERVICE for entry in entries):
         raise no_such_service(service, list(configured))
-    node, peer = _names(layout, status, spec)
+    node, peer = _names(layout, status)
     return Facts(
         service,
         node,
@@ -111,7 +110,7 @@ def _ask(layout: Layout) -> tuple[NodeStatus | None, str]:
         return None, str(error)
 
 
-def _names(layout: Layout, status: NodeStatus | None, spec: ServiceSpec | None) -> tuple[str, str]:
+def _names(layout: Layout, status: NodeStatus | None) -> tuple[str, str]:
     if status is not None:
         return status.node, status.peer
     try:

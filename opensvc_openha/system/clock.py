@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+_POLL_S = 0.02
 _GOES_ON_IN_SUSPEND = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -39,13 +40,13 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def wait_until(is_so: Callable[[], bool], limit_s: float, every_s: float = 0.02) -> bool:
+def wait_until(is_so: Callable[[], bool], limit_s: float) -> bool:
     """Poll until a condition holds; return False if it does not within ``limit_s`` seconds."""
     give_up = monotonic() + limit_s
     while not is_so():
         if monotonic() >= give_up:
             return False
-        pause(every_s)
+        pause(_POLL_S)
     return True
 
 
