@@ -150,11 +150,7 @@ def _events_on(world: BoundedModel, index: int, with_force: bool) -> Iterator[Ev
         yield from _ends_of(world, index)
     elif node.engine.state_of(SERVICE) in PEER_OUT:
         yield Event(f"{name} seems to run it", lambda w: w.seem_up(index))
-    for command in (*_COMMANDS, *_FORCES) if with_force else _COMMANDS:
-        yield Event(
-            f"{command.value} on {name}",
-            partial(BoundedModel.command, index=index, command=command),
-        )
+    yield from _orders_on(world, index, (*_COMMANDS, *_FORCES) if with_force else _COMMANDS)
     yield Event(f"{name} loses power", lambda w: w.nodes[index].power_off())
     yield Event(f"daemon of {name} dies", lambda w: w.nodes[index].kill_daemon())
     is_full = not node.store.is_full
@@ -167,6 +163,19 @@ def _events_on(world: BoundedModel, index: int, with_force: bool) -> Iterator[Ev
     for leaving in Leaving:
         text = f"daemon of {name} is asked to end ({leaving.value})"
         yield Event(text, partial(BoundedModel.leave, index=index, leaving=leaving))
+
+
+def forces_of(world: BoundedModel) -> Iterator[Event]:
+    """Return the orders that force a state."""
+    for index, node in enumerate(world.nodes):
+        if node.engine is not None:
+            yield from _orders_on(world, index, _FORCES)
+
+
+def _orders_on(world: BoundedModel, index: int, commands: tuple[Command, ...]) -> Iterator[Event]:
+    for command in commands:
+        move = partial(BoundedModel.command, index=index, command=command)
+        yield Event(f"{command.value} on {world.nodes[index].name}", move)
 
 
 def _ends_of(world: BoundedModel, index: int) -> Iterator[Event]:
@@ -257,11 +266,14 @@ class Enumeration:
         key_id: str = "",
         is_primary_swapped: bool = False,
         reports_power: bool = False,
+        is_beside_plain: bool = False,
     ) -> None:
         """Prepare a search.
 
         With ``reports_power`` it starts from a node that has booted alone, and asks its fence
-        for the other one's power.
+        for the other one's power. ``is_beside_plain`` leaves out of the last depth of a search
+        ``with_force`` what the search without force tries in the same worlds, at the same depth:
+        everything but the forces, where nothing is forced yet.
         """
         self.with_force = with_force
         self.by_pair = by_pair
@@ -269,6 +281,8 @@ class Enumeration:
         self._key_id = key_id
         self._is_primary_swapped = is_primary_swapped
         self._reports_power = reports_power
+        self._is_beside_plain = is_beside_plain
+        self._is_last = False
         self._seen: set[Any] = set()
         self._pairs: set[Any] = set()
 
@@ -283,7 +297,8 @@ class Enumeration:
         frontier = [(start, way)]
         self._seen.add(self._key(start))
         try:
-            for _ in range(depth):
+            for left in range(depth)[::-1]:
+                self._is_last = not left
                 level = Level(worlds=len(frontier))
                 self.found.levels.append(level)
                 frontier = [
@@ -323,7 +338,8 @@ class Enumeration:
     def _edges(
         self, world: BoundedModel, way: _Way, level: Level
     ) -> Iterator[tuple[BoundedModel, str]]:
-        for event in events_of(world, self.with_force):
+        only_forces = self._is_beside_plain and self._is_last and not world.is_forced
+        for event in forces_of(world) if only_forces else events_of(world, self.with_force):
             plain = self._try(world, event, _FATES[0], way, level)
             yield plain, event.text
             for fates in _FATES[1:]:
@@ -332,6 +348,8 @@ class Enumeration:
                         self._try(world, event, fates, way, level),
                         f"{event.text}, {_told(fates)}",
                     )
+        if only_forces:
+            return
         for event in waits_of(world):
             for fates in _FATES[:4]:
                 yield self._try(world, event, fates, way, level), f"{event.text}, {_told(fates)}"

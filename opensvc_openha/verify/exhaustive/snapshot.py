@@ -20,15 +20,16 @@ def copy_of(value: _T, memo: dict[int, Any] | None = None) -> _T:
 
     Objects that were shared are shared in the copy, too.
     """
-    how = _copier(type(value))
+    how = _COPIERS[type(value)]
     return value if how is None else how(value, {} if memo is None else memo)
 
 
 def _copy_dict(value: dict[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
-    made = {}
+    made = value.copy()
     for key, item in value.items():
-        how = _COPIERS[type(item)] if type(item) in _COPIERS else _copier(type(item))
-        made[key] = item if how is None else how(item, memo)
+        how = _COPIERS[type(item)]
+        if how is not None:
+            made[key] = how(item, memo)
     return made
 
 
@@ -37,7 +38,7 @@ def _copy_list(value: list[Any], memo: dict[int, Any]) -> list[Any]:
 
 
 def _copy_set(value: set[Any], _memo: dict[int, Any]) -> set[Any]:
-    return set(value)
+    return value.copy()
 
 
 def _copy_object(value: Any, memo: dict[int, Any]) -> Any:
@@ -46,20 +47,24 @@ def _copy_object(value: Any, memo: dict[int, Any]) -> Any:
         return found
     made = object.__new__(type(value))
     memo[id(value)] = made
+    made.__dict__.update(value.__dict__)
     fields = made.__dict__
     for name, item in value.__dict__.items():
-        how = _COPIERS[type(item)] if type(item) in _COPIERS else _copier(type(item))
-        fields[name] = item if how is None else how(item, memo)
+        how = _COPIERS[type(item)]
+        if how is not None:
+            fields[name] = how(item, memo)
     return made
 
 
-_COPIERS: dict[type, _Copier | None] = {dict: _copy_dict, list: _copy_list, set: _copy_set}
+class _Copiers(dict[type, "_Copier | None"]):
+    """How to copy an object of each type; None where it is shared."""
+
+    def __missing__(self, kind: type) -> _Copier | None:
+        self[kind] = how = None if _never_changes(kind) else _copy_object
+        return how
 
 
-def _copier(kind: type) -> _Copier | None:
-    if kind not in _COPIERS:
-        _COPIERS[kind] = None if _never_changes(kind) else _copy_object
-    return _COPIERS[kind]
+_COPIERS = _Copiers({dict: _copy_dict, list: _copy_list, set: _copy_set})
 
 
 def _never_changes(kind: type) -> bool:
