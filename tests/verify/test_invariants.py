@@ -18,6 +18,7 @@ from opensvc_openha.verify.invariants import (
     SETTLE_MOVES,
     DaemonBegan,
     Disturbed,
+    Forged,
     Heard,
     InvariantBroken,
     InvariantChecker,
@@ -161,6 +162,37 @@ def test_start_in_silence_needs_a_check_begun_in_silence_that_succeeded(
     watch.observe(Heard(heard_at, "deb1", _beat(7, S.STARTED)))
     _announce(watch, 26.0)
     _check(watch, 30.0, 31.0, is_ok)
+    if is_allowed:
+        _start(watch, 31.0)
+    else:
+        with pytest.raises(InvariantBroken, match="^S2"):
+            _start(watch, 31.0)
+
+
+@pytest.mark.parametrize(
+    "forged_at, heard_at, is_allowed",
+    [
+        (12.0, (25.0,), True),
+        (None, (25.0,), False),
+        (12.0, (25.0, 26.0), False),
+        (1.0, (2.0, 7.0, 13.0, 25.0), False),
+        (12.0, (13.0, 25.0), True),
+    ],
+    ids=["alone", "nothing forged", "two beats", "believed again", "too few before"],
+)
+def test_lone_beat_is_no_sign_of_life_while_a_forged_one_may_be_believed(
+    forged_at: float | None, heard_at: tuple[float, ...], is_allowed: bool
+) -> None:
+    """The exception of S2 without a key: check-up begun at 30, timeout 10, last beat of the true
+    peer at 25 or 26.
+    """
+    watch = _watch()
+    if forged_at is not None:
+        watch.observe(Forged(forged_at, "deb1"))
+    for number, at in enumerate(heard_at):
+        watch.observe(Heard(at, "deb1", _beat(7 + number, S.STARTED)))
+    _announce(watch, 28.0)
+    _check(watch, 30.0, 31.0)
     if is_allowed:
         _start(watch, 31.0)
     else:

@@ -17,6 +17,7 @@ from opensvc_openha.verify.invariants.observations import (
     DaemonEnded,
     Disturbed,
     Fenced,
+    Forged,
     Heard,
     Moved,
     NodeLost,
@@ -93,6 +94,8 @@ class InvariantChecker:
             node.evidence.take_arrival(seen)
         elif isinstance(seen, Heard):
             self._heard(node, seen)
+        elif isinstance(seen, Forged):
+            node.evidence.take_forgery(seen.at)
         elif isinstance(seen, Said):
             self._said(node, seen)
         elif isinstance(seen, Moved):

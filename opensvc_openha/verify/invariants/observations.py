@@ -126,6 +126,14 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Forged:
+    """A beat that another host sent in the peer's name, without a key, was given to an engine."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
 class Ordered:
     """An operator gave a command on a node."""
 
@@ -193,6 +201,7 @@ Observation = (
     | Said
     | Arrived
     | Heard
+    | Forged
     | Ordered
     | ScriptBegan
     | ScriptEnded

@@ -13,7 +13,12 @@ silence           a check-up begun in silence succeeded; or a fence of this node
                   nothing was heard of the peer since it began
 old goodbye       a goodbye that is older: with /bin/true nothing keeps a peer that came back out
 
-Exception: none. What the check-up script and the operator say counts as true here; see S1 for lies.
+What the check-up script and the operator say counts as true here; see S1 for lies.
+
+Exception, without a key only: once a beat was forged in the peer's name, the node may believe that
+in place of the true peer. Then the first true beat after a pause of the shortest timeout is no sign
+of life, and the second one is; until true beats have gone on for that timeout, when the node
+believes them again (docs/heartbeats.md, "Without a key").
 """
 
 from __future__ import annotations
@@ -107,6 +112,11 @@ class PeerEvidence:
         self.is_confirmed = False
         self.reported_off: list[float] = []
         """When the fence reported the peer off, without any other report or sign of it since."""
+        self.forged_at: float | None = None
+        """A beat was forged then, and may be believed in place of the true ones."""
+        self.true_since = 0.0
+        """Since when true beats come in without a pause of the shortest timeout."""
+        self.last_true: float | None = None
         self.fence_began: float | None = None
         self.fenced_at: float | None = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
@@ -157,11 +167,28 @@ class PeerEvidence:
         if is_proof_needed and not self._names_us(beat):
             return
         self.arrived[beat.boot] = beat.seq
+        if self._is_lone(seen.at) and not seen.is_authentic:
+            return
         self.last_arrival = seen.at
         if isinstance(seen, Heard):
             # Beats that arrived but were not handled yet are unknown to the engine: a fence that
             # succeeded may be used meanwhile.
             self._forget_absence()
+
+    def take_forgery(self, at: float) -> None:
+        """Record that a beat was forged in the peer's name."""
+        self.forged_at = at
+
+    def _is_lone(self, at: float) -> bool:
+        """Return True for the first true beat after a pause, while a forged one may be believed."""
+        timeout_s, forged_at = self._limits.shortest_timeout_s, self.forged_at
+        is_first = self.last_true is None or at >= self.last_true + timeout_s
+        self.last_true = at
+        if is_first:
+            self.true_since = at
+        if forged_at is not None and at >= max(forged_at, self.true_since) + timeout_s:
+            self.forged_at = None
+        return is_first and forged_at is not None
 
     def take_beat(self, seen: Heard) -> None:
         """Record what the engine heard."""

@@ -38,7 +38,7 @@ from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.repeat_filter import RepeatFilter
 from opensvc_openha.links.base import Received
-from opensvc_openha.verify.invariants import Arrived
+from opensvc_openha.verify.invariants import Arrived, Forged
 from opensvc_openha.verify.random.simulated_network import Carried
 from opensvc_openha.verify.random.world import World
 from opensvc_openha.verify.simulated_node import SimulatedNode
@@ -350,6 +350,7 @@ class SimulatedDaemon:
     def hear_forged(self, link: LinkSpec, beat: Beat) -> None:
         """Receive one forged beat in the peer's name."""
         if not (self.is_over or self.is_stalled or self.is_hung):
+            self._node.observe(Forged(self._node.now, self._node.name))
             self._step(BeatReceived(link, beat, self._node.now), is_forged=True)
 
     def _refuse_unknown(self, data: bytes) -> None:
