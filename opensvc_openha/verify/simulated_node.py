@@ -46,6 +46,7 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.verify.invariants import (
     Adopted,
+    Announced,
     DaemonBegan,
     DaemonEnded,
     Fenced,
@@ -55,12 +56,11 @@ from opensvc_openha.verify.invariants import (
     NodeLost,
     Observation,
     Ordered,
-    Said,
+    PowerReported,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
     StateLost,
-    ToldPower,
 )
 from opensvc_openha.verify.node_store import NodeStore
 
@@ -257,7 +257,7 @@ class SimulatedNode:
         detail: str = "",
         is_lie: bool = False,
     ) -> None:
-        """End a script, with its service in use or not; the daemon that began it is told.
+        """End a script, with its service in use or not; the daemon that began it gets the outcome.
 
         ``is_lie`` marks a check-up that succeeded although the peer lives.
         """
@@ -274,7 +274,7 @@ class SimulatedNode:
 
     def tell_power(self, action: RunScript, outcome: ScriptOutcome) -> None:
         """Report the peer's power, as its fence sees it."""
-        self.observe(ToldPower(self.now, self.name, outcome is ScriptOutcome.DOWN))
+        self.observe(PowerReported(self.now, self.name, outcome is ScriptOutcome.DOWN))
         self.give(ScriptExited(action.service, action.kind, outcome))
 
     def uses(self, service: str) -> bool:
@@ -311,7 +311,7 @@ class SimulatedNode:
 
     def announce(self, action: Announce) -> None:
         """Send a beat."""
-        self.observe(Said(self.now, self.name, action.beat))
+        self.observe(Announced(self.now, self.name, action.beat))
         self.driver.send(self, action)
 
     def run_script(self, action: RunScript) -> None:

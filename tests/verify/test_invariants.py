@@ -16,6 +16,7 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.verify.invariants import (
     PROMISES,
     SETTLE_MOVES,
+    Announced,
     DaemonBegan,
     Disturbed,
     Forged,
@@ -25,7 +26,6 @@ from opensvc_openha.verify.invariants import (
     Moved,
     NodeLost,
     Ordered,
-    Said,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
@@ -48,7 +48,7 @@ def _beat(seq: int, state: S, ack: Ack | None = None, goodbye: Goodbye = Goodbye
 def _announce(watch: InvariantChecker, at: float) -> None:
     """deb1 goes to START_READY in its beat 5."""
     watch.observe(Moved(at, "deb1", "web", S.START_READY))
-    watch.observe(Said(at, "deb1", Beat("deb1", OWN, 5, None, {"web": S.START_READY})))
+    watch.observe(Announced(at, "deb1", Beat("deb1", OWN, 5, None, {"web": S.START_READY})))
 
 
 def _check(
@@ -254,15 +254,15 @@ def test_service_said_to_be_out_while_it_runs_breaks_s1() -> None:
     watch = _watch()
     watch.observe(ScriptEnded(1.0, "deb1", "web", ScriptKind.STOP, True, is_running=True))
     with pytest.raises(InvariantBroken, match="^S1"):
-        watch.observe(Said(1.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED})))
+        watch.observe(Announced(1.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED})))
 
 
 def test_service_started_by_hand_is_excused_until_a_daemon_begins_and_asks() -> None:
-    """Said to be out by the daemon beside which it was started.
+    """Announced to be out by the daemon beside which it was started.
 
     By the next one, only if the wrapper does not tell.
     """
-    said = Said(2.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED}))
+    said = Announced(2.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED}))
     watch = _watch()
     watch.observe(StartedByHand(1.0, "deb1", "web"))
     watch.observe(said)

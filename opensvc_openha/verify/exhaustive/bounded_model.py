@@ -75,7 +75,7 @@ class Forgery(enum.Enum):
     """Content of a beat forged without the key in the name of a living node."""
 
     NUMBER = "the highest number"
-    LIFE = "the highest life"
+    INCARNATION = "the highest incarnation"
     GOODBYE = "a goodbye"
 
 
@@ -336,7 +336,7 @@ class BoundedModel:
             "without a key, in the name of a node that lives"
         )
         beat = replace(speaker.beat(), ack=None, seq=_FORGED_SEQ)
-        if forgery is Forgery.LIFE:
+        if forgery is Forgery.INCARNATION:
             beat = replace(beat, boot=BootId(2**32 - 1, 1))
         elif forgery is Forgery.GOODBYE:
             # It allows no start: a forger who may send more than that may start services.
@@ -354,7 +354,7 @@ class BoundedModel:
 
         By an operator's force, or because the daemon cannot know.
         """
-        return self.is_forced or self.checker.is_untold(NODES[index], SERVICE)
+        return self.is_forced or self.checker.is_hidden(NODES[index], SERVICE)
 
     def start(self) -> None:
         """Switch both nodes on; their wrappers report that nothing runs."""
@@ -485,7 +485,7 @@ class BoundedModel:
 
     def _secrets(self, node: ModelNode) -> tuple[bool, bool]:
         """Return facts that the node's own daemon, or its peer, cannot know."""
-        return self.checker.is_untold(node.name, SERVICE), self.checker.is_by_hand(
+        return self.checker.is_hidden(node.name, SERVICE), self.checker.is_by_hand(
             node.name, SERVICE
         )
 
@@ -501,7 +501,7 @@ class BoundedModel:
                     node.engine.snapshot(self.now).peer_standing,
                 )
                 script = f"+{node.script.action.kind.value}" if node.script else ""
-                is_untold = self.checker.is_untold(node.name, SERVICE)
-                runs = f" runs{', untold' if is_untold else ''}" if node.runs else ""
+                is_hidden = self.checker.is_hidden(node.name, SERVICE)
+                runs = f" runs{', hidden' if is_hidden else ''}" if node.runs else ""
                 words.append(f"{state.name}{script} (peer {standing.value}){runs}")
         return " | ".join(words)

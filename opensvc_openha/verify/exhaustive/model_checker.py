@@ -244,13 +244,13 @@ class _Way:
     before: _Way | None
     text: str
 
-    def tell(self) -> list[str]:
-        told: list[str] = []
+    def steps(self) -> list[str]:
+        steps: list[str] = []
         way: _Way | None = self
         while way is not None:
-            told.append(way.text)
+            steps.append(way.text)
             way = way.before
-        return told[::-1]
+        return steps[::-1]
 
 
 class Enumeration:
@@ -311,7 +311,7 @@ class Enumeration:
                     self.found.is_complete = True
                     break
         except _Broken as error:
-            self.found.broken = "\n".join([*error.way.tell(), error.text])
+            self.found.broken = "\n".join([*error.way.steps(), error.text])
         return self.found
 
     def _key(self, world: BoundedModel) -> Any:
@@ -346,13 +346,16 @@ class Enumeration:
                 if self._matters(world, fates, plain.sent):
                     yield (
                         self._try(world, event, fates, way, level),
-                        f"{event.text}, {_told(fates)}",
+                        f"{event.text}, {_describe(fates)}",
                     )
         if only_forces:
             return
         for event in waits_of(world):
             for fates in _FATES[:4]:
-                yield self._try(world, event, fates, way, level), f"{event.text}, {_told(fates)}"
+                yield (
+                    self._try(world, event, fates, way, level),
+                    f"{event.text}, {_describe(fates)}",
+                )
         for event in stalls_of(world):
             yield self._try(world, event, _FATES[0], way, level), event.text
 
@@ -377,7 +380,7 @@ class Enumeration:
             event.move(made)
             made.run(event.seconds)
         except (InvariantBroken, AssertionError) as error:
-            raise _Broken(_Way(way, f"{event.text}, {_told(fates)}"), str(error)) from error
+            raise _Broken(_Way(way, f"{event.text}, {_describe(fates)}"), str(error)) from error
         made.fates = [Fate.DELIVERED, Fate.DELIVERED]
         return made
 
@@ -406,7 +409,7 @@ class _Broken(Exception):
         self.way, self.text = way, text
 
 
-def _told(fates: tuple[Fate, Fate]) -> str:
+def _describe(fates: tuple[Fate, Fate]) -> str:
     return (
         ", ".join(
             f"beats of {name} {fate.value}"
@@ -428,7 +431,7 @@ def settle(world: BoundedModel) -> None:
     )
     while True:
         world.run(_SCRIPT_S)
-        _confirm_as_told(world)
+        _confirm_where_blocked(world)
         for index, node in enumerate(world.nodes):
             if node.power_asked is not None:
                 world.tell_power(index, is_clear=True)
@@ -445,7 +448,7 @@ def settle(world: BoundedModel) -> None:
             raise InvariantBroken(f"L1 broken at {world.now:.3f}: scripts run again and again")
 
 
-def _confirm_as_told(world: BoundedModel) -> None:
+def _confirm_where_blocked(world: BoundedModel) -> None:
     """Confirm, as an operator does for a node that has not heard its peer since its boot."""
     for index, node in enumerate(world.nodes):
         if node.engine is None or not world.is_out(1 - index):
@@ -482,7 +485,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--depth", type=int, default=3, help="moves from the start (3)")
     parser.add_argument(
-        "--pairs", action="store_true", help="tell worlds apart by the states of the nodes only"
+        "--pairs", action="store_true", help="distinguish worlds by the states of the nodes only"
     )
     parser.add_argument("--force", action="store_true", help="operators force states, too")
     parser.add_argument("--key", action="store_true", help="beats are authenticated")

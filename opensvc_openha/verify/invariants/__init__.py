@@ -9,6 +9,7 @@ from opensvc_openha.verify.invariants.l1_liveness import L1, fence_wait_bound_s,
 from opensvc_openha.verify.invariants.l2_settles import L2, SETTLE_MOVES
 from opensvc_openha.verify.invariants.observations import (
     Adopted,
+    Announced,
     Arrived,
     Confirmed,
     DaemonBegan,
@@ -21,12 +22,11 @@ from opensvc_openha.verify.invariants.observations import (
     NodeLost,
     Observation,
     Ordered,
-    Said,
+    PowerReported,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
     StateLost,
-    ToldPower,
 )
 from opensvc_openha.verify.invariants.promise import InvariantBroken, Promise
 from opensvc_openha.verify.invariants.s1_one_copy import S1
@@ -56,12 +56,12 @@ __all__ = [
     "Observation",
     "Ordered",
     "Promise",
-    "Said",
+    "Announced",
     "ScriptBegan",
     "ScriptEnded",
     "StartedByHand",
     "StateLost",
-    "ToldPower",
+    "PowerReported",
     "fence_wait_bound_s",
     "liveness_bound_s",
 ]

@@ -11,6 +11,7 @@ from opensvc_openha.verify.invariants import l1_liveness, s1_one_copy, s3_frozen
 from opensvc_openha.verify.invariants.l2_settles import Settling
 from opensvc_openha.verify.invariants.observations import (
     Adopted,
+    Announced,
     Arrived,
     Confirmed,
     DaemonBegan,
@@ -23,12 +24,11 @@ from opensvc_openha.verify.invariants.observations import (
     NodeLost,
     Observation,
     Ordered,
-    Said,
+    PowerReported,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
     StateLost,
-    ToldPower,
 )
 from opensvc_openha.verify.invariants.place import Place
 from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvidence
@@ -88,7 +88,7 @@ class InvariantChecker:
             self._survivor.check_fence(seen)
         elif isinstance(seen, Confirmed):
             node.evidence.confirm()
-        elif isinstance(seen, ToldPower):
+        elif isinstance(seen, PowerReported):
             node.evidence.report_power(seen.at, seen.is_off)
         elif isinstance(seen, Arrived):
             node.evidence.take_arrival(seen)
@@ -96,7 +96,7 @@ class InvariantChecker:
             self._heard(node, seen)
         elif isinstance(seen, Forged):
             node.evidence.take_forgery(seen.at)
-        elif isinstance(seen, Said):
+        elif isinstance(seen, Announced):
             self._said(node, seen)
         elif isinstance(seen, Moved):
             self._moved(node, seen)
@@ -115,7 +115,7 @@ class InvariantChecker:
             self._adopted(node, seen)
         elif isinstance(seen, StartedByHand):
             place = node.place(seen.service)
-            place.is_running = place.is_untold = place.is_by_hand = True
+            place.is_running = place.is_hidden = place.is_by_hand = True
         elif isinstance(seen, StateLost):
             place = node.place(seen.service)
             place.kept, place.is_lost = None, True
@@ -125,9 +125,9 @@ class InvariantChecker:
 
     # --- what runs --------------------------------------------------------------------------------
 
-    def is_untold(self, node: str, service: str) -> bool:
+    def is_hidden(self, node: str, service: str) -> bool:
         """Return True if it runs there, and the node's daemon cannot know of it."""
-        return self._nodes[node].place(service).is_untold
+        return self._nodes[node].place(service).is_hidden
 
     def is_by_hand(self, node: str, service: str) -> bool:
         """Return True if it was started there by hand, and the peer cannot know of it."""
@@ -149,9 +149,9 @@ class InvariantChecker:
         place = node.place(seen.service)
         place.is_running = seen.is_running
         if not seen.is_running:
-            place.is_untold = place.is_by_hand = False
+            place.is_hidden = place.is_by_hand = False
         elif seen.kind is ScriptKind.PROBE:
-            place.is_untold = seen.is_unsure
+            place.is_hidden = seen.is_unsure
         if seen.is_unsure and not seen.is_running:
             # Without an answer of the wrapper the daemon keeps what it knew before.
             place.is_guess = True
@@ -170,7 +170,7 @@ class InvariantChecker:
             place.state, place.ready_seq, place.check_began = None, None, None
             place.is_ordered = False
             if is_machine:
-                place.is_running = place.is_forced = place.is_untold = place.is_by_hand = False
+                place.is_running = place.is_forced = place.is_hidden = place.is_by_hand = False
 
     def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
         self._gone(node, is_machine=False)
@@ -185,7 +185,7 @@ class InvariantChecker:
         place = node.place(seen.service)
         s3_frozen.check_adoption(seen, place)
         place.is_guess = place.is_guess or place.kept is None
-        place.is_untold = False
+        place.is_hidden = False
         place.state = seen.state
         place.kept = None if place.is_lost else seen.state
         place.ready_seq, place.check_began, place.is_check_ok = None, None, False
@@ -211,7 +211,7 @@ class InvariantChecker:
                 self._nodes[node.peer].place(name).is_by_hand = False
         node.evidence.take_beat(seen)
 
-    def _said(self, node: _Node, seen: Said) -> None:
+    def _said(self, node: _Node, seen: Announced) -> None:
         for name, state in seen.beat.states.items():
             place = node.place(name)
             s1_one_copy.check_said(seen.at, seen.node, name, state, place)

@@ -69,7 +69,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class ToldPower:
+class PowerReported:
     """A fence reported the peer's power without changing it: off, or anything else."""
 
     at: float
@@ -97,7 +97,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Said:
+class Announced:
     """An engine announced a beat."""
 
     at: float
@@ -195,10 +195,10 @@ Observation = (
     | NodeLost
     | Fenced
     | Confirmed
-    | ToldPower
+    | PowerReported
     | StateLost
     | Moved
-    | Said
+    | Announced
     | Arrived
     | Heard
     | Forged

@@ -22,7 +22,7 @@ class Place:
         """
         self.is_running = False
         self.is_forced = False
-        self.is_untold = False
+        self.is_hidden = False
         """It runs, and the daemon cannot know.
 
         Started outside the cluster, or the wrapper does not report it.

@@ -26,7 +26,7 @@ _RELY_ON_CHECK = ("silence", "old goodbye")
 
 def check_start(seen: ScriptBegan, own: Place, other: Place, peer: str, ground: str) -> None:
     """Check that the service does not run on the peer when its start script begins."""
-    is_secret = other.is_untold or other.is_by_hand
+    is_secret = other.is_hidden or other.is_by_hand
     is_forced = own.is_forced or other.is_forced
     is_lied_to = own.is_check_lie and ground in _RELY_ON_CHECK
     if other.is_running and not (is_secret or is_forced or is_lied_to):
@@ -35,6 +35,6 @@ def check_start(seen: ScriptBegan, own: Place, other: Place, peer: str, ground: 
 
 def check_said(at: float, node: str, service: str, state: ServiceState, place: Place) -> None:
     """Check that a service which is announced as out does not run."""
-    is_excused = place.is_forced or place.is_untold
+    is_excused = place.is_forced or place.is_hidden
     if state in PEER_OUT and place.is_running and not is_excused:
         S1.fail(at, node, service, f"said to be {state.name} while it runs")

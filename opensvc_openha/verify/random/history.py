@@ -36,11 +36,11 @@ class Outcome:
 def run_history(
     seed: int,
     hours: float = HOURS,
-    tell: Callable[[str], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
     plan: Plan | None = None,
 ) -> Outcome:
     """Run the history of a seed from its first to its last second."""
-    trace = Trace(tell)
+    trace = Trace(on_line)
     cluster = Cluster(scenario_from_seed(seed) if plan is None else plan, trace)
     cluster.note(f"seed {seed}: {cluster.plan}")
     failure = ""
@@ -77,7 +77,7 @@ def _play(cluster: Cluster, seconds: float) -> None:
     while any(node.outcomes.is_probing for node in cluster.nodes):
         scheduler.run_until(
             scheduler.now + 0.5
-        )  # An order would be refused before the wrappers have told what runs.
+        )  # An order would be refused before the wrappers have reported what runs.
     for name in cluster.plan.services:
         for node in cluster.nodes:
             node.order(Command.UNFREEZE, name)
@@ -101,7 +101,7 @@ def _settle(cluster: Cluster) -> None:
     is_settled = False
     while scheduler.now < end and not is_settled:
         scheduler.run_until(scheduler.now + 5.0)
-        _confirm_as_told(cluster, dead)
+        _confirm_where_blocked(cluster, dead)
         is_settled = all(cluster.checker.is_served(name, healthy) for name in plan.services)
     if cluster.plan_is_whole:
         for name in plan.services:
@@ -126,7 +126,7 @@ def _silent_s(cluster: Cluster) -> float:
     )
 
 
-def _confirm_as_told(cluster: Cluster, dead: ClusterNode | None) -> None:
+def _confirm_where_blocked(cluster: Cluster, dead: ClusterNode | None) -> None:
     """Confirm the peer out, as an operator does for a node that cannot find out by itself."""
     for node in cluster.nodes:
         if node is dead or dead is None or node.engine is None:

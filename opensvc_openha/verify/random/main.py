@@ -62,10 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--scenario",
         metavar="FILE",
         nargs="+",
-        help="play these stories instead, and compare what is told",
+        help="play these stories instead, and compare their output",
     )
     parser.add_argument(
-        "--rewrite", action="store_true", help="write what the stories tell now into their files"
+        "--rewrite",
+        action="store_true",
+        help="write their present output into the files",
     )
     return parser
 
@@ -84,7 +86,7 @@ def main(args: list[str] | None = None) -> int:
         if outcome.failure:
             failed += 1
             bar.clear()
-            _tell_failure(outcome, options)
+            _report_failure(outcome, options)
             if not options.keep_going:
                 break
         bar.show(done, failed)
@@ -102,9 +104,9 @@ def main(args: list[str] | None = None) -> int:
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.seed, options.seed + options.runs)
     if options.jobs <= 1 or options.trace:
-        tell = _print_line if options.trace else None
+        on_line = _print_line if options.trace else None
         for seed in seeds:
-            yield run_history(seed, options.hours, tell)
+            yield run_history(seed, options.hours, on_line)
         return
     with get_context("fork").Pool(options.jobs) as pool:
         work: Iterable[tuple[int, float]] = ((seed, options.hours) for seed in seeds)
@@ -119,7 +121,7 @@ def _print_line(line: str) -> None:
     print(line)
 
 
-def _tell_failure(outcome: Outcome, options: argparse.Namespace) -> None:
+def _report_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
     print(
         f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
@@ -146,7 +148,7 @@ def _play_scenarios(paths: list[str], is_rewritten: bool) -> int:
             print(f"{path}: rewritten, read the difference")
         else:
             sys.stdout.writelines(
-                unified_diff(old.splitlines(True), new.splitlines(True), path, "told now")
+                unified_diff(old.splitlines(True), new.splitlines(True), path, "now")
             )
             code = 1
     return code

@@ -114,8 +114,8 @@ class Scenario:
                     f" {'no daemon' if node.is_powered else 'off'}{self._running(node.name)}"
                 )
                 continue
-            told = _states(node.daemon.engine.snapshot(node.now))
-            self._lines.append(f"{node.name}: {told}{self._running(node.name)}")
+            states = _states(node.daemon.engine.snapshot(node.now))
+            self._lines.append(f"{node.name}: {states}{self._running(node.name)}")
 
     def _running(self, node: str) -> str:
         names = [
@@ -134,14 +134,14 @@ def _states(status: NodeStatus) -> str:
 def render(text: str) -> str:
     """Return the text with the simulator's present output; comments and empty lines stay."""
     scenario = Scenario()
-    told: list[str] = []
+    lines: list[str] = []
     for line in text.splitlines():
         if line.startswith(">"):
-            told.append(line.rstrip())
+            lines.append(line.rstrip())
             try:
-                told += [_INDENT + said for said in scenario.play(line[1:].strip())]
+                lines += [_INDENT + said for said in scenario.play(line[1:].strip())]
             except InvariantBroken as error:
-                told.append(f"{_INDENT}BROKEN: {error}")
+                lines.append(f"{_INDENT}BROKEN: {error}")
         elif not line.startswith(_INDENT):
-            told.append(line.rstrip())
-    return "\n".join(told) + "\n"
+            lines.append(line.rstrip())
+    return "\n".join(lines) + "\n"

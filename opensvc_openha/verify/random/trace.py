@@ -11,11 +11,11 @@ KEPT_LINES = 400
 
 
 class Trace:
-    """Collect lines; ``tell`` gets each one at once, if given."""
+    """Collect lines; ``on_line`` gets each one at once, if given."""
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, on_line: Callable[[str], None] | None = None) -> None:
         self.last: deque[str] = deque(maxlen=KEPT_LINES)
-        self._tell = tell
+        self._on_line = on_line
         self._hash = hashlib.sha256()
 
     def note(self, now: float, who: str, text: str) -> None:
@@ -23,8 +23,8 @@ class Trace:
         line = f"{now:10.3f} {who:<5} {text}"
         self._hash.update(line.encode("utf-8"))
         self.last.append(line)
-        if self._tell is not None:
-            self._tell(line)
+        if self._on_line is not None:
+            self._on_line(line)
 
     @property
     def digest(self) -> str:
