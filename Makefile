@@ -83,11 +83,11 @@ generated: venv
 	$(BIN)/python -m tests.generated
 
 bench: venv
-	$(BIN)/python bench/heartbeats.py
-	$(BIN)/python bench/takeover.py
-	$(BIN)/python bench/interface_down.py
-	$(BIN)/python bench/agent.py
-	$(BIN)/python bench/busy_nodes.py
+	$(BIN)/python -m bench.heartbeats
+	$(BIN)/python -m bench.takeover
+	$(BIN)/python -m bench.interface_down
+	$(BIN)/python -m bench.agent
+	$(BIN)/python -m bench.busy_nodes
 	$(BIN)/python -m bench.duels
 
 RUNS ?= 500000

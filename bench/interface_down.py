@@ -13,8 +13,7 @@ import sys
 import time
 from datetime import datetime
 
-from takeover import EZ, Cluster, heading, row
-
+from bench.takeover import EZ, Cluster, heading, row
 from opensvc_openha.core.model import Profile
 from opensvc_openha.demo.nodes import TwoNodes
 

@@ -42,7 +42,7 @@ def decision_ms(count: int) -> float:
     engine.step(Tick(), 0.0)
     engine.step(
         BeatReceived(
-            links[1], Beat("b", BootId(1, 2), 1, Ack(BootId(1, 1), engine.seq), states), 1, 0.1
+            links[1], Beat("b", BootId(1, 2), 1, Ack(BootId(1, 1), engine.seq), states), 0.1
         ),
         0.1,
     )

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from opensvc_openha.core.actions import Persist, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
@@ -344,7 +345,8 @@ def decisions() -> None:
                 at,
             )
         rest_ms = (time.process_time() - begun) / rounds * 1000
-        now, marks = 101.0 + rounds * 0.001, []
+        now = 101.0 + rounds * 0.001
+        marks: list[Any] = []
         while not marks or marks[-1][1] is not ScriptKind.CHECK:
             now = max(now, engine.next_deadline())
             begun = time.process_time()

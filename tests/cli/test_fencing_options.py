@@ -118,7 +118,7 @@ def test_running_daemon_keeps_what_it_has_with_each_mistake(cluster_dir: Cluster
         options.write_text(text)
         until(
             lambda: cluster_dir.ok("service -s -v"),
-            lambda shown, words=words, line=line: (
+            lambda shown, words=words, line=line: (  # type: ignore[misc]
                 f"not taken over: {options}:{line}: " in shown and words in shown
             ),
             words,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -522,7 +523,7 @@ def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int)
     pair.script_ok = lambda host, action: dice.random() > 0.05
     hosts = pair.boot()
 
-    def fence(host: Host, action: object) -> None:
+    def fence(host: Host, action: Any) -> None:
         """Whoever is fenced is dead, daemon and services, unless it is heard: then nothing needs to
         be fenced.
         """

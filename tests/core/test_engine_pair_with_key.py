@@ -35,7 +35,7 @@ class Tape:
                 self.beats.append(action.beat)
             send(who, action)
 
-        pair.send = record  # type: ignore[method-assign]
+        pair.send = record  # type: ignore[method-assign,assignment]
 
     def play(
         self, to: Host, seconds: float, per_second: int = 20, links: tuple[int, ...] = (0, 1)
@@ -150,7 +150,7 @@ def test_replay_after_our_own_restart_proves_nothing() -> None:
     assert _standing(deb2) is PeerStanding.SILENT
     assert _refused(deb2)["unproven"] > 100
     assert "replays old beats" in _warnings(deb2)
-    assert deb2.service().peer_state is not None and deb2.service().peer_state.name == "UNKNOWN"
+    assert deb2.service().peer_state is ServiceState.UNKNOWN
 
 
 def test_replay_of_a_former_life_after_its_restart_is_an_old_life() -> None:
@@ -338,7 +338,7 @@ def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.Mon
                     BeatReceived(link, action.beat, pair.now, key_id=pair.key_id),
                 )
 
-    pair.send = with_copy  # type: ignore[method-assign]
+    pair.send = with_copy  # type: ignore[method-assign,assignment]
     copy.boot({})
     pair.run(5)
     assert "two nodes are named deb1" in _warnings(deb2)

@@ -5,6 +5,7 @@ configuration.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ SWAPPED = tuple(
     replace(svc, primary=svc.secondary, secondary=svc.primary)
     for svc in services("registry", "busybox")
 )
-ELSE = {
+ELSE: dict[str, tuple[dict[str, Any], str]] = {
     "links": (dict(links=links(timeout_s=5, count=1)), "links"),
     "missing link": (dict(links=links(count=2)), "links"),
     "roles": (dict(services=SWAPPED), "primary"),

@@ -330,7 +330,7 @@ def test_right_to_fence_first_is_never_held_by_both() -> None:
         pair = Fences()
         pair.start_both()
         lost = itertools.cycle([(seed >> bit) & 1 == 1 for bit in range(4)] + [False])
-        pair.is_lost = lambda lost=lost: next(lost)
+        pair.is_lost = lambda lost=lost: next(lost)  # type: ignore[misc]
         for step in range(40):
             host = (pair.deb1, pair.deb2)[(seed + step) % 2]
             name = ("registry", "files")[step // 3 % 2]

@@ -33,16 +33,16 @@ class Forger:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
 
-    def send(self, name: str, links: int = 2, **changes: object) -> None:
+    def send(self, name: str, links: int = 2, **changes: Any) -> None:
         """What that node said last, changed."""
         pair = self.pair
         speaker, victim = (pair.deb1, pair.deb2) if name == NODES[0] else (pair.deb2, pair.deb1)
         assert speaker.engine is not None
-        beat: Beat = replace(speaker.engine.beat(), **changes)  # type: ignore[arg-type]
+        beat: Beat = replace(speaker.engine.beat(), **changes)
         for link in [link for link in pair.links if link.node == name][:links]:
             victim.handle(victim.life, BeatReceived(link, beat, pair.now))
 
-    def both(self, **changes: object) -> None:
+    def both(self, **changes: Any) -> None:
         """In each name, to the other node."""
         for name in NODES:
             self.send(name, **changes)
@@ -212,7 +212,7 @@ def test_what_was_believed_is_not_displaced_while_it_goes_on() -> None:
             recorded.append(action.beat)
         send(host, action)
 
-    pair.send = record  # type: ignore[method-assign]
+    pair.send = record  # type: ignore[method-assign,assignment]
     pair.boot()
     pair.run(30)
     former = list(recorded)

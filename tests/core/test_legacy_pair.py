@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from opensvc_openha.core.events import Command, ScriptKind
-from opensvc_openha.core.service_machine import RecoveredState
+from opensvc_openha.core.events import Command, RecoveredState, ScriptKind
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import START_READY_DELAY_S
 from tests.core.legacy_pair import GRACE_S, LOOP_S, MixedPair

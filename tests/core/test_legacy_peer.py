@@ -42,7 +42,8 @@ def own(seq: int, state: S = S.STOPPED, goodbye: Goodbye = Goodbye.NONE) -> Beat
 def watched(*seconds: float, states: tuple[S, ...] = ()) -> PeerView:
     """A live C OpenHA heard at these seconds after 100."""
     view = PeerView(OWN)
-    for second, state in itertools.zip_longest(seconds, states, fillvalue=S.STOPPED):
+    missing = len(seconds) - len(states)
+    for second, state in zip(seconds, (*states, *[S.STOPPED] * missing)):
         view.take(legacy(int(second * 2), state), 100.0 + second)
         view.judge(True, None, 100.0 + second)
     return view

@@ -5,6 +5,7 @@ operator's freeze.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -721,7 +722,7 @@ def test_node_doubts_itself_after_the_shortest_of_its_own_links() -> None:
 # an edited configuration
 
 
-def _edited(bench: Bench, profile: Profile = Profile.TUTORIAL, **changes: str) -> ClusterSpec:
+def _edited(bench: Bench, profile: Profile = Profile.TUTORIAL, **changes: Any) -> ClusterSpec:
     spec = bench.engine.spec
     return replace(
         spec, services=tuple(replace(svc, **changes) for svc in spec.services), profile=profile

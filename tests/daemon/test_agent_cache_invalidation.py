@@ -135,5 +135,5 @@ def test_a_command_that_hangs_is_killed_with_its_children(
     monkeypatch.setattr(agent_cache_invalidation, "_RUN_LIMIT_S", 0.5)
     caches = AgentCaches(layout, lambda: {"web": "/x/web.opensvc.com.cluster"})
     # Again and again: a busy machine may not have begun the child within the limit.
-    until(lambda: caches.note("web") or child.exists())
+    until(lambda: caches.invalidate("web") or child.exists())
     assert wait_for_end([int(child.read_text())], LIMIT_S) == []

@@ -87,9 +87,9 @@ def test_they_are_shown_while_an_agent_has_its_own_driver(layout: Layout, tmp_pa
         shown = waiting.until(lambda: lines_of(names), lambda lines: len(lines) == 6)
         for words in shown_lines(STOCK["1.7"], MONITOR, layout.bin_dir, "deb1.opensvc.com"):
             assert any(line.endswith(" ".join(words)) for line in shown), shown
-        before = names.pids
+        before: list[int] = list(names.pids)
         names.refresh()
-        assert names.pids == before
+        assert list(names.pids) == before
         driver.write_text(OURS)
         names.refresh()
         assert names.pids == () and not any(psutil.pid_exists(pid) for pid in before)

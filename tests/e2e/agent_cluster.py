@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from opensvc_openha.demo import ssh
@@ -120,7 +120,7 @@ class AgentCluster:
         )
         return f"{found.group(1)}/{found.group(2)}" if found else ""
 
-    def wait(self, wanted: str, nodes: TwoNodes | None = None) -> None:
+    def wait(self, wanted: str, nodes: Iterable[Node] | None = None) -> None:
         """Wait until both nodes show the wanted states."""
         for node in nodes or self.nodes:
             self.until(lambda: self.states(node), lambda seen: seen == wanted)

@@ -21,10 +21,10 @@ class Pair:
     """One link of each node on the same cable or disk, as in the monitor file."""
 
     device: str
-    lines: tuple[str, str]
+    lines: tuple[str, ...]
 
     @property
-    def ids(self) -> tuple[str, str]:
+    def ids(self) -> tuple[str, ...]:
         """Return the log's names of the first and the second node's link."""
         return tuple(_link_id(line.split()) for line in self.lines)
 

@@ -57,6 +57,7 @@ class MixedCluster:
     def __init__(self, nodes: TwoNodes, c_root: str) -> None:
         self.nodes = nodes
         self.first, self.second = nodes
+        self.ours, self.original = self.first, self.second
         self._c_root = c_root
         self._is_c: dict[str, bool] = {}
         self.c_environment = C_ENVIRONMENT
@@ -185,7 +186,7 @@ class MixedCluster:
         """Return the duration of the last START_READY that the service left on one of our nodes."""
         entries = self.entries(node)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == "START_READY")
-        return entries[left]["mono"] - entries[left - 1]["mono"]
+        return float(entries[left]["mono"] - entries[left - 1]["mono"])
 
     def calls(self) -> list[str]:
         """Return the calls of the service's script, with their nodes."""

@@ -49,7 +49,7 @@ def test_an_upgrade_of_a_packaged_agent_leaves_the_driver_in_place(two_nodes: Tw
     prepare(node)
     install_package(node, "1.0")
 
-    def run(command: str, code: int = 0):
+    def run(command: str, code: int = 0) -> str:
         done = node.run(command)
         assert done.returncode == code, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -48,7 +48,7 @@ while time.monotonic() < end:
 """
 
 
-def authentication(cluster: Cluster, node: Node):
+def authentication(cluster: Cluster, node: Node) -> Any:
     """Mode and keys as `hb -s --json` tells them."""
     return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["authentication"]
 
@@ -69,13 +69,13 @@ def wait_auth(cluster: Cluster, **wanted: Any) -> None:
         )
 
 
-def key_ids(cluster: Cluster, node: Node):
+def key_ids(cluster: Cluster, node: Node) -> Any:
     """Role to key id."""
     lines = cluster.must(node, f"cat {EZ}/conf/openha.key").splitlines()
     return dict(line.split()[:2] for line in lines if not line.startswith("#"))
 
 
-def alarms(cluster: Cluster, node: Node):
+def alarms(cluster: Cluster, node: Node) -> list[str]:
     """Lines of the log that tell of a link or a peer that went away after the start."""
     log = cluster.must(node, f"cat {EZ}/log/nmond.log")
     return [line for line in log.splitlines() if "-> SILENT" in line or ": DOWN: no beat" in line]
@@ -145,7 +145,7 @@ def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(
     cluster.wait(second, {"registry": "UNKNOWN/STARTED"})
     assert cluster.runs_on() == ["deb2"]
 
-    def replays():
+    def replays() -> Any:
         links = json.loads(cluster.must(second, f"{EZ}/bin/hb -s --json"))["links"]
         return sum(link["counts"].get("replayed", 0) for link in links)
 

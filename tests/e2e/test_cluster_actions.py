@@ -5,6 +5,7 @@ reach each other by ssh.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
+def make_agent_cluster(two_nodes: TwoNodes) -> Callable[..., AgentCluster]:
     """Makes the cluster; a skip for lack of ssh fails in CI."""
     missing = ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
     if missing:
@@ -31,7 +32,7 @@ def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
 
 
 def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(
-    make_agent_cluster: AgentCluster,
+    make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """The life of a service from one prompt: each action ends with both nodes where it says, and
     the service once at most.
@@ -91,7 +92,7 @@ def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(
 
 
 def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
-    make_agent_cluster: AgentCluster,
+    make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """A start that fails, a switch to a node where it fails, no ssh, a silent peer, no daemon: a
     reason and no zero each time.
@@ -135,7 +136,7 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
 
 
 def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action_waits(
-    make_agent_cluster: AgentCluster,
+    make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """Ctrl-C while the service starts slowly: the command ends at once, the start does not.
 

@@ -16,7 +16,7 @@ from tests.waiting import LIMIT_S
 pytestmark = pytest.mark.e2e
 
 
-def run_demo(*options: str):
+def run_demo(*options: str) -> subprocess.CompletedProcess[str]:
     """Run the demo to its end."""
     argv = [sys.executable, "-m", "opensvc_openha", "demo", *options]
     return subprocess.run(

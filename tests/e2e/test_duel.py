@@ -5,6 +5,7 @@ then the loser boots.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes: TwoN
     """
     made = []
 
-    def make_power(nodes: TwoNodes):
+    def make_power(nodes: TwoNodes) -> Any:
         made.append(PowerSwitch(nodes))
         return made[0]
 

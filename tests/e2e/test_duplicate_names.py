@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
-from tests.e2e.two_node_cluster import EZ, prepare
+from tests.e2e.two_node_cluster import EZ
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -5,6 +5,7 @@ that link no more.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ class TwoNetworks(Cluster):
         for node in nodes:
             node.write(f"{EZ}/conf/monitor", "".join(lines))
 
-    def link(self, node: Node, device: str):
+    def link(self, node: Node, device: str) -> Any:
         """What `hb -s --json` says of the listener on a device."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return next(
@@ -70,7 +71,7 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
     first, second = cluster.nodes
     said = "the peer says that its eth1 is down"
 
-    def look():
+    def look() -> Any:
         link = cluster.link(second, "eth1")
         return link["is_up"], link["reason"]
 

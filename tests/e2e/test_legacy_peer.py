@@ -45,7 +45,7 @@ def install(cluster: MixedCluster, ours: Node, original: Node) -> None:
 
 
 @pytest.fixture(params=["ours is primary", "ours is secondary"])
-def running(request: pytest.FixtureRequest, cluster: MixedCluster):
+def running(request: pytest.FixtureRequest, cluster: MixedCluster) -> MixedCluster:
     """A mixed cluster that runs, frozen; ``ours`` and ``original`` say which node is which."""
     ours, original = (
         cluster.nodes if request.param == "ours is primary" else reversed(tuple(cluster.nodes))
@@ -136,7 +136,7 @@ def test_both_nodes_start_at_once_and_the_primary_wins(running: MixedCluster) ->
 
 
 def swap(
-    cluster: MixedCluster, node: Node, use: Callable[[Node], None], start: Callable[[], None]
+    cluster: MixedCluster, node: Node, use: Callable[[Node], None], start: Callable[[], object]
 ) -> None:
     """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
     if use == cluster.use_ours:

@@ -148,7 +148,7 @@ def running() -> Iterator[TroubledCluster]:
 
 
 @pytest.fixture
-def cluster(running: TroubledCluster):
+def cluster(running: TroubledCluster) -> Iterator[TroubledCluster]:
     """All is well before, and after.
 
     In between no peer fell silent and no service was started or stopped.
@@ -249,6 +249,7 @@ def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster: Troub
         ["python3", "-c", HOLD_PORT, "7000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
+        assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         for node in cluster.nodes:
             cluster.must(node, f"{EZ}/bin/hb -a {link} -T {TIMEOUT_S}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -41,10 +42,12 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: Cable
     before = {
         link: [len(cluster.log_of(second, each)) for each in link.ids] for link in cluster.links
     }
-    waiting, cut_at, healed_at = list(cluster.links), {}, {}
+    waiting = list(cluster.links)
+    cut_at: dict[Any, Any] = {}
+    healed_at: dict[Any, Any] = {}
     owner, moves = first, 0
 
-    def step():
+    def step() -> Any:
         nonlocal owner, moves
         if waiting and time.time() >= max(cut_at.values(), default=0.0) + GAP_S:
             link = waiting.pop(0)
@@ -89,7 +92,7 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: Cable
         assert "LIVE -> SILENT" not in cluster.must(node, "cat /usr/local/cluster/log/nmond.log")
 
 
-def _moments(cluster: CabledCluster, node: Node):
+def _moments(cluster: CabledCluster, node: Node) -> Any:
     """When each link went up or down, as the history of a node has it."""
     entries = json.loads(cluster.must(node, f"{EZ}/bin/openha history -n 0 --json"))
     found = collections.defaultdict(list)
@@ -99,7 +102,7 @@ def _moments(cluster: CabledCluster, node: Node):
     return found
 
 
-def _move(cluster: CabledCluster, owner: Node):
+def _move(cluster: CabledCluster, owner: Node) -> Any:
     """freeze-stop and unfreeze on the owner; the new owner.
 
     The start does not wait as for a peer that is silent.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import Any
 
 import pytest
 
@@ -56,12 +57,12 @@ else:
 """
 
 
-def python(code: str, *args: str):
+def python(code: str, *args: str) -> list[str]:
     """Command line for a Python snippet inside a node."""
     return [sys.executable, "-I", "-S", "-c", code, *args]
 
 
-def hears(sender: Node, listener: Node, link) -> bool:
+def hears(sender: Node, listener: Node, link: Any) -> bool:
     """True if one multicast datagram sent by one node on a link reaches the other.
 
     On a switch it arrives in the same moment or never, so that it is there, or not, when the sender
@@ -71,6 +72,7 @@ def hears(sender: Node, listener: Node, link) -> bool:
     ear = listener.popen(
         python(LISTEN, group, listener.address(link)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert ear.stdout is not None
     assert ear.stdout.readline() == "listening\n"
     assert sender.run(python(SEND, group, sender.address(link))).stdout == "sent\n"
     answer = ear.communicate("sent\n", timeout=LIMIT_S)[0]
@@ -78,7 +80,7 @@ def hears(sender: Node, listener: Node, link) -> bool:
     return answer == "heard beat\n"
 
 
-def is_disk_left(file: str):
+def is_disk_left(file: str) -> bool:
     """True while the file of a shared disk, or a loop device over it, exists on the host."""
     backing = []
     for name in os.listdir("/sys/block"):
@@ -258,13 +260,13 @@ def test_an_open_disk_is_cut_too(two_nodes: TwoNodes) -> None:
         )
     )
 
-    def seen():
+    def seen() -> Any:
         return second.run(python(DISK, "read")).stdout
 
     def moves() -> bool:
         before = seen()
         time.sleep(0.5)  # A hundred times as long as the writer takes for a block.
-        return seen() != before
+        return bool(seen() != before)
 
     until(moves)
     first.cut_disk()
@@ -327,14 +329,18 @@ def test_a_command_that_was_frozen_ends_after_thawing(two_nodes: TwoNodes) -> No
     process = node.popen(
         "echo begun; read line; exit 7", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     node.freeze()
+    assert process.stdin is not None
     process.stdin.write("go\n")
+    assert process.stdin is not None
     process.stdin.close()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.2)
     node.thaw()
     assert process.wait(timeout=LIMIT_S) == 7
+    assert process.stdout is not None
     process.stdout.close()
 
 
@@ -344,10 +350,12 @@ def test_a_frozen_command_does_not_outlive_its_node(two_nodes: TwoNodes) -> None
     """
     node = two_nodes[0]
     process = node.popen("echo begun; sleep 100", stdout=subprocess.PIPE)
+    assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     node.freeze()
     node.kill()
     assert process.wait(timeout=LIMIT_S) != 0
+    assert process.stdout is not None
     process.stdout.close()
 
 
@@ -390,6 +398,7 @@ def test_the_owner_dies_and_nothing_is_left_behind(two_nodes: TwoNodes, name: st
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    assert owner.stdout is not None
     file, *words = owner.stdout.readline().decode().split()
     pids = [int(word) for word in words]
     assert (
@@ -399,6 +408,7 @@ def test_the_owner_dies_and_nothing_is_left_behind(two_nodes: TwoNodes, name: st
     )
     owner.send_signal(getattr(signal, name))
     owner.wait(timeout=LIMIT_S)
+    assert owner.stdout is not None
     owner.stdout.close()
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
     until(lambda: not is_disk_left(file))

@@ -4,6 +4,7 @@ the life of the monitor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ MONITOR = "[o]pensvc_openha monitor"
 
 
 @pytest.fixture
-def make_agent_cluster(two_nodes: TwoNodes) -> AgentCluster:
+def make_agent_cluster(two_nodes: TwoNodes) -> Callable[..., AgentCluster]:
     """Makes a running cluster whose application is monitored."""
 
-    def make(**options: Any):
+    def make(**options: Any) -> AgentCluster:
         cluster = AgentCluster(two_nodes, has_ssh=False, app=MONITORED, options=OPTIONS, **options)
         cluster.start()
         for node in cluster.nodes:
@@ -59,7 +60,7 @@ def monitor_pids(cluster: AgentCluster, node: Node) -> list[str]:
 
 
 def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(
-    make_agent_cluster: AgentCluster,
+    make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """restart = 1: a dead application is started again.
 
@@ -94,7 +95,7 @@ def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(
 
 
 def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(
-    make_agent_cluster: AgentCluster,
+    make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """Frozen: the dead application stays dead.
 
@@ -135,7 +136,7 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(
 
 @pytest.mark.parametrize("action", ["reboot", "crash"])
 def test_node_is_taken_down_after_the_history_is_written(
-    make_agent_cluster: AgentCluster, action: str
+    make_agent_cluster: Callable[..., AgentCluster], action: str
 ) -> None:
     """monitor_action = reboot, crash: it is gone at once, nothing is stopped, the peer takes over;
     booted, it says why.
@@ -160,7 +161,9 @@ def test_node_is_taken_down_after_the_history_is_written(
         assert cluster.runs_on() == ["deb2"]
 
 
-def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster: AgentCluster) -> None:
+def test_monitor_comes_back_and_goes_with_its_daemon(
+    make_agent_cluster: Callable[..., AgentCluster],
+) -> None:
     """Killed, it is started again and told of.
 
     With the daemon ended or killed it is gone; so it is without the agent.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ OPTIONS = "[timing]\nprofile = fast\nfence_time = 1\n"
 
 
 @pytest.fixture
-def cluster(two_nodes: TwoNodes, make_cluster: Callable[..., Cluster]):
+def cluster(two_nodes: TwoNodes, make_cluster: Callable[..., Cluster]) -> Cluster:
     """The service runs on deb1, deb2 stands by, both fast."""
     for node in two_nodes:
         node.write("/opt/check", "#!/bin/sh\nexit 0\n", 0o755)
@@ -44,7 +45,7 @@ def stall(cluster: Cluster, node: Node, seconds: float) -> None:
     cluster.must(node, f"kill -CONT {pid}")
 
 
-def stalled_lately(cluster: Cluster, node: Node):
+def stalled_lately(cluster: Cluster, node: Node) -> Any:
     """What a node tells of its own stalls."""
     return cluster.must(node, f"{EZ}/bin/service -s -v; {EZ}/bin/openha history")
 

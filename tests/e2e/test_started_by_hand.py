@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 DUAL = "/opt/dual.sh"
 
 
-def add(cluster: Cluster):
+def add(cluster: Cluster) -> list[str]:
     """`service -a` on both nodes; what each printed."""
     command = (
         f"{EZ}/bin/service -a dual {DUAL} {cluster.first.name} {cluster.second.name} /bin/true"

@@ -34,7 +34,7 @@ options = --exclude=*.tmp
 
 
 @pytest.fixture
-def linked_nodes(two_nodes: TwoNodes):
+def linked_nodes(two_nodes: TwoNodes) -> TwoNodes:
     """Two nodes with the embedded agent, the service file on the first only, no ssh yet."""
     missing = ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
     if missing:

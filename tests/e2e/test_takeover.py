@@ -52,7 +52,7 @@ def test_the_power_fails_and_comes_back_takeover_and_failback(
     assert cluster.calls("start") == ["deb1", "deb2", "deb1"]
 
 
-def is_down(verdict) -> bool:
+def is_down(verdict: object) -> bool:
     """True for a listener that is down."""
     return verdict == "DOWN"
 
@@ -67,7 +67,7 @@ def test_one_link_is_cut_and_nothing_moves(make_cluster: Callable[..., Cluster])
     for node in cluster.nodes:
         cluster.until(lambda: cluster.listeners(node).get("eth1"), is_down, "eth1 down")
 
-    def is_calm(_):
+    def is_calm(_: object) -> bool:
         listeners = [cluster.listeners(node) for node in cluster.nodes]
         states = [cluster.states(node) for node in cluster.nodes]
         up = {"eth1": "DOWN", "eth2": "UP", "/dev/mapper/disk.hb.0": "UP"}
@@ -137,7 +137,7 @@ def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster: Callable[...,
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
 
 
-def daemon_pid(cluster: Cluster, node: Node):
+def daemon_pid(cluster: Cluster, node: Node) -> str:
     """Pid of the node daemon."""
     return cluster.must(node, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
 

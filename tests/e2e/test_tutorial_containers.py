@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from opensvc_openha.demo.story import NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.docker_parts import LOOP, busybox_tar, remove_cgroups, require_docker
-from tests.e2e.transcript import Typed, normalised, read_transcript
+from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial_containers.txt")
@@ -68,7 +69,7 @@ def must(node: Node, command: str) -> str:
     return done.stdout
 
 
-def install(nodes: TwoNodes, tar: str):
+def install(nodes: TwoNodes, tar: Path) -> dict[str, str]:
     """Services, file systems and OpenHA; the images in the services' docker data.
 
     Gives the ids of the images.
@@ -100,7 +101,7 @@ def install(nodes: TwoNodes, tar: str):
     return {image: IMAGES[service][1] for service, image in zip(FILES, found)}
 
 
-def bring_image(node: Node, service: str):
+def bring_image(node: Node, service: str) -> str:
     """Put the image in the docker data of a service, which stays mounted.
 
     The short id that docker gave it.
@@ -112,7 +113,7 @@ def bring_image(node: Node, service: str):
         f'{svc} docker import --change "$(cat /shared/{service}.change)" - {IMAGES[service][0]} <'
         " /shared/bb.tar"
     )
-    return re.search("sha256:([0-9a-f]{12})", must(node, command))[1]
+    return str(re.findall("sha256:([0-9a-f]{12})", must(node, command))[0])
 
 
 class Ids:
@@ -123,7 +124,7 @@ class Ids:
     def __init__(self, images: dict[str, str]) -> None:
         self._known = dict(images)
 
-    def learn(self, node: Node, transcript: list[Typed]) -> None:
+    def learn(self, node: Node, transcript: str) -> None:
         """Take the ids of containers as they are now, each for the one that stands in the
         transcript.
         """
@@ -131,12 +132,12 @@ class Ids:
             svc = f"{service}.opensvc.com"
             listed = must(node, f"{svc} docker ps -a --format '{{{{.ID}}}} {{{{.Names}}}}'")
             for real, name in re.findall(r"(\w+) \S+\.container\.(\d+)", listed):
-                shown = re.search(
+                shown = re.findall(
                     rf"container#{name} .*up +(\w+)@{re.escape(IMAGES[service][0])}", transcript
                 )
-                self._known[real] = shown[1]
+                self._known[real] = shown[0]
 
-    def told(self, text: str):
+    def told(self, text: str) -> str:
         """The text with the ids of the tutorial."""
         for real, shown in self._known.items():
             text = text.replace(real, shown)
@@ -157,7 +158,7 @@ def comparable(text: str) -> str:
 
 
 @pytest.fixture
-def container_nodes(tmp_path: Path):
+def container_nodes(tmp_path: Path) -> Iterator[tuple[TwoNodes, Ids]]:
     """Two nodes with the tutorial's services and their images, and what stands for the ids of
     these.
     """
@@ -182,7 +183,9 @@ def container_nodes(tmp_path: Path):
 @pytest.mark.e2e
 @pytest.mark.root
 @pytest.mark.timeout(3600)
-def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes: TwoNodes) -> None:
+def test_the_containers_of_the_tutorial_move_with_their_data(
+    container_nodes: tuple[TwoNodes, Ids],
+) -> None:
     """Start, takeover after a power failure and failback: every status as printed, the same
     containers, their data there.
     """
@@ -201,7 +204,7 @@ def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes: Tw
             try:
                 done = node.run(PRELUDE + typed.command, LIMIT_S)
             except subprocess.TimeoutExpired as error:
-                pytest.fail(f"{typed.command}: {error.stdout}{error.stderr}")
+                pytest.fail(f"{typed.command}: {error.stdout!r}{error.stderr!r}")
             shown = comparable(ids.told(done.stdout + done.stderr))
             if (
                 done.returncode == 0 and shown == comparable(typed.expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Typed:
 
 def read_transcript(text: str) -> list[Typed]:
     """The commands with what must appear below each."""
-    found = []
+    found: list[Any] = []
     for number, line in enumerate(text.splitlines(), 1):
         start = re.match(r"(deb[12])([#~!]) (.*)", line)
         if start:

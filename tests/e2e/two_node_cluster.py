@@ -127,7 +127,7 @@ class Cluster:
         """Return the duration of the last stay of the service in a state that it left."""
         entries = self.entries(node, service)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == state)
-        return entries[left]["mono"] - entries[left - 1]["mono"]
+        return float(entries[left]["mono"] - entries[left - 1]["mono"])
 
     def listeners(self, node: Node) -> dict[str, str]:
         """Return `hb -s` of the listeners: device to UP or DOWN."""

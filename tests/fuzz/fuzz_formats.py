@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 
-import atheris
+import atheris  # type: ignore[import-untyped, unused-ignore]
 
 with atheris.instrument_imports(include=["opensvc_openha", "configobj"]):
     from tests.fuzz.intruder import Intruder, seeds

@@ -327,7 +327,10 @@ def test_fields_of_a_frame_are_not_decoded_before_its_tag(key: Key | None, reaso
     With the right key it is refused for the flag.
     """
     one = Station(0, KeyRing(A), AuthMode.ENFORCED)
-    for sender, counted in ((Station(1, key and KeyRing(key)), reason), (None, "malformed")):
+    for sender, counted in (
+        (Station(1, KeyRing(key) if key else None), reason),
+        (None, "malformed"),
+    ):
         data = bytearray((sender or Station(1, KeyRing(A))).say()[:-4])
         data[6] |= 0x80
         if sender is None:

@@ -109,10 +109,10 @@ def test_record_read_while_it_was_written_is_read_again(disk_file: str) -> None:
     listener.open()
     assert listener.receive(0.0) is None
     write(disk_file, STARTING[:4096])
-    listener._channel = WritesDuringTheRead(listener._channel, disk_file)
+    vars(listener)["_channel"] = WritesDuringTheRead(vars(listener)["_channel"], disk_file)
     got = listener.receive(4.0)
     listener.close()
-    assert got.data == STARTING and listener.counters["torn"] == 1
+    assert received(got).data == STARTING and listener.counters["torn"] == 1
 
 
 def test_device_of_4_kib_blocks_is_refused(loop_device: Callable[..., Any]) -> None:

@@ -42,7 +42,8 @@ class Link:
         self.nodes.a.do(self.sender.send, frame)
 
     def receive(self, timeout_s: float = LIMIT_S) -> Received | None:
-        return self.nodes.b.do(self.listener.receive, timeout_s)
+        got: Received | None = self.nodes.b.do(self.listener.receive, timeout_s)
+        return got
 
     def close(self) -> None:
         self.nodes.a.do(self.sender.close)

@@ -32,9 +32,9 @@ def spec(device: str, offset: int = 0) -> LinkSpec:
 @pytest.fixture
 def sender() -> Iterator[Callable[..., Any]]:
     """Makes senders and closes them."""
-    made = []
+    made: list[Any] = []
 
-    def make(device: str, offset: int = 0, kind: type[Any] = DioSender) -> DioSender | DiskSender:
+    def make(device: str, offset: int = 0, kind: type[Any] = DioSender) -> Any:
         made.append(kind(spec(device, offset)))
         return made[-1]
 

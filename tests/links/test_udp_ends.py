@@ -62,7 +62,7 @@ def handles() -> int:
 
 
 def heard(listener: Any) -> Received:
-    got = listener.receive(LIMIT_S)
+    got: Received | None = listener.receive(LIMIT_S)
     assert got is not None
     return got
 

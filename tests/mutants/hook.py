@@ -7,10 +7,13 @@ virtual environment runs it in each Python that finds one of the variables.
 from __future__ import annotations
 
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import os
 import sys
 import threading
+from types import FrameType, ModuleType
+from typing import Any
 
 _SPY = os.environ.get("OPENHA_TEST_SPY", "")
 """A file that gets a line for each function of the package that runs: its file and first line."""
@@ -21,11 +24,11 @@ _PACKAGE = os.path.join(
 )
 
 
-def spy_on(path) -> None:
+def spy_on(path: str) -> None:
     """Record each function of the package when any thread first runs it."""
     seen = set()
 
-    def trace(frame, _event, _arg) -> None:
+    def trace(frame: FrameType, _event: str, _arg: object) -> None:
         code = frame.f_code
         if code not in seen:
             seen.add(code)
@@ -39,22 +42,26 @@ def spy_on(path) -> None:
 
 
 class _Planter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def __init__(self, module, path) -> None:
+    def __init__(self, module: str, path: str) -> None:
         self._module = module
         self._path = path
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != self._module:
             return None
         sys.meta_path.remove(self)
-        self._real = importlib.util.find_spec(name)
-        return importlib.util.spec_from_loader(name, self, origin=self._real.origin)
+        real = importlib.util.find_spec(name)
+        assert real is not None and real.origin is not None
+        self._origin = real.origin
+        return importlib.util.spec_from_loader(name, self, origin=self._origin)
 
-    def exec_module(self, module) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         with open(self._path, encoding="utf-8") as file:
             source = file.read()
-        module.__file__ = self._real.origin
-        exec(compile(source, self._real.origin, "exec"), module.__dict__)
+        module.__file__ = self._origin
+        exec(compile(source, self._origin, "exec"), module.__dict__)
 
 
 if _FAULT:

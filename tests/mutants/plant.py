@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from tests.mutants.pattern import canonical
 from tests.mutants.rooms import path_of
@@ -253,11 +254,11 @@ class _Planter:
         text = self._source[self._lines[line - 1] :]
         return self._lines[line - 1] + len(text.encode("utf-8")[:column].decode("utf-8", "ignore"))
 
-    def _span(self, node: ast.AST) -> tuple[int, int]:
+    def _span(self, node: Any) -> tuple[int, int]:
         start = self._at(node.lineno, node.col_offset)
         return start, self._at(node.end_lineno, node.end_col_offset)
 
-    def _make(self, node: ast.AST, kind: str, after: str) -> Mutant:
+    def _make(self, node: Any, kind: str, after: str) -> Mutant:
         start, end = self._span(node)
         line = node.lineno
         first, where = max(
@@ -382,7 +383,7 @@ class _Planter:
         if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[0], ast.Raise):
             yield self._make(node.body[0], "not handled", "raise")
 
-    def _statements(self, node: ast.AST) -> Iterator[Mutant]:
+    def _statements(self, node: Any) -> Iterator[Mutant]:
         is_statement = isinstance(
             node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Raise, ast.Continue, ast.Break)
         ) or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant))

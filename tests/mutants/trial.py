@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,8 @@ class Bench:
 
         No further test of a mutant begins after ``limit_s`` seconds.
         """
-        waiting, going = list(reversed(mutants)), {}
+        waiting = list(reversed(mutants))
+        going: dict[Any, Any] = {}
         while waiting or going:
             while waiting and len(going) < self._jobs:
                 mutant = waiting.pop()
@@ -109,7 +111,7 @@ class Bench:
                 path.parent.mkdir()
                 path.write_text(mutant.plant(self._sources[mutant.file]), encoding="utf-8")
                 read, child = bequest.fork(
-                    lambda m=mutant, o=order, p=path: self._try(m, o, limit_s, p)
+                    lambda m=mutant, o=order, p=path: self._try(m, o, limit_s, p)  # type: ignore[misc]
                 )
                 going[read] = _Trial(mutant, child, len(order), time.monotonic(), str(path))
             ready, _, _ = select.select(list(going), [], [], 1.0)

@@ -19,6 +19,7 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,14 +134,15 @@ def _watch_apart(
     room: Room, items: list[pytest.Item], passes: Callable[[pytest.Item], bool], jobs: int
 ) -> Iterator[_Seen]:
     files = {str(path_of(name)): name for name in room.files}
-    waiting, going = list(reversed(items)), {}
+    waiting = list(reversed(items))
+    going: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(dir=SEEN) as folder:
         while waiting or going:
             while waiting and len(going) < jobs:
                 item = waiting.pop()
                 notes = Path(folder) / f"{len(waiting)}"
                 read, child = bequest.fork(
-                    lambda item=item, notes=notes: _spied(item, passes, notes)
+                    lambda item=item, notes=notes: _spied(item, passes, notes)  # type: ignore[misc]
                 )
                 going[read] = item.nodeid, notes, child, time.monotonic()
             for read in select.select(list(going), [], [])[0]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -39,14 +39,14 @@ HOST_FILES = Path(__file__).parent / "host"
 LINES = ("1.5", "1.6", "1.7", "1.8")
 
 
-def find_python2() -> str:
+def find_python2() -> str | None:
     """Return a Python 2.7, or None."""
     found = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/2.7*/bin/python")))
     system = shutil.which("python2.7")
     return found[-1] if found else system if system and "/shims/" not in system else None
 
 
-def pythons_of(line):
+def pythons_of(line: str) -> tuple[str, ...]:
     """Return the Pythons under which a line is tested, as far as this machine has them."""
     return ("2.7",) if line != "1.8" else ("2.7", "3")
 
@@ -75,6 +75,11 @@ def service_json(name: str, own: str, peer: str, reason: str = "") -> dict[str, 
     }
 
 
+def pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str], IO[str]]:
+    assert process.stdin and process.stdout and process.stderr
+    return process.stdin, process.stdout, process.stderr
+
+
 class Daemon:
     """Answers on the control socket as the test demands, and counts requests.
 
@@ -83,8 +88,8 @@ class Daemon:
 
     def __init__(self, path: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        self.reply = None
-        self.act = None
+        self.reply: Any = None
+        self.act: Any = None
         self.delay_s = 0.0
         self.asked = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -133,8 +138,8 @@ class Host:
         self.ez = root / "ez"
         self.states = root / "states.json"
         self.calls = root / "calls"
-        self._process = None
-        self._daemon = None
+        self._process: subprocess.Popen[str] | None = None
+        self._daemon: Daemon | None = None
         self._lay_out()
         self.set_states("frozen_stop", "frozen_stop")
         self.install()
@@ -192,7 +197,7 @@ class Host:
         )
 
     @staticmethod
-    def _script(path, body: str) -> str:
+    def _script(path: Path, body: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
@@ -237,7 +242,7 @@ class Host:
         return self._daemon
 
     def _act(
-        self, request: dict[str, list[str] | str]
+        self, request: dict[str, Any]
     ) -> list[dict[str, bool] | dict[str, dict[str, bool | str]]]:
         """Carry out a command; return the daemon's answers."""
         command, (service,) = request["command"], request["services"]
@@ -321,19 +326,19 @@ class Host:
                 stderr=subprocess.PIPE,
                 universal_newlines=True,
             )
-        self._process.stdin.write(
-            json.dumps({"do": what, "peer_command": self.peer_command, **options}) + "\n"
-        )
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, self._process.stderr.read()
-        return json.loads(line)
+        stdin, stdout, stderr = pipes(self._process)
+        stdin.write(json.dumps({"do": what, "peer_command": self.peer_command, **options}) + "\n")
+        stdin.flush()
+        line = stdout.readline()
+        assert line, stderr.read()
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def made_calls(self) -> list[str]:
         """Return the requests to the daemon and the peer, in order."""
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
-    def wrapper(self, kind: str) -> str:
+    def wrapper(self, kind: str) -> Path:
         """Return the path of a wrapper."""
         return self.home / "etc" / f"{SVC}.{kind}"
 
@@ -346,9 +351,10 @@ class Host:
     def end_agent(self) -> None:
         """End the agent: the next request is the first of another process."""
         if self._process is not None:
-            self._process.stdin.close()
-            assert "Traceback" not in self._process.stderr.read()
+            stdin, stdout, stderr = pipes(self._process)
+            stdin.close()
+            assert "Traceback" not in stderr.read()
             self._process.wait(LIMIT_S)
-            self._process.stdout.close()
-            self._process.stderr.close()
+            stdout.close()
+            stderr.close()
             self._process = None

@@ -298,7 +298,7 @@ def main() -> None:
     with TwoNodes() as nodes:
         made = AgentNodes(nodes, sys.argv[1])
         made.add_service()
-        python = subprocess.run([made.python, "-V"], capture_output=True, text=True)
+        python = subprocess.run([str(made.python), "-V"], capture_output=True, text=True)
         version = (python.stdout + python.stderr).strip()
         today = datetime.date.today()
         print(

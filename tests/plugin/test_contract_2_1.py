@@ -16,7 +16,7 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
 from tests.plugin.host_2_1.make_home import make_home
-from tests.plugin.minimal_agent import HERE, PEER, Host
+from tests.plugin.minimal_agent import HERE, PEER, Host, pipes
 from tests.plugin.status_table import STATUS_OF
 
 APP = {"app#hb": {"type": "openha", "name": "registry"}}
@@ -53,7 +53,7 @@ class Host21(Host):
         ):
             installer.carry_out(change)
 
-    def ask(self, what: str, **options: Any) -> dict[str, bool | int | list[str]]:
+    def ask(self, what: str, **options: Any) -> Any:
         """One request; `om` alone puts the agent's directory on the path, so the hook is found
         there.
         """
@@ -67,10 +67,11 @@ class Host21(Host):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
-        self._process.stdin.write(json.dumps({"do": what, **{"sections": APP, **options}}) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, self._process.stderr.read()
+        stdin, stdout, stderr = pipes(self._process)
+        stdin.write(json.dumps({"do": what, **{"sections": APP, **options}}) + "\n")
+        stdin.flush()
+        line = stdout.readline()
+        assert line, stderr.read()
         return json.loads(line)
 
 
@@ -83,7 +84,7 @@ def host21(tmp_path: Path) -> Iterator[Host21]:
 
 
 @pytest.mark.parametrize("state", STATUS_OF)
-def test_each_state_is_shown_live_as_in_the_other_lines(host21: Host21, state: STATUS_OF) -> None:
+def test_each_state_is_shown_live_as_in_the_other_lines(host21: Host21, state: str) -> None:
     """The agent keeps `up`, the daemon reports another state: that one shows, with the reason of
     the reference.
     """
@@ -191,7 +192,7 @@ HB_FILE = (
 )
 
 
-def om_that_sees(host: Host, *sections) -> None:
+def om_that_sees(host: Host, *sections: str) -> None:
     """The agent's command, whose status shows these resources."""
     shown = json.dumps({"avail": "down", "resources": {section: {} for section in sections}})
     host._script(host.home / "bin" / "om", f"echo '{shown}'")

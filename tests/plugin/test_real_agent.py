@@ -220,13 +220,13 @@ DRIVEN = ("1.6", "1.7", "1.8")
 """The lines whose words drive the cluster."""
 
 
-def needs(agents: AgentNodes, lines, why) -> None:
+def needs(agents: AgentNodes, lines: tuple[str, ...], why: str) -> None:
     """Skips the test for other lines."""
     if agents.line not in lines:
         pytest.skip(f"needs the {' or the '.join(lines)}: {why}")
 
 
-def board(agents: AgentNodes, node: Node):
+def board(agents: AgentNodes, node: Node) -> Any:
     """What the agent shows of all services."""
     command = (
         "om mon"
@@ -440,11 +440,11 @@ def test_the_stock_driver_shows_and_drives_the_cluster(bare: AgentNodes) -> None
         bare.ok(node, f"{EZ}/ezha start")
     drop = f"rm -f {bare.var}/{SVC}/resource.status.last* {bare.var}/{SVC}/status.json"
 
-    def hb(node) -> str:
+    def hb(node: Node) -> str:
         bare.ok(node, drop)
         return " " + hb_lines(bare, node)
 
-    def both():
+    def both() -> Any:
         words = bare.ok(first, f"{EZ}/bin/service -s -c").split()
         return words[-3], words[-1]
 
@@ -549,7 +549,7 @@ def test_a_daemon_that_is_back_is_shown_without_asking(agents: AgentNodes) -> No
     needs(agents, ("2.1",), "the others keep files, which are dropped")
     run_on_first(agents)
 
-    def kept():
+    def kept() -> Any:
         return agents.svc(agents.first, "print status").stdout
 
     until(kept, lambda text: re.search(r"app#hb\b.*\bup\b", text))

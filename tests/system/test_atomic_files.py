@@ -310,7 +310,7 @@ def test_link_replaces_what_is_there_and_leaves_nothing_where_it_cannot(tmp_path
     """A file, another link, a directory; a leftover of the same name is passed over."""
     path = tmp_path / "link"
     for target in ("a", "b"):
-        atomic_files.replace_by(str(path), lambda name, to=target: os.symlink(to, name))
+        atomic_files.replace_by(str(path), lambda name, to=target: os.symlink(to, name))  # type: ignore[misc]
         assert os.readlink(path) == target
     Path(tmp_path, f".kept.{os.getpid()}.{next(atomic_files._numbers) + 1}.tmp").touch()
     kept = tmp_path / "kept"

@@ -173,7 +173,7 @@ def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(
     assert outcome.exit_code == 0, outcome.err
     for name in ("child", "parent"):
         pid = int((agent.root / name).read_text())
-        until(lambda pid=pid: not start_of_process(pid))
+        until(lambda pid=pid: not start_of_process(pid))  # type: ignore[misc]
     assert re.search(r"did not end within 2\S* s and was killed \(its timeout is 50 s", outcome.err)
 
 
@@ -299,7 +299,7 @@ def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(
     """Each takes all it may: together they keep the deadline, and none gets less than an equal part
     or what it wants.
     """
-    taken = []
+    taken: list[float] = []
     for number in range(len(wanted)):
         share = fair_share_s(left - sum(taken), wanted[number:])
         assert share >= min(wanted[number], left / len(wanted)) - 1e-6

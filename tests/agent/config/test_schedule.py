@@ -63,7 +63,7 @@ def test_default_is_once_a_night(now: str, ago: int | None, expected: bool) -> N
     ],
 )
 def test_schedule_of_an_agent_is_understood(
-    schedule: str, now: datetime, ago: int | None, expected: bool
+    schedule: str, now: datetime.datetime, ago: int | None, expected: bool
 ) -> None:
     """Hours across midnight, intervals, days, weeks, months, lists and exclusions."""
     assert due(schedule, now, ago) is expected

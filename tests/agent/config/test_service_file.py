@@ -15,6 +15,7 @@ from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import in_display_order, in_start_order, in_stop_order
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ConfigError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
@@ -27,7 +28,7 @@ def parse(text: str, node: str = NODE) -> ServiceFile:
 
 
 def build(text: str, node: str = NODE) -> Any:
-    def no_daemon() -> None:
+    def no_daemon() -> NodeStatus:
         raise NotRunningError("none")
 
     file = parse(text, node)

@@ -5,6 +5,7 @@ that come of it.
 from __future__ import annotations
 
 import json
+import shutil
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_arguments_of_the_operator_come_last_and_replace_ours(
 
     --bip is for the bridge; ours are there once.
     """
-    monkeypatch.setattr(launch.shutil, "which", lambda name, path: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name, path: f"/usr/bin/{name}")
     argv = launch.dockerd_command(settings_of(REGISTRY_ENV), [])
     assert argv[-2:] == ["--ip", "37.59.71.25"]
     assert "--bridge" in argv and "native.cgroupdriver=cgroupfs" in argv and "--containerd" in argv

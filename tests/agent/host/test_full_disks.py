@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,14 @@ from tests.full_disk import FullDisk
 from tests.waiting import until
 
 
-def console(*args: str, **streams: object) -> int:
+def console(*args: str, **streams: Any) -> int:
     """Exit code of the command as the launchers run it."""
     env = dict(os.environ, PYTHONPATH=PACKAGE_ROOT)
     command = [sys.executable, "-m", "opensvc_openha", *args]
-    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, **streams).returncode
+    done: subprocess.CompletedProcess[Any] = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, **streams
+    )
+    return done.returncode
 
 
 def app(agent: Agent, body: str = "", name: str = "one") -> str:

@@ -20,6 +20,7 @@ def test_active_group_with_tags_is_understood() -> None:
     group = parse_report(
         "  wz--n-|deb1,prod|lvroot|-wi-ao----\n  wz--n-|deb1,prod|lvdata|-wi-a-----\n"
     )
+    assert group is not None
     assert (group.is_up, group.is_partial, group.tags) == (True, False, ("deb1", "prod"))
     assert (group.active, group.inactive, group.opened) == (("lvroot", "lvdata"), (), ("lvroot",))
 
@@ -42,6 +43,7 @@ def test_states_of_a_group_are_told_apart(
     out, a kernel that can't tell.
     """
     group = parse_report(text)
+    assert group is not None
     assert (group.is_up, group.is_partial, group.inactive) == (is_up, is_partial, inactive)
 
 

@@ -37,7 +37,7 @@ def act(node: PrivateNode, action: str, *options: str, exit_code: int = 0) -> st
 
 
 def addresses(run: Callable[..., Any]) -> str:
-    return run("ip", "-o", "addr", "show", "dev", "eth0").stdout
+    return str(run("ip", "-o", "addr", "show", "dev", "eth0").stdout)
 
 
 def test_bind_mount_goes_up_and_down(private_node: PrivateNode) -> None:

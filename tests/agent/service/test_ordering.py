@@ -12,11 +12,17 @@ from opensvc_openha.agent.service.runner import bring_back
 from opensvc_openha.agent.service.service import load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import NotRunningError
 from opensvc_openha.formats.layout import agent_layout
 from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import LIMIT_S, until
 
 NODE = os.uname().nodename
+
+
+def no_daemon() -> NodeStatus:
+    raise NotRunningError("none")
 
 
 def app(agent: Agent, number: int, name: str, body: str = "", more: str = "") -> str:
@@ -257,7 +263,7 @@ def test_resource_that_went_down_is_brought_back_as_often_as_restart_says(
     agent.write("a", app(agent, 1, "one", flaky, "restart = 2"))
     layout = agent_layout("", os.environ)
     with open_log(layout.log_dir, "a") as log:
-        service = load_service(layout, "a", log, ClusterView(lambda: None, is_installed=False))
+        service = load_service(layout, "a", log, ClusterView(no_daemon, is_installed=False))
         assert bring_back(service, service.resources[0]) is is_up
     assert tries.read_text() == "x\n" * 2
 

@@ -64,7 +64,7 @@ def run(agent: Agent, cluster: ClusterView, action: str, options: ActionOptions)
         return perform(load_service(layout, "web", log, cluster), action, options)
 
 
-@pytest.mark.parametrize("state", sorted(MAY_RUN, key=lambda state: state.value))
+@pytest.mark.parametrize("state", sorted(MAY_RUN, key=str))
 @pytest.mark.parametrize(
     "action, options",
     [

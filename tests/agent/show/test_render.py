@@ -5,6 +5,7 @@ tutorial.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -85,10 +86,10 @@ busybox.opensvc.com  DEV     hosted    down      down      down       down      
 def registry(
     status: ResourceStatus,
     container: str,
-    log: tuple[()] = (),
+    log: tuple[str, ...] = (),
     hb: ResourceStatus | None = None,
     sync: ResourceStatus = UP,
-    sync_log: tuple[()] = (),
+    sync_log: tuple[str, ...] = (),
     name: str = "registry.opensvc.com",
     is_frozen: bool = False,
 ) -> ServiceReport:
@@ -164,7 +165,7 @@ def test_table_is_that_of_the_tutorial() -> None:
 
 def test_flags_are_shown_in_their_places() -> None:
     """Monitored, disabled, optional and encap resources show M, D, O, E at their fixed place."""
-    flags = [
+    flags: list[dict[str, Any]] = [
         dict(is_monitored=True),
         dict(is_disabled=True),
         dict(is_optional=True),
@@ -302,7 +303,7 @@ def test_daemon_that_gives_no_status_is_a_warning(
 ) -> None:
     """No daemon, or one that hangs: each has its own words."""
 
-    def fetch() -> None:
+    def fetch() -> NodeStatus:
         raise error
 
     finding = ClusterView(fetch).hb_finding("registry")
@@ -312,7 +313,7 @@ def test_daemon_that_gives_no_status_is_a_warning(
 def test_openha_that_is_not_installed_is_said_without_asking() -> None:
     """Without an installation nobody is asked."""
 
-    def fetch() -> None:
+    def fetch() -> NodeStatus:
         raise AssertionError("asked")
 
     assert ClusterView(fetch, is_installed=False).hb_finding("x").log == (
@@ -323,11 +324,11 @@ def test_openha_that_is_not_installed_is_said_without_asking() -> None:
 def test_daemon_is_asked_once_per_command() -> None:
     """Many services, one question, also where the answer is an error."""
     for answer in (node_status(ServiceState.STARTED), NotRunningError("no")):
-        asked = []
+        asked: list[int] = []
 
         def fetch(
-            answer: NodeStatus | NotRunningError = answer, asked: list[str] = asked
-        ) -> NodeStatus | None:
+            answer: NodeStatus | NotRunningError = answer, asked: list[int] = asked
+        ) -> NodeStatus:
             asked.append(1)
             if isinstance(answer, Exception):
                 raise answer
