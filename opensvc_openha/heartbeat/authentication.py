@@ -142,7 +142,7 @@ class Authentication:
             self._record_peer(frame, now)
             return Judgement(frame.key_id)
         self._is_keyless = not frame.key_id
-        if frame.key_id and problem == UNKNOWN_KEY:
+        if problem == UNKNOWN_KEY:
             self._strange_key = frame.key_id
         if mode is AuthMode.ENFORCED:
             raise FrameError(problem, f"the frame is not authenticated: {problem}")

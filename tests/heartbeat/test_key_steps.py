@@ -117,7 +117,7 @@ def test_frame_is_judged_by_its_key() -> None:
     assert off.advance(100.0) is None and off.status() == AuthStatus("off")
 
 
-@pytest.mark.parametrize("shows", [frame(A, newest=B), frame(B)])
+@pytest.mark.parametrize("shows", [frame(A, newest=B), frame(B), frame(B, newest=D)])
 def test_next_key_is_used_once_the_peer_has_shown_it(shows: Any) -> None:
     """By sending with it, or by saying that it has it; the ring follows."""
     auth = node(KeyRing(A, next=B))
@@ -130,6 +130,8 @@ def test_next_key_is_used_once_the_peer_has_shown_it(shows: Any) -> None:
     assert seal is not None and (seal.key, seal.newest_id) == (B, B.key_id)
     assert auth.status().sends == B.key_id
     assert auth.advance(100.0) == KeyRing(B, previous=A)
+    auth.update(HeartbeatOptions(AuthMode.OFF), KeyRing(A, next=B), {})
+    assert auth.advance(100.0) is None
 
 
 def test_former_key_is_dropped_ten_seconds_after_the_first_frame_with_the_new_one() -> None:
