@@ -119,8 +119,10 @@ def wait_for_end(
     """Wait for processes to end; return those that still run after ``limit_s`` seconds."""
     give_up = clock.monotonic() + limit_s
     pause_s = _PAUSE_FIRST_S
+    left = list(pids)
     while True:
-        left = [pid for pid in pids if not is_over(pid)]
+        # Each once: a child that was collected is nobody's child any more.
+        left = [pid for pid in left if not is_over(pid)]
         if not left or clock.monotonic() >= give_up:
             return left
         clock.pause(pause_s)
