@@ -52,16 +52,17 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Print the table; return 0, or the exit code of the first invalid service file."""
-    names, is_verbose = None, False
-    if args:  # The usual call needs no parser.
+    asked, is_verbose, is_watch = "", False, False
+    if len(args) == 1 and args[0].startswith("--service="):  # The usual calls need no parser.
+        asked = args[0].partition("=")[2]
+    elif args:
         options = build_parser().read(args)
-        is_verbose = options.verbose
-        if options.service:
-            names = [name for name in options.service.split(",") if name]
-        if options.watch:
-            from opensvc_openha.cli.watch import watch
+        asked, is_verbose, is_watch = options.service or "", options.verbose, options.watch
+    names = [name for name in asked.split(",") if name] if asked else None
+    if is_watch:
+        from opensvc_openha.cli.watch import watch
 
-            return watch(lambda: _read_statuses(names))
+        return watch(lambda: _read_statuses(names))
     reports, exit_code = _reports(_read_statuses(names))
     for problem in misnamed_files(agent_layout("", os.environ).etc_dir) if names is None else []:
         # Backup copies of editors and operators (web.env~, web.env.bak) deserve no line each time.
