@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import MagicMock
+
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.actions import (
     Action,
@@ -31,6 +34,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, Policy
+from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from tests.core.pair import CHECK_ALWAYS, links, services
 
@@ -164,3 +168,13 @@ def beats(done: list[Action]) -> list[Beat]:
 def records(done: list[Action], new: str) -> list[Record]:
     """What is recorded under that heading."""
     return [action for action in done if isinstance(action, Record) and action.new == new]
+
+
+def watch_evaluations(mocker: MockerFixture) -> MagicMock:
+    """Count the services that are evaluated from now on."""
+    return mocker.spy(ServiceMachine, "evaluate")
+
+
+def evaluated(spy: MagicMock) -> list[str]:
+    """Return the services that were evaluated, in order."""
+    return [call.args[0].spec.name for call in spy.call_args_list]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.actions import (
     Action,
@@ -41,7 +42,6 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, OnStartFailure, Policy
-from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
@@ -58,7 +58,17 @@ from opensvc_openha.core.timing import (
     STORE_RETRY_S,
     STUCK_S,
 )
-from tests.core.bench import KEY, LIFE, OWN, Bench, beats, records, scripts
+from tests.core.bench import (
+    KEY,
+    LIFE,
+    OWN,
+    Bench,
+    beats,
+    evaluated,
+    records,
+    scripts,
+    watch_evaluations,
+)
 from tests.core.pair import TIMEOUT_S, links, services
 
 # what a daemon finds when it begins
@@ -813,7 +823,7 @@ def test_force_stop_of_a_stopped_service_is_done_and_answered_once() -> None:
 
 
 def test_services_that_nothing_happened_to_are_not_looked_at(
-    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
 ) -> None:
     """A beat without news: none is evaluated, nor while one waits for an acknowledgement.
 
@@ -821,27 +831,20 @@ def test_services_that_nothing_happened_to_are_not_looked_at(
     """
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED)
-    looked: list[str] = []
-    evaluate = ServiceMachine.evaluate
-
-    def counted(machine: ServiceMachine, *args: object) -> list[Action]:
-        looked.append(machine.spec.name)
-        return evaluate(machine, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    spy = watch_evaluations(mocker)
     bench.run(0.9)
     bench.hear(S.STOPPED)
     bench.run(3)
-    assert looked == []
+    assert evaluated(spy) == []
     bench.hear(S.STARTED)
-    assert looked == ["registry"]
+    assert evaluated(spy) == ["registry"]
     waiting = Bench()
     waiting.hear(S.STOPPED, is_acked=False)
     assert waiting.state is S.START_READY
-    looked.clear()
+    spy.reset_mock()
     waiting.run(0.3)
     waiting.hear(S.STOPPED, is_acked=False)
-    assert looked == []
+    assert evaluated(spy) == []
 
 
 def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> None:

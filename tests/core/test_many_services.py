@@ -4,9 +4,10 @@ it, and none of them late.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from unittest.mock import MagicMock
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.actions import Action, Announce, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
@@ -23,9 +24,9 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import BACKLOG_S, BEAT_INTERVAL_S, NEWS_GAP_S
+from tests.core.bench import evaluated, watch_evaluations
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 COUNT = 300
@@ -58,76 +59,68 @@ class Bench:
 
 
 @pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The services that are looked at, in order."""
-    found: list[str] = []
-    evaluate = ServiceMachine.evaluate
-
-    def note(machine: ServiceMachine, *args: object) -> list[Action]:
-        found.append(machine.spec.name)
-        return evaluate(machine, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ServiceMachine, "evaluate", note)
-    yield found
+def spy(mocker: MockerFixture) -> MagicMock:
+    """The evaluations of services."""
+    return watch_evaluations(mocker)
 
 
 def test_beat_has_only_those_services_looked_at_that_it_says_something_new_of(
-    evaluated: list[str],
+    spy: MagicMock,
 ) -> None:
     """Two of 300 change on the peer: these two are looked at.
 
     A beat that says the same moves nothing at all.
     """
     bench = Bench(ServiceState.FROZEN_STOP)
-    evaluated.clear()
+    spy.reset_mock()
     bench.hear()
-    assert evaluated == []
+    assert evaluated(spy) == []
     bench.said["svc7"] = bench.said["svc250"] = ServiceState.STOPPED
     bench.hear()
-    assert sorted(evaluated) == ["svc250", "svc7"]
+    assert sorted(evaluated(spy)) == ["svc250", "svc7"]
 
 
-def test_beat_with_other_services_or_facts_has_all_looked_at(evaluated: list[str]) -> None:
+def test_beat_with_other_services_or_facts_has_all_looked_at(spy: MagicMock) -> None:
     """What the peer says of itself, or of which services it speaks, may concern each of them."""
     bench = Bench(ServiceState.FROZEN_STOP)
-    evaluated.clear()
+    spy.reset_mock()
     bench.hear(facts=Facts(priority=1))
-    assert len(set(evaluated)) == COUNT
-    evaluated.clear()
+    assert len(set(evaluated(spy))) == COUNT
+    spy.reset_mock()
     del bench.said["svc9"]
     bench.hear(facts=Facts(priority=1))
-    assert len(set(evaluated)) == COUNT
+    assert len(set(evaluated(spy))) == COUNT
 
 
 def test_who_would_fence_first_concerns_no_service_of_a_peer_that_is_heard(
-    evaluated: list[str],
+    spy: MagicMock,
 ) -> None:
     """The sum of priorities on the peer grows with each service that starts there: none is looked
     at for it.
     """
     bench = Bench(ServiceState.FROZEN_STOP)
     bench.hear(facts=Facts(priority=1))
-    evaluated.clear()
+    spy.reset_mock()
     for priority, turn in ((2, Turn.NONE), (3, Turn.CLAIMED), (4, Turn.HELD)):
         bench.hear(
             facts=Facts(
                 priority=priority, turn=turn, fence_s=float(priority), is_defending=priority == 4
             )
         )
-    assert evaluated == []
+    assert evaluated(spy) == []
     bench.hear(facts=Facts(priority=4, unready=frozenset({"svc1"})))
-    assert len(set(evaluated)) == COUNT
+    assert len(set(evaluated(spy))) == COUNT
 
 
-def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(evaluated: list[str]) -> None:
+def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(spy: MagicMock) -> None:
     """One service asks; the peer's answer moves it, and nobody else is looked at."""
     bench = Bench(ServiceState.FROZEN_STOP)
     bench.engine.step(CommandReceived(1, "svc5", Command.UNFREEZE), bench.now)
     bench.engine.step(Tick(), bench.now)
     assert bench.engine.state_of("svc5") is ServiceState.START_READY
-    evaluated.clear()
+    spy.reset_mock()
     done = bench.hear()
-    assert evaluated == ["svc5"]
+    assert evaluated(spy) == ["svc5"]
     assert [action.kind for action in done if isinstance(action, RunScript)] == [ScriptKind.CHECK]
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.actions import (
-    Action,
     Announce,
     Answer,
     AnswerCode,
@@ -45,7 +45,6 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.incarnations import NOBODY
 from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role
-from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import MAY_RUN
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
@@ -63,7 +62,17 @@ from opensvc_openha.core.timing import (
     STOP_HOLD_S,
     STUCK_S,
 )
-from tests.core.bench import KEY, LIFE, OWN, Bench, beats, records, scripts
+from tests.core.bench import (
+    KEY,
+    LIFE,
+    OWN,
+    Bench,
+    beats,
+    evaluated,
+    records,
+    scripts,
+    watch_evaluations,
+)
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 
@@ -918,18 +927,11 @@ def test_goodbye_that_was_doubted_after_a_stall_counts_when_the_links_were_liste
 
 
 def test_services_are_left_alone_where_nothing_happens_to_them(
-    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
 ) -> None:
     """A peer that is silent or gone, a hold that is not over, an owner long after its start: none
     is looked at again.
     """
-    looked: list[str] = []
-    evaluate = ServiceMachine.evaluate
-
-    def counted(machine: ServiceMachine, *args: object) -> list[Action]:
-        looked.append(machine.spec.name)
-        return evaluate(machine, *args)  # type: ignore[arg-type]
-
     silent, gone, held, owner = (
         Bench(S.FROZEN_STOP),
         Bench(S.FROZEN_STOP),
@@ -942,12 +944,12 @@ def test_services_are_left_alone_where_nothing_happens_to_them(
     silent.run(TIMEOUT_S + 1)
     gone.hear(S.STOPPED, Goodbye.LEFT)
     gone.run(1)
-    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    spy = watch_evaluations(mocker)
     for bench in (silent, gone):
         bench.run(5)
     held.run(STOP_HOLD_S - 0.5, S.STOPPED)
     owner.run(3, S.STOPPED)
-    assert looked == []
+    assert evaluated(spy) == []
 
 
 def test_kept_service_is_gone_once_it_is_stopped() -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from pytest_mock import MockerFixture
 
-from opensvc_openha.core.actions import Action
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, LeaveRequested, Leaving, RecoveredState, Tick
 from opensvc_openha.core.events import ScriptKind as K
 from opensvc_openha.core.events import ScriptOutcome as End
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import STOP_HOLD_S
-from tests.core.bench import OWN, Bench, beats, scripts
+from tests.core.bench import OWN, Bench, beats, evaluated, scripts, watch_evaluations
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 
@@ -68,22 +67,9 @@ def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_non
     assert beats(bench.ends(K.STOP))[-1].goodbye is Goodbye.RESTART
 
 
-def _looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The services that are evaluated from now on."""
-    looked: list[str] = []
-    evaluate = ServiceMachine.evaluate
-
-    def counted(machine: ServiceMachine, *args: object) -> list[Action]:
-        looked.append(machine.spec.name)
-        return evaluate(machine, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
-    return looked
-
-
 @pytest.mark.parametrize("command", [Command.FORCE_START, Command.FREEZE_STOP])
 def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    command: Command, mocker: MockerFixture
 ) -> None:
     """force-stop holds the service for 5 s, the next command moves it on: it is not looked at again
     by itself.
@@ -93,13 +79,13 @@ def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     bench.now += 0.5
     bench.order(command)
     bench.ends(K.PROBE, End.DOWN)
-    looked = _looked_at(monkeypatch)
+    spy = watch_evaluations(mocker)
     bench.run(STOP_HOLD_S + 2)
-    assert looked == []
+    assert evaluated(spy) == []
 
 
 def test_end_of_a_stalls_doubt_wakes_nobody_while_the_peer_is_heard(
-    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
 ) -> None:
     """A goodbye would count again 10 s after a stall.
 
@@ -110,6 +96,6 @@ def test_end_of_a_stalls_doubt_wakes_nobody_while_the_peer_is_heard(
     bench.now += 5
     bench.step(Tick())
     bench.run(1, S.STOPPED)
-    looked = _looked_at(monkeypatch)
+    spy = watch_evaluations(mocker)
     bench.run(TIMEOUT_S + 1, S.STOPPED)
-    assert looked == []
+    assert evaluated(spy) == []

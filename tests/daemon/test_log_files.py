@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.daemon import log_keeper
 from opensvc_openha.daemon.issues import ActiveIssues
@@ -292,19 +293,15 @@ def test_lost_output_is_not_what_others_print(
     log.close()
 
 
-def test_log_that_cannot_be_read_gives_no_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_that_cannot_be_read_gives_no_output(tmp_path: Path, mocker: MockerFixture) -> None:
     """An error of its disk: the script has printed nothing, as far as is known."""
-
-    def fail(*_: object) -> bytes:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     log = ScriptLog(str(tmp_path / "web.log"), is_answer=False, may_linger=False)
     os.write(log.handle, b"up\n")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", fail)
-        assert log.output() == ""
+    failing = mocker.patch.object(
+        os, "pread", side_effect=OSError(errno.EIO, os.strerror(errno.EIO))
+    )
+    assert log.output() == ""
+    mocker.stop(failing)
     assert log.output() == "up\n"
     log.close()
 
@@ -331,14 +328,11 @@ def test_log_without_room_is_one_where_none_can_be_reserved(
 
 
 def test_answer_is_read_from_the_log_where_no_memory_can_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mocker: MockerFixture
 ) -> None:
     """The system gives no file in memory: the log takes it, or nothing does."""
-
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(os, "memfd_create", refuse)
+    no_room = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    mocker.patch.object(os, "memfd_create", side_effect=no_room)
     log = ScriptLog(str(tmp_path / "web.log"), is_answer=True, may_linger=False)
     os.write(log.handle, b"up\n")
     assert log.output() == "up\n"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
@@ -90,11 +91,8 @@ def test_list_of_a_former_version_and_a_damaged_line_give_names_alone(layout: La
     assert kept_services(layout, "deb1", ()) == (WEB,)
 
 
-def test_list_is_no_reason_to_wait_for_the_disk(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_is_no_reason_to_wait_for_the_disk(layout: Layout, mocker: MockerFixture) -> None:
     """It is written in the engine's way, at each change of the configuration."""
-    waits: list[object] = []
-    monkeypatch.setattr(os, "fsync", waits.append)
+    waits = mocker.spy(os, "fsync")
     record_managed(layout, "deb1", (MAIL, WEB))
-    assert not waits and managed_names(layout) == {"mail", "web"}
+    assert not waits.called and managed_names(layout) == {"mail", "web"}

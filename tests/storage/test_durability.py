@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
@@ -104,18 +105,14 @@ def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(
 
 
 def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mocker: MockerFixture
 ) -> None:
     """The disk fails at the moment that the content is to be on it: an error, no new name, no
     litter.
     """
     path = tmp_path / "STATE.deb1"
     path.write_bytes(b"old")
-
-    def fail(_handle: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fail)
+    mocker.patch.object(os, "fsync", side_effect=OSError(5, "Input/output error"))
     with pytest.raises(OSError, match="Input/output error"):
         write_atomically(str(path), b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["STATE.deb1"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.incarnations import NOBODY
@@ -109,15 +110,11 @@ def test_what_is_no_file_of_keys_is_refused_and_leaves_no_handle(layout: Layout)
 
 
 def test_key_file_that_fails_while_it_is_read_is_a_fault_of_the_system(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, mocker: MockerFixture
 ) -> None:
     """A disk that gives errors."""
-
-    def fail(*_: object) -> bytes:
-        raise OSError(5, os.strerror(5))
-
     write_keys(layout, RING)
-    monkeypatch.setattr(os, "read", fail)
+    mocker.patch.object(os, "read", side_effect=OSError(5, os.strerror(5)))
     with pytest.raises(SystemFault, match=f"cannot read {layout.key_file}: Input/output error"):
         read_keys(layout)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
@@ -121,16 +122,15 @@ def test_file_that_says_nothing_is_left_as_it_is_at_a_reboot(tmp_path: Path) -> 
 
 
 def test_services_are_learned_with_one_wait_for_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mocker: MockerFixture
 ) -> None:
     """Thousands of them after a reboot, managed or not: not one fsync each."""
     layout = tree_layout(str(tmp_path))
     for name in ("mail", "web"):
         write_state(layout, name, "deb1", StoredState(ServiceState.STARTED))
-    waits: list[object] = []
-    monkeypatch.setattr(os, "fsync", waits.append)
+    waits = mocker.spy(os, "fsync")
     recovered = StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life=False)
-    assert recovered["mail"].state is ServiceState.STOPPED and not waits
+    assert recovered["mail"].state is ServiceState.STOPPED and not waits.called
     for name in ("mail", "web"):
         assert Path(layout.state_file(name, "deb1")).read_bytes() == b"0\0"
 
