@@ -33,9 +33,9 @@ def test_what_is_left_of_a_removed_service_file_is_named(agent: Agent) -> None:
 
 
 def test_unknown_action_is_answered_with_all_of_them(agent: Agent) -> None:
-    """A typing error: the list has the actions on groups and on broken files, too."""
+    """A word that is close to none: the list has the actions on groups and on broken files, too."""
     agent.write("a", APP)
-    outcome = agent.svcmgr("-s", "a", "strat")
+    outcome = agent.svcmgr("-s", "a", "bogus")
     assert outcome.exit_code == 2
     for word in (
         "start",
