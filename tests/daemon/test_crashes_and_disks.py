@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
+SILENCE_S = 20
 KILL_ONCE = "[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; }}"
 BODY = """
 case $1 in
@@ -172,6 +173,9 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     """
     cluster_dir.add("registry")
     cluster_dir.add("web")
+    # The peer falls silent, which the node remembers, only after its disk is protected.
+    monitor = cluster_dir.path("conf/monitor")
+    monitor.write_text(monitor.read_text().replace("\t2\n", f"\t{SILENCE_S}\n"))
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web force-start")
     state_disk.protect(True)
@@ -184,6 +188,10 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     cluster_dir.wait(
         lambda: "the history is not written" in cluster_dir.ok("service -s -v"),
         "the lost history is told",
+    )
+    cluster_dir.wait(
+        lambda: "this node fences nobody before it can be" in cluster_dir.log(),
+        "the fencing memory that cannot be written is told",
     )
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"

@@ -140,3 +140,21 @@ def test_process_that_does_not_end_is_returned(
     assert end_processes([gone.pid], LIMIT_S) == []
     stuck = end_processes([process.pid, gone.pid], 0, lambda pid: pid == gone.pid)
     assert stuck == [process.pid]
+
+
+def test_child_that_ended_first_is_asked_once(tmp_path: Path) -> None:
+    """Who collects the one cannot ask for it again while the other still runs."""
+    go = tmp_path / "go"
+    pids = []
+    for command in ("exit 0", f"while [ ! -e {go} ]; do sleep 0.02; done"):
+        pids.append(os.posix_spawn("/bin/sh", ["/bin/sh", "-c", command], os.environ))
+    asked: list[int] = []
+
+    def is_over(pid: int) -> bool:
+        asked.append(pid)
+        if asked.count(pids[1]) == 3:
+            go.touch()
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+
+    assert wait_for_end(pids, LIMIT_S, is_over) == []
+    assert asked.count(pids[1]) > 3
