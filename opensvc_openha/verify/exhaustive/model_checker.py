@@ -286,14 +286,23 @@ class Enumeration:
         self._seen: set[Any] = set()
         self._pairs: set[Any] = set()
 
-    def run(self, depth: int, progress: Callable[[Level], None] = lambda level: None) -> Found:
-        """Search until the depth is reached, nothing new is found or an invariant is broken."""
-        start = BoundedModel(self._key_id, self._is_primary_swapped, self._reports_power)
-        way = _Way(None, "both nodes are off")
-        start.start()
-        if self._reports_power:
-            start.lose_both()
-            way = _Way(way, "both ran, lost their power, and deb2 is back alone")
+    def run(
+        self,
+        depth: int,
+        progress: Callable[[Level], None] = lambda level: None,
+        start: BoundedModel | None = None,
+    ) -> Found:
+        """Search until the depth is reached, nothing new is found or an invariant is broken.
+
+        From ``start``, or from two nodes that were switched on.
+        """
+        way = _Way(None, "both nodes are off" if start is None else start.show())
+        if start is None:
+            start = BoundedModel(self._key_id, self._is_primary_swapped, self._reports_power)
+            start.start()
+            if self._reports_power:
+                start.lose_both()
+                way = _Way(way, "both ran, lost their power, and deb2 is back alone")
         frontier = [(start, way)]
         self._seen.add(self._key(start))
         try:
