@@ -23,7 +23,13 @@ from opensvc_openha.verify.exhaustive.model_checker import Enumeration
         pytest.param(
             Enumeration(by_pair=True, is_primary_swapped=True), 3, 5_000, id="both primary"
         ),
-        pytest.param(Enumeration(by_pair=True, with_force=True), 3, 15_000, id="with force"),
+        # "every pair of states" tries all but the forces in the same worlds, and goes deeper.
+        pytest.param(
+            Enumeration(by_pair=True, with_force=True, is_beside_plain=True),
+            3,
+            15_000,
+            id="with force",
+        ),
         pytest.param(
             Enumeration(by_pair=True, reports_power=True), 3, 6_000, id="fences that tell"
         ),
@@ -106,3 +112,12 @@ def test_script_that_is_killed_half_way_leaves_the_service_in_use() -> None:
     engine = world.nodes[0].engine
     assert engine is not None and engine.beat().states["registry"] is ServiceState.START_FAILED
     assert world.nodes[0].runs
+
+
+def test_search_beside_the_plain_one_leaves_out_that_one_alone() -> None:
+    """Edges and pairs of the search with forces: those of the plain one, and those of its rest."""
+    whole = Enumeration(by_pair=True, with_force=True).run(1).levels[0]
+    rest = Enumeration(by_pair=True, with_force=True, is_beside_plain=True).run(1).levels[0]
+    plain = Enumeration(by_pair=True).run(1).levels[0]
+    assert (rest.edges + plain.edges, rest.pairs + plain.pairs) == (whole.edges, whole.pairs)
+    assert min(rest.edges, plain.edges) > 10
