@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -89,7 +90,13 @@ def test_command_that_hangs_is_killed_with_its_group_and_reported_meanwhile(
     if (tmp_path / "pid").exists():  # Not on a machine that is too slow to begin.
         pid = int((tmp_path / "pid").read_text())
         until(lambda: not is_alive(pid))
-    assert commands.COMMAND_TIMEOUT_S == 600.0
+
+
+def test_command_has_ten_minutes_and_is_told_of_each_ten_seconds() -> None:
+    """Unless it is given another limit."""
+    for run in (run_command, run_logged, run_or_fail):
+        assert inspect.signature(run).parameters["timeout_s"].default == 600.0
+    assert commands.TELL_EVERY_S == 10.0
 
 
 @pytest.mark.parametrize("has_pidfd", [True, False])
@@ -265,6 +272,8 @@ def test_output_file_of_a_service_is_used_and_bounded_where_a_daemon_may_stay(
         ("echo bad; echo 'dmesg(1) may have more'; exit 2", ": bad"),
         ("echo bad; echo 'See x'; echo \"See 'x'\"; exit 2", ": See x"),
         ("echo \"Run 'x'\"; exit 2", ": Run 'x'"),
+        ("echo bad; echo \"Run 'x'\"; exit 2", ": bad"),
+        ("echo bad; echo \"See 'x'\"; exit 2", ": bad"),
     ],
 )
 def test_failure_ends_with_the_last_line_that_tells_something(text: str, reason: str) -> None:
