@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ from opensvc_openha.agent.host.commands import (
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from tests.waiting import LIMIT_S, until
+
+NO_GROUP = inspect.Parameter("none", inspect.Parameter.KEYWORD_ONLY, default=False)
 
 
 class Lines:
@@ -96,7 +100,26 @@ def test_command_has_ten_minutes_and_is_told_of_each_ten_seconds() -> None:
     """Unless it is given another limit."""
     for run in (run_command, run_logged, run_or_fail):
         assert inspect.signature(run).parameters["timeout_s"].default == 600.0
+        assert inspect.signature(run).parameters.get("ends_group", NO_GROUP).default is False
     assert commands.TELL_EVERY_S == 10.0
+    assert inspect.signature(run_command).parameters["is_tied"].default is True
+    assert inspect.signature(run_logged).parameters["may_linger"].default is False
+
+
+def test_signal_waits_until_a_tied_command_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nobody could end it; one that only reads is not worth it."""
+    entered: list[str] = []
+
+    @contextmanager
+    def postponed() -> Iterator[None]:
+        entered.append("tied")
+        yield
+
+    monkeypatch.setattr(commands, "postponed", postponed)
+    run_command(["/bin/true"], is_tied=False)
+    assert entered == []
+    run_command(["/bin/true"])
+    assert entered == ["tied"]
 
 
 @pytest.mark.parametrize("has_pidfd", [True, False])
