@@ -245,7 +245,8 @@ def test_command_is_logged_with_what_it_printed() -> None:
     assert result == CommandResult(0, "done\n")
     run_logged(lines.log, sh("echo bad; exit 1"))
     run_logged(lines.log, ["/bin/true"])
-    run_logged(lines.log, ["/bin/echo", "--password", "geheim"])
+    secret = run_logged(lines.log, ["/bin/echo", "--password", "geheim"])
+    assert "geheim" not in secret.output
     assert [line.partition(" ")[0] for line in lines.found] == [
         "INFO", "INFO", "INFO", "ERROR", "INFO", "INFO", "INFO",
     ]  # fmt: skip
