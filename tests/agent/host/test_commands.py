@@ -96,6 +96,20 @@ def test_command_that_hangs_is_killed_with_its_group_and_reported_meanwhile(
         until(lambda: not is_alive(pid))
 
 
+def test_last_part_of_the_wait_ends_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of ten seconds, each told, and what is left of the limit."""
+    parts: list[float] = []
+
+    def wait(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
+        parts.append(limit_s)
+        raise subprocess.TimeoutExpired(process.args, limit_s)
+
+    monkeypatch.setattr(commands, "_wait_for_end", wait)
+    told: list[float] = []
+    assert run_command(["sleep", "1000"], 25.0, on_wait=told.append).is_timed_out
+    assert (parts, told) == ([10.0, 10.0, 5.0], [10.0, 20.0])
+
+
 def test_command_has_ten_minutes_and_is_told_of_each_ten_seconds() -> None:
     """Unless it is given another limit."""
     for run in (run_command, run_logged, run_or_fail):
