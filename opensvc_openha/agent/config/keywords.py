@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal
+from typing import Any, Final, Generic, Literal, NamedTuple
 
 from opensvc_openha.agent.config.value_types import T_co, ValueType
 
@@ -19,8 +18,8 @@ class Required(enum.Enum):
 REQUIRED: Final = Required.REQUIRED
 
 
-@dataclass(frozen=True)
-class Keyword(Generic[T_co]):
+# Named tuples: to make a class a dataclass takes every command most of a millisecond.
+class Keyword(NamedTuple, Generic[T_co]):
     """One keyword: its value and its documentation, in one sentence or two."""
 
     name: str
@@ -47,8 +46,7 @@ class Keyword(Generic[T_co]):
 AnyKeyword = Keyword[Any]
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One kind of section, ``[group#N]``, with the keywords of each of its types.
 
     A kind without types has one entry, for the empty text. A kind without entries is only shown.

@@ -8,8 +8,6 @@ because of a word that changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from opensvc_openha.agent.config import value_types as types
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword, Kind
 
@@ -91,9 +89,9 @@ NETWORK_TYPES = ("cifs", "nfs", "nfs4")
 BIND_TYPES = ("bind", "none")
 _MOUNT = (MNT, MNT_OPT, *_ignored("vg size snap_size zone scsireserv"))
 _FS_TYPES: dict[str, tuple[AnyKeyword, ...]] = {
-    **dict.fromkeys(LOCAL_TYPES, (replace(DEV, type=types.DEVICE), *_MOUNT)),
-    **{kind: (replace(DEV, type=types.server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
-    **dict.fromkeys(BIND_TYPES, (replace(DEV, type=types.BOUND_PATH), *_MOUNT)),
+    **dict.fromkeys(LOCAL_TYPES, (DEV._replace(type=types.DEVICE), *_MOUNT)),
+    **{kind: (DEV._replace(type=types.server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
+    **dict.fromkeys(BIND_TYPES, (DEV._replace(type=types.BOUND_PATH), *_MOUNT)),
     "tmpfs": (DEV, *_MOUNT),
     "directory": (DIRECTORY, DIRECTORY_USER, DIRECTORY_GROUP, DIRECTORY_MODE),
 }

@@ -32,14 +32,14 @@ _SECONDS_MAX = 1_000_000
 _DIGITS_MAX = 15
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_CLIENT = re.compile(r"([^\s()]+)\(([^\s()]*)\)\Z")
+_CLIENT = r"([^\s()]+)\(([^\s()]*)\)"  # Compiled where a service has exports.
 
 
 class Misfit(ValueError):
     """The whole problem of a text that does not fit: "holds ..., expected ..."."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ValueType(Generic[T_co]):
     """One format of values; ``expected`` completes the sentence "expected ..."."""
 
@@ -236,7 +236,7 @@ def _netmask(text: str) -> int:
 def _exports(text: str) -> Mapping[str, frozenset[str]]:
     clients = {}
     for word in text.replace("\\", "").split():
-        match = _CLIENT.match(word)
+        match = re.fullmatch(_CLIENT, word)
         if match is None:
             raise Misfit(f"holds {word!r}, expected client(options) client(options)")
         options = match.group(2).split(",")
