@@ -1,0 +1,60 @@
+"""What `openha why` concludes from the history alone, without a daemon and without files."""
+
+from __future__ import annotations
+
+import pytest
+
+from opensvc_openha.core.peer_view import Evidence
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding, Sight
+from opensvc_openha.core.transitions import TABLE
+from opensvc_openha.storage.explanation import Facts, explain
+from opensvc_openha.storage.history_file import Entry, EntryKind
+
+SIGHT = Sight(100.0, (), PeerStanding.LIVE, 0.0, None)
+STARTS = [
+    row.reason
+    for row in TABLE
+    if row.next is ServiceState.START_READY and "{evidence}" in row.reason
+]
+
+
+def ruled_out(reason: str) -> str:
+    """What explains a service that is START_READY for this reason."""
+    entry = Entry(
+        100.0, 100.0, EntryKind.SERVICE, "web", "STOPPED", "START_READY", reason, sight=SIGHT
+    )
+    facts = Facts(
+        *("web", "deb1", "deb2", None, (entry,), (), None, "nmond is not running", "", "", ""), 5.0
+    )
+    return " ".join(explain(facts).ruled_out)
+
+
+@pytest.mark.parametrize("text", STARTS)
+@pytest.mark.parametrize(
+    "evidence, words",
+    [
+        (Evidence.OUT_ACKED, "acknowledged our START_READY"),
+        (Evidence.DEPARTED_STOPPED, "said goodbye"),
+        (Evidence.OUT, ""),
+        (Evidence.RUNS, ""),
+    ],
+)
+def test_evidence_of_a_start_is_recognised_in_the_reason_of_its_rule(
+    text: str, evidence: Evidence, words: str
+) -> None:
+    """Each rule that leads to START_READY, with each evidence: named only if it rules something
+    out.
+    """
+    shown = ruled_out(text.format(evidence=evidence.value, proof=""))
+    assert words in shown if words else "the peer running it" not in shown
+
+
+def test_there_are_rules_that_name_their_evidence() -> None:
+    """Without any the test above would prove nothing."""
+    assert len(STARTS) >= 3
+
+
+def test_missing_acknowledgement_is_no_evidence() -> None:
+    """A reason that has the word, and means the opposite."""
+    assert "running it" not in ruled_out("the peer has not acknowledged this node since it booted")
