@@ -1,7 +1,8 @@
 """The common part of the hb drivers for OpenSVC agents: read and change a service's state.
 
-    resHbOpenHA.py (one per agent line) --> this file --> control socket of nmond;
+    resHbOpenHA.py (one per agent line) --> this file --> states: control socket of nmond, or
                                                           STATE files if it does not answer
+                                                      --> actions: `openha cluster-action`
 
 Agents load a copy of this file under their own Python (2.7, 3.6 and newer), so it imports nothing
 of the package and uses only what all of these support. The installer writes `openha_driver.json`,
@@ -432,7 +433,7 @@ class Driver(object):
         words += ["--dry-run"] if self._host.is_dry_run() else []
         words += ["--to", self._host.destination()] if self._host.destination() else []
         try:
-            # It must not inherit the agent's lock.
+            # close_fds: it must not inherit the agent's lock.
             process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=subprocess.STDOUT, close_fds=True)
         except (OSError, IOError) as error:
