@@ -27,7 +27,7 @@ from opensvc_openha.verify.exhaustive.model_checker import Enumeration
         pytest.param(
             Enumeration(by_pair=True, with_force=True, is_beside_plain=True),
             3,
-            15_000,
+            19_000,
             id="with force",
         ),
         pytest.param(
