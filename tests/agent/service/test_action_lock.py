@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.agent.service import action_lock as module
-from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S, MONITOR, action_lock
+from opensvc_openha.agent.service.action_lock import MONITOR, action_lock
 from opensvc_openha.errors import RefusedError
 
 
@@ -28,7 +29,7 @@ def test_second_action_is_refused_with_the_name_of_the_first(tmp_path: Path) -> 
             pass
     with action_lock(str(tmp_path), "stop", 0.0):
         pass
-    assert DEFAULT_WAIT_S == 30.0
+    assert inspect.signature(action_lock).parameters["wait_s"].default == 30.0
 
 
 def test_holder_without_a_name_is_another_process(tmp_path: Path) -> None:

@@ -127,7 +127,17 @@ def test_subset_is_parallel_by_any_name_of_its_kind(name: str) -> None:
 
 def test_other_sections_make_nothing_parallel() -> None:
     """Only a subset's own word counts, and its default is one after the other."""
-    assert parallel_subsets(file("[subset#app:x]\n[app#1]\nscript = /x\n")) == frozenset()
+    text = "[subset#app:x]\n[app#1]\nscript = /x\nparallel = true\n"
+    assert parallel_subsets(file(text)) == frozenset()
+
+
+def test_stage_is_parallel_if_that_is_said_of_one_of_its_kinds() -> None:
+    """Containers of two types in a subset of the same name."""
+    parts = [
+        part("container#1", "container.docker", "x"), part("container#2", "container.lxc", "x"),
+    ]  # fmt: skip
+    (stage,) = start_stages(parts, file("[subset#container.docker:x]\nparallel = true\n"))
+    assert stage.is_parallel and len(stage.resources) == 2
 
 
 def test_resources_are_shown_by_group_then_by_number() -> None:
