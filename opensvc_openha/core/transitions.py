@@ -255,6 +255,10 @@ def _ends(kind: ScriptKind, frozen_target: S | None) -> Guard:
     return lambda s: s.running is kind and s.frozen_target is frozen_target
 
 
+def _freezing(s: Situation) -> bool:
+    return s.running is ScriptKind.PROBE and s.frozen_target is S.FROZEN_STOP
+
+
 _A, _K, _T = AnswerCode, ScriptKind, Trigger
 _BEFORE_START = (_K.CHECK, _K.START)
 
@@ -265,7 +269,6 @@ _SOME_UP = (
 )
 
 _ORDERED = "{by}: {trigger}"
-_freezing = _ends(_K.PROBE, S.FROZEN_STOP)
 
 # fmt: off
 _START_ROWS = (

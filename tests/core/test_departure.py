@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.beat import BootId, Goodbye
 from opensvc_openha.core.departure import Departure
-from opensvc_openha.core.events import Leaving, RecoveredState, ScriptKind
+from opensvc_openha.core.events import (
+    LeaveRequested,
+    Leaving,
+    RecoveredState,
+    ScriptKind,
+    ScriptOutcome,
+)
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.managed_services import ManagedServices
@@ -15,6 +22,7 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import Moment
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
+from tests.core.bench import Bench
 from tests.core.pair import links, services
 
 
@@ -77,6 +85,18 @@ def test_departure_is_over_after_the_last_goodbye() -> None:
         departure.record_goodbye()
     assert found == [(False, False)] + [(True, False)] * (GOODBYE_REPEATS - 1)
     assert departure.is_over
+
+
+@pytest.mark.parametrize("leaving", Leaving)
+def test_check_up_that_ends_while_the_node_leaves_starts_nothing(leaving: Leaving) -> None:
+    """The order came while the check-up script ran."""
+    bench = Bench(S.STOPPED)
+    bench.run(30.0)
+    assert bench.engine.snapshot(bench.now).services[0].script == ScriptKind.CHECK.value
+    bench.step(LeaveRequested(leaving))
+    done = bench.ends(ScriptKind.CHECK, ScriptOutcome.OK)
+    assert bench.state is S.STOPPED
+    assert not [item for item in done if isinstance(item, RunScript)]
 
 
 def test_busy_service_is_one_whose_script_runs() -> None:
