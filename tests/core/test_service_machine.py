@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from opensvc_openha.core.actions import AnswerCode, Persist, RunScript
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
@@ -17,9 +19,13 @@ from opensvc_openha.core.events import (
     StoreFailed,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ClusterSpec, Role
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.service_machine import Moment, ServiceMachine
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.timing import START_READY_DELAY_S, STORE_RETRY_S
+from opensvc_openha.core.timing import PACES, START_READY_DELAY_S, STORE_RETRY_S
 from tests.core.pair import TIMEOUT_S, Pair, links, services
 
 
@@ -202,3 +208,36 @@ def test_service_stopped_by_an_operator_says_that_it_is_held_back_for_the_peer()
     assert "held back for some seconds, so that the peer may go first" in deb1.service().reason
     pair.run(30)
     assert deb1.shown == ("STARTED", "FROZEN_STOP")
+
+
+def _alone() -> tuple[ServiceMachine, Fencing, PeerView]:
+    """A stopped service with a fence, on a node whose peer has just fallen silent."""
+    (svc,) = (replace(svc, check="/etc/registry.check") for svc in services())
+    spec = ClusterSpec("deb1", "deb2", links(), (svc,))
+    fencing = Fencing(spec, FencingMemory(has_heard=True), 0.0)
+    stopped = RecoveredState(ServiceState.STOPPED)
+    machine = ServiceMachine(svc, Role.PRIMARY, stopped, 0.0, PACES[spec.profile], fencing)
+    view = PeerView(BootId(1, 1))
+    view.judge(False, 0.0, 0.0)
+    return machine, fencing, view
+
+
+def test_fence_that_a_full_disk_kept_from_being_begun_is_waited_for_by_no_service() -> None:
+    """STARTING could not be written, so its check-up script never runs and reports no end."""
+    machine, fencing, view = _alone()
+    for now in (0.0, START_READY_DELAY_S):
+        machine.evaluate(Moment(now, view, None, 1))
+    assert machine.running is ScriptKind.CHECK and fencing.flight is not None
+    machine.store_failed("no space left", Moment(START_READY_DELAY_S, view, None, 1))
+    assert machine.state is ServiceState.STOPPED and fencing.flight is None
+
+
+def test_service_that_waits_for_the_turn_of_its_node_has_that_as_its_deadline() -> None:
+    """The delay is over, and the peer may be fencing first."""
+    machine, fencing, view = _alone()
+    fencing.judge(view)
+    for now in (0.0, START_READY_DELAY_S):
+        machine.evaluate(Moment(now, view, None, 1))
+    opens = fencing.turn_opens(view, START_READY_DELAY_S)
+    assert machine.state is ServiceState.START_READY and opens > START_READY_DELAY_S
+    assert machine.next_deadline(view, START_READY_DELAY_S) == opens
