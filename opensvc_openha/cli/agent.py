@@ -12,10 +12,10 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.check_scripts import find_doubt
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.plugin import fence, installer, probe
-from opensvc_openha.plugin.agent import Agent
+from opensvc_openha.plugin import check_up, installer, probe
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.plugin.changes import Change
+from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.plugin.installer import AgentService
 from opensvc_openha.storage import configuration
 
@@ -40,13 +40,13 @@ def main(args: list[str]) -> int:
         )
     if options.what == "fence":
         if options.word == "status":
-            power = fence.power_of_peer(agents[0], options.svcname, os.environ)
+            power = check_up.power_of_peer(agents[0], options.svcname, os.environ)
             print(power.value)
             return EXIT_CODES[power]
         if options.dry_run:
             print(f"would check the peer of {options.svcname}, and fence it if it is silent")
             return 0
-        print(fence.fence_if_needed(agents[0], layout, options.svcname, os.environ))
+        print(check_up.fence_if_needed(agents[0], layout, options.svcname, os.environ))
         return 0
     if options.what == "probe":
         word, code = probe.avail_status(agents[0], options.svcname)

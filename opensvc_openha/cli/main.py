@@ -33,7 +33,7 @@ class Program(Protocol):
         ...
 
 
-class Command(NamedTuple):
+class CommandEntry(NamedTuple):
     """One subcommand of ``openha``; with ``verb`` it is short for a verb of ``ezha``."""
 
     group: str
@@ -42,28 +42,30 @@ class Command(NamedTuple):
 
 
 _CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
-COMMANDS: dict[str, Command] = {
-    "service": Command(_CLUSTER, "show, add and remove services, and act on them"),
-    "hb": Command(_CLUSTER, "show, add and remove heartbeat links"),
-    "key": Command(_CLUSTER, "the key that authenticates heartbeats"),
-    "fence": Command(_CLUSTER, "how the peer is fenced; confirm that it runs nothing"),
-    "status": Command(_CLUSTER, "heartbeat links and services", "status"),
-    "why": Command(_CLUSTER, "why a service is where it is, and what to do"),
-    "history": Command(_CLUSTER, "what happened on this node"),
-    "start": Command(_CLUSTER, "start the node daemon", "start"),
-    "stop": Command(_CLUSTER, "stop the services, then the node daemon", "stop"),
-    "restart": Command(_CLUSTER, "restart the node daemon alone", "restart"),
-    "kill": Command(_CLUSTER, "end the node daemon, leave the services", "kill"),
-    "ezha": Command(_CLUSTER, "start, stop, restart, kill or status, as in `ezha start`"),
-    "ps": Command(_CLUSTER, "the node daemon and its threads"),
-    "nmond": Command(_CLUSTER, "the node daemon itself"),
-    "svcmgr": Command(_AGENT, "act on services"),
-    "svcmon": Command(_AGENT, "the services of this node in a table"),
-    "monitor": Command(_AGENT, "the resource monitor, which the node daemon runs"),
-    "install": Command(_INSTALLATION, "lay out the cluster directory"),
-    "agent": Command(_INSTALLATION, "the driver for a real OpenSVC agent"),
-    "cluster-action": Command(_INSTALLATION, "an action of a real agent, which its driver runs"),
-    "demo": Command(_INSTALLATION, "the tutorial, on two nodes in this machine"),
+COMMANDS: dict[str, CommandEntry] = {
+    "service": CommandEntry(_CLUSTER, "show, add and remove services, and act on them"),
+    "hb": CommandEntry(_CLUSTER, "show, add and remove heartbeat links"),
+    "key": CommandEntry(_CLUSTER, "the key that authenticates heartbeats"),
+    "fence": CommandEntry(_CLUSTER, "how the peer is fenced; confirm that it runs nothing"),
+    "status": CommandEntry(_CLUSTER, "heartbeat links and services", "status"),
+    "why": CommandEntry(_CLUSTER, "why a service is where it is, and what to do"),
+    "history": CommandEntry(_CLUSTER, "what happened on this node"),
+    "start": CommandEntry(_CLUSTER, "start the node daemon", "start"),
+    "stop": CommandEntry(_CLUSTER, "stop the services, then the node daemon", "stop"),
+    "restart": CommandEntry(_CLUSTER, "restart the node daemon alone", "restart"),
+    "kill": CommandEntry(_CLUSTER, "end the node daemon, leave the services", "kill"),
+    "ezha": CommandEntry(_CLUSTER, "start, stop, restart, kill or status, as in `ezha start`"),
+    "ps": CommandEntry(_CLUSTER, "the node daemon and its threads"),
+    "nmond": CommandEntry(_CLUSTER, "the node daemon itself"),
+    "svcmgr": CommandEntry(_AGENT, "act on services"),
+    "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
+    "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
+    "install": CommandEntry(_INSTALLATION, "lay out the cluster directory"),
+    "agent": CommandEntry(_INSTALLATION, "the driver for a real OpenSVC agent"),
+    "cluster-action": CommandEntry(
+        _INSTALLATION, "an action of a real agent, which its driver runs"
+    ),
+    "demo": CommandEntry(_INSTALLATION, "the tutorial, on two nodes in this machine"),
 }
 
 

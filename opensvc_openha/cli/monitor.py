@@ -18,7 +18,7 @@ from opensvc_openha.agent.actions.dispatch import ActionOptions, perform
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.agent.monitor.monitor_loop import MonitorRounds
 from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, SyncRounds, send_due
-from opensvc_openha.agent.service.service import Service, load_service
+from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.values.action_log import OUTPUT_SUFFIX, open_log
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.svcmgr import node_view

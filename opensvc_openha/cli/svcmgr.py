@@ -33,13 +33,13 @@ from opensvc_openha.agent.config.wrappers import (
     orphaned_wrappers,
 )
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
-from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
-from opensvc_openha.agent.service.service import (
+from opensvc_openha.agent.service.loaded_service import (
     ResourceSelector,
     cluster_view,
     load_service,
     validate,
 )
+from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
 from opensvc_openha.agent.values.action_log import ActionLog, open_log
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.control.client import act, fetch_status, record_observation

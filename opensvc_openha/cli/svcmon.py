@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from opensvc_openha.agent.config.service_file import misnamed_files, service_names
 from opensvc_openha.agent.config.wrappers import leftover_lines
 from opensvc_openha.agent.host.lvm import AllVolumeGroups
-from opensvc_openha.agent.service.service import load_service
+from opensvc_openha.agent.service.loaded_service import load_service
 from opensvc_openha.agent.show.parallel_status import Look, status_of_all
 from opensvc_openha.agent.show.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.values.action_log import open_log
-from opensvc_openha.agent.values.status import ServiceReport
+from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.cli.svcmgr import named_services, no_such_service, node_view, repair_wrappers
 from opensvc_openha.formats.layout import agent_layout
 

@@ -28,8 +28,8 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import (
     CONTEXT_S,
     SCRIPT_NAMES,
+    Circumstances,
     Explanation,
-    Facts,
     episode,
     explain,
     sight_lines,
@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _collect(layout: Layout, service: str) -> Facts:
+def _collect(layout: Layout, service: str) -> Circumstances:
     """Collect all available facts; raise only if there are none."""
     configured = {svc.name: svc for svc in configuration.read_services(layout)}
     spec = configured.get(service)
@@ -87,7 +87,7 @@ def _collect(layout: Layout, service: str) -> Facts:
     if spec is None and not any(entry.kind is EntryKind.SERVICE for entry in entries):
         raise no_such_service(service, list(configured))
     node, peer = _names(layout, status)
-    return Facts(
+    return Circumstances(
         service,
         node,
         peer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.storage.managed_services import may_run
+from opensvc_openha.storage.managed_list import may_run
 
 
 class RemovedServices:

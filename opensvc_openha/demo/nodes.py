@@ -37,7 +37,7 @@ from opensvc_openha.demo.sandbox_namespaces import (
     read_line,
     tool_environment,
 )
-from opensvc_openha.demo.shared_disk import NODE_PATH, SharedDisk
+from opensvc_openha.demo.shared_disk import NODE_PATH, LoopDisk
 from opensvc_openha.demo.switch import LINKS, Switch, address, check_link
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system import clock
@@ -345,7 +345,7 @@ class TwoNodes:
         self._nodes: list[Node] = []
         try:
             self.switch = Switch(self.enclosure)
-            self.disk = SharedDisk(self.enclosure, len(names))
+            self.disk = LoopDisk(self.enclosure, len(names))
             self._nodes = [Node(self, index, name) for index, name in enumerate(names)]
             for node in self._nodes:
                 node.boot()

@@ -17,10 +17,10 @@ from opensvc_openha.demo.story import (
     LOOP_BODY,
     SERVICES,
     STARTS_FILE,
-    Pace,
-    Power,
+    PowerCutter,
     Run,
     Step,
+    StoryPace,
     Takeover,
     Title,
     app_script,
@@ -50,7 +50,7 @@ def prepare(node: Node) -> None:
     )
 
 
-def install_services(nodes: TwoNodes, pace: Pace) -> None:
+def install_services(nodes: TwoNodes, pace: StoryPace) -> None:
     """Write service files and applications on both nodes, and file systems on shared storage."""
     has_block_devices = (
         bool(nodes.disk.loops) and nodes[0].run("command -v mkfs.ext4").returncode == 0
@@ -87,7 +87,7 @@ class Player:
         self._players: Mapping[type[object], Callable[[Step], None]] = {
             Title: self._title,
             Run: self._run,
-            Power: self._power,
+            PowerCutter: self._power,
             Takeover: self._takeover,
         }
 
@@ -104,7 +104,7 @@ class Player:
         self._screen.title(step.title, step.text)
 
     def _power(self, step: Step) -> None:
-        assert isinstance(step, Power)
+        assert isinstance(step, PowerCutter)
         self._screen.note(step.text)
         self._nodes[step.node].boot()
 

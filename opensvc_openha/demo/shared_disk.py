@@ -28,7 +28,7 @@ _CONFIG = struct.Struct(f"=2I{_INFO.size}s64s")
 _ATTEMPTS = 8
 
 
-class SharedDisk:
+class LoopDisk:
     """The shared disk: its ``file``, and in ``loops`` each node's loop number, or none."""
 
     def __init__(self, enclosure: Sandbox, nodes: int) -> None:

@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Power:
+class PowerCutter:
     """Switch a node on."""
 
     node: int
@@ -64,11 +64,11 @@ class Takeover:
     limit_s: float
 
 
-Step = Title | Run | Power | Takeover
+Step = Title | Run | PowerCutter | Takeover
 
 
 @dataclass(frozen=True)
-class Pace:
+class StoryPace:
     """Differences between the full and the fast demo."""
 
     link_timeout_s: int
@@ -76,8 +76,8 @@ class Pace:
     watch_every_s: float
 
 
-FULL = Pace(link_timeout_s=10, busybox_start_s=8, watch_every_s=5.0)
-FAST = Pace(link_timeout_s=2, busybox_start_s=1, watch_every_s=1.0)
+FULL = StoryPace(link_timeout_s=10, busybox_start_s=8, watch_every_s=5.0)
+FAST = StoryPace(link_timeout_s=2, busybox_start_s=1, watch_every_s=1.0)
 
 START_READY_S = 5
 """Seconds that the tutorial's rules wait before a takeover from a silent node."""
@@ -205,7 +205,7 @@ def on_both(command: str, expect: tuple[str, ...] = (), limit_s: float = 0.0) ->
     return [Run(node, command, expect, limit_s=limit_s) for node in (DEB1, DEB2)]
 
 
-def configuration(pace: Pace) -> list[Step]:
+def configuration(pace: StoryPace) -> list[Step]:
     """Return the steps from two service files to two nodes that hear each other."""
     steps: list[Step] = [
         Title(
@@ -276,7 +276,7 @@ def start_of_openha() -> list[Step]:
     ]
 
 
-def unfreezing(pace: Pace) -> list[Step]:
+def unfreezing(pace: StoryPace) -> list[Step]:
     """Return the steps that unfreeze both services on both nodes.
 
     deb1 is the first: it is the primary, so it starts them.
@@ -320,7 +320,7 @@ def unfreezing(pace: Pace) -> list[Step]:
     return steps
 
 
-def failover(pace: Pace) -> list[Step]:
+def failover(pace: StoryPace) -> list[Step]:
     """Return the steps that cut the power of deb1 and wait for the takeover by deb2."""
     loop = f"while true; do {LOOP_BODY}; sleep {pace.watch_every_s:g}; done"
     limit_s = pace.link_timeout_s + START_READY_S + pace.busybox_start_s + SLACK_S
@@ -342,13 +342,13 @@ def failover(pace: Pace) -> list[Step]:
     ]
 
 
-def failback(pace: Pace) -> list[Step]:
+def failback(pace: StoryPace) -> list[Step]:
     """Return the steps that boot deb1 and move its services back by hand."""
     limit_s = 2 * (START_READY_S + pace.busybox_start_s) + SLACK_S
     away = states(**{service: "STOPPED/STARTED" for service in SERVICES})
     steps: list[Step] = [
         Title("deb1 is back", "It finds that deb2 owns the services, and leaves them there."),
-        Power(DEB1, "the power of deb1 is back, it boots with the disk it had"),
+        PowerCutter(DEB1, "the power of deb1 is back, it boots with the disk it had"),
         Run(DEB1, "$EZ/ezha start"),
         Run(DEB1, "ez_svc_status", away, limit_s=SLACK_S),
         Run(DEB1, "ez_hb_status", ALL_LISTEN, limit_s=SLACK_S),
@@ -373,7 +373,7 @@ def failback(pace: Pace) -> list[Step]:
     ]
 
 
-def tell(pace: Pace) -> Sequence[Step]:
+def tell(pace: StoryPace) -> Sequence[Step]:
     """Return all steps of the demo."""
     return [
         *configuration(pace),

@@ -20,7 +20,7 @@ POLL_S = 0.005
 
 
 @dataclass(frozen=True)
-class Change:
+class StateChange:
     """A new state of a service on a node."""
 
     at: float
@@ -38,7 +38,7 @@ class StateWatcher:
             for service in services
             for node in nodes
         }
-        self._changes: list[Change] = []
+        self._changes: list[StateChange] = []
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="state-watcher", daemon=True)
 
@@ -56,7 +56,7 @@ class StateWatcher:
             self._thread.join()
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[StateChange, ...]:
         """Return all changes so far, including the initial states."""
         return tuple(self._changes)
 
@@ -67,7 +67,7 @@ class StateWatcher:
                 state = read_state(path)
                 if state is not None and last.get(key) is not state:
                     last[key] = state
-                    self._changes.append(Change(clock.wall(), key[0], key[1], state))
+                    self._changes.append(StateChange(clock.wall(), key[0], key[1], state))
 
 
 def read_state(path: str) -> ServiceState | None:
@@ -103,7 +103,7 @@ def takeover_times(
     cut_at: float,
     victim: str,
     witness: str,
-    changes: Sequence[Change],
+    changes: Sequence[StateChange],
     app_starts: Mapping[str, float],
 ) -> TakeoverTimes:
     """Return the stages of one takeover from the witness's STATE files after ``cut_at``."""

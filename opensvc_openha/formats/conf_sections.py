@@ -30,7 +30,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class ValueType(Generic[_T_co]):
+class ConfValueType(Generic[_T_co]):
     """What values an option takes."""
 
     read: Callable[[str], _T_co]
@@ -46,7 +46,7 @@ class Option(Generic[_T_co]):
     """One option: its values and its documentation, in a sentence or two."""
 
     name: str
-    type: ValueType[_T_co]
+    type: ConfValueType[_T_co]
     default: _T_co
     text: str
     default_text: str = ""
@@ -70,7 +70,7 @@ class SectionSchema:
     inner_example: str = ""
 
 
-def choice(words: Mapping[str, _T]) -> ValueType[_T]:
+def choice(words: Mapping[str, _T]) -> ConfValueType[_T]:
     """Return the type of a value that is one of some words."""
 
     def read(text: str) -> _T:
@@ -79,7 +79,7 @@ def choice(words: Mapping[str, _T]) -> ValueType[_T]:
             raise ValueError(f"expected one of {', '.join(words)}; found {text!r}{hint}")
         return words[text]
 
-    return ValueType(read, ", ".join(f"`{word}`" for word in words), words)
+    return ConfValueType(read, ", ".join(f"`{word}`" for word in words), words)
 
 
 def words_of(members: type[_Enum]) -> Mapping[str, _Enum]:
@@ -87,7 +87,7 @@ def words_of(members: type[_Enum]) -> Mapping[str, _Enum]:
     return {member.value: member for member in members}
 
 
-def seconds(at_most: float = SECONDS_MAX) -> ValueType[float]:
+def seconds(at_most: float = SECONDS_MAX) -> ConfValueType[float]:
     """Return the type of a time above 0 in seconds."""
 
     def read(text: str) -> float:
@@ -98,10 +98,12 @@ def seconds(at_most: float = SECONDS_MAX) -> ValueType[float]:
             raise ValueError(f"at most {at_most:g} seconds; found {value:g}")
         return value
 
-    return ValueType(read, f"seconds, at most {at_most:g}" if at_most < SECONDS_MAX else "seconds")
+    return ConfValueType(
+        read, f"seconds, at most {at_most:g}" if at_most < SECONDS_MAX else "seconds"
+    )
 
 
-def whole(at_most: int) -> ValueType[int]:
+def whole(at_most: int) -> ConfValueType[int]:
     """Return the type of a whole number of at least 1."""
 
     def read(text: str) -> int:
@@ -110,10 +112,10 @@ def whole(at_most: int) -> ValueType[int]:
             raise ValueError(f"expected a whole number from 1 to {at_most}; found {text!r}")
         return value
 
-    return ValueType(read, f"1 to {at_most}")
+    return ConfValueType(read, f"1 to {at_most}")
 
 
-class Section:
+class ConfSection:
     """One section, or the whole file: its options and subsections.
 
     ``place`` is its position.
@@ -154,10 +156,10 @@ class Section:
                 hint = did_you_mean(name, known)
                 raise self.error(f"unknown option {name!r}{self._known(known)}{hint}", name)
 
-    def inner(self, name: str) -> Section:
+    def inner(self, name: str) -> ConfSection:
         """Return the section of that name; an empty one if there is none."""
         values = self._values.get(name)
-        return Section(
+        return ConfSection(
             values if isinstance(values, Mapping) else {},
             self._path,
             self.lines,
@@ -197,7 +199,7 @@ class Section:
         return f" (known{where}: {listed(names, _NAMED)})" if names else f" (there is none{where})"
 
 
-def read_sections(text: str, path: str) -> Section:
+def read_sections(text: str, path: str) -> ConfSection:
     """Parse the whole file; raise ConfigError with the line for malformed text."""
     # Imported here: most nodes have no such file, and each command would pay for it.
     from configobj import ConfigObj, ConfigObjError
@@ -208,7 +210,7 @@ def read_sections(text: str, path: str) -> Section:
         raise ConfigError(
             str(error).split(" at line ")[0].rstrip("."), path, error.line_number
         ) from None
-    return Section(values, path, _line_numbers(text))
+    return ConfSection(values, path, _line_numbers(text))
 
 
 def listed(names: Sequence[str], at_most: int) -> str:

@@ -21,7 +21,7 @@ from opensvc_openha.core.model import (
 from opensvc_openha.core.timing import FENCE_TIME_MAX_S
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats import options_schema as schema
-from opensvc_openha.formats.conf_sections import Section, listed, read_sections
+from opensvc_openha.formats.conf_sections import ConfSection, listed, read_sections
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.formats.suggestion import did_you_mean
 
@@ -185,7 +185,7 @@ def parse_options(text: str, path: str) -> Options:
     )
 
 
-def _heartbeat(section: Section) -> HeartbeatOptions:
+def _heartbeat(section: ConfSection) -> HeartbeatOptions:
     wire = section.value(schema.WIRE)
     links = {
         name: LinkOptions(
@@ -199,7 +199,7 @@ def _heartbeat(section: Section) -> HeartbeatOptions:
     )
 
 
-def _timing(section: Section) -> TimingOptions:
+def _timing(section: ConfSection) -> TimingOptions:
     profile, fence_time_s = section.value(schema.PROFILE), section.value(schema.FENCE_TIME)
     if profile is Profile.FAST and fence_time_s is None:
         raise section.error(
@@ -218,13 +218,13 @@ def _timing(section: Section) -> TimingOptions:
     return TimingOptions(profile, fence_time_s)
 
 
-def _scripts(section: Section) -> ScriptOptions:
+def _scripts(section: ConfSection) -> ScriptOptions:
     limits = _limits(section, ScriptLimits())
     services = {name: _limits(section.inner(name), limits) for name in section.inner_names}
     return ScriptOptions(limits, section.value(schema.PARALLEL), services)
 
 
-def _limits(section: Section, default: ScriptLimits) -> ScriptLimits:
+def _limits(section: ConfSection, default: ScriptLimits) -> ScriptLimits:
     return ScriptLimits(
         section.value(schema.START_TIMEOUT, default.start_s),
         section.value(schema.STOP_TIMEOUT, default.stop_s),
@@ -233,13 +233,13 @@ def _limits(section: Section, default: ScriptLimits) -> ScriptLimits:
     )
 
 
-def _policies(section: Section) -> PolicyOptions:
+def _policies(section: ConfSection) -> PolicyOptions:
     policy = _policy(section, Policy())
     services = {name: _policy(section.inner(name), policy) for name in section.inner_names}
     return PolicyOptions(policy, services)
 
 
-def _policy(section: Section, default: Policy) -> Policy:
+def _policy(section: ConfSection, default: Policy) -> Policy:
     return Policy(
         section.value(schema.ON_DUAL_RUN, default.on_dual_run),
         section.value(schema.ON_START_FAILURE, default.on_start_failure),

@@ -29,9 +29,9 @@ from opensvc_openha.core.timing import (
     STOP_LIMIT_S,
 )
 from opensvc_openha.formats.conf_sections import (
+    ConfValueType,
     Option,
     SectionSchema,
-    ValueType,
     choice,
     seconds,
     whole,
@@ -95,7 +95,7 @@ AUTHENTICATION = Option(
 )
 CLUSTER = Option(
     "cluster",
-    ValueType(_cluster_name, "a name"),
+    ConfValueType(_cluster_name, "a name"),
     "",
     "Name of the cluster: beats of a cluster of another name are refused.",
     example="production",
@@ -109,7 +109,7 @@ WIRE = Option(
 )
 PEER_ADDRESS = Option(
     "peer_address",
-    ValueType(_address, "an IPv4 or IPv6 address"),
+    ConfValueType(_address, "an IPv4 or IPv6 address"),
     "",
     "The only address from which a network link takes anything.",
     example="10.50.1.2",
@@ -183,7 +183,7 @@ CHECK = Option(
 )
 BOOT_ALONE = Option(
     "boot_alone",
-    ValueType(_seconds_or_never, "`never` or seconds", {"never": None}),
+    ConfValueType(_seconds_or_never, "`never` or seconds", {"never": None}),
     _FENCING.boot_alone_s,
     "Time after which a node that has not heard its peer since it booted may fence it. Until then,"
     " and with `never`, it starts no service with a real check-up script before `openha fence"

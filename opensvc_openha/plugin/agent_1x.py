@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from opensvc_openha.plugin.agent import Agent, AgentLine, contains
+from opensvc_openha.plugin.installed_agent import Agent, AgentLine, contains
 from opensvc_openha.system.package_files import read_template
 
 _DRIVER = "lib/resHbOpenHA.py"

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from opensvc_openha.agent.actions.cluster import ClusterActions, Snapshot
+from opensvc_openha.agent.actions.cluster_actions import ClusterActions, Snapshot
 from opensvc_openha.agent.host.ssh import SSH_FAILED
 from opensvc_openha.agent.values.cluster_client import (
     NOT_ANSWERING,

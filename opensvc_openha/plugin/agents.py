@@ -10,7 +10,7 @@ import json
 import os
 
 from opensvc_openha.plugin import agent_1x, agent_2_1
-from opensvc_openha.plugin.agent import HOMES, Agent, AgentLine
+from opensvc_openha.plugin.installed_agent import HOMES, Agent, AgentLine
 
 
 def find_agents(directory: str | None) -> tuple[Agent, ...]:

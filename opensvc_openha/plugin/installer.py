@@ -22,8 +22,8 @@ from opensvc_openha.agent.config.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import TREE_ROOT, Layout, fhs_layout, tree_layout
 from opensvc_openha.plugin import openha_driver
-from opensvc_openha.plugin.agent import HOMES, Agent, contains
 from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Undivert, Write
+from opensvc_openha.plugin.installed_agent import HOMES, Agent, contains
 from opensvc_openha.system.files import text_or_empty
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.package_files import shipped_path

@@ -36,7 +36,7 @@ SCRIPT_NAMES = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class Circumstances:
     """Everything known at the time of the question.
 
     ``status`` is None if no daemon answers, and ``no_daemon`` is the reason.
@@ -58,7 +58,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Step:
+class ReasonStep:
     """One line of the way to the present state.
 
     ``took_s`` is the duration of what the step ends, in seconds.
@@ -87,7 +87,7 @@ class Explanation:
     rule: str
     no_daemon: str
     warnings: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ReasonStep, ...]
     decision: Entry | None
     ruled_out: tuple[str, ...]
     waits_for: str
@@ -140,7 +140,7 @@ def _is_close(earlier: Entry, later: Entry) -> bool:
     return 0 <= later.seconds_after(earlier) <= _LEADS_IN_S
 
 
-def explain(facts: Facts) -> Explanation:
+def explain(facts: Circumstances) -> Explanation:
     """Arrange the facts into an explanation."""
     status = facts.status
     now = None if status is None else status.service(facts.service)
@@ -193,14 +193,14 @@ def _cause(moves: tuple[Entry, ...], state: str) -> str:
     return next((entry.reason for entry in reversed(changes) if entry.new in _SET_OFF), "")
 
 
-def _state(facts: Facts, last: Entry | None) -> str:
+def _state(facts: Circumstances, last: Entry | None) -> str:
     now = None if facts.status is None else facts.status.service(facts.service)
     if now is not None and now.own_state is not None:
         return now.own_state.name
     return facts.stored or (last.new if last is not None else "")
 
 
-def _end_of_daemon(facts: Facts) -> str:
+def _end_of_daemon(facts: Circumstances) -> str:
     """Explain why no daemon answers, and how the last one ended."""
     ends = [entry for entry in facts.context if entry.kind is EntryKind.DAEMON]
     if not facts.no_daemon or not ends:
@@ -217,7 +217,7 @@ def _end_of_daemon(facts: Facts) -> str:
     )
 
 
-def _steps(way: tuple[Entry, ...], facts: Facts) -> tuple[Step, ...]:
+def _steps(way: tuple[Entry, ...], facts: Circumstances) -> tuple[ReasonStep, ...]:
     """Return the way, with what happened to links, peer and node during it and shortly before."""
     if not way:
         return ()
@@ -234,7 +234,7 @@ def _steps(way: tuple[Entry, ...], facts: Facts) -> tuple[Step, ...]:
         if is_ours and entry.kind is EntryKind.SERVICE and entry.old:
             took_s = entry.seconds_after(entered) if entered is not None else None
             entered = entry
-        steps.append(Step(entry, describe(entry), took_s))
+        steps.append(ReasonStep(entry, describe(entry), took_s))
     return tuple(steps)
 
 
@@ -337,7 +337,7 @@ def _ruled_out(
     return tuple(found)
 
 
-def _waits_for(facts: Facts, state: str, reason: str) -> str:
+def _waits_for(facts: Circumstances, state: str, reason: str) -> str:
     if facts.status is None:
         return "nothing is decided on this node until nmond runs"
     waits = {
@@ -359,7 +359,7 @@ def _waits_for(facts: Facts, state: str, reason: str) -> str:
     return waits.get(ServiceState[state], "") if state in ServiceState.__members__ else ""
 
 
-def _standby(facts: Facts) -> str:
+def _standby(facts: Circumstances) -> str:
     """Explain what a stopped, unfrozen service waits for."""
     assert facts.status is not None
     now = facts.status.service(facts.service)
@@ -382,7 +382,7 @@ def _verdict(status: NodeStatus) -> str:
     return f"a verdict on the peer ({status.peer_standing.value}: {status.peer_reason})"
 
 
-def _advice(facts: Facts, state: str) -> tuple[str, ...]:
+def _advice(facts: Circumstances, state: str) -> tuple[str, ...]:
     """Return what to do next: first about the daemon, then about the state."""
     act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
     found: list[str] = []

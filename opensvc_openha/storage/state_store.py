@@ -21,7 +21,7 @@ from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.storage.managed_services import kept_services, managed_names, record_managed
+from opensvc_openha.storage.managed_list import kept_services, managed_names, record_managed
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import (
     make_dir,

@@ -82,7 +82,7 @@ class Script:
     """If it succeeds, it has switched the peer off."""
 
 
-class Driver(Protocol):
+class NodeDriver(Protocol):
     """Chooses what becomes of the beats and scripts of a node."""
 
     def clock(self, node: SimulatedNode) -> float:
@@ -104,7 +104,7 @@ class Driver(Protocol):
 class SimulatedNode:
     """One node, and the ports of its daemon."""
 
-    def __init__(self, index: int, driver: Driver) -> None:
+    def __init__(self, index: int, driver: NodeDriver) -> None:
         self.index = index
         self.name = NODES[index]
         self.driver = driver

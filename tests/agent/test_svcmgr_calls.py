@@ -12,7 +12,7 @@ import pytest
 
 from opensvc_openha.agent.service.selection import ServiceSelector
 from opensvc_openha.agent.show.parallel_status import status_of_all
-from opensvc_openha.agent.values.status import ServiceReport
+from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.cli.svcmgr import parse_call
 from opensvc_openha.errors import UsageError
 from tests.agent.embedded import Agent

@@ -13,7 +13,7 @@ import pytest
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.storage.explanation import Facts, explain
+from opensvc_openha.storage.explanation import Circumstances, explain
 from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
 from opensvc_openha.system import clock
 from tests.cluster_dir import HERE, PEER, ClusterDir
@@ -321,7 +321,7 @@ def test_every_state_has_something_it_waits_for_and_something_to_do(
     svc = ServiceStatus("registry", "deb1", "deb2", own, peer, own, peer, "a reason", 1.0)
     status = NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), (svc,))
     told = explain(
-        Facts(
+        Circumstances(
             "registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0
         )
     )
@@ -352,7 +352,7 @@ def test_two_copies_and_missing_fencing_are_explained_by_what_the_status_says_no
         fencing_warnings=("any fence",),
     )
     told = explain(
-        Facts(
+        Circumstances(
             "registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0
         )
     )

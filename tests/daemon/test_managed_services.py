@@ -12,7 +12,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.storage.managed_services import (
+from opensvc_openha.storage.managed_list import (
     kept_services,
     managed_names,
     may_run,

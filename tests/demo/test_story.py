@@ -14,7 +14,7 @@ import pytest
 from opensvc_openha.demo import story
 from opensvc_openha.demo.main import main
 from opensvc_openha.demo.player import _problem, _where, app_starts
-from opensvc_openha.demo.story import Pace
+from opensvc_openha.demo.story import StoryPace
 from opensvc_openha.errors import UsageError
 
 STATUS = """\
@@ -76,7 +76,7 @@ def test_listener_patterns_count_all_three() -> None:
 def test_the_story_is_the_same_at_both_paces() -> None:
     """The fast demo runs exactly the commands of the full one, but for its times."""
 
-    def commands(pace: Pace) -> list[str]:
+    def commands(pace: StoryPace) -> list[str]:
         return [
             re.sub(r"\d+\n|sleep \d+", "", getattr(step, "command", ""))
             for step in story.tell(pace)

@@ -7,7 +7,7 @@ from typing import Any
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.demo.timeline import (
-    Change,
+    StateChange,
     StateWatcher,
     TakeoverTimes,
     read_state,
@@ -19,9 +19,9 @@ from tests.waiting import until
 NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
 
 
-def changes(*seen: Any) -> list[Change]:
+def changes(*seen: Any) -> list[StateChange]:
     """Changes of registry as (time, node number, state)."""
-    return [Change(at, "registry", NODES[node - 1], state) for at, node, state in seen]
+    return [StateChange(at, "registry", NODES[node - 1], state) for at, node, state in seen]
 
 
 def test_a_takeover_gives_every_stage_in_seconds_from_the_cut() -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from opensvc_openha.demo import ssh
+from opensvc_openha.demo import node_ssh
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
@@ -77,7 +77,7 @@ class AgentCluster:
                 f" {self.second.name} /bin/true",
             )
         if has_ssh:
-            ssh.connect(nodes)
+            node_ssh.connect(nodes)
 
     def must(self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S) -> str:
         """Run a command that must succeed; return its output."""

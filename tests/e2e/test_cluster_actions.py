@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.demo import ssh
+from opensvc_openha.demo import node_ssh
 from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.agent_cluster import EZ, AgentCluster
 from tests.waiting import LIMIT_S
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def make_agent_cluster(two_nodes: TwoNodes) -> Callable[..., AgentCluster]:
     """Makes the cluster; a skip for lack of ssh fails in CI."""
-    missing = ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
+    missing = node_ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
     if missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {missing}")
 

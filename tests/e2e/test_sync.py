@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from opensvc_openha.demo import ssh
+from opensvc_openha.demo import node_ssh
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from tests.e2e.agent_cluster import AgentCluster
@@ -36,7 +36,7 @@ options = --exclude=*.tmp
 @pytest.fixture
 def linked_nodes(two_nodes: TwoNodes) -> TwoNodes:
     """Two nodes with the embedded agent, the service file on the first only, no ssh yet."""
-    missing = ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
+    missing = node_ssh.missing_tools() or ("root" if os.geteuid() != 0 else "")
     if missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {missing}")
     for node in two_nodes:
@@ -71,7 +71,7 @@ def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes: Two
     After syncnodes: the files, the commands and "up" on both nodes.
     """
     first, second = linked_nodes
-    ssh.connect(linked_nodes)
+    node_ssh.connect(linked_nodes)
     act(first, "svcmgr -s web start")
     assert syncs(first) == {
         rid: ("down", "# deb2.opensvc.com need update\n") for rid in ("sync#1", "sync#i0")
@@ -127,7 +127,7 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes: TwoNodes) 
     edited here: to be sent.
     """
     first, second = linked_nodes
-    ssh.connect(linked_nodes)
+    node_ssh.connect(linked_nodes)
     act(first, "svcmgr -s web start")
     act(first, "svcmgr -s web syncnodes --rid sync#i0")
     assert syncs(first)["sync#i0"] == syncs(second)["sync#i0"] == ("up", "")
@@ -197,7 +197,7 @@ def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes: T
     act(first, "svcmgr -s web start")
     said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
     assert "no sshd listens there: install openssh-server and start it" in said
-    ssh.connect(linked_nodes)
+    node_ssh.connect(linked_nodes)
     second.write("/root/.ssh/authorized_keys", "")
     said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
     assert "it does not accept our ssh key" in said and "ssh-copy-id root@deb2.opensvc.com" in said

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.demo import ssh
+from opensvc_openha.demo import node_ssh
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import PRELUDE, prepare
 from opensvc_openha.demo.story import NAMES, monitor_file
@@ -163,7 +163,7 @@ def container_nodes(tmp_path: Path) -> Iterator[tuple[TwoNodes, Ids]]:
     these.
     """
     require_docker()
-    missing = ssh.missing_tools()
+    missing = node_ssh.missing_tools()
     if missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {missing}")
     try:
@@ -174,7 +174,7 @@ def container_nodes(tmp_path: Path) -> Iterator[tuple[TwoNodes, Ids]]:
         pytest.skip(str(error))
     try:
         with nodes:
-            ssh.connect(nodes)
+            node_ssh.connect(nodes)
             yield nodes, Ids(install(nodes, busybox_tar(tmp_path / "bb.tar")))
     finally:
         remove_cgroups(*ADDRESSES)

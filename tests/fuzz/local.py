@@ -21,7 +21,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.storage.explanation import Facts, describe, explain
+from opensvc_openha.storage.explanation import Circumstances, describe, explain
 from opensvc_openha.storage.history_file import (
     Entry,
     EntryKind,
@@ -200,7 +200,7 @@ class DamagedHistory:
             ) == dataclasses.replace(entry)
         spec = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
         explain(
-            Facts(
+            Circumstances(
                 "mail",
                 "deb1",
                 "deb2",

@@ -76,7 +76,7 @@ ROOMS = {
                 ),
                 (
                     "storage",
-                    "state_store managed_services key_store fencing_store state_writer"
+                    "state_store managed_list key_store fencing_store state_writer"
                     " history_writer history_file",
                     ("tests/storage", "tests/daemon", "tests/cli"),
                 ),
@@ -118,7 +118,8 @@ ROOMS = {
             "agent",
             _in(
                 "agent",
-                "actions/dispatch actions/cluster actions/fencing service/runner service/ordering"
+                "actions/dispatch actions/cluster_actions actions/peer_fencing"
+                " service/runner service/ordering"
                 " service/action_lock service/selection service/caller_location host/signals"
                 " host/commands host/system_paths resources/fence_plan resources/fence_status"
                 " config/value_types config/checks",

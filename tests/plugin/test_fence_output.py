@@ -10,7 +10,7 @@ import pytest
 
 from opensvc_openha.agent.config.service_file import parse_service_text
 from opensvc_openha.agent.resources.fence_plan import carry_out
-from opensvc_openha.plugin import fence
+from opensvc_openha.plugin import check_up
 
 
 def test_password_of_a_fence_is_neither_printed_nor_part_of_the_error(
@@ -26,7 +26,7 @@ def test_password_of_a_fence_is_neither_printed_nor_part_of_the_error(
     file = parse_service_text(text, "svc.env", "svc", "a")
     section = next(each for each in file.sections if each.group == "stonith")
     agent: Any = None  # A callout needs none.
-    report = carry_out([fence._step(agent, file, section)], 50, fence._log("svc"))
+    report = carry_out([check_up._step(agent, file, section)], 50, check_up._log("svc"))
     shown = capfd.readouterr().out + report.story
     assert "s3cr3t" not in shown and shown.count("ipmitool -U admin -P *** chassis power off") == 4
     assert report.level is None and report.exit_code == 1

@@ -18,9 +18,9 @@ import pytest
 from opensvc_openha.daemon.check_scripts import find_doubt
 from opensvc_openha.formats.layout import fhs_layout, tree_layout
 from opensvc_openha.plugin import changes, installer, openha_driver
-from opensvc_openha.plugin.agent import Agent
 from opensvc_openha.plugin.agent_1x import LINES as OLD_LINES
 from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.system.processes import start_of_process
 from tests.plugin.minimal_agent import HERE, LINES, PEER, SVC, Host
 from tests.waiting import LIMIT_S, until

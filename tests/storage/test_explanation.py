@@ -8,7 +8,7 @@ from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding, Sight
 from opensvc_openha.core.transitions import TABLE
-from opensvc_openha.storage.explanation import Facts, explain
+from opensvc_openha.storage.explanation import Circumstances, explain
 from opensvc_openha.storage.history_file import Entry, EntryKind
 
 SIGHT = Sight(100.0, (), PeerStanding.LIVE, 0.0, None)
@@ -24,7 +24,7 @@ def ruled_out(reason: str) -> str:
     entry = Entry(
         100.0, 100.0, EntryKind.SERVICE, "web", "STOPPED", "START_READY", reason, sight=SIGHT
     )
-    facts = Facts(
+    facts = Circumstances(
         *("web", "deb1", "deb2", None, (entry,), (), None, "nmond is not running", "", "", ""), 5.0
     )
     return " ".join(explain(facts).ruled_out)

@@ -13,9 +13,9 @@ from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, Event
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.inbox import Inbox
-from opensvc_openha.verify.random.cluster import Cluster
-from opensvc_openha.verify.random.history import run_history
 from opensvc_openha.verify.random.plan import Plan, scenario_from_seed
+from opensvc_openha.verify.random.random_history import run_history
+from opensvc_openha.verify.random.simulated_cluster import Cluster
 from opensvc_openha.verify.random.trace import Trace
 
 COUNT = 60

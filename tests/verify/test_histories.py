@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.verify.random.history import run_history
+from opensvc_openha.verify.random.random_history import run_history
 
 SEEDS = 200
 CHUNK = 10

@@ -22,13 +22,13 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S, MONITOR, action_lock
+from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service, write_frozen_flag
 from opensvc_openha.agent.service.ordering import START_GROUPS, in_start_order
 from opensvc_openha.agent.service.runner import refuse_unhandled, start_resources, stop_resources
-from opensvc_openha.agent.service.service import ResourceSelector, Service, write_frozen_flag
-from opensvc_openha.agent.service.sync import resources_to_send, synchronise
+from opensvc_openha.agent.service.sync_actions import resources_to_send, synchronise
 from opensvc_openha.agent.service.validation import ignored_keywords, second_heartbeats
 from opensvc_openha.agent.show import render
-from opensvc_openha.agent.values.status import Group
+from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.errors import (
     ActionError,
     InterruptedAction,
@@ -283,7 +283,7 @@ def stonith(service: Service, options: ActionOptions) -> int:
     if service.is_clustered and not options.is_cluster:
         service.log.error(SAFETY_NET)
         return _REFUSED
-    from opensvc_openha.agent.actions.fencing import fence_if_needed
+    from opensvc_openha.agent.actions.peer_fencing import fence_if_needed
 
     return fence_if_needed(service, os.environ)
 
@@ -293,7 +293,7 @@ def stonith_status(service: Service, options: ActionOptions) -> int:
 
     The exit codes are those of fence agents.
     """
-    from opensvc_openha.agent.actions.fencing import power_of_peer
+    from opensvc_openha.agent.actions.peer_fencing import power_of_peer
     from opensvc_openha.agent.resources.fence_status import EXIT_CODES
 
     power = power_of_peer(service, os.environ)
@@ -313,13 +313,13 @@ def docker(service: Service, options: ActionOptions) -> int:
 
     The operator is in charge here.
     """
-    from opensvc_openha.agent.docker.engine import Engine
+    from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
     from opensvc_openha.agent.docker.passthrough import run_docker
     from opensvc_openha.agent.docker.settings import read_settings
     from opensvc_openha.agent.resources.container import DockerContainer
 
     containers = [res for res in service.resources if isinstance(res, DockerContainer)]
-    engine = Engine(
+    engine = DockerDaemon(
         read_settings(service.file, service.var_dir), service.layout.var_dir, service.log
     )
     images = list(dict.fromkeys(container.image for container in containers))
@@ -423,7 +423,7 @@ def _is_driven(service: Service, options: ActionOptions) -> bool:
 
 def _drive(service: Service, options: ActionOptions, action: str) -> int:
     """Run an operator's action on a service that a cluster decides about."""
-    from opensvc_openha.agent.actions.cluster import EmbeddedActions, why_not_driven
+    from opensvc_openha.agent.actions.cluster_actions import EmbeddedActions, why_not_driven
 
     problem = why_not_driven(service)
     if problem and action in ("freeze", "thaw"):

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.sync import Rsync
+from opensvc_openha.agent.service.loaded_service import Service, look
 from opensvc_openha.agent.service.ordering import Stage, in_start_order, start_stages, stop_stages
 from opensvc_openha.agent.service.runner import refuse_unhandled, trigger_commands
-from opensvc_openha.agent.service.service import Service, look
-from opensvc_openha.agent.values.status import Finding, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, ResourceStatus
 
 _DRIVEN = {
     "start": (

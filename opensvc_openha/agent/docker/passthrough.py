@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 
-from opensvc_openha.agent.docker.engine import Engine
+from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
 from opensvc_openha.agent.docker.engine_view import Standing
 from opensvc_openha.agent.host.commands import command_environment
 from opensvc_openha.agent.values.action_log import ActionLog
@@ -19,7 +19,7 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGQUIT)
 
 
 def run_docker(
-    engine: Engine,
+    engine: DockerDaemon,
     log: ActionLog,
     words: Sequence[str],
     images: Sequence[str],

@@ -31,7 +31,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Failure:
+class JobFailure:
     """Why a job failed."""
 
     name: str
@@ -46,7 +46,7 @@ class _Child:
     is_reaped: bool = False
 
 
-def run_side_by_side(jobs: Sequence[Job]) -> list[Failure]:
+def run_side_by_side(jobs: Sequence[Job]) -> list[JobFailure]:
     """Run all jobs, wait for all of them, and return those that failed.
 
     An exception here terminates the jobs first.
@@ -96,7 +96,7 @@ def _tell(writer: int, message: str) -> None:
     os.write(writer, json.dumps(message[:2000]).encode())
 
 
-def _outcome(child: _Child) -> list[Failure]:
+def _outcome(child: _Child) -> list[JobFailure]:
     told = child.words.read()
     _, status = os.waitpid(child.pid, 0)
     child.is_reaped = True
@@ -104,7 +104,7 @@ def _outcome(child: _Child) -> list[Failure]:
     if exit_code == 0:
         return []
     message = json.loads(told) if told else f"{child.job.name}: its process ended with {exit_code}"
-    return [Failure(child.job.name, message)]
+    return [JobFailure(child.job.name, message)]
 
 
 def _end(children: list[_Child]) -> None:

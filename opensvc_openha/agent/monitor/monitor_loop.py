@@ -14,7 +14,7 @@ from functools import partial
 from opensvc_openha.agent.config.file_cache import FileReadings
 from opensvc_openha.agent.host.background_jobs import Children
 from opensvc_openha.agent.monitor.resource_monitor import is_watched
-from opensvc_openha.agent.service.service import Service
+from opensvc_openha.agent.service.loaded_service import Service
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError

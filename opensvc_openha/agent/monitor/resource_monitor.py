@@ -21,10 +21,10 @@ from opensvc_openha.agent.host.reset import end_node
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.service.action_lock import MONITOR, action_lock
+from opensvc_openha.agent.service.loaded_service import Service, look
 from opensvc_openha.agent.service.ordering import in_display_order, in_start_order
 from opensvc_openha.agent.service.runner import bring_back
-from opensvc_openha.agent.service.service import Service, look
-from opensvc_openha.agent.values.status import ResourceStatus
+from opensvc_openha.agent.values.resource_status import ResourceStatus
 from opensvc_openha.core.events import BY_MONITOR, Command
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding

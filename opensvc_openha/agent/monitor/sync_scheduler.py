@@ -17,9 +17,9 @@ from opensvc_openha.agent.config.file_cache import FileReadings
 from opensvc_openha.agent.host.background_jobs import Children
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.action_lock import action_lock
-from opensvc_openha.agent.service.service import ResourceSelector, Service
-from opensvc_openha.agent.service.sync import synchronise
-from opensvc_openha.agent.values.status import ResourceStatus
+from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service
+from opensvc_openha.agent.service.sync_actions import synchronise
+from opensvc_openha.agent.values.resource_status import ResourceStatus
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError, RefusedError

@@ -29,7 +29,7 @@ from opensvc_openha.agent.resources.base import (
     LocalResource,
     index_of,
 )
-from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.formats.secrets import mask_command
 

@@ -20,12 +20,12 @@ from opensvc_openha.agent.config.keywords import Keyword
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
-from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import AgentLayout
 
 if TYPE_CHECKING:
-    from opensvc_openha.agent.docker.engine import Engine
+    from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
     from opensvc_openha.agent.host.lvm import AllVolumeGroups
 
 _Error = TypeVar("_Error", bound=OpenhaError)
@@ -90,15 +90,15 @@ class DriverContext:
             return False
 
     @cached_property
-    def docker(self) -> Engine:
+    def docker(self) -> DockerDaemon:
         """Return the docker daemon that all containers of the service share.
 
         Raises ConfigError if it is not configured.
         """
-        from opensvc_openha.agent.docker.engine import Engine
+        from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
         from opensvc_openha.agent.docker.settings import read_settings
 
-        return Engine(read_settings(self.file, self.var_dir), self.layout.var_dir, self.log)
+        return DockerDaemon(read_settings(self.file, self.var_dir), self.layout.var_dir, self.log)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import signal
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
-from opensvc_openha.agent.docker.engine import Engine
+from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing, find_image
 from opensvc_openha.agent.docker.settings import option_names
 from opensvc_openha.agent.docker.spawn import reasons_in
@@ -26,7 +26,7 @@ from opensvc_openha.agent.resources.base import (
     is_disabled,
 )
 from opensvc_openha.agent.resources.unhandled import Unhandled
-from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system.clock import monotonic, pause, wait_until
 
@@ -62,7 +62,7 @@ class DockerContainer(LocalResource):
         self._command = section.value(schema.RUN_COMMAND)
         self._stop_timeout_s = section.value(schema.CONTAINER_STOP_TIMEOUT)
         self._start_limit_s = section.value(schema.CONTAINER_START_TIMEOUT)
-        self._engine: Engine = around.docker
+        self._engine: DockerDaemon = around.docker
         self._name = self._engine.settings.container_name(section.name)
 
     @property

@@ -17,7 +17,7 @@ from opensvc_openha.agent.host.lvm import QUIET, VolumeGroup, ask_lvm
 from opensvc_openha.agent.host.mount_users import find_device_users
 from opensvc_openha.agent.host.mounts import backing_file, read_mounts
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource, Resource
-from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system.clock import pause
 

@@ -33,7 +33,7 @@ from opensvc_openha.agent.resources.base import (
     Resource,
     index_of,
 )
-from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.clock import pause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
-from opensvc_openha.agent.values.status import Finding, Group
+from opensvc_openha.agent.values.resource_status import Finding, Group
 
 LABEL = "hb.openha"
 

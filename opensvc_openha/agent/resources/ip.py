@@ -22,7 +22,7 @@ from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_or_fail
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
-from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import pause

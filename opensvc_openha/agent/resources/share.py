@@ -14,7 +14,7 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_command, run_or_fail
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
-from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
 NOT_INSTALLED = "exportfs is not installed: apt-get install nfs-kernel-server"

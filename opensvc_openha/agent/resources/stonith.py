@@ -5,7 +5,7 @@ from __future__ import annotations
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.resources.fence_plan import callout_step
-from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 
 
 class Callout(LocalResource):

@@ -25,7 +25,7 @@ from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import run_command, run_logged
 from opensvc_openha.agent.host.ssh import REMOTE_USER, SSH, run_on, why_unreachable
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
-from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import wall

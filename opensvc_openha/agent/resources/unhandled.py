@@ -8,7 +8,7 @@ from __future__ import annotations
 from opensvc_openha.agent.config.checks import kind_of
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
-from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 
 _LABELS = {
     "container": ("name", "run_image"),

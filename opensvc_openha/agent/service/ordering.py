@@ -17,7 +17,7 @@ from itertools import groupby
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile
 from opensvc_openha.agent.resources.base import Resource
-from opensvc_openha.agent.values.status import Group
+from opensvc_openha.agent.values.resource_status import Group
 
 START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
 """Order of the groups at start; stop is the reverse."""

@@ -14,9 +14,9 @@ from opensvc_openha.agent.host.commands import run_logged
 from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
 from opensvc_openha.agent.host.signals import uninterrupted
 from opensvc_openha.agent.resources.base import Resource, ResourceSpec
+from opensvc_openha.agent.service.loaded_service import Service, look
 from opensvc_openha.agent.service.ordering import Stage, in_start_order, start_stages, stop_stages
-from opensvc_openha.agent.service.service import Service, look
-from opensvc_openha.agent.values.status import Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Group, ResourceStatus
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
 from opensvc_openha.system.clock import pause
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 
 from opensvc_openha.agent.config.schema import AUTOSTART_NODE
-from opensvc_openha.agent.service.service import Service
-from opensvc_openha.agent.values.status import NOT_RUNNING, ResourceStatus
+from opensvc_openha.agent.service.loaded_service import Service
+from opensvc_openha.agent.values.resource_status import NOT_RUNNING, ResourceStatus
 from opensvc_openha.errors import NotRunningError, SystemFault
 
 

@@ -17,7 +17,7 @@ from opensvc_openha.errors import NotRunningError, RefusedError
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.resources.base import Resource
-    from opensvc_openha.agent.service.service import Service
+    from opensvc_openha.agent.service.loaded_service import Service
 
 
 def refuse_beside_peer(service: Service, resources: Iterable[Resource], action: str) -> None:

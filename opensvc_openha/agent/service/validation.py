@@ -24,7 +24,7 @@ from opensvc_openha.agent.resources.base import DriverContext, Resource
 from opensvc_openha.agent.resources.registry import APP_LAUNCHERS, build_resource, is_resource
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
-from opensvc_openha.agent.values.status import Group
+from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.errors import ConfigError
 
 _UNHANDLED = {

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from opensvc_openha.agent.values.status import ServiceReport
+from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.errors import OpenhaError, SystemFault
 from opensvc_openha.system.clock import monotonic
 

@@ -9,7 +9,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from opensvc_openha.agent.values.status import Group, ResourceReport, ServiceReport
+from opensvc_openha.agent.values.resource_status import Group, ResourceReport, ServiceReport
 from opensvc_openha.formats.one_line import one_line
 
 _WRAP_COLUMNS = 78

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opensvc_openha.agent.show.render import print_status_lines, svcmon_lines
-from opensvc_openha.agent.values.status import Group, ServiceReport
+from opensvc_openha.agent.values.resource_status import Group, ServiceReport
 
 NAME_MAX = 26
 _CELL = 9

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opensvc_openha.agent.values.status import Finding, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
 from opensvc_openha.system.processes import descends_from

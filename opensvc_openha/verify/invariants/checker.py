@@ -30,7 +30,7 @@ from opensvc_openha.verify.invariants.observations import (
     StartedByHand,
     StateLost,
 )
-from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvidence
 from opensvc_openha.verify.invariants.s5_survivor import Survivor
 
@@ -43,11 +43,11 @@ class _Node:
     def __init__(self, peer: str, evidence: PeerEvidence) -> None:
         self.peer = peer
         self.evidence = evidence
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, ServicePlace] = {}
 
-    def place(self, service: str) -> Place:
+    def place(self, service: str) -> ServicePlace:
         if service not in self.places:
-            self.places[service] = Place()
+            self.places[service] = ServicePlace()
         return self.places[service]
 
 

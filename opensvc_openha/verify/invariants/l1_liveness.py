@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.states import WILLING, ServiceState
-from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
 from opensvc_openha.verify.invariants.s2_evidence import PeerEvidence
 
@@ -24,7 +24,7 @@ L1 = Promise(
     "once faults have ended, a service that a healthy node is willing to run, runs within a bound",
 )
 
-Healthy = dict[str, tuple[Place, PeerEvidence]]
+Healthy = dict[str, tuple[ServicePlace, PeerEvidence]]
 """The healthy nodes by name: the service there, and what the node knows of its peer."""
 
 
@@ -48,7 +48,7 @@ def check_liveness(service: str, healthy: Healthy) -> None:
         L1.fail(0.0, next(iter(healthy)), service, f"runs nowhere after the bound: {shown}")
 
 
-def check_claims(service: str, places: Iterable[tuple[str, Place]]) -> None:
+def check_claims(service: str, places: Iterable[tuple[str, ServicePlace]]) -> None:
     """Check that a service announced as STARTED runs, once nothing moves any more."""
     for name, place in places:
         is_excused = place.is_forced or place.is_guess

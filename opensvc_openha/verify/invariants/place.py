@@ -5,7 +5,7 @@ from __future__ import annotations
 from opensvc_openha.core.states import ServiceState
 
 
-class Place:
+class ServicePlace:
     """One service on one node; the promises read it, and the checker keeps it."""
 
     def __init__(self) -> None:

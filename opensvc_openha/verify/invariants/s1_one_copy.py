@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.verify.invariants.observations import ScriptBegan
-from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
 
 S1 = Promise(
@@ -24,7 +24,9 @@ S1 = Promise(
 _RELY_ON_CHECK = ("silence", "old goodbye")
 
 
-def check_start(seen: ScriptBegan, own: Place, other: Place, peer: str, ground: str) -> None:
+def check_start(
+    seen: ScriptBegan, own: ServicePlace, other: ServicePlace, peer: str, ground: str
+) -> None:
     """Check that the service does not run on the peer when its start script begins."""
     is_secret = other.is_hidden or other.is_by_hand
     is_forced = own.is_forced or other.is_forced
@@ -33,7 +35,9 @@ def check_start(seen: ScriptBegan, own: Place, other: Place, peer: str, ground: 
         S1.fail(seen.at, seen.node, seen.service, f"started on {ground} while {peer} runs it")
 
 
-def check_said(at: float, node: str, service: str, state: ServiceState, place: Place) -> None:
+def check_said(
+    at: float, node: str, service: str, state: ServiceState, place: ServicePlace
+) -> None:
     """Check that a service which is announced as out does not run."""
     is_excused = place.is_forced or place.is_hidden
     if state in PEER_OUT and place.is_running and not is_excused:

@@ -29,7 +29,7 @@ from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.verify.invariants.observations import Arrived, Heard
-from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
 
 S2 = Promise(
@@ -240,13 +240,13 @@ class PeerEvidence:
         """Record what the fence reported of the peer's power."""
         self.reported_off = [*self.reported_off, at] if is_off else []
 
-    def begin_check(self, place: Place, at: float, is_fence: bool) -> None:
+    def begin_check(self, place: ServicePlace, at: float, is_fence: bool) -> None:
         """Record that a check-up script begins."""
         place.check_began, place.is_check_ok, place.is_check_lie = at, False, False
         place.is_check_silent = self._is_silent(at)
         self.fence_began = at if is_fence else self.fence_began
 
-    def end_check(self, place: Place, at: float, is_ok: bool, is_lie: bool) -> None:
+    def end_check(self, place: ServicePlace, at: float, is_ok: bool, is_lie: bool) -> None:
         """Record that a check-up script ended."""
         place.is_check_ok, place.is_check_lie = is_ok, is_lie
         is_true = is_ok and not is_lie
@@ -274,14 +274,14 @@ class PeerEvidence:
 
     # --- the check --------------------------------------------------------------------------------
 
-    def check_start(self, place: Place, at: float, node: str, service: str) -> str:
+    def check_start(self, place: ServicePlace, at: float, node: str, service: str) -> str:
         """Check that there is a ground for a start, and return it."""
         ground = self._ground(place, at, service)
         if not ground:
             S2.fail(at, node, service, self._missing(place, at, service))
         return ground
 
-    def _ground(self, place: Place, at: float, service: str) -> str:
+    def _ground(self, place: ServicePlace, at: float, service: str) -> str:
         births, limits = self._births, self._limits
         heard = [boot for boot, known in self.incarnations.items() if known.newest is not None]
         latest = max(map(births.age, heard), default=None)
@@ -321,7 +321,7 @@ class PeerEvidence:
         )
         return "silence" if is_fenced or (place.is_check_ok and place.is_check_silent) else ""
 
-    def _missing(self, place: Place, at: float, service: str) -> str:
+    def _missing(self, place: ServicePlace, at: float, service: str) -> str:
         incarnations = "; ".join(
             f"life {boot.counter} last heard {at - known.heard_at:.3f} s ago,"
             f" {known.newest.states.get(service)}, acknowledged"

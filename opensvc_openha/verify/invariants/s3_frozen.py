@@ -12,13 +12,13 @@ from __future__ import annotations
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.verify.invariants.observations import Adopted, Moved, ScriptBegan
-from opensvc_openha.verify.invariants.place import Place
+from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
 
 S3 = Promise("S3", "a frozen service is never started or stopped by the engine")
 
 
-def check_move(seen: Moved, place: Place) -> None:
+def check_move(seen: Moved, place: ServicePlace) -> None:
     """Check that a frozen state is left only by order."""
     is_left = place.state in FROZEN and seen.state is not place.state
     is_found_up = place.is_running and seen.state is ServiceState.FROZEN_START
@@ -28,7 +28,7 @@ def check_move(seen: Moved, place: Place) -> None:
         S3.fail(seen.at, seen.node, seen.service, text)
 
 
-def check_script(seen: ScriptBegan, place: Place) -> None:
+def check_script(seen: ScriptBegan, place: ServicePlace) -> None:
     """Check that no script starts or stops a frozen service."""
     if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
         assert place.state is not None
@@ -36,7 +36,7 @@ def check_script(seen: ScriptBegan, place: Place) -> None:
         S3.fail(seen.at, seen.node, seen.service, text)
 
 
-def check_adoption(seen: Adopted, place: Place) -> None:
+def check_adoption(seen: Adopted, place: ServicePlace) -> None:
     """Check that a new daemon finds a frozen service frozen."""
     if place.kept in FROZEN and seen.state not in FROZEN:
         assert place.kept is not None

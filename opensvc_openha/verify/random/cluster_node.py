@@ -37,13 +37,13 @@ from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemo
 from opensvc_openha.verify.random.simulated_disk import SlotReader
 from opensvc_openha.verify.random.simulated_network import Carried
 from opensvc_openha.verify.random.world import World
-from opensvc_openha.verify.simulated_node import Driver, SimulatedNode
+from opensvc_openha.verify.simulated_node import NodeDriver, SimulatedNode
 
 
 class ClusterNode(SimulatedNode):
     """One simulated node, driven by chance."""
 
-    def __init__(self, index: int, world: World, driver: Driver) -> None:
+    def __init__(self, index: int, world: World, driver: NodeDriver) -> None:
         super().__init__(index, driver)
         self._world = world
         self._plan = world.plan

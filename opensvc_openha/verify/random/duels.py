@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
-from opensvc_openha.verify.random.cluster import Cluster
 from opensvc_openha.verify.random.plan import Plan
+from opensvc_openha.verify.random.simulated_cluster import Cluster
 from opensvc_openha.verify.random.trace import Trace
 from opensvc_openha.verify.simulated_node import NODES
 

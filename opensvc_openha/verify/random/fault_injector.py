@@ -10,8 +10,8 @@ from opensvc_openha.core.beat import Ack, BootId
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.timing import OUTSIDE_LOOK_S
-from opensvc_openha.verify.random.cluster import Cluster
 from opensvc_openha.verify.random.cluster_node import ClusterNode
+from opensvc_openha.verify.random.simulated_cluster import Cluster
 
 _ORDERS: tuple[Command, ...] = (Command.UNFREEZE,) * 5 + (
     Command.START,

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from opensvc_openha.errors import UsageError
 from opensvc_openha.system import clock
-from opensvc_openha.verify.random.history import HOURS, Outcome, run_history
+from opensvc_openha.verify.random.random_history import HOURS, Outcome, run_history
 from opensvc_openha.verify.random.scenario import render
 
 COMMAND = "python -m opensvc_openha.verify.random"

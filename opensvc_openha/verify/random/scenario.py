@@ -19,8 +19,8 @@ from opensvc_openha.core.events import Command, Leaving, ScriptKind
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import UsageError
 from opensvc_openha.verify.invariants import InvariantBroken
-from opensvc_openha.verify.random.cluster import Cluster
 from opensvc_openha.verify.random.plan import Fence, Plan
+from opensvc_openha.verify.random.simulated_cluster import Cluster
 from opensvc_openha.verify.random.trace import Trace
 
 _INDENT = "    "

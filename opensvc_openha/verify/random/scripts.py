@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide
+from opensvc_openha.agent.actions.peer_fencing import FencingVerdict, PeerKnowledge, decide
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
@@ -134,7 +134,9 @@ class Scripts:
     def _is_fence(self, action: RunScript) -> bool:
         if action.kind is not ScriptKind.CHECK or self._plan.fence is Fence.TRUE:
             return False
-        return decide(PeerKnowledge(action.peer_standing, action.peer_state)) is Verdict.FENCE
+        return (
+            decide(PeerKnowledge(action.peer_standing, action.peer_state)) is FencingVerdict.FENCE
+        )
 
     def _draw_check(self, fate: _Fate) -> float:
         plan, dice, action = self._plan, self._dice, fate.script.action
@@ -142,8 +144,8 @@ class Scripts:
         if plan.fence is Fence.TRUE:
             return 0.002
         verdict = decide(PeerKnowledge(action.peer_standing, action.peer_state))
-        if verdict is not Verdict.FENCE:
-            fate.is_ok = verdict is Verdict.PEER_IS_OUT
+        if verdict is not FencingVerdict.FENCE:
+            fate.is_ok = verdict is FencingVerdict.PEER_IS_OUT
             return dice.choice(plan.check_s)
         if self.is_calm:
             fate.is_ok = self._node.peer.is_powered or not plan.is_switch_on_host

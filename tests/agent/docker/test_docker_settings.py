@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.agent.config.service_file import parse_service_text
-from opensvc_openha.agent.docker import launch
+from opensvc_openha.agent.docker import daemon_launch
 from opensvc_openha.agent.docker.bridge import POOLS, free_subnet, gateway_of
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, read_settings
@@ -119,14 +119,14 @@ def test_arguments_of_the_operator_come_last_and_replace_ours(
     --bip is for the bridge; ours are there once.
     """
     monkeypatch.setattr(shutil, "which", lambda name, path: f"/usr/bin/{name}")
-    argv = launch.dockerd_command(settings_of(REGISTRY_ENV), [])
+    argv = daemon_launch.dockerd_command(settings_of(REGISTRY_ENV), [])
     assert argv[-2:] == ["--ip", "37.59.71.25"]
     assert "--bridge" in argv and "native.cgroupdriver=cgroupfs" in argv and "--containerd" in argv
     own = settings_of(
         "[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = --exec-root /run/x --bip 10.1.0.1/24"
         " -D\n"
     )
-    argv = launch.dockerd_command(own, ["10.0.0.9"])
+    argv = daemon_launch.dockerd_command(own, ["10.0.0.9"])
     assert argv[-3:] == ["--ip", "10.0.0.9", "-D"]
     assert (
         argv.count("--exec-root") == 1
@@ -137,9 +137,11 @@ def test_arguments_of_the_operator_come_last_and_replace_ours(
         "[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = --bridge=none --containerd"
         " /run/c.sock\n"
     )
-    argv = launch.dockerd_command(none, [])
+    argv = daemon_launch.dockerd_command(none, [])
     assert (
-        not launch.needs_bridge(none) and "--bridge" not in argv and argv.count("--containerd") == 1
+        not daemon_launch.needs_bridge(none)
+        and "--bridge" not in argv
+        and argv.count("--containerd") == 1
     )
 
 
@@ -159,12 +161,12 @@ def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(
     }
     system = tmp_path / "daemon.json"
     system.write_text(json.dumps(config))
-    monkeypatch.setattr(launch, "SYSTEM_CONFIG", str(system))
+    monkeypatch.setattr(daemon_launch, "SYSTEM_CONFIG", str(system))
     args = f"--ip 1.2.3.4 --label c=d --exec-root {tmp_path}/run"
     settings = settings_of(
         f"[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = {args}\n", var_dir=str(tmp_path)
     )
-    launch.write_files(settings)
+    daemon_launch.write_files(settings)
     assert json.loads((tmp_path / "run" / "daemon.json").read_text()) == {
         "registry-mirrors": ["https://m"]
     }

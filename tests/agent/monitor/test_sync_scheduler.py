@@ -12,7 +12,7 @@ import pytest
 
 from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, SyncRounds, send_due
 from opensvc_openha.agent.service.action_lock import action_lock
-from opensvc_openha.agent.service.service import Service, load_service
+from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.states import ServiceState

@@ -6,7 +6,7 @@ import pytest
 
 from opensvc_openha.agent.resources.base import ResourceSpec
 from opensvc_openha.agent.service.runner import _checked
-from opensvc_openha.agent.values.status import Group
+from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.errors import ActionError, OpenhaError, SystemFault
 
 SPEC = ResourceSpec("fs#1", Group.FS, "fs.ext4", "a file system")

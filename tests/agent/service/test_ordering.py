@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from opensvc_openha.agent.service.loaded_service import load_service
 from opensvc_openha.agent.service.runner import bring_back
-from opensvc_openha.agent.service.service import load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.status import NodeStatus

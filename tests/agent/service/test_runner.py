@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from opensvc_openha.agent.resources.base import ResourceSpec
+from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.service.runner import (
     bring_back,
     refuse_unhandled,
     start_resources,
     stop_resources,
 )
-from opensvc_openha.agent.service.service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
-from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
 from opensvc_openha.formats.layout import agent_layout

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.agent.service import selection
+from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen, is_primary
-from opensvc_openha.agent.service.service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
-from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.agent.values.resource_status import (
+    Group,
+    ResourceReport,
+    ResourceStatus,
+    ServiceReport,
+)
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, SystemFault

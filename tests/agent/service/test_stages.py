@@ -18,7 +18,7 @@ from opensvc_openha.agent.service.ordering import (
     stop_stages,
     subset_names,
 )
-from opensvc_openha.agent.values.status import Group
+from opensvc_openha.agent.values.resource_status import Group
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from opensvc_openha.agent.show.render import json_status, print_status_lines, svcmon_lines
 from opensvc_openha.agent.values.cluster_client import ClusterView, finding_of_state
-from opensvc_openha.agent.values.status import (
+from opensvc_openha.agent.values.resource_status import (
     Group,
     ResourceReport,
     ResourceStatus,

@@ -18,7 +18,12 @@ from collections.abc import Iterator
 import pytest
 
 from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
-from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.agent.values.resource_status import (
+    Group,
+    ResourceReport,
+    ResourceStatus,
+    ServiceReport,
+)
 from tests.agent.embedded import PACKAGE_ROOT, Agent
 from tests.waiting import LIMIT_S, until
 

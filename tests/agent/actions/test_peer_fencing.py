@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.actions.peer_fencing import (
+    FencingVerdict,
+    PeerKnowledge,
+    decide,
+    knowledge_of,
+)
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import parse_service_text
 from opensvc_openha.agent.resources.fence_plan import fair_share_s, plan_time_s
@@ -29,11 +34,11 @@ def test_every_knowledge_of_the_peer_has_one_safe_verdict(
     """Silent or unknowable: fence. Live or left and out: nothing to do. Anything else: refuse."""
     verdict = decide(PeerKnowledge(standing, state))
     if standing in (None, PeerStanding.SILENT):
-        assert verdict is Verdict.FENCE
+        assert verdict is FencingVerdict.FENCE
     elif standing is not PeerStanding.UNKNOWN and state in PEER_OUT:
-        assert verdict is Verdict.PEER_IS_OUT
+        assert verdict is FencingVerdict.PEER_IS_OUT
     else:
-        assert verdict is Verdict.REFUSE
+        assert verdict is FencingVerdict.REFUSE
 
 
 def test_environment_without_a_known_standing_says_nothing() -> None:

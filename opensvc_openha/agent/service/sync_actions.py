@@ -11,8 +11,8 @@ from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.host.ssh import REMOTE_USER, agent_command, run_on, why_unreachable
 from opensvc_openha.agent.resources.sync import IMPLICIT, Rsync
 from opensvc_openha.agent.service.action_lock import action_lock
+from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service
 from opensvc_openha.agent.service.runner import with_triggers
-from opensvc_openha.agent.service.service import ResourceSelector, Service
 from opensvc_openha.errors import OpenhaError
 
 _POST_SYNC_TIMEOUT_S = 120.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import Command
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
-from opensvc_openha.verify.random.cluster import Cluster
 from opensvc_openha.verify.random.cluster_node import ClusterNode
 from opensvc_openha.verify.random.fault_injector import FaultInjector
 from opensvc_openha.verify.random.plan import Fence, Plan, scenario_from_seed
+from opensvc_openha.verify.random.simulated_cluster import Cluster
 from opensvc_openha.verify.random.trace import Trace
 
 HOURS = 0.05

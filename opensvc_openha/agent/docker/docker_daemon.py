@@ -17,7 +17,7 @@ import shutil
 import signal
 from contextlib import AbstractContextManager
 
-from opensvc_openha.agent.docker import launch, orphan_cleanup
+from opensvc_openha.agent.docker import daemon_launch, orphan_cleanup
 from opensvc_openha.agent.docker.bridge import make_bridge
 from opensvc_openha.agent.docker.engine_view import (
     LOOK_LIMIT_S,
@@ -53,7 +53,7 @@ VIEW_AGE_MAX_S = 0.5
 _POLL_S = 0.05
 
 
-class Engine:
+class DockerDaemon:
     """The docker daemon that runs the containers of one service."""
 
     def __init__(self, settings: DockerSettings, node_dir: str, log: ActionLog) -> None:
@@ -192,7 +192,9 @@ class Engine:
                     " killing it"
                 )
             return True
-        if not launch.has_own_containerd(settings) or orphan_cleanup.has_containerd(settings):
+        if not daemon_launch.has_own_containerd(settings) or orphan_cleanup.has_containerd(
+            settings
+        ):
             return False
         self._log.error("the docker daemon has lost its containerd: killing it")
         return True
@@ -217,8 +219,8 @@ class Engine:
 
     def _launch(self) -> None:
         settings = self.settings
-        launch.write_files(settings)
-        if launch.needs_bridge(settings):
+        daemon_launch.write_files(settings)
+        if daemon_launch.needs_bridge(settings):
             make_bridge(
                 self._log,
                 settings.bridge,
@@ -227,11 +229,13 @@ class Engine:
             )
         started = []
         give_up = monotonic() + START_LIMIT_S
-        if launch.has_own_containerd(settings):
-            started.append(spawn(launch.containerd_command(settings), settings.containerd_log_file))
-            while not os.path.exists(launch.containerd_socket(settings)):
+        if daemon_launch.has_own_containerd(settings):
+            started.append(
+                spawn(daemon_launch.containerd_command(settings), settings.containerd_log_file)
+            )
+            while not os.path.exists(daemon_launch.containerd_socket(settings)):
                 _wait_a_little(started, give_up)
-        argv = launch.dockerd_command(settings, self._addresses())
+        argv = daemon_launch.dockerd_command(settings, self._addresses())
         self._log.info(mask_command(argv))
         started.append(spawn(argv, settings.log_file))
         while answers(settings.socket, max(_POLL_S, give_up - monotonic())) is not Standing.RUNNING:

@@ -16,7 +16,7 @@ from opensvc_openha.agent.service.ordering import in_display_order, subset_names
 from opensvc_openha.agent.service.validation import Problem, problems_of, wrong_nodes
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import Answers, ClusterView
-from opensvc_openha.agent.values.status import (
+from opensvc_openha.agent.values.resource_status import (
     HIDDEN,
     OUTSIDE_AVAIL,
     Finding,

@@ -11,7 +11,12 @@ import logging
 import sys
 from collections.abc import Mapping
 
-from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.actions.peer_fencing import (
+    FencingVerdict,
+    PeerKnowledge,
+    decide,
+    knowledge_of,
+)
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section, ServiceFile, parse_service_text
 from opensvc_openha.agent.resources.fence_plan import (
@@ -27,7 +32,7 @@ from opensvc_openha.agent.values.action_log import LINE_FORMAT, ActionLog
 from opensvc_openha.control import client
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.plugin.agent import Agent
+from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services
 from opensvc_openha.system.atomic_files import read_text
 from opensvc_openha.system.identity import node_name
@@ -42,9 +47,9 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
         f"peer is {peer.standing.value if peer.standing else 'not known'}, "
         f"its state is {peer.state.name if peer.state else 'not known'}"
     )
-    if verdict is Verdict.PEER_IS_OUT:
+    if verdict is FencingVerdict.PEER_IS_OUT:
         return f"no fencing needed: {seen}"
-    if verdict is Verdict.REFUSE:
+    if verdict is FencingVerdict.REFUSE:
         raise RefusedError(f"not fencing and no start: {seen}")
     steps = _steps(agent, service)
     if not steps:

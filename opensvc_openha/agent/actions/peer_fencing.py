@@ -28,8 +28,8 @@ from opensvc_openha.agent.resources.fence_plan import (
 )
 from opensvc_openha.agent.resources.fence_status import Power
 from opensvc_openha.agent.resources.stonith import Callout
-from opensvc_openha.agent.service.service import Service
-from opensvc_openha.agent.values.status import Group
+from opensvc_openha.agent.service.loaded_service import Service
+from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import NotRunningError
@@ -38,7 +38,7 @@ STATE_VARIABLE = "OPENHA_PEER_STATE"
 STANDING_VARIABLE = "OPENHA_PEER_STANDING"
 
 
-class Verdict(enum.Enum):
+class FencingVerdict(enum.Enum):
     """What to do before the service may start here."""
 
     FENCE = "fence"
@@ -54,13 +54,13 @@ class PeerKnowledge:
     state: ServiceState | None
 
 
-def decide(peer: PeerKnowledge) -> Verdict:
+def decide(peer: PeerKnowledge) -> FencingVerdict:
     """Apply the table in the module's docstring."""
     if peer.standing is None or peer.standing is PeerStanding.SILENT:
-        return Verdict.FENCE
+        return FencingVerdict.FENCE
     if peer.standing in (PeerStanding.LIVE, PeerStanding.DEPARTED) and peer.state in PEER_OUT:
-        return Verdict.PEER_IS_OUT
-    return Verdict.REFUSE
+        return FencingVerdict.PEER_IS_OUT
+    return FencingVerdict.REFUSE
 
 
 def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
@@ -69,10 +69,10 @@ def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
     verdict = decide(peer)
     standing = peer.standing.value if peer.standing else "not known"
     state = peer.state.name if peer.state else "not known"
-    if verdict is Verdict.PEER_IS_OUT:
+    if verdict is FencingVerdict.PEER_IS_OUT:
         service.log.info(f"no fencing needed: peer is {standing}, its state is {state}")
         return 0
-    if verdict is Verdict.REFUSE:
+    if verdict is FencingVerdict.REFUSE:
         service.log.error(f"not fencing and no start: peer is {standing}, its state is {state}")
         return 1
     return _fence(service, f"peer is {standing}, its state is {state}", env)

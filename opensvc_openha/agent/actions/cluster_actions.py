@@ -23,7 +23,7 @@ from opensvc_openha.agent.host.commands import CommandResult, run_command
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.host.ssh import SSH_FAILED, agent_command, remote_shell, why_unreachable
 from opensvc_openha.agent.service.action_lock import action_lock
-from opensvc_openha.agent.service.service import Service, write_frozen_flag
+from opensvc_openha.agent.service.loaded_service import Service, write_frozen_flag
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import FROZEN, SCRIPT_RUNS, START_ENDED, UP, ServiceState

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.actions import cluster
-from opensvc_openha.agent.actions.cluster import CHANGE_LIMIT_S, EmbeddedActions, why_not_driven
+from opensvc_openha.agent.actions import cluster_actions
+from opensvc_openha.agent.actions.cluster_actions import (
+    CHANGE_LIMIT_S,
+    EmbeddedActions,
+    why_not_driven,
+)
 from opensvc_openha.agent.host.commands import CommandResult
-from opensvc_openha.agent.service.service import load_service
+from opensvc_openha.agent.service.loaded_service import load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
@@ -190,9 +194,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
     def made(first: S, second: S) -> Model:
         model = Model(tmp_path, first, second)
-        monkeypatch.setattr(cluster, "run_command", model.ssh)
-        monkeypatch.setattr(cluster, "pause", model.pass_time)
-        monkeypatch.setattr(cluster, "monotonic", lambda: model.now)
+        monkeypatch.setattr(cluster_actions, "run_command", model.ssh)
+        monkeypatch.setattr(cluster_actions, "pause", model.pass_time)
+        monkeypatch.setattr(cluster_actions, "monotonic", lambda: model.now)
         return model
 
     yield made
@@ -588,7 +592,7 @@ def test_daemon_that_is_busy_for_a_moment_is_asked_again(
         model.pass_time(seconds)
         model.unanswered = int(model.now < 1)
 
-    monkeypatch.setattr(cluster, "pause", pass_busily)
+    monkeypatch.setattr(cluster_actions, "pause", pass_busily)
     model.is_slow = True
     assert model.ask("start") == 0
 
@@ -603,7 +607,7 @@ def test_daemon_that_does_not_answer_any_more_is_not_waited_for_without_end(
         model.pass_time(seconds)
         model.unanswered = 1
 
-    monkeypatch.setattr(cluster, "pause", pass_in_silence)
+    monkeypatch.setattr(cluster_actions, "pause", pass_in_silence)
     model.is_slow = True
     with pytest.raises(ActionError, match="waited 2. seconds .* STARTING: nmond does not answer"):
         model.ask("start")
@@ -620,7 +624,7 @@ def test_peer_that_leaves_meanwhile_is_not_waited_for_without_end(
         model.states = {"deb1": S.STOPPED, "deb2": S.STARTING}
         model.has_peer_left = model.now > 1
 
-    monkeypatch.setattr(cluster, "pause", pass_time)
+    monkeypatch.setattr(cluster_actions, "pause", pass_time)
     with pytest.raises(ActionError, match="waited 2. seconds for remote state .* it is STARTING"):
         model.ask("switch")
 
@@ -675,7 +679,7 @@ def test_one_action_at_a_time(make: Make) -> None:
 
     model = make(S.STARTED, S.STOPPED)
     model.ask("freeze")
-    with action_lock(model.service.var_dir, "start", 0, cluster.LOCK_NAME):
+    with action_lock(model.service.var_dir, "start", 0, cluster_actions.LOCK_NAME):
         with pytest.raises((RefusedError, SystemFault), match="is acting on this service"):
             model.ask("thaw")
 
@@ -713,7 +717,7 @@ def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
     """And what can be done by hand there."""
     model = make(S.STOPPED, S.STOPPED)
     monkeypatch.setattr(
-        cluster, "run_command", lambda command, limit_s: CommandResult(code, output)
+        cluster_actions, "run_command", lambda command, limit_s: CommandResult(code, output)
     )
     with pytest.raises(
         RefusedError,
