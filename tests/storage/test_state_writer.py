@@ -66,7 +66,9 @@ def test_end_waits_two_seconds_for_a_job_and_no_result_is_waited_for_after_its_t
         patch.setattr(threading.Thread, "join", lambda _, limit: limits.append(limit))
         writer.close()
     get = writer._ends.get
-    ends = SimpleNamespace(get=lambda timeout: (limits.append(timeout), get(timeout=timeout))[1])
+    ends = SimpleNamespace(
+        get=lambda timeout: (limits.append(timeout), get(timeout=timeout))[1], put=writer._ends.put
+    )
     writer._ends = ends  # type: ignore[assignment]
     assert writer.wait(-1.0) is None and limits == [2.0, 0.0]
     go_on.set()
