@@ -22,7 +22,7 @@ help:
 	@echo "make enumerate  the model checker: two nodes, every state, event and message outcome, DEPTH moves deep"
 	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one,"
 	@echo "            and all that were planted by hand; MUTANTS=--by-hand takes those alone, MUTANTS='--room system/atomic_files'"
-	@echo "            another room or file: system, storage, heartbeat, daemon, links, formats, agent"
+	@echo "            another room or file: system, storage, heartbeat, daemon, control, links, formats, agent"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)

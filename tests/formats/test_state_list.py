@@ -50,3 +50,9 @@ def test_other_bytes_are_no_deflated_states(data: bytes) -> None:
     assert unpack_deflated(zlib.compress(VALUES), 3) == THREE
     with pytest.raises(ValueError, match="state"):
         unpack_deflated(data, 3)
+
+
+def test_bytes_of_another_format_are_told_apart_from_another_number_of_states() -> None:
+    """With the reason of the decoder."""
+    with pytest.raises(ValueError, match="the states cannot be unpacked: "):
+        unpack_deflated(b"no deflated bytes", 3)

@@ -70,6 +70,7 @@ def test_message_of_a_head_alone_hides_nothing_behind_it() -> None:
 
     Its length of 256 begins with a zero, as a message on an interface does behind its head.
     """
+    assert read_news(message(16, 2, UP)) == [InterfaceNews(2, True, False)]
     for kind in (3, 16, 17):
         head = struct.pack("=IHHII", 16, kind, 0, 0, 0)
         follower = message(16, 2, UP, tail=bytes(224))
