@@ -112,6 +112,9 @@ def test_last_part_of_the_wait_ends_with_the_limit(monkeypatch: pytest.MonkeyPat
 
 def test_command_has_ten_minutes_and_is_told_of_each_ten_seconds() -> None:
     """Unless it is given another limit."""
+    run_command(["/bin/true"])
+    run_logged(Lines().log, ["/bin/true"])
+    run_or_fail(Lines().log, ["/bin/true"])
     for run in (run_command, run_logged, run_or_fail):
         assert inspect.signature(run).parameters["timeout_s"].default == 600.0
         assert inspect.signature(run).parameters.get("ends_group", NO_GROUP).default is False
