@@ -188,6 +188,27 @@ def test_one_fence_serves_all_services() -> None:
     assert all(pair.state("deb2", name) is S.STARTED for name in names)
 
 
+def test_end_of_a_fence_lets_all_services_start_at_once() -> None:
+    """Each start script begins in the instant in which the one fence has ended."""
+    names = ("one", "two", "three", "four")
+    pair = Fences(names=names)
+    pair.boot()
+    pair.run(2)
+    for name in names:
+        pair.deb1.command(Command.UNFREEZE, name)
+    pair.run(5)
+    for name in names:
+        pair.deb2.command(Command.UNFREEZE, name)
+    pair.run(5)
+    pair.cut_all()
+    pair.run(60)
+    [(checked_at, _)] = pair.checks()
+    begun = [when for when, node, kind, _ in pair.scripts if (node, kind) == ("deb2", "start")]
+    ended_at = checked_at + pair.fence_s + 0.2
+    assert len(begun) == len(names)
+    assert max(begun) - ended_at < 0.01, (ended_at, begun)
+
+
 def test_each_service_is_checked_by_itself_where_that_is_asked_for() -> None:
     """`scope = service`."""
     pair = Fences(names=("registry", "files"), fencing=FencingPolicy(is_shared=False))
