@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from opensvc_openha.core.actions import Announce
 from opensvc_openha.core.beat import BootId, Goodbye
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
+    CommandReceived,
     Event,
     Leaving,
     RecoveredState,
@@ -310,3 +312,22 @@ def test_links_of_a_peer_that_left_are_down_at_once() -> None:
     pair.run(0.5)
     assert deb2.engine is not None
     assert [link.is_up for link in deb2.engine.snapshot(pair.now).links] == [False, False]
+
+
+def test_repeats_have_numbers_below_that_of_the_state_being_written() -> None:
+    """A peer that acknowledges a repeat has not heard the beat whose state is being written."""
+    pair = Pair()
+    deb1, _ = pair.boot()
+    pair.run(2)
+    engine = deb1.engine
+    assert engine is not None
+    engine.make_room()
+    announced = [
+        action.beat.seq
+        for action in engine.step(CommandReceived(1, "registry", Command.UNFREEZE), pair.now)
+        if isinstance(action, Announce)
+    ]
+    repeats = [engine.repeat(pair.now + wait_s) for wait_s in (0.1, 0.2, 0.3)]
+    numbers = [repeat.beat.seq for repeat in repeats if repeat is not None]
+    assert len(announced) == 1 and len(numbers) == 3
+    assert numbers == sorted(set(numbers)) and max(numbers) < announced[0]

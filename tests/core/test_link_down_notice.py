@@ -21,6 +21,7 @@ from opensvc_openha.core.events import (
     SendersMuted,
     Tick,
 )
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Wire
@@ -366,6 +367,15 @@ def test_new_life_of_the_peer_is_told_what_the_former_one_knew() -> None:
     _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
     hello = Beat("deb2", LIFE, 1, None, {})
     assert any(beat.mute for _, beat in _said(engine, BeatReceived(SECOND, hello, 102.0), 102.0))
+
+
+def test_new_life_with_facts_gets_every_repeat_of_the_notice() -> None:
+    """Its first beat has facts, which end the offers of ours: the notice has its own repeats."""
+    engine = _engine()
+    _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
+    hello = Beat("deb2", LIFE, 1, None, {}, facts=Facts())
+    said = _said(engine, BeatReceived(SECOND, hello, 102.0), 102.0)
+    assert sum(bool(beat.mute) for _, beat in said) == timing.MUTE_REPEATS
 
 
 def test_link_taken_out_of_the_monitor_file_is_told_of_no_more() -> None:
