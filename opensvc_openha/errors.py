@@ -1,6 +1,6 @@
 """Define every exception of the package, with the exit code of a command.
 
-The type says who has to act::
+The type shows who has to act::
 
     OpenhaError                  1   base, never raised itself
      +- UsageError               2   the command line is wrong

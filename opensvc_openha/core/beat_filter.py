@@ -50,7 +50,7 @@ _ORDINARY = frozenset({AFTER_GOODBYE, UNPROVEN})
 # For an operator who asks why a peer that is heard is not taken over.
 _HELD_BACK = {
     UNPROVEN: "it is heard, but does not acknowledge this node",
-    OLD_INCARNATION: "it is heard, but another life of its daemon is believed",
+    OLD_INCARNATION: "it is heard, but another incarnation of its daemon is believed",
     REPLAYED: "it is heard, but a beat in its name came before that has a higher number",
     AFTER_GOODBYE: "it is heard, but a goodbye came in its name",
 }
@@ -165,7 +165,7 @@ class BeatFilter:
 
     def _verdict(self, event: BeatReceived, now: float) -> Verdict:
         beat, link = event.beat, event.link
-        # First of all: what an incarnation that is over says must leave no trace in the rest.
+        # First of all: a beat of an incarnation that is over must leave no trace in the rest.
         if not self._view.admits(beat, now):
             is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
             return Verdict(AFTER_GOODBYE if is_over else OLD_INCARNATION)
@@ -210,7 +210,7 @@ class BeatFilter:
         return done
 
     def remember(self) -> list[Action]:
-        """Persist newly learnt incarnations of the peer."""
+        """Persist newly seen incarnations of the peer."""
         done: list[Action] = [RememberIncarnations(self.incarnations.known)]
         former, self.incarnations.stepped_back_from = self.incarnations.stepped_back_from, None
         if former is not None:
@@ -224,7 +224,7 @@ class BeatFilter:
 
     def _impossible_text(self) -> str:
         return (
-            f"{self._peer} acknowledges what this node has not said: somebody speaks to it in this"
+            f"{self._peer} acknowledges what this node has not sent: another sender uses this"
             " node's name"
         )
 
@@ -238,8 +238,8 @@ class BeatFilter:
             )
         return (
             f"{self._peer} comes with boot counter {rival.counter}, lower than seen before: it is"
-            " believed once the life seen before is silent, or after `openha key forget-peer` on"
-            " this node"
+            " believed once the incarnation seen before is silent, or after `openha key forget-peer`"
+            " on this node"
         )
 
     def suspicions(self, now: float) -> tuple[str, ...]:

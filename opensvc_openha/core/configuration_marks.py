@@ -84,5 +84,5 @@ class ConfigurationDifferences:
     def _text(self) -> str | None:
         if not self._names:
             return None
-        told = "; ".join(about for name, about in _PARTS if name in self._names)
-        return f"{self._node} and {self._peer} are configured differently: {told}"
+        differences = "; ".join(about for name, about in _PARTS if name in self._names)
+        return f"{self._node} and {self._peer} are configured differently: {differences}"

@@ -14,7 +14,7 @@ def refusal(
     """Return why the confirmation is refused; empty if it is accepted."""
     # The command has reported a time-out by then, and the operator may have acted otherwise.
     if now > event.until:
-        return "it came too late: whoever gave it was told that there is no answer"
+        return "it came too late: its command has already reported that there is no answer"
     # A live peer contradicts the operator, and one not listened to for long enough may yet do so.
     if standing in (PeerStanding.LIVE, PeerStanding.UNKNOWN):
         return f"{peer} is {standing.value}: {reason}"

@@ -20,7 +20,7 @@ class Departure:
 
     @property
     def is_announced(self) -> bool:
-        """True once a goodbye was sent. What it says must stay true: nothing starts after it."""
+        """True once a goodbye was sent. It must stay true: nothing starts after it."""
         return self._goodbyes > 0
 
     @property

@@ -157,7 +157,7 @@ class Engine:
         just_moved = _services_written(done)
         names = work.chosen(services, now)
         moved: list[Action] = []
-        # What a goodbye says must stay true: nothing moves after it.
+        # What a goodbye announces must stay true: nothing moves after it.
         if not self._departure.is_announced:
             still = [name for name in names if name not in just_moved]
             moved = services.evaluate(still, self._moment(now)) + services.mirror(names, view)
@@ -345,7 +345,7 @@ class Engine:
                 link.link_id,
                 "",
                 "MUTE",
-                f"{link.device} is down here: the peer is told",
+                f"{link.device} is down here: reported to the peer",
             )
             for link in self._announcer.notice.take(event.links, self.spec.senders)
         ]

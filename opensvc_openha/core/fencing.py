@@ -344,7 +344,7 @@ class Fencing:
         svc = next((svc for svc in self.spec.own_services if svc.name == event.service), None)
         if is_proved and svc is not None:
             group = self.group_of(svc)
-            proof = f"the fence of {svc.name} says twice that it is off"
+            proof = f"the fence of {svc.name} reports twice that it is off"
             self._proofs[group] = Proof(group, now, proof)
             text = f"{text}, twice: nothing runs there"
         if not text:

@@ -20,7 +20,7 @@ from opensvc_openha.core.model import ClusterSpec, LinkSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.status import LinkStatus, PeerStanding
 
-_DEAF = "no link of this node could be opened yet, so that it hears nobody"
+_DEAF = "no link of this node could be opened yet, so that it hears no peer"
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class PeerWatch:
         is_ack_new = self.view.acked_seq != acked
         if previous is None or _common(previous, is_live) != _common(beat, is_live):
             return Reception(done, beat, previous, is_ack_new, concerns_all=True)
-        said = previous.states
-        moved = frozenset(name for name, state in beat.states.items() if said[name] is not state)
+        former = previous.states
+        moved = frozenset(name for name, state in beat.states.items() if former[name] is not state)
         return Reception(done, beat, previous, is_ack_new, moved=moved)
 
     def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> list[Action]:
@@ -122,7 +122,7 @@ class PeerWatch:
         if not self.monitor.refuse(link, CONTRADICTION, now):
             return []
         text = (
-            "the peer says on this link that none of its links works: not believed (counted from"
+            "the peer reports on this link that none of its links works: not believed (counted from"
             " now on)"
         )
         return [Record(RecordKind.LINK, link.link_id, "", "REFUSED", text, is_alarm=True)]
@@ -220,4 +220,4 @@ def _common(beat: Beat, is_live: bool) -> tuple[object, ...]:
 
 
 def _mute_reason(link: LinkSpec) -> str:
-    return f"the peer says that its {link.device} is down"
+    return f"the peer reports that its {link.device} is down"

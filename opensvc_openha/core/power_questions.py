@@ -81,7 +81,7 @@ class PowerQuestions:
         self._next_at = now + (POWER_GAP_S if is_off else POWER_AGAIN_S)
         return (
             is_proved,
-            f"the fence of {service} says of the peer's power: {word}"
+            f"the fence of {service} reports the peer's power: {word}"
             if is_news or is_proved
             else "",
         )

@@ -256,7 +256,7 @@ class ServiceMachine:
         detail = f"its {self.running.value} script is running" if self.running else ""
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = (
-                "the peer says that it could not start it: see service -s -v there; freeze-stop"
+                "the peer reports that it could not start it: see service -s -v there; freeze-stop"
                 " stops it all the same"
             )
         return [self._refusal(event, at, detail)]
@@ -650,7 +650,7 @@ class ServiceMachine:
             )
         if self.running is ScriptKind.PROBE and self.state in PEER_OUT:
             texts.append(
-                "its status script runs, and until that ends the peer is not told that it is out"
+                "its status script runs, and until that ends it is not announced to the peer as out"
             )
         return ServiceStatus(
             name=self.spec.name,
@@ -711,7 +711,7 @@ class ServiceMachine:
         return RunScript(self.spec.name, kind, path, peer_state, standing)
 
     def _answer(self, code: AnswerCode, at: Moment) -> Answer:
-        """Return one line for whoever gave the pending command."""
+        """Return the one-line answer to the pending command."""
         assert self._pending is not None, "only a command is answered"
         peer_state = at.view.state_of(self.spec.name)
         asked = self._pending

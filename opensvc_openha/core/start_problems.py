@@ -58,5 +58,7 @@ def warnings(services: Iterable[ServiceStatus], peer: str) -> tuple[str, ...]:
     ]
     peers = [svc.name for svc in services if svc.is_peer_unready]
     if peers:
-        found.append(f"{peer} could not start {named(peers)}: `service -s -v` there says why")
+        found.append(
+            f"{peer} could not start {named(peers)}: `service -s -v` there gives the reason"
+        )
     return tuple(found)

@@ -383,7 +383,7 @@ _PROBE_ROWS = (
     ),
     *(
         Row(state, _T.PROBE_UNSURE, _script(_K.PROBE),
-            state, "{recovered}; the wrapper does not tell whether it runs")
+            state, "{recovered}; the wrapper does not report whether it runs")
         for state in _NOT_STARTED
     ),
 )

@@ -273,7 +273,7 @@ class ActionExecutor:
             return
         self._is_fencing_unwritten = bool(problem)
         text = (
-            f"{problem}: this node fences nobody before it can be"
+            f"{problem}: this node does not fence before it can be"
             if problem
             else "the note of fencing can be written again"
         )

@@ -218,7 +218,7 @@ class Daemon:
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         self._memory.protect()
         favour_session()
-        # Before the engine runs, so that a second daemon fails before this one says a word.
+        # Before the engine runs, so that a second daemon fails before this one logs anything.
         self._server.open()
         if not self._history.is_open:
             self._history.open()

@@ -16,8 +16,8 @@ class Issue(enum.Enum):
 
     CONFIGURATION = "configuration not taken over"
     PLACE = "lock or control socket not put back"
-    KEY_ROTATION = "key rotation does not go on"
-    INTERNAL = "internal error of the daemon, which goes on"
+    KEY_ROTATION = "key rotation does not continue"
+    INTERNAL = "internal error of the daemon, which continues"
     CHECK_SCRIPT = "check-up script not believed, so a silent peer is not taken over"
     STATE_ROOM = "little room for states"
     LOG_ROOM = "little room for logs"

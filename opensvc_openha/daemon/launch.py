@@ -122,7 +122,7 @@ def _serve(
     from opensvc_openha.system.thread_names import name_thread
 
     name_thread(DAEMON_THREAD)
-    os.umask(0o022)  # Whoever started it, and for what its scripts make.
+    os.umask(0o022)  # For any caller, and for the files of its scripts.
     log = DaemonLog(layout, is_foreground)
     try:
         daemon = Daemon(layout, log.logger, lock, monitor, log.problem)

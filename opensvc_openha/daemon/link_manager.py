@@ -32,7 +32,7 @@ _SUSPICIOUS = {
     ),
     "node": "heartbeats of a node come in that is not the peer",
     "overwritten": (
-        "somebody else writes to this node's slot: another node of this name, or a wrong offset"
+        "something else writes to this node's slot: another node of this name, or a wrong offset"
     ),
 }
 """Warning for each reason for which frames are dropped that hints at a mistake or an attack."""

@@ -35,8 +35,9 @@ def take_lock(layout: Layout) -> int:
         if pid:
             os.close(handle)
             raise RefusedError(
-                f"nmond is already running on this node (pid {pid}); somebody removed"
-                f" {layout.lock_file}, which it puts back within seconds: try again then"
+                f"nmond is already running on this node (pid {pid});"
+                f" {layout.lock_file} was removed, which it puts back within seconds: try again"
+                " then"
             )
     _write_pid(handle)
     return handle

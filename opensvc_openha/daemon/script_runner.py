@@ -380,9 +380,9 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
 
 def _read_power(code: int, output: str) -> ScriptOutcome:
     """Parse a fence's report on the peer's power: its last word and its exit code must agree."""
-    said = code, (output.split() or [""])[-1]
+    answer = code, (output.split() or [""])[-1]
     return {(2, "off"): ScriptOutcome.DOWN, (0, "on"): ScriptOutcome.UP}.get(
-        said, ScriptOutcome.UNSURE
+        answer, ScriptOutcome.UNSURE
     )
 
 

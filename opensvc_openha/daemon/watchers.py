@@ -52,7 +52,7 @@ class Watchers:
         self._interfaces = InterfaceWatch(lambda links: inbox.put(SendersMuted(links)))
         self._readiness = Readiness(
             lambda: spec().own_services,
-            lambda found, tells: inbox.put(ReadinessFound(found, tells)),
+            lambda found, reports: inbox.put(ReadinessFound(found, reports)),
             layout.environment(),
         )
         self._outside = OutsideStarts(

@@ -234,5 +234,5 @@ def last_words(nodes: TwoNodes) -> str:
             done = node.run(look, COMMAND_LIMIT_S)
             parts.append(f"{node.name}:\n{done.stdout}{done.stderr}")
         except subprocess.TimeoutExpired:
-            parts.append(f"{node.name}: does not say its status\n")
+            parts.append(f"{node.name}: does not report its status\n")
     return "\n".join(parts)

@@ -259,7 +259,7 @@ def start_of_openha() -> list[Step]:
     frozen = {service: "FROZEN_STOP/FROZEN_STOP" for service in SERVICES}
     alone = {service: "FROZEN_STOP/UNKNOWN" for service in SERVICES}
     return [
-        Title("Start OpenHA on deb1", "It sends its heartbeats, and hears nobody yet."),
+        Title("Start OpenHA on deb1", "It sends its heartbeats, and hears no peer yet."),
         Run(DEB1, "$EZ/ezha start"),
         Run(DEB1, "ez_ps", ("nmond",), limit_s=SLACK_S),
         Run(DEB1, "ez_svc_status", states(**alone), limit_s=SLACK_S),
@@ -289,7 +289,7 @@ def unfreezing(pace: StoryPace) -> list[Step]:
         steps += [
             Title(
                 f"Unfreeze {service}",
-                "First on deb1, which starts it; then on deb2, which stands by.",
+                "First on deb1, which starts it; then on deb2, which is the standby.",
             ),
             Run(DEB1, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)),
             Run(

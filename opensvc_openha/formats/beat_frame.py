@@ -347,7 +347,7 @@ def _check_envelope(data: bytes, is_checked: bool) -> int:
     if length > MAX_FRAME_BYTES or len(data) > length:
         raise FrameError(
             "oversized",
-            f"{len(data)} bytes, where the frame says {length} of at most {MAX_FRAME_BYTES}",
+            f"{len(data)} bytes, where the frame declares {length} of at most {MAX_FRAME_BYTES}",
         )
     if len(data) < length:
         raise FrameError("truncated", f"only {len(data)} of {length} bytes of a frame")

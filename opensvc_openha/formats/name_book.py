@@ -1,6 +1,6 @@
 """Learn the service names behind the digests in frames, page by page.
 
-A set of names is complete only once it gives the digest. What is learnt is bounded, so that frames
+A set of names is complete only once it gives the digest. What it keeps is bounded, so that frames
 with invented names cannot fill the memory.
 """
 
@@ -16,7 +16,7 @@ from opensvc_openha.formats.services_file import check_service_name
 
 
 @dataclass
-class _Learnt:
+class _PageSet:
     """Names behind one digest, as far as its pages have arrived."""
 
     count: int
@@ -25,7 +25,7 @@ class _Learnt:
 
 
 class NameBook:
-    """Our own names, and those learnt from the peer's pages."""
+    """Our own names, and those read from the peer's pages."""
 
     MAX_DIGESTS = 4
     MAX_FORMER = 3
@@ -33,7 +33,7 @@ class NameBook:
 
     def __init__(self) -> None:
         self._own: dict[bytes, tuple[str, ...]] = {names_digest(()): ()}
-        self._learnt: OrderedDict[bytes, _Learnt] = OrderedDict()
+        self._page_sets: OrderedDict[bytes, _PageSet] = OrderedDict()
 
     def learn_own(self, names: Iterable[str]) -> None:
         """Add this node's services: a peer with the same ones never has to send a name.
@@ -61,25 +61,25 @@ class NameBook:
                 check_service_name(name)
         except ValueError:
             return
-        learnt = self._learnt.pop(frame.digest, None)
-        if learnt is None or learnt.count != len(frame.states):
-            learnt = _Learnt(len(frame.states))
-        if not learnt.is_verified:
-            learnt.names.update(enumerate(frame.page_names, frame.page_first))
-            if len(learnt.names) == learnt.count:
-                names = tuple(name for _, name in sorted(learnt.names.items()))
+        pages = self._page_sets.pop(frame.digest, None)
+        if pages is None or pages.count != len(frame.states):
+            pages = _PageSet(len(frame.states))
+        if not pages.is_verified:
+            pages.names.update(enumerate(frame.page_names, frame.page_first))
+            if len(pages.names) == pages.count:
+                names = tuple(name for _, name in sorted(pages.names.items()))
                 if names != tuple(sorted(set(names))) or names_digest(names) != frame.digest:
                     return
-                learnt.is_verified = True
-        self._learnt[frame.digest] = learnt
+                pages.is_verified = True
+        self._page_sets[frame.digest] = pages
         self._forget_the_oldest()
 
     def _forget_the_oldest(self) -> None:
         while (
-            len(self._learnt) > self.MAX_DIGESTS
-            or sum(len(item.names) for item in self._learnt.values()) > self.MAX_NAMES
+            len(self._page_sets) > self.MAX_DIGESTS
+            or sum(len(item.names) for item in self._page_sets.values()) > self.MAX_NAMES
         ):
-            self._learnt.popitem(last=False)
+            self._page_sets.popitem(last=False)
 
     def resolve(self, frame: Frame) -> Beat:
         """Return the frame as a beat.
@@ -87,14 +87,14 @@ class NameBook:
         Incomplete, with the known states, while names are missing.
         """
         own = self._own.get(frame.digest)
-        learnt = self._learnt.get(frame.digest)
+        pages = self._page_sets.get(frame.digest)
         names: Mapping[int, str] = {}
         is_complete = False
         if own is not None and len(own) == len(frame.states):
             names, is_complete = dict(enumerate(own)), True
-        elif learnt is not None and learnt.count == len(frame.states):
-            self._learnt.move_to_end(frame.digest)
-            names, is_complete = learnt.names, learnt.is_verified
+        elif pages is not None and pages.count == len(frame.states):
+            self._page_sets.move_to_end(frame.digest)
+            names, is_complete = pages.names, pages.is_verified
         return Beat(
             node=frame.node,
             boot=frame.boot,

@@ -6,7 +6,7 @@
                                                                   up to 4 bytes
     family 1 | - 1 | hardware 2 | index 4 | flags 4 | change 4    then attributes, not read
 
-Decides which interface can carry anything: it is switched on and, as far as can be told, connected.
+Decides which interface can carry anything: it is switched on and, as far as is known, connected.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ thread collects its answers, and a waiting thread gives up in time::
                      +-- DiskChannel.request --+
     listener thread -+   (limit each)          +<-- replies <-- reader thread
 
-While an answer is overdue further requests fail at once; when it comes late, work goes on. A child
-that hangs is kept until it answers, even if nobody uses the channel meanwhile: starting another one
-each time would only pile them up.
+While an answer is overdue further requests fail at once; when it comes late, work continues. A
+child that hangs is kept until it answers, even if the channel is not used meanwhile: starting
+another one each time would only pile them up.
 """
 
 from __future__ import annotations

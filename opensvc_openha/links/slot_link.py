@@ -214,7 +214,7 @@ class SlotSender(SlotEnd):
             self._check_presence(channel, after, len(slot))
             raise LinkFault(
                 f"{self._spec.device} does not hold what was just written to block"
-                f" {self._spec.offset}: somebody else writes there, or the disk loses writes"
+                f" {self._spec.offset}: something else writes there, or the disk loses writes"
             )
         self._written = slot
         self._is_begun = True

@@ -139,7 +139,7 @@ class History:
         )
         for name, known in recovered.items():
             self.record(
-                EntryKind.SERVICE, name, known.state.name, known.reason or "as its STATE file says"
+                EntryKind.SERVICE, name, known.state.name, known.reason or "from its STATE file"
             )
 
     def record_command(self, command: Command, services: list[str] | None, caller: Caller) -> None:
@@ -274,7 +274,7 @@ class History:
             # Locked by a writer: waiting loses nothing except what arrives while the inbox is full.
             return False
         self._report(
-            False, f"the history was locked by a reader: it goes on in a copy, {self._path}"
+            False, f"the history was locked by a reader: it continues in a copy, {self._path}"
         )
         return True
 

@@ -151,5 +151,5 @@ class NodeStore:
                 continue
             stored, own = decode(data).state, engine.state_of(name)
             if stored is not own:
-                return f"{name} is {own.name}, and its STATE file says {stored.name}"
+                return f"{name} is {own.name}, and its STATE file holds {stored.name}"
         return ""

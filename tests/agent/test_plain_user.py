@@ -14,7 +14,7 @@ import pytest
 from tests.agent.embedded import Agent, Outcome
 
 NOBODY = 65534
-ONLY_ROOT = "# only root can tell"
+ONLY_ROOT = "# only root can check"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 
@@ -145,7 +145,7 @@ def test_services_chosen_by_a_status_that_cannot_be_told_end_with_7(shared_agent
     check = shared_agent.script("app", '[ "$(id -u)" = 0 ] || exit 1')
     shared_agent.write("a", f"[app#1]\nscript = {check}\ncheck = 1\n")
     outcome = as_nobody(shared_agent, "print", "status", called_as="allupservices")
-    assert (outcome.exit_code, "only root can tell whether a is up" in outcome.err) == (7, True)
+    assert (outcome.exit_code, "only root can check whether a is up" in outcome.err) == (7, True)
 
 
 def test_the_owner_of_an_agent_is_believed(shared_agent: Agent) -> None:

@@ -96,7 +96,7 @@ def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon
 ) -> None:
     """Mode 0644: `ezha start` and `key status` name chmod 600.
 
-    A running daemon goes on as before and says it.
+    A running daemon continues as before and says it.
     """
     cluster_dir.ok("openha key generate")
     path = cluster_dir.path("conf/openha.key")

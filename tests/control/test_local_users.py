@@ -72,7 +72,7 @@ def ask(cluster: ClusterDir, request: object) -> dict[str, object]:
 def test_huge_line_of_any_user_is_neither_read_nor_parsed(
     opened: ClusterDir, voice: PeerVoice, kind: str
 ) -> None:
-    """Megabytes of JSON from nobody, four at once: no memory is taken, and the beats go on
+    """Megabytes of JSON from nobody, four at once: no memory is taken, and the beats continue
     meanwhile, as the peer hears.
     """
     before_kb = memory_kb(opened, "VmHWM")
@@ -304,7 +304,7 @@ MALFORMED: list[object] = [
 
 
 def test_malformed_requests_of_root_are_refused_where_they_enter(opened: ClusterDir) -> None:
-    """Wrong types, names and sizes: each is told what is wrong, and the engine goes on deciding."""
+    """Wrong types, names and sizes: each is told what is wrong, the engine continues deciding."""
     pid = opened.pid()
     for request in MALFORMED:
         if request == b"":

@@ -72,7 +72,7 @@ class Fences(Pair):
             victim.crash()
 
     def start_both(self) -> None:
-        """Each service runs at home, and the other node stands by for it."""
+        """Each service runs at home, and the other node is standby for it."""
         self.boot()
         self.run(2)
         self.deb1.command(Command.UNFREEZE, "registry")

@@ -31,7 +31,7 @@ _STOPPED = RecoveredState(ServiceState.STOPPED)
 class _SlowHost(Host):
     """A node whose engine waits for its disk at each state it writes.
 
-    Its listeners go on meanwhile.
+    Its listeners continue meanwhile.
     """
 
     write_s = 0.0
@@ -215,7 +215,7 @@ def test_beats_that_waited_for_a_slow_write_keep_the_peer_alive() -> None:
 
 
 def test_acknowledgement_that_waited_out_a_stall_starts_nothing() -> None:
-    """deb2 is stopped for 4 s just when the answer to its START_READY is on its way: it asks anew,
+    """deb2 is stopped for 4 s just when the answer to its START_READY is on its way: it asks again,
     and nobody hears it.
 
     However often the peer says that it is out: what it agreed to was asked before the stall.

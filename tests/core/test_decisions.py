@@ -686,7 +686,7 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
 @pytest.mark.parametrize("kind", [K.CHECK, K.START])
 def test_script_that_was_put_off_after_a_stall_is_decided_anew(kind: K) -> None:
     """Its turn came when this node had stood still: START_READY again, and the peer must
-    acknowledge that anew.
+    acknowledge that again.
     """
     bench = _at_script(kind)
     assert scripts(bench.ends(kind, End.POSTPONED)) == [] and bench.state is S.START_READY
@@ -774,7 +774,7 @@ def test_beat_is_due_each_second_and_not_before() -> None:
 def test_failed_starts_are_counted_until_an_operator_acts() -> None:
     """By the policy it is handed over twice.
 
-    The third failure within ten minutes stays, until an operator begins anew.
+    The third failure within ten minutes stays, until an operator begins again.
     """
     bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
 

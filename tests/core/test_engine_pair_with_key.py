@@ -72,7 +72,7 @@ def _warnings(host: Host) -> str:
 
 
 def _running_pair() -> tuple[Pair, Host, Host, Tape]:
-    """deb1 runs the service, deb2 stands by, and what deb1 says is recorded."""
+    """deb1 runs the service, deb2 is standby, and what deb1 says is recorded."""
     pair = Pair()
     deb1, deb2 = pair.boot()
     tape = Tape(pair, deb1)
@@ -176,7 +176,7 @@ def test_replay_of_a_former_life_after_its_restart_is_an_old_life() -> None:
 
 
 def test_replay_does_not_keep_two_nodes_from_finding_each_other() -> None:
-    """A flood of the peer's former life while both start anew: the answer goes to the living one
+    """A flood of the peer's former life while both start again: the answer goes to the living one
     within two beats.
     """
     pair, deb1, deb2, tape = _running_pair()

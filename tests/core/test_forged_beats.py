@@ -170,8 +170,8 @@ def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
 def test_life_with_the_highest_counter_does_not_lock_the_living_one_out(
     names: tuple[str, ...], ack: int | None
 ) -> None:
-    """Boot identity 2**32 - 1 in one name or in each: the lives that go on are believed again, and
-    nobody starts anything.
+    """Boot identity 2**32 - 1 in one name or in each: the lives that continue are believed again,
+    and nobody starts anything.
     """
     pair = Pair()
     pair.start_on_deb1()
@@ -284,7 +284,7 @@ def _forgeries(draw: Callable[..., Any]) -> list[dict[str, Any]]:
 def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
     forgeries: list[dict[str, Any]],
 ) -> None:
-    """Both nodes go on, their services frozen: each believes the other's true words again, and
+    """Both nodes continue, their services frozen: each believes the other's true words again, and
     neither is called silent.
     """
     pair = Pair()
@@ -331,7 +331,7 @@ def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
 def test_what_was_authentic_is_not_displaced_by_what_is_not() -> None:
     """Permissive: the peer was heard with its key and has died.
 
-    Beats without one go on under its name, below its number.
+    Beats without one continue under its name, below its number.
     """
     pair = Pair()
     pair.key_id = "aabbccdd"

@@ -117,7 +117,7 @@ def test_known_lives_are_told_in_the_order_of_their_keys() -> None:
 
 
 def test_forgetting_lets_a_lower_counter_prove_itself_and_keeps_that_the_key_was_used() -> None:
-    """The reinstalled peer begins at 1: it is greeted, proves itself anew, and what is known is
+    """The reinstalled peer begins at 1: it is greeted, proves itself again, and what is known is
     written down.
     """
     incarnations = PeerIncarnations(OWN, {})
@@ -141,7 +141,7 @@ def test_forgetting_lets_a_lower_counter_prove_itself_and_keeps_that_the_key_was
 
 
 def test_forgetting_forgets_what_was_suspected() -> None:
-    """A life that was marked before is marked anew: it must acknowledge something said
+    """A life that was marked before is marked again: it must acknowledge something said
     afterwards.
     """
     incarnations = PeerIncarnations(OWN, {KEY: SECOND})
@@ -152,7 +152,7 @@ def test_forgetting_forgets_what_was_suspected() -> None:
 
 
 def test_how_long_a_peer_does_not_acknowledge_us_counts_from_the_first_such_beat() -> None:
-    """Ten seconds unproven, then proved: the next unproven life begins anew."""
+    """Ten seconds unproven, then proved: the next unproven life begins again."""
     incarnations = PeerIncarnations(OWN, {})
     assert incarnations.unproven_since is None
     for second in (1.0, 6.0, 11.0):
@@ -191,7 +191,7 @@ def test_former_life_of_ours_is_no_acknowledgement_of_this_one() -> None:
 
 def test_marks_of_old_lives_are_bounded_and_the_oldest_goes_first() -> None:
     """Somebody plays nine recorded lives: the ninth mark replaces the first, which has to prove
-    itself anew.
+    itself again.
     """
     old = [BootId(number, number) for number in range(1, 10)]
     for played, is_first_known in ((8, True), (9, False)):

@@ -66,7 +66,7 @@ def test_start_against_a_peer_that_cannot_acknowledge_takes_the_whole_delay() ->
 def test_takeover_works_in_both_directions(our_index: int) -> None:
     """The primary dies, the secondary takes over.
 
-    It returns and stands by; then the other way round.
+    It returns and is standby; then the other way round.
     """
     pair = MixedPair(our_index)
     _started_on_primary(pair)

@@ -148,7 +148,7 @@ def test_beats_in_our_own_format_are_no_part_of_the_delay() -> None:
 
 
 def test_gap_of_three_seconds_is_none_and_a_longer_one_is() -> None:
-    """Two lost beats are no reason to begin anew, and what was proved holds for as long."""
+    """Two lost beats are no reason to begin again, and what was proved holds for as long."""
     assert watched(0, 1, 4, 5).is_watched_out("registry", 100.0, 105.0)
     assert not watched(0, 1, 4.5, 5, 6).is_watched_out("registry", 100.0, 106.0)
     view = watched(*range(8))

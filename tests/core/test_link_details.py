@@ -53,7 +53,7 @@ def test_beat_told_again_with_an_earlier_stamp_counts_for_that() -> None:
 
 
 def test_next_life_is_heard_for_the_first_time() -> None:
-    """Its numbers begin anew, and what the former life said is no measure."""
+    """Its numbers begin again, and what the former life said is no measure."""
     monitor = LinkMonitor([FIRST], 100.0)
     _heard_each_second(monitor, 9)
     assert monitor.first_heard(NEXT_LIFE, 1, 120.0) == 120.0

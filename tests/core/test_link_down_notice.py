@@ -423,10 +423,10 @@ def test_interface_down_is_seen_by_the_peer_at_once_and_nothing_moves(key_id: st
     _down(pair, deb1, "eth1")
     pair.run(0.05)
     seen = [item.reason for item in deb2.records[before:]]
-    assert seen == ["the peer says that its eth1 is down"]
+    assert seen == ["the peer reports that its eth1 is down"]
     assert deb2.engine is not None and deb2.engine.sight.links[0].is_mute
     shown = next(item for item in deb2.engine.snapshot(pair.now).links if item.spec == link)
-    assert (shown.is_up, shown.reason) == (False, "the peer says that its eth1 is down")
+    assert (shown.is_up, shown.reason) == (False, "the peer reports that its eth1 is down")
     pair.run(30)
     _down(pair, deb1, None)
     pair.run(2)

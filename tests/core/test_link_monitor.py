@@ -47,7 +47,7 @@ def test_one_link_up_is_not_silence() -> None:
 
 
 def test_repeated_or_older_beat_of_a_life_is_not_fresh_on_its_link() -> None:
-    """A replayed or duplicated frame does not keep a link up; a new life starts anew."""
+    """A replayed or duplicated frame does not keep a link up; a new life starts again."""
     monitor = _monitor()
     monitor.record_beat(FIRST, LIFE, 5, 101.0, 7)
     assert not monitor.is_fresh(FIRST, LIFE, 5)

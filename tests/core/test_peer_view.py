@@ -210,7 +210,7 @@ def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
 
 
 def test_peer_that_left_is_judged_again_when_the_doubt_and_the_hold_of_its_goodbye_end() -> None:
-    """This node was stalled after the goodbye and listens anew until 110: then the goodbye counts,
+    """This node was stalled after the goodbye and listens again until 110: then the goodbye counts,
     at 130 the hold is over.
     """
     view = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))

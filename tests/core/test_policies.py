@@ -49,7 +49,7 @@ def _partitioned(policy: Policy) -> Pair:
 
 
 def test_stall_below_the_timeout_leaves_no_doubt() -> None:
-    """deb1 sleeps for 0.9 timeouts: the peer cannot have taken the service, and the owner goes on
+    """deb1 sleeps for 0.9 timeouts: the peer cannot have taken the service, and the owner continues
     at once.
     """
     pair = Pair()
@@ -120,7 +120,7 @@ def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> 
 def test_acknowledgement_from_before_a_stall_starts_nothing() -> None:
     """deb2 sleeps for two timeouts while its check-up script runs.
 
-    Deb1 took the service: deb2 does not go on to start it.
+    Deb1 took the service: deb2 does not continue to start it.
     """
     pair = Pair()
     deb1, deb2 = pair.boot()
@@ -445,7 +445,7 @@ def test_service_moves_back_at_once_when_the_peer_has_taken_it() -> None:
 
 
 def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
-    """Old failures do not count, and whoever takes the service in hand begins anew."""
+    """Old failures do not count, and whoever takes the service in hand begins again."""
     policy = Policy(on_start_failure=OnStartFailure.HAND_OVER)
     failures = StartFailures()
     for at in range(START_FAILURES_MAX + 1):

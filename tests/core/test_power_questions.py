@@ -68,11 +68,11 @@ def test_off_twice_starts_what_waits_and_shoots_nobody() -> None:
     assert one == other and second - first >= POWER_GAP_S
     assert pair.state("deb2", "registry") is pair.state("deb2", "files") is S.STARTED
     assert pair.checks() == []
-    assert any("says twice that it is off" in record.reason for record in pair.host.records)
+    assert any("reports twice that it is off" in record.reason for record in pair.host.records)
 
 
 def test_once_off_is_no_proof() -> None:
-    """Off, then on or nothing clear, begins anew.
+    """Off, then on or nothing clear, begins again.
 
     Two that are off with something else between are no proof.
     """

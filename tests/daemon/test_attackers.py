@@ -277,8 +277,8 @@ def test_flood_of_garbage_does_not_stop_the_daemon(
 def test_single_forged_datagram_without_a_key_is_over_in_time(
     cluster_dir: ClusterDir, voices: Callable[..., PeerVoice], goodbye: Goodbye, reason: str
 ) -> None:
-    """The highest number, or a goodbye, in the name of a peer that goes on: refused for a timeout,
-    then believed again.
+    """The highest number, or a goodbye, in the name of a peer that continues: refused for a
+    timeout, then believed again.
     """
     cluster_dir.ok("ezha start")
     voice = voices(cluster_dir)

@@ -169,7 +169,7 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     cluster_dir: ClusterDir, state_disk: StateDisk
 ) -> None:
     """One service runs, another is unfrozen: it is not started, why is told, STATE files stay
-    whole; well again, all goes on.
+    whole; well again, all continues.
     """
     cluster_dir.add("registry")
     cluster_dir.add("web")
@@ -190,7 +190,7 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
         "the lost history is told",
     )
     cluster_dir.wait(
-        lambda: "this node fences nobody before it can be" in cluster_dir.log(),
+        lambda: "this node does not fence before it can be" in cluster_dir.log(),
         "the fencing memory that cannot be written is told",
     )
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
@@ -199,12 +199,12 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     log = cluster_dir.log()
     assert log.count("service registry: STOPPED -> NOT WRITTEN") == 1, log
     # The note of fencing, too, if the peer was silent only after the disk was protected.
-    assert log.count("this node fences nobody before it can be") <= 1, log
+    assert log.count("this node does not fence before it can be") <= 1, log
     assert log.count("the history is not written") == 1
     state_disk.protect(False)
     cluster_dir.wait_state("registry", "STARTED")
     cluster_dir.wait(
-        lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history goes on"
+        lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history continues"
     )
     assert cluster_dir.calls("web.sh") == []
 

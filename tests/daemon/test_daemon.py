@@ -251,7 +251,7 @@ def test_damaged_state_file_never_starts_or_claims_anything(
 def test_damage_to_the_state_file_of_a_running_daemon_changes_nothing(
     cluster_dir: ClusterDir,
 ) -> None:
-    """Hole H16: the daemon knows its own state; the next change writes the file anew."""
+    """Hole H16: the daemon knows its own state; the next change writes the file again."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -358,7 +358,7 @@ def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
 
 def test_no_second_daemon_starts_before_a_removed_lock_is_put_back(cluster_dir: ClusterDir) -> None:
     """`rm -rf` of the run-time files and `ezha start` at once: refused, and the daemon that runs
-    goes on without a traceback.
+    continues without a traceback.
     """
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()

@@ -32,7 +32,7 @@ def test_node_that_can_open_none_of_its_links_starts_nothing_until_one_is_opened
     )
     assert "not started here yet" in cluster_dir.ok("service -s -v")
     assert (
-        "DEAF: no link of this node could be opened yet, so that it hears nobody: no verdict"
+        "DEAF: no link of this node could be opened yet, so that it hears no peer: no verdict"
         in cluster_dir.log()
     )
     disk.rename(cluster_dir.path("disk"))

@@ -177,7 +177,7 @@ def test_h12_end_and_start_of_the_daemon_forgets_no_running_service(
 
 
 def test_h13_commands_during_start_ready_do_what_they_say_or_are_refused(alone: ClusterDir) -> None:
-    """stop, start, unfreeze: refused with a reason, START_READY goes on.
+    """stop, start, unfreeze: refused with a reason, START_READY continues.
 
     Force-stop: STOPPED, and that start never comes.
     """
@@ -239,8 +239,8 @@ def test_h14_stop_of_the_daemon_during_starting_waits_and_stops_the_service(
 def test_h15_command_given_up_with_control_c_leaves_no_service_called_started(
     alone: ClusterDir,
 ) -> None:
-    """Ctrl-C in `service -A registry start`: the daemon goes on, unfreeze is refused, STARTED means
-    that the script ran.
+    """Ctrl-C in `service -A registry start`: the daemon continues, unfreeze is refused, STARTED
+    means that the script ran.
     """
     alone.ok("service -A registry force-stop")
     start = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""An engine that meets an event it cannot handle, in a real daemon: reported, and it goes on
+"""An engine that meets an event it cannot handle, in a real daemon: reported, and it continues
 deciding as after a crash.
 
 The fault is planted from outside: Python loads ``sitecustomize`` of a directory that only this

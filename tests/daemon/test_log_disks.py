@@ -177,7 +177,7 @@ def test_log_of_a_service_is_bounded_whoever_writes(cluster_dir: ClusterDir) -> 
 def test_bounded_log_keeps_its_end(tmp_path: Path) -> None:
     """Under the limit nothing happens.
 
-    Over it, the end is in the second file, and appending goes on at the beginning.
+    Over it, the end is in the second file, and appending continues at the beginning.
     """
     path = tmp_path / "web.log"
     with open(path, "ab", buffering=0) as writer:
@@ -201,7 +201,7 @@ def test_log_is_emptied_on_a_full_disk(full_disk: FullDisk) -> None:
 
 
 def test_output_is_read_from_a_log_that_was_emptied_meanwhile(tmp_path: Path) -> None:
-    """The reason of a failure is there although the log began anew while the script ran."""
+    """The reason of a failure is there although the log began again while the script ran."""
     path = tmp_path / "web.log"
     path.write_bytes(b"x" * 10_000)
     log = ScriptLog(str(path), is_answer=False, may_linger=True)

@@ -528,7 +528,7 @@ def test_keeper_has_a_thread_with_a_name_that_keeps_no_daemon_from_ending(tmp_pa
 def test_logs_that_no_thread_can_watch_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the daemon goes on."""
+    """And the daemon continues."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -135,9 +135,7 @@ def test_daemon_whose_lock_file_was_removed_keeps_others_from_starting(layout: L
     with holder(layout) as pid:
         os.unlink(layout.lock_file)
         before = open_files()
-        with pytest.raises(
-            RefusedError, match=rf"pid {pid}\); somebody removed {layout.lock_file}"
-        ):
+        with pytest.raises(RefusedError, match=rf"pid {pid}\); {layout.lock_file} was removed"):
             take_lock(layout)
         assert open_files() == before
     os.close(take_lock(layout))

@@ -206,7 +206,7 @@ def test_thread_of_the_looks_has_a_name_and_keeps_no_daemon_from_ending(place: P
 def test_node_that_can_start_no_thread_looks_at_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And goes on."""
+    """And continues."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

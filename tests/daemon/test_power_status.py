@@ -72,7 +72,7 @@ def test_device_that_says_off_twice_starts_the_service(cluster_dir: ClusterDir) 
         )
     ] == ["off", "nothing runs there"]
     assert (
-        "proved out: the fence of web says twice that it is off"
+        "proved out: the fence of web reports twice that it is off"
         in cluster_dir.quick("openha fence status").stdout
     )
 
@@ -84,7 +84,7 @@ def test_device_that_says_anything_else_starts_nothing(
     """What it said is shown beside what to type."""
     device = cluster_dir.script("device", f"exit {code}")
     begin(cluster_dir, fence(cluster_dir, f"status_cmd = {device} status"))
-    text = f"the fence of web says of the peer's power: {word}"
+    text = f"the fence of web reports the peer's power: {word}"
     until(lambda: power_records(cluster_dir), lambda seen: seen == [text], "the answer")
     assert cluster_dir.state("web") == "STOPPED" and not (cluster_dir.root / "shot").exists()
     shown = cluster_dir.quick("openha fence status").stdout

@@ -347,7 +347,7 @@ def test_what_is_found_after_the_end_is_not_reported(tmp_path: Path) -> None:
 
 
 def test_node_that_can_start_no_thread_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And goes on."""
+    """And continues."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

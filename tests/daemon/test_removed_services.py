@@ -111,7 +111,7 @@ def test_removed_service_that_is_down_is_forgotten(removed: ClusterDir) -> None:
 def test_list_of_managed_services_of_a_former_version_is_understood(
     cluster_dir: ClusterDir,
 ) -> None:
-    """Names alone, and a line that is damaged: the daemon starts, and goes on with what the
+    """Names alone, and a line that is damaged: the daemon starts, and continues with what the
     services file says.
     """
     cluster_dir.add("registry", RUNS)
@@ -150,7 +150,7 @@ def _peer_runs(cluster_dir: ClusterDir, voice: PeerVoice) -> bool:
 def test_file_of_a_kept_service_is_not_written_over_when_it_is_added_again(
     removed: ClusterDir,
 ) -> None:
-    """Its engine goes on with what it knows, and writes its next state.
+    """Its engine continues with what it knows, and writes its next state.
 
     What the file said meanwhile is not believed.
     """

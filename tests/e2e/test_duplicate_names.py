@@ -29,7 +29,7 @@ def test_two_nodes_of_one_name_are_reported_by_the_peer_and_by_both(two_nodes: T
             node.write(f"{EZ}/conf/monitor", monitor_file(2))
             assert node.run(f"{EZ}/ezha start").returncode == 0
         written_over = (
-            "warning: link dio /dev/mapper/disk.hb.0:0: somebody else writes to this node's slot"
+            "warning: link dio /dev/mapper/disk.hb.0:0: something else writes to this node's slot"
         )
         wanted = (
             written_over,

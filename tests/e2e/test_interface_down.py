@@ -69,7 +69,7 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
     """
     cluster.run_on_first()
     first, second = cluster.nodes
-    said = "the peer says that its eth1 is down"
+    said = "the peer reports that its eth1 is down"
 
     def look() -> Any:
         link = cluster.link(second, "eth1")
@@ -80,7 +80,7 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
     assert cluster.link(second, "eth2")["is_up"]
     for node in cluster.nodes:
         assert cluster.states(node) == {"registry": "STARTED/STOPPED"}
-    for node, text in ((first, "eth1 is down here: the peer is told"), (second, said)):
+    for node, text in ((first, "eth1 is down here: reported to the peer"), (second, said)):
         cluster.until(
             lambda: cluster.must(node, f"{EZ}/bin/openha history"),
             lambda seen: text in seen,
@@ -112,12 +112,12 @@ def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster: TwoNe
         cluster.start(node)
     cluster.until(
         lambda: cluster.link(second, "eth1")["reason"],
-        lambda seen: seen == "the peer says that its eth1 is down",
+        lambda seen: seen == "the peer reports that its eth1 is down",
         "the reason on deb2",
     )
     cluster.must(second, f"{EZ}/ezha restart")
     cluster.until(
         lambda: cluster.link(second, "eth1")["reason"],
-        lambda seen: seen == "the peer says that its eth1 is down",
+        lambda seen: seen == "the peer reports that its eth1 is down",
         "the reason after a restart of deb2",
     )

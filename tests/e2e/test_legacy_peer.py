@@ -56,7 +56,7 @@ def running(request: pytest.FixtureRequest, cluster: MixedCluster) -> MixedClust
 
 
 def start_on_first(cluster: MixedCluster) -> None:
-    """The service runs on the primary, the other node stands by."""
+    """The service runs on the primary, the other node is standby."""
     cluster.act(cluster.first, "unfreeze")
     cluster.wait("STARTED/FROZEN_STOP")
     cluster.act(cluster.second, "unfreeze")
@@ -66,7 +66,7 @@ def start_on_first(cluster: MixedCluster) -> None:
 def test_states_are_seen_and_each_node_takes_over_from_the_other(running: MixedCluster) -> None:
     """Start on deb1, deb1 dies, deb2 takes over.
 
-    Deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns.
+    Deb1 returns and is standby; deb2 dies, deb1 takes over; deb2 returns.
     """
     first, second = running.nodes
     start_on_first(running)
@@ -138,7 +138,7 @@ def test_both_nodes_start_at_once_and_the_primary_wins(running: MixedCluster) ->
 def swap(
     cluster: MixedCluster, node: Node, use: Callable[[Node], None], start: Callable[[], object]
 ) -> None:
-    """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
+    """Ends the daemons of a node, changes its program, starts them; the services continue."""
     if use == cluster.use_ours:
         cluster.must(node, "/usr/share/openha/init/openha.init kill")
         cluster.until(

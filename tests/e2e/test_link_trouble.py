@@ -181,7 +181,7 @@ def test_multicast_blocked_by_the_switch_takes_down_multicast_only(
 
 
 def test_interface_deleted_and_made_again_is_used_again(cluster: TroubledCluster) -> None:
-    """A cable is taken away on deb1, and laid anew: its links are down with the reason, then up
+    """A cable is taken away on deb1, and laid again: its links are down with the reason, then up
     without any help.
     """
     first = cluster.first
@@ -216,7 +216,7 @@ def test_address_removed_and_put_back(cluster: TroubledCluster) -> None:
 def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(
     cluster: TroubledCluster, mtu: int
 ) -> None:
-    """Beats do not fit in one packet: IPv4 goes on all the same.
+    """Beats do not fit in one packet: IPv4 continues all the same.
 
     IPv6, which a link below 1,280 bytes cannot carry, is down.
     """

@@ -78,7 +78,7 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: Cable
         news = [cluster.log_of(second, each)[had:] for each, had in zip(link.ids, before[link])]
         heard = [line.partition(f"{link.ids[0]}: ")[2] for line in news[0]]
         why = (
-            f"the peer says that its {link.device} is down"
+            f"the peer reports that its {link.device} is down"
             if link.device.startswith("h")
             else f"no beat for {TIMEOUT_S} s"
         )

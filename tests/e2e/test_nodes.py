@@ -310,7 +310,7 @@ def test_a_cut_outlives_a_reboot(two_nodes: TwoNodes) -> None:
 
 
 def test_a_frozen_node_does_nothing_until_thawed(two_nodes: TwoNodes) -> None:
-    """A node counts in a file and is frozen: the count stands still, and goes on after thawing."""
+    """A node counts in a file and is frozen: the count stops, and continues after thawing."""
     node = two_nodes[0]
     node.run(
         "(n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.01; done) > /dev/null 2>&1 &"
@@ -324,7 +324,7 @@ def test_a_frozen_node_does_nothing_until_thawed(two_nodes: TwoNodes) -> None:
 
 
 def test_a_command_that_was_frozen_ends_after_thawing(two_nodes: TwoNodes) -> None:
-    """A command runs while its node is frozen and thawed: it goes on and its exit code arrives."""
+    """A command runs while its node is frozen and thawed: it continues, its exit code arrives."""
     node = two_nodes[0]
     process = node.popen(
         "echo begun; read line; exit 7", stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -155,7 +155,7 @@ def test_node_is_taken_down_after_the_history_is_written(
     first.boot()
     assert history(cluster, first) == [f"{action.upper()}: app#1 is down"]
     if action == "crash":
-        # As after a power failure: its daemon finds the service on the peer, and stands by.
+        # As after a power failure: its daemon finds the service on the peer, and is standby.
         cluster.must(first, f"{EZ}/ezha start")
         cluster.wait("STOPPED/STARTED")
         assert cluster.runs_on() == ["deb2"]

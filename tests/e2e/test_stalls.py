@@ -3,7 +3,7 @@ link timeout, on two nodes.
 
 With profile fast a takeover follows 0.2 s after the timeout, and the check-up script succeeds
 though it fences nobody: what keeps the service from running twice for good is the stalled owner,
-which asks before it goes on.
+which asks before it continues.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPTIONS = "[timing]\nprofile = fast\nfence_time = 1\n"
 
 @pytest.fixture
 def cluster(two_nodes: TwoNodes, make_cluster: Callable[..., Cluster]) -> Cluster:
-    """The service runs on deb1, deb2 stands by, both fast."""
+    """The service runs on deb1, deb2 is standby, both fast."""
     for node in two_nodes:
         node.write("/opt/check", "#!/bin/sh\nexit 0\n", 0o755)
     made = make_cluster(registry="/opt/check")
@@ -71,7 +71,7 @@ def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
 def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster: Cluster, timeouts: float) -> None:
-    """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and stands by.
+    """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and is standby.
 
     One copy is left.
     """

@@ -22,7 +22,7 @@ def test_the_power_fails_and_comes_back_takeover_and_failback(
 ) -> None:
     """The owner loses its power: the other takes over in time.
 
-    Booted again the owner stands by; failback works by hand.
+    Booted again the owner is standby; failback works by hand.
     """
     cluster = make_cluster()
     first, second = cluster.first, cluster.second

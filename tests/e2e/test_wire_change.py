@@ -20,7 +20,7 @@ LINKS = (
 
 @pytest.fixture
 def cluster(two_nodes: TwoNodes) -> MixedCluster:
-    """Both nodes with this package and wire = legacy; the service runs on deb1, deb2 stands by."""
+    """Both nodes with this package and wire = legacy; the service runs on deb1, deb2 is standby."""
     made = MixedCluster(two_nodes, "")
     for node in made.nodes:
         made.use_ours(node)
@@ -37,7 +37,7 @@ def cluster(two_nodes: TwoNodes) -> MixedCluster:
 
 
 def test_takeover_between_two_nodes_in_the_originals_format(cluster: MixedCluster) -> None:
-    """The owner dies and comes back: takeover after timeout and 5 s, and it stands by
+    """The owner dies and comes back: takeover after timeout and 5 s, and it is standby
     afterwards.
     """
     first, second = cluster.nodes

@@ -537,7 +537,7 @@ def test_invented_names_do_not_fill_the_memory() -> None:
     assert kept == [6, 7, 8, 9]
     for letter in "abc":
         book.learn(forged(sorted(f"{letter}{index}" for index in range(9000))))
-    assert sum(len(item.names) for item in book._learnt.values()) <= 20_000
+    assert sum(len(item.names) for item in book._page_sets.values()) <= 20_000
     assert book.resolve(decode_frame(a_frame(a_beat({"web": S.STARTED})))).is_complete
 
 

@@ -42,7 +42,7 @@ OUTPUTS = {
 def test_the_reason_is_the_first_error_of_an_agent_or_else_the_last_line(
     output: str, shown: str
 ) -> None:
-    """Agents go on after an error, with a rollback for instance.
+    """Agents continue after an error, with a rollback for instance.
 
     Any other script says at the end what it failed for.
     """

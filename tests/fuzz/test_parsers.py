@@ -310,7 +310,7 @@ def test_damaged_history_is_read_or_refused_and_written_again(
     intruder: Intruder, patches: bytes, choice: int
 ) -> None:
     """A whole file of the history with bytes replaced, and arbitrary bytes: entries or a
-    SystemFault, and a file to go on in.
+    SystemFault, and a file to continue in.
     """
     intruder.take(bytes([17, choice]) + patches)
 

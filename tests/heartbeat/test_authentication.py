@@ -203,7 +203,7 @@ def test_rotation_in_any_order_with_restarts_loses_no_beat(seed: int) -> None:
 
 
 def test_rotation_waits_for_the_other_node() -> None:
-    """Only one node has the next key: it goes on with the current one for ever, and says what is
+    """Only one node has the next key: it continues with the current one for ever, and says what is
     missing.
     """
     one, two = Station(0, KeyRing(A, next=B)), Station(1, KeyRing(A))

@@ -226,9 +226,9 @@ def test_swapped_slots_are_found_on_both_sides_and_put_right(
     shown = guarded.ok("hb -s -v")
     assert (
         "this node hears its own heartbeats" in shown
-        and "somebody else writes to this node's slot" in shown
+        and "something else writes to this node's slot" in shown
     )
-    guarded.wait(lambda: bool(links(guarded)["dio sender"]["is_up"]), "the sender goes on")
+    guarded.wait(lambda: bool(links(guarded)["dio sender"]["is_up"]), "the sender continues")
     assert get_slot(ours) != held[1] and guarded.state("registry") == "STARTED"
     voice.states = {}
     write_beats(guarded, voice, theirs)

@@ -77,7 +77,7 @@ def hang_by_signal(pid: int) -> Callable[..., Any]:
 def test_hung_worker_holds_nobody_and_recovers(ends: Callable[..., Any], disk_file: str) -> None:
     """The worker hangs: send and receive fail within the limit, then at once.
 
-    When it goes on, so does the link.
+    When it continues, so does the link.
     """
     sender, listener = ends(disk_file)
     go_on = hang_by_signal(worker_of(disk_file))

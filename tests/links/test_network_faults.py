@@ -316,7 +316,7 @@ def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(
 def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(
     hosts: Callable[..., Any], link: Callable[..., Any]
 ) -> None:
-    """The name server falls silent: the link goes on.
+    """The name server falls silent: the link continues.
 
     The name leads elsewhere: the sender says so and, reopened, follows.
     """

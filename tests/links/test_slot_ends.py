@@ -332,7 +332,7 @@ def test_claim_leaves_a_heartbeat_as_it_is(opened: Callable[..., Any], disk_file
 def test_data_of_a_new_owner_is_refused_again_and_again(
     opened: Callable[..., Any], disk_file: str
 ) -> None:
-    """Whoever sends on after the refusal without opening the link anew writes nothing either."""
+    """Whoever sends on after the refusal without opening the link again writes nothing either."""
     sender = opened(DioSender(spec(disk_file)))
     sender.send(b"beat")
     put(disk_file, b"a new owner " * 400)
@@ -445,13 +445,13 @@ def test_slot_that_loses_its_beat_is_counted_and_silent(
     assert listener.receive(0.25) is None and listener.counters[counter] == 1
     put(disk_file, slot(b"beat"))
     again = listener.receive(0.25)
-    # Written anew after it was gone is a sign of life; the same after something that could not be
+    # Written again after it was gone is a sign of life; the same after something that could not be
     # read is none.
     assert (again is not None) is (counter == "blank")
 
 
 def test_end_that_is_opened_again_and_again_is_closed_once(disk_file: str) -> None:
-    """Whoever opens it anew after a fault leaves no process behind."""
+    """Whoever opens it again after a fault leaves no process behind."""
     end = DioSender(spec(disk_file))
     for _ in range(3):
         end.open()

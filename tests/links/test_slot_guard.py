@@ -199,7 +199,7 @@ def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(
 def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(
     sender: Callable[..., Any], disk_file: str
 ) -> None:
-    """Somebody wiped the slot: said, and the link goes on."""
+    """Somebody wiped the slot: said, and the link continues."""
     one = sender(disk_file)
     one.open()
     one.send(b"beat")

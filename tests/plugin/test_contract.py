@@ -700,7 +700,7 @@ def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18: Host) -> Non
 
 
 def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host: Host) -> None:
-    """The 1.6 and the 1.7 print what a resource would do, and go on with the next: this one ends
+    """The 1.6 and the 1.7 print what a resource would do, and continue with the next: this one ends
     the action instead.
     """
     host.daemon()

@@ -130,7 +130,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     """Every field, with what was seen on each link.
 
-    And a second writer goes on in the same file.
+    And a second writer continues in the same file.
     """
     path = str(tmp_path / "h")
     full = Entry(

@@ -175,7 +175,7 @@ def test_mirror_shows_what_could_be_written_of_the_peers_states(tmp_path: Path) 
 def test_mirror_waits_until_a_thread_can_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine has no thread to give: the daemon goes on, and mirrors the next state once it
+    """The machine has no thread to give: the daemon continues, and mirrors the next state once it
     has.
     """
     layout = tree_layout(str(tmp_path))

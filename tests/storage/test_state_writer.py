@@ -76,7 +76,7 @@ def test_end_waits_two_seconds_for_a_job_and_no_result_is_waited_for_after_its_t
 
 @pytest.mark.parametrize("error", [OSError("disk"), KeyError("bug"), SystemExit(3)])
 def test_error_of_a_job_is_raised_where_its_result_is_waited_for(error: BaseException) -> None:
-    """Whatever it is; the thread goes on."""
+    """Whatever it is; the thread continues."""
 
     def fail() -> dict[str, str]:
         raise error

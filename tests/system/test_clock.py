@@ -22,8 +22,8 @@ _LOOK = (
 )
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_time_of_a_suspended_machine_counts() -> None:
-    """The clock that goes on in a suspend is 5,000 s ahead of the other, as after a suspend of that
-    length.
+    """The clock that continues in a suspend is 5,000 s ahead of the other, as after a suspend of
+    that length.
     """
     command = [
         "unshare",

@@ -94,7 +94,7 @@ def test_acknowledgement_of_another_life_or_not_taken_is_none(ack: Ack) -> None:
 
 
 def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() -> None:
-    """deb2 begins anew with counter 1 after a life with 7: the acknowledgement of the new one
+    """deb2 begins again with counter 1 after a life with 7: the acknowledgement of the new one
     counts, not of the old one.
     """
     for is_newer, is_allowed in ((True, True), (False, False)):

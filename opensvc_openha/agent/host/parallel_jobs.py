@@ -97,13 +97,15 @@ def _tell(writer: int, message: str) -> None:
 
 
 def _outcome(child: _Child) -> list[JobFailure]:
-    told = child.words.read()
+    report = child.words.read()
     _, status = os.waitpid(child.pid, 0)
     child.is_reaped = True
     exit_code = os.waitstatus_to_exitcode(status)
     if exit_code == 0:
         return []
-    message = json.loads(told) if told else f"{child.job.name}: its process ended with {exit_code}"
+    message = (
+        json.loads(report) if report else f"{child.job.name}: its process ended with {exit_code}"
+    )
     return [JobFailure(child.job.name, message)]
 
 

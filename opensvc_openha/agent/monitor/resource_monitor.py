@@ -184,7 +184,7 @@ def _tell_once(service: Service, text: str, note: Note) -> None:
     try:
         write_atomically(path, text.encode(), is_durable=False)
     except OSError as error:
-        service.log.warning(f"cannot write {path}, so this may be said again: {error.strerror}")
+        service.log.warning(f"cannot write {path}, so this may be reported again: {error.strerror}")
 
 
 def _told(service: Service) -> str:

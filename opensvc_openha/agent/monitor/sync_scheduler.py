@@ -134,7 +134,7 @@ class SendOutcome(enum.Enum):
 
 @dataclass(frozen=True)
 class SendResult:
-    """``reason`` says why nothing was sent, or how the send failed."""
+    """``reason`` is why nothing was sent, or how the send failed."""
 
     outcome: SendOutcome
     reason: str = ""

@@ -186,7 +186,7 @@ class App(LocalResource):
             raise self.spec.error(
                 ActionError,
                 f"script {self._script} {self._why_not_run()}, and the service is"
-                " not down here: whether the application runs cannot be told, nor can it be"
+                " not down here: whether the application runs is not known, nor can it be"
                 " stopped",
             )
         self.roll_back()

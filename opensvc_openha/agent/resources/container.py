@@ -128,7 +128,7 @@ class DockerContainer(LocalResource):
             self._await_up()
         except ActionError:
             self._log.info(
-                f"{self._name} never came up: removing it, so that the next start makes it anew"
+                f"{self._name} never came up: removing it, so that the next start creates it again"
             )
             run_logged(
                 self._log,
@@ -164,8 +164,8 @@ class DockerContainer(LocalResource):
         return (
             (
                 "was made before run_image, run_args or run_command changed:"
-                f" '{self._engine.settings.svcname} docker rm -f {self._name}' and a start make it"
-                " anew"
+                f" '{self._engine.settings.svcname} docker rm -f {self._name}' and a start create"
+                " it again"
             ),
         )
 

@@ -187,15 +187,15 @@ def carry_out(steps: Sequence[FenceStep], time_s: float, log: ActionLog) -> Fenc
 def read_power(steps: Sequence[FenceStep], time_s: float, say: Callable[[str], object]) -> Power:
     """Return the peer's power state as the devices report it, one line for each; fences nothing."""
     deadline = monotonic() + time_s
-    said: dict[int, list[Power]] = {}
+    answers: dict[int, list[Power]] = {}
     with interruptible():
         for number, step in enumerate(steps):
             share_s = (deadline - monotonic()) / (len(steps) - number)
             power = ask_power(step.status_argv, step.env, share_s)
             why = "" if step.status_argv else ", for it has no status_cmd"
             say(f"level {step.level}: {step.rid}: {power.value}{why}\n")
-            said.setdefault(step.level, []).append(power)
-    return power_of_levels(list(said.values()))
+            answers.setdefault(step.level, []).append(power)
+    return power_of_levels(list(answers.values()))
 
 
 def _run(step: FenceStep, limit_s: float, log: ActionLog) -> Failure | None:

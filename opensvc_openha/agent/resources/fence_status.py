@@ -50,19 +50,19 @@ def why_not_off(ask: Callable[[float], Power], deadline: float, log: ActionLog) 
 
     Return why the peer is not known to be off at the deadline; empty if it is.
     """
-    said: Power | None = None
+    newest: Power | None = None
     times_off = 0
     while True:
         left_s = deadline - monotonic()
         if left_s <= 0:
             return (
-                "its status_cmd did not say off twice in time, at last"
-                f" {said.value if said else 'nothing'}"
+                "its status_cmd did not report off twice in time; last report:"
+                f" {newest.value if newest else 'nothing'}"
             )
         power = ask(left_s)
-        if power is not said:
+        if power is not newest:
             log.info(f"status: {power.value}")
-        said = power
+        newest = power
         times_off = times_off + 1 if power is Power.OFF else 0
         if times_off == _OFF_TIMES:
             return ""

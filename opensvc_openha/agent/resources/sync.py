@@ -385,7 +385,7 @@ class Rsync(LocalResource):
         result = run_command(argv, _CHECK_TIMEOUT_S)
         if result.exit_code != 0:
             self._log.warning(
-                f"{node} could not be told when this was sent: rsync"
+                f"{node} did not get the time of this transfer: rsync"
                 f" {result.verdict}{_last_line(result.output)}"
             )
 

@@ -32,7 +32,7 @@ def refuse_from_within(svcname: str, sections: Iterable[Section]) -> None:
         if holder is not None:
             raise RefusedError(
                 f"{svcname}: {_described(holder)} uses {point}, which the stop unmounts, ending"
-                " whoever is in it: nothing was done, `cd /` first and try again"
+                " the processes in it: nothing was done, `cd /` first and try again"
             )
 
 

@@ -71,7 +71,7 @@ def stop_resources(
             for resource, error in _run_part(service, part, stop_one):
                 if resource.spec.group is not Group.APP:
                     raise error
-                service.log.error(f"{error}: going on with the other resources")
+                service.log.error(f"{error}: continuing with the other resources")
                 failures.append(str(error))
     if failures:
         raise ActionError("all was stopped, except for " + "; ".join(failures))
@@ -154,7 +154,7 @@ def _stop(service: Service, resource: Resource) -> None:
     except OpenhaError as error:
         if resource.spec.group is not Group.APP or look(resource).status is not ResourceStatus.DOWN:
             raise
-        service.log.error(f"{error}, but its check says that it is down: going on")
+        service.log.error(f"{error}, but its check reports that it is down: continuing")
 
 
 def _optional(service: Service, resource: Resource, step: _Step) -> None:
@@ -164,7 +164,7 @@ def _optional(service: Service, resource: Resource, step: _Step) -> None:
     except OpenhaError as error:
         if not resource.spec.is_optional:
             raise
-        service.log.warning(f"{error}: goes on, for {resource.spec.rid} is optional")
+        service.log.warning(f"{error}: continues, for {resource.spec.rid} is optional")
 
 
 def with_triggers(
@@ -211,7 +211,7 @@ def _trigger(service: Service, resource: Resource, name: str, command: str) -> N
     message = f"{spec.rid}: {name} trigger {command!r} {result.verdict}"
     if name.startswith("blocking_"):
         raise ActionError(message)
-    log.warning(f"{message}: goes on, for only blocking_{name} would end the action")
+    log.warning(f"{message}: continues, for only blocking_{name} would end the action")
 
 
 def _roll_back(service: Service, begun: Iterable[Resource]) -> None:

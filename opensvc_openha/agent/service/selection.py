@@ -34,7 +34,7 @@ def is_chosen(service: Service, choice: ServiceSelector) -> bool:
         report = service.report()
         if report.is_hidden and report.avail is ResourceStatus.NA:
             raise SystemFault(
-                f"only root can tell whether {service.name} is up: nothing was done for it"
+                f"only root can check whether {service.name} is up: nothing was done for it"
             )
         return report.avail in _BY_STATUS[choice]
     if choice is ServiceSelector.PRIMARY:

@@ -76,8 +76,8 @@ def screen(
     room = max(1, height - 2 - min(len(problems), 3))
     body = _table(reports, view, width, room) if report is None else _service(report, view, room)
     keys = _TABLE_KEYS if report is None else _SERVICE_KEYS
-    said = [Line(f"! {problem}") for problem in problems[:3]]
-    lines = [Line(f"svcmon  {stamp}", is_title=True), *body, *said]
+    shown = [Line(f"! {problem}") for problem in problems[:3]]
+    lines = [Line(f"svcmon  {stamp}", is_title=True), *body, *shown]
     lines += [Line("")] * (height - 1 - len(lines)) + [Line(keys, is_title=True)]
     return [
         Line(line.text[: max(0, width - 1)], line.is_chosen, line.is_title)

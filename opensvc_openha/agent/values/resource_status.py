@@ -82,7 +82,7 @@ class Finding:
     """True if this user lacks the privileges for the check; ``status`` is then n/a."""
 
 
-HIDDEN = Finding(ResourceStatus.NA, ("only root can tell",), is_hidden=True)
+HIDDEN = Finding(ResourceStatus.NA, ("only root can check",), is_hidden=True)
 """Result for a user without the privileges: any other status could be wrong."""
 
 

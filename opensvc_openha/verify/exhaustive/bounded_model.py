@@ -161,14 +161,14 @@ class ModelNode(SimulatedNode):
         problem = super().find_mismatch(engine)
         if problem:
             return problem
-        said = engine.beat().states[SERVICE]
-        if self._is_old_news(said):
-            return f"{said.name} was not announced in time"
-        if said in PEER_OUT and self.runs and not self.world.is_excused(self.index):
-            return f"{said.name} is announced while the service runs there"
+        announced = engine.beat().states[SERVICE]
+        if self._is_old_news(announced):
+            return f"{announced.name} was not announced in time"
+        if announced in PEER_OUT and self.runs and not self.world.is_excused(self.index):
+            return f"{announced.name} is announced while the service runs there"
         return ""
 
-    def _is_old_news(self, said: ServiceState) -> bool:
+    def _is_old_news(self, announced: ServiceState) -> bool:
         """Return True if the last beat differs.
 
         A state that the node is not sure of may wait for the next one.
@@ -180,7 +180,7 @@ class ModelNode(SimulatedNode):
         ):
             return False
         last = self.announced.states[SERVICE]
-        return last is not said and ServiceState.UNKNOWN not in (last, said)
+        return last is not announced and ServiceState.UNKNOWN not in (last, announced)
 
     def announce(self, action: Announce) -> None:
         """Send a beat."""

@@ -4,7 +4,7 @@ Exceptions:
 
 * a node in any other state keeps the service, or keeps others from it, by the rules
 * the peer left it frozen and running when its daemon departed: no node takes it then
-* it is said to be STARTED, and does not run: an operator forced the state, or the daemon had to
+* it is announced as STARTED, and does not run: an operator forced the state, or the daemon had to
   begin with a file that did not hold what its predecessor tried to write, or without an answer of
   the wrapper
 """
@@ -53,7 +53,7 @@ def check_claims(service: str, places: Iterable[tuple[str, ServicePlace]]) -> No
     for name, place in places:
         is_excused = place.is_forced or place.is_guess
         if place.state is ServiceState.STARTED and not place.is_running and not is_excused:
-            L1.fail(0.0, name, service, "said to be STARTED, but nothing runs there")
+            L1.fail(0.0, name, service, "announced as STARTED, but nothing runs there")
 
 
 def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:

@@ -28,11 +28,11 @@ class Settling:
         self._moves: dict[str, int] = {}
 
     def forget(self) -> None:
-        """Count anew: something was disturbed or ordered."""
+        """Restart the count: something was disturbed or ordered."""
         self._moves.clear()
 
     def forget_service(self, service: str) -> None:
-        """Count one service anew."""
+        """Restart the count of one service."""
         self._moves.pop(service, None)
 
     def check_move(self, seen: Moved) -> None:

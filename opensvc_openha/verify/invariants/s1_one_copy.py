@@ -41,4 +41,4 @@ def check_said(
     """Check that a service which is announced as out does not run."""
     is_excused = place.is_forced or place.is_hidden
     if state in PEER_OUT and place.is_running and not is_excused:
-        S1.fail(at, node, service, f"said to be {state.name} while it runs")
+        S1.fail(at, node, service, f"announced as {state.name} while it runs")

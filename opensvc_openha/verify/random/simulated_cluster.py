@@ -83,10 +83,10 @@ class Cluster(World):
         if daemon.is_over:
             return
         if daemon.is_stalled:
-            node.note("goes on")
+            node.note("continues")
             node.resume()
         if daemon.is_hung:
-            node.note("engine goes on")
+            node.note("engine continues")
             daemon.unhang()
 
     # --- calm -------------------------------------------------------------------------------------

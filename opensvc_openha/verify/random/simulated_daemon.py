@@ -362,7 +362,7 @@ class SimulatedDaemon:
     # --- for the ports of the node ----------------------------------------------------------------
 
     def learn_incarnations(self, known: dict[str, BootId]) -> dict[str, BootId]:
-        """Take over newly learnt incarnations; return those under keys in use."""
+        """Take over newly seen incarnations; return those under keys in use."""
         relevant = self._authentication.relevant(known)
         self._authentication.learn(relevant)
         return relevant

@@ -150,7 +150,7 @@ class Model:
         )
 
     def pass_time(self, seconds: float) -> None:
-        """What was begun is over, and a node that stands by takes what nobody runs."""
+        """What was begun is over, and a node that is standby takes what nobody runs."""
         self.now += seconds
         if self.is_slow and self.now < 10 * CHANGE_LIMIT_S:
             return
@@ -211,7 +211,7 @@ def frozen_flag(model: Model) -> bool:
 
 
 def test_start_freezes_the_peer_first_and_thaws_it_when_the_service_runs(make: Make) -> None:
-    """Both stand by: deb2 may not start it meanwhile, and stands by again in the end."""
+    """Both stand by: deb2 may not start it meanwhile, and is standby again in the end."""
     model = make(S.STOPPED, S.STOPPED)
     assert model.ask("start") == 0
     assert model.states == {"deb1": S.STARTED, "deb2": S.STOPPED}
@@ -323,7 +323,7 @@ def test_stop_freezes_the_peer_before_it_stops_here(make: Make) -> None:
 
 
 def test_stop_of_what_runs_on_the_peer_freezes_this_node_first(make: Make) -> None:
-    """deb1 stands by, and would take over what stops on deb2."""
+    """deb1 is standby, and would take over what stops on deb2."""
     model = make(S.STOPPED, S.STARTED)
     assert model.ask("stop") == 0
     assert model.done == ["deb1 freeze-stop", "deb2's agent: stop", "deb2 freeze-stop"]
@@ -556,7 +556,7 @@ def test_last_word_of_a_peer_that_left_keeps_nobody_from_asking_for_a_start(make
 
 
 def test_script_that_runs_is_waited_for_as_long_as_it_runs(make: Make) -> None:
-    """Ten times the limit for a change: it is STARTING, so it goes on, and says so every ten
+    """Ten times the limit for a change: it is STARTING, so it continues, and says so every ten
     seconds.
     """
     model = make(S.STOPPED, S.FROZEN_STOP)

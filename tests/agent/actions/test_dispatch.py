@@ -91,7 +91,7 @@ def test_failed_start_is_rolled_back_the_last_first(agent: Agent) -> None:
 
 
 def test_rollback_leaves_what_was_up_before(agent: Agent) -> None:
-    """The first app ran before the start that failed: it goes on running."""
+    """The first app ran before the start that failed: it continues running."""
     agent.write("a", three_apps(agent, "exit 7"))
     agent.svcmgr("-s", "a", "start", "--rid", "app#1")
     agent.svcmgr("-s", "a", "start")
@@ -241,7 +241,7 @@ def test_rid_restricts_and_unknown_rid_is_refused(agent: Agent) -> None:
 
 
 def test_start_script_that_leaves_a_daemon_behind_does_not_hang_us(agent: Agent) -> None:
-    """The daemon keeps stdout open; start returns at once and the daemon goes on."""
+    """The daemon keeps stdout open; start returns at once and the daemon continues."""
     pid_file = agent.root / "pid"
     agent.write("a", f"[app#1]\nstart = sleep 10000 & echo $! > {pid_file}\n")
     try:

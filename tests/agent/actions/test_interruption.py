@@ -51,7 +51,7 @@ def interrupt(agent: Agent, number: int, began: str, *args: str, path: str = "")
 
 
 def test_an_interruption_is_no_error() -> None:
-    """What handles errors, and goes on after them, cannot take it for one."""
+    """What handles errors, and continues after them, cannot take it for one."""
     assert not issubclass(InterruptedAction, (OpenhaError, Exception))
 
 
@@ -118,7 +118,7 @@ def test_a_stop_does_not_go_on_with_the_other_resources(
         )
     )
     code, err = interrupt(agent, number, "one.began", "-s", "a", "stop")
-    assert code == 128 + number and "going on" not in err, err
+    assert code == 128 + number and "continuing" not in err, err
     assert "two stop" not in agent.calls
 
 

@@ -177,7 +177,7 @@ def test_end_is_looked_for_where_the_kernel_gives_no_notice(
 def test_command_is_killed_when_its_caller_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """By any exception, which goes on."""
+    """By any exception, which continues."""
     monkeypatch.setattr(commands, "TELL_EVERY_S", 0.05)
     pid = 0
 
@@ -195,7 +195,7 @@ def test_command_is_killed_when_its_caller_is_interrupted(
 
 @pytest.mark.parametrize("is_tied", [True, False])
 def test_tied_command_ends_with_its_caller(tmp_path: Path, is_tied: bool) -> None:
-    """Even if that is killed; another one goes on."""
+    """Even if that is killed; another one continues."""
     program = (
         "import sys; from opensvc_openha.agent.host.commands import run_command;"
         f" run_command(['/bin/sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 1000'],"

@@ -55,7 +55,7 @@ def test_action_whose_output_cannot_be_written_ends_as_it_would(agent: Agent) ->
 
 
 def test_action_whose_reader_has_gone_is_done_to_its_end(agent: Agent) -> None:
-    """`svcmgr start 2>&1 | head -1`: the pipe is closed, and the start goes on."""
+    """`svcmgr start 2>&1 | head -1`: the pipe is closed, and the start continues."""
     agent.write("a", app(agent))
     reader, writer = os.pipe()
     os.close(reader)

@@ -255,7 +255,7 @@ def test_command_whose_device_never_says_off_is_a_failure(devices: Devices) -> N
     """The answers end with the share of the section, and the last one is named."""
     devices.answers = {"x": [(2.0, 0)], "ask": [(0.25, 0)]}
     report = carry_out([step("x", timeout_s=4.0, status="ask")], 50.0, devices.log)
-    reason = "x exited with 0, but its status_cmd did not say off twice in time, at last on"
+    reason = "x exited with 0, but its status_cmd did not report off twice in time; last report: on"
     assert report == FenceReport(None, (Failure("x", 1, reason),))
     assert devices.calls == [("x", 4.0), ("ask", 2.0), ("ask", 0.75)]
     assert devices.pauses == [1.0, 0.5]
@@ -264,7 +264,7 @@ def test_command_whose_device_never_says_off_is_a_failure(devices: Devices) -> N
 
 def test_device_that_was_never_asked_said_nothing(devices: Devices) -> None:
     """The command took all of its time."""
-    text = "its status_cmd did not say off twice in time, at last nothing"
+    text = "its status_cmd did not report off twice in time; last report: nothing"
     assert why_not_off(lambda left_s: OFF, devices.now, devices.log) == text
     asked: list[float] = []
 

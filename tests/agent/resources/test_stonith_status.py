@@ -82,8 +82,8 @@ def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
     outcome = agent.svcmgr(called_as="a.stonith")
     assert outcome.exit_code == 9 and len(asked(agent)) >= 2, outcome.err
     assert (
-        f"exit 0 exited with 0, but its status_cmd did not say off twice in time, at last {word}"
-        in outcome.err
+        "exit 0 exited with 0, but its status_cmd did not report off twice in time; last report:"
+        f" {word}" in outcome.err
     )
 
 

@@ -59,8 +59,8 @@ from tests.agent.service.validating import DEFAULT, NODE, validate
 def test_what_this_node_lacks_is_a_warning_with_its_line(
     agent: Agent, text: str, said: str
 ) -> None:
-    """It may be there when the service starts: validate names it and ends with 1, and actions go on
-    to find out.
+    """It may be there when the service starts: validate names it and ends with 1, and actions
+    continue to find out.
     """
     exit_code, lines = validate(agent, DEFAULT + text)
     assert (exit_code, len([line for line in lines if said in line])) == (1, 1), lines

@@ -126,6 +126,6 @@ def test_status_that_is_known_although_a_part_is_hidden_is_believed(
         )
     else:
         with pytest.raises(
-            SystemFault, match="only root can tell whether web is up: nothing was done for it"
+            SystemFault, match="only root can check whether web is up: nothing was done for it"
         ):
             is_chosen(service, ServiceSelector.UP)

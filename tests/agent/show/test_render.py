@@ -180,7 +180,7 @@ def test_flags_are_shown_in_their_places() -> None:
 
 
 def test_long_log_line_wraps_under_itself() -> None:
-    """A log line too long for 78 columns goes on below, at the same column."""
+    """A log line too long for 78 columns continues below, at the same column."""
     reason = "container type docker is not handled by the embedded agent yet"
     report = ServiceReport("a", "", False, (ResourceReport("fs#1", Group.FS, "x", NA, (reason,)),))
     log = print_status_lines(report)[4:6]
