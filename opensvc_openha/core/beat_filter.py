@@ -238,8 +238,8 @@ class BeatFilter:
             )
         return (
             f"{self._peer} comes with boot counter {rival.counter}, lower than seen before: it is"
-            " believed once the incarnation seen before is silent, or after `openha key forget-peer`"
-            " on this node"
+            " believed once the incarnation seen before is silent, or after"
+            " `openha key forget-peer` on this node"
         )
 
     def suspicions(self, now: float) -> tuple[str, ...]:
