@@ -36,7 +36,7 @@ $(READY): setup.cfg pyproject.toml .ci/packages
 demo: venv
 	$(BIN)/openha demo $(DEMO)
 
-JOBS ?= 4
+JOBS ?= 6
 FAST_JOBS ?= 2
 
 test: venv
