@@ -126,6 +126,7 @@ ROOMS = {
             ),
             ("tests/agent",),
         ),
+        Room("plugin", _in("plugin", "agent_actions"), ("tests/plugin/test_agent_actions.py",)),
     )
 }
 

@@ -1,0 +1,124 @@
+"""What the driver of a real agent is asked to do, word by word, on a cluster of two modelled
+daemons.
+
+The real drivers, agents and daemons are in test_contract.py.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opensvc_openha.agent.actions import cluster_actions
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.errors import NotAnsweringError, NotRunningError
+from opensvc_openha.formats.layout import AgentLayout
+from opensvc_openha.plugin.agent_actions import AgentActions, Request
+from tests.agent.actions.modelled_cluster import Model
+
+
+class Driven(Model):
+    """Each node's agent is a real one, and its driver answers for the peer."""
+
+    def __init__(self, root: Path, first: S, second: S) -> None:
+        super().__init__(root, first, second)
+        self.said: list[str] = []
+        self.nodes: Sequence[str] = ("deb1", "deb2")
+        self.is_dry_run = False
+        self.peer_code = ""
+        self.to = ""
+        self.down: NotRunningError | None = None
+
+    def _agent(self, node: str, layout: AgentLayout) -> Callable[[str, bool, str], int]:
+        def run(action: str, is_remote: bool, to_node: str = "") -> int:
+            said = [] if is_remote else self.said
+            codes: list[str] = []
+
+            def send(word: str, text: str) -> None:
+                said.append(f"{word} {text}")
+                if word == "peer":
+                    codes.append(self.peer_code or self._ask_peer(text))
+
+            def fetch() -> object:
+                if self.down is not None:
+                    raise self.down
+                return self._status(node)
+
+            view = ClusterView(
+                fetch,  # type: ignore[arg-type]
+                act=lambda command, *_names: self._act(node, command),
+            )
+            request = Request(action, node, self.nodes, is_remote, self.is_dry_run, to_node)
+            return AgentActions(
+                "webha", view, "service", request, send, lambda: codes.pop() + "\n"
+            ).run()
+
+        return run
+
+    def _ask_peer(self, text: str) -> str:
+        node, action, remote = text.split()
+        assert remote == "--remote"
+        return str(self._agents[node.lower()](action, True, ""))
+
+
+Make = Callable[[S, S], Driven]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes the cluster in a state."""
+
+    def made(first: S, second: S) -> Driven:
+        model = Driven(tmp_path, first, second)
+        monkeypatch.setattr(cluster_actions, "pause", model.pass_time)
+        monkeypatch.setattr(cluster_actions, "monotonic", lambda: model.now)
+        return model
+
+    yield made
+
+
+def cases() -> list[str]:
+    """Returns the blocks of agent_actions.txt."""
+    text = Path(__file__).with_name("agent_actions.txt").read_text(encoding="utf-8")
+    return [f"$ {block}".rstrip() for block in text.split("\n$ ")[1:]]
+
+
+def set_up(model: Driven, option: str) -> None:
+    """Sets one option of a case, as in ``is_dry_run=yes``."""
+    name, value = option.split("=")
+    values: dict[str, Any] = {
+        "yes": True,
+        "no": False,
+        "not-running": NotRunningError("nmond is not running"),
+        "not-answering": NotAnsweringError("nmond does not answer"),
+    }
+    assert hasattr(model, name), name
+    setattr(
+        model,
+        name,
+        [node for node in value.split(",") if node]
+        if name == "nodes"
+        else values.get(value, value),
+    )
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.split("\n")[0][2:])
+def test_driver_and_daemons_are_asked_for_each_step(make: Make, case: str) -> None:
+    head = case.split("\n")[0]
+    action, states, *options = shlex.split(head[2:])
+    own, peer = states.split("/")
+    model = make(S[own], S[peer])
+    for option in options:
+        set_up(model, option)
+    code = model.ask(action, model.to)
+    assert [
+        head,
+        *(f"  {line}".rstrip() for line in model.said),
+        f"  daemons: {', '.join(model.done) or 'nothing'}",
+        f"  exit {code}",
+    ] == case.split("\n")
