@@ -45,10 +45,37 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 # Before pytest itself chooses by marker.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the fast tests, by where they are."""
+    """Mark the fast tests, by where they are, and spread those that only compute."""
     for item in items:
         if _is_fast(item.path) and item.get_closest_marker("exhaustive") is None:
             item.add_marker(pytest.mark.fast)
+    items[:] = _spread(items)
+
+
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Put the tests that only compute evenly among those that mostly wait.
+
+    Each worker of pytest-xdist begins with one part of the list: the processors are in use from
+    the first to the last minute. Modules stay whole, for the sake of their fixtures.
+    """
+    busy = [item for item in items if _computes(item)]
+    if len(busy) in (0, len(items)):
+        return items
+    waiting = [item for item in items if not _computes(item)]
+    spread: list[pytest.Item] = []
+    done = 0
+    for number, item in enumerate(waiting):
+        if number and item.path != waiting[number - 1].path:
+            due = number * len(busy) // len(waiting)
+            spread += busy[done:due]
+            done = max(done, due)
+        spread.append(item)
+    return spread + busy[done:]
+
+
+def _computes(item: pytest.Item) -> bool:
+    is_exhaustive = item.get_closest_marker("exhaustive") is not None
+    return is_exhaustive or item.path.is_relative_to(_TESTS / "verify")
 
 
 def pytest_configure(config: pytest.Config) -> None:
