@@ -57,6 +57,8 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
 
     Raises KeyError, TypeError or ValueError if they are none.
     """
+    if not isinstance(data, dict):
+        raise TypeError(f"a status is an object, not {type(data).__name__}")
     authentication = _known(AuthStatus, data.get("authentication", {}))
     return NodeStatus(
         node=data["node"],
