@@ -35,6 +35,9 @@ def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
         return False
     for name, function in functions:
         code = codes.get(name)
+        if code is not None and not code.co_freevars:
+            # The fault dropped the only super().
+            code = code.replace(co_freevars=function.__code__.co_freevars)
         if code is None or len(code.co_freevars) != len(function.__code__.co_freevars):
             return False
         if code != function.__code__ or code.co_consts != function.__code__.co_consts:

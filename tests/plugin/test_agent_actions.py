@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from opensvc_openha.agent.actions import cluster_actions
-from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
+from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout
-from opensvc_openha.plugin.agent_actions import AgentActions, Request
+from opensvc_openha.plugin.agent_actions import ACTIONS, AgentActions, Request
 from tests.agent.actions.modelled_cluster import Model
 
 
@@ -31,7 +32,13 @@ class Driven(Model):
         self.nodes: Sequence[str] = ("deb1", "deb2")
         self.is_dry_run = False
         self.peer_code = ""
+        """What the peer is said to have answered, though it was not asked."""
+        self.peer_says = ""
+        """Its answer after it did what it was asked for."""
         self.to = ""
+        self.is_peer_thawing = True
+        self.is_lost = False
+        """The daemon ends when it is asked for something."""
         self.down: NotRunningError | None = None
 
     def _agent(self, node: str, layout: AgentLayout) -> Callable[[str, bool, str], int]:
@@ -51,19 +58,27 @@ class Driven(Model):
 
             view = ClusterView(
                 fetch,  # type: ignore[arg-type]
-                act=lambda command, *_names: self._act(node, command),
+                act=lambda command, *_names: self._act_or_fail(node, command),
             )
             request = Request(action, node, self.nodes, is_remote, self.is_dry_run, to_node)
             return AgentActions(
-                "webha", view, "service", request, send, lambda: codes.pop() + "\n"
+                "webha", view, "/opt/service", request, send, lambda: codes.pop() + "\n"
             ).run()
 
         return run
 
+    def _act_or_fail(self, node: str, command: Command) -> list[ClusterAnswer]:
+        if self.is_lost:
+            raise NotRunningError("nmond is not running")
+        return self._act(node, command)
+
     def _ask_peer(self, text: str) -> str:
         node, action, remote = text.split()
         assert remote == "--remote"
-        return str(self._agents[node.lower()](action, True, ""))
+        if node == "deb1" and not self.is_peer_thawing:
+            return "0"
+        code = self._agents[node.lower()](action, True, "")
+        return self.peer_says or str(code)
 
 
 Make = Callable[[S, S], Driven]
@@ -122,3 +137,7 @@ def test_driver_and_daemons_are_asked_for_each_step(make: Make, case: str) -> No
         f"  daemons: {', '.join(model.done) or 'nothing'}",
         f"  exit {code}",
     ] == case.split("\n")
+
+
+def test_each_action_of_a_driver_is_tried() -> None:
+    assert {case.split()[1] for case in cases()} == set(ACTIONS)

@@ -32,6 +32,11 @@ def test_all_that_is_missing_and_wrong_is_found() -> None:
     ]
 
 
+def test_a_schedule_that_is_wrong_keeps_no_service_down() -> None:
+    section = section_of("[sync#1]\nsrc = /a\ndst = /b\ntarget = nodes\nsync_interval = often\n")
+    assert not list(wrong_in_resource(section))
+
+
 def test_each_alias_that_is_set_is_checked_under_its_own_name() -> None:
     """The first one counts, but the other one must not be nonsense either."""
     section = section_of("[fs#1]\ntype = directory\npath = /a\nmnt = b\n")

@@ -22,8 +22,8 @@ ALL_TYPES = [
 @pytest.mark.parametrize(
     "type_, text, value",
     [
-        (types.FLAG, "YES", True),
-        (types.FLAG, "n", False),
+        *((types.FLAG, word, True) for word in ("true", "YES", "on", "1", "t", "y")),
+        *((types.FLAG, word, False) for word in ("false", "No", "off", "0", "f", "n", "none")),
         (types.INTEGER, "007", 7),
         (types.COUNT, "1", 1),
         (types.SECONDS, "1.5 m", 90.0),

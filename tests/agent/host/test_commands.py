@@ -96,6 +96,23 @@ def test_command_that_hangs_is_killed_with_its_group_and_reported_meanwhile(
         until(lambda: not is_alive(pid))
 
 
+def test_command_that_cannot_be_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an I/O that never returns."""
+    sent: list[int] = []
+
+    def wait(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        assert timeout, "without a limit it would hang"
+        raise subprocess.TimeoutExpired(process.args, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "send_signal", lambda pid, *_args, **_group: sent.append(pid))
+        patch.setattr(subprocess.Popen, "wait", wait)
+        result = run_command(sh("exec sleep 1000"), 0.1)
+    os.kill(sent[0], signal.SIGKILL)
+    os.waitpid(sent[0], 0)
+    assert (result.is_timed_out, result.exit_code) == (True, -9)
+
+
 def test_last_part_of_the_wait_ends_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of ten seconds, each told, and what is left of the limit."""
     parts: list[float] = []
@@ -211,6 +228,19 @@ def test_tied_command_ends_with_its_caller(tmp_path: Path, is_tied: bool) -> Non
     else:
         assert is_alive(pid)
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("is_tied", "number"), [(True, 9), (False, 0)])
+def test_only_a_tied_command_is_sent_a_signal_at_the_end_of_its_caller(
+    is_tied: bool, number: int
+) -> None:
+    """As it asks the kernel: PR_GET_PDEATHSIG."""
+    program = (
+        "import ctypes; number = ctypes.c_int(-1);"
+        " ctypes.CDLL(None).prctl(2, ctypes.byref(number)); print(number.value)"
+    )
+    result = run_command([sys.executable, "-I", "-c", program], is_tied=is_tied)
+    assert result == CommandResult(0, f"{number}\n")
 
 
 @pytest.mark.parametrize(
