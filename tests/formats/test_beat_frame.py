@@ -17,6 +17,7 @@ from hypothesis.strategies._internal.random import ArtificialRandom
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
+from opensvc_openha.formats import beat_frame
 from opensvc_openha.formats.beat_frame import (
     MAX_FRAME_BYTES,
     Frame,
@@ -563,6 +564,10 @@ def test_invented_names_do_not_fill_the_memory() -> None:
         (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "checksum"),
         (lambda data: resealed(data[:6] + b"\x80\0" + data[8:]), "malformed"),
         (lambda data: resealed(data[:10] + b"\3" + data[11:]), "malformed"),
+        (
+            lambda data: resealed(data[: HEAD.size - 4] + bytes(4) + data[HEAD.size :]),
+            "malformed",
+        ),
         (lambda data: resealed(data[:-6] + b"\xb0" + data[-5:]), "malformed"),
         (lambda data: resealed(data[:-5] + b"\0" + data[-5:]), "malformed"),
         (lambda data: resealed(data.replace(b"\x04deb1", b"\x04../x")), "malformed"),
@@ -590,6 +595,7 @@ def test_checksum_that_the_carrier_has_checked_is_not_checked_again() -> None:
     [
         lambda data: data.replace(b"\x04deb1", b"\x04../x"),
         lambda data: data.replace(b"\x04deb1", b"\xffdeb1"),
+        lambda data: data[: HEAD.size] + b"\x09deb1" + bytes(4),
         lambda data: data[: HEAD.size] + bytes(4),
         lambda data: data[:5] + b"\1" + data[6 : HEAD.size] + bytes(4),
         lambda data: data[:6] + b"\0\x10" + data[8 : HEAD.size] + bytes(7),
@@ -614,6 +620,18 @@ def test_page_with_a_name_that_is_none_is_malformed(name: bytes) -> None:
     data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
     assert data.count(b"\x03abc") == 1
     assert reason_of(resealed(data.replace(b"\x03abc", name))) == "malformed"
+
+
+def test_page_without_names_is_malformed_and_no_page_begins_at_none() -> None:
+    data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
+    assert reason_of(resealed(data.replace(b"\0\0\0\1\x03abc", bytes(4)))) == "malformed"
+    frame = decode_frame(a_frame(a_beat({"abc": S.STARTED})))
+    assert (frame.page_first, frame.page_names) == (0, ())
+
+
+def test_room_for_names_is_taken_in_steps_from_the_least_on() -> None:
+    assert beat_frame._room(68, 9000, 1) == 68
+    assert beat_frame._room(600, 9000, 256) == 512
 
 
 @pytest.mark.parametrize("page", [(0, 0), (1, 1), (0, 2), (65535, 1)])

@@ -26,7 +26,13 @@ ALL_TYPES = [
         *((types.FLAG, word, False) for word in ("false", "No", "off", "0", "f", "n", "none")),
         (types.INTEGER, "007", 7),
         (types.COUNT, "1", 1),
+        (types.INTEGER, "9" * 15, int("9" * 15)),
         (types.SECONDS, "1.5 m", 90.0),
+        (types.SECONDS, "2s", 2.0),
+        (types.SECONDS, "2", 2.0),
+        (types.SECONDS, "2h", 7200.0),
+        (types.SECONDS, "2d", 172800.0),
+        (types.SECONDS, "999999.5", 999999.5),
         (types.INNER_PATH, "/srv//a/", "/srv/a"),
         (types.PATH, "/srv/a/", "/srv/a/"),
         (types.LIST, "a, b c", ("a", "b", "c")),
@@ -37,15 +43,20 @@ ALL_TYPES = [
         (types.PATHS, "/etc/a /b*", ("/etc/a", "/b*")),
         (types.DEVICE, "UUID=1-2", "UUID=1-2"),
         (types.OCTAL_MODE, "2755", 0o2755),
+        (types.OCTAL_MODE, "0", 0),
+        (types.OCTAL_MODE, "7777", 0o7777),
         (types.HOST, "web.opensvc.com", "web.opensvc.com"),
         (types.HOST, "fe80::1", "fe80::1"),
         (types.NETMASK, "255.255.255.0", 24),
         (types.NETMASK, "/24", 24),
+        (types.NETMASK, "1", 1),
+        (types.NETMASK, "128", 128),
+        (types.NETMASK, "fff0::00", 12),
         (types.NETMASK, "0xffffff00", 24),
         (types.NETMASK, "ffff:ffff::", 32),
         (
             types.EXPORTS,
-            "a(rw,sync) \\ *(ro)",
+            "a(rw,,sync) \\ *(ro)",
             {"a": frozenset({"rw", "sync"}), "*": frozenset({"ro"})},
         ),
         (types.STEP, "10", 10),
@@ -96,6 +107,51 @@ def test_misfit_says_what_was_found_and_what_is_expected(
     with pytest.raises(types.Misfit) as caught:
         type_.read(text)
     assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    "type_, text",
+    [
+        (types.INTEGER, "9" * 16),
+        (types.INTEGER, "\u0663"),
+        (types.SECONDS, "1000000"),
+        (types.PATH, "/a\0b"),
+        (types.OCTAL_MODE, "10000"),
+        (types.OCTAL_MODE, "-1"),
+        (types.HOST, "fe80:::1"),
+        *(
+            (types.NETMASK, text)
+            for text in ("0", "129", "0024", "+24", "\u0662\u0664", "0x0ffffff00")
+        ),
+        (types.NETMASK, "0.0.0.0"),
+        (types.NETMASK, "255.0.255.0"),
+    ],
+)
+def test_what_nearly_fits_is_refused(type_: ValueType[Any], text: str) -> None:
+    with pytest.raises(types.Misfit):
+        type_.read(text)
+
+
+def test_words_of_a_choice_are_read_in_any_case() -> None:
+    made = types.choice("none", "raid1")
+    assert (made.expected, made.pattern) == (
+        "none or raid1",
+        "^([Nn][Oo][Nn][Ee]|[Rr][Aa][Ii][Dd]1)$",
+    )
+    assert made.read("Raid1") == "raid1"
+
+
+def test_path_on_a_server_has_a_colon_or_two_slashes_before_it() -> None:
+    made = types.server_path("nfs")
+    assert (made.expected, made.pattern, made.is_free) == (
+        "server:/path for nfs",
+        "(:/|^//)",
+        True,
+    )
+    for text in ("server:/path", "//server/path"):
+        assert made.read(text) == text
+    with pytest.raises(types.Misfit):
+        made.read("/path")
 
 
 @pytest.mark.parametrize("type_", ALL_TYPES, ids=lambda type_: type_.expected)
