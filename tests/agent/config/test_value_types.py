@@ -27,6 +27,8 @@ ALL_TYPES = [
         (types.INTEGER, "007", 7),
         (types.COUNT, "1", 1),
         (types.INTEGER, "9" * 15, int("9" * 15)),
+        (types.INTEGER, "0", 0),
+        (types.SECONDS, "0.5", 0.5),
         (types.SECONDS, "1.5 m", 90.0),
         (types.SECONDS, "2s", 2.0),
         (types.SECONDS, "2", 2.0),
@@ -61,6 +63,9 @@ ALL_TYPES = [
         ),
         (types.STEP, "10", 10),
         (types.STEP, "0", 0),
+        (types.STEP, "99999", 99999),
+        (types.STEP, "100000", "100000"),
+        (types.STEP, "\u0663", "\u0663"),
         (types.STEP, "yes", types.NO_PLACE),
         (types.STEP, "off", None),
         (types.STEP, "/bin/x -d", "/bin/x -d"),
@@ -116,6 +121,9 @@ def test_misfit_says_what_was_found_and_what_is_expected(
         (types.INTEGER, "\u0663"),
         (types.SECONDS, "1000000"),
         (types.PATH, "/a\0b"),
+        (types.PATH, "/a # b"),
+        (types.NODES, "deb1;"),
+        (types.NODES, "!"),
         (types.OCTAL_MODE, "10000"),
         (types.OCTAL_MODE, "-1"),
         (types.HOST, "fe80:::1"),
@@ -130,6 +138,22 @@ def test_misfit_says_what_was_found_and_what_is_expected(
 def test_what_nearly_fits_is_refused(type_: ValueType[Any], text: str) -> None:
     with pytest.raises(types.Misfit):
         type_.read(text)
+
+
+def test_types_in_which_a_comment_passes_and_those_that_are_run() -> None:
+    made = {name: type_ for name, type_ in vars(types).items() if isinstance(type_, ValueType)}
+    assert [name for name, type_ in made.items() if type_.is_free] == [
+        "TEXT",
+        "LIST",
+        "WORDS",
+        "PATHS",
+        "DEVICE",
+        "BOUND_PATH",
+        "HOST",
+        "EXPORTS",
+    ]
+    assert types.COUNT.read("1") == 1
+    assert [name for name, type_ in made.items() if type_.is_command] == ["COMMAND", "STEP"]
 
 
 def test_words_of_a_choice_are_read_in_any_case() -> None:
