@@ -37,6 +37,21 @@ def test_a_schedule_that_is_wrong_keeps_no_service_down() -> None:
     assert not list(wrong_in_resource(section))
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[stonith#1]\ntype = ilo\nlevel = low\noptional = maybe\n", ["level"]),
+        ("[sync#i0]\ntimeout = often\noptional = maybe\n", ["timeout", "optional"]),
+    ],
+)
+def test_section_that_is_shown_or_a_part_needs_only_what_it_may_hold(
+    text: str, wrong: list[str]
+) -> None:
+    """An ilo has a level like every fence; the service's own sync needs no src and no dst."""
+    found = [str(error).split()[2] for error in wrong_in_resource(section_of(text))]
+    assert found == wrong
+
+
 def test_each_alias_that_is_set_is_checked_under_its_own_name() -> None:
     """The first one counts, but the other one must not be nonsense either."""
     section = section_of("[fs#1]\ntype = directory\npath = /a\nmnt = b\n")
