@@ -19,7 +19,8 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from tests.core.bench import KEY, OWN, Bench, beats
-from tests.core.pair import links
+from tests.core.bench import LIFE as BENCH_LIFE
+from tests.core.pair import TIMEOUT_S, links
 
 FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
 OLD, LIFE, NEXT = BootId(1, 11), BootId(2, 22), BootId(3, 33)
@@ -209,3 +210,41 @@ def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
             )
         ]
     assert [round(at - spoken_at, 3) for at in said] in ([0.02], [0.021])
+
+
+def _contend(bench: Bench, seconds: float, gap_s: float, goodbye: Goodbye = Goodbye.NONE) -> None:
+    """An earlier incarnation of the peer beats every ``gap_s`` seconds, the accepted one never."""
+    for number in range(1, int(seconds / gap_s) + 1):
+        bench.run(gap_s)
+        beat = Beat(bench.peer, BootId(0, 7), 100 + number, None, {"registry": S.STOPPED}, goodbye)
+        bench.step(BeatReceived(bench.link, beat, bench.now))
+
+
+def _standing(bench: Bench) -> PeerStanding:
+    return bench.engine.snapshot(bench.now).peer_standing
+
+
+def _live() -> Bench:
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED)
+    assert _standing(bench) is PeerStanding.LIVE
+    return bench
+
+
+def test_acknowledgement_of_what_was_not_sent_starts_nothing() -> None:
+    """The service waits for the peer's acknowledgement of START_READY: a number ahead is none."""
+    bench = Bench()
+    bench.hear(S.STOPPED, is_acked=False)
+    for ahead in (1, 5, 2**40):
+        bench.seq += 1
+        ack = Ack(OWN, bench.engine.seq + ahead)
+        beat = Beat(bench.peer, BENCH_LIFE, bench.seq, ack, {"registry": S.STOPPED}, facts=Facts())
+        bench.step(BeatReceived(bench.link, beat, bench.now))
+        assert bench.state is S.START_READY, ahead
+
+
+def test_goodbyes_of_an_earlier_incarnation_put_off_no_verdict() -> None:
+    """A goodbye announces that no beats follow: many of them are no sign of life."""
+    bench = _live()
+    _contend(bench, TIMEOUT_S + 1, 0.5, Goodbye.LEFT)
+    assert _standing(bench) is PeerStanding.SILENT
