@@ -58,10 +58,12 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
     Each worker of pytest-xdist begins with one part of the list: the processors are in use from
     the first to the last minute. Modules stay whole, for the sake of their fixtures.
     """
-    busy = [item for item in items if _computes(item)]
-    if len(busy) in (0, len(items)):
+    busy: list[pytest.Item] = []
+    waiting: list[pytest.Item] = []
+    for item in items:
+        (busy if _computes(item) else waiting).append(item)
+    if not busy or not waiting:
         return items
-    waiting = [item for item in items if not _computes(item)]
     spread: list[pytest.Item] = []
     done = 0
     for number, item in enumerate(waiting):

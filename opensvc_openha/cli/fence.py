@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterable
 
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.fence_output import NAMED, confirmation, fence_report
+from opensvc_openha.cli.fence_output import confirmation, fence_report
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.status import FenceGroup
+from opensvc_openha.core.wording import NAMED
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.system import clock
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.core.wording import named
 
-NAMED = 5
-"""Number of services named in a line that may apply to all."""
 _AFTER_SILENCE: Mapping[S | None, str] = {
     S.STOPPED: "is started here, once the above has made sure that {peer} is out",
     S.START_READY: "is started here, once the above has made sure that {peer} is out",
@@ -91,7 +90,7 @@ def _block(status: NodeStatus, now: float) -> list[str]:
         last = ""
         if fencing.power_said_at is not None:
             last = f"; last: {fencing.power_said}, {_ago(fencing.power_said_at, now)}"
-        who = fencing.power_said_of or _named(list(fencing.power_tellers))
+        who = fencing.power_said_of or named(list(fencing.power_tellers))
         lines.append(
             f"  the fence of {who} reports twice that {peer} is off (asked repeatedly{last})"
         )
@@ -120,7 +119,7 @@ def _services(status: NodeStatus) -> list[str]:
     if not found:
         return []
     head = f"while {status.peer} is silent:" if is_silent else f"when {status.peer} falls silent:"
-    return [head, *(f"  {_named(names)}: {text}" for text, names in found.items())]
+    return [head, *(f"  {named(names)}: {text}" for text, names in found.items())]
 
 
 def _now(svc: ServiceStatus) -> str:
@@ -128,7 +127,7 @@ def _now(svc: ServiceStatus) -> str:
 
 
 def _group(group: FenceGroup, now: float, plans: Mapping[str, str]) -> list[str]:
-    services = _named(list(group.services))
+    services = named(list(group.services))
     if not group.name:
         return [f"  {group.check}    proves nothing, always succeeds; for {services}"]
     took = "" if group.took_s is None else f", took at most {group.took_s:g} s"
@@ -148,11 +147,6 @@ def _group(group: FenceGroup, now: float, plans: Mapping[str, str]) -> list[str]
             f" {group.detail or 'see the history'}{retry}"
         )
     return lines
-
-
-def _named(services: list[str]) -> str:
-    more = f" and {len(services) - NAMED} more" if len(services) > NAMED else ""
-    return f"{', '.join(services[:NAMED])}{more}"
 
 
 def _first(status: NodeStatus) -> str:

@@ -179,12 +179,10 @@ class EnginePorts:
         return self._is_revoked or is_mute or self._stall_detector.was_stopped(decided_at)
 
     def _is_still_silent(self) -> bool:
-        give_up = clock.monotonic() + _DRAIN_LIMIT_S
-        while not self._inbox.are_beats_taken:
-            if clock.monotonic() > give_up:
-                return False
-            clock.pause(_DRAIN_PAUSE_S)
-        return self._engine.is_peer_silent
+        is_drained = clock.wait_until(
+            lambda: self._inbox.are_beats_taken, _DRAIN_LIMIT_S, _DRAIN_PAUSE_S
+        )
+        return is_drained and self._engine.is_peer_silent
 
     # --- for people -------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ _SUSPICIOUS = {
 }
 """Warning for each reason for which frames are dropped that hints at a mistake or an attack."""
 _FLUSH_LIMIT_S = 1.0
+_FLUSH_POLL_S = 0.01
 
 
 class LinkManager:
@@ -92,16 +93,17 @@ class LinkManager:
 
     def flush(self) -> None:
         """Wait until each sender that works has sent the newest beat, for a second at most."""
-        number, give_up = self._outbox.number, clock.monotonic() + _FLUSH_LIMIT_S
+        number = self._outbox.number
         senders = [
             thread
             for thread in list(self._threads.values())
             if isinstance(thread, SenderThread) and not thread.fault
         ]
-        while (
-            not all(thread.has_sent(number) for thread in senders) and clock.monotonic() < give_up
-        ):
-            clock.pause(0.01)
+        clock.wait_until(
+            lambda: all(thread.has_sent(number) for thread in senders),
+            _FLUSH_LIMIT_S,
+            _FLUSH_POLL_S,
+        )
 
     def stop(self) -> None:
         """End all threads: asked together, then waited for."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from opensvc_openha.core.model import ClusterSpec, Wire
 from opensvc_openha.core.status import FencingStatus, NodeStatus
+from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.realtime import Realtime
@@ -16,9 +17,6 @@ from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.storage.fencing_store import FenceTimes, FencingStore
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
-
-_NAMED = 5
-"""Number of services named in a warning that may concern all of them."""
 
 
 class StatusReport:
@@ -123,10 +121,7 @@ def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:
     unfenced = [svc.name for svc in spec.own_services if not svc.is_fenced]
     if not unfenced:
         return ()
-    more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
-    return (
-        f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds",
-    )
+    return (f"no fencing: the check-up script of {named(unfenced)} always succeeds",)
 
 
 def _wall(instant: float | None) -> float | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from opensvc_openha.core.wording import named
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.suggestion import did_you_mean
 
@@ -196,7 +197,7 @@ class ConfSection:
     def _known(self, names: Sequence[str]) -> str:
         """Return the known names, for a message."""
         where = f" in [{self._place[-1]}]" if self._place else ""
-        return f" (known{where}: {listed(names, _NAMED)})" if names else f" (there is none{where})"
+        return f" (known{where}: {named(names, _NAMED)})" if names else f" (there is none{where})"
 
 
 def read_sections(text: str, path: str) -> ConfSection:
@@ -211,12 +212,6 @@ def read_sections(text: str, path: str) -> ConfSection:
             str(error).split(" at line ")[0].rstrip("."), path, error.line_number
         ) from None
     return ConfSection(values, path, _line_numbers(text))
-
-
-def listed(names: Sequence[str], at_most: int) -> str:
-    """Join names with commas; shorten the rest of a long list to its number."""
-    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
-    return ", ".join(names[:at_most]) + more
 
 
 def _line_numbers(text: str) -> dict[Place, int]:

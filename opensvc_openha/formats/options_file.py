@@ -19,13 +19,12 @@ from opensvc_openha.core.model import (
     Wire,
 )
 from opensvc_openha.core.timing import FENCE_TIME_MAX_S
+from opensvc_openha.core.wording import named
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats import options_schema as schema
-from opensvc_openha.formats.conf_sections import ConfSection, listed, read_sections
+from opensvc_openha.formats.conf_sections import ConfSection, read_sections
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.formats.suggestion import did_you_mean
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class Options:
         ):
             for name in names:
                 if name not in known:
-                    shown = listed(sorted(known), _NAMED) or "empty"
+                    shown = named(sorted(known)) or "empty"
                     raise self.error(
                         f"[[{name}]] is no service of the services file ({shown}): correct or"
                         f" remove the section{did_you_mean(name, known)}",

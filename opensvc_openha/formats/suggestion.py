@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_SHOWN = 5
+from opensvc_openha.core.wording import named
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -43,5 +43,4 @@ def which_service(name: str, known: Iterable[str], how_to_add: str = "service -a
         return f"did you mean {close}?"
     if not names:
         return f"there is none yet ({how_to_add})"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"there is {', '.join(names[:_SHOWN])}{more}"
+    return f"there is {named(names)}"

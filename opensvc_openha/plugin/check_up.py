@@ -43,22 +43,18 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
     service = _service(agent, svcname)
     peer = knowledge_of(env) or _ask_daemon(layout, service)
     verdict = decide(peer)
-    seen = (
-        f"peer is {peer.standing.value if peer.standing else 'not known'}, "
-        f"its state is {peer.state.name if peer.state else 'not known'}"
-    )
     if verdict is FencingVerdict.PEER_IS_OUT:
-        return f"no fencing needed: {seen}"
+        return f"no fencing needed: {peer}"
     if verdict is FencingVerdict.REFUSE:
-        raise RefusedError(f"not fencing and no start: {seen}")
+        raise RefusedError(f"not fencing and no start: {peer}")
     steps = _steps(agent, service)
     if not steps:
-        raise RefusedError(f"{seen}, and no [stonith#N] section defines how to fence it: no start")
+        raise RefusedError(f"{peer}, and no [stonith#N] section defines how to fence it: no start")
     report = carry_out(steps, plan_time_s(env), _log(svcname))
     if report.level is not None:
-        return f"fenced by level {report.level}: {seen}"
+        return f"fenced by level {report.level}: {peer}"
     if not any(failure.was_run for failure in report.failures):
-        raise RefusedError(f"{seen}, and nothing was fenced: {report.story}: no start")
+        raise RefusedError(f"{peer}, and nothing was fenced: {report.story}: no start")
     raise ActionError(f"fencing failed: {report.story}")
 
 
@@ -89,8 +85,7 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
         node = client.fetch_status(layout)
     except NotRunningError:
         return PeerKnowledge(None, None)
-    known = node.service(service.cluster_name)
-    return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
+    return PeerKnowledge.of(node, service.cluster_name)
 
 
 def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:

@@ -40,13 +40,13 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def wait_until(is_so: Callable[[], bool], limit_s: float) -> bool:
+def wait_until(is_so: Callable[[], bool], limit_s: float, poll_s: float = _POLL_S) -> bool:
     """Poll until a condition holds; return False if it does not within ``limit_s`` seconds."""
     give_up = monotonic() + limit_s
     while not is_so():
         if monotonic() >= give_up:
             return False
-        pause(_POLL_S)
+        pause(poll_s)
     return True
 
 

@@ -31,7 +31,7 @@ from opensvc_openha.agent.resources.stonith import Callout
 from opensvc_openha.agent.service.loaded_service import Service
 from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.core.states import PEER_OUT, ServiceState
-from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.errors import NotRunningError
 
 STATE_VARIABLE = "OPENHA_PEER_STATE"
@@ -53,6 +53,17 @@ class PeerKnowledge:
     standing: PeerStanding | None
     state: ServiceState | None
 
+    @classmethod
+    def of(cls, node: NodeStatus, service: str) -> PeerKnowledge:
+        """Return what a daemon's status holds of the peer, for one service of the cluster."""
+        known = node.service(service)
+        return cls(node.peer_standing, known.peer_state if known else None)
+
+    def __str__(self) -> str:
+        standing = self.standing.value if self.standing else "not known"
+        state = self.state.name if self.state else "not known"
+        return f"peer is {standing}, its state is {state}"
+
 
 def decide(peer: PeerKnowledge) -> FencingVerdict:
     """Apply the table in the module's docstring."""
@@ -67,15 +78,13 @@ def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
     """Run the check-up of one service; return 0 only if the peer is out or was fenced."""
     peer = knowledge_of(env) or _ask_daemon(service)
     verdict = decide(peer)
-    standing = peer.standing.value if peer.standing else "not known"
-    state = peer.state.name if peer.state else "not known"
     if verdict is FencingVerdict.PEER_IS_OUT:
-        service.log.info(f"no fencing needed: peer is {standing}, its state is {state}")
+        service.log.info(f"no fencing needed: {peer}")
         return 0
     if verdict is FencingVerdict.REFUSE:
-        service.log.error(f"not fencing and no start: peer is {standing}, its state is {state}")
+        service.log.error(f"not fencing and no start: {peer}")
         return 1
-    return _fence(service, f"peer is {standing}, its state is {state}", env)
+    return _fence(service, str(peer), env)
 
 
 def knowledge_of(env: Mapping[str, str]) -> PeerKnowledge | None:
@@ -95,8 +104,7 @@ def _ask_daemon(service: Service) -> PeerKnowledge:
     except NotRunningError as error:
         service.log.warning(f"the peer's state cannot be determined: {error}")
         return PeerKnowledge(None, None)
-    known = node.service(service.cluster_name or service.name)
-    return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
+    return PeerKnowledge.of(node, service.cluster_name or service.name)
 
 
 def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
