@@ -304,7 +304,7 @@ MALFORMED: list[object] = [
 
 
 def test_malformed_requests_of_root_are_refused_where_they_enter(opened: ClusterDir) -> None:
-    """Wrong types, names and sizes: each is told what is wrong, the engine continues deciding."""
+    """Wrong types, names and sizes: each answer names the fault, the engine continues deciding."""
     pid = opened.pid()
     for request in MALFORMED:
         if request == b"":

@@ -65,7 +65,7 @@ def test_each_way_to_leave_is_taken(leaving: Leaving) -> None:
 
 
 def test_note_is_cut_and_kept_on_one_line() -> None:
-    """Its texts may be missing, and it is no alarm unless it says so."""
+    """Its texts may be missing, and it is no alarm unless marked as one."""
     long = "x" * 401
     note = parsed(do="note", service="web", word="a\nb", reason=long, is_alarm=True)
     assert isinstance(note, NoteRequest) and "\n" not in note.word

@@ -402,7 +402,7 @@ def test_service_the_peer_does_not_know_is_not_started() -> None:
 
 
 def test_check_script_that_failed_in_silence_is_no_lasting_damage() -> None:
-    """The fence failed, then the wires are mended: deb2 is standby again, and takes over when deb1
+    """The fence failed, then the links work again: deb2 is standby, and takes over when deb1
     really dies.
     """
     pair = Pair()

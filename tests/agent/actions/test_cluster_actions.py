@@ -403,7 +403,7 @@ def test_last_word_of_a_peer_that_left_keeps_nobody_from_asking_for_a_start(make
 
 
 def test_script_that_runs_is_waited_for_as_long_as_it_runs(make: Make) -> None:
-    """Ten times the limit for a change: it is STARTING, so it continues, and says so every ten
+    """Ten times the limit for a change: it is STARTING, so it continues, and reports that every ten
     seconds.
     """
     model = make(S.STOPPED, S.FROZEN_STOP)

@@ -85,7 +85,7 @@ def test_command_has_a_session_of_its_own_and_nothing_to_read() -> None:
 def test_command_that_hangs_is_killed_with_its_group_and_reported_meanwhile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Each part of the time is told; what it printed is kept."""
+    """Each part of the time is reported; what it printed is kept."""
     monkeypatch.setattr(commands, "TELL_EVERY_S", 0.25)
     told: list[float] = []
     text = f"sleep 1000 & echo $! > {tmp_path}/pid; echo begun; wait"

@@ -116,7 +116,8 @@ def test_subset_is_parallel_by_any_name_of_its_kind(name: str) -> None:
         )
         for n, subset in enumerate(("x", "x", "", "y"))
     ]  # fmt: skip
-    assert subset_names(two[0]) == {"container.docker:x", "container:x", "docker:x"}  # type: ignore[arg-type]
+    names = subset_names(two[0])  # type: ignore[arg-type]
+    assert names == {"container.docker:x", "container:x", "docker:x"}
     assert subset_names(two[2]) == frozenset()  # type: ignore[arg-type]
     for stages in (start_stages(two, found), stop_stages(two, found)):  # type: ignore[arg-type]
         by_size = {len(stage.resources): stage.is_parallel for stage in stages}
