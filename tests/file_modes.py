@@ -14,7 +14,10 @@ def wrong_modes(root: Path, expected: dict[str, int]) -> dict[str, str]:
     """
     wrong = {}
     for path in [*root.rglob("*")]:
-        mode = path.lstat().st_mode
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:  # A daemon that runs removes its temporary files.
+            continue
         if stat.S_ISLNK(mode):
             continue
         named = [rights for end, rights in expected.items() if path.name.endswith(end)]
