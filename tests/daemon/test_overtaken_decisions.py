@@ -43,18 +43,18 @@ class Bench:
         self.daemon = Daemon(layout, logging.getLogger("test"), lock_handle=-1)
         self._asked: list[Callable[[], bool]] = []
         monkeypatch.setattr(
-            self.daemon._runner,
+            self.daemon._incarnation.runner,
             "run",
             lambda action, is_overtaken: self._asked.append(is_overtaken),
         )
-        self.ports = self.daemon._ports
-        self.gaps = self.daemon._stall_detector._gaps
+        self.ports = self.daemon._incarnation.ports
+        self.gaps = self.daemon._process.stall_detector._gaps
         self.beat()
 
     def at(self, now: float) -> None:
         """Later, with all threads in good health."""
         self.now = now
-        self.daemon._stall_detector._last = now
+        self.daemon._process.stall_detector._last = now
 
     def beat(self) -> None:
         """The engine posts a beat."""
