@@ -218,7 +218,7 @@ class ActionExecutor:
                     )
                 self._ports.answer(action)
             else:
-                assert isinstance(action, Exit), f"an action nobody carries out: {action!r}"
+                assert isinstance(action, Exit), f"no handler for action: {action!r}"
                 self.is_done = True
         return failed
 

@@ -9,7 +9,7 @@ production. What is left to chance or to choice in reality is left to a `Driver`
                             nothing in it but what decides what happens next
     tests/core/pair.py      sets it: two engines under one clock, each test chooses what goes wrong
 
-Each event and effect is observed by the invariant checker, whoever drives.
+Each event and effect is observed by the invariant checker, whatever the driver.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class NodeDriver(Protocol):
     def run_script(self, node: SimulatedNode, action: RunScript) -> None:
         """Run a script: `begin_script`, and `end_script` with an outcome when its time has come.
 
-        A question for the peer's power uses nothing of the service: `tell_power` answers it.
+        A question for the peer's power uses nothing of the service: `report_power` answers it.
         """
 
 
@@ -138,7 +138,7 @@ class SimulatedNode:
         self.driver.observe(seen)
 
     def note(self, text: str) -> None:
-        """Add a line to the story of this node, where one is kept."""
+        """Add a line about this node to the trace, where one is kept."""
 
     # --- power and daemon -------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class SimulatedNode:
     def observe_event(self, event: Event) -> None:
         """Pass what an event means to the invariant checker.
 
-        Not of a forged beat: the invariants hold for what the nodes say.
+        Not of a forged beat: the invariants hold for what the nodes announce.
         """
         now = self.now
         if isinstance(event, BeatReceived):
@@ -272,7 +272,7 @@ class SimulatedNode:
         if script.owner == self.incarnation:
             self.give(ScriptExited(service, kind, outcome, detail))
 
-    def tell_power(self, action: RunScript, outcome: ScriptOutcome) -> None:
+    def report_power(self, action: RunScript, outcome: ScriptOutcome) -> None:
         """Report the peer's power, as its fence sees it."""
         self.observe(PowerReported(self.now, self.name, outcome is ScriptOutcome.DOWN))
         self.give(ScriptExited(action.service, action.kind, outcome))

@@ -286,13 +286,13 @@ class BoundedModel:
         self.observe(Confirmed(self.now, node.name))
         node.give(PeerConfirmedOut(1, "operator"))
 
-    def tell_power(self, index: int, is_clear: bool) -> None:
+    def report_power(self, index: int, is_clear: bool) -> None:
         """Let this node's fence report the other one's power, or nothing clear."""
         node = self.nodes[index]
         asked, node.power_asked = node.power_asked, None
         assert asked is not None, "only a fence that is asked answers"
         outcome = ScriptOutcome.UP if node.peer.is_powered else ScriptOutcome.DOWN
-        node.tell_power(asked, outcome if is_clear else ScriptOutcome.UNSURE)
+        node.report_power(asked, outcome if is_clear else ScriptOutcome.UNSURE)
 
     def command(self, index: int, command: Command) -> None:
         """Give an operator's command."""

@@ -67,7 +67,7 @@ _ENDS = {
         ("is not begun", ScriptOutcome.POSTPONED, False),
     ),
     ScriptKind.STOP: (("ok", ScriptOutcome.OK, False), ("fails", ScriptOutcome.FAILED, None)),
-    ScriptKind.PROBE: (("tells", None, None), ("is unsure", ScriptOutcome.UNSURE, None)),
+    ScriptKind.PROBE: (("answers", None, None), ("is unsure", ScriptOutcome.UNSURE, None)),
 }
 
 _FINDS_PARTS = (("finds parts", ScriptOutcome.SOME, None),)
@@ -144,8 +144,8 @@ def _events_on(world: BoundedModel, index: int, with_force: bool) -> Iterator[Ev
         return
     if node.power_asked is not None:
         text = f"the fence that {name} asks about its peer reports"
-        yield Event(f"{text} its power", lambda w: w.tell_power(index, is_clear=True))
-        yield Event(f"{text} nothing clear", lambda w: w.tell_power(index, is_clear=False))
+        yield Event(f"{text} its power", lambda w: w.report_power(index, is_clear=True))
+        yield Event(f"{text} nothing clear", lambda w: w.report_power(index, is_clear=False))
     if node.script is not None:
         yield from _ends_of(world, index)
     elif node.engine.state_of(SERVICE) in PEER_OUT:
@@ -443,7 +443,7 @@ def settle(world: BoundedModel) -> None:
         _confirm_where_blocked(world)
         for index, node in enumerate(world.nodes):
             if node.power_asked is not None:
-                world.tell_power(index, is_clear=True)
+                world.report_power(index, is_clear=True)
             if node.script is not None:
                 next(_ends_of(world, index)).move(world)
         if all(node.script is None for node in world.nodes):
@@ -501,7 +501,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--power",
         action="store_true",
-        help="fences have a status that says whether the peer is off",
+        help="fences have a status that reports whether the peer is off",
     )
     parser.add_argument(
         "--both-primary",

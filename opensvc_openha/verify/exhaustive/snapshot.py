@@ -74,4 +74,4 @@ def _never_changes(kind: type) -> bool:
         return True
     if kind.__module__.startswith("opensvc_openha."):
         return False
-    raise TypeError(f"cannot tell how to copy a {kind.__module__}.{kind.__qualname__}")
+    raise TypeError(f"no rule for copying a {kind.__module__}.{kind.__qualname__}")

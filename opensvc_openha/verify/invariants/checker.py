@@ -214,7 +214,7 @@ class InvariantChecker:
     def _said(self, node: _Node, seen: Announced) -> None:
         for name, state in seen.beat.states.items():
             place = node.place(name)
-            s1_one_copy.check_said(seen.at, seen.node, name, state, place)
+            s1_one_copy.check_announced(seen.at, seen.node, name, state, place)
             # STARTING is evidence enough, should the service have got that far before the next
             # beat.
             is_ready = state in (ServiceState.START_READY, ServiceState.STARTING)

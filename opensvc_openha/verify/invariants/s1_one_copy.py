@@ -3,7 +3,7 @@
 Exceptions, each for one service:
 
 * an operator forced its state on one of the nodes, and no stop script has ended it since
-* it was started by hand: until that node's daemon has learnt of it, or the peer has heard of it
+* it was started by hand: until that node's daemon has learned of it, or the peer has heard of it
 * the wrapper of the service gave no clear answer, so that its daemon cannot know that it runs
 * the check-up script lied (it succeeded, and the peer lives), and the start relied on it: in
   silence, or on a goodbye that is as old as that
@@ -35,7 +35,7 @@ def check_start(
         S1.fail(seen.at, seen.node, seen.service, f"started on {ground} while {peer} runs it")
 
 
-def check_said(
+def check_announced(
     at: float, node: str, service: str, state: ServiceState, place: ServicePlace
 ) -> None:
     """Check that a service which is announced as out does not run."""

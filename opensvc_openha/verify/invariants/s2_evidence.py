@@ -3,9 +3,9 @@
 The evidence counts as long as the peer cannot have begun anything since; what a node may rely on is
 kept here, from what it announced, heard and ran. The grounds for a start:
 
-acknowledgement   the peer's newest beat, of its latest incarnation, says that it is out, and it has
+acknowledgement   the peer's newest beat, of its latest incarnation, reports it out, and it has
                   acknowledged a beat in which this node announced its start
-goodbye           the peer's daemon left and said that the service is out, lately
+goodbye           the peer's daemon left and reported the service out, lately
 watch             a C OpenHA, which acknowledges nothing, is heard and was out for the whole delay
 word              an operator confirmed that the peer is out, and nothing was heard of it since
 power             its fence reported it off twice, lately, and nothing was heard of it since
@@ -13,7 +13,7 @@ silence           a check-up begun in silence succeeded; or a fence of this node
                   nothing was heard of the peer since it began
 old goodbye       a goodbye that is older: with /bin/true nothing keeps a peer that came back out
 
-What the check-up script and the operator say counts as true here; see S1 for lies.
+What the check-up script and the operator report counts as true here; S1 treats wrong reports.
 
 Exception, without a key only: once a beat was forged in the peer's name, the node may believe that
 in place of the true peer. Then the first true beat after a pause of the shortest timeout is no sign
@@ -338,5 +338,5 @@ class PeerEvidence:
             )
         return (
             f"start without proof: announced in beat {place.ready_seq};"
-            f" heard: {incarnations or 'nobody'}; {check}"
+            f" heard: {incarnations or 'no peer'}; {check}"
         )

@@ -107,7 +107,7 @@ class ClusterNode(SimulatedNode):
             ready = ReadinessFound({}, frozenset(recovered))
             self._world.scheduler.after(0.002, self.give, ready)
         if self._world.network.down:
-            self._world.scheduler.after(0.001, self.tell_interfaces)
+            self._world.scheduler.after(0.001, self.report_interfaces)
         self.on_decisive(self)
         if self._reader is not None:
             self._reader.open()
@@ -169,9 +169,9 @@ class ClusterNode(SimulatedNode):
             return
         self.note(f"{device} is {'up' if is_up else 'down'}")
         (down.discard if is_up else down.add)((self.name, device))
-        self.tell_interfaces()
+        self.report_interfaces()
 
-    def tell_interfaces(self) -> None:
+    def report_interfaces(self) -> None:
         """Report interfaces to the daemon, as the kernel does; an older version does not ask."""
         if self.index and self._plan.unknown_flag:
             return

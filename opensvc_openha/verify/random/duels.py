@@ -40,7 +40,7 @@ _CALM_S = 60.0
 
 @dataclass(frozen=True)
 class Duel:
-    """One story."""
+    """One run: where the services are at home, and what goes wrong when."""
 
     homes: tuple[str, str]
     first_cut: str | None
@@ -50,7 +50,7 @@ class Duel:
 
     @property
     def text(self) -> str:
-        """Describe the story in one line."""
+        """Describe the run in one line."""
         first = (
             "both directions are cut"
             if self.first_cut is None
@@ -71,7 +71,7 @@ def duels() -> Iterator[Duel]:
 
 
 def play(duel: Duel) -> str:
-    """Play one story; return the broken invariant, empty if all held."""
+    """Play one run; return the broken invariant, empty if all held."""
     plan = Plan(
         seed=1,
         services=SERVICES,

@@ -50,7 +50,7 @@ class Scenario:
             "fail": (
                 lambda words: self._world.node(words[0]).outcomes.failing.add(ScriptKind(words[1]))
             ),
-            "mend": lambda words: self._world.node(words[0]).outcomes.failing.clear(),
+            "repair": lambda words: self._world.node(words[0]).outcomes.failing.clear(),
             "run": self._run,
             "confirm": lambda words: self._world.node(words[0]).confirm(),
             "show": self._show,

@@ -76,7 +76,7 @@ class Scripts:
         if action.kind is ScriptKind.POWER:
             # It uses nothing of the service, and may run beside any script of it.
             delay_s = self._dice.choice(self._plan.check_s)
-            self._scheduler.after(delay_s, self._tell_power, action, owner)
+            self._scheduler.after(delay_s, self._report_power, action, owner)
             return
         before = self._node.scripts.get(action.service)
         if before is not None and action.kind is ScriptKind.PROBE and before.owner != owner:
@@ -172,10 +172,10 @@ class Scripts:
             node.switch_off(node.peer)
             return
         # The device carries out its order, even if the ordering node is dead by then.
-        node.note(f"tells the power switch of {node.peer.name}")
+        node.note(f"orders the power switch of {node.peer.name}")
         self._scheduler.after(lag_s, node.switch_off, node.peer)
 
-    def _tell_power(self, action: RunScript, owner: BootId | None) -> None:
+    def _report_power(self, action: RunScript, owner: BootId | None) -> None:
         """Report the peer's power at this moment, if the asking daemon still runs."""
         node, is_on = self._node, self._node.peer.is_powered
         if node.incarnation != owner:
@@ -184,7 +184,7 @@ class Scripts:
             not self.is_calm and self._dice.random() < 0.2
         )
         outcome = ScriptOutcome.UP if is_on else ScriptOutcome.DOWN
-        node.tell_power(action, ScriptOutcome.UNSURE if is_dumb else outcome)
+        node.report_power(action, ScriptOutcome.UNSURE if is_dumb else outcome)
 
     # --- end --------------------------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ class Scripts:
     def _finish(self, script: Script, is_ok: bool) -> None:
         node, service, kind = self._node, script.action.service, script.action.kind
         outcome, detail, is_running = self._effect(script.action, is_ok)
-        told = "" if script.owner == node.incarnation else ", nobody is told"
-        node.note(f"{kind.value} script of {service} ends: {outcome.name}{told}")
+        recipient = "" if script.owner == node.incarnation else ", no daemon waits for it"
+        node.note(f"{kind.value} script of {service} ends: {outcome.name}{recipient}")
         is_lie = kind is ScriptKind.CHECK and self._plan.fence is Fence.TRUE
         node.end_script(script, outcome, is_running, detail, is_lie)
 
