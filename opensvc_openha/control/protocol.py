@@ -15,7 +15,9 @@ from opensvc_openha.core.status import (
     FencingStatus,
     LinkStatus,
     NodeStatus,
+    PathStatus,
     PeerStanding,
+    ProofStatus,
     ServiceStatus,
 )
 
@@ -46,6 +48,8 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "fencing": {
             **vars(status.fencing),
             "groups": [vars(group) for group in status.fencing.groups],
+            "paths": [vars(path) for path in status.fencing.paths],
+            "proofs": [vars(proof) for proof in status.fencing.proofs],
         },
         "links": [_link_to_json(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
@@ -153,8 +157,22 @@ def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:
         FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])})
         for group in values.get("groups", ())
     )
-    tellers = tuple(values.get("power_tellers", ()))
-    return FencingStatus(**{**values, "groups": groups, "power_tellers": tellers})
+    return FencingStatus(
+        **{
+            **values,
+            "groups": groups,
+            "power_tellers": tuple(values.get("power_tellers", ())),
+            "plan": tuple(tuple(level) for level in values.get("plan", ())),
+            "paths": tuple(
+                PathStatus(**_known(PathStatus, path)) for path in values.get("paths", ())
+            ),
+            "proofs": tuple(
+                ProofStatus(**{**_known(ProofStatus, proof), "services": tuple(proof["services"])})
+                for proof in values.get("proofs", ())
+            ),
+            "hints": tuple(values.get("hints", ())),
+        }
+    )
 
 
 def _service_to_json(svc: ServiceStatus) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 
@@ -67,6 +68,40 @@ class RunScript:
     path: str
     peer_state: ServiceState
     peer_standing: PeerStanding
+
+
+class StepKind(enum.Enum):
+    """Kind of a step of the fence plan."""
+
+    CLAIM = "claim"
+    """Ask the arbiter for the right to fence; the peer loses it by that."""
+    SHOOT = "shoot"
+
+
+# A later step is another one, but leads to nothing else.
+@state_marks(not_state={"number"})
+@dataclass(frozen=True)
+class FenceStep:
+    """One step of the fence plan: the claim, or one path.
+
+    ``number`` is unique within a daemon. ``path`` and ``level`` (from 0) say which path; they are
+    empty and -1 for a claim. ``services`` are those that wait for its proof: a reservation takes
+    the disks of these.
+    """
+
+    number: int
+    kind: StepKind
+    path: str
+    level: int
+    limit_s: float
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFenceStep:
+    """Run a step of the fence plan; its end comes back as FenceStepEnded."""
+
+    step: FenceStep
 
 
 class AnswerCode(enum.Enum):
@@ -154,6 +189,7 @@ Action = (
     | MirrorPeer
     | Announce
     | RunScript
+    | RunFenceStep
     | Answer
     | Record
     | Exit

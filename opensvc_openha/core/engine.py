@@ -23,6 +23,7 @@ from opensvc_openha.core.actions import (
     RecordKind,
     RememberFencing,
     RememberIncarnations,
+    RunFenceStep,
     RunScript,
 )
 from opensvc_openha.core.announcer import Announcer, Report
@@ -34,6 +35,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     ConfigChanged,
     Event,
+    FenceEvent,
     LeaveRequested,
     ListenerTried,
     PeerConfirmedOut,
@@ -69,6 +71,7 @@ _ORDER = (
     Announce,
     MirrorPeer,
     RunScript,
+    RunFenceStep,
     Record,
     Answer,
     Exit,
@@ -266,7 +269,7 @@ class Engine:
     # --- what happens -----------------------------------------------------------------------------
 
     def _handle(self, event: Event, now: float) -> list[Action]:
-        if isinstance(event, Tick):
+        if isinstance(event, (Tick, FenceEvent)):
             return []
         if isinstance(event, BeatReceived):
             return self._take_beat(event, now)

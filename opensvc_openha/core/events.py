@@ -210,6 +210,85 @@ class SeemsUp:
     service: str
 
 
+class StepOutcome(enum.Enum):
+    """How a step of the fence plan ended."""
+
+    DONE = "done"
+    """By the rules of its path it is a proof; a claim is won."""
+    FAILED = "failed"
+    LOST = "lost"
+    """A claim: the peer has the right to fence."""
+    UNABLE = "unable"
+    """A claim: the arbiter could not be asked."""
+    NOT_BEGUN = "not begun"
+    """This node stood still between the decision and the step's turn."""
+
+
+@dataclass(frozen=True)
+class FenceStepEnded:
+    """The step ``number`` of the fence plan has ended.
+
+    ``text`` is how, for the operator, as a clause without the path's name: "off, then OFF twice in
+    3.3 s". ``hints`` is what was seen beside it. ``covers`` names the services whose disks a
+    reservation holds; None for all of the step. ``took_s`` is how long it took.
+    """
+
+    number: int
+    outcome: StepOutcome
+    text: str
+    hints: tuple[str, ...] = ()
+    covers: frozenset[str] | None = None
+    took_s: float = 0.0
+
+
+class PathState(enum.Enum):
+    """What the standing check says of a path."""
+
+    ARMED = "armed"
+    WRONG = "wrong"
+    UNREACHABLE = "unreachable"
+    UNTESTED = "untested"
+
+
+@dataclass(frozen=True)
+class PathLook:
+    """One look at a path of the fence plan, which changes nothing.
+
+    ``power`` is what a power device reports of the peer: "on", "off", or empty.
+    """
+
+    name: str
+    state: PathState
+    power: str = ""
+    text: str = ""
+    took_s: float | None = None
+
+
+@dataclass(frozen=True)
+class FencePathsLooked:
+    """The standing check has looked at these paths just now."""
+
+    paths: tuple[PathLook, ...]
+
+
+@dataclass(frozen=True)
+class Ejected:
+    """The registration of this node on the arbiter, or on a data disk, is gone.
+
+    ``by`` says who removed it, as far as that is known.
+    """
+
+    by: str
+
+
+@dataclass(frozen=True)
+class Readmitted:
+    """This node is registered on the arbiter; given at each beginning and after each ejection."""
+
+
+FenceEvent = FenceStepEnded | FencePathsLooked | Ejected | Readmitted
+"""Events of a node with a fence plan only."""
+
 Event = (
     Tick
     | BeatReceived
@@ -224,4 +303,8 @@ Event = (
     | ListenerTried
     | ReadinessFound
     | SeemsUp
+    | FenceStepEnded
+    | FencePathsLooked
+    | Ejected
+    | Readmitted
 )

@@ -26,23 +26,10 @@ from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.power_questions import PowerQuestions
+from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import FENCE_WANTED, ServiceState
 from opensvc_openha.core.status import FenceGroup, FencingStatus
-from opensvc_openha.core.timing import PROOF_LIFE_S
-
-
-@state_marks(not_state={"text"}, memory_s={"at": PROOF_LIFE_S + 1})
-@dataclass(frozen=True)
-class Proof:
-    """Evidence that the peer cannot run a service.
-
-    ``group`` is empty if it covers every service.
-    """
-
-    group: str
-    at: float
-    text: str
 
 
 @state_marks(not_state={"since"})
@@ -265,9 +252,8 @@ class Fencing:
         )
         if not flight.is_void:
             self._has_fenced = True
-            self._proofs[flight.group] = Proof(
-                flight.group, now, f"the check-up script of {svc.name} succeeded"
-            )
+            text = f"the check-up script of {svc.name} succeeded"
+            self._proofs[flight.group] = Proof(ProofKind.SCRIPT, Scope.NODE, None, now, text)
 
     def record_failure(self, group: str, now: float) -> None:
         """Record a failure of the group.
@@ -293,7 +279,8 @@ class Fencing:
     def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
         """Return the valid proof that covers a service; None if there is none."""
         if self._confirmation is not None:
-            return Proof("", self._confirmation.since, f"confirmed by {self._confirmation.who}")
+            text = f"confirmed by {self._confirmation.who}"
+            return Proof(ProofKind.WORD, Scope.NODE, None, self._confirmation.since, text)
         # Somebody may switch the peer on again: an old proof is obtained again.
         proof = self._proofs.get(self.group_of(svc))
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
@@ -345,7 +332,7 @@ class Fencing:
         if is_proved and svc is not None:
             group = self.group_of(svc)
             proof = f"the fence of {svc.name} reports twice that it is off"
-            self._proofs[group] = Proof(group, now, proof)
+            self._proofs[group] = Proof(ProofKind.POWER, Scope.NODE, None, now, proof)
             text = f"{text}, twice: nothing runs there"
         if not text:
             return []

@@ -26,6 +26,9 @@ MARK_BYTES = 8
 ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
 """Check-up scripts that always succeed and prove nothing."""
 
+PLAN_COMMANDS = ("/bin/fence", "openha fence")
+"""Ends of a check-up column that stands for the fence plan of the node."""
+
 
 class Role(enum.Enum):
     """Role of this node for a service."""
@@ -95,6 +98,41 @@ class Policy:
     start."""
 
 
+class PathKind(enum.Enum):
+    """What a path of the fence plan is made of, and therefore what its success proves."""
+
+    POWER = "power"
+    """A power device: off, then read as off twice."""
+    RESERVATION = "reservation"
+    """Preempt and abort on the data disks of services: the peer cannot change them any more."""
+    CALLOUT = "callout"
+    """A command of the operator: proves what the operator says that it proves."""
+
+
+class FenceNeeds(enum.Enum):
+    """What a service needs to be proved of a silent peer before it is started."""
+
+    NODE = "node"
+    """That the peer runs nothing any more."""
+    DATA = "data"
+    """That the peer cannot change the service's disks, all of which carry a reservation."""
+
+
+@dataclass(frozen=True)
+class FencePath:
+    """One way to fence the peer, named as in ``levels``.
+
+    ``limit_s`` is the longest time of a step on it, ``expected_s`` the time that it last took.
+    ``mark`` identifies its options: what was seen on the path with other options does not count.
+    """
+
+    name: str
+    kind: PathKind
+    limit_s: float
+    expected_s: float | None = None
+    mark: str = ""
+
+
 @dataclass(frozen=True)
 class FencingPolicy:
     """When check-up scripts run, and what a node may do that has not heard its peer yet."""
@@ -108,6 +146,16 @@ class FencingPolicy:
     """Seconds to wait after a failed fence; doubled with each failure in a row."""
     is_shared: bool = True
     """One success serves all services with the same kind of check-up script."""
+    levels: tuple[tuple[FencePath, ...], ...] = ()
+    """The fence plan of the node: levels are alternatives, tried in this order; all paths of a
+    level must succeed. Empty: check-up scripts are the only fence."""
+    has_arbiter: bool = False
+    """A node must win the arbiter's claim before it fences; there are no turns then."""
+
+    @property
+    def paths(self) -> tuple[FencePath, ...]:
+        """The paths of all levels, in their order."""
+        return tuple(path for level in self.levels for path in level)
 
 
 @dataclass(frozen=True)
@@ -198,6 +246,17 @@ class ServiceSpec:
     line: int = field(default=0, compare=False)
     policy: Policy = Policy()
     limits: ScriptLimits = ScriptLimits()
+    fence_needs: FenceNeeds = FenceNeeds.NODE
+    has_reserved_data: bool = False
+    """All its shared disks carry a reservation of the node that runs it."""
+
+    @property
+    def runs_check_too(self) -> bool:
+        """True if the check-up script adds something to the fence plan of the node.
+
+        A script that always succeeds, and the command ``.../bin/fence``, mean the plan alone.
+        """
+        return self.is_fenced and not self.check.endswith(PLAN_COMMANDS)
 
     @property
     def is_fenced(self) -> bool:

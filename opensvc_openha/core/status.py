@@ -152,6 +152,40 @@ class FenceGroup:
 
 
 @dataclass(frozen=True)
+class PathStatus:
+    """One path of the fence plan.
+
+    ``kind`` and ``state`` are the words of `PathKind` and `PathState`, ``level`` counts from 0.
+    ``looked_at`` and ``took_s`` are of the last look, ``tested_at`` and ``tested_s`` of the last
+    time that it was used or tried out; ``limit_s`` is the longest time of a step on it.
+    """
+
+    name: str
+    kind: str
+    level: int
+    state: str = "untested"
+    text: str = ""
+    looked_at: float | None = None
+    took_s: float | None = None
+    tested_at: float | None = None
+    tested_s: float | None = None
+    limit_s: float | None = None
+    is_seen_on: bool = False
+    """A power device that was on while the peer was heard: its OFF is believed."""
+
+
+@dataclass(frozen=True)
+class ProofStatus:
+    """A proof that holds now; ``services`` is empty if it covers all."""
+
+    kind: str
+    scope: str
+    at: float | None
+    text: str
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FencingStatus:
     """How this node would make sure that its peer is out.
 
@@ -181,6 +215,19 @@ class FencingStatus:
     confirmed_by: str = ""
     confirmed_at: float | None = None
     """Whose word that the peer runs nothing holds now, and since when."""
+    plan: tuple[tuple[str, ...], ...] = ()
+    """The levels of the fence plan; empty without one."""
+    has_arbiter: bool = False
+    paths: tuple[PathStatus, ...] = ()
+    step: str = ""
+    """The step that is being taken: "ipmi", or "claim"."""
+    step_began_at: float | None = None
+    proofs: tuple[ProofStatus, ...] = ()
+    hints: tuple[str, ...] = ()
+    is_ejected_by: str = ""
+    """Who ejected this node from the arbiter: it neither fences nor starts."""
+    next_try_at: float | None = None
+    """The earliest next round after one that failed."""
 
 
 @dataclass(frozen=True)

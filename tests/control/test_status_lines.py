@@ -24,7 +24,9 @@ from opensvc_openha.core.status import (
     FencingStatus,
     LinkStatus,
     NodeStatus,
+    PathStatus,
     PeerStanding,
+    ProofStatus,
     ServiceStatus,
 )
 
@@ -37,9 +39,12 @@ SERVICE = ServiceStatus(
     "web", "deb1", "deb2", UP, DOWN, UP, None, "why", 3.5, "/web", "not", True, True, True
 )
 GROUP = FenceGroup("ipmi", "/fence", ("web", "db"), 1.5, 2, 3.5, "why", 4.5, 5.5, 6.5)
+PATH = PathStatus("ipmi", "power", 1, "armed", "ON", 1.5, 0.2, 2.5, 3.5, 9.5, True)
+PROOF = ProofStatus("power", "node", 4.5, "OFF", ("web",))
 FENCING = FencingStatus(
     (GROUP,), "own", "peer", True, True, 1.0, 2.0, 3.0, "proof", "flight", 4.0, "off", "deb2", 5.0,
-    ("ipmi", "other"), "root", 6.0,
+    ("ipmi", "other"), "root", 6.0, (("ipmi", "pdu"), ("disks",)), True, (PATH,), "ipmi", 7.0,
+    (PROOF,), ("carrier",), "deb2", 8.0,
 )  # fmt: skip
 STATUS = NodeStatus(
     node="deb1",
@@ -77,7 +82,7 @@ def test_status_of_a_newer_daemon_is_read_without_what_is_unknown() -> None:
     fencing = values["fencing"]
     for found in (
         values, values["links"][0], values["services"][0], fencing, fencing["groups"][0],
-        values["authentication"],
+        fencing["paths"][0], fencing["proofs"][0], values["authentication"],
     ):  # fmt: skip
         found["newer"] = [1]
     assert status_from_json(values) == STATUS
