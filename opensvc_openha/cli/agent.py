@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from opensvc_openha.agent.resources.fence_status import EXIT_CODES
 from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.check_scripts import find_doubt
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, UsageError
+from opensvc_openha.fence_devices.power_readings import EXIT_CODES
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin import check_up, installer, probe
 from opensvc_openha.plugin.agents import find_agents

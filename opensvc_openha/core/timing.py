@@ -216,6 +216,17 @@ STOP_LIMIT_S = 600.0
 PROBE_LIMIT_S = 60.0
 """Time limits of the scripts; beyond them the process group is killed."""
 
+POWER_LOOK_LIMIT_S = 10.0
+"""Limit of one question to a power device: a lost answer must not take the time of the next."""
+POWER_CUT_LIMIT_S = 30.0
+"""Limit of a cut of the peer's power with all its readings, if the device has none of its own."""
+POWER_OFF_GAP_S = 1.0
+"""Least time between the two readings that must both be off."""
+AGENT_LOGIN_S = 3.0
+AGENT_SHELL_S = 3.0
+AGENT_POWER_S = 10.0
+"""What a fence agent gets for its login, for each answer, and for the power to go off."""
+
 KILL_GRACE_S = 5.0
 """Time between SIGTERM and SIGKILL for a script beyond its limit."""
 
@@ -333,3 +344,8 @@ assert PROOF_LIFE_S >= CHECK_LIMIT_S, "a proof outlives the wait for a place to 
 assert FAST_TURN_OPEN_S > FAST_BEAT_INTERVAL_S and TURN_OPEN_S > BEAT_INTERVAL_S, (
     "a turn is not missed for one late step"
 )
+assert AGENT_LOGIN_S + AGENT_SHELL_S < POWER_LOOK_LIMIT_S, "a slow answer comes within the limit"
+assert AGENT_LOGIN_S + AGENT_SHELL_S + AGENT_POWER_S + POWER_OFF_GAP_S < POWER_CUT_LIMIT_S, (
+    "an agent that uses its whole time leaves time for the readings"
+)
+assert POWER_CUT_LIMIT_S < CHECK_LIMIT_S, "a cut fits into a check-up"

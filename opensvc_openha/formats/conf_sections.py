@@ -40,6 +40,8 @@ class ConfValueType(Generic[_T_co]):
     """Description of the values."""
     words: Mapping[str, _T_co] = field(default_factory=dict)
     """Values that are written as words."""
+    is_list: bool = False
+    """True if commas separate parts of the value; others need quotes around a comma."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class SectionSchema:
     inner: str = ""
     """What subsections are named after; empty if there are none."""
     inner_options: tuple[Option[Any], ...] = ()
+    has_free_options: bool = False
+    """True if subsections have further options, which are checked where they are known."""
     inner_text: str = ""
     inner_example: str = ""
 
@@ -138,11 +142,18 @@ class ConfSection:
             section = self.inner(name)
             section._expect(schema.options, None if schema.inner else ())
             for inner_name in section.inner_names:
-                section.inner(inner_name)._expect(schema.inner_options, ())
+                inner = section.inner(inner_name)
+                inner._expect(None if schema.has_free_options else schema.inner_options, ())
 
-    def _expect(self, options: Iterable[Option[Any]], sections: tuple[str, ...] | None) -> None:
-        """Reject options and sections that are not listed; None allows any section."""
-        known = tuple(option.name for option in options)
+    def expect(self, options: Iterable[Option[Any]]) -> None:
+        """Raise ConfigError for options that are not listed, and for any subsection."""
+        self._expect(options, ())
+
+    def _expect(
+        self, options: Iterable[Option[Any]] | None, sections: tuple[str, ...] | None
+    ) -> None:
+        """Reject options and sections that are not listed; None allows any."""
+        known = None if options is None else tuple(option.name for option in options)
         for name, value in self._values.items():
             if isinstance(value, Mapping):
                 if sections is not None and name not in sections:
@@ -153,7 +164,7 @@ class ConfSection:
                     )
             elif not self._place:
                 raise self.error(f"option {name!r} stands before any [section]", name)
-            elif name not in known:
+            elif known is not None and name not in known:
                 hint = did_you_mean(name, known)
                 raise self.error(f"unknown option {name!r}{self._known(known)}{hint}", name)
 
@@ -172,18 +183,39 @@ class ConfSection:
         """Return the names of the subsections."""
         return [name for name, value in self._values.items() if isinstance(value, Mapping)]
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the options, in the order of the file."""
+        return [name for name, value in self._values.items() if not isinstance(value, Mapping)]
+
+    @property
+    def path(self) -> str:
+        """Return the path of the file."""
+        return self._path
+
+    def line_of(self, option: str = "") -> int | None:
+        """Return the line of an option, or of the section itself."""
+        return self.lines.get((*self._place, option) if option else self._place)
+
     def value(self, option: Option[_T], default: _T | None = None) -> _T:
         """Return the value of an option; ``default``, or its own one, if it is absent."""
-        text = self._values.get(option.name)
-        if text is None:
+        if option.name not in self._values:
             return option.default if default is None else default
-        if not isinstance(text, str):
-            found = "a section" if isinstance(text, Mapping) else ", ".join(map(str, text))
-            raise self.error(f"{option.name}: expected one value; found {found}", option.name)
+        text = self.text(option.name, option.type.is_list)
         try:
             return option.type.read(text)
         except ValueError as error:
             raise self.error(f"{option.name}: {error}", option.name) from None
+
+    def text(self, name: str, is_list: bool = False) -> str:
+        """Return the text of an option that is there; a list with commas between its parts."""
+        text = self._values[name]
+        if isinstance(text, list) and is_list:
+            return ", ".join(map(str, text))
+        if not isinstance(text, str):
+            found = "a section" if isinstance(text, Mapping) else ", ".join(map(str, text))
+            raise self.error(f"{name}: expected one value; found {found}", name)
+        return text
 
     def error(self, message: str, option: str = "") -> ConfigError:
         """Return an error about an option or subsection; about this section if none is named."""

@@ -26,6 +26,14 @@ def check_node_name(name: str) -> None:
         )
 
 
+def is_same_node(word: str, node: str) -> bool:
+    """Return whether two names mean the same node; either may lack its domain."""
+    word, node = word.lower(), node.lower()
+    if "." in word and "." in node:
+        return word == node
+    return word.partition(".")[0] == node.partition(".")[0]
+
+
 def parse_nodes(text: str, path: str) -> tuple[str, ...]:
     """Return the two node names, in the order of the file."""
     first_lines: dict[str, int] = {}

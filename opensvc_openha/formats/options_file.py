@@ -23,6 +23,7 @@ from opensvc_openha.core.wording import named
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats import options_schema as schema
 from opensvc_openha.formats.conf_sections import ConfSection, read_sections
+from opensvc_openha.formats.fence_plan_config import FencePlanConfig, read_fence_plan
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.formats.suggestion import did_you_mean
 
@@ -85,6 +86,7 @@ class Options:
     scripts: ScriptOptions = ScriptOptions()
     policy: PolicyOptions = PolicyOptions()
     fencing: FencingPolicy = FencingPolicy()
+    fence_plan: FencePlanConfig = FencePlanConfig()
     monitor_interval_s: float = schema.MONITOR_INTERVAL.default
     path: str = field(default="", compare=False)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
@@ -177,6 +179,7 @@ def parse_options(text: str, path: str) -> Options:
             fencing.value(schema.RETRY),
             fencing.value(schema.SCOPE),
         ),
+        fence_plan=read_fence_plan(fencing),
         policy=_policies(whole.inner("policy")),
         monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
         path=path,

@@ -37,6 +37,12 @@ from opensvc_openha.formats.conf_sections import (
     whole,
     words_of,
 )
+from opensvc_openha.formats.fence_plan_config import (
+    ARBITER,
+    CHECK_INTERVAL,
+    DEVICE_OPTIONS,
+    LEVELS,
+)
 
 _CLUSTER_MAX = 63
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -257,7 +263,16 @@ SECTIONS = (
         inner_example="registry",
     ),
     SectionSchema("agent", (MONITOR_INTERVAL,)),
-    SectionSchema("fencing", (CHECK, BOOT_ALONE, RETRY, SCOPE)),
+    SectionSchema(
+        "fencing",
+        (LEVELS, ARBITER, CHECK_INTERVAL, CHECK, BOOT_ALONE, RETRY, SCOPE),
+        inner="NAME NODE",
+        inner_options=DEVICE_OPTIONS,
+        has_free_options=True,
+        inner_text="How a path of `levels` cuts one node, with the options of its agent: `ip`,"
+        " `username`... Sections of both nodes stand in the files of both.",
+        inner_example="ipmi deb1.opensvc.com",
+    ),
     SectionSchema(
         "policy",
         _POLICIES,

@@ -27,10 +27,10 @@ from opensvc_openha.agent.resources.fence_plan import (
     plan_time_s,
     read_power,
 )
-from opensvc_openha.agent.resources.fence_status import Power
 from opensvc_openha.agent.values.action_log import LINE_FORMAT, ActionLog
 from opensvc_openha.control import client
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
+from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services

@@ -135,6 +135,35 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
     return spec
 
 
+def check_devices(spec: ClusterSpec, options: Options) -> list[str]:
+    """Check the sections of the fence plan against what the agents themselves take.
+
+    Raises ConfigError for the first mistake. Returns what cannot be checked here, such as an agent
+    that is not installed: that keeps no daemon from starting, but the path cannot be used.
+    """
+    if not options.fence_plan.has_levels:
+        return []
+    # Imported here: only the daemon, and commands about fencing, ask agents.
+    from opensvc_openha.fence_devices.agent_metadata import mistakes_in
+    from opensvc_openha.fence_devices.power_device import description_of
+
+    problems: dict[str, None] = {}
+    for device in options.fence_plan.devices:
+        if device.is_callout:
+            continue
+        try:
+            metadata = description_of(device.agent)
+        except SystemFault as error:
+            problems[f"{device.path}: {error}"] = None
+            continue
+        for mistake in mistakes_in(metadata, device.options):
+            subject = f"{mistake.option}: " if mistake.option else ""
+            raise device.error(
+                f"[[{device.path} {device.node}]] {subject}{mistake.text}", mistake.option
+            )
+    return list(problems)
+
+
 def check_count(spec: ClusterSpec, path: str) -> None:
     """Raise ConfigError if this node has more services than a legacy link of it can carry."""
     count = len(spec.own_services)

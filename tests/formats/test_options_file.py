@@ -188,14 +188,22 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
         for option in members
     }
     headings = {name for schema in SECTIONS for name in (schema.name, schema.inner_example)}
-    assert {place for place in options.lines if place[-1] not in headings} == declared
+    headings_of = {(name,) for name in headings} | {
+        (schema.name, schema.inner_example) for schema in SECTIONS
+    }
+    assert {place for place in options.lines if place not in headings_of} == declared
     limits = ScriptLimits(START_LIMIT_S, STOP_LIMIT_S, CHECK_LIMIT_S, PROBE_LIMIT_S)
     assert options == Options(
         heartbeat=replace(options.heartbeat, wire=Options().heartbeat.wire),
         timing=TimingOptions(Profile.TUTORIAL, 0.8),
+        fence_plan=options.fence_plan,
         scripts=ScriptOptions(limits, services={"registry": limits}),
         policy=PolicyOptions(services={"registry": Policy()}),
     )
+    assert options.fence_plan.levels == (("ipmi",),)
+    assert [(each.node, each.agent) for each in options.fence_plan.devices] == [
+        ("deb1.opensvc.com", "fence_ipmilan")
+    ]
 
 
 @pytest.mark.parametrize(

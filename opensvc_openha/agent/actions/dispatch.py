@@ -294,7 +294,7 @@ def stonith_status(service: Service, options: ActionOptions) -> int:
     The exit codes are those of fence agents.
     """
     from opensvc_openha.agent.actions.peer_fencing import power_of_peer
-    from opensvc_openha.agent.resources.fence_status import EXIT_CODES
+    from opensvc_openha.fence_devices.power_readings import EXIT_CODES
 
     power = power_of_peer(service, os.environ)
     _write([power.value])

@@ -26,13 +26,13 @@ from opensvc_openha.agent.resources.fence_plan import (
     plan_time_s,
     read_power,
 )
-from opensvc_openha.agent.resources.fence_status import Power
 from opensvc_openha.agent.resources.stonith import Callout
 from opensvc_openha.agent.service.loaded_service import Service
 from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.errors import NotRunningError
+from opensvc_openha.fence_devices.power_readings import Power
 
 STATE_VARIABLE = "OPENHA_PEER_STATE"
 STANDING_VARIABLE = "OPENHA_PEER_STANDING"

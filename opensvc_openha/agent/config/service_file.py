@@ -19,6 +19,7 @@ from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
 from opensvc_openha.agent.config.references import expand
 from opensvc_openha.agent.config.value_types import TEXT, split_list
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.nodes_file import is_same_node
 
 T = TypeVar("T")
 
@@ -127,13 +128,6 @@ class ServiceFile:
         """Mount points of the service's file systems, normalised like the list of mounts."""
         points = [section.text("mnt") for section in self.sections if section.group == "fs"]
         return [os.path.normpath(point) for point in points if point]
-
-
-def is_same_node(word: str, node: str) -> bool:
-    """Return whether two lower-case names mean the same node; either may lack its domain."""
-    if "." in word and "." in node:
-        return word == node
-    return word.partition(".")[0] == node.partition(".")[0]
 
 
 def service_names(etc_dir: str) -> list[str]:

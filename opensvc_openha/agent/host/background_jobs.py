@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from opensvc_openha.agent.host.child_process import fork_child
+from opensvc_openha.system.child_process import fork_child
 from opensvc_openha.system.processes import end_processes
 
 _END_LIMIT_S = 1.0

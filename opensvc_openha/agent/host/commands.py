@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 
-from opensvc_openha.agent.host.child_process import die_with_parent
 from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
+from opensvc_openha.system.child_process import die_with_parent
 from opensvc_openha.system.clock import wait_until
 from opensvc_openha.system.processes import send_signal
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log

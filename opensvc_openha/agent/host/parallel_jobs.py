@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from opensvc_openha.agent.host.child_process import fork_child
 from opensvc_openha.agent.host.signals import ENDING_SIGNALS
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
+from opensvc_openha.system.child_process import fork_child
 from opensvc_openha.system.processes import end_processes
 
 _GRACE_S = 10.0

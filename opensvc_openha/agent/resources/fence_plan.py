@@ -26,7 +26,6 @@ from opensvc_openha.agent.config.value_types import duration_of
 from opensvc_openha.agent.host.commands import CommandResult, run_logged
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.fence_status import (
-    Power,
     ask_power,
     power_of_levels,
     why_not_off,
@@ -34,6 +33,7 @@ from opensvc_openha.agent.resources.fence_status import (
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.core.timing import CHECK_LIMIT_S
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.formats.secrets import mask_script
 from opensvc_openha.system.clock import monotonic
 

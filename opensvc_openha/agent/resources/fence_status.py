@@ -1,37 +1,19 @@
 """Ask the fencing device for the peer's power by `status_cmd`, with fence agents' exit codes.
 
 A device that accepts an order is no proof that the order was carried out: after a fence the device
-is asked until it reports off twice. Any answer that is not clearly on or off is unknown, and
-unknown is not off.
+is asked until it reports off twice, see ``fence_devices.power_readings``.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 
 from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.agent.values.action_log import ActionLog
+from opensvc_openha.core.timing import POWER_LOOK_LIMIT_S, POWER_OFF_GAP_S
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.fence_devices.power_readings import OffTwice, Power, power_of_exit_code
 from opensvc_openha.system.clock import monotonic, pause
-
-ASK_LIMIT_S = 10.0
-"""Limit of one answer in seconds: a lost one must not take the time of the next."""
-
-_OFF_TIMES = 2
-_ASK_EVERY_S = 1.0
-
-
-class Power(enum.Enum):
-    """A device's answer, as printed."""
-
-    ON = "on"
-    OFF = "off"
-    UNKNOWN = "unknown"
-
-
-EXIT_CODES = {Power.ON: 0, Power.UNKNOWN: 1, Power.OFF: 2}
-_POWERS = {code: power for power, code in EXIT_CODES.items()}
 
 
 def ask_power(argv: Sequence[str], env: Mapping[str, str], limit_s: float) -> Power:
@@ -39,10 +21,10 @@ def ask_power(argv: Sequence[str], env: Mapping[str, str], limit_s: float) -> Po
     if not argv or limit_s <= 0:
         return Power.UNKNOWN
     try:
-        result = run_command(argv, min(limit_s, ASK_LIMIT_S), env, ends_group=True)
+        result = run_command(argv, min(limit_s, POWER_LOOK_LIMIT_S), env, ends_group=True)
     except SystemFault:
         return Power.UNKNOWN
-    return Power.UNKNOWN if result.is_timed_out else _POWERS.get(result.exit_code, Power.UNKNOWN)
+    return Power.UNKNOWN if result.is_timed_out else power_of_exit_code(result.exit_code)
 
 
 def why_not_off(ask: Callable[[float], Power], deadline: float, log: ActionLog) -> str:
@@ -51,22 +33,22 @@ def why_not_off(ask: Callable[[float], Power], deadline: float, log: ActionLog) 
     Return why the peer is not known to be off at the deadline; empty if it is.
     """
     newest: Power | None = None
-    times_off = 0
+    twice = OffTwice()
     while True:
-        left_s = deadline - monotonic()
-        if left_s <= 0:
+        asked_at = monotonic()
+        if asked_at >= deadline:
             return (
                 "its status_cmd did not report off twice in time; last report:"
                 f" {newest.value if newest else 'nothing'}"
             )
-        power = ask(left_s)
+        power = ask(deadline - asked_at)
         if power is not newest:
             log.info(f"status: {power.value}")
         newest = power
-        times_off = times_off + 1 if power is Power.OFF else 0
-        if times_off == _OFF_TIMES:
+        twice.take(power, asked_at, monotonic())
+        if twice.is_proved:
             return ""
-        pause(max(0.0, min(_ASK_EVERY_S, deadline - monotonic())))
+        pause(max(0.0, min(POWER_OFF_GAP_S, deadline - monotonic())))
 
 
 def power_of_levels(levels: Sequence[Sequence[Power]]) -> Power:

@@ -18,7 +18,7 @@ from opensvc_openha.agent.config.checks import (
     wrong_values,
 )
 from opensvc_openha.agent.config.keywords import AnyKeyword
-from opensvc_openha.agent.config.service_file import Section, ServiceFile, is_same_node
+from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.config.value_types import TRUE_WORDS, has_comment
 from opensvc_openha.agent.resources.base import DriverContext, Resource
 from opensvc_openha.agent.resources.registry import APP_LAUNCHERS, build_resource, is_resource
@@ -26,6 +26,7 @@ from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
 from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.nodes_file import is_same_node
 
 _UNHANDLED = {
     Group.STONITH: "a silent peer cannot be fenced, so that nothing is taken over from it",

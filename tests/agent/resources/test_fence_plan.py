@@ -22,9 +22,10 @@ from opensvc_openha.agent.resources.fence_plan import (
     outline,
     read_power,
 )
-from opensvc_openha.agent.resources.fence_status import EXIT_CODES, Power, ask_power, why_not_off
+from opensvc_openha.agent.resources.fence_status import ask_power, why_not_off
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.fence_devices.power_readings import EXIT_CODES, Power
 
 ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from opensvc_openha.agent.config.wrappers import ensure_wrappers
-from opensvc_openha.agent.resources.fence_status import Power, power_of_levels
+from opensvc_openha.agent.resources.fence_status import power_of_levels
 from opensvc_openha.errors import UsageError
+from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.formats.layout import agent_layout
 from tests.agent.embedded import Agent
 

@@ -1,0 +1,118 @@
+"""Run a program that talks to a device: bounded, and with nothing left of it afterwards.
+
+Its environment is the same from a shell and from the daemon, so that a look by hand finds what the
+daemon would find. Secrets reach it on its standard input or in its environment, which only root can
+read, never on its command line.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from opensvc_openha.system.child_process import die_with_parent
+from opensvc_openha.system.clock import wait_until
+from opensvc_openha.system.processes import send_signal
+from opensvc_openha.system.programs import why_not_runnable
+from opensvc_openha.system.script_log import ScriptLog
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": PATH, "LANG": "C", "LC_ALL": "C", "HOME": "/root"}
+_OUTPUT_BYTES = 65_536
+_KILL_WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class ProgramEnd:
+    """How a program ended; ``exit_code`` None if it was killed at its limit or never begun."""
+
+    exit_code: int | None
+    output: str = ""
+    problem: str = ""
+    """Why there is no exit code."""
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program in the system's directories; empty if there is none."""
+    if name.startswith("/"):
+        return name if os.access(name, os.X_OK) else ""
+    paths = (f"{folder}/{name}" for folder in PATH.split(":"))
+    return next((path for path in paths if os.access(path, os.X_OK)), "")
+
+
+def run_program(
+    argv: Sequence[str],
+    limit_s: float,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+) -> ProgramEnd:
+    """Run a program until it ends, or kill it at its limit; kill what it left in its group.
+
+    Its output is kept in memory and may be held open by what it left behind: nothing waits for
+    that. It is killed, too, if this process ends.
+    """
+    with closing(ScriptLog("", is_answer=True, may_linger=False)) as output:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=output.handle,
+                stderr=subprocess.STDOUT,
+                env={**_ENVIRONMENT, **(env or {})},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                cwd="/",
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            why = why_not_runnable(argv[0]) or str(error)
+            return ProgramEnd(None, problem=f"cannot be run: {why}")
+        try:
+            _write(process, stdin)
+            has_ended = _has_ended(process, limit_s)
+        finally:
+            # Before it is collected: until then no other process can get its number.
+            send_signal(process.pid, signal.SIGKILL, is_group=True)
+        try:
+            exit_code = process.wait(_KILL_WAIT_S)
+        except subprocess.TimeoutExpired:
+            # In an I/O that does not return.
+            has_ended = False
+        text = output.output(_OUTPUT_BYTES)
+        if not has_ended:
+            return ProgramEnd(None, text, f"no answer in {limit_s:.3g} s, killed")
+        if exit_code < 0:
+            return ProgramEnd(None, text, f"killed by signal {-exit_code}")
+        return ProgramEnd(exit_code, text)
+
+
+def _write(process: subprocess.Popen[bytes], text: str) -> None:
+    assert process.stdin is not None
+    # The pipe holds more than any request; a program that reads nothing is no error here.
+    with suppress(OSError):
+        process.stdin.write(text.encode())
+    with suppress(OSError):
+        process.stdin.close()
+
+
+def _has_ended(process: subprocess.Popen[bytes], limit_s: float) -> bool:
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        # An old kernel. It stays a zombie, so that its number is not used again.
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return wait_until(lambda: os.waitid(os.P_PID, process.pid, options) is not None, limit_s)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(max(0.0, limit_s) * 1000))
+    finally:
+        os.close(handle)
+
+
+def _die_with_parent() -> None:
+    die_with_parent(signal.SIGKILL)
