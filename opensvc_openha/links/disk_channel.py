@@ -34,6 +34,8 @@ START_LIMIT_S = 5.0
 A Python start on a loaded machine, and opening the device.
 """
 
+_KERNEL_EXTRA_S = 30.0
+
 _LAST_MOMENT_S = 1.0
 """A child that closed its output is about to end.
 
@@ -54,6 +56,17 @@ class DeviceInfo:
     is_block_device: bool
     is_around_cache: bool
     is_in_use: bool = False
+
+
+@dataclass(frozen=True)
+class ScsiAnswer:
+    """How a device answered one SCSI command: its verdict is not interpreted here."""
+
+    status: int
+    host_status: int
+    driver_status: int
+    sense: bytes
+    data: bytes
 
 
 @dataclass
@@ -234,10 +247,7 @@ class DiskChannel:
 
         Raises LinkFault.
         """
-        with self._lock:
-            if self._worker is None or self._worker.is_ended:
-                self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
-            worker = self._worker
+        worker = self._running_worker()
         operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
         identity = identity_of(self._path)
         info = disk_worker.INFO.unpack(worker.request(operation, 0, 0, b"", limit_s, "the opening"))
@@ -269,6 +279,36 @@ class DiskChannel:
         self._opened_worker().request(
             disk_worker.WRITE, offset, len(data), data, limit_s, "the write"
         )
+
+    def scsi(self, command: bytes, sent: bytes, wanted: int, limit_s: float) -> ScsiAnswer:
+        """Have the device execute a SCSI command, starting the child if there is none.
+
+        Needs no ``open``. ``sent`` goes to the device, or up to ``wanted`` bytes come from it. A
+        child that has to be started gets the time for that besides.
+        The kernel gives the command more time than is waited here: where it gives up, it resets
+        the unit, and with it what the other node does there. Raises LinkFault.
+        """
+        request = disk_worker.SCSI_REQUEST.pack(len(command), wanted) + command + sent
+        is_running = self.worker_pid != 0
+        payload = self._running_worker().request(
+            disk_worker.SCSI,
+            int((limit_s + _KERNEL_EXTRA_S) * 1000),
+            len(request),
+            request,
+            limit_s if is_running else limit_s + START_LIMIT_S,
+            "the SCSI command",
+        )
+        start = disk_worker.SCSI_REPLY.size
+        status, host, driver, sense_length = disk_worker.SCSI_REPLY.unpack_from(payload)
+        sense = payload[start : start + sense_length]
+        return ScsiAnswer(status, host, driver, sense, payload[start + sense_length :])
+
+    def _running_worker(self) -> _Worker:
+        """Return the child, started if there is none; LinkFault if that is impossible."""
+        with self._lock:
+            if self._worker is None or self._worker.is_ended:
+                self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
+            return self._worker
 
     def _opened_worker(self) -> _Worker:
         worker = self._worker

@@ -2,11 +2,12 @@
 
 Run as a file by disk_channel, never as part of the package, and ended by closing its standard
 input. Requests arrive there one after the other, replies go to standard output, each a header and a
-payload. Knows nothing of slots and beats.
+payload. Knows nothing of slots and beats, nor what a SCSI command means.
 
 Usage: disk_worker.py PATH direct|buffered
 """
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -27,13 +28,28 @@ Block device, page cache avoided, mounted or held by another user (known only if
 writing).
 """
 
-OPEN, OPEN_FOR_WRITING, READ, WRITE = b"o", b"O", b"r", b"w"
+OPEN, OPEN_FOR_WRITING, READ, WRITE, SCSI = b"o", b"O", b"r", b"w", b"s"
 MAX_BYTES = 65_536
+
+SCSI_REQUEST = struct.Struct(">BI")
+"""What follows the header of SCSI: length of the command, bytes wanted; command, bytes to send.
+
+The place of the byte offset holds the time that the kernel gives the command, in milliseconds.
+"""
+SCSI_REPLY = struct.Struct(">BHHB")
+"""Payload for SCSI: status, host status, driver status, length of the sense data; sense data, data
+that was read."""
 
 _BLKSSZGET = 0x1268
 _BLKGETSIZE64 = 0x80081272
 _FILE_TYPE, _BLOCK_DEVICE, _REGULAR_FILE = 0o170000, 0o060000, 0o100000
 _FILE_BLOCK_BYTES = 512
+
+_SG_IO = 0x2285
+_SG_HEADER = struct.Struct("@iiBBHIPPPIIiPBBBBHHiII0P")
+"""The kernel's ``struct sg_io_hdr``."""
+_SG_SEND, _SG_READ, _SG_NO_DATA = -2, -3, -1
+_SENSE_BYTES = 64
 
 
 def _open_around_cache(path: str, flags: int) -> tuple[int, bool]:
@@ -74,6 +90,7 @@ class Device:
         self._reads_cache = False
         self._reader = -1
         self._writer = -1
+        self._scsi = -1
 
     def open(self, for_writing: bool) -> bytes:
         """Open the device that the path names now, and describe it."""
@@ -145,6 +162,47 @@ class Device:
             raise OSError(errno.ENOSPC, "short write")
         return b""
 
+    def scsi(self, timeout_ms: int, request: bytes) -> bytes:
+        """Have the device execute one SCSI command; its own verdict is part of the answer.
+
+        Only read access is asked for, which the right to raw I/O makes enough: the end of a write
+        access would have udev examine the device each time.
+        """
+        command_length, wanted = SCSI_REQUEST.unpack_from(request)
+        start = SCSI_REQUEST.size
+        command, sent = request[start : start + command_length], request[start + command_length :]
+        if wanted > MAX_BYTES:
+            raise OSError(errno.EINVAL, "too long an answer")
+        if self._scsi < 0:
+            self._scsi = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return _execute(self._scsi, command, sent, wanted, timeout_ms)
+        except OSError:
+            # A path that came back is another device under the same name.
+            os.close(self._scsi)
+            self._scsi = -1
+            raise
+
+
+def _execute(fd: int, command: bytes, sent: bytes, wanted: int, timeout_ms: int) -> bytes:
+    """Pass a SCSI command to the kernel; return status, sense data and what was read."""
+    direction = _SG_SEND if sent else _SG_READ if wanted else _SG_NO_DATA
+    # The kernel gets addresses; arrays neither move nor go away meanwhile.
+    command_bytes, data = array.array("B", command), array.array("B", sent or bytes(wanted))
+    sense = array.array("B", bytes(_SENSE_BYTES))
+    header = bytearray(
+        _SG_HEADER.pack(
+            *(ord("S"), direction, len(command), _SENSE_BYTES, 0, len(data)),
+            *(data.buffer_info()[0], command_bytes.buffer_info()[0], sense.buffer_info()[0]),
+            *(timeout_ms, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        )
+    )
+    fcntl.ioctl(fd, _SG_IO, header)
+    status, _, _, sense_length, host, driver, left = _SG_HEADER.unpack(header)[13:20]
+    read = b"" if sent else data.tobytes()[: max(0, wanted - left)]
+    head = SCSI_REPLY.pack(status, host, driver, sense_length)
+    return head + sense.tobytes()[:sense_length] + read
+
 
 def _read_exactly(length: int) -> bytes:
     data = b""
@@ -160,13 +218,15 @@ def _serve(device: Device) -> None:
     """Answer requests until standard input ends."""
     while True:
         operation, number, offset, length = REQUEST.unpack(_read_exactly(REQUEST.size))
-        data = _read_exactly(length) if operation == WRITE else b""
+        data = _read_exactly(length) if operation in (WRITE, SCSI) else b""
         status, payload = 0, b""
         try:
             if operation == WRITE:
                 payload = device.write(offset, data)
             elif operation == READ:
                 payload = device.read(offset, length)
+            elif operation == SCSI:
+                payload = device.scsi(offset, data)
             else:
                 payload = device.open(operation == OPEN_FOR_WRITING)
         except OSError as error:
