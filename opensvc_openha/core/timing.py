@@ -220,6 +220,8 @@ POWER_LOOK_LIMIT_S = 10.0
 """Limit of one question to a power device: a lost answer must not take the time of the next."""
 POWER_CUT_LIMIT_S = 30.0
 """Limit of a cut of the peer's power with all its readings, if the device has none of its own."""
+RESERVATION_LIMIT_S = 30.0
+"""Limit of a preempt on all data disks of the services that wait, with all its readings."""
 POWER_OFF_GAP_S = 1.0
 """Least time between the two readings that must both be off."""
 AGENT_LOGIN_S = 3.0

@@ -35,6 +35,7 @@ def expect_startable(layout: Layout) -> None:
     """
     options = configuration.read_options(layout)
     configuration.read_cluster(layout, options)
+    configuration.check_devices(options)
     read_settings(layout, options)
     for folder in (layout.services_dir, layout.proc_dir):
         if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):

@@ -132,4 +132,6 @@ class LiveConfiguration:
     def _read(self) -> Configuration:
         options = configuration.read_options(self._layout)
         spec = configuration.read_cluster(self._layout, options)
+        # What cannot be checked here is reported where the path is looked at.
+        configuration.check_devices(options)
         return Configuration(spec, options, *read_settings(self._layout, options))

@@ -14,14 +14,18 @@ from dataclasses import replace
 from opensvc_openha.core.model import (
     LEGACY_SERVICES_MAX,
     ClusterSpec,
+    FencePath,
+    FencingPolicy,
     LinkSpec,
+    PathKind,
     Profile,
     ServiceSpec,
     Wire,
 )
-from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S
+from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S, RESERVATION_LIMIT_S
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
+from opensvc_openha.formats.fence_plan_config import DeviceConfig
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
@@ -127,7 +131,7 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
         services,
         options.timing.profile,
         options.timing.fence_time_s,
-        options.fencing,
+        _fencing(options, nodes, peer, links),
     )
     check_count(spec, layout.services_file)
     for svc in spec.own_services:
@@ -135,7 +139,38 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
     return spec
 
 
-def check_devices(spec: ClusterSpec, options: Options) -> list[str]:
+def _fencing(
+    options: Options, nodes: tuple[str, ...], peer: str, links: tuple[LinkSpec, ...]
+) -> FencingPolicy:
+    """Return the policy with the paths of the plan; ConfigError for a plan that does not fit."""
+    plan = options.fence_plan
+    if not plan.has_levels:
+        return options.fencing
+    plan.check_nodes(nodes)
+    disks = sorted({link.device for link in links if link.kind.is_disk})
+    if plan.arbiter and plan.arbiter not in disks:
+        known = f"it has {', '.join(disks)}" if disks else "it has none"
+        raise options.error(
+            f"arbiter: {plan.arbiter} is the disk of no heartbeat link ({known}): both"
+            " nodes must reach it all the time",
+            "fencing",
+            "arbiter",
+        )
+    levels = tuple(
+        tuple(_path(name, plan.device(name, peer)) for name in level) for level in plan.levels
+    )
+    return replace(options.fencing, levels=levels, has_arbiter=bool(plan.arbiter))
+
+
+def _path(name: str, device: DeviceConfig | None) -> FencePath:
+    if device is None:
+        return FencePath(name, PathKind.RESERVATION, RESERVATION_LIMIT_S)
+    is_trusted = device.is_callout and not device.options.get("status_cmd")
+    kind = PathKind.CALLOUT if is_trusted else PathKind.POWER
+    return FencePath(name, kind, device.timeout_s, mark=device.mark)
+
+
+def check_devices(options: Options) -> list[str]:
     """Check the sections of the fence plan against what the agents themselves take.
 
     Raises ConfigError for the first mistake. Returns what cannot be checked here, such as an agent

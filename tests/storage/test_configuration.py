@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.control import client
-from opensvc_openha.core.model import OnDualRun, Profile
+from opensvc_openha.core.model import OnDualRun, PathKind, Profile
+from opensvc_openha.daemon.launch import expect_startable
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import Layout, tree_layout
-from opensvc_openha.storage.configuration import read_cluster
+from opensvc_openha.storage.configuration import check_devices, read_cluster, read_options
 from opensvc_openha.system.identity import node_name
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
@@ -53,6 +54,106 @@ def test_options_reach_the_cluster(layout: Layout) -> None:
     assert (spec.profile, spec.fence_time_s) == (Profile.FAST, 0.5)
     assert spec.services[0].limits.start_s == 9
     assert spec.services[0].policy.on_dual_run is OnDualRun.STOP_YOUNGEST
+
+
+PLAN = """[fencing]
+levels = ipmi + pdu, reservation, mine
+arbiter = disk /dev/sdb
+[[ipmi peer]]
+agent = fence_ipmilan
+ip = 10.0.0.1
+timeout = 12
+[[ipmi {here}]]
+agent = fence_ipmilan
+ip = 10.0.0.2
+[[pdu peer]]
+agent = callout
+cmd = /bin/cut
+status_cmd = /bin/cut status
+[[pdu {here}]]
+agent = callout
+cmd = /bin/cut
+[[mine peer]]
+agent = callout
+cmd = /bin/cut
+[[mine {here}]]
+agent = callout
+cmd = /bin/cut
+"""
+
+
+def test_fence_plan_reaches_the_cluster(layout: Layout) -> None:
+    """The paths against the peer, with their limits; what can be asked for its power is a power
+    device.
+    """
+    Path(layout.options_file).write_text(PLAN.format(here=node_name()))
+    policy = read_cluster(layout).fencing
+    power, callout, reservation = PathKind.POWER, PathKind.CALLOUT, PathKind.RESERVATION
+    assert [
+        [(path.name, path.kind, path.limit_s) for path in level] for level in policy.levels
+    ] == [
+        [("ipmi", power, 12.0), ("pdu", power, 30.0)],
+        [("reservation", reservation, 30.0)],
+        [("mine", callout, 30.0)],
+    ]
+    assert policy.has_arbiter
+    marks = {path.name: path.mark for path in policy.paths}
+    Path(layout.options_file).write_text(PLAN.format(here=node_name()).replace(".0.1", ".0.3"))
+    changed = {
+        path.name for path in read_cluster(layout).fencing.paths if path.mark != marks[path.name]
+    }
+    assert changed == {"ipmi"}
+
+
+def test_plan_must_fit_the_nodes_and_the_links(layout: Layout) -> None:
+    """With file and line."""
+    text = PLAN.format(here=node_name())
+    assert refusal(layout, text.replace("[[ipmi peer]]", "[[ipmi pear]]")).startswith(
+        "openha.conf:4: [[ipmi pear]] is of no node"
+    )
+    assert refusal(layout, text.replace("/dev/sdb", "/dev/sdc")) == (
+        "openha.conf:3: arbiter: /dev/sdc is the disk of no heartbeat link (it has /dev/sdb): both"
+        " nodes must reach it all the time"
+    )
+
+
+def test_options_of_the_devices_are_checked_with_their_line(layout: Layout) -> None:
+    """A misspelt or refused one; one of an agent that is not there cannot be."""
+    text = PLAN.format(here=node_name())
+
+    def check(text: str) -> list[str]:
+        Path(layout.options_file).write_text(text)
+        return check_devices(read_options(layout))
+
+    assert check(text) == []
+    for wrong, message in (
+        ("lanpls = 1", ":6: [[ipmi peer]] lanpls: is no option of fence_ipmilan: did you mean"),
+        ("method = cycle", ":6: [[ipmi peer]] method: is refused: a power cycle is not verified"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            check(text.replace("ip = 10.0.0.1", f"{wrong}\nip = 10.0.0.1"))
+        assert message in str(caught.value)
+    with pytest.raises(ConfigError, match="ip is missing"):
+        check(text.replace("ip = 10.0.0.2\n", ""))
+    absent = check(text.replace("fence_ipmilan", "fence_nowhere", 1))
+    assert absent == ["ipmi: there is no program fence_nowhere: install the package fence-agents"]
+
+
+def test_daemon_refuses_to_start_with_a_misspelt_device(
+    cluster_dir: ClusterDir,
+) -> None:
+    """With the line; and it starts once that is corrected."""
+    plan = (
+        "[fencing]\nlevels = ipmi\n"
+        f"[[ipmi {PEER}]]\nagent = fence_ipmilan\nip = 127.0.0.1\n"
+        f"[[ipmi {HERE}]]\nagent = fence_ipmilan\nip = 127.0.0.1\n"
+    )
+    conf = cluster_dir.path("conf/openha.conf")
+    conf.write_text(plan.replace("ip =", "ipp =", 1))
+    with pytest.raises(ConfigError, match="openha.conf:5: .*did you mean ip"):
+        expect_startable(tree_layout(str(cluster_dir.root)))
+    conf.write_text(plan)
+    expect_startable(tree_layout(str(cluster_dir.root)))
 
 
 @pytest.mark.parametrize("check", ["/bin/true", "/usr/bin/true"])
