@@ -6,7 +6,7 @@ import os
 import sys
 
 from opensvc_openha.cli.parsing import Parser
-from opensvc_openha.cli.self_command import self_command
+from opensvc_openha.system.self_command import self_command
 
 _LIMIT_S = 300.0
 

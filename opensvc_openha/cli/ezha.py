@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
-from opensvc_openha.cli.self_command import self_command
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import LEFT_UNSTOPPED, STOPS_ON_LEAVE
@@ -21,6 +20,7 @@ from opensvc_openha.formats.layout import STATE_PREFIX, Layout
 from opensvc_openha.formats.state_file import decode
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser

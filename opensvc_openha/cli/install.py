@@ -13,7 +13,6 @@ from argparse import Namespace
 
 from opensvc_openha.cli.installation import MARK, is_made_by_us
 from opensvc_openha.cli.parsing import Parser
-from opensvc_openha.cli.self_command import package_parent
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import (
     TREE_ROOT,
@@ -25,6 +24,7 @@ from opensvc_openha.formats.layout import (
 )
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.package_files import read_template
+from opensvc_openha.system.self_command import package_parent
 
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
 _ALL_COMMANDS = (

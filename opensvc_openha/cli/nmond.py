@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import ezha, installation
-from opensvc_openha.cli.self_command import self_command
+from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
