@@ -1,41 +1,64 @@
-"""``openha fence``: show how this node would fence its peer; accept a manual confirmation.
-
-The operator confirms that the peer runs nothing.
-"""
+"""``openha fence``: how this node would fence its peer; tests of that; confirmations by hand."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_output import confirmation, fence_report
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
-from opensvc_openha.core.status import FenceGroup
+from opensvc_openha.core.status import FenceGroup, NodeStatus, PathStatus
 from opensvc_openha.core.wording import NAMED
-from opensvc_openha.errors import OpenhaError
+from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError
 from opensvc_openha.system import clock
+
+if TYPE_CHECKING:
+    from opensvc_openha.formats.layout import Layout
 
 
 def build_parser() -> Parser:
     """Return the parser of ``openha fence``."""
     parser = Parser(
-        "openha fence", "Show how this node would fence its peer; confirm that the peer is out."
+        "openha fence",
+        "Show and test how this node would fence its peer; confirm that the peer is out.",
     )
     status = parser.add_verb(
         "status", "show what would be done about a silent peer, and when that last worked"
     )
     status.add_flag("--json", dest="is_json", help="as JSON")
     status.epilog = (
-        "Exit code: 0 a check-up script that worked before, 1 one that was never seen to work or"
+        "Exit code with a fence plan ([fencing] levels): 0 all paths are armed, 1 some path is"
+        " broken, 2 no proof is possible.\n"
+        "Without one: 0 a check-up script that worked before, 1 one that was never seen to work or"
         " failed last,\n2 a service whose check-up script proves nothing."
     )
+    test = parser.add_verb("test", "look at each path of the fence plan, or at PATH, now")
+    test.add_argument("path", nargs="?", default="", metavar="PATH", help="a path of levels")
+    test.add_flag(
+        "--power",
+        dest="is_drill",
+        help="cut the power of the peer by PATH, and measure it: asks for the peer's name",
+    )
+    test.add_flag("--json", dest="is_json", help="as JSON")
+    test.epilog = (
+        "Without --power nothing is switched. With it, the peer loses its power: only while it is"
+        " heard and\neach of its services is STOPPED or FROZEN_STOP there.\n"
+        "\n"
+        "Exit code: as status; of --power: 0 the power was cut, 5 refused: nothing was done,"
+        " 6 it was not cut."
+    )
+    plan = parser.add_verb("plan", "what would be done if the peer fell silent now; runs nothing")
+    plan.add_flag("--json", dest="is_json", help="as JSON")
     confirm = parser.add_verb(
         "confirm", '"I made sure that NODE runs nothing": start here what waits for that'
     )
     confirm.add_argument("node", metavar="NODE", help="the whole name of the peer")
+    confirm.add_flag("--json", dest="is_json", help="as JSON")
     confirm.epilog = (
         "Confirm only what you made sure of yourself: the power is off, or the machine was reset"
         " and its services\nare not started there. It is refused while NODE is heard, and kept in"
@@ -47,34 +70,189 @@ def build_parser() -> Parser:
         " run, or did not answer:\nthen it is not known whether NODE is confirmed, see fence"
         " status; 5 refused."
     )
+    release = parser.add_verb(
+        "release", "let this node, which the arbiter has ejected, fence and start again"
+    )
+    release.add_flag("--json", dest="is_json", help="as JSON")
+    release.epilog = (
+        "Exit code: 0 registered again, 5 refused: it is not ejected, a service still runs here, or"
+        " its peer\nneither acknowledges it nor is confirmed out."
+    )
     return parser
 
 
 def main(args: list[str]) -> int:
     """Run ``openha fence``; return the exit code."""
     options = build_parser().read(args)
-    layout = installation.layout()
-    if options.verb == "confirm":
-        lines = client.confirm_peer_out(layout, options.node)
-        sys.stdout.write(confirmation(options.node, lines))
-        return 0
+    verbs: Mapping[str, Callable[[Layout, Namespace], int]] = {
+        "status": _status,
+        "test": _test,
+        "plan": _plan,
+        "confirm": _confirm,
+        "release": _release,
+    }
+    return verbs[options.verb](installation.layout(), options)
 
+
+def _status(layout: Layout, options: Namespace) -> int:
     status = client.fetch_status(layout)
     groups = status.fencing.groups
     if options.is_json:
-        import json
-
         from opensvc_openha.control.protocol import status_to_json
 
-        print(json.dumps(status_to_json(status)["fencing"], indent=2))
+        found = status_to_json(status)["fencing"]
+        if status.fencing.plan:
+            found["standing"] = status.peer_standing.value
+        _print_json(found)
     else:
         sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))
+    if status.fencing.plan:
+        from opensvc_openha.cli.fence_plan_output import armament
+
+        return armament(status.fencing.paths)
     if any(not group.name for group in groups):
         return 2
     is_doubtful = any(
         group.worked_at is None or group.worked_at < (group.failed_at or 0.0) for group in groups
     )
     return 1 if is_doubtful else 0
+
+
+def _confirm(layout: Layout, options: Namespace) -> int:
+    lines = client.confirm_peer_out(layout, options.node)
+    if options.is_json:
+        _print_json({"node": options.node, "is_confirmed": True, "services": lines})
+    else:
+        sys.stdout.write(confirmation(options.node, lines))
+    return 0
+
+
+def _release(layout: Layout, options: Namespace) -> int:
+    _print_lines(client.release(layout), options.is_json)
+    return 0
+
+
+def _plan(layout: Layout, options: Namespace) -> int:
+    from opensvc_openha.cli.fence_plan_output import (
+        armament,
+        forecast,
+        forecast_to_json,
+        look_ahead,
+    )
+    from opensvc_openha.core.timing import PACES
+    from opensvc_openha.storage.configuration import read_options
+
+    status = client.fetch_status(layout)
+    _expect_plan(status)
+    steps = look_ahead(status, PACES[read_options(layout).timing.profile].start_ready_delay_s)
+    if options.is_json:
+        _print_json(forecast_to_json(status, steps))
+    else:
+        sys.stdout.write(forecast(status, steps))
+    return armament(status.fencing.paths)
+
+
+def _test(layout: Layout, options: Namespace) -> int:
+    from opensvc_openha.cli.fence_plan_output import armament, path_lines
+
+    if options.is_drill:
+        return _drill(layout, options)
+    try:
+        status = client.fetch_status(layout)
+    except NotAnsweringError:
+        raise
+    except NotRunningError:
+        return _test_without_daemon(layout, options)
+    _expect_plan(status)
+    names = [options.path] if options.path else [path.name for path in status.fencing.paths]
+    found = [client.look_at_path(layout, name) for name in names]
+    if options.is_json:
+        _print_json([vars(path) for path in found])
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in path_lines(found, clock.wall())))
+    return armament(found)
+
+
+def _drill(layout: Layout, options: Namespace) -> int:
+    if not options.path:
+        raise RefusedError("openha fence test --power: expected the PATH to try out")
+    status = client.fetch_status(layout)
+    _expect_plan(status)
+    sys.stderr.write(
+        f"This cuts the power of {status.peer} by {options.path}. Its name in full, or nothing to"
+        " leave it: "
+    )
+    sys.stderr.flush()
+    node = sys.stdin.readline().strip()
+    sys.stderr.write("\n" if not sys.stdin.isatty() else "")
+    if node != status.peer:
+        raise RefusedError(f"{node or 'nothing'} is not {status.peer}: nothing was done")
+    _print_lines(client.drill(layout, options.path, node), options.is_json)
+    return 0
+
+
+def _test_without_daemon(layout: Layout, options: Namespace) -> int:
+    """Look at the paths as they are configured: whether the peer is heard is not known then."""
+    from opensvc_openha.cli.fence_plan_output import path_lines
+    from opensvc_openha.core.model import PathKind
+    from opensvc_openha.core.timing import POWER_LOOK_LIMIT_S
+    from opensvc_openha.daemon.fence_program import FenceProgram
+    from opensvc_openha.daemon.fence_runner import text_of
+    from opensvc_openha.storage.configuration import read_cluster, read_options
+
+    settings = read_options(layout)
+    spec = read_cluster(layout, settings)
+    paths = [path for path in spec.fencing.paths if options.path in ("", path.name)]
+    if not paths:
+        known = ", ".join(path.name for path in spec.fencing.paths) or "there is none"
+        raise RefusedError(f"{options.path or 'levels'}: no path of [fencing] levels: {known}")
+    program, found = FenceProgram(layout.environment()), []
+    for path in paths:
+        look = PathStatus(path.name, path.kind.value, 0, text="not looked at: its daemon does that")
+        if path.kind in (PathKind.POWER, PathKind.CALLOUT):
+            request = settings.fence_plan.request("look", path.name, spec.peer, POWER_LOOK_LIMIT_S)
+            answer = program.ask(request, POWER_LOOK_LIMIT_S)
+            power = str(answer.values.get("power", ""))
+            is_clear = power in ("on", "off")
+            look = PathStatus(
+                path.name,
+                path.kind.value,
+                0,
+                "answers" if is_clear else "unreachable",
+                answer.problem
+                or (power.upper() if is_clear else text_of(answer.values.get("text"))),
+                clock.wall(),
+                answer.took_s,
+                device=settings.fence_plan.address_of(path.name, spec.peer),
+            )
+        found.append(look)
+    if options.is_json:
+        _print_json([vars(path) for path in found])
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in path_lines(found, clock.wall())))
+        print(f"no daemon runs here: whether {spec.peer} is heard is not known")
+    return 1 if any(path.state == "unreachable" for path in found) else 0
+
+
+def _expect_plan(status: NodeStatus) -> None:
+    if not status.fencing.plan:
+        raise RefusedError(
+            "there is no fence plan: [fencing] levels in openha.conf names none (openha fence"
+            " status shows the check-up scripts)"
+        )
+
+
+def _print_lines(lines: Sequence[str], is_json: bool) -> None:
+    if is_json:
+        _print_json({"lines": list(lines)})
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _print_json(found: object) -> None:
+    import json
+
+    print(json.dumps(found, indent=2))
 
 
 def _plans(groups: Iterable[FenceGroup]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from opensvc_openha.cli.fence_plan_output import path_lines, plan_lines
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.core.wording import named
@@ -41,6 +42,8 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
     level, where they are known.
     """
     fencing, peer = status.fencing, status.peer
+    if fencing.plan:
+        return _plan_report(status, now, plans)
     lines = [f"{status.node} makes sure that {peer} is out by:"]
     lines += [line for group in fencing.groups for line in _group(group, now, plans)] or [
         "  nothing: this node has no service"
@@ -49,11 +52,7 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
     if fencing.flight:
         lines.append(f"a fence is on its way: the check-up script of {fencing.flight}")
     if fencing.confirmed_by:
-        lines.append(
-            f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: valid"
-            f" until a beat of {peer} arrives, this node stalls for a link timeout, or its daemon"
-            " ends"
-        )
+        lines.append(_confirmed(status, now))
     elif fencing.proof:
         lines.append(f"proved out: {fencing.proof}")
     lines += _services(status)
@@ -65,12 +64,61 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
         and not fencing.proof
         and not fencing.confirmed_by
     ):
-        if fencing.opens_at is not None and fencing.opens_at > now + 1:
-            lines.append(f"this node's next turn to fence is in {fencing.opens_at - now:.0f} s")
-        lines.append(
-            f"if you made sure that {peer} runs nothing, type: openha fence confirm {peer}"
-        )
+        lines += _next_turn(status, now)
+        lines.append(_type_confirm(peer))
     return "\n".join(lines) + "\n"
+
+
+def _plan_report(status: NodeStatus, now: float, plans: Mapping[str, str]) -> str:
+    """Report on a node with a fence plan."""
+    fencing, peer = status.fencing, status.peer
+    lines = [f"{status.node} can prove that {peer} is out by:"]
+    lines += path_lines(fencing.paths, now)
+    lines += [
+        line
+        for group in fencing.groups
+        if group.name
+        for line in ["and then, for each of these services, by:", *_group(group, now, plans)]
+    ]
+    lines += plan_lines(status, now)
+    lines.append(f"peer: {status.peer_standing.value} ({status.peer_reason})")
+    if fencing.confirmed_by:
+        lines.append(_confirmed(status, now))
+    lines += _services(status)
+    if fencing.has_arbiter:
+        lines.append("cut from each other, the arbiter decides who may fence")
+    else:
+        lines.append(f"cut from each other, {_first(status)}")
+    if fencing.is_blocked:
+        lines += _block(status, now)
+    elif (
+        status.peer_standing is PeerStanding.SILENT
+        and not fencing.proofs
+        and not fencing.confirmed_by
+    ):
+        if not fencing.has_arbiter:
+            lines += _next_turn(status, now)
+        lines.append(_type_confirm(peer))
+    return "\n".join(lines) + "\n"
+
+
+def _confirmed(status: NodeStatus, now: float) -> str:
+    fencing = status.fencing
+    return (
+        f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: valid until a"
+        f" beat of {status.peer} arrives, this node stalls for a link timeout, or its daemon ends"
+    )
+
+
+def _next_turn(status: NodeStatus, now: float) -> list[str]:
+    opens_at = status.fencing.opens_at
+    if opens_at is None or opens_at <= now + 1:
+        return []
+    return [f"this node's next turn to fence is in {opens_at - now:.0f} s"]
+
+
+def _type_confirm(peer: str) -> str:
+    return f"if you made sure that {peer} runs nothing, type: openha fence confirm {peer}"
 
 
 def _block(status: NodeStatus, now: float) -> list[str]:

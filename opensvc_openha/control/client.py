@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.errors import (
+    ActionError,
     NotAnsweringError,
     NotRunningError,
     OpenhaError,
@@ -28,10 +29,10 @@ from opensvc_openha.system.processes import stat_of
 if TYPE_CHECKING:
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command, Leaving
-    from opensvc_openha.core.status import NodeStatus
+    from opensvc_openha.core.status import NodeStatus, PathStatus
     from opensvc_openha.storage.history_file import Entry
 
-_KINDS = (UsageError, RefusedError, SystemFault, NotAnsweringError)
+_KINDS = (UsageError, RefusedError, ActionError, SystemFault, NotAnsweringError)
 """Errors that a running daemon may answer with.
 
 The exit code for "no daemon runs" is never among them.
@@ -41,6 +42,10 @@ ANSWER_LIMIT_S = 2.0
 """Seconds within which a healthy daemon answers."""
 CONFIRM_LIMIT_S = 10.0
 """Seconds for an answer that may wait until the states of services are on disk."""
+LOOK_LIMIT_S = 20.0
+"""Seconds for a look at a fencing device, which may hang up to its own limit."""
+DRILL_LIMIT_S = 600.0
+"""Seconds for a drill: it ends by the limits of the path and of the links."""
 _PART_BYTES = 262_144
 _LOOK_S = 0.1
 """Seconds between checks whether the daemon was stopped meanwhile."""
@@ -169,6 +174,38 @@ def confirm_peer_out(layout: Layout, node: str) -> list[str]:
         f"nmond ended before it answered: whether {node} is confirmed is not known; look at"
         " its log",
     )
+
+
+def look_at_path(layout: Layout, path: str) -> PathStatus:
+    """Have the daemon look at a path of the fence plan now; return what it knows of it then."""
+    for message in _converse(layout, {"do": "fence-look", "path": path}, LOOK_LIMIT_S):
+        from opensvc_openha.control import protocol
+
+        try:
+            return protocol.path_from_json(message["path"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotAnsweringError(
+                f"nmond gave an answer of another version ({error!r}): restart it"
+            ) from error
+    raise _ended(layout, "nmond ended before it answered")
+
+
+def drill(layout: Layout, path: str, node: str) -> list[str]:
+    """Have the daemon cut the power of ``node`` by a path; return what was measured.
+
+    Raises RefusedError if nothing was done, ActionError if the power was not cut.
+    """
+    request = {"do": "fence-drill", "path": path, "node": node}
+    for message in _converse(layout, request, DRILL_LIMIT_S):
+        return [str(line) for line in message.get("lines", [])]
+    raise _ended(layout, f"nmond ended before it answered: look whether {node} has power")
+
+
+def release(layout: Layout) -> list[str]:
+    """Have the daemon register this node on the arbiter again; return what follows."""
+    for message in _converse(layout, {"do": "fence-release"}, CONFIRM_LIMIT_S):
+        return [str(line) for line in message.get("lines", [])]
+    raise _ended(layout, "nmond ended before it answered: look at its log")
 
 
 def _have_done(layout: Layout, request: dict[str, Any], timeout_s: float) -> None:

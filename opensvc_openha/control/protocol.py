@@ -22,6 +22,19 @@ from opensvc_openha.core.status import (
 )
 
 VERSION = 1
+_OF_THE_PLAN = frozenset(
+    {
+        "plan",
+        "has_arbiter",
+        "paths",
+        "step",
+        "step_began_at",
+        "proofs",
+        "hints",
+        "is_ejected_by",
+        "next_try_at",
+    }
+)
 LINE_LIMIT = 16_000_000
 """Longest line that either side accepts, in bytes."""
 
@@ -45,12 +58,7 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "own_only": list(status.own_only),
         "peer_only": list(status.peer_only),
         "authentication": vars(status.authentication),
-        "fencing": {
-            **vars(status.fencing),
-            "groups": [vars(group) for group in status.fencing.groups],
-            "paths": [vars(path) for path in status.fencing.paths],
-            "proofs": [vars(proof) for proof in status.fencing.proofs],
-        },
+        "fencing": _fencing_to_json(status.fencing),
         "links": [_link_to_json(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
@@ -151,28 +159,40 @@ def _link_from_json(data: dict[str, Any], node: str, peer: str) -> LinkStatus:
     return LinkStatus(**{**values, "spec": spec})
 
 
+def path_from_json(data: dict[str, Any]) -> PathStatus:
+    """Return a path of the fence plan of plain values; raises as ``status_from_json``."""
+    return PathStatus(**_known(PathStatus, data))
+
+
+def _fencing_to_json(fencing: FencingStatus) -> dict[str, Any]:
+    """Return an object that has the keys of the fence plan only where there is one."""
+    found = {**vars(fencing), "groups": [vars(group) for group in fencing.groups]}
+    if not fencing.plan:
+        return {key: value for key, value in found.items() if key not in _OF_THE_PLAN}
+    found["paths"] = [vars(path) for path in fencing.paths]
+    found["proofs"] = [vars(proof) for proof in fencing.proofs]
+    return found
+
+
 def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:
     values = _known(FencingStatus, data)
     groups = tuple(
         FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])})
         for group in values.get("groups", ())
     )
-    return FencingStatus(
-        **{
-            **values,
-            "groups": groups,
-            "power_tellers": tuple(values.get("power_tellers", ())),
-            "plan": tuple(tuple(level) for level in values.get("plan", ())),
-            "paths": tuple(
-                PathStatus(**_known(PathStatus, path)) for path in values.get("paths", ())
-            ),
-            "proofs": tuple(
-                ProofStatus(**{**_known(ProofStatus, proof), "services": tuple(proof["services"])})
-                for proof in values.get("proofs", ())
-            ),
-            "hints": tuple(values.get("hints", ())),
-        }
+    proofs = tuple(
+        ProofStatus(**{**_known(ProofStatus, proof), "services": tuple(proof["services"])})
+        for proof in values.get("proofs", ())
     )
+    lists = {
+        "groups": groups,
+        "power_tellers": tuple(values.get("power_tellers", ())),
+        "plan": tuple(tuple(level) for level in values.get("plan", ())),
+        "paths": tuple(map(path_from_json, values.get("paths", ()))),
+        "proofs": proofs,
+        "hints": tuple(values.get("hints", ())),
+    }
+    return FencingStatus(**{**values, **lists})
 
 
 def _service_to_json(svc: ServiceStatus) -> dict[str, Any]:

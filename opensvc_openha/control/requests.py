@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -27,6 +28,8 @@ SERVICES_MAX = 100
 """Most services that one request may name; all services of the node need not be named."""
 NOTE_CHARACTERS = 400
 """Characters kept of each text of a note."""
+
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 Member = TypeVar("Member", bound=enum.Enum)
 
@@ -78,6 +81,26 @@ class ConfirmRequest:
 
 
 @dataclass(frozen=True)
+class FenceLookRequest:
+    """Look at a path of the fence plan now, whatever was refused before."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FenceDrillRequest:
+    """Cut the power of ``node``, which is healthy, by this path, and measure it."""
+
+    path: str
+    node: str
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """Register this node, which was ejected, on the arbiter again."""
+
+
+@dataclass(frozen=True)
 class LeaveRequest:
     """End the daemon."""
 
@@ -92,6 +115,9 @@ Request = (
     | NoteRequest
     | ForgetPeerRequest
     | ConfirmRequest
+    | FenceLookRequest
+    | FenceDrillRequest
+    | ReleaseRequest
     | LeaveRequest
 )
 
@@ -123,9 +149,24 @@ def parse_request(line: bytes) -> Request:
         return ForgetPeerRequest()
     if what == "confirm":
         return ConfirmRequest(_name(found.get("node"), "node", check_node_name))
+    if what == "fence-look":
+        return FenceLookRequest(_name(found.get("path"), "path", check_path_name))
+    if what == "fence-drill":
+        path = _name(found.get("path"), "path", check_path_name)
+        return FenceDrillRequest(path, _name(found.get("node"), "node", check_node_name))
+    if what == "fence-release":
+        return ReleaseRequest()
     if what == "leave":
         return LeaveRequest(_member(Leaving, found.get("how"), "way to leave"))
     raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")
+
+
+def check_path_name(name: str) -> None:
+    """Raise ValueError for what cannot name a path of the fence plan."""
+    if not _PATH.match(name):
+        raise ValueError(
+            f"expected the name of a path as in [fencing] levels, found {_shown(name)}"
+        )
 
 
 def _member(kind: type[Member], value: object, what: str) -> Member:

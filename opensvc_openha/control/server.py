@@ -23,10 +23,13 @@ from opensvc_openha.control.requests import (
     STRANGER_BYTES,
     ActRequest,
     ConfirmRequest,
+    FenceDrillRequest,
+    FenceLookRequest,
     ForgetPeerRequest,
     HistoryRequest,
     LeaveRequest,
     NoteRequest,
+    ReleaseRequest,
     ReloadRequest,
     Request,
     StatusRequest,
@@ -35,7 +38,7 @@ from opensvc_openha.control.requests import (
 from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, Leaving
-from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.core.status import NodeStatus, PathStatus
 from opensvc_openha.errors import (
     NotAnsweringError,
     OpenhaError,
@@ -100,6 +103,15 @@ class Served(Protocol):
 
         Returns what happens to each service, line by line.
         """
+
+    def look_at_path(self, path: str) -> PathStatus:
+        """Look at a path of the fence plan now; return what is known of it then."""
+
+    def drill(self, path: str, node: str, caller: Caller) -> list[str]:
+        """Cut the power of the peer, which runs nothing, by a path; return what was measured."""
+
+    def release(self, caller: Caller) -> list[str]:
+        """Register this node on the arbiter again; return what follows."""
 
     def forget_peer(self, caller: Caller) -> None:
         """Accept a lower boot counter of the peer from now on."""
@@ -230,24 +242,34 @@ class ControlServer:
         if isinstance(request, ActRequest):
             self._act(connection, request, caller)
             return
+        lines = self._lines_of(request, caller)
+        if lines is not None:
+            _send(connection, {"done": True, **lines})
+            return
         if isinstance(request, ReloadRequest):
             self._served.reload()
         elif isinstance(request, NoteRequest):
             self._served.record_observation(
                 request.service, request.word, request.reason, request.is_alarm
             )
-        elif isinstance(request, ConfirmRequest):
-            _send(
-                connection,
-                {"done": True, "lines": self._served.confirm_peer_out(request.node, caller)},
-            )
-            return
         elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
         else:
             assert isinstance(request, LeaveRequest)
             self._served.leave(request.leaving, caller.text)
         _send(connection, {"done": True})
+
+    def _lines_of(self, request: Request, caller: Caller) -> dict[str, Any] | None:
+        """Return what a request is answered with that has more than a success; None for others."""
+        if isinstance(request, ConfirmRequest):
+            return {"lines": self._served.confirm_peer_out(request.node, caller)}
+        if isinstance(request, FenceLookRequest):
+            return {"path": vars(self._served.look_at_path(request.path))}
+        if isinstance(request, FenceDrillRequest):
+            return {"lines": self._served.drill(request.path, request.node, caller)}
+        if isinstance(request, ReleaseRequest):
+            return {"lines": self._served.release(caller)}
+        return None
 
     def _status_for_all(self) -> dict[str, Any]:
         status = protocol.status_to_json(self._served.status())

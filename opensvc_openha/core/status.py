@@ -172,6 +172,8 @@ class PathStatus:
     limit_s: float | None = None
     is_seen_on: bool = False
     """A power device that was on while the peer was heard: its OFF is believed."""
+    device: str = ""
+    """Address of the device."""
 
 
 @dataclass(frozen=True)

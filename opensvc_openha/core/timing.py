@@ -288,6 +288,15 @@ HISTORY_INBOX_LIMIT = 50_000
 HISTORY_ENTRIES = 50_000
 """Entries that the history keeps at least; the oldest are dropped first."""
 
+FENCE_LOOK_JITTER = 0.1
+"""Part by which the time between two looks is longer or shorter.
+
+Two nodes, and many clusters, then do not ask at the same moments.
+"""
+
+FENCE_REFUSALS_MAX = 3
+"""Logins that a device may refuse in a row before the standing check stops."""
+
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 

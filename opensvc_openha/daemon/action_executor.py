@@ -23,10 +23,19 @@ from opensvc_openha.core.actions import (
     RecordKind,
     RememberFencing,
     RememberIncarnations,
+    RunFenceStep,
     RunScript,
 )
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Event, ScriptExited, ScriptKind, ScriptOutcome, StoreFailed
+from opensvc_openha.core.events import (
+    Event,
+    FenceStepEnded,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    StepOutcome,
+    StoreFailed,
+)
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
@@ -69,6 +78,9 @@ class Ports(Protocol):
 
     def run_script(self, action: RunScript) -> None:
         """Start a script."""
+
+    def run_fence_step(self, action: RunFenceStep) -> None:
+        """Run a step of the fence plan; its end comes back as FenceStepEnded."""
 
     def answer(self, action: Answer) -> None:
         """Send an answer to an operator."""
@@ -204,6 +216,8 @@ class ActionExecutor:
                     )
                 else:
                     self._ports.run_script(action)
+            elif isinstance(action, RunFenceStep):
+                self._run_fence_step(action, problems.get(_FENCING, ""))
             elif isinstance(action, Record):
                 self._ports.record(action)
             elif isinstance(action, Answer):
@@ -221,6 +235,15 @@ class ActionExecutor:
                 assert isinstance(action, Exit), f"no handler for action: {action!r}"
                 self.is_done = True
         return failed
+
+    def _run_fence_step(self, action: RunFenceStep, problem: str) -> None:
+        if not problem:
+            self._ports.run_fence_step(action)
+            return
+        # As for a check-up script: what must outlive the daemon is on disk before a fence begins.
+        self._events.append(
+            FenceStepEnded(action.step.number, StepOutcome.NOT_BEGUN, problem, took_s=0.0)
+        )
 
     def _write_all(self, actions: list[Action]) -> dict[str, str]:
         """Write what a step needs on disk; callable from any thread.

@@ -16,8 +16,9 @@ from opensvc_openha.core.events import (
     PeerForgotten,
 )
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.status import NodeStatus, PeerStanding
+from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.daemon.engine_loop import EngineLoop
+from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.live_configuration import LiveConfiguration
@@ -60,6 +61,7 @@ class ControlService:
         links: LinkManager,
         history: History,
         removed: RemovedServices,
+        fence: FenceService,
         leaving: Leaving | None,
     ) -> None:
         self.leaving = leaving
@@ -74,6 +76,7 @@ class ControlService:
         self._links = links
         self._history = history
         self._removed = removed
+        self._fence = fence
 
     @property
     def _spec(self) -> ClusterSpec:
@@ -172,6 +175,18 @@ class ControlService:
             self._log_result(node, AnswerCode.REFUSED.name, answer.detail)
             raise RefusedError(f"not believed: {answer.detail}{self._before_confirming()}")
         return answer.detail.splitlines()
+
+    def look_at_path(self, path: str) -> PathStatus:
+        """Look at a path of the fence plan now; return what is known of it then."""
+        return self._fence.look_at_path(path)
+
+    def drill(self, path: str, node: str, caller: Caller) -> list[str]:
+        """Cut the power of the peer, which runs nothing, by a path; return what was measured."""
+        return self._fence.drill(self.status, path, node, caller)
+
+    def release(self, caller: Caller) -> list[str]:
+        """Register this node on the arbiter again; return what follows."""
+        return self._fence.release(self.status(), caller)
 
     def _record_result(self, node: str, what: str, why: str) -> None:
         self._log_result(node, what, why)

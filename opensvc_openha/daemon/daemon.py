@@ -110,6 +110,7 @@ class Daemon:
             self._realtime,
             process.history,
             incarnation.fencing_store,
+            incarnation.fence,
             self._issues,
             incarnation.removed,
         )
@@ -124,6 +125,7 @@ class Daemon:
             links=self._links,
             history=process.history,
             removed=incarnation.removed,
+            fence=incarnation.fence,
             leaving=survivors.leaving if survivors else None,
         )
         self._server = ControlServer(layout.control_socket, self._service)
@@ -176,6 +178,7 @@ class Daemon:
         if self._service.leaving is not None:
             self._inbox.put(LeaveRequested(self._service.leaving))
         self._watchers.start(self._realtime.enter)
+        self._incarnation.fence.start()
         self._await_peer()
         on_ready()
         self._incarnation.agent_caches.serve(self._own_names())
@@ -277,6 +280,7 @@ class Daemon:
             self._links.stop()
         self._links.flush()
         self._watchers.stop()
+        self._incarnation.fence.stop()
         self._server.close()
         if failure is None:
             self._systemd.stopping()
@@ -326,6 +330,7 @@ class Daemon:
         self._watchers.check_soon()
         current = self._configuration.current
         self._incarnation.apply_options(current)
+        self._incarnation.fence.follow()
         if current.spec == former.spec:
             return
         # Before the links: a beat of a link that the engine does not know would be lost.

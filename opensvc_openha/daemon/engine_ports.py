@@ -15,12 +15,14 @@ from opensvc_openha.core.actions import (
     Record,
     RememberFencing,
     RememberIncarnations,
+    RunFenceStep,
     RunScript,
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
+from opensvc_openha.daemon.fence_runner import FenceRunner
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.lock import Place
 from opensvc_openha.daemon.open_commands import OpenCommands
@@ -67,6 +69,7 @@ class EnginePorts:
         authentication: Authentication,
         outbox: BeatOutbox,
         runner: ScriptRunner,
+        fence_runner: FenceRunner,
         stall_detector: StallDetector,
         commands: OpenCommands,
         history: History,
@@ -85,6 +88,7 @@ class EnginePorts:
         self._authentication = authentication
         self._outbox = outbox
         self._runner = runner
+        self._fence_runner = fence_runner
         self._stall_detector = stall_detector
         self._commands = commands
         self._history = history
@@ -161,6 +165,13 @@ class EnginePorts:
         is_in_silence = action.peer_standing is PeerStanding.SILENT
         self._runner.run(
             action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence)
+        )
+
+    def run_fence_step(self, action: RunFenceStep) -> None:
+        """Start a step of the fence plan in a thread of its own: the peer is silent."""
+        decided_at, announced_at = self._decided_at, clock.monotonic()
+        self._fence_runner.run(
+            action.step, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence=True)
         )
 
     def _is_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> bool:

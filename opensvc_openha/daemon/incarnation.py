@@ -15,6 +15,8 @@ from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
 from opensvc_openha.daemon.engine_loop import EngineLoop
 from opensvc_openha.daemon.engine_ports import EnginePorts
+from opensvc_openha.daemon.fence_program import FenceProgram
+from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.daemon.open_commands import OpenCommands
@@ -26,6 +28,7 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.key_store import forget_use
 from opensvc_openha.storage.state_writer import StateWriter
 from opensvc_openha.system import clock
@@ -70,6 +73,15 @@ class Incarnation:
         self.agent_caches = AgentCaches(layout, self._scripts_of_services, process.memory)
         self.runner = ScriptRunner(layout, node, peer, self._script_exited, process.memory)
         self.runner.configure(recovered.kept, current.options.scripts.parallel)
+        self.fence = FenceService(
+            FenceProgram(layout.environment(), process.memory),
+            configuration,
+            self.inbox.put,
+            lambda: self.loop.peer_standing,
+            FenceDrills(layout),
+            process.history,
+            logger,
+        )
         self._writer = StateWriter(enter)
 
         self.ports = EnginePorts(
@@ -83,6 +95,7 @@ class Incarnation:
             authentication=self.authentication,
             outbox=self.outbox,
             runner=self.runner,
+            fence_runner=self.fence.runner,
             stall_detector=process.stall_detector,
             commands=self.commands,
             history=process.history,

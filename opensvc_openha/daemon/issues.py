@@ -19,6 +19,8 @@ class Issue(enum.Enum):
     KEY_ROTATION = "key rotation does not continue"
     INTERNAL = "internal error of the daemon, which continues"
     CHECK_SCRIPT = "check-up script not believed, so a silent peer is not taken over"
+    FENCE_PATH = "fence path broken"
+    FENCE_WATCH = "fence paths not looked at"
     STATE_ROOM = "little room for states"
     LOG_ROOM = "little room for logs"
     LOG = "log not written"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from opensvc_openha.core.model import ClusterSpec, Wire
 from opensvc_openha.core.status import FencingStatus, NodeStatus
 from opensvc_openha.core.wording import named
+from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.realtime import Realtime
@@ -30,6 +31,7 @@ class StatusReport:
         realtime: Realtime,
         history: History,
         fencing_store: FencingStore,
+        fence: FenceService,
         issues: ActiveIssues,
         removed: RemovedServices,
     ) -> None:
@@ -39,6 +41,7 @@ class StatusReport:
         self._realtime = realtime
         self._history = history
         self._fencing_store = fencing_store
+        self._fence = fence
         self._issues = issues
         self._removed = removed
 
@@ -71,7 +74,7 @@ class StatusReport:
                 )
             )
         return replace(
-            fencing,
+            self._fence.complete(fencing),
             groups=tuple(groups),
             opens_at=_wall(fencing.opens_at),
             alone_at=_wall(fencing.alone_at),

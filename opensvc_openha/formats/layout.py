@@ -86,6 +86,11 @@ class Layout:
         return f"{self.proc_dir}/fencing"
 
     @property
+    def fence_drills_file(self) -> str:
+        """When each path of the fence plan was tried out."""
+        return f"{self.proc_dir}/fence-drills"
+
+    @property
     def history_file(self) -> str:
         """Every transition with its cause, across restarts and reboots."""
         return f"{self.proc_dir}/history.sqlite"

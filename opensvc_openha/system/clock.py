@@ -56,6 +56,11 @@ def short_stamp(wall_s: float) -> str:
     return time.strftime("%H:%M" if is_today else "%b%d", time.localtime(wall_s))
 
 
+def date_stamp(wall_s: float) -> str:
+    """Format the day of a wall-clock instant: ``2014-06-19``."""
+    return time.strftime("%Y-%m-%d", time.localtime(wall_s))
+
+
 def precise_stamp(wall_s: float) -> str:
     """Format a wall-clock instant as in the history: ``2014-06-19 09:32:07.123``."""
     whole = int(wall_s)

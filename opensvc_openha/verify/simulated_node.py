@@ -26,6 +26,7 @@ from opensvc_openha.core.actions import (
     Record,
     RememberFencing,
     RememberIncarnations,
+    RunFenceStep,
     RunScript,
 )
 from opensvc_openha.core.beat import BootId
@@ -317,6 +318,9 @@ class SimulatedNode:
     def run_script(self, action: RunScript) -> None:
         """Run a script."""
         self.driver.run_script(self, action)
+
+    def run_fence_step(self, action: RunFenceStep) -> None:
+        """Do nothing: no fence plan is configured in these worlds."""
 
     def mirror(self, action: MirrorPeer) -> None:
         """Do nothing: for display only."""

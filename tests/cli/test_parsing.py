@@ -92,7 +92,7 @@ def test_help_of_openha_names_every_command(capsys: pytest.CaptureFixture[str]) 
         (["start", "now"], "ezha: unexpected 'now'"),
         (["key", "instal", "x"], "openha key: 'instal' is unknown: did you mean install?"),
         (["key", "install"], "openha key install: expected FILE"),
-        (["fence"], "openha fence: expected one of status, confirm"),
+        (["fence"], "openha fence: expected one of status, test, plan, confirm, release"),
         (["fence", "--json"], "openha fence: --json is an option of `openha fence status`"),
         (["hb"], "hb: An option is missing. Expected one of -s, -a, -r"),
         (["hb", "-a", "-r"], "hb: Incompatible options. Expected one of -s, -a, -r"),

@@ -10,10 +10,13 @@ from opensvc_openha.control.requests import (
     SERVICES_MAX,
     ActRequest,
     ConfirmRequest,
+    FenceDrillRequest,
+    FenceLookRequest,
     ForgetPeerRequest,
     HistoryRequest,
     LeaveRequest,
     NoteRequest,
+    ReleaseRequest,
     ReloadRequest,
     Request,
     StatusRequest,
@@ -40,6 +43,7 @@ def refusal(**fields: object) -> str:
         ("history", HistoryRequest()),
         ("reload", ReloadRequest()),
         ("forget-peer", ForgetPeerRequest()),
+        ("fence-release", ReleaseRequest()),
     ],
 )
 def test_word_alone_is_a_request(word: str, request_of: Request) -> None:
@@ -78,9 +82,22 @@ def test_node_that_was_confirmed_is_named() -> None:
     assert parsed(do="confirm", node="deb2") == ConfirmRequest("deb2")
 
 
+def test_path_of_the_fence_plan_is_named() -> None:
+    """A look needs the path alone, a drill the node as well."""
+    assert parsed(do="fence-look", path="ipmi") == FenceLookRequest("ipmi")
+    drill = parsed(do="fence-drill", path="pdu-a", node="deb2")
+    assert drill == FenceDrillRequest("pdu-a", "deb2")
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        ({"do": "fence-look"}, "expected the name of a path, found None"),
+        ({"do": "fence-look", "path": "a b"}, "as in [fencing] levels, found 'a b'"),
+        ({"do": "fence-look", "path": "../x"}, "as in [fencing] levels, found '../x'"),
+        ({"do": "fence-look", "path": "x" * 64}, "as in [fencing] levels, found "),
+        ({"do": "fence-drill", "path": "ipmi"}, "expected the name of a node, found None"),
+        ({"do": "fence-drill", "node": "deb2"}, "expected the name of a path, found None"),
         ({"do": "dance"}, "unknown request 'dance': this daemon may be older than the command"),
         ({}, "unknown request None"),
         ({"do": "act", "command": "dance"}, "no such command: 'dance'"),

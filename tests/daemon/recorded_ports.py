@@ -11,6 +11,7 @@ from opensvc_openha.core.actions import (
     Record,
     RememberFencing,
     RememberIncarnations,
+    RunFenceStep,
     RunScript,
 )
 from opensvc_openha.errors import SystemFault
@@ -46,8 +47,17 @@ class Surroundings:
         self.done.append(action)
 
     def _note(
-        self, action: RememberIncarnations | MirrorPeer | Announce | RunScript | Answer | Record
+        self,
+        action: RememberIncarnations
+        | MirrorPeer
+        | Announce
+        | RunScript
+        | RunFenceStep
+        | Answer
+        | Record,
     ) -> None:
         self.done.append(action)
 
-    remember_incarnations = mirror = announce = run_script = answer = record = _note
+    remember_incarnations = mirror = announce = run_script = run_fence_step = answer = record = (
+        _note
+    )

@@ -33,6 +33,7 @@ class Bench:
             links=mocker.Mock(),
             history=self.history,
             removed=mocker.Mock(),
+            fence=mocker.Mock(),
             leaving=None,
         )
 

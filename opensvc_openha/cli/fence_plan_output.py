@@ -1,0 +1,211 @@
+"""Render the lines of ``openha fence`` where a fence plan is configured, and look ahead in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from opensvc_openha.core.events import PathState
+from opensvc_openha.core.model import PathKind
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
+from opensvc_openha.core.wording import named
+from opensvc_openha.system.clock import date_stamp
+
+ALL_ARMED, SOME_BROKEN, NO_PROOF = 0, 1, 2
+"""Exit codes of ``openha fence status``."""
+
+_ARMED = PathState.ARMED.value
+_WAITING = frozenset({S.STOPPED, S.START_READY, S.STARTING})
+"""Own states of a service that a silent peer's fence is for."""
+ARBITER = "arbiter"
+"""Kind of the line that shows the arbiter; it proves nothing."""
+
+
+def armament(paths: Sequence[PathStatus]) -> int:
+    """Return the exit code for these paths.
+
+    A proof is possible if all paths of some level are armed; paths beside the levels do not count
+    for that.
+    """
+    if all(path.state == _ARMED for path in paths):
+        return ALL_ARMED if paths else NO_PROOF
+    levels = {path.level for path in paths if path.kind != ARBITER}
+    is_possible = any(
+        all(path.state == _ARMED for path in paths if path.level == level) for level in levels
+    )
+    return SOME_BROKEN if is_possible else NO_PROOF
+
+
+def path_lines(paths: Sequence[PathStatus], now: float) -> list[str]:
+    """Return a line for each path: name, device, state, what it said last, and when it worked."""
+    if not paths:
+        return []
+    name_width = max(len(path.name) for path in paths)
+    device_width = max(len(path.device) for path in paths)
+    return [
+        f"  {path.name:<{name_width}}  {path.device:<{device_width}}  {path.state:<11}"
+        f"  {_told(path, now)}"
+        for path in paths
+    ]
+
+
+def _told(path: PathStatus, now: float) -> str:
+    parts = [path.text or "not looked at yet"]
+    if path.looked_at is not None:
+        took = "" if path.took_s is None else f" in {path.took_s:.2f} s"
+        parts.append(f"looked at {max(0.0, now - path.looked_at):.0f} s ago{took}")
+    if path.tested_at is not None:
+        took = "" if path.tested_s is None else f": {path.tested_s:.1f} s"
+        parts.append(f"off tested {date_stamp(path.tested_at)}{took}")
+    elif path.kind in (PathKind.POWER.value, PathKind.CALLOUT.value):
+        parts.append("off never tested")
+    return "; ".join(parts)
+
+
+def plan_lines(status: NodeStatus, now: float) -> list[str]:
+    """Return what the fence plan does and has done so far."""
+    fencing, peer = status.fencing, status.peer
+    lines = [f"order: {order_of(fencing.plan)}"]
+    if fencing.is_ejected_by:
+        lines.append(
+            f"ejected by {fencing.is_ejected_by}: this node neither fences nor starts, and stops"
+            f" what it runs; it comes back once that is down and {peer} acknowledges it, or with"
+            " openha fence release"
+        )
+    if fencing.step:
+        began = fencing.step_began_at
+        since = "" if began is None else f", begun {max(0.0, now - began):.1f} s ago"
+        lines.append(f"fencing {peer}: {fencing.step}{since}")
+    for proof in fencing.proofs:
+        covers = f"; for {named(list(proof.services))}" if proof.services else ""
+        ago = "" if proof.at is None else f", {max(0.0, now - proof.at):.0f} s ago"
+        lines.append(f"proved ({proof.scope}): {proof.text}{ago}{covers}")
+    lines += [f"hint: {hint}" for hint in fencing.hints]
+    if fencing.next_try_at is not None and status.peer_standing is PeerStanding.SILENT:
+        lines.append(f"next try in {max(0.0, fencing.next_try_at - now):.0f} s")
+    return lines
+
+
+def order_of(plan: Iterable[Iterable[str]]) -> str:
+    """Return the levels in words: ``ipmi; if that fails, pdu-a and pdu-b``."""
+    return "; if that fails, ".join(" and ".join(level) for level in plan)
+
+
+# --- looking ahead --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One step of what would happen.
+
+    ``at_s`` is seconds from now at the earliest, ``latest_s`` at the latest; ``what`` is a word for
+    programs, ``level`` counts from 0, None for what belongs to no level.
+    """
+
+    at_s: float
+    latest_s: float
+    what: str
+    text: str
+    level: int | None = None
+    path: str = ""
+
+
+def look_ahead(status: NodeStatus, start_ready_s: float) -> list[Planned]:
+    """Return what this node would do if its peer fell silent now, or does while it is silent.
+
+    Nothing is run. Times are those last measured, and the limits where nothing was measured.
+    """
+    peer, fencing = status.peer, status.fencing
+    waiting = [svc.name for svc in status.services if svc.own_state in _WAITING]
+    is_silent = status.peer_standing is PeerStanding.SILENT
+    timeouts = [
+        link.spec.timeout_s for link in status.links if not link.is_sender and link.is_up
+    ] or [0.0]
+    at_s = 0.0 if is_silent else max(timeouts)
+    text = f"{peer} is silent: no link has heard it for its timeout"
+    steps = [Planned(at_s, at_s, "silent", text)]
+    if not waiting:
+        text = "nothing is fenced: no service waits here to be started"
+        return [*steps, Planned(at_s, at_s, "nothing", text)]
+    if fencing.is_ejected_by:
+        text = f"nothing is fenced: this node was ejected by {fencing.is_ejected_by}"
+        return [*steps, Planned(at_s, at_s, "nothing", text)]
+    if fencing.is_blocked:
+        text = (
+            f"nothing is fenced: {peer} has not answered since this node booted (openha fence"
+            " status)"
+        )
+        return [*steps, Planned(at_s, at_s, "nothing", text)]
+    at_s = latest_s = at_s + start_ready_s
+    text = f"START_READY ends: {named(waiting)} {'waits' if len(waiting) == 1 else 'wait'}"
+    steps.append(Planned(at_s, latest_s, "ready", f"{text} for a proof"))
+    if fencing.has_arbiter:
+        steps.append(Planned(at_s, latest_s, "claim", "claim: the arbiter decides who may fence"))
+    by_name = {path.name: path for path in fencing.paths}
+    first_s: float | None = None
+    for level, names in enumerate(fencing.plan):
+        for name in names:
+            path = by_name.get(name, PathStatus(name, "", level))
+            order = "and " if name != names[0] else "if that fails, " if level else ""
+            text = f"{order}{_shot(path, level)}"
+            steps.append(Planned(at_s, latest_s, "shoot", text, level, name))
+            expected_s = _expected_s(path)
+            at_s += expected_s
+            latest_s += expected_s if path.limit_s is None else path.limit_s
+        if first_s is None and all(
+            by_name.get(name, PathStatus(name, "", level)).state == _ARMED for name in names
+        ):
+            first_s = at_s
+            text = f"start script of {named(waiting)}"
+            steps.append(Planned(at_s, latest_s, "start", text, level))
+    text = (
+        "if all fail: START_FAILED, and all of it again after a pause, without end; or type openha"
+        f" fence confirm {peer}, once you made sure that it is off"
+    )
+    return [*steps, Planned(at_s, latest_s, "failed", text)]
+
+
+def _expected_s(path: PathStatus) -> float:
+    if path.tested_s is not None:
+        return path.tested_s
+    return 0.0 if path.limit_s is None else path.limit_s
+
+
+def _shot(path: PathStatus, level: int) -> str:
+    what = {
+        PathKind.POWER.value: "off, then OFF twice",
+        PathKind.RESERVATION.value: "preempt and abort on the data disks",
+    }.get(path.kind, "the command of the operator")
+    device = f" {path.device}" if path.device else ""
+    if path.tested_s is not None:
+        took = f"took {path.tested_s:.1f} s when tested"
+    else:
+        took = "never tested" + ("" if path.limit_s is None else f", at most {path.limit_s:g} s")
+    doubt = "" if path.state == _ARMED else f"; {path.state} now: {path.text}"
+    return f"level {level + 1}: {path.name}{device}: {what}; {took}{doubt}"
+
+
+def forecast(status: NodeStatus, steps: Sequence[Planned]) -> str:
+    """Render ``openha fence plan``."""
+    is_silent = status.peer_standing is PeerStanding.SILENT
+    head = (
+        f"{status.peer} is silent; {status.node}, from now on:"
+        if is_silent
+        else f"if {status.peer} fell silent now, {status.node} after:"
+    )
+    lines = [head]
+    lines += [f"  {step.at_s:6.1f} s  {step.text}" for step in steps]
+    lines.append("nothing was run")
+    return "\n".join(lines) + "\n"
+
+
+def forecast_to_json(status: NodeStatus, steps: Sequence[Planned]) -> Mapping[str, object]:
+    """Return ``openha fence plan --json`` as plain values."""
+    return {
+        "node": status.node,
+        "peer": status.peer,
+        "standing": status.peer_standing.value,
+        "plan": [list(level) for level in status.fencing.plan],
+        "steps": [vars(step) for step in steps],
+    }

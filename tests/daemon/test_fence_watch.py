@@ -1,0 +1,251 @@
+"""The standing check with real processes: what it says of a path, and when it looks again."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.core.events import FencePathsLooked, PathLook, PathState
+from opensvc_openha.core.model import FencePath, PathKind
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import FENCE_REFUSALS_MAX
+from opensvc_openha.daemon.fence_watch import FenceWatch
+from opensvc_openha.daemon.issues import ActiveIssues
+from tests.daemon.fence_devices import OFF, ON, PEER, REFUSED, Device, policy
+from tests.waiting import LIMIT_S, until
+
+NEVER_S = 10_000.0
+LIVE, SILENT, UNKNOWN = PeerStanding.LIVE, PeerStanding.SILENT, PeerStanding.UNKNOWN
+
+
+class Rig:
+    """A watch of one device, started by the test."""
+
+    def __init__(self, root: Path) -> None:
+        self.device = Device(root)
+        self.standing = LIVE
+        self.is_fencing = False
+        self.interval_s, self.patience_s = NEVER_S, 0.01
+        self.looks: queue.SimpleQueue[FencePathsLooked] = queue.SimpleQueue()
+        self.issues = ActiveIssues("deb2", logging.getLogger("test"))
+        self.watch = FenceWatch(
+            self.device.program,
+            self.device.plan,
+            PEER,
+            lambda: self.standing,
+            lambda: self.is_fencing,
+            self.looks.put,
+            self.issues,
+            lambda: self.interval_s,
+            lambda: self.patience_s,
+        )
+
+    def next(self) -> PathLook:
+        """The only path of the next report."""
+        (look,) = self.looks.get(timeout=LIMIT_S).paths
+        return look
+
+    def start(self) -> PathLook:
+        """Start; the first look."""
+        self.watch.start()
+        assert self.next() == PathLook("ipmi", PathState.UNTESTED, text="not looked at yet")
+        return self.next()
+
+    def again(self) -> PathLook:
+        """What the next look says."""
+        self.watch.check_soon()
+        return self.next()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """The peer is heard, and its device says on."""
+    made = Rig(tmp_path)
+    yield made
+    made.watch.stop()
+    made.device.program.close()
+
+
+def test_path_whose_device_says_on_while_the_peer_is_heard_is_armed(rig: Rig) -> None:
+    """The device is asked for its status alone."""
+    look = rig.start()
+    assert (look.state, look.power) == (PathState.ARMED, "on")
+    assert look.text == f"ON, as it must be while {PEER} is heard"
+    assert [request["do"] for request in rig.device.requests] == ["look"]
+    assert rig.watch.known["ipmi"].looked_at is not None
+    assert rig.issues.texts == ()
+
+
+def test_device_that_says_off_while_the_peer_is_heard_is_wrong_at_the_second_look(rig: Rig) -> None:
+    """At the first one the peer may have lost its power just now."""
+    rig.device.write(OFF)
+    look = rig.start()
+    assert (look.state, look.power) == (PathState.UNTESTED, "")
+    look = rig.next()
+    assert (look.state, look.power) == (PathState.WRONG, "off")
+    assert look.text == f"OFF while {PEER} is heard: this is not its power. Correct the address"
+    until(lambda: rig.issues.texts == (f"fence path broken: ipmi: {look.text}",))
+    rig.device.write(ON)
+    assert rig.again().state is PathState.ARMED
+    until(lambda: rig.issues.texts == ())
+
+
+def test_armed_device_that_says_off_stays_armed_if_the_peer_falls_silent(rig: Rig) -> None:
+    """The peer lost its power shortly before the look: that its device was right is not
+    forgotten.
+    """
+    rig.patience_s = NEVER_S
+    assert rig.start().state is PathState.ARMED
+    rig.device.write(OFF)
+    look = rig.again()
+    assert (look.state, look.power) == (PathState.ARMED, "")
+    assert look.text == f"OFF, and {PEER} seems to be heard"
+    rig.standing = SILENT
+    look = rig.next()
+    assert (look.state, look.power) == (PathState.ARMED, "")
+    assert look.text == "OFF, not known to be by this node: a hint, no proof"
+    rig.standing = LIVE
+    look = rig.next()
+    assert look.state is PathState.ARMED, "the doubt begins anew"
+
+
+def test_device_that_was_never_seen_on_while_the_peer_was_heard_is_untested(rig: Rig) -> None:
+    """A silent peer, from the start on: whatever the device says, it is not known to be the
+    peer's.
+    """
+    rig.standing = SILENT
+    look = rig.start()
+    assert (look.state, look.power) == (PathState.UNTESTED, "")
+    assert look.text == f"ON; not looked at while {PEER} was heard"
+    rig.device.write(OFF)
+    look = rig.again()
+    assert (look.state, look.power) == (PathState.UNTESTED, "")
+    assert "a hint, no proof; not looked at while" in look.text
+
+
+def test_peer_that_falls_silent_during_the_look_was_not_heard(rig: Rig) -> None:
+    """The answer is of a moment at which nothing is known."""
+    rig.device.write(f"while [ ! -e {rig.device.root}/go ]; do sleep 0.02; done; {ON}")
+    rig.watch.start()
+    rig.next()
+    until(lambda: len(rig.device.requests) == 1)
+    rig.standing = SILENT
+    (rig.device.root / "go").touch()
+    look = rig.next()
+    assert (look.state, look.power) == (PathState.UNTESTED, "")
+
+
+@pytest.mark.parametrize(
+    "body, text",
+    [
+        ('echo \'{"power": "unknown", "text": "no answer in 5.3 s"}\'', "no answer in 5.3 s"),
+        ('echo \'{"power": "On"}\'', "no clear answer"),
+        ('echo \'{"power": ["on"]}\'', "no clear answer"),
+        ("echo broken >&2; exit 1", "the fence program ended with 1 without an answer: broken"),
+    ],
+)
+def test_path_without_a_clear_answer_is_unreachable(rig: Rig, body: str, text: str) -> None:
+    """The reason is shown, and is a problem until it answers."""
+    rig.device.write(body)
+    look = rig.start()
+    assert (look.state, look.power, look.text) == (PathState.UNREACHABLE, "", text)
+    until(lambda: rig.issues.texts == (f"fence path broken: ipmi: {text}",))
+
+
+def test_problem_is_logged_once_although_its_words_change(rig: Rig) -> None:
+    """A device that is down for days fills no log."""
+    rig.interval_s = 0.01
+    rig.device.write("""echo "{\\"power\\": \\"unknown\\", \\"text\\": \\"after $$ s\\"}" """)
+    first = rig.start()
+    second = rig.next()
+    assert second.text != first.text
+    until(lambda: rig.looks.qsize() > 2)
+    assert rig.issues.texts == (f"fence path broken: ipmi: {first.text}",)
+
+
+def test_device_that_refuses_the_login_is_asked_three_times_and_after_an_edit(rig: Rig) -> None:
+    """A management board locks the account otherwise."""
+    rig.interval_s = 0.01
+    rig.device.write(REFUSED)
+    rig.start()
+    for _ in range(FENCE_REFUSALS_MAX - 1):
+        look = rig.next()
+    assert look.text == (
+        "password refused; the login was refused 3 times: it is not asked any more, lest it locks"
+        " the account. Correct that, then type openha fence test ipmi"
+    )
+    assert rig.issues.texts and "openha fence test ipmi" in rig.issues.texts[0]
+    with pytest.raises(queue.Empty):
+        rig.looks.get(timeout=1.2)  # Two more rounds.
+    assert len(rig.device.requests) == FENCE_REFUSALS_MAX
+    rig.device.write(ON)
+    assert rig.watch.look_now(rig.device.policy.paths[0]).state is PathState.ARMED
+    rig.next()
+    until(lambda: rig.looks.qsize() > 1, bool, "it is asked from time to time again")
+
+
+def test_a_login_that_is_accepted_in_between_starts_the_count_again(rig: Rig) -> None:
+    """Three in a row."""
+    rig.device.write(REFUSED)
+    rig.start()
+    rig.watch.look_now(rig.device.policy.paths[0])
+    assert rig.watch.known["ipmi"].refusals == 1, "an operator's look starts it again, too"
+    rig.device.write(ON)
+    rig.watch.look_now(rig.device.policy.paths[0])
+    assert rig.watch.known["ipmi"].refusals == 0
+
+
+def test_no_look_while_this_node_fences(rig: Rig) -> None:
+    """A board has few sessions."""
+    rig.start()
+    rig.is_fencing = True
+    rig.watch.check_soon()
+    with pytest.raises(queue.Empty):
+        rig.looks.get(timeout=1.2)
+    rig.is_fencing = False
+    assert rig.next().state is PathState.ARMED
+
+
+def test_device_that_hangs_is_killed_and_does_not_hold_the_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the limit of a look; an end of the daemon waits for nothing."""
+    monkeypatch.setattr("opensvc_openha.daemon.fence_watch.POWER_LOOK_LIMIT_S", 0.3)
+    rig.device.write("sleep 1000")
+    assert rig.start().text == "no answer within 0.3 s: killed"
+    monkeypatch.setattr("opensvc_openha.daemon.fence_watch.POWER_LOOK_LIMIT_S", LIMIT_S)
+    rig.watch.check_soon()
+    until(lambda: len(rig.device.requests) == 2)
+    rig.watch.stop()
+    rig.device.program.close()
+    until(lambda: not any(each.name == "fence paths" for each in threading.enumerate()))
+
+
+def test_edited_path_is_a_new_one(rig: Rig) -> None:
+    """What was seen of the device at another address does not count."""
+    rig.patience_s = NEVER_S
+    assert rig.start().state is PathState.ARMED
+    rig.device.write(OFF)
+    path = rig.device.policy.paths[0]
+    rig.device.policy = policy(replace(path, mark="2"), FencePath("disk", PathKind.RESERVATION, 1))
+    looks = {look.name: look for look in rig.looks.get(timeout=LIMIT_S).paths}
+    assert {look.state for look in looks.values()} == {PathState.UNTESTED}
+    assert rig.next().state is PathState.UNTESTED
+    rig.device.policy = policy(FencePath("disk", PathKind.RESERVATION, 1))
+    assert [look.name for look in rig.looks.get(timeout=LIMIT_S).paths] == ["disk"]
+    assert set(rig.watch.known) == {"disk"}
+
+
+def test_failure_of_the_check_itself_is_reported_while_it_lasts(rig: Rig) -> None:
+    """It goes on."""
+    rig.start()
+    del rig.device.policy
+    until(lambda: rig.issues.texts and "fence paths not looked at" in rig.issues.texts[0])
+    rig.device.policy = policy(FencePath("ipmi", PathKind.POWER, 30.0, mark="1"))
+    until(lambda: rig.issues.texts == ())
