@@ -1,0 +1,384 @@
+"""A disk over all its paths: taken, ejected, cleared, registered again after a reconnect."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.errors import RefusedError
+from opensvc_openha.fence_devices.scsi_disk import DiskFault, ScsiDisk
+from opensvc_openha.fence_devices.shared_disk import DiskState, Ejected, SharedDisk, Taken
+from opensvc_openha.formats.scsi_pr import Reservation
+from tests.fence_devices.duel import duel
+from tests.fence_devices.simulated_disk import SimulatedNode, SimulatedUnit
+from tests.formats.test_scsi_pr import A, B
+
+STRANGER = 0x77
+
+
+class Pair:
+    """Two nodes that see one unit, each over some paths."""
+
+    def __init__(self, unit: SimulatedUnit | None = None, paths: int = 1) -> None:
+        self.unit = unit or SimulatedUnit()
+        self.nodes = tuple(
+            SimulatedNode(name, {"disk": self.unit}, paths) for name in ("deb1", "deb2")
+        )
+        self.first, self.second = (self.disk(node) for node in self.nodes)
+
+    @staticmethod
+    def disk(node: SimulatedNode) -> SharedDisk:
+        """The disk as one node sees it."""
+        return SharedDisk(node.address("disk"), node.open, lambda seconds: None)
+
+    def names(self, node: str) -> list[str]:
+        """The commands of one node, in their order."""
+        return [name for nexus, name in self.unit.log if nexus[0] == node]
+
+
+def test_free_disk_is_taken() -> None:
+    """Registered over each path, reserved, read back: nobody was ejected."""
+    pair = Pair(paths=3)
+    assert pair.first.take(A) == Taken("disk", (), True, 3, 3)
+    assert pair.unit.keys == {("deb1", f"disk-{number}"): A for number in range(3)}
+    assert pair.unit.holder == ("deb1", "disk-0") and pair.unit.type == 5
+    assert pair.first.read() == DiskState(3, (A, A, A), Reservation(A, 5))
+    assert pair.first.take(A).paths_text == "3/3 paths registered"
+
+
+def test_owner_is_ejected_and_its_writes_are_aborted() -> None:
+    """A write on its way never lands; the next one is refused."""
+    pair = Pair(paths=2)
+    pair.first.take(A)
+    assert pair.unit.write(("deb1", "disk-1"), "late")
+    assert pair.second.take(B) == Taken("disk", (A,), True, 2, 2)
+    pair.unit.settle()
+    assert pair.unit.landed == [] and not pair.unit.write(("deb1", "disk-0"), "later")
+    assert set(pair.unit.keys.values()) == {B}
+
+
+def test_target_without_abort_is_preempted_without() -> None:
+    """The writes that are on their way land: so it is reported."""
+    pair = Pair(SimulatedUnit(knows_abort=False))
+    pair.first.take(A)
+    pair.unit.write(("deb1", "disk-0"), "late")
+    assert pair.second.take(B) == Taken("disk", (A,), False, 1, 1)
+    pair.unit.settle()
+    assert pair.unit.landed
+
+
+def test_abort_is_not_asked_for_where_it_is_not_wanted() -> None:
+    """`no_preempt_abort`: some targets stop at it."""
+    pair = Pair()
+    pair.first.take(A)
+    assert not pair.second.take(B, may_abort=False).was_aborted
+    assert "PREEMPT_AND_ABORT" not in pair.names("deb2") and "PREEMPT" in pair.names("deb2")
+
+
+def test_every_other_registered_node_is_ejected() -> None:
+    """One that is registered without holding the reservation may write as well."""
+    pair = Pair()
+    pair.first.take(A)
+    pair.unit.keys[("deb3", "disk-0")] = STRANGER
+    assert pair.second.take(B).ejected == (A, STRANGER)
+    assert pair.second.read().is_only(B)
+
+
+def test_node_that_is_registered_on_a_free_disk_is_ejected() -> None:
+    """No reservation keeps it from writing, and a reservation of ours would not either."""
+    pair = Pair()
+    pair.first.register(A)
+    assert pair.second.take(B).ejected == (A,)
+    assert pair.unit.holder == ("deb2", "disk-0")
+
+
+def test_faster_node_is_not_ejected_in_return() -> None:
+    """The own key is gone when the peer's is to be removed: lost, and nothing is done."""
+    pair = Pair()
+    pair.first.take(A)
+    pair.second.register(B)
+    pair.second.eject(B, A, may_abort=True)
+    with pytest.raises(Ejected, match="own key 0xdeb1 is gone: 0xdeb2 registered, held by 0xdeb2"):
+        pair.first.eject(A, B, may_abort=True)
+    assert set(pair.unit.keys.values()) == {B}
+    assert pair.names("deb1").count("PREEMPT_AND_ABORT") == 1
+
+
+def test_command_without_an_answer_is_judged_by_the_disk() -> None:
+    """The path died after the command: the key is gone, whether writes were aborted is unknown."""
+    pair = Pair(paths=2)
+    pair.first.take(A)
+    pair.second.register(B)
+    port = pair.nodes[1].ports["disk-0"]
+
+    def die(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x05":
+            port.is_dead = True
+            raise DiskFault("hung")
+
+    port.after = die
+    assert pair.second.eject(B, A, may_abort=True) is False
+    assert pair.second.read().keys == (B, B)
+
+
+def test_dead_path_is_left_for_the_next() -> None:
+    """And counted; a node without any path gets an error."""
+    pair = Pair(paths=3)
+    for number in (0, 2):
+        pair.second.register(B)
+        pair.nodes[1].ports[f"disk-{number}"].is_dead = True
+    pair.first.take(A)
+    taken = pair.second.take(B)
+    assert (taken.registered, taken.paths, taken.failed_paths) == (1, 3, ("disk-0", "disk-2"))
+    assert taken.paths_text == "1/3 paths registered"
+    pair.nodes[1].ports["disk-1"].is_dead = True
+    with pytest.raises(DiskFault, match="hung: no answer"):
+        pair.second.take(B)
+
+
+def test_path_that_lost_its_registration_is_not_taken_for_a_loss() -> None:
+    """Reconnected: the key is there, but this path may not use it; the next path may."""
+    pair = Pair(paths=2)
+    pair.first.register(A)
+    pair.second.register(B)
+    pair.unit.reconnect(("deb2", "disk-0"))
+    assert pair.second.eject(B, A, may_abort=True)
+    single = Pair()
+    single.first.register(A)
+    single.second.register(B)
+    single.unit.reconnect(("deb2", "disk-0"))
+    with pytest.raises(DiskFault, match="0xdeb1 is still registered: disk-0: reservation conflict"):
+        single.second.eject(B, A, may_abort=True)
+
+
+def test_node_that_comes_back_again_and_again_is_not_fought_for_ever() -> None:
+    """An agent that registers without asking: the disk is taken in four rounds, or not at all."""
+    pair = Pair()
+    pair.first.take(A)
+
+    def come_back(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x05":
+            pair.unit.keys[("deb1", "disk-0")] = A
+
+    pair.nodes[1].open("disk-0").after = come_back
+    with pytest.raises(DiskFault, match="0xdeb1 is still registered"):
+        pair.second.take(B)
+
+
+def test_reservation_of_another_kind_is_refused() -> None:
+    """One that all registered nodes hold has no owner that could be ejected."""
+    pair = Pair()
+    pair.first.take(A)
+    pair.unit.type = 3
+    with pytest.raises(RefusedError, match=r"disk is reserved by 0xdeb1 \(exclusive access\)"):
+        pair.first.take(A)
+    taken = pair.second.take(B)
+    assert taken.ejected == (A,) and pair.unit.type == 5
+
+
+def test_paths_to_different_disks_are_refused() -> None:
+    """Cables exchanged: nothing is registered on a disk that nobody meant."""
+    pair = Pair(paths=2)
+    pair.nodes[0].open("disk-1").unit = SimulatedUnit(serial="other")
+    with pytest.raises(DiskFault, match="its paths lead to different disks: disk-0 leads to beaf"):
+        pair.first.unit()
+
+
+# Stop ------------------------------------------------------------------------------------------
+
+
+def test_stop_of_the_owner_removes_all_keys() -> None:
+    """As the agents do it; a second stop has nothing to do."""
+    pair = Pair(paths=2)
+    pair.first.take(A)
+    pair.unit.keys[("deb3", "disk-0")] = STRANGER
+    assert pair.first.clear(A) and not pair.first.clear(A)
+    assert pair.unit.keys == {} and pair.unit.holder is None
+
+
+def test_stop_of_an_ejected_node_leaves_the_owner_alone() -> None:
+    """A clear would take its disk from it."""
+    pair = Pair()
+    pair.first.take(A)
+    pair.second.take(B)
+    assert not pair.first.clear(A)
+    assert pair.second.read().is_only(B) and "CLEAR" not in pair.names("deb1")
+
+
+def test_stop_of_a_node_that_was_ejected_at_that_moment_is_no_success() -> None:
+    """The disk refuses: the reservation is the new owner's."""
+    pair = Pair()
+    pair.first.take(A)
+
+    def eject(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x03":
+            pair.second.take(B)
+
+    pair.nodes[0].ports["disk-0"].before = eject
+    assert pair.first.clear(A)
+    assert pair.second.read().is_only(B)
+
+
+def test_stop_of_a_node_that_only_registered_removes_its_own_key() -> None:
+    """A start that was refused half way."""
+    pair = Pair(paths=2)
+    pair.first.take(A)
+    pair.second.register(B)
+    assert pair.second.clear(B)
+    assert pair.first.read().is_only(A)
+
+
+# Reconnect -------------------------------------------------------------------------------------
+
+
+def test_owner_writes_again_after_a_reconnect() -> None:
+    """Its key is there, and nothing has changed: registered again, the old entry removed."""
+    pair = Pair()
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    assert pair.first.renew(A, generation) == ()
+    pair.unit.reconnect(("deb1", "disk-0"))
+    assert not pair.unit.write(("deb1", "disk-0"), "refused")
+    assert pair.first.renew(A, generation) == ("disk-0",)
+    assert pair.unit.write(("deb1", "disk-0"), "fine")
+    assert pair.unit.keys == {("deb1", "disk-0"): A} and pair.unit.holder == ("deb1", "disk-0")
+
+
+def test_one_path_of_many_comes_back() -> None:
+    """The entry of the old connection stays: to remove it would cost the living paths theirs."""
+    pair = Pair(paths=3)
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    pair.unit.reconnect(("deb1", "disk-1"))
+    assert pair.first.writable_paths() == ("disk-0", "disk-2")
+    assert pair.first.renew(A, generation) == ("disk-1",)
+    assert pair.first.writable_paths() == ("disk-0", "disk-1", "disk-2")
+    assert list(pair.unit.keys.values()) == [A] * 4
+
+
+def test_ejected_node_does_not_let_itself_in_again() -> None:
+    """Its key is gone: that is no reconnect."""
+    pair = Pair()
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    pair.second.take(B)
+    with pytest.raises(Ejected, match="own key 0xdeb1 is gone"):
+        pair.first.renew(A, generation)
+    assert set(pair.unit.keys.values()) == {B}
+
+
+def test_change_since_the_last_look_forbids_a_registration() -> None:
+    """Another node registered meanwhile: it might have ejected this one as well."""
+    pair = Pair()
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    pair.unit.reconnect(("deb1", "disk-0"))
+    pair.second.register(B)
+    with pytest.raises(DiskFault, match="was changed meanwhile .generation 2, known 1.: left so"):
+        pair.first.renew(A, generation)
+    assert ("deb1", "disk-0") not in pair.unit.keys
+
+
+def test_ejection_during_a_registration_takes_it_back() -> None:
+    """Between the look and the command: the counter shows it, and the key goes at once."""
+    pair = Pair()
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    pair.unit.reconnect(("deb1", "disk-0"))
+
+    def eject(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x06" and nexus[0] == "deb1":
+            pair.second.take(B)
+
+    pair.nodes[0].ports["disk-0"].before = eject
+    with pytest.raises(Ejected, match="another node changed the registrations meanwhile"):
+        pair.first.renew(A, generation)
+    assert set(pair.unit.keys.values()) == {B} and pair.second.read().is_only(B)
+
+
+@given(seed=st.integers(0, 2**32), paths=st.integers(1, 2), knows_abort=st.booleans())
+def test_owner_that_reconnects_while_it_is_ejected_never_writes_after(
+    seed: int, paths: int, knows_abort: bool
+) -> None:
+    """Whatever the order of the commands: the last word is the new owner's, and its alone."""
+    pair = Pair(SimulatedUnit(knows_abort=knows_abort), paths)
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    pair.unit.reconnect(("deb1", "disk-0"))
+
+    def renew() -> str:
+        try:
+            return str(pair.first.renew(A, generation))
+        except (DiskFault, Ejected):
+            return "refused"
+
+    def take() -> str:
+        try:
+            return str(pair.second.take(B).ejected)
+        except DiskFault as error:
+            return f"failed: {error}"
+
+    duel(seed, (pair.nodes[0], pair.nodes[1]), (renew, take))
+    state = pair.second.read()
+    if not state.is_only(B):
+        # Both changed the registrations between each other's commands: taken in the next attempt.
+        pair.second.take(B)
+    assert pair.second.read().is_only(B)
+    assert not pair.unit.write(("deb1", "disk-0"), "after")
+
+
+def test_registrants_are_named_where_the_disk_lists_them() -> None:
+    """For reasons and history: the name of the initiator is more than a key."""
+    pair = Pair()
+    pair.first.take(A)
+    assert pair.second.holders() == "iqn.deb1"
+    pair.unit.lists_connections = False
+    assert pair.second.holders() == ""
+
+
+def test_states_are_described() -> None:
+    """Who is registered, who holds it."""
+    assert str(DiskState(1, (), None)) == "no key registered, free"
+    held = DiskState(1, (A, A, B), Reservation(A, 5))
+    assert str(held) == (
+        "0xdeb1, 0xdeb2 registered, held by 0xdeb1 (write exclusive, registrants only)"
+    )
+    assert held.others(B) == (A,) and held.others(STRANGER) == (A, B)
+    assert not held.is_only(A) and held.is_held_by(A)
+    assert not DiskState(1, (A,), Reservation(A, 1)).is_held_by(A)
+
+
+def test_disk_without_paths_is_a_fault() -> None:
+    """A map of a multipath disk that lost them all."""
+    node = SimulatedNode("deb1", {}, paths=0)
+    disk = SharedDisk(node.address("disk"), node.open)
+    with pytest.raises(DiskFault, match="disk has no path"):
+        disk.read()
+    with pytest.raises(DiskFault, match="no path"):
+        disk.register(A)
+    disk.close()
+
+
+def test_registration_is_kept_where_the_disk_can() -> None:
+    """And made all the same where its promise to keep it does not hold."""
+    pair = Pair(SimulatedUnit(knows_kept=True))
+    assert pair.first.keeps_registrations()
+    pair.first.register(A, is_kept=True)
+    pair.unit.lose_power()
+    assert pair.first.read().keys == (A,)
+    plain = Pair()
+    assert not plain.first.keeps_registrations()
+    plain.first.register(A, is_kept=True)
+    assert plain.unit.keys == {("deb1", "disk-0"): A}
+    plain.unit.lose_power()
+    assert plain.first.read().keys == ()
+
+
+def test_simulated_path_is_a_port() -> None:
+    """One path of a pair, used alone."""
+    pair = Pair()
+    path = ScsiDisk("disk-0", pair.nodes[0].open("disk-0"))
+    path.register_anyway(A)
+    path.close()
+    assert pair.first.read().keys == (A,)
