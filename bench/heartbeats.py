@@ -20,7 +20,7 @@ from collections.abc import Callable
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Tick
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.frame_seal import Key
@@ -41,7 +41,7 @@ FIFO_PRIORITY = 10
 ROUNDS_S = 0.4
 """CPU seconds spent on each figure."""
 
-LINK = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10)
+LINK = LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 10)
 KEY, OTHER_KEY = Key(bytes(range(32))), Key(bytes(32))
 OURS, PEERS = BootId(7, 7_000), BootId(5, 5_000)
 
@@ -205,7 +205,7 @@ def print_rates() -> None:
         )
         wrong = codec("deb2", PEERS, known, OTHER_KEY).encode(beat(count, 5), 55, False)
         other_link = OwnCodec(
-            LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.99", 5010, 0, 10),
+            LinkSpec("deb2", "net", "eth1", "239.131.50.99", 5010, 0, 10),
             lambda: known,
             sender_authentication(),
         ).encode(beat(count, 5), 55, False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, RecoveredState, Tick
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
@@ -32,7 +32,7 @@ def decision_ms(count: int) -> float:
     The step follows the loss of the last link to the peer.
     """
     links = tuple(
-        LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{last}", 5010, 0, TIMEOUT_S)
+        LinkSpec(node, "net", "eth1", f"239.1.1.{last}", 5010, 0, TIMEOUT_S)
         for last, node in enumerate("ab")
     )
     services = tuple(ServiceSpec(f"svc{number}", "/x", "a", "b", "/y") for number in range(count))

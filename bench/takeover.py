@@ -32,7 +32,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Profile, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import PACES
 from opensvc_openha.demo.nodes import Node, TwoNodes
@@ -297,8 +297,7 @@ def engine_of(count: int) -> tuple[Engine, LinkSpec, Beat]:
     """Return an engine with that many services, STOPPED here and STARTED on a live peer."""
     names = [f"service-{number:05}" for number in range(count)]
     links = tuple(
-        LinkSpec(node, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0)
-        for node in ("deb1", "deb2")
+        LinkSpec(node, "net", "eth1", "239.131.50.10", 5010, 0, 10.0) for node in ("deb1", "deb2")
     )
     services = tuple(
         ServiceSpec(name, "/opt/service", "deb1", "deb2", "/opt/fence") for name in names

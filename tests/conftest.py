@@ -23,6 +23,7 @@ _FAST = (
     "agent/show/test_render.py",
     "cli/test_output.py",
     "heartbeat/test_repeated_frames.py",
+    "links/test_monitor_file.py",
     "mutants/test_pattern.py",
     "verify/test_invariants.py",
     "verify/test_scenarios.py",

@@ -12,6 +12,7 @@ from typing import Any
 
 from opensvc_openha.formats.conf_sections import Option
 from opensvc_openha.formats.options_schema import SECTIONS
+from opensvc_openha.links.registry import LINK_TYPES
 from tests.generated_services import editor_schema, keyword_tables
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,17 @@ def _between_marks(text: str, table: str) -> str:
     _, found_end, after = rest.partition(end)
     assert found_begin and found_end, "the page has lost the marks of its generated table"
     return f"{before}{begin}\n\n{table}\n\n{end}{after}"
+
+
+def link_types_page(text: str) -> str:
+    """Return docs/heartbeats.md with the table of the types of the monitor file."""
+    rows = ["| type | columns after it | beats go |", "|---|---|---|"]
+    rows += [
+        f"| `{each.word}` | {' '.join(f'`{name}`' for name in (*each.columns, 'timeout'))} |"
+        f" {each.meaning} |"
+        for each in LINK_TYPES.values()
+    ]
+    return _between_marks(text, "\n".join(rows))
 
 
 def options_sample(_: str) -> str:
@@ -101,6 +113,7 @@ def written_default(option: Option[Any]) -> str:
 
 
 GENERATED: Mapping[str, Callable[[str], str]] = {
+    "docs/heartbeats.md": link_types_page,
     "docs/options.md": options_page,
     "docs/services.md": lambda text: _between_marks(text, keyword_tables()),
     "templates/openha.conf.sample": options_sample,

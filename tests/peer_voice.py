@@ -12,7 +12,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import Frame, encode_beat, open_frame
 from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
-from opensvc_openha.formats.monitor_file import parse_monitor
+from opensvc_openha.links.monitor_file import parse_monitor
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
 
@@ -36,7 +36,7 @@ class PeerVoice:
 
     @staticmethod
     def _network(links: tuple[LinkSpec, ...], node: str) -> LinkSpec:
-        return next(link for link in links if link.node == node and not link.kind.is_disk)
+        return next(link for link in links if link.node == node and not link.is_disk)
 
     def close(self) -> None:
         """Release the port."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import first_key, installation, output
 from opensvc_openha.control import client
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import ConfigError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
 from opensvc_openha.storage import configuration
+from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import read_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def build_parser() -> Parser:
     """Return the parser of ``hb``."""
     from opensvc_openha.cli.parsing import Parser
+    from opensvc_openha.links.registry import LINK_TYPES
 
+    *types, last_type = LINK_TYPES
     parser = Parser(
         "hb",
         "Show, add and remove heartbeat links.",
@@ -46,7 +48,7 @@ def build_parser() -> Parser:
         parser.add_flag(option, dest=dest, help=text)
     for option, name, text in (
         ("-n", "node", "name of the node that sends"),
-        ("-t", "type", "net, unicast, dio or disk"),
+        ("-t", "type", f"{', '.join(types)} or {last_type}"),
         ("-i", "interface", "network interface, or full path of the device"),
         (
             "-d",
@@ -98,6 +100,8 @@ def _show(is_verbose: bool, is_json: bool) -> int:
 
 
 def _add(options: Namespace) -> int:
+    from opensvc_openha.links.monitor_file import format_link
+
     layout = installation.layout()
     spec = _link(layout, options, options.timeout)
     options_file = configuration.read_options(layout)
@@ -108,7 +112,7 @@ def _add(options: Namespace) -> int:
         configuration.parse_links(changed, layout, options_file, need_both_ways=False)
         return changed
 
-    if spec.kind.is_disk:
+    if spec.is_disk:
         # Before anything is written to the device: a slot that overlaps a configured one must not
         # be taken.
         add(read_text(layout.monitor_file) if os.path.exists(layout.monitor_file) else "")
@@ -126,8 +130,8 @@ def _add(options: Namespace) -> int:
 def _claim(options: Namespace) -> int:
     layout = installation.layout()
     spec = _link(layout, options, "10")
-    if not spec.kind.is_disk:
-        raise UsageError(f"hb: --force takes a slot of a device; {spec.kind.value} has none")
+    if not spec.is_disk:
+        raise UsageError(f"hb: --force takes a slot of a device; {spec.kind} has none")
     _refuse_configured(layout, spec)
     _take_slot(spec, is_forced=True)
     print(f"slot {spec.label} taken.")
@@ -147,7 +151,7 @@ def _refuse_configured(layout: Layout, spec: LinkSpec) -> None:
     )
     wanted = options_file.complete_link(spec)
     for link in links:
-        if not link.kind.is_disk or os.path.realpath(link.device) != os.path.realpath(spec.device):
+        if not link.is_disk or os.path.realpath(link.device) != os.path.realpath(spec.device):
             continue
         blocks = (link if link.offset <= spec.offset else wanted).slot_blocks
         is_own = (link.node.lower(), link.offset) == (spec.node.lower(), spec.offset)
@@ -165,9 +169,11 @@ def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
     Other errors of the device are detected and shown by the daemon.
     """
     from opensvc_openha.links.base import LinkFault
+    from opensvc_openha.links.registry import make_sender
     from opensvc_openha.links.slot_link import ForeignData, SlotSender
 
-    slot = SlotSender(spec, direct=spec.kind is LinkKind.DIO)
+    slot = make_sender(spec, clock.monotonic)
+    assert isinstance(slot, SlotSender), "a disk type writes slots"
     try:
         if is_forced:
             slot.claim()
@@ -183,6 +189,8 @@ def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
 
 
 def _remove(options: Namespace) -> int:
+    from opensvc_openha.links.monitor_file import remove_link
+
     layout = installation.layout()
     spec = _link(layout, options, "10")
     options_file = configuration.read_options(layout)
@@ -206,17 +214,21 @@ def _remove(options: Namespace) -> int:
 
 def _link(layout: Layout, options: Namespace, timeout: str) -> LinkSpec:
     """Return the link that the options describe, validated like a line of the monitor file."""
+    from opensvc_openha.links.monitor_file import parse_monitor
+    from opensvc_openha.links.registry import LINK_TYPES
+
     needed = {"-n": "node", "-t": "type", "-i": "interface", "-d": "address"}
     missing = [f"{option} {name}" for option, name in needed.items() if not getattr(options, name)]
-    is_disk = options.type in ("dio", "disk")
-    if not is_disk and not options.port:
+    link_type = LINK_TYPES.get(options.type)
+    has_port = link_type is None or "port" in link_type.columns
+    if has_port and not options.port:
         missing.append("-p port")
     if not timeout:
         missing.append("-T timeout")
     if missing:
         raise UsageError(f"hb: missing {', '.join(missing)} (see hb --help)")
     columns = [options.node, options.type, options.interface, options.address]
-    if not is_disk:
+    if has_port:
         columns.append(options.port)
     columns.append(timeout)
     try:
@@ -226,6 +238,6 @@ def _link(layout: Layout, options: Namespace, timeout: str) -> LinkSpec:
         if error.path:
             raise
         raise UsageError(f"hb: {error.message}") from error
-    if is_disk and not os.path.exists(spec.device):
+    if spec.is_disk and not os.path.exists(spec.device):
         raise UsageError(f"hb: no such device: {spec.device}")
     return spec

@@ -60,7 +60,7 @@ def service_reasons(status: NodeStatus) -> str:
 
 def link_line(link: LinkStatus) -> str:
     """Render one line of ``hb -s``."""
-    head = f"{link.spec.kind.value} {'sender' if link.is_sender else 'listener'} {link.spec.label}"
+    head = f"{link.spec.kind} {'sender' if link.is_sender else 'listener'} {link.spec.label}"
     if not link.is_up or link.updated_at is None:
         return f"{head} status DOWN"
     return f"{head} pid {link.pid} status UP, updated at {stamp(link.updated_at)}"

@@ -19,7 +19,6 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.processes import stat_of
 
 COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
-_SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 
 
 def build_parser() -> Parser:
@@ -64,10 +63,13 @@ def main(args: list[str]) -> int:
 
 def thread_command(layout: Layout, link: LinkStatus) -> str:
     """Return the original's command line of the process that this thread replaces."""
+    from opensvc_openha.links.registry import LINK_TYPES
+
     spec = link.spec
-    suffix = _SUFFIX[spec.kind.value]
+    known = LINK_TYPES.get(spec.kind)
+    suffix = known.process_suffix if known else f"_{spec.kind}"
     words = [f"{layout.bin_dir}/heart{'d' if link.is_sender else 'c'}{suffix}", spec.device]
-    words += [str(spec.offset)] if spec.kind.is_disk else [spec.address, str(spec.port)]
+    words += [str(spec.offset)] if spec.is_disk else [spec.address, str(spec.port)]
     if not link.is_sender:
         words.append(f"{spec.timeout_s:g}")
     return " ".join(words)

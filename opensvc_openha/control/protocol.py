@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from opensvc_openha.core.actions import Answer, AnswerCode
-from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     AuthStatus,
@@ -125,7 +125,7 @@ def _link_to_json(link: LinkStatus) -> dict[str, Any]:
     """Return a flat object, in the order in which readers have always had its keys."""
     spec = link.spec
     return {
-        "kind": spec.kind.value,
+        "kind": spec.kind,
         "label": spec.label,
         "is_sender": link.is_sender,
         "is_up": link.is_up,
@@ -147,7 +147,7 @@ def _link_from_json(data: dict[str, Any], node: str, peer: str) -> LinkStatus:
     values = _known(LinkStatus, data)
     spec = LinkSpec(
         node if data["is_sender"] else peer,
-        LinkKind(data["kind"]),
+        data["kind"],
         # A daemon of an earlier version sends fewer keys.
         data.get("device", ""),
         data.get("address", ""),

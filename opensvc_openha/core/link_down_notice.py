@@ -69,7 +69,7 @@ class LinkDownNotice:
 
         In a disk slot until it must have been read.
         """
-        disks = [link for link in self._senders if link.kind.is_disk]
+        disks = [link for link in self._senders if link.is_disk]
         return max(
             (timing.MUTE_READS * timing.slot_read_s(link.timeout_s) for link in disks),
             default=timing.GOODBYE_GAP_S,

@@ -268,7 +268,7 @@ class LinkMonitor:
             item
             for item in self._listeners.values()
             if named.count(item.link.mark) == 1
-            and not item.link.kind.is_disk
+            and not item.link.is_disk
             # It works if it has delivered this beat or a later one.
             and not item.has_delivered(boot, seq)
         ]
@@ -352,7 +352,7 @@ class LinkMonitor:
         short.
         """
         up = [item.link for item in self._listeners.values() if item.is_up]
-        if not up or any(not link.kind.is_disk for link in up):
+        if not up or any(not link.is_disk for link in up):
             return START_READY_DELAY_S
         # One read per timeout, and a beat each way beside it.
         return max(START_READY_DELAY_S, min(link.timeout_s for link in up) + 2 * BEAT_INTERVAL_S)

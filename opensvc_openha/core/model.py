@@ -37,20 +37,6 @@ class Role(enum.Enum):
     SECONDARY = "secondary"
 
 
-class LinkKind(enum.Enum):
-    """Type column of the monitor file."""
-
-    NET = "net"
-    UNICAST = "unicast"
-    DISK = "disk"
-    DIO = "dio"
-
-    @property
-    def is_disk(self) -> bool:
-        """True for a link through a shared block device or file."""
-        return self in (LinkKind.DISK, LinkKind.DIO)
-
-
 class Wire(enum.Enum):
     """Format of the heartbeats on a link, as written in openha.conf."""
 
@@ -172,14 +158,15 @@ class ScriptLimits:
 class LinkSpec:
     """One row of the monitor file: ``node`` sends, every other node listens.
 
-    ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` may be a
-    host name (unicast only); ``address`` and ``port`` are empty and 0 on a disk; ``offset`` (blocks
-    of 512 bytes) is 0 on a network. ``line`` only serves messages. ``peer_address`` is the only
-    address that a network link listens to; empty if that is not configured.
+    ``kind`` is the word of its type, which links/ implements; nothing is decided by it. ``device``
+    is the interface or the shared device. ``address`` may be a host name; ``address`` and ``port``
+    are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line`` only
+    serves messages. ``peer_address`` is the only address that a network link listens to; empty if
+    that is not configured.
     """
 
     node: str
-    kind: LinkKind
+    kind: str
     device: str
     address: str
     port: int
@@ -190,6 +177,11 @@ class LinkSpec:
     peer_address: str = ""
 
     @property
+    def is_disk(self) -> bool:
+        """True for a link through a shared device or file, where a beat stays until the next."""
+        return not self.address
+
+    @property
     def slot_blocks(self) -> int:
         """Blocks that a disk heartbeat takes in this link's format."""
         return LEGACY_SLOT_BLOCKS if self.wire is Wire.LEGACY else SLOT_BLOCKS
@@ -197,9 +189,7 @@ class LinkSpec:
     @property
     def label(self) -> str:
         """Name of the link in ``hb -s``: ``eth1:239.131.50.10`` or ``/dev/mapper/disk.hb.0:10``."""
-        return (
-            f"{self.device}:{self.offset}" if self.kind.is_disk else f"{self.device}:{self.address}"
-        )
+        return f"{self.device}:{self.offset if self.is_disk else self.address}"
 
     @property
     def canonical_address(self) -> str:
@@ -215,8 +205,8 @@ class LinkSpec:
 
         A device may have another name there.
         """
-        place = str(self.offset) if self.kind.is_disk else f"{self.canonical_address} {self.port}"
-        return f"{self.kind.value} {place}"
+        place = str(self.offset) if self.is_disk else f"{self.canonical_address} {self.port}"
+        return f"{self.kind} {place}"
 
     @property
     def mark(self) -> bytes:
@@ -226,7 +216,7 @@ class LinkSpec:
     @property
     def link_id(self) -> str:
         """Kind and label: the link's name in logs and status."""
-        return f"{self.kind.value} {self.label}"
+        return f"{self.kind} {self.label}"
 
 
 @lru_cache(maxsize=1024)

@@ -106,7 +106,7 @@ class Options:
         own = own or LinkOptions(self.heartbeat.wire)
         if own.wire is Wire.LEGACY and ":" in link.address:
             raise self.error(f"link {name}: wire = legacy knows IPv4 addresses only", *place)
-        if own.peer_address and link.kind.is_disk:
+        if own.peer_address and link.is_disk:
             raise self.error(
                 f"link {name}: peer_address is for network links; a disk has no addresses",
                 *place,

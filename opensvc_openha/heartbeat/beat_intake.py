@@ -67,7 +67,7 @@ class Origin:
         self._address = link.peer_address
         self._heard_at = -math.inf
         self._is_learnt = not link.peer_address and link.wire is Wire.LEGACY
-        self._is_open = link.kind.is_disk or not (link.peer_address or self._is_learnt)
+        self._is_open = link.is_disk or not (link.peer_address or self._is_learnt)
 
     def admits(self, source: str, received_at: float) -> bool:
         """Return True if a frame from this source (``host:port``) may be parsed."""

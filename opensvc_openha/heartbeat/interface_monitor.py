@@ -42,7 +42,7 @@ class MuteSenders:
 
     def use(self, senders: tuple[LinkSpec, ...]) -> None:
         """Apply a new set of senders."""
-        self._senders = tuple(link for link in senders if not link.kind.is_disk)
+        self._senders = tuple(link for link in senders if not link.is_disk)
         devices = {link.device for link in self._senders}
         self._announced_at = {
             device: at for device, at in self._announced_at.items() if device in devices

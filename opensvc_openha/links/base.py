@@ -8,11 +8,13 @@ again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.links.row import Place
 
 Clock = Callable[[], float]
 """Monotonic seconds, passed in: links do not choose their clock."""
@@ -74,3 +76,21 @@ class BeatListener(Protocol):
 
     def close(self) -> None:
         """Release everything without waiting; may be called at any time."""
+
+
+@dataclass(frozen=True)
+class LinkType:
+    """One type of the monitor file: its row, its ends, and its name beside the original's."""
+
+    word: str
+    """Second column of the monitor file, and the type in logs and status."""
+    meaning: str
+    """Where beats go, for the table of docs/heartbeats.md."""
+    columns: tuple[str, ...]
+    """Names of the columns between type and timeout."""
+    read_place: Callable[[Sequence[str]], Place]
+    """Reads these columns; raises ValueError with a text for the operator."""
+    sender: Callable[[LinkSpec], BeatSender]
+    listener: Callable[[LinkSpec, Clock], BeatListener]
+    process_suffix: str
+    """What the original's processes heartd and heartc of this type end with, for `ps`."""

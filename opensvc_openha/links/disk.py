@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.timing import SLOT_READ_S
-from opensvc_openha.links.base import Clock
+from opensvc_openha.links.base import Clock, LinkType
+from opensvc_openha.links.row import DISK_COLUMNS, disk_place
 from opensvc_openha.links.slot_link import SlotListener, SlotSender
 
 
@@ -24,3 +25,14 @@ class DiskListener(SlotListener):
 
     def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = SLOT_READ_S) -> None:
         super().__init__(spec, clock, direct=False, poll_s=poll_s)
+
+
+DISK = LinkType(
+    word="disk",
+    meaning="through a slot of a shared device or file that has no direct I/O",
+    columns=DISK_COLUMNS,
+    read_place=disk_place,
+    sender=DiskSender,
+    listener=DiskListener,
+    process_suffix="_raw",
+)

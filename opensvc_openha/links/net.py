@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 
 from opensvc_openha.core.model import Wire
+from opensvc_openha.links.base import LinkType
+from opensvc_openha.links.row import NETWORK_COLUMNS, Place, ip_address, network_place
 from opensvc_openha.links.udp import HOPS, UdpListener, UdpSender
 
 _IP_MULTICAST_ALL = 49
@@ -60,3 +63,25 @@ class NetListener(UdpListener):
             membership = _MREQN.pack(self._ip.packed, bytes(4), self._interface_index)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
             sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+
+
+def _read_place(columns: Sequence[str]) -> Place:
+    return network_place(columns, _check_address)
+
+
+def _check_address(address: str) -> None:
+    if not ip_address(address).is_multicast:
+        raise ValueError(
+            f"a net link needs a multicast address (224.0.0.0/4 or ff00::/8); {address} is not one"
+        )
+
+
+NET = LinkType(
+    word="net",
+    meaning="as datagrams to a multicast group",
+    columns=NETWORK_COLUMNS,
+    read_place=_read_place,
+    sender=NetSender,
+    listener=NetListener,
+    process_suffix="",
+)

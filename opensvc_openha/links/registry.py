@@ -1,37 +1,32 @@
-"""List the link types of the monitor file with the ends that implement them, one line each."""
+"""List the link types of the monitor file, one line each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from opensvc_openha.core.model import LinkKind, LinkSpec
-from opensvc_openha.links.base import BeatListener, BeatSender, Clock
-from opensvc_openha.links.dio import DioListener, DioSender
-from opensvc_openha.links.disk import DiskListener, DiskSender
-from opensvc_openha.links.net import NetListener, NetSender
-from opensvc_openha.links.unicast import UnicastListener, UnicastSender
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.links.base import BeatListener, BeatSender, Clock, LinkType
+from opensvc_openha.links.dio import DIO
+from opensvc_openha.links.disk import DISK
+from opensvc_openha.links.net import NET
+from opensvc_openha.links.unicast import UNICAST
 
-
-@dataclass(frozen=True)
-class _Ends:
-    sender: Callable[[LinkSpec], BeatSender]
-    listener: Callable[[LinkSpec, Clock], BeatListener]
-
-
-_ENDS = {
-    LinkKind.NET: _Ends(NetSender, NetListener),
-    LinkKind.UNICAST: _Ends(UnicastSender, UnicastListener),
-    LinkKind.DISK: _Ends(DiskSender, DiskListener),
-    LinkKind.DIO: _Ends(DioSender, DioListener),
+LINK_TYPES: Mapping[str, LinkType] = {
+    each.word: each
+    for each in (
+        NET,
+        UNICAST,
+        DISK,
+        DIO,
+    )
 }
 
 
 def make_sender(spec: LinkSpec, clock: Clock) -> BeatSender:
     """Return the sending end of a link, not yet open. No sender needs the clock so far."""
-    return _ENDS[spec.kind].sender(spec)
+    return LINK_TYPES[spec.kind].sender(spec)
 
 
 def make_listener(spec: LinkSpec, clock: Clock) -> BeatListener:
     """Return the receiving end of a link, not yet open."""
-    return _ENDS[spec.kind].listener(spec, clock)
+    return LINK_TYPES[spec.kind].listener(spec, clock)

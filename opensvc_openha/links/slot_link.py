@@ -153,7 +153,7 @@ class SlotSender(SlotEnd):
             raise ForeignData(
                 f"{self._spec.device} holds {found}: nothing is written to block"
                 f" {self._spec.offset}; if it may be, `hb --force -n {self._spec.node} -t"
-                f" {self._spec.kind.value} -i {self._spec.device} -d {self._spec.offset}`"
+                f" {self._spec.kind} -i {self._spec.device} -d {self._spec.offset}`"
             )
 
     def _find_owner(self, channel: DiskChannel) -> str:

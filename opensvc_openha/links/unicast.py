@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Sequence
 
 from opensvc_openha.core.model import Wire
+from opensvc_openha.links.base import LinkType
+from opensvc_openha.links.row import NETWORK_COLUMNS, Place, ip_address_or_name, network_place
 from opensvc_openha.links.udp import UdpListener, UdpSender
 
 
@@ -35,3 +38,24 @@ class UnicastListener(UdpListener):
 def _has_ipv6() -> bool:
     """Return False if the kernel was started without IPv6."""
     return os.path.exists("/proc/net/if_inet6")
+
+
+def _read_place(columns: Sequence[str]) -> Place:
+    return network_place(columns, _check_address)
+
+
+def _check_address(address: str) -> None:
+    ip = ip_address_or_name(address)
+    if ip is not None and (ip.is_multicast or ip.is_unspecified or address == "255.255.255.255"):
+        raise ValueError(f"a unicast link needs the address of one node; {address} is not one")
+
+
+UNICAST = LinkType(
+    word="unicast",
+    meaning="as datagrams to the address or host name of the node that listens",
+    columns=NETWORK_COLUMNS,
+    read_place=_read_place,
+    sender=UnicastSender,
+    listener=UnicastListener,
+    process_suffix="_unicast",
+)

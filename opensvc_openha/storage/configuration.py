@@ -27,7 +27,6 @@ from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.fence_plan_config import DeviceConfig
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
@@ -66,6 +65,9 @@ def parse_links(
 
     Use ``need_both_ways`` False for a file that is still being written.
     """
+    # Sockets and devices: commands that only need the other files are quicker without.
+    from opensvc_openha.links.monitor_file import parse_monitor
+
     path = layout.monitor_file
     links = parse_monitor(
         text,
@@ -147,7 +149,7 @@ def _fencing(
     if not plan.has_levels:
         return options.fencing
     plan.check_nodes(nodes)
-    disks = sorted({link.device for link in links if link.kind.is_disk})
+    disks = sorted({link.device for link in links if link.is_disk})
     if plan.arbiter and plan.arbiter not in disks:
         known = f"it has {', '.join(disks)}" if disks else "it has none"
         raise options.error(

@@ -17,7 +17,7 @@ from opensvc_openha.cli.fence_plan_output import (
     look_ahead,
     path_lines,
 )
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import (
     FenceGroup,
@@ -41,7 +41,7 @@ PDU_B = PathStatus("pdu-b", "power", 1, "armed", "ON", NOW - 3, 0.5, limit_s=10.
 
 
 def link(node: str, timeout_s: float, is_up: bool = True) -> LinkStatus:
-    spec = LinkSpec(node, LinkKind.NET, f"eth{timeout_s:g}", "239.1.1.1", 5000, 0, timeout_s)
+    spec = LinkSpec(node, "net", f"eth{timeout_s:g}", "239.1.1.1", 5000, 0, timeout_s)
     return LinkStatus(spec, node == "deb2", is_up)
 
 

@@ -9,7 +9,7 @@ import pytest
 from opensvc_openha.cli import output
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import Command
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
 
@@ -18,11 +18,11 @@ JUNE_19 = time.mktime((2014, 6, 19, 8, 10, 49, 0, 0, -1))
 
 
 def _net(address: str) -> LinkSpec:
-    return LinkSpec(DEB1, LinkKind.NET, "eth1", address, 5010, 0, 10.0)
+    return LinkSpec(DEB1, "net", "eth1", address, 5010, 0, 10.0)
 
 
 def _dio(offset: int) -> LinkSpec:
-    return LinkSpec(DEB1, LinkKind.DIO, "/dev/mapper/disk.hb.0", "", 0, offset, 10.0)
+    return LinkSpec(DEB1, "dio", "/dev/mapper/disk.hb.0", "", 0, offset, 10.0)
 
 
 def _status(registry: tuple[S, S], busybox: tuple[S, S], *links: LinkStatus) -> NodeStatus:

@@ -16,7 +16,7 @@ from opensvc_openha.control.protocol import (
     status_to_json,
 )
 from opensvc_openha.core.actions import Answer, AnswerCode
-from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     AuthStatus,
@@ -32,7 +32,7 @@ from opensvc_openha.core.status import (
 
 UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
 LINK = LinkStatus(
-    LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0, wire=Wire.LEGACY),
+    LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 10.0, wire=Wire.LEGACY),
     False, True, 7, 8.5, "why", 9, {"received": 3},
 )  # fmt: skip
 SERVICE = ServiceStatus(
@@ -121,7 +121,7 @@ def test_link_of_the_first_version_has_no_place() -> None:
     values = on_the_wire(status_to_json(STATUS))
     link = values["links"][0]
     values["links"] = [{name: link[name] for name in ("kind", "is_sender", "is_up")}]
-    spec = LinkSpec("deb2", LinkKind.NET, "", "", 0, 0, 0.0)
+    spec = LinkSpec("deb2", "net", "", "", 0, 0, 0.0)
     assert status_from_json(values).links == (LinkStatus(spec, False, True),)
     assert VERSION == 1
 

@@ -12,7 +12,7 @@ from random import Random
 
 from opensvc_openha.core.actions import Announce
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.model import LinkKind, LinkSpec, Role, Wire
+from opensvc_openha.core.model import LinkSpec, Role, Wire
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.formats.legacy_frame import (
     LegacyRecord,
@@ -64,11 +64,7 @@ class OriginalNode:
             self._set(S.STOPPED)
         for link in self.pair.links:
             act = (
-                self._beat
-                if link.node == self.name
-                else self._read_disk
-                if link.kind.is_disk
-                else None
+                self._beat if link.node == self.name else self._read_disk if link.is_disk else None
             )
             if act is not None:
                 self.pair.schedule(self.pair.random.random(), act, self.life, link)
@@ -111,7 +107,7 @@ class OriginalNode:
             self.name, (("registry", self.state),), clock_s, 55, 0, link.port, link.address
         )
         self.pair.carry_to_ours(
-            link, encode_disk_record(record) if link.kind.is_disk else encode_record(record)
+            link, encode_disk_record(record) if link.is_disk else encode_record(record)
         )
         self.pair.schedule(1.0, self._beat, life, link)
 
@@ -185,7 +181,7 @@ class MixedPair(Pair):
         super().__init__(timeout_s=timeout_s, link_count=2 if has_net else 0)
         self.random = Random(seed)
         disks = tuple(
-            LinkSpec(name, LinkKind.DIO, "/dev/disk", "", 0, 19 * index, timeout_s)
+            LinkSpec(name, "dio", "/dev/disk", "", 0, 19 * index, timeout_s)
             for index, name in enumerate(NODES)
         )
         self.links = tuple(
@@ -220,7 +216,7 @@ class MixedPair(Pair):
                 data = self._codecs[link].encode(
                     replace(action.beat, sent_at=self.wall), 7, action.with_names
                 )
-                if link.kind.is_disk:
+                if link.is_disk:
                     self.on_disk[link] = data
                 elif self.original.is_alive:
                     self.schedule(
@@ -233,7 +229,7 @@ class MixedPair(Pair):
             return
         beat = heard(self._codecs[link], data).beat
         received_at = self.now + (
-            self.random.uniform(0, DISK_POLL_S) if link.kind.is_disk else self.delay_s()
+            self.random.uniform(0, DISK_POLL_S) if link.is_disk else self.delay_s()
         )
         self.schedule_at(
             received_at, self._to_ours, self.ours.life, BeatReceived(link, beat, received_at)

@@ -26,7 +26,6 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.model import (
     ClusterSpec,
     FencingPolicy,
-    LinkKind,
     LinkSpec,
     Policy,
     Profile,
@@ -49,7 +48,7 @@ def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> tuple[LinkSpec, ...]:
     return tuple(
         LinkSpec(
             node,
-            LinkKind.NET,
+            "net",
             f"eth{number + 1}",
             f"239.131.50.1{number}{index}",
             5010,

@@ -12,7 +12,7 @@ from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Leaving, ScriptKind, Tick
 from opensvc_openha.core.explanations import explain_wait
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Role
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, Role
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
@@ -222,7 +222,7 @@ def test_delay_is_longer_where_only_a_disk_is_up() -> None:
     on.
     """
     net = links(count=1)[1]
-    disk = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 30.0)
+    disk = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 19, 30.0)
     monitor = LinkMonitor([net, disk], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
     monitor.record_beat(disk, LEGACY_INCARNATION, 2, 101.0, 1)

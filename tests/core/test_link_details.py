@@ -10,7 +10,7 @@ import pytest
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, BootId
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.timing import (
     BEAT_INTERVAL_S,
     PATIENCE_BEATS,
@@ -246,9 +246,9 @@ def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
     """Disks of 1, 4 and 30 s: never less than 5 s, 6 s with the second, 32 s with the third alone,
     5 s with a network.
     """
-    quickest = LinkSpec("deb2", LinkKind.DIO, "/dev/sdd", "", 0, 19, 1.0)
-    quick = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 4.0)
-    slow = LinkSpec("deb2", LinkKind.DISK, "/dev/sdc", "", 0, 19, 30.0)
+    quickest = LinkSpec("deb2", "dio", "/dev/sdd", "", 0, 19, 1.0)
+    quick = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 19, 4.0)
+    slow = LinkSpec("deb2", "disk", "/dev/sdc", "", 0, 19, 30.0)
     monitor = LinkMonitor([FIRST, quickest, quick, slow], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
     monitor.record_beat(slow, LEGACY_INCARNATION, 1, 101.0, 1)

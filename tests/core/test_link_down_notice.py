@@ -24,7 +24,7 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
 from opensvc_openha.verify.invariants import InvariantChecker
 from opensvc_openha.verify.simulated_node import NODES
 from tests.core.pair import Host, Pair, links, services
@@ -32,7 +32,7 @@ from tests.core.pair import Host, Pair, links, services
 OURS = tuple(link for link in links(10.0) if link.node == "deb1")
 FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
 QUICK = replace(SECOND, timeout_s=2.0)
-DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 10, 10.0)
+DISK = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 10, 10.0)
 LIFE, NEXT_LIFE = BootId(1, 11), BootId(2, 22)
 NOTHING: frozenset[LinkSpec] = frozenset()
 

@@ -18,7 +18,7 @@ from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, CommandReceived, RecoveredState, Tick
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from tests.daemon.recorded_ports import Surroundings
@@ -29,8 +29,7 @@ def _node(
 ) -> ActionExecutor:
     """A node whose peer is silent, with services that may all start now."""
     links = tuple(
-        LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0)
-        for name in ("deb1", "deb2")
+        LinkSpec(name, "net", "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2")
     )
     services = tuple(
         ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence")

@@ -6,10 +6,10 @@ import threading
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived, Event, ListenerTried, Tick
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.daemon.inbox import BEATS_IN_A_ROW, Inbox
 
-LINK = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0)
+LINK = LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 2.0)
 
 
 def beat(seq: int) -> BeatReceived:

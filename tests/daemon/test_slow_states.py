@@ -19,7 +19,7 @@ from opensvc_openha.core.actions import (
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Command, CommandReceived, RecoveredState, Tick
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, STATE_WRITE_LIMIT_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
@@ -38,7 +38,7 @@ class SlowNode:
 
     def __init__(self, count: int = 3) -> None:
         self.links = tuple(
-            LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0)
+            LinkSpec(name, "net", "eth1", "239.131.50.10", 5010, 0, 2.0)
             for name in ("deb1", "deb2")
         )
         self.names = [f"svc{number}" for number in range(count)]

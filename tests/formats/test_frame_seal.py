@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import encode_beat, open_frame
@@ -122,10 +122,10 @@ def test_binding_names_a_link_alike_on_both_nodes() -> None:
     """
 
     def net(device: str, address: str, port: int = 5010) -> bytes:
-        return link_binding(LinkSpec("deb1", LinkKind.NET, device, address, port, 0, 10))
+        return link_binding(LinkSpec("deb1", "net", device, address, port, 0, 10))
 
     def dio(device: str, offset: int) -> bytes:
-        return link_binding(LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, 10))
+        return link_binding(LinkSpec("deb1", "dio", device, "", 0, offset, 10))
 
     assert net("eth1", "ff02::1") == net("ens3", "FF02:0:0::1")
     assert dio("/dev/sda", 0) == dio("/dev/sdb", 0)
@@ -149,7 +149,7 @@ def test_host_name_of_any_length_can_be_sealed_and_names_its_link(length: int) -
     two links.
     """
     one, two = (
-        LinkSpec("deb1", LinkKind.UNICAST, "eth1", "a" * (length - 1) + end, 65535, 0, 10.0)
+        LinkSpec("deb1", "unicast", "eth1", "a" * (length - 1) + end, 65535, 0, 10.0)
         for end in "bc"
     )
     key = Key(bytes(32))
@@ -163,8 +163,7 @@ def test_binding_is_the_name_itself_as_long_as_its_length_is_one_byte() -> None:
     it.
     """
     longest, longer = (
-        LinkSpec("deb1", LinkKind.UNICAST, "eth1", "a" * length, 65535, 0, 10.0)
-        for length in (241, 242)
+        LinkSpec("deb1", "unicast", "eth1", "a" * length, 65535, 0, 10.0) for length in (241, 242)
     )
     assert (
         link_binding(longest) == b"unicast " + b"a" * 241 + b" 65535"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.core.model import (
-    LinkKind,
     LinkSpec,
     OnDualRun,
     OnStartFailure,
@@ -21,7 +20,6 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.timing import CHECK_LIMIT_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.options_file import (
     HeartbeatOptions,
     Options,
@@ -31,10 +29,11 @@ from opensvc_openha.formats.options_file import (
     parse_options,
 )
 from opensvc_openha.formats.options_schema import SECTIONS, AuthMode
+from opensvc_openha.links.monitor_file import parse_monitor
 
 SAMPLE = (Path(__file__).parents[2] / "templates/openha.conf.sample").read_text()
-NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0)
-DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 10.0)
+NET = LinkSpec("deb2", "net", "eth1", "239.131.50.12", 5012, 0, 10.0)
+DISK = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 19, 10.0)
 REGISTRY, BUSYBOX = (
     ServiceSpec(name, "/x", "deb1", "deb2", "/y") for name in ("registry", "busybox")
 )

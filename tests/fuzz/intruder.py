@@ -23,7 +23,7 @@ from opensvc_openha.core.actions import Action, Record
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Tick
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec, Wire
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec, Wire
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import ConfigError, FrameError
@@ -39,7 +39,6 @@ from opensvc_openha.formats.legacy_frame import (
     encode_disk_record,
     encode_record,
 )
-from opensvc_openha.formats.monitor_file import format_link, parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import HeartbeatOptions, parse_options
 from opensvc_openha.formats.options_schema import AuthMode
@@ -51,6 +50,7 @@ from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.repeat_filter import RepeatFilter
 from opensvc_openha.links.base import Received
+from opensvc_openha.links.monitor_file import format_link, parse_monitor
 from tests.decoding import heard
 from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
 
@@ -61,11 +61,11 @@ NAMES = ("mail", "registry", "web.1")
 KEY, WRONG_KEY = Key(bytes(range(32))), Key(bytes(32))
 OUR_LIFE, PEER_LIFE, OLD_PEER_LIFE = BootId(7, 7000), BootId(5, 5000), BootId(4, 4000)
 NET = tuple(
-    LinkSpec(node, LinkKind.NET, "eth1", f"239.131.50.1{index}", 5010, 0, 10)
+    LinkSpec(node, "net", "eth1", f"239.131.50.1{index}", 5010, 0, 10)
     for index, node in enumerate((OURS, PEER))
 )
 DISK = tuple(
-    LinkSpec(node, LinkKind.DIO, "/dev/hb", "", 0, 10 * index, 10)
+    LinkSpec(node, "dio", "/dev/hb", "", 0, 10 * index, 10)
     for index, node in enumerate((OURS, PEER))
 )
 OLD_NET, OLD_DISK = (

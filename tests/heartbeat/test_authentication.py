@@ -15,7 +15,7 @@ import pytest
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.incarnations import NOBODY
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.frame_seal import TAG_BYTES, Key, link_binding, tag_of
 from opensvc_openha.formats.key_file import KeyRing
@@ -68,7 +68,7 @@ class Station:
 
     @staticmethod
     def link(node: str) -> LinkSpec:
-        return LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{NAMES.index(node)}", 5010, 0, 10)
+        return LinkSpec(node, "net", "eth1", f"239.1.1.{NAMES.index(node)}", 5010, 0, 10)
 
     def read(self) -> None:
         self.auth.update(HeartbeatOptions(self.mode, self.cluster), self.file, self.incarnations)

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.timing import MUTE_REST_S
 from opensvc_openha.formats.netlink import InterfaceNews, ask_for_all, read_news
 from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch, MuteSenders
 
-FIRST = LinkSpec("deb1", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0)
-SECOND = LinkSpec("deb1", LinkKind.UNICAST, "eth2", "10.50.2.2", 5010, 0, 10.0)
-DISK = LinkSpec("deb1", LinkKind.DIO, "/dev/sdb", "", 0, 0, 10.0)
+FIRST = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
+SECOND = LinkSpec("deb1", "unicast", "eth2", "10.50.2.2", 5010, 0, 10.0)
+DISK = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 0, 10.0)
 UP = 0x1 | 0x40
 INDEXES = {"eth1": 2, "eth2": 3}
 
@@ -150,7 +150,7 @@ def test_kernel_that_cannot_be_heard_makes_nothing_mute() -> None:
 
 WATCHED = """
 import queue, subprocess, sys
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
 
 def ip(line):
@@ -161,7 +161,7 @@ def announced(wanted):
     assert {link.device for link in got} == wanted, got
 
 senders = tuple(
-    LinkSpec("deb1", LinkKind.NET, name, "239.131.50.10", 5010 + at, 0, 10.0)
+    LinkSpec("deb1", "net", name, "239.131.50.10", 5010 + at, 0, 10.0)
     for at, name in enumerate(("h1", "h3"))
 )
 ip("link add h1 type veth peer name h2")

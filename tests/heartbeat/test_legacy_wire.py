@@ -12,7 +12,7 @@ import pytest
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Beat, BootId
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec, Wire
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec, Wire
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.layout import tree_layout
@@ -42,8 +42,8 @@ from tests.decoding import heard
 from tests.ports import free_port
 
 NODES = ("deb1", "deb2")
-NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
-DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 10.0, wire=Wire.LEGACY)
+NET = LinkSpec("deb2", "net", "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
+DISK = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 19, 10.0, wire=Wire.LEGACY)
 RECORD = LegacyRecord(
     "deb2",
     (("registry", S.STARTED), ("stranger", S.STOPPED)),

@@ -10,7 +10,7 @@ import pytest
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.formats.beat_frame import WholeFrame, encode_beat
 from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
 from opensvc_openha.formats.key_file import KeyRing
@@ -26,7 +26,7 @@ from opensvc_openha.heartbeat.repeat_filter import KNOWN_FRAMES, REPEAT_SAMPLE_S
 from opensvc_openha.links.base import Received
 
 PEER = "deb1"
-LINK = LinkSpec(PEER, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10)
+LINK = LinkSpec(PEER, "net", "eth1", "239.131.50.10", 5010, 0, 10)
 KEY = Key(bytes([7] * 32))
 FOR_S = 5.0
 

@@ -20,7 +20,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import parse_keys
-from opensvc_openha.formats.monitor_file import parse_monitor
+from opensvc_openha.links.monitor_file import parse_monitor
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.peer_voice import PeerVoice
 
@@ -139,8 +139,7 @@ def disk_links(cluster: ClusterDir) -> tuple[LinkSpec, LinkSpec]:
     """Our slot and the peer's."""
     found = parse_monitor(cluster.path("conf/monitor").read_text(), "monitor", (HERE, PEER))
     ours, theirs = (
-        next(link for link in found if link.kind.is_disk and link.node == node)
-        for node in (HERE, PEER)
+        next(link for link in found if link.is_disk and link.node == node) for node in (HERE, PEER)
     )
     return ours, theirs
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links import disk_channel
 from opensvc_openha.links.base import LinkFault
@@ -31,7 +31,7 @@ for it would never return."""
 
 
 def disk_spec(
-    device: str, offset: int = 0, kind: LinkKind = LinkKind.DIO, timeout_s: float = TIMEOUT_S
+    device: str, offset: int = 0, kind: str = "dio", timeout_s: float = TIMEOUT_S
 ) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
 
@@ -53,7 +53,7 @@ def ends() -> Iterator[Callable[..., Any]]:
     """
     made: list[Any] = []
 
-    def make(device: str, offset: int = 0, kind: LinkKind = LinkKind.DIO) -> tuple[Any, Any]:
+    def make(device: str, offset: int = 0, kind: str = "dio") -> tuple[Any, Any]:
         spec = disk_spec(device, offset, kind)
         pair = make_sender(spec, time.monotonic), make_listener(spec, time.monotonic)
         made.extend(pair)
@@ -369,9 +369,9 @@ def test_short_file_is_blank_until_the_peer_writes(ends: Callable[..., Any], dis
     assert os.path.getsize(path) == 30 * 512
 
 
-@pytest.mark.parametrize("kind", [LinkKind.DIO, LinkKind.DISK])
+@pytest.mark.parametrize("kind", ["dio", "disk"])
 def test_two_nodes_share_a_device_in_the_tutorials_slots(
-    ends: Callable[..., Any], loop_device: Callable[..., Any], kind: LinkKind
+    ends: Callable[..., Any], loop_device: Callable[..., Any], kind: str
 ) -> None:
     """Blocks 0 and 10 of one device, written in turn: each node's slot keeps its own beat,
     whole.
@@ -396,7 +396,7 @@ def test_stale_page_cache_is_not_believed(
     new beat.
     """
     device, image = loop_device()
-    _, listener = ends(device, 10, LinkKind.DISK)
+    _, listener = ends(device, 10, "disk")
     assert listener.receive(0.3) is None
     with open(image, "r+b") as file:
         file.seek(10 * 512)
@@ -413,7 +413,7 @@ def test_buffered_write_does_not_touch_the_other_slot(
     theirs as it is on disk.
     """
     device, image = loop_device()
-    sender, _ = ends(device, 10, LinkKind.DISK)
+    sender, _ = ends(device, 10, "disk")
     with open(device, "rb") as stale:
         stale.read(64 * 512)
         with open(image, "r+b") as file:

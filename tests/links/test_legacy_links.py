@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LEGACY_SLOT_BLOCKS, LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import LEGACY_SLOT_BLOCKS, LinkSpec, Wire
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_channel import DiskChannel
 from opensvc_openha.links.registry import make_listener, make_sender
@@ -25,7 +25,7 @@ OFFSET = 19
 RECORD_BYTES = LEGACY_SLOT_BLOCKS * 512
 
 
-def disk(device: str, kind: LinkKind = LinkKind.DIO, offset: int = OFFSET) -> LinkSpec:
+def disk(device: str, kind: str = "dio", offset: int = OFFSET) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, 10.0, wire=Wire.LEGACY)
 
 
@@ -36,7 +36,7 @@ def write(path: str, data: bytes) -> None:
         file.write(data)
 
 
-@pytest.fixture(params=[LinkKind.DIO, LinkKind.DISK])
+@pytest.fixture(params=["dio", "disk"])
 def listener(request: pytest.FixtureRequest, disk_file: str) -> Iterator[Any]:
     """A listener that has already seen what was on the disk before."""
     write(disk_file, BLANK)
@@ -137,7 +137,7 @@ def test_device_that_ends_within_the_record_is_too_small(loop_device: Callable[.
 
 def test_datagram_of_9384_bytes_comes_from_the_port_it_goes_to(nodes: Nodes) -> None:
     """As the original sends it: fragments and all, source port equal to the link's."""
-    link = LinkSpec("deb1", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0, wire=Wire.LEGACY)
+    link = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0, wire=Wire.LEGACY)
     for spec, port in ((link, 5010), (replace(link, wire=Wire.OWN, port=5011), None)):
         listener, sender = make_listener(spec, time.monotonic), make_sender(spec, time.monotonic)
         nodes.b.do(listener.open)

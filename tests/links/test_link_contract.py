@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.links.base import LinkFault, Received
-from opensvc_openha.links.registry import make_listener, make_sender
+from opensvc_openha.links.registry import LINK_TYPES, make_listener, make_sender
 from tests.links.places import Place, received
 from tests.ports import free_port
 from tests.waiting import LIMIT_S
@@ -21,7 +21,7 @@ BRIEF_S = 0.6
 """Longer than two reads of a disk slot."""
 
 
-def disk_spec(kind: LinkKind, device: str, offset: int = 0, timeout_s: float = 10.0) -> LinkSpec:
+def disk_spec(kind: str, device: str, offset: int = 0, timeout_s: float = 10.0) -> LinkSpec:
     return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
 
 
@@ -75,21 +75,26 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     if kind in ("net4", "net6"):
         nodes = request.getfixturevalue("nodes")
         group = "239.131.50.10" if kind == "net4" else "ff15::5010"
-        made = Rig(LinkSpec("deb1", LinkKind.NET, "eth1", group, 5010, 0, 10.0), nodes.a, nodes.b)
+        made = Rig(LinkSpec("deb1", "net", "eth1", group, 5010, 0, 10.0), nodes.a, nodes.b)
     elif kind in ("unicast4", "unicast6"):
         address = "127.0.0.1" if kind == "unicast4" else "::1"
-        made = Rig(LinkSpec("deb1", LinkKind.UNICAST, "lo", address, free_port(), 0, 10.0))
+        made = Rig(LinkSpec("deb1", "unicast", "lo", address, free_port(), 0, 10.0))
     elif where == "file":
-        made = Rig(disk_spec(LinkKind(kind), request.getfixturevalue("disk_file")))
+        made = Rig(disk_spec(kind, request.getfixturevalue("disk_file")))
     else:
         options = ["-b", "4096"] if where == "loop-4k" else []
         device, _ = request.getfixturevalue("loop_device")(64, *options)
-        made = Rig(disk_spec(LinkKind(kind), device, 16))
+        made = Rig(disk_spec(kind, device, 16))
     yield made
     made.close()
     for place in (made.sending, made.listening):
         if place.namespace is None:
             place.leave()
+
+
+def test_every_type_is_tested() -> None:
+    """Each type of the registry has a rig, so that all of this holds for it."""
+    assert {kind.partition("-")[0].rstrip("46") for kind in KINDS} == set(LINK_TYPES)
 
 
 @pytest.mark.parametrize("size", [1, 1200, 4000])
@@ -178,22 +183,22 @@ def test_frame_larger_than_the_link_is_a_fault(rig: Rig) -> None:
     "spec, reason",
     [
         (
-            LinkSpec("a", LinkKind.NET, "nosuch0", "239.1.1.1", 5010, 0, 10.0),
+            LinkSpec("a", "net", "nosuch0", "239.1.1.1", 5010, 0, 10.0),
             "interface nosuch0 does not exist",
         ),
         (
-            LinkSpec("a", LinkKind.UNICAST, "nosuch0", "10.0.0.1", 5010, 0, 10.0),
+            LinkSpec("a", "unicast", "nosuch0", "10.0.0.1", 5010, 0, 10.0),
             "interface nosuch0 does not exist",
         ),
         (
-            disk_spec(LinkKind.DIO, "/dev/nosuch"),
+            disk_spec("dio", "/dev/nosuch"),
             "the opening of /dev/nosuch: No such file or directory",
         ),
         (
-            disk_spec(LinkKind.DISK, "/dev/nosuch"),
+            disk_spec("disk", "/dev/nosuch"),
             "the opening of /dev/nosuch: No such file or directory",
         ),
-        (disk_spec(LinkKind.DIO, "/dev/null"), "the opening of /dev/null: Block device required"),
+        (disk_spec("dio", "/dev/null"), "the opening of /dev/null: Block device required"),
     ],
 )
 @pytest.mark.parametrize("make", [make_sender, make_listener])
@@ -217,7 +222,5 @@ def test_slot_is_read_ten_times_in_a_short_timeout(timeout_s: float, poll_s: flo
     """A verdict on a disk link is late by one read: a tenth of the timeout, at most 0.25 s, at
     least 0.05 s.
     """
-    listener = make_listener(
-        disk_spec(LinkKind.DIO, "/nowhere", timeout_s=timeout_s), time.monotonic
-    )
+    listener = make_listener(disk_spec("dio", "/nowhere", timeout_s=timeout_s), time.monotonic)
     assert vars(listener)["_poll_s"] == pytest.approx(poll_s)

@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.links.base import LinkFault, Received
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
 from tests.links.places import Nodes, Place, run
 from tests.waiting import LIMIT_S, until
 
-GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}
+GROUPS = {"net4": ("net", "239.131.50.20"), "net6": ("net", "ff15::5020")}
 
 
 class Link:
     """Sender on node a, listener on node b."""
 
     def __init__(
-        self, nodes: Nodes, kind: LinkKind, interface: str, address: str, port: int = 5020
+        self, nodes: Nodes, kind: str, interface: str, address: str, port: int = 5020
     ) -> None:
         self.nodes = nodes
         self.spec = LinkSpec("deb1", kind, interface, address, port, 0, 10.0)
@@ -101,8 +101,8 @@ def test_unicast_beat_through_the_other_interface_is_not_heard(
     nodes: Nodes, link: Callable[..., Any]
 ) -> None:
     """A datagram for the right port comes in on eth2: the listener of eth1 does not hear it."""
-    one = link(LinkKind.UNICAST, "eth1", "10.50.1.2")
-    other = link(LinkKind.UNICAST, "eth2", "10.50.2.2")
+    one = link("unicast", "eth1", "10.50.1.2")
+    other = link("unicast", "eth2", "10.50.2.2")
     one.open()
     nodes.a.do(other.sender.open)
     nodes.a.do(other.sender.send, b"on eth2")
@@ -114,7 +114,7 @@ def test_unicast_beat_through_the_other_interface_is_not_heard(
 
 def test_listener_of_a_group_hears_no_unicast(nodes: Nodes, link: Callable[..., Any]) -> None:
     """A datagram sent to the node's own address and the group's port: not heard."""
-    one = link(LinkKind.NET, "eth1", "239.131.50.20")
+    one = link("net", "eth1", "239.131.50.20")
     one.open()
 
     def send_unicast() -> None:
@@ -128,13 +128,13 @@ def test_listener_of_a_group_hears_no_unicast(nodes: Nodes, link: Callable[..., 
 @pytest.mark.parametrize(
     "kind, address",
     [
-        (LinkKind.NET, "239.131.50.20"),
-        (LinkKind.NET, "ff15::5020"),
-        (LinkKind.UNICAST, "10.50.1.2"),
+        ("net", "239.131.50.20"),
+        ("net", "ff15::5020"),
+        ("unicast", "10.50.1.2"),
     ],
 )
 def test_link_that_was_down_works_again(
-    nodes: Nodes, link: Callable[..., Any], kind: LinkKind, address: str
+    nodes: Nodes, link: Callable[..., Any], kind: str, address: str
 ) -> None:
     """The interface is set down: send is a LinkFault each time.
 
@@ -160,7 +160,7 @@ def test_refused_packet_is_a_fault_and_no_more(link: Callable[..., Any]) -> None
     """The address is the broadcast address of the network, which the kernel refuses: a LinkFault at
     every beat.
     """
-    one = link(LinkKind.UNICAST, "eth1", "10.50.1.255")
+    one = link("unicast", "eth1", "10.50.1.255")
     one.open()
     for _ in range(2):
         with pytest.raises(LinkFault, match="send on eth1 to 10.50.1.255: Permission denied"):
@@ -174,7 +174,7 @@ def test_interface_that_takes_no_more_does_not_stop_the_sender(
 
     Freed, it beats again.
     """
-    one = link(LinkKind.NET, "eth1", "239.131.50.20")
+    one = link("net", "eth1", "239.131.50.20")
     one.open()
     tc = ["tc", "-n", nodes.names[0], "qdisc"]
     run(
@@ -204,13 +204,13 @@ def test_interface_that_takes_no_more_does_not_stop_the_sender(
 @pytest.mark.parametrize(
     "kind, address",
     [
-        (LinkKind.NET, "239.131.50.20"),
-        (LinkKind.NET, "ff15::5020"),
-        (LinkKind.UNICAST, "10.50.2.2"),
+        ("net", "239.131.50.20"),
+        ("net", "ff15::5020"),
+        ("unicast", "10.50.2.2"),
     ],
 )
 def test_interface_made_again_works_after_reopen(
-    nodes: Nodes, link: Callable[..., Any], kind: LinkKind, address: str
+    nodes: Nodes, link: Callable[..., Any], kind: str, address: str
 ) -> None:
     """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat
     again.
@@ -236,7 +236,7 @@ def test_replaced_interface_is_noticed_by_both_ends(nodes: Nodes, link: Callable
     """eth2 is deleted and made again between two beats: the old sockets are deaf, so both ends are
     a LinkFault.
     """
-    one = link(LinkKind.NET, "eth2", "239.131.50.20")
+    one = link("net", "eth2", "239.131.50.20")
     one.open()
     nodes.a.ip("link", "del", "eth2")
     nodes.join(2)
@@ -251,7 +251,7 @@ def test_second_program_on_a_unicast_port_is_refused(
     nodes: Nodes, link: Callable[..., Any]
 ) -> None:
     """The port of a unicast link is taken: open says so instead of sharing the beats."""
-    one, two = (link(LinkKind.UNICAST, "eth1", "10.50.1.2") for _ in range(2))
+    one, two = (link("unicast", "eth1", "10.50.1.2") for _ in range(2))
     one.open()
     with pytest.raises(LinkFault, match="eth1 10.50.1.2 port 5020: Address already in use"):
         nodes.b.do(two.listener.open)
@@ -297,7 +297,7 @@ def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(
 
     The listener needs no name; known, it beats.
     """
-    one = link(LinkKind.UNICAST, "eth1", "deb2-hb.invalid")
+    one = link("unicast", "eth1", "deb2-hb.invalid")
     one.nodes.b.do(one.listener.open)
     for _ in range(2):
         with pytest.raises(
@@ -321,7 +321,7 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(
     The name leads elsewhere: the sender says so and, reopened, follows.
     """
     hosts("10.50.1.77 deb2-hb.invalid\n")
-    one = link(LinkKind.UNICAST, "eth1", "deb2-hb.invalid")
+    one = link("unicast", "eth1", "deb2-hb.invalid")
     one.open()
     hosts("")
     for _ in range(2 * LOOK_EVERY_BEATS):
@@ -345,8 +345,8 @@ def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes: Nodes, link: Callable
     forbids cutting it.
     """
     one, other = (
-        link(LinkKind.NET, "eth1", "239.131.50.20"),
-        link(LinkKind.UNICAST, "eth1", "10.50.1.2", 5021),
+        link("net", "eth1", "239.131.50.20"),
+        link("unicast", "eth1", "10.50.1.2", 5021),
     )
     for place in (nodes.a, nodes.b):
         place.ip("link", "set", "eth1", "mtu", "600")
@@ -366,7 +366,7 @@ def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link: Callable
     """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat
     behind them still comes in.
     """
-    pair = link(LinkKind.NET, "eth1", GROUPS["net4"][1])
+    pair = link("net", "eth1", GROUPS["net4"][1])
     pair.open()
     for number in range(1_000):
         pair.send(b"%d" % number + bytes(700))

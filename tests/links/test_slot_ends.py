@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links import disk_channel
 from opensvc_openha.links.base import LinkFault
@@ -28,7 +28,7 @@ LEGACY_SLOT = 19 * 512
 
 
 def spec(device: str, offset: int = 0, timeout_s: float = 10.0, wire: Wire = Wire.OWN) -> LinkSpec:
-    return LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, timeout_s, wire=wire)
+    return LinkSpec("deb1", "dio", device, "", 0, offset, timeout_s, wire=wire)
 
 
 def put(path: str, data: bytes, offset: int = 0) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
@@ -26,7 +26,7 @@ from tests.waiting import until
 
 
 def spec(device: str, offset: int = 0) -> LinkSpec:
-    return LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, 2.0)
+    return LinkSpec("deb1", "dio", device, "", 0, offset, 2.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.links import udp
 from opensvc_openha.links.base import LinkFault, Received
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
@@ -28,7 +28,7 @@ class Ends:
 
     def __init__(self, address: str, wire: Wire = Wire.OWN, device: str = "lo") -> None:
         is_group = address in (GROUP4, GROUP6)
-        kind = LinkKind.NET if is_group else LinkKind.UNICAST
+        kind = "net" if is_group else "unicast"
         self.spec = LinkSpec("deb1", kind, device, address, free_port(), 0, 10.0, 0, wire)
         ticks = itertools.count(1)
         self.sender: Any = make_sender(self.spec, lambda: 0.0)

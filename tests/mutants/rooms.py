@@ -100,12 +100,16 @@ ROOMS = {
                 ),
             )
         ),
-        Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
+        Room(
+            "links",
+            _in("links", "slot_link disk_channel udp unicast net monitor_file row"),
+            ("tests/links",),
+        ),
         Room(
             "formats",
             _in(
                 "formats",
-                "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file"
+                "beat_frame frame_seal disk_slot state_file key_file legacy_frame"
                 " nodes_file services_file device_signs netlink name_book state_list",
             ),
             (

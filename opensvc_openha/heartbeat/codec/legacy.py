@@ -52,7 +52,7 @@ class LegacyCodec:
             address=self._link.address[:15],
         )
         try:
-            return encode_disk_record(record) if self._link.kind.is_disk else encode_record(record)
+            return encode_disk_record(record) if self._link.is_disk else encode_record(record)
         except ValueError as error:
             raise ConfigError(f"link {self._link.link_id}: {error}") from None
 
@@ -61,7 +61,7 @@ class LegacyCodec:
 
         ``seq`` is the sender's clock, since nothing else orders the records.
         """
-        is_disk = self._link.kind.is_disk
+        is_disk = self._link.is_disk
         record = decode_disk_record(received.data) if is_disk else decode_record(received.data)
         if record.node != self._link.node:
             raise FrameError(

@@ -44,8 +44,8 @@ class OwnCodec:
         self._binding = link_binding(link)
         self._known: tuple[str, ...] = ()
         self._names = NameBook()
-        self._max_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else DATAGRAM_BYTES
-        self._limit_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else MAX_FRAME_BYTES
+        self._max_bytes = _SLOT_FRAME_BYTES if link.is_disk else DATAGRAM_BYTES
+        self._limit_bytes = _SLOT_FRAME_BYTES if link.is_disk else MAX_FRAME_BYTES
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
         """Return one frame; on a disk it may fill the slot."""

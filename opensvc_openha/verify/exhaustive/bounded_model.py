@@ -34,7 +34,7 @@ from opensvc_openha.core.events import (
     SeemsUp,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.timing import NEWS_GAP_S
 from opensvc_openha.verify.exhaustive.snapshot import copy_of
@@ -199,7 +199,7 @@ class BoundedModel:
         """The fences have a status that reports the other node's power."""
         self.key_id = key_id
         self.links = tuple(
-            LinkSpec(name, LinkKind.NET, "eth1", f"239.131.50.{10 + index}", 5010, 0, TIMEOUT_S)
+            LinkSpec(name, "net", "eth1", f"239.131.50.{10 + index}", 5010, 0, TIMEOUT_S)
             for index, name in enumerate(NODES)
         )
         straight = ServiceSpec(SERVICE, "/etc/registry", "deb1", "deb2", "/etc/registry.check")

@@ -62,7 +62,7 @@ class ClusterNode(SimulatedNode):
         self._commands = 0
 
     def _make_reader(self) -> SlotReader | None:
-        link = next((link for link in self.spec.listeners if link.kind.is_disk), None)
+        link = next((link for link in self.spec.listeners if link.is_disk), None)
         if link is None:
             return None
         disk, phase_s = self._world.disk, self._dice.uniform(0, 0.25)
@@ -273,7 +273,7 @@ class ClusterNode(SimulatedNode):
             self._may_be_killed()
             frame = codec.encode(action.beat, 100 + self.index, action.with_names)
             carried = Carried(frame, action.beat)
-            if link.kind.is_disk:
+            if link.is_disk:
                 self._world.disk.write(link, carried)
             else:
                 self._world.network.send(link, carried)

@@ -140,7 +140,7 @@ class FaultInjector:
             sender = dice.choice(cluster.nodes).name
             cluster.cut(tuple(link for link in cluster.links if link.node == sender))
         elif kind < 0.85:
-            cluster.cut(tuple(link for link in cluster.links if not link.kind.is_disk))
+            cluster.cut(tuple(link for link in cluster.links if not link.is_disk))
         else:
             cluster.cut((dice.choice(cluster.links),))
         if dice.random() < 0.4:
@@ -151,7 +151,7 @@ class FaultInjector:
 
     def _spoil_disk(self, node: ClusterNode) -> None:
         cluster, dice = self._cluster, self._dice
-        disks = [link for link in cluster.links if link.kind.is_disk]
+        disks = [link for link in cluster.links if link.is_disk]
         if not disks:
             return
         if dice.random() < 0.5:
@@ -166,7 +166,7 @@ class FaultInjector:
 
     def _replay(self, _: ClusterNode) -> None:
         cluster, dice = self._cluster, self._dice
-        links = [link for link in cluster.links if not link.kind.is_disk]
+        links = [link for link in cluster.links if not link.is_disk]
         link = dice.choice(links)
         # Only a key shows what is genuine, on a link other than the recorded one too.
         other = dice.choice(links) if cluster.plan.has_key else link
@@ -196,9 +196,7 @@ class FaultInjector:
         cluster, dice = self._cluster, self._forger_dice
         victim = dice.choice(cluster.nodes)
         links = [
-            link
-            for link in cluster.links
-            if link.node == victim.peer.name and not link.kind.is_disk
+            link for link in cluster.links if link.node == victim.peer.name and not link.is_disk
         ]
         daemon, speaker = victim.daemon, victim.peer.engine
         if daemon is not None and speaker is not None and speaker.seq:

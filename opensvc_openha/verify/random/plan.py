@@ -10,7 +10,6 @@ from opensvc_openha.core.model import (
     SLOT_BLOCKS,
     ClusterSpec,
     FencingPolicy,
-    LinkKind,
     LinkSpec,
     OnDualRun,
     OnStartFailure,
@@ -126,7 +125,7 @@ class Plan:
                 found.append(
                     LinkSpec(
                         node,
-                        LinkKind.NET,
+                        "net",
                         f"eth{number + 1}",
                         address,
                         5010 + number,
@@ -139,7 +138,7 @@ class Plan:
                 found.append(
                     LinkSpec(
                         node,
-                        LinkKind.DIO,
+                        "dio",
                         "/dev/disk.hb",
                         "",
                         0,

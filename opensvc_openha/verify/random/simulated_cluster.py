@@ -46,7 +46,7 @@ class Cluster(World):
     def cut(self, links: tuple[LinkSpec, ...]) -> None:
         """Cut network links; a disk link hangs for its writer instead."""
         for link in links:
-            if link.kind.is_disk:
+            if link.is_disk:
                 self.disk.hung.add(link.node)
             else:
                 self.network.cut.add(link)
