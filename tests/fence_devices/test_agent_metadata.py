@@ -1,0 +1,195 @@
+"""Options of fence agents: every mistake is found by the agent's own metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.fence_devices.agent_metadata import (
+    AgentMetadata,
+    is_secret,
+    metadata_of,
+    mistakes_in,
+    parse_metadata,
+)
+from opensvc_openha.fence_devices.ipmi import AGENTS as IPMI_AGENTS
+from opensvc_openha.fence_devices.power_device import description_of
+from tests.fence_devices.agents import METADATA, OwnAgent
+
+MINE = parse_metadata(METADATA.format(name="fence_mine"), "fence_mine")
+
+
+def mistakes(metadata: AgentMetadata, **options: str) -> list[tuple[str, str]]:
+    """What is wrong with these options, besides an ip."""
+    found = mistakes_in(metadata, {"ip": "10.0.0.1", **options})
+    return [(mistake.option, mistake.text) for mistake in found]
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("plug", "7"),
+        ("ipport", "623"),
+        ("lanplus", "1"),
+        ("lanplus", "False"),
+        ("privlvl", "USER"),
+        ("method", "onoff"),
+        ("password_file", "/etc/openha/secret"),
+        ("passwd_file", "/etc/openha/secret"),
+        ("snmp_priv_passwd_file", "/etc/openha/secret"),
+        ("ca_file", "/etc/openha/bmc.pem"),
+        ("systems_uri", "/redfish/v1/Systems/1"),
+        ("systems-uri", "/redfish/v1/Systems/1"),
+        ("power_timeout", "20"),
+    ],
+)
+def test_options_of_the_metadata_are_right(option: str, value: str) -> None:
+    """In the agents' spellings of values, and with files in the place of secrets."""
+    assert mistakes(MINE, **{option: value}) == []
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("plugg", "7", "is no option of fence_mine: did you mean plug?"),
+        ("pasword_file", "/x", "did you mean password_file?"),
+        ("nonsense", "7", "is no option of fence_mine"),
+        ("ipport", "six", "expected a whole number; found 'six'"),
+        ("ipport", "-1", "expected a whole number"),
+        ("lanplus", "2", "expected 1 or 0; found '2'"),
+        ("privlvl", "usr", "expected one of operator, user; found 'usr': did you mean user?"),
+        ("power_timeout", "20s", "expected a whole number"),
+        ("password", "x", "write it to a file of mode 0600, and password_file = FILE"),
+        ("passwd", "x", "write it to a file of mode 0600, and password_file = FILE"),
+        ("snmp_priv_passwd", "x", "snmp_priv_passwd_file = FILE"),
+        ("password_file", "secret", "expected an absolute path; found 'secret'"),
+        ("ca_file", "bmc.pem", "expected an absolute path"),
+        ("method", "cycle", "is refused: a power cycle is not verified"),
+        ("missing_as_off", "1", "is refused: a machine that the device does not find"),
+        ("missing-as-off", "1", "is refused: a machine that the device does not find"),
+        ("ssl_insecure", "1", "is refused: anybody on the network could answer OFF"),
+        ("delay", "5", "is refused: a node that must wait"),
+        ("action", "reboot", "is refused: the node daemon gives the orders"),
+        ("verbose", "1", "is refused: its output could hold secrets"),
+        ("debug_file", "/tmp/x", "is refused: its file would hold secrets"),
+        ("ipaddr", "10.0.0.2", "is the same option as ip"),
+        ("plug", "a\nb", "expected one line"),
+    ],
+)
+def test_wrong_option_is_named_with_what_to_do(option: str, value: str, message: str) -> None:
+    """Agents would ignore it, or cut what nobody can verify."""
+    found = mistakes(MINE, **{option: value})
+    assert [name for name, _ in found] == [option]
+    assert message in found[0][1]
+
+
+def test_two_spellings_of_one_secret_are_one_too_many() -> None:
+    """Which of them counted would be chance."""
+    found = mistakes(MINE, password_file="/a", passwd_file="/b")
+    assert found == [("passwd_file", "is the same option as password_file")]
+
+
+def test_required_option_that_is_missing_is_named() -> None:
+    """By its newest name; an older one is as good."""
+    (mistake,) = mistakes_in(MINE, {"plug": "7"})
+    assert (mistake.option, mistake.text) == ("", "ip is missing, which fence_mine needs")
+    assert list(mistakes_in(MINE, {"ipaddr": "10.0.0.1"})) == []
+
+
+@pytest.mark.parametrize(
+    "old, new, name, message",
+    [
+        ('automatic="0"', 'automatic="1"', "fence_x", "cuts no power"),
+        ('<action name="status" />', "", "fence_x", "it has no action status"),
+        ('<action name="off" />', "", "fence_x", "it has no action off"),
+        ("", "", "fence_kdump", "its message is a hint"),
+        ("", "", "/opt/fence_heuristics_ping", "a ping proves nothing"),
+        ("", "", "fence_ack_manual", "openha fence confirm"),
+        ("", "", "fence_sbd", "reads its own message"),
+    ],
+)
+def test_agent_that_proves_nothing_is_refused(old: str, new: str, name: str, message: str) -> None:
+    """What cuts no power, what cannot be asked, and what only hints."""
+    metadata = parse_metadata(METADATA.format(name="x").replace(old, new), name)
+    ((option, text),) = mistakes(metadata)
+    assert option == "agent" and message in text
+
+
+def test_unencrypted_session_is_refused_where_the_agent_could_encrypt() -> None:
+    """Whatever the agent's own default is."""
+    ssl = '<parameter name="ssl" required="0"><content type="boolean" default="{}"/></parameter>'
+    insecure = '<parameter name="ssl_insecure"><content type="boolean"/></parameter></parameters>'
+
+    def described(default: str) -> AgentMetadata:
+        text = METADATA.replace("</parameters>", ssl.format(default) + insecure)
+        return parse_metadata(text, "fence_x")
+
+    assert mistakes(described("1")) == []
+    assert mistakes(described(""), ssl="1") == []
+    assert [name for name, _ in mistakes(described("1"), ssl="0")] == ["ssl"]
+    assert [name for name, _ in mistakes(described(""))] == [""]
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        *((name, True) for name in ("password", "passwd", "snmp_priv_passwd", "secret_key")),
+        *((name, True) for name in ("apikey", "token", "community", "hexadecimal_kg")),
+        *((name, False) for name in ("username", "password_script", "passwd_script", "ip")),
+        *((name, False) for name in ("identity_file", "token_file", "password_timeout")),
+    ],
+)
+def test_secrets_are_known_by_their_names(name: str, expected: bool) -> None:
+    """Metadata does not say which options are secret."""
+    assert is_secret(name) is expected
+
+
+def test_metadata_is_asked_for_once_for_each_version_of_the_agent(tmp_path: Path) -> None:
+    """A running daemon finds an updated agent."""
+    agent = OwnAgent(tmp_path)
+    first = metadata_of(agent.path)
+    assert metadata_of(agent.path) is first
+    assert "plug" in first.options and "off" in first.actions
+    text = METADATA.format(name="fence_mine").replace('name="plug"', 'name="outlet"')
+    (tmp_path / "metadata").write_text(text)
+    agent.rewrite("# another version\n")
+    assert "outlet" in metadata_of(agent.path).options
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("exit 1", "exited with 1"),
+        ("echo nonsense", "gives no metadata"),
+        ("echo '<?xml version=\"1.0\"?><resource-agent/>'", "it describes no option"),
+        ("kill -9 $$", "killed by signal 9"),
+    ],
+)
+def test_agent_without_metadata_is_reported(tmp_path: Path, body: str, message: str) -> None:
+    """It cannot be checked, which is said; nothing is guessed."""
+    path = tmp_path / "fence_odd"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    with pytest.raises(SystemFault, match=message):
+        metadata_of(str(path))
+
+
+def test_absent_agent_is_reported_with_its_package() -> None:
+    """Debian's agents are in one package."""
+    with pytest.raises(SystemFault, match="no program fence_nowhere: install the package fence-ag"):
+        metadata_of("fence_nowhere")
+    with pytest.raises(SystemFault, match="no program /opt/fence_nowhere$"):
+        metadata_of("/opt/fence_nowhere")
+
+
+@pytest.mark.parametrize("agent", sorted(IPMI_AGENTS))
+def test_boards_are_described_by_our_own_driver(agent: str) -> None:
+    """Whether fence-agents is installed or not; what ipmitool would show to all is refused."""
+    metadata = description_of(agent)
+    assert mistakes(metadata, username="admin", password_file="/x", lanplus="1", cipher="3") == []
+    for option in ("hexadecimal_kg", "hexadecimal_kg_file", "password_script", "use_sudo"):
+        ((name, text),) = mistakes(metadata, **{option: "1"})
+        assert name == option and "is refused" in text
+    assert "did you mean lanplus" in mistakes(metadata, lanplu="1")[0][1]
