@@ -24,12 +24,12 @@ def telling_line(output: str, secrets: Iterable[str]) -> str:
 
     It is the last one, unless another one says that the login was refused.
     """
-    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    lines = [_STAMP.sub("", line.rstrip()) for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if not _NO_REASON.search(line)]
     if not telling:
         return ""
     refusal = next((line for line in telling if _LOGIN.search(line)), telling[-1])
-    return masked(_STAMP.sub("", refusal), secrets)[:_TEXT_MAX]
+    return masked(refusal, secrets)[:_TEXT_MAX]
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:

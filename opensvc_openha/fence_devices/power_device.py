@@ -50,7 +50,10 @@ class PowerLook:
 
 @dataclass(frozen=True)
 class CutReport:
-    """The result of a cut. ``readings`` begin with the one before the order."""
+    """The result of a cut. ``readings`` begin with the one before the order.
+
+    ``text`` is a clause without the name of the path; hints have it.
+    """
 
     is_proved: bool
     readings: tuple[Power, ...]
@@ -60,7 +63,7 @@ class CutReport:
 
 
 class PowerDevice:
-    """One device for one node. ``name`` is that of the path, for texts."""
+    """One device for one node. ``name`` is that of the path, for hints."""
 
     def __init__(
         self,
@@ -99,19 +102,19 @@ class PowerDevice:
         order = self._order(deadline, is_answering)
         if order is None or not order.is_accepted:
             why = order.text if order is not None else "no time was left for the order"
-            text = f"{self._name}: not switched off in {self._clock() - began:.1f} s: {why}"
+            text = f"not switched off in {self._clock() - began:.1f} s: {why}"
             return CutReport(False, first, self._clock() - began, text, hints)
         if not self._is_verified:
-            text = f"{self._name} ended with success in {self._clock() - began:.1f} s"
+            text = f"ended with success in {self._clock() - began:.1f} s"
             return CutReport(True, first, self._clock() - began, text, hints)
 
         twice = OffTwice()
         answer = self._ask_until_off(twice, deadline)
         took_s = self._clock() - began
         if twice.is_proved:
-            text = f"{self._name} off, then OFF twice in {took_s:.1f} s"
+            text = f"off, then OFF twice in {took_s:.1f} s"
         else:
-            text = f"{self._name}: off was accepted, but not read twice in {took_s:.1f} s: {answer}"
+            text = f"off was accepted, but not read twice in {took_s:.1f} s: {answer}"
         return CutReport(twice.is_proved, (*first, *twice.readings), took_s, text, hints)
 
     def _order(self, deadline: float, is_answering: bool) -> OrderAnswer | None:

@@ -44,7 +44,7 @@ def test_power_is_looked_at_and_cut(agent: OwnAgent) -> None:
     assert device(agent).look(LONG_S).power is ON
     report = device(agent).cut(LONG_S)
     assert report.is_proved and report.readings == (ON, OFF, OFF) and report.hints == ()
-    assert report.text.startswith("mine off, then OFF twice in ")
+    assert report.text.startswith("off, then OFF twice in ")
     assert agent.actions == ["status", "status", "off", "status", "status"]
     again = device(agent).cut(LONG_S)
     assert again.is_proved and again.hints == ("mine said OFF before it was told to switch off",)

@@ -40,7 +40,7 @@ def test_power_is_looked_at_and_cut(board: IpmiBoard) -> None:
     assert (device(board).look(LONG_S).power, board.orders) == (ON, [])
     report = device(board).cut(LONG_S)
     assert report.is_proved and report.readings == (ON, OFF, OFF) and report.hints == ()
-    assert report.text.startswith("ipmi off, then OFF twice in ")
+    assert report.text.startswith("off, then OFF twice in ")
     assert not board.is_on and len(board.orders) == 1
     assert device(board).look(LONG_S).power is OFF
 

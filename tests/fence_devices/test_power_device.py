@@ -90,7 +90,7 @@ def test_cut_is_off_then_off_read_twice() -> None:
     device = ModelledDevice()
     report = cut(device)
     assert report.is_proved and words(report.readings) == "on off off"
-    assert report.text == "ipmi off, then OFF twice in 1.4 s"
+    assert report.text == "off, then OFF twice in 1.4 s"
     assert report.took_s == pytest.approx(1.4)
     assert (len(device.orders), report.hints) == (1, ())
 
@@ -144,7 +144,7 @@ def test_device_that_refuses_the_order_twice_is_given_up() -> None:
     device = ModelledDevice(refusals=9)
     report = cut(device)
     assert not report.is_proved and len(device.orders) == 2 and report.took_s < 2
-    assert report.text == "ipmi: not switched off in 1.3 s: busy"
+    assert report.text == "not switched off in 1.3 s: busy"
     assert report.readings == (ON,)
 
 
@@ -212,7 +212,7 @@ def test_device_that_cannot_be_asked_is_believed_by_its_success() -> None:
     device = ModelledDevice()
     report = cut(device, is_verified=False)
     assert report.is_proved and report.readings == ()
-    assert report.text == "ipmi ended with success in 0.1 s"
+    assert report.text == "ended with success in 0.1 s"
     assert not cut(ModelledDevice(refusals=9), is_verified=False).is_proved
 
 

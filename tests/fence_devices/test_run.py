@@ -58,7 +58,7 @@ def test_look_and_cut_are_answered(tmp_path: Path) -> None:
     took_s = look.pop("took_s")
     assert isinstance(took_s, float) and look == {"power": "on", "text": "ON", "is_refused": False}
     assert cut.pop("took_s") > 1.0
-    assert cut.pop("text").startswith("mine off, then OFF twice in ")
+    assert cut.pop("text").startswith("off, then OFF twice in ")
     readings = ["on", "off", "off"]
     assert cut == {"is_proved": True, "readings": readings, "hints": [], "covers": None}
     assert again["hints"] == ["mine said OFF before it was told to switch off"]
