@@ -22,7 +22,7 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_under
 from opensvc_openha.fence_devices.scsi_disk import DiskFault, ScsiPort, open_port
 from opensvc_openha.fence_devices.shared_disk import DiskState, Ejected, SharedDisk
-from opensvc_openha.formats.scsi_pr import key_text
+from opensvc_openha.formats.reservation_key import key_text
 from opensvc_openha.system.clock import pause
 
 LIMIT_S = 2.0

@@ -43,6 +43,12 @@ def disks_of(number: str, sys_dir: str = SYS_DIR) -> tuple[DiskAddress, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
+def host_of(path: str, sys_dir: str = SYS_DIR) -> str:
+    """Return the number of the host adapter that a path goes through; the path if unknown."""
+    place = os.path.basename(os.path.realpath(f"{sys_dir}/block/{os.path.basename(path)}/device"))
+    return place.partition(":")[0] if ":" in place else path
+
+
 def _collect(directory: str, found: dict[str, DiskAddress], levels: int) -> None:
     if os.path.exists(f"{directory}/partition"):
         directory = os.path.dirname(directory)

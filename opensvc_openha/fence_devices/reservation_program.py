@@ -20,7 +20,7 @@ from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
 from opensvc_openha.fence_devices.block_devices import DiskAddress
 from opensvc_openha.fence_devices.reservations import DRAIN_S, TakeRules, open_all, take_all
 from opensvc_openha.fence_devices.shared_disk import SharedDisk
-from opensvc_openha.formats.scsi_pr import key_text, parse_key
+from opensvc_openha.formats.reservation_key import key_text, parse_key
 from opensvc_openha.system.clock import monotonic
 
 _DRAIN_MAX_S = 600.0

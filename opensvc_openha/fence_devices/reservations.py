@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
 from opensvc_openha.fence_devices.shared_disk import SharedDisk, Taken
-from opensvc_openha.formats.scsi_pr import key_text
+from opensvc_openha.formats.reservation_key import key_text
 from opensvc_openha.system.clock import pause
 
 DRAIN_S = 10.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from opensvc_openha.errors import RefusedError, SystemFault
-from opensvc_openha.fence_devices.block_devices import DiskAddress
+from opensvc_openha.fence_devices.block_devices import DiskAddress, host_of
 from opensvc_openha.fence_devices.scsi_disk import (
     COMMAND_LIMIT_S,
     DiskFault,
@@ -24,16 +24,18 @@ from opensvc_openha.fence_devices.scsi_disk import (
     ScsiPort,
     open_port,
 )
+from opensvc_openha.formats.reservation_key import key_text
 from opensvc_openha.formats.scsi_pr import (
     WRITE_EXCLUSIVE_REGISTRANTS,
     Reservation,
     UnitName,
-    key_text,
 )
 from opensvc_openha.system.clock import pause
 
 _ROUNDS_MAX = 4
 """Nodes come and go while a disk is taken; it is taken within so many rounds, or not at all."""
+
+_COUNTS_HOSTS = "3PARdata"
 
 _Result = TypeVar("_Result")
 
@@ -146,6 +148,20 @@ class SharedDisk:
             return self._on_any(ScsiDisk.capabilities).keeps_over_power_loss
         except NotSupported:
             return False
+
+    def vendor(self) -> str:
+        """Return the vendor's name."""
+        return self._on_any(ScsiDisk.vendor)[0]
+
+    def expected_registrations(self) -> int:
+        """Return how many entries this node has where all of its paths are registered.
+
+        Some arrays list one for each host adapter, not for each path.
+        """
+        paths = self.address.paths
+        if len(paths) == 1 or self.vendor() != _COUNTS_HOSTS:
+            return len(paths)
+        return len({host_of(path) for path in paths})
 
     def holders(self) -> str:
         """Return the names of registered initiators, where the disk lists them; else empty."""

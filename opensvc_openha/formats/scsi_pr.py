@@ -7,28 +7,23 @@
     its parameters          key 8 | service action key 8 | 0 0 0 0 | flags | 0 0 0
 
 A list that the device cut short is refused, never taken for the whole: the key that is missing
-would be the peer's. Numbers are compared, never their text: ``0x00DEB1`` and ``0xdeb1`` are one
-key.
+would be the peer's.
 """
 
 from __future__ import annotations
 
 import enum
-import re
 import struct
 from dataclasses import dataclass
 
-KEY_MAX = 2**64 - 1
-KEY_PROBLEM = "must have 16 significant hex digits max (ex: 0x90520a45138e85)"
-"""End of the message that OpenSVC agents print for a bad key."""
+from opensvc_openha.formats.reservation_key import key_text
+
 LIST_BYTES = 8192
 """Bytes to ask for at first: a thousand registrations."""
 LIST_BYTES_MAX = 65_528
 """Most bytes that one answer can have."""
 SENSE_BYTES = 64
-NO_DATA_BYTES = 0
 
-_KEY = re.compile(r"0x[0-9a-fA-F]{1,16}\Z")
 _LIST_HEAD = struct.Struct(">II")
 _PARAMETERS = struct.Struct(">QQ4xB3x")
 _OUT_CDB = struct.Struct(">BBB2xIx")
@@ -204,26 +199,6 @@ class UnitName:
 
     def __str__(self) -> str:
         return self.serial or self.identifier
-
-
-# Keys --------------------------------------------------------------------------------------------
-
-
-def parse_key(text: str) -> int:
-    """Return the number of a key as operators write it: ``0x`` and 1 to 16 hexadecimal digits.
-
-    Raises ValueError, also for 0: that is no key, but the word for none.
-    """
-    if not _KEY.match(text):
-        raise ValueError(f"is {text!r}, {KEY_PROBLEM}")
-    if not int(text, 16):
-        raise ValueError(f"is {text!r}, expected a key other than zero")
-    return int(text, 16)
-
-
-def key_text(key: int) -> str:
-    """Return a key as ``sg_persist`` prints it: lower case, without leading zeros."""
-    return f"{key:#x}"
 
 
 # Commands ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensvc_openha.formats import scsi_pr
+from opensvc_openha.formats import reservation_key, scsi_pr
 from opensvc_openha.formats.scsi_pr import (
     Capabilities,
     InAction,
@@ -23,7 +23,7 @@ from opensvc_openha.formats.scsi_pr import (
 )
 
 RECORDED = Path(__file__).parent / "scsi"
-KEYS = st.integers(1, scsi_pr.KEY_MAX)
+KEYS = st.integers(1, reservation_key.KEY_MAX)
 A, B = 0xDEB1, 0xDEB2
 
 
@@ -245,21 +245,21 @@ def test_capabilities_without_a_list_of_types_offer_any() -> None:
 @given(KEYS)
 def test_a_key_is_read_as_it_is_printed(key: int) -> None:
     """Also with leading zeros and in capitals: numbers are compared, not texts."""
-    assert scsi_pr.parse_key(scsi_pr.key_text(key)) == key
-    assert scsi_pr.parse_key(f"0x{key:016X}") == key
+    assert reservation_key.parse_key(reservation_key.key_text(key)) == key
+    assert reservation_key.parse_key(f"0x{key:016X}") == key
 
 
 @pytest.mark.parametrize("text", ["", "deb1", "0x", "0x12345678901234567", "0xdeb1 ", "0X1", "0xg"])
 def test_bad_keys_are_refused_in_the_words_of_agents(text: str) -> None:
     """At most 16 hexadecimal digits behind 0x."""
     with pytest.raises(ValueError, match="must have 16 significant hex digits max"):
-        scsi_pr.parse_key(text)
+        reservation_key.parse_key(text)
 
 
 def test_zero_is_no_key() -> None:
     """To register it means to be registered no longer."""
     with pytest.raises(ValueError, match="expected a key other than zero"):
-        scsi_pr.parse_key("0x0000")
+        reservation_key.parse_key("0x0000")
 
 
 def test_device_names_cannot_move_the_cursor() -> None:

@@ -22,13 +22,18 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S, MONITOR, action_lock
-from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service, write_frozen_flag
+from opensvc_openha.agent.service.loaded_service import (
+    ResourceSelector,
+    Service,
+    look,
+    write_frozen_flag,
+)
 from opensvc_openha.agent.service.ordering import START_GROUPS, in_start_order
 from opensvc_openha.agent.service.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.service.sync_actions import resources_to_send, synchronise
 from opensvc_openha.agent.service.validation import ignored_keywords, second_heartbeats
 from opensvc_openha.agent.show import render
-from opensvc_openha.agent.values.resource_status import Group
+from opensvc_openha.agent.values.resource_status import Group, merge
 from opensvc_openha.errors import (
     ActionError,
     InterruptedAction,
@@ -83,6 +88,7 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
         raise UsageError(
             f"{words} is no action of the embedded agent, {what_to_write(words, all_actions())}"
         )
+    service.view.is_forced, service.view.is_cluster = options.is_forced, options.is_cluster
     try:
         return run(service, options)
     except UsageError:
@@ -359,7 +365,10 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
 _NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
 
 _READ_ONLY = frozenset(
-    {"docker", "frozen", "json_status", "print_config", "print_status", "status", "stonith_status"}
+    {
+        *("docker", "frozen", "json_status", "print_config", "print_status", "prstatus", "status"),
+        "stonith_status",
+    }
 )
 """Actions open to every user; a docker daemon checks permissions itself."""
 
@@ -396,19 +405,31 @@ def _group_action(
     return act
 
 
+def prstatus(service: Service, options: ActionOptions) -> int:
+    """Print the merged status of the service's reservations; exit code as for ``status``."""
+    chosen = [res for res in service.selected(options.choice) if res.spec.kind == _RESERVATION]
+    merged = merge(look(res).status for res in chosen)
+    _write([merged.value])
+    return merged.exit_code
+
+
+_WORDS = ("start", "stop")
+_RESERVATION = "disk.scsireserv"
 _KINDS = {"vg": "disk.vg", "loop": "disk.loop", "pool": "disk.zpool"}
 
 GROUP_ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     **{
         f"{word}{group.value}": _group_action(word == "start", (group,))
         for group in START_GROUPS
-        for word in ("start", "stop")
+        for word in _WORDS
     },
     **{
         f"{word}{name}": _group_action(word == "start", (Group.DISK,), kind)
         for name, kind in _KINDS.items()
-        for word in ("start", "stop")
+        for word in _WORDS
     },
+    **{f"pr{word}": _group_action(word == "start", (Group.DISK,), _RESERVATION) for word in _WORDS},
+    "prstatus": prstatus,
 }
 """Actions on a group of resources, such as startip and stopfs."""
 

@@ -53,6 +53,42 @@ COMMON: tuple[AnyKeyword, ...] = (
 )
 """Keywords of every resource."""
 
+# Reservations of disks --------------------------------------------------------------------------
+
+SCSIRESERV = Keyword(
+    "scsireserv", types.FLAG, False, "Reserves the disks below it, see Reservations below."
+)
+SCSI_RESERVE = Keyword(
+    "scsi_reserve", types.FLAG, False, "Like `scsireserv`, which is what OpenSVC agents read."
+)
+PRKEY = Keyword(
+    "prkey",
+    types.RESERVATION_KEY,
+    None,
+    "Key of this node for them; by default that of `node.conf`.",
+)
+NO_PREEMPT_ABORT = Keyword(
+    "no_preempt_abort",
+    types.FLAG,
+    False,
+    "Never aborts another node's writes: some targets fail at it. Then `drain` is waited.",
+)
+DRAIN = Keyword("drain", types.SECONDS, 10.0, "Time for writes that could not be aborted to land.")
+_RESERVED: tuple[AnyKeyword, ...] = (SCSIRESERV, SCSI_RESERVE, PRKEY, NO_PREEMPT_ABORT, DRAIN)
+RESERVATION_SECTION: tuple[AnyKeyword, ...] = (
+    *(OPTIONAL, OPTIONAL_ON, DISABLE, DISABLE_ON, MONITOR, MONITOR_ON, RESTART, TAGS, COMMENT),
+    *(PRKEY, NO_PREEMPT_ABORT, DRAIN, *TRIGGERS),
+)
+"""Keywords of [vg#1pr], in which the reservation of [vg#1] differs from it."""
+FENCE_NEEDS = Keyword(
+    "fence_needs",
+    types.choice("node", "data"),
+    "node",
+    "What has to be proved before a silent peer's service starts here: that the node is out, or"
+    " (`data`) that it cannot write the service's disks any more.",
+    is_scoped=False,
+)
+
 # [ip#N] -----------------------------------------------------------------------------------------
 
 IPNAME = Keyword("ipname", types.HOST, REQUIRED, "Address, or a name that resolves to it.")
@@ -66,7 +102,7 @@ DOCKER_DAEMON_IP = Keyword(
 
 VGNAME = Keyword("vgname", types.TEXT, REQUIRED, "Name of the volume group.", aliases=("name",))
 LOOP_FILE = Keyword("file", types.PATH, REQUIRED, "File that becomes a block device.")
-_VG = (VGNAME, *_ignored("dsf options pvs scsireserv scsi_reserve"))
+_VG = (VGNAME, *_RESERVED, *_ignored("dsf options pvs"))
 _LOOP = (LOOP_FILE, *_ignored("size"))
 LVM_TYPES = ("vg", "lvm")
 
@@ -87,7 +123,7 @@ LOCAL_TYPES = (
 )
 NETWORK_TYPES = ("cifs", "nfs", "nfs4")
 BIND_TYPES = ("bind", "none")
-_MOUNT = (MNT, MNT_OPT, *_ignored("vg size snap_size zone scsireserv"))
+_MOUNT = (MNT, MNT_OPT, *_RESERVED, *_ignored("vg size snap_size zone"))
 _FS_TYPES: dict[str, tuple[AnyKeyword, ...]] = {
     **dict.fromkeys(LOCAL_TYPES, (DEV._replace(type=types.DEVICE), *_MOUNT)),
     **{kind: (DEV._replace(type=types.server_path(kind)), *_MOUNT) for kind in NETWORK_TYPES},
@@ -110,6 +146,7 @@ CONTAINER_START_TIMEOUT = Keyword("start_timeout", types.SECONDS, 120.0, "Limit 
 CONTAINER_STOP_TIMEOUT = Keyword("stop_timeout", types.SECONDS, 10.0, "Then a stop kills it.")
 _DOCKER = (
     *(RUN_IMAGE, RUN_ARGS, RUN_COMMAND, CONTAINER_START_TIMEOUT, CONTAINER_STOP_TIMEOUT),
+    *_RESERVED,
     Keyword("docker_service", types.choice("false", "no", "off", "0"), "false", "No swarm."),
 )
 
@@ -231,12 +268,12 @@ DEFAULT_SECTION: tuple[AnyKeyword, ...] = (
     *(NODES, DRPNODES, AUTOSTART_NODE, SERVICE_TYPE, ROLLBACK),
     *(MONITOR_ACTION, PRE_MONITOR_ACTION, DOCKER_DATA_DIR, DOCKER_DAEMON_ARGS),
     *(DOCKER_DAEMON_PRIVATE, DOCKER_EXE, DOCKERD_EXE, SYNC_MAX_DELAY, *_SCHEDULES, SYNC_BWLIMIT),
-    *(DISABLE, COMMENT),
+    *(FENCE_NEEDS, *_RESERVED, DISABLE, COMMENT),
     *_ignored(
         "mode cluster_type topology app id pkg_name constraints mon_schedule comp_schedule "
         "push_schedule status_schedule resinfo_schedule monitor_schedule presnap_trigger "
         "postsnap_trigger containerize create_pg show_disabled anti_affinity affinity "
-        "scsireserv scsi_reserve no_preempt_abort prkey placement orchestrate encapnodes "
+        "placement orchestrate encapnodes "
         "flex_primary drp_flex_primary flex_min_nodes flex_max_nodes flex_cpu_min_threshold "
         "flex_cpu_max_threshold docker_swarm_args docker_swarm_managers container_cpus "
         "container_mems container_cpu_share container_mem_limit container_vmem_limit pg_cpus "
@@ -265,7 +302,7 @@ _ALL_KINDS = (
     Kind(
         "vg",
         "A volume group, activated on one node and tagged with its name; a tag of another node is"
-        " replaced, and logged. `scsireserv` has no effect, and is reported as such.",
+        " replaced, and logged.",
         {"": _VG},
         shown_in="disk",
     ),

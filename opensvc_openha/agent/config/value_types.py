@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from opensvc_openha.formats.reservation_key import parse_key
+
 T_co = TypeVar("T_co", covariant=True)
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
@@ -255,6 +257,11 @@ def _step(text: str) -> int | str | None:
 TEXT = ValueType("a text", _text, is_free=True)
 COMMENT = ValueType("a text", _text)
 COMMAND = ValueType("a command", _text, is_command=True)
+RESERVATION_KEY = ValueType(
+    "a reservation key (0x and up to 16 hexadecimal digits)",
+    parse_key,
+    r"^0x0*[1-9a-fA-F][0-9a-fA-F]*$",
+)
 FLAG = ValueType("true or false", _flag, any_of(TRUE_WORDS | FALSE_WORDS))
 INTEGER = ValueType("a whole number", _integer, f"^[0-9]{{1,{_DIGITS_MAX}}}$")
 COUNT = ValueType("a whole number from 1", partial(_integer, least=1), "^0*[1-9][0-9]*$")

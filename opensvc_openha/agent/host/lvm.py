@@ -78,6 +78,17 @@ def ask_lvm(name: str) -> tuple[VolumeGroup | None, str]:
     return group, (result.output.strip().splitlines() or [result.verdict])[-1].strip()
 
 
+def parse_physical_volumes(text: str) -> tuple[str, ...]:
+    """Parse the devices that ``vgs`` printed, one a line; a missing one has a word for a name."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip().startswith("/"))
+
+
+def ask_physical_volumes(name: str) -> tuple[str, ...]:
+    """Return the devices of one group; empty if it does not exist."""
+    result = run_command(_vgs("pv_name", name), _LOOK_TIMEOUT_S, QUIET, is_tied=False)
+    return parse_physical_volumes(result.output) if result.exit_code == 0 else ()
+
+
 class AllVolumeGroups:
     """All groups as of the first call; thread-safe."""
 

@@ -39,6 +39,10 @@ class ServiceView:
     def __init__(self) -> None:
         self._ask: Callable[[], ResourceStatus] = lambda: ResourceStatus.UNDEF
         self._answer: ResourceStatus | None = None
+        self.is_forced = False
+        """The operator gave --force with the action."""
+        self.is_cluster = False
+        """The action is the cluster's: --cluster."""
 
     def answer_with(self, ask: Callable[[], ResourceStatus]) -> None:
         """Set the function that computes the answer on demand."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import kind_of, type_of, wrong_in_resource
 from opensvc_openha.agent.config.schema import IMPLICIT_SYNC, KINDS, NO_RESOURCES
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
@@ -33,10 +34,10 @@ def build_resources(file: ServiceFile, around: DriverContext) -> tuple[Resource,
 
     Includes the implicit sync of a service on several nodes.
     """
-    sections = [section for section in file.sections if is_resource(section)] + app.launchers(
-        around
+    sections = resource_sections(file) + app.launchers(around)
+    resources = tuple(
+        resource for section in sections for resource in build_with_reservation(section, around)
     )
-    resources = tuple(build_resource(section, around) for section in sections)
     is_written = any(section.name == IMPLICIT_SYNC for section in file.sections)
     if is_written or len(set(file.all_nodes)) < 2:
         return resources
@@ -44,6 +45,35 @@ def build_resources(file: ServiceFile, around: DriverContext) -> tuple[Resource,
         *resources,
         sync.build(Section(file.path, IMPLICIT_SYNC, file.default.values), around),
     )
+
+
+def resource_sections(file: ServiceFile) -> list[Section]:
+    """Return the sections that are resources; [vg#1pr] only belongs to the reservation of one."""
+    return [
+        section
+        for section in file.sections
+        if is_resource(section) and not is_reservation(section, file)
+    ]
+
+
+def is_reservation(section: Section, file: ServiceFile) -> bool:
+    """Return whether a section says how the reservation of another one's disks differs."""
+    if not section.name.endswith("pr"):
+        return False  # Nearly all of them: the driver is not even imported.
+    from opensvc_openha.agent.resources.scsireserv import is_override
+
+    return is_override(section, file)
+
+
+def build_with_reservation(section: Section, around: DriverContext) -> list[Resource]:
+    """Build the resource of one section, and that of the reservation of its disks, if wanted."""
+    resources = [build_resource(section, around)]
+    if any(section.text(keyword.name) for keyword in (schema.SCSIRESERV, schema.SCSI_RESERVE)):
+        from opensvc_openha.agent.resources import scsireserv
+
+        if scsireserv.is_reservable(section):
+            resources.append(scsireserv.build(section, around))
+    return resources
 
 
 def is_resource(section: Section) -> bool:

@@ -1,7 +1,7 @@
 """Order in which the resources of a service start and stop, and which of them run in parallel.
 
     start: ip, disk, fs, share, container, app; stop is the reverse
-      within disk: loop before drbd before volume groups
+      within disk: reservations before loop before drbd before volume groups
         subsets by name, resources without one first
           resources by their number, mount point or place in the sequence
 
@@ -22,7 +22,7 @@ from opensvc_openha.agent.values.resource_status import Group
 START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
 """Order of the groups at start; stop is the reverse."""
 
-_DISK_KINDS = ("disk.loop", "disk.scsireserv", "disk.drbd", "disk.zpool", "disk.vg")
+_DISK_KINDS = ("disk.scsireserv", "disk.loop", "disk.drbd", "disk.zpool", "disk.vg")
 
 
 @dataclass(frozen=True)
@@ -108,4 +108,7 @@ def _staged(resources: list[Resource], file: ServiceFile) -> list[Stage]:
 
 def _number_of(rid: str) -> tuple[str, int, str]:
     group, _, index = rid.partition("#")
+    number = index.removesuffix("pr")
+    if number != index and number.isdigit():
+        return (group, int(number), index)  # The reservation of that resource, behind it.
     return (group, int(index) if index.isdigit() else 1_000_000_000 if index else -1, index)

@@ -21,12 +21,18 @@ from opensvc_openha.agent.config.keywords import AnyKeyword
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.config.value_types import TRUE_WORDS, has_comment
 from opensvc_openha.agent.resources.base import DriverContext, Resource
-from opensvc_openha.agent.resources.registry import APP_LAUNCHERS, build_resource, is_resource
+from opensvc_openha.agent.resources.registry import (
+    APP_LAUNCHERS,
+    build_resource,
+    is_reservation,
+    is_resource,
+)
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
 from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.nodes_file import is_same_node
+from opensvc_openha.formats.reservation_key import key_text
 
 _UNHANDLED = {
     Group.STONITH: "a silent peer cannot be fenced, so that nothing is taken over from it",
@@ -68,7 +74,9 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
     problems += _in_scopes(file, file.default, (*schema.DEFAULT_SECTION, *schema.COMMON))
     resources: list[Resource] = []
     for section in file.sections:
-        if is_resource(section):
+        if is_reservation(section, file):
+            problems += _in_reservation(section)
+        elif is_resource(section):
             problems += _in_resource(file, section, around, resources)
         elif section.name == APP_LAUNCHERS:
             problems += _in_keywords(file, section)
@@ -77,6 +85,8 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
     problems += _in_nodes(file, around, is_clustered, peer)
     problems += _in_each_others_way(file, resources)
     problems += _without_effect(file)
+    problems += _in_keys(file)
+    problems += _in_fence_needs(file)
     problems += [Problem(error) for error in second_heartbeats(file, resources)]
     problems += _on_this_node(file, around, resources)
     if not resources and not problems:
@@ -96,6 +106,8 @@ def ignored_keywords(file: ServiceFile) -> list[Problem]:
     """Return the keywords without effect; state-changing actions print them as warnings."""
     found = [*_in_default(file), *_without_effect(file)]
     for section in file.sections:
+        if is_reservation(section, file):
+            continue
         is_known = section.group in schema.KINDS and is_resource(section)
         keywords = keywords_of(section) if is_known else None
         if keywords is not None:
@@ -167,16 +179,66 @@ def _in_default(file: ServiceFile) -> Iterator[Problem]:
 
 
 def _without_effect(file: ServiceFile) -> Iterator[Problem]:
-    """Yield warnings for requested protection that this agent does not provide.
+    """Yield warnings for requested protection that not every agent provides.
 
     Such a keyword must not be ignored silently.
     """
     for section in (file.default, *file.sections):
-        for keyword in _RESERVATIONS:
-            if keyword in section.own and section.text(keyword).lower() in TRUE_WORDS:
-                advice = "fence the peer with a check-up script ([stonith#1] type = callout)"
-                problem = f"has no effect: the embedded agent makes no SCSI reservation, {advice}"
-                yield _warning(section, keyword, problem)
+        for name in _RESERVATIONS:
+            if name not in section.own or section.text(name).lower() not in TRUE_WORDS:
+                continue
+            if section is not file.default and not _may_reserve(section):
+                yield _warning(section, name, "has no effect: this resource is on no disk")
+            elif name == schema.SCSI_RESERVE.name:
+                problem = "is taken as scsireserv here, but OpenSVC agents ignore it: expected that"
+                yield _warning(section, name, problem)
+
+
+def _may_reserve(section: Section) -> bool:
+    from opensvc_openha.agent.resources.scsireserv import is_reservable
+
+    return is_reservable(section)
+
+
+def _in_reservation(section: Section) -> Iterator[Problem]:
+    """Yield the problems of [vg#1pr]."""
+    for error in wrong_values(section, schema.RESERVATION_SECTION):
+        yield Problem(error)
+    yield from _unknown(section, schema.RESERVATION_SECTION)
+
+
+def _in_keys(file: ServiceFile) -> Iterator[Problem]:
+    """Yield warnings for keys that this agent and others would not take for the same."""
+    for section in (file.default, *file.sections):
+        text = section.text(schema.PRKEY.name) if schema.PRKEY.name in section.own else ""
+        try:
+            usual = key_text(schema.PRKEY.type.read(text) or 0) if text else ""
+        except ValueError:
+            continue
+        if text != usual:
+            problem = f"is {text}, which OpenSVC agents never recognize: expected {usual}"
+            yield _warning(section, schema.PRKEY.name, problem)
+
+
+def _in_fence_needs(file: ServiceFile) -> Iterator[Problem]:
+    """Yield what a proof about disks alone would not cover."""
+    name = schema.FENCE_NEEDS.name
+    if file.default.text(name).lower() != "data":
+        return
+    from opensvc_openha.agent.service.reserved_data import has_reserved_data, unreserved
+
+    for section in unreserved(file):
+        problem = f"is data, but no reservation covers [{section.name}]: expected scsireserv = true"
+        yield _error(file.default, name, problem)
+    if not has_reserved_data(file) and not any(unreserved(file)):
+        yield _error(file.default, name, "is data, but the service has no disk: expected node")
+    addresses = [section.name for section in file.sections if section.group == "ip"]
+    if addresses:
+        problem = (
+            f"is data: [{addresses[0]}] may be up on both nodes for some seconds, until the other"
+            " one finds that it was ejected"
+        )
+        yield _warning(file.default, name, problem)
 
 
 def _in_resource(

@@ -29,6 +29,11 @@ class ActionLog:
         self.output_file = output_file
         """File for the output of daemons that an application's start leaves behind."""
 
+    @classmethod
+    def silent(cls) -> ActionLog:
+        """Return a log that nobody reads: that of a program that only looks."""
+        return cls(logging.Logger("silent", logging.CRITICAL + 1), "")
+
     def of(self, rid: str) -> ActionLog:
         """Return the log of one resource."""
         return ActionLog(self._logger, f"{self._place}.{rid.upper()}", self.output_file)

@@ -71,8 +71,8 @@ def test_groups_start_one_after_the_other_and_stop_the_other_way() -> None:
 
 
 def test_disks_start_from_the_lowest_layer() -> None:
-    """Loop, reservation, DRBD, pool, volume group; a raw device with the first of them."""
-    kinds = ["disk.loop", "disk.scsireserv", "disk.drbd", "disk.zpool", "disk.vg"]
+    """Reservation, loop, DRBD, pool, volume group; a raw device with the first of them."""
+    kinds = ["disk.scsireserv", "disk.loop", "disk.drbd", "disk.zpool", "disk.vg"]
     disks = [part(f"disk#{9 - number}", kind) for number, kind in enumerate(kinds)]
     for order in itertools.permutations(disks):
         assert in_start_order(order) == disks and in_stop_order(order) == disks[::-1]

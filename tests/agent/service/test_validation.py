@@ -133,7 +133,7 @@ def test_error_is_said_with_file_line_section_keyword_and_expectation(
         ),
         (
             "[vg#1]\nvgname = v\nscsi_reserve = true\n",
-            "FILE:5: [vg#1] scsi_reserve has no effect: ",
+            "FILE:5: [vg#1] scsi_reserve is taken as scsireserv here, but OpenSVC agents ignore it",
         ),
         (
             IP.replace("9", "9 # the vip"),

@@ -1,0 +1,315 @@
+"""The SCSI reservation of the disks below a resource: ``<rid>pr``, for each with ``scsireserv``.
+
+It is started before all disks and stopped after them, with the messages of OpenSVC agents. Two
+points are stricter than theirs. With --cluster another node is ejected only if this node's daemon
+runs the action: it has proved that the peer is out. And a disk without reservations makes the start
+fail, unless the reservation is optional: it would protect nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.keywords import AnyKeyword
+from opensvc_openha.agent.config.service_file import Section, ServiceFile
+from opensvc_openha.agent.config.value_types import DEVICE_PREFIXES, TRUE_WORDS, split_list
+from opensvc_openha.agent.host.lvm import ask_physical_volumes
+from opensvc_openha.agent.host.reservation_key import (
+    key_of_machine,
+    read_node_key,
+    write_node_key,
+)
+from opensvc_openha.agent.resources.base import DriverContext, LocalResource, Resource, index_of
+from opensvc_openha.agent.values.resource_status import (
+    HIDDEN,
+    Finding,
+    Group,
+    ResourceStatus,
+    merge,
+)
+from opensvc_openha.errors import ActionError, ConfigError, SystemFault
+from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_under
+from opensvc_openha.fence_devices.reservations import TakeRules, open_all, take_all
+from opensvc_openha.fence_devices.shared_disk import DiskState, SharedDisk
+from opensvc_openha.formats.reservation_key import key_text
+
+SUFFIX = "pr"
+KIND = "disk.scsireserv"
+_GROUPS = frozenset({"disk", "vg", "fs", "container"})
+_LABEL_MAX = 248
+_NO_DISK = "preserv 0 scsi disk"
+_INHERITED: tuple[AnyKeyword, ...] = (
+    *(schema.OPTIONAL, schema.OPTIONAL_ON, schema.DISABLE, schema.DISABLE_ON),
+    *(schema.MONITOR, schema.MONITOR_ON, schema.RESTART, schema.TAGS),
+    *(schema.PRKEY, schema.NO_PREEMPT_ABORT, schema.DRAIN),
+)
+_NO_ABORT = "VMware"
+"""Vendor whose targets fail at an abort; OpenSVC agents know it too."""
+
+
+def is_wanted(section: Section) -> bool:
+    """Return whether the disks below this resource are to be reserved.
+
+    What the section says itself counts before what [DEFAULT] says, in either spelling.
+    """
+    if section.group not in _GROUPS:
+        return False
+    names = (schema.SCSIRESERV.name, schema.SCSI_RESERVE.name)
+    own = [name for name in names if name in section.own and section.text(name)]
+    name = next(iter(own), None) or next(filter(section.text, names), "")
+    return section.text(name).lower() in TRUE_WORDS
+
+
+def owner_of(name: str) -> str:
+    """Return the resource of whose reservation a section has the name; empty if of none."""
+    group, _, index = name.partition("#")
+    is_one = group in _GROUPS and index.endswith(SUFFIX) and index != SUFFIX
+    return name.removesuffix(SUFFIX) if is_one else ""
+
+
+def section_of(owner: Section, own: Section | None) -> Section:
+    """Return the section of a reservation: its owner's keywords, then its own."""
+    values = {
+        name: owner.values[name]
+        for keyword in _INHERITED
+        for name in keyword.names
+        if name in owner.values
+    }
+    lines = dict(owner.lines)
+    if own is not None:
+        tags = split_list(values.get("tags", "")) + split_list(own.values.get("tags", ""))
+        values.update({name: text for name, text in own.values.items() if name in own.own})
+        lines.update(own.lines)
+        if "tags" in own.own:
+            values["tags"] = " ".join(dict.fromkeys(tags))
+    line = own.line if own is not None else owner.line
+    names = own.own if own is not None else frozenset[str]()
+    return Section(owner.path, f"{owner.name}{SUFFIX}", values, lines, line, names)
+
+
+class ScsiReservation(LocalResource):
+    """The reservation of the disks below one resource."""
+
+    def __init__(
+        self,
+        section: Section,
+        owner: Section,
+        around: DriverContext,
+        find: Callable[[Section], tuple[DiskAddress, ...]] | None = None,
+        open_disk: Callable[[DiskAddress], SharedDisk] | None = None,
+    ) -> None:
+        super().__init__(section, around, Group.DISK, KIND, _NO_DISK)
+        self.start_rank = self.stop_rank = (index_of(owner), owner.name)
+        self._owner, self._section, self._around = owner, section, around
+        self._find = find or disks_below
+        self._open_disk = open_disk or SharedDisk
+        self._has_touched = False
+
+    def disks(self) -> tuple[DiskAddress, ...]:
+        """Return the disks that are reserved."""
+        return self._find(self._owner)
+
+    def key(self) -> int:
+        """Return this node's key, of the section, of node.conf, or of its MAC address."""
+        key = self._section.value(schema.PRKEY)
+        if key is None:
+            key = read_node_key(self._around.layout.etc_dir)
+        return key_of_machine() if key is None else key
+
+    def key_words(self) -> str:
+        """Return the key as it is written."""
+        return key_text(self.key())
+
+    @property
+    def may_abort(self) -> bool:
+        """Return whether another node's writes may be aborted, by the service file."""
+        return not self._section.value(schema.NO_PREEMPT_ABORT)
+
+    @property
+    def drain_s(self) -> float:
+        """Return how long writes may take that could not be aborted."""
+        return self._section.value(schema.DRAIN)
+
+    def status(self) -> Finding:
+        """Return up if this node holds all of its disks; a warning if only some, or not surely."""
+        if not self._sees_all:
+            return HIDDEN
+        disks = self.disks()
+        label = label_of(disks)
+        try:
+            key = self.key()
+        except (ConfigError, SystemFault) as error:
+            return Finding(ResourceStatus.WARN, (str(error),), label)
+        found: list[ResourceStatus] = []
+        log: list[str] = []
+        for address in disks:
+            try:
+                with closing(self._open_disk(address)) as disk:
+                    statuses, remarks = _look_at(disk, key)
+            except SystemFault as error:
+                statuses, remarks = [ResourceStatus.WARN], [str(error)]
+            found += statuses
+            log += remarks
+        merged = merge(found) if found else ResourceStatus.UNDEF
+        return Finding(merged, tuple(log), label)
+
+    def start(self) -> None:
+        """Reserve each disk; eject another node only where that is allowed."""
+        self._note_key()
+        key = self.key()
+        with ExitStack() as stack:
+            disks = open_all(map(self._open_disk, self.disks()), stack)
+            if not disks:
+                self._log.warning(f"{self._owner.name} is on no SCSI disk: nothing is reserved")
+                return
+            try:
+                self._start(disks, key)
+            except SystemFault as error:
+                raise self.spec.error(ActionError, str(error)) from None
+
+    def stop(self) -> None:
+        """Release the disks that this node holds, which removes all keys; others are left alone."""
+        key = self.key()
+        failures = []
+        with ExitStack() as stack:
+            for disk in open_all(map(self._open_disk, self.disks()), stack):
+                try:
+                    if disk.clear(key):
+                        self._log.info(f"reservation released for disk {disk.name}")
+                except SystemFault as error:
+                    failures.append(f"failed to clear reservation on disk {disk.name}: {error}")
+        if failures:
+            raise self.spec.error(ActionError, "; ".join(failures))
+
+    def roll_back(self) -> None:
+        """Release what this start has reserved; nothing if it was refused before."""
+        if self._has_touched:
+            self.stop()
+
+    # --------------------------------------------------------------------------------------------
+
+    def _start(self, disks: list[SharedDisk], key: int) -> None:
+        before = {disk.name: disk.read() for disk in disks}
+        may_eject = self._may_eject()
+        if all(_is_settled(disk, before[disk.name], key, may_eject) for disk in disks):
+            self._log.info("already started")
+            return
+        if not may_eject:
+            self._refuse_others(before, key)
+        self._has_touched = True
+        may_abort = self.may_abort and not any(disk.vendor() == _NO_ABORT for disk in disks)
+        rules = TakeRules(key, may_abort, self.drain_s, is_proof=False)
+        report = take_all(disks, rules)
+        for hint in report.hints:
+            self._log.warning(hint)
+        if report.drained_s:
+            self._log.warning(f"no abort: {report.drained_s:g} s were waited for writes to land")
+        if report.ejected:
+            self._log.info(f"preempted {', '.join(map(key_text, report.ejected))}")
+        for disk in report.taken:
+            self._log.info(f"reservation acquired for disk {disk.name}")
+
+    def _may_eject(self) -> bool:
+        """Return whether another node's key may be removed: forced, or proved to be out."""
+        view = self._around.view
+        if view.is_forced or not view.is_cluster:
+            return view.is_forced
+        is_clustered = any(section.group == "hb" for section in self._around.file.sections)
+        return not is_clustered or self._around.cluster.is_daemons_call()
+
+    def _refuse_others(self, before: Mapping[str, DiskState], key: int) -> None:
+        """Raise ActionError, before anything is changed, if a disk is another node's."""
+        for name, state in before.items():
+            if not state.is_held_by(key) and state.others(key):
+                why = ""
+                if self._around.view.is_cluster:
+                    why = " (--cluster ejects another node only in a start by the node daemon)"
+                text = f"{name} is already reserved. use --force to override this safety net{why}"
+                self._log.error(f"{name}: {state}")
+                raise self.spec.error(ActionError, text)
+
+    def _note_key(self) -> None:
+        """Write the key down that was made of the MAC address: the address may change."""
+        etc_dir = self._around.layout.etc_dir
+        if self._section.value(schema.PRKEY) is None and read_node_key(etc_dir) is None:
+            key = key_of_machine()
+            self._log.info(f"no prkey in node.conf: {key_text(key)}, of the MAC address")
+            write_node_key(etc_dir, key_text(key))
+
+
+def label_of(disks: tuple[DiskAddress, ...]) -> str:
+    """Return what the status shows: the disks by their paths, as OpenSVC agents do."""
+    names = ", ".join(sorted(path for disk in disks for path in disk.paths))
+    if not names:
+        return _NO_DISK
+    return f"preserv {names[:_LABEL_MAX]} ..." if len(names) > _LABEL_MAX else names
+
+
+def disks_below(owner: Section) -> tuple[DiskAddress, ...]:
+    """Return the disks below a volume group or file system; those that are not there are none."""
+    found: dict[str, DiskAddress] = {}
+    for device in _devices_of(owner):
+        try:
+            found.update({disk.name: disk for disk in disks_under(device)})
+        except SystemFault:
+            continue
+    return tuple(found[name] for name in sorted(found))
+
+
+def build(section: Section, around: DriverContext) -> Resource:
+    """Build the reservation of a resource's section; it is not called for one of its own."""
+    own = next((own for own in around.file.sections if own.name == f"{section.name}{SUFFIX}"), None)
+    return ScsiReservation(section_of(section, own), section, around)
+
+
+def is_override(section: Section, file: ServiceFile) -> bool:
+    """Return whether a section is [vg#1pr], which only says how the one of [vg#1] differs."""
+    owner = owner_of(section.name)
+    return bool(owner) and any(other.name == owner for other in file.sections)
+
+
+def is_reservable(section: Section) -> bool:
+    """Return whether this resource gets a reservation: it asks for one, and is of such a type."""
+    type_ = section.text("type").lower()
+    has_disks = type_ != "directory" and not (section.group == "disk" and type_ == "loop")
+    is_handled = section.group != "disk" or type_ in schema.LVM_TYPES
+    return is_wanted(section) and has_disks and is_handled
+
+
+def _devices_of(owner: Section) -> tuple[str, ...]:
+    if owner.group in ("vg", "disk"):
+        return ask_physical_volumes(owner.value(schema.VGNAME))
+    if owner.group != "fs" or owner.text("type").lower() in schema.NETWORK_TYPES:
+        return ()
+    device = owner.text(schema.DEV.name)
+    for prefix, directory in DEVICE_PREFIXES.items():
+        if device.startswith(prefix):
+            device = directory + device.removeprefix(prefix)
+    return (device,) if device.startswith("/dev/") and os.path.exists(device) else ()
+
+
+def _look_at(disk: SharedDisk, key: int) -> tuple[list[ResourceStatus], list[str]]:
+    """Return the status of one disk, and what the operator should know of it."""
+    state = disk.read()
+    if not state.is_held_by(key):
+        others = [f"{disk.name}: {state}"] if state.others(key) else []
+        return [ResourceStatus.DOWN], others
+    registered, expected = state.keys.count(key), disk.expected_registrations()
+    statuses, remarks = [ResourceStatus.UP], []
+    if registered != expected:
+        remarks.append(f"{disk.name}: {registered}/{expected} paths registered")
+    if registered < expected:
+        statuses.append(ResourceStatus.WARN)
+    if state.others(key):
+        remarks.append(f"{disk.name}: {state}")
+    return statuses, remarks
+
+
+def _is_settled(disk: SharedDisk, state: DiskState, key: int, may_eject: bool) -> bool:
+    """Return whether a start has nothing to do for this disk."""
+    if not state.is_held_by(key) or state.keys.count(key) < disk.expected_registrations():
+        return False
+    return not (may_eject and state.others(key))
