@@ -39,6 +39,14 @@ PACKAGES = [
     "openssh-server",
     "openssh-client",
     "rsync",
+    "open-iscsi",
+    "sg3-utils",
+    "tgt",
+    "ipmitool",
+    "openipmi",
+    "fence-agents",
+    # Of fence-agents: debootstrap does not find it, since the packages ask for what it provides.
+    "python3-cffi-backend",
 ]
 TOOLS = ("debootstrap", "user-mode-linux")
 SIZES_MB = {"base.img": 3072, "registry.img": 1024, "hb.img": 8, "files.img": 256}
@@ -53,13 +61,14 @@ activation { volume_list = [ "@*" ] udev_sync = 0 udev_rules = 0 }
 devices {
     obtain_device_list_from_udev = 0
     external_device_info_source = "none"
-    global_filter = [ "a|^/dev/ubd[bd]$|", "r|.*|" ]
+    global_filter = [ "a|^/dev/ubd[bd]$|", "a|^/dev/sd[a-z]$|", "r|.*|" ]
 }
 """
 HOSTS = """\
 127.0.0.1 localhost
 10.60.0.1 deb1.opensvc.com deb1
 10.60.0.2 deb2.opensvc.com deb2
+10.60.0.3 target
 10.60.0.71 registry.opensvc.com
 10.60.0.72 files.opensvc.com
 """
@@ -83,7 +92,7 @@ def why_not_here() -> str:
 
 
 def build(work: Path, tell: Callable[[str], None]) -> None:
-    """Build the kernel, the nodes' disk and the shared disks in ``work``."""
+    """Build the kernel and the nodes' disk in ``work``."""
     _fetch_tools(work, tell)
     root = work / "root"
     if not (work / "root.ready").exists():
@@ -115,13 +124,23 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
         (work / "root.ready").touch()
     _install_package(work, root, tell)
     _write_files(root)
-    tell("file system of the nodes' own disks, and the disks they share")
-    for path in [*work.glob("*.cow"), *work.glob("*.img")]:
-        path.unlink()
-    for name in ("base.img", *SHARED_DISKS):
-        with open(work / name, "wb") as file:
-            file.truncate(SIZES_MB[name] << 20)
+    tell("file system of the nodes' own disks")
+    _new_disk(work, "base.img")
     _run(["mkfs.ext4", "-q", "-F", "-d", str(root), str(work / "base.img")])
+
+
+def make_disks(work: Path) -> None:
+    """Make the disks that the nodes share, and forget what was written on their own."""
+    for path in work.glob("*.cow"):
+        path.unlink()
+    for name in SHARED_DISKS:
+        _new_disk(work, name)
+
+
+def _new_disk(work: Path, name: str) -> None:
+    (work / name).unlink(missing_ok=True)
+    with open(work / name, "wb") as file:
+        file.truncate(SIZES_MB[name] << 20)
 
 
 def _fetch_tools(work: Path, tell: Callable[[str], None]) -> None:
@@ -186,8 +205,8 @@ def _install_package(work: Path, root: Path, tell: Callable[[str], None]) -> Non
 
 def _write_files(root: Path) -> None:
     shutil.copytree(HERE / "node", root / "acceptance", dirs_exist_ok=True)
-    for name in ("init", "fence-peer"):
-        (root / "acceptance" / name).chmod(0o755)
+    for path in (root / "acceptance").iterdir():
+        path.chmod(0o755)
     shutil.copy(root / "acceptance/fence-peer", root / "usr/local/sbin/fence-peer")
     (root / "etc/lvm/lvmlocal.conf").write_text(LVM_CONF)
     (root / "etc/hosts").write_text(HOSTS)

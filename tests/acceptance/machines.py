@@ -1,4 +1,5 @@
-"""Two machines made of User-Mode Linux kernels, their shared disks and links.
+"""Machines made of User-Mode Linux kernels, their shared disks and links: two nodes, and one that
+serves disks by iSCSI where a scenario needs it.
 
 To be used in network, mount and pid namespaces of their own, which remove everything when they end.
 Each kernel runs with all its processes in one more pid namespace: killing that is a power failure,
@@ -21,6 +22,7 @@ from pathlib import Path
 from tests.acceptance.errors import NotAccepted
 
 LINKS = (0, 1, 2)
+NAMES = {1: "deb1", 2: "deb2", 3: "target"}
 HOST_ADDRESS = "10.60.0.254"
 COMMAND_PORT = 7777
 BOOT_LIMIT_S = 120.0
@@ -43,9 +45,14 @@ def make_network() -> None:
         _ip("link", "add", f"br{link}", "type", "bridge", "mcast_snooping", "0")
         _ip("addr", "add", f"10.60.{link}.254/24", "dev", f"br{link}")
         _ip("link", "set", f"br{link}", "up")
-        for number in (1, 2):
+        for number in NAMES:
             _ip("tuntap", "add", f"n{number}eth{link}", "mode", "tap")
             _ip("link", "set", f"n{number}eth{link}", "master", f"br{link}", "up")
+
+
+def add_address(address: str) -> None:
+    """Give the outside one more address on the first link."""
+    _ip("addr", "add", f"{address}/24", "dev", "br0")
 
 
 class Machine:
@@ -53,7 +60,7 @@ class Machine:
 
     def __init__(self, work: Path, number: int, memory_mb: int) -> None:
         self.number = number
-        self.name = f"deb{number}"
+        self.name = NAMES[number]
         self.address = f"10.60.0.{number}"
         self._work = work
         self._memory_mb = memory_mb
@@ -69,6 +76,21 @@ class Machine:
     def power_on(self) -> float:
         """Boot; return the seconds until it accepts commands."""
         began = time.monotonic()
+        self.begin_power_on()
+        while True:
+            try:
+                if self.run("true", 5.0).code == 0:
+                    return time.monotonic() - began
+            except OSError:
+                pass
+            if not self.is_on or time.monotonic() - began > BOOT_LIMIT_S:
+                raise NotAccepted(
+                    f"{self.name} does not boot, see {self._work}/console{self.number}.log"
+                )
+            time.sleep(0.1)
+
+    def begin_power_on(self) -> None:
+        """Give it power; it boots."""
         work = self._work
         argv = [
             "unshare",
@@ -87,7 +109,8 @@ class Machine:
             f"mem={self._memory_mb}M",
             f"ubd0=disk{self.number}.cow,base.img",
         ]
-        argv += [f"ubd{index}sc={name}" for index, name in enumerate(SHARED_DISKS, 1)]
+        if self.number in (1, 2):
+            argv += [f"ubd{index}sc={name}" for index, name in enumerate(SHARED_DISKS, 1)]
         argv += [
             f"vec{link}:transport=tap,ifname=n{self.number}eth{link},depth=64" for link in LINKS
         ]
@@ -105,15 +128,6 @@ class Machine:
             self._process = subprocess.Popen(
                 argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        while True:
-            try:
-                if self.run("true", 5.0).code == 0:
-                    return time.monotonic() - began
-            except OSError:
-                pass
-            if not self.is_on or time.monotonic() - began > BOOT_LIMIT_S:
-                raise NotAccepted(f"{self.name} does not boot, see {work}/console{self.number}.log")
-            time.sleep(0.1)
 
     def cut_power(self) -> None:
         """Kill the kernel with all its processes; return when they are gone."""
@@ -126,6 +140,20 @@ class Machine:
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def forget(self) -> None:
+        """Forget what was written on its own disk, while it is off."""
+        (self._work / f"disk{self.number}.cow").unlink(missing_ok=True)
+
+    def unplug(self, *links: int) -> None:
+        """Take cables out: its ends of the links keep their carrier, as behind a dead switch."""
+        for link in links:
+            _ip("link", "set", f"n{self.number}eth{link}", "nomaster")
+
+    def plug(self, *links: int) -> None:
+        """Put cables back."""
+        for link in links:
+            _ip("link", "set", f"n{self.number}eth{link}", "master", f"br{link}", "up")
 
     def hang(self) -> None:
         """Stop the kernel with all that runs in it, like a machine that hangs."""

@@ -36,10 +36,10 @@ class Player:
         command: str,
         expect: tuple[str, ...] = (),
         absent: tuple[str, ...] = (),
-        code: int = 0,
+        code: int | None = 0,
         limit_s: float = LIMIT_S,
     ) -> str:
-        """Run a command that must end with ``code``.
+        """Run a command that must end with ``code``, or anyhow if that is None.
 
         Its output must match each pattern of ``expect`` and none of ``absent``.
         """
@@ -120,9 +120,11 @@ class Player:
             raise NotAccepted(f"{machine.name} does not take commands: {error}") from error
 
 
-def _problem(outcome: Outcome, expect: tuple[str, ...], absent: tuple[str, ...], code: int) -> str:
+def _problem(
+    outcome: Outcome, expect: tuple[str, ...], absent: tuple[str, ...], code: int | None
+) -> str:
     """Return what is wrong with an outcome; empty if nothing."""
-    if outcome.code != code:
+    if code is not None and outcome.code != code:
         return f"ended with exit code {outcome.code}, expected {code}"
     for pattern in expect:
         if not re.search(pattern, outcome.output):

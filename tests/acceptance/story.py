@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import time
 
+from tests.acceptance.bed import Bed
 from tests.acceptance.player import Player
 
+TITLE = "Two machines, LVM, docker, a power switch"
 NAMES = "deb1.opensvc.com deb2.opensvc.com"
 SERVICES = ("registry", "files")
 URL = "http://10.60.0.71:5000/index.html"
@@ -142,8 +144,9 @@ def states(pair: str, *services: str) -> tuple[str, ...]:
     return tuple(rf"(?m)^{name} +\S+ +{first} +\S+ +{second}\s*$" for name in services or SERVICES)
 
 
-def tell(player: Player) -> None:
+def play(bed: Bed) -> None:
     """Play the whole story."""
+    player = bed.player
     boot(player)
     volume_groups(player)
     cluster(player)

@@ -1,0 +1,126 @@
+"""What runs beside the machines, in the namespaces of the run: a board with IPMI for each node.
+
+
+It cuts the node's power. The program (ipmi_sim) is that of the nodes' own Debian, run by chroot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.acceptance.errors import NotAccepted
+from tests.acceptance.machines import add_address
+
+USER = "admin"
+PASSWORD = "acceptance"
+IPMI_PORT = 623
+LIMIT_S = 20.0
+LAN_CONF = """\
+name "{node}"
+set_working_mc 0x20
+  startlan 1
+    addr {address} {port}
+    priv_limit admin
+    allowed_auths_callback none md2 md5 straight
+    allowed_auths_user none md2 md5 straight
+    allowed_auths_operator none md2 md5 straight
+    allowed_auths_admin none md2 md5 straight
+    guid a123456789abcdefa123456789abcd{number:02d}
+  endlan
+  chassis_control "/acceptance/chassis {node} 0x20"
+  user 1 true "" "" user 10 none md2 md5 straight
+  user 2 true "{user}" "{password}" admin 10 none md2 md5 straight
+"""
+EMU = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"
+
+
+class Outside:
+    """A place to run programs of the nodes' Debian beside the nodes."""
+
+    def __init__(self, work: Path) -> None:
+        self.root = work / "root"
+        self.logs = work
+        for name in ("dev", "proc"):
+            _checked(["mount", "--rbind", f"/{name}", str(self.root / name)])
+        _checked(["mount", "-t", "tmpfs", "run", str(self.root / "run")])
+
+    def start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a program; its output goes to a file of its name in the work directory."""
+        with open(self.logs / f"{Path(argv[0]).name}.log", "ab") as log:
+            return subprocess.Popen(
+                ["chroot", str(self.root), *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def run(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end."""
+        return subprocess.run(
+            ["chroot", str(self.root), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+        )
+
+
+class Board:
+    """The BMC of a node: power status and power off through its IPMI over LAN."""
+
+    def __init__(self, outside: Outside, node: str, number: int) -> None:
+        self.node = node
+        self.address = f"10.60.0.{100 + number}"
+        self._outside = outside
+        self._process: subprocess.Popen[bytes] | None = None
+        add_address(self.address)
+        self._place = f"/run/{node}-board"
+        place = outside.root / self._place.lstrip("/")
+        (place / "state").mkdir(parents=True)
+        text = LAN_CONF.format(
+            node=node,
+            number=number,
+            address=self.address,
+            port=IPMI_PORT,
+            user=USER,
+            password=PASSWORD,
+        )
+        (place / "lan.conf").write_text(text)
+        (place / "emu").write_text(EMU)
+        self.start()
+
+    def start(self) -> None:
+        """Give the board itself power."""
+        files = ["-c", f"{self._place}/lan.conf", "-f", f"{self._place}/emu"]
+        self._process = self._outside.start(
+            ["/usr/bin/ipmi_sim", *files, "-s", f"{self._place}/state", "-n"]
+        )
+        deadline = time.monotonic() + LIMIT_S
+        while self.ask("status") not in ("on", "off"):
+            if time.monotonic() > deadline:
+                raise NotAccepted(f"the board of {self.node} does not answer at {self.address}")
+            time.sleep(0.2)
+
+    def die(self) -> None:
+        """Take the board's own power: it answers nothing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def ask(self, order: str) -> str:
+        """Return the answer to `power ORDER`: on, off, or what ipmitool said."""
+        argv = ["/usr/bin/ipmitool", "-I", "lanplus", "-C", "3", "-N", "1", "-R", "1"]
+        argv += ["-H", self.address, "-p", str(IPMI_PORT), "-U", USER, "-P", PASSWORD]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said = self._outside.run([*argv, "power", order]).stdout.strip()
+            return said.removeprefix("Chassis Power is ")
+        return "no answer"
+
+
+def _checked(argv: Sequence[str]) -> None:
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise NotAccepted(f"{' '.join(argv)}: {done.stdout.strip()}")

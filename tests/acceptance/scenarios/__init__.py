@@ -1,0 +1,19 @@
+"""The scenarios by the name that `--only` takes, in the order in which they are played."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from tests.acceptance.bed import Scenario
+
+MODULES = {
+    "story": "tests.acceptance.story",
+    "claims": "tests.acceptance.scenarios.claims",
+    "A9": "tests.acceptance.scenarios.boards",
+}
+
+
+def scenario(name: str) -> Scenario:
+    """Return the module of a scenario."""
+    return cast(Scenario, import_module(MODULES[name]))
