@@ -248,3 +248,36 @@ def test_goodbyes_of_an_earlier_incarnation_put_off_no_verdict() -> None:
     bench = _live()
     _contend(bench, TIMEOUT_S + 1, 0.5, Goodbye.LEFT)
     assert _standing(bench) is PeerStanding.SILENT
+
+
+def _replaced() -> Bench:
+    """The incarnation that is to contend was accepted first, and a single beat of another one has
+    replaced it.
+    """
+    bench = Bench(S.FROZEN_STOP)
+    beat = Beat(bench.peer, BootId(0, 7), 100, None, {"registry": S.STOPPED})
+    bench.step(BeatReceived(bench.link, beat, bench.now))
+    bench.hear(S.STOPPED)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("seconds", "standing"), [(10.0, PeerStanding.UNKNOWN), (10.5, PeerStanding.LIVE)]
+)
+def test_replaced_incarnation_is_believed_once_it_has_continued_for_a_whole_timeout(
+    seconds: float, standing: PeerStanding
+) -> None:
+    """It begins just before the one that replaced it, heard no more, would be silent."""
+    bench = _replaced()
+    bench.run(TIMEOUT_S - 1.5)
+    _contend(bench, seconds, 0.5)
+    assert _standing(bench) is standing
+
+
+def test_recording_that_is_replayed_at_a_quarter_of_its_rate_is_not_believed() -> None:
+    """It may come a little late at first: later on it neither displaces the incarnation accepted
+    nor puts off the verdict of silence.
+    """
+    bench = _replaced()
+    _contend(bench, 3 * TIMEOUT_S, 4.0)
+    assert _standing(bench) is PeerStanding.SILENT
