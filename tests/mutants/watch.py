@@ -33,6 +33,9 @@ MEETS_ALL = ("tests/verify/",)
 """Tests of whole nodes: they reach every function, and watching them is too slow."""
 
 
+_WRITE_GAP_S = 5.0
+
+
 _ANY = ("", "")
 """Functions of a test that fails only while it is watched, which is slow."""
 
@@ -82,6 +85,7 @@ def watch(
         if room.name == CORE
         else _watch_apart(room, unknown, passes, jobs)
     )
+    written_at = time.monotonic()
     for nodeid, (is_ok, functions, took_s) in seen:
         kept[nodeid] = {
             "state": states[nodeid],
@@ -89,7 +93,10 @@ def watch(
             "met": sorted(functions),
             "is_ok": is_ok,
         }
-        place.write_text(json.dumps(kept), encoding="utf-8")
+        # The record of a thousand tests is long: not after each of them.
+        if time.monotonic() >= written_at + _WRITE_GAP_S:
+            place.write_text(json.dumps(kept), encoding="utf-8")
+            written_at = time.monotonic()
     met = Met()
     for name in states:
         if not kept[name].get("is_ok", True):
