@@ -116,6 +116,13 @@ def test_other_values_are_errors_of_three_kinds(change: dict[str, Any]) -> None:
         status_from_json(values)
 
 
+@pytest.mark.parametrize("line", ["[]", "null", "7", '"status"'])
+def test_what_is_no_object_is_an_error_that_names_its_type(line: str) -> None:
+    """JSON allows it, and a reader would look for the first field in it."""
+    with pytest.raises(TypeError, match="a status is an object, not"):
+        status_from_json(json.loads(line))
+
+
 def test_link_of_the_first_version_has_no_place() -> None:
     """Only its kind and what it does."""
     values = on_the_wire(status_to_json(STATUS))
