@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,14 +16,21 @@ from opensvc_openha.agent.actions.peer_fencing import (
     FencingVerdict,
     PeerKnowledge,
     decide,
+    fence_if_needed,
     knowledge_of,
+    power_of_peer,
 )
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import parse_service_text
 from opensvc_openha.agent.resources.fence_plan import fair_share_s, plan_time_s
+from opensvc_openha.agent.service.loaded_service import Service, load_service
+from opensvc_openha.agent.values.action_log import open_log
+from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.states import PEER_OUT, ServiceState
-from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.errors import ConfigError
+from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.errors import ConfigError, NotRunningError
+from opensvc_openha.fence_devices.power_readings import Power
+from opensvc_openha.formats.layout import agent_layout
 from opensvc_openha.system.processes import start_of_process
 from tests.agent.embedded import Agent, Outcome
 from tests.waiting import until
@@ -87,6 +97,76 @@ def test_stonith_action_fences_and_tells_the_truth(
     outcome = agent.svcmgr(called_as="a.stonith")
     assert (outcome.exit_code, mark.exists()) == (exit_code, fenced)
     assert outcome.err
+
+
+UP, OUT = ServiceState.STARTED, ServiceState.STOPPED
+UNNAMED = "[hb#0]\ntype = OpenHA\n"
+NAMED = UNNAMED + "name = webha\n"
+SECTION = "[stonith#1]\ntype = callout\ncmd = exit 1\n"
+
+
+@contextmanager
+def loaded(folder: Path, text: str, cluster: ClusterView) -> Iterator[Service]:
+    """The service ``web`` with this file, and this access to the daemon."""
+    folders = {f"OSVC_{word}": str(folder / word.lower()) for word in ("ETC", "VAR", "LOG")}
+    for each in folders.values():
+        Path(each).mkdir()
+    (folder / "etc" / "web.env").write_text(text)
+    layout = agent_layout("", folders)
+    with open_log(layout.log_dir, "web") as log:
+        yield load_service(layout, "web", log, cluster)
+
+
+def no_daemon() -> NodeStatus:
+    raise NotRunningError("nmond does not run")
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "standing", "known", "exit_code", "fenced"),
+    [
+        (NAMED, PeerStanding.LIVE, {"webha": OUT, "web": UP}, 0, False),
+        (NAMED, PeerStanding.LIVE, {"webha": UP, "web": OUT}, 1, False),
+        (UNNAMED, PeerStanding.LIVE, {"webha": UP, "web": OUT}, 0, False),
+        (UNNAMED, PeerStanding.LIVE, {"webha": OUT, "web": UP}, 1, False),
+        ("", PeerStanding.LIVE, {"webha": UP, "web": OUT}, 0, False),
+        (UNNAMED, PeerStanding.LIVE, {}, 1, False),
+        (UNNAMED, PeerStanding.SILENT, {"web": OUT}, 0, True),
+        (UNNAMED, None, {}, 0, True),
+    ],
+)
+def test_action_without_knowledge_in_its_environment_asks_the_daemon(
+    tmp_path: Path,
+    heartbeat: str,
+    standing: PeerStanding | None,
+    known: dict[str, ServiceState],
+    exit_code: int,
+    fenced: bool,
+) -> None:
+    """The state of this service counts, by its name in the cluster; no daemon is no knowledge."""
+    mark = tmp_path / "fenced"
+
+    def status() -> NodeStatus:
+        if standing is None:
+            return no_daemon()
+        services = tuple(
+            ServiceStatus(each, "deb1", "deb2", OUT, state, OUT, state)
+            for each, state in known.items()
+        )
+        return NodeStatus("deb1", "deb2", 1, standing, "", (), services)
+
+    text = f"{heartbeat}[stonith#1]\ntype = callout\ncmd = touch {mark}\n"
+    with loaded(tmp_path, text, ClusterView(status)) as service:
+        assert (fence_if_needed(service, {}), mark.exists()) == (exit_code, fenced)
+
+
+@pytest.mark.parametrize(("text", "is_said"), [(UNNAMED, True), (UNNAMED + SECTION, False)])
+def test_power_of_a_peer_that_no_section_knows_is_unknown_and_why_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, is_said: bool
+) -> None:
+    """A section that cannot ask either reports that itself."""
+    with loaded(tmp_path, text, ClusterView(no_daemon)) as service:
+        assert power_of_peer(service, {}) is Power.UNKNOWN
+    assert ("no [stonith#N] section defines how to ask" in capsys.readouterr().err) is is_said
 
 
 def test_stonith_by_hand_under_a_cluster_needs_the_cluster_option(agent: Agent) -> None:
