@@ -226,6 +226,27 @@ def test_output_is_the_end_of_what_this_script_printed(tmp_path: Path) -> None:
     log.close()
 
 
+def test_output_in_a_log_that_was_emptied_meanwhile_is_all_that_is_in_it(tmp_path: Path) -> None:
+    """Somebody empties the log while the script prints: what it prints then is read whole."""
+    (tmp_path / "web.log").write_text("before\n" * 9)
+    log = ScriptLog(str(tmp_path / "web.log"), is_answer=False, may_linger=False)
+    os.truncate(tmp_path / "web.log", 0)
+    os.write(log.handle, b"late\n")
+    assert log.output() == "late\n"
+    log.close()
+
+
+def test_system_that_cannot_reserve_room_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the call in the C library the log is written to as any file is."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_options: object())
+    log = ScriptLog(str(tmp_path / "web.log"), is_answer=False, may_linger=False)
+    os.write(log.handle, b"up\n")
+    assert ((tmp_path / "web.log").read_text(), log.is_lost) == ("up\n", False)
+    log.close()
+
+
 def test_answer_is_not_printed_to_the_log_before_its_end(tmp_path: Path) -> None:
     """Read from memory whatever the log does, up to a limit, and copied behind the note in the
     end.

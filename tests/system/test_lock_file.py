@@ -11,6 +11,7 @@ import pytest
 
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.system.lock_file import hold_lock, is_locked, open_lock, read_owner, try_lock
+from tests.system.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S
 
 
@@ -83,3 +84,25 @@ def test_lock_file_is_closed_to_others_and_no_link(tmp_path: Path) -> None:
     link.symlink_to(path)
     with pytest.raises(SystemFault, match=f"cannot open {link}: "):
         open_lock(str(link))
+
+
+def test_held_lock_is_tried_again_20_times_a_second_until_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it is reported; nothing is waited for once the limit is reached."""
+    first, second = (open_lock(str(tmp_path / "a.lock")) for _ in range(2))
+    clock, reports = SimulatedClock(monkeypatch), []
+    assert try_lock(first, 0)
+    assert not try_lock(second, 0.1, lambda: reports.append(clock.now))
+    assert (clock.pauses, reports) == ([0.05, 0.05], [0.0, 0.05])
+    os.close(first)
+    os.close(second)
+
+
+def test_owner_is_read_up_to_200_bytes(tmp_path: Path) -> None:
+    """Whoever may write to the file may write anything."""
+    path = tmp_path / "a.lock"
+    path.write_text("x" * 300)
+    handle = open_lock(str(path))
+    assert read_owner(handle) == "x" * 200
+    os.close(handle)

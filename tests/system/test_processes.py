@@ -8,22 +8,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import psutil
 import pytest
 
+from opensvc_openha.system import processes
 from opensvc_openha.system.processes import (
+    ProcessStat,
     all_pids,
     ancestors,
     descends_from,
     end_processes,
     has_ended,
     process_name,
+    send_signal,
     start_of_process,
     stat_of,
     wait_for_end,
 )
+from tests.system.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S, until
 
 _DEAF = "trap '' TERM; while :; do sleep 0.05; done"
@@ -82,6 +87,43 @@ def test_process_that_is_gone_has_nothing(started: list[subprocess.Popen[bytes]]
         True,
         "?",
     )
+
+
+_NUMBERS = " ".join(map(str, range(1, 19)))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (f"7 (a) (b c) S {_NUMBERS} 777\n", ProcessStat("S", 1, 11 + 12, 16, "777")),
+        (f"7 (a) S {_NUMBERS} 777 more\n", ProcessStat("S", 1, 11 + 12, 16, "777")),
+        (f"7 (a) S {_NUMBERS}\n", None),
+        ("", None),
+    ],
+)
+def test_line_of_the_kernel_is_read_by_its_fields_behind_the_name(
+    monkeypatch: pytest.MonkeyPatch, line: str, found: ProcessStat | None
+) -> None:
+    """Twenty of them at least: state, parent, two times, niceness, and the start."""
+    monkeypatch.setattr(processes, "text_of", lambda *_: line)
+    assert stat_of(7) == found
+
+
+@pytest.mark.parametrize(("state", "is_over"), [("R", False), ("Z", True), ("X", True)])
+def test_process_that_is_dead_has_ended(
+    monkeypatch: pytest.MonkeyPatch, state: str, is_over: bool
+) -> None:
+    """Whether or not its parent has collected it."""
+    monkeypatch.setattr(processes, "text_of", lambda *_: f"7 (a) {state} {_NUMBERS} 777")
+    assert has_ended(7) is is_over
+
+
+def test_ancestors_end_with_a_process_of_which_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended while they were looked up, or /proc is not there."""
+    monkeypatch.setattr(processes, "text_of", lambda *_: "")
+    assert list(ancestors()) == [os.getpid()]
 
 
 def test_ancestors_are_those_of_psutil() -> None:
@@ -158,3 +200,23 @@ def test_child_that_ended_first_is_asked_once(tmp_path: Path) -> None:
 
     assert wait_for_end(pids, LIMIT_S, is_over) == []
     assert asked.count(pids[1]) > 3
+
+
+def test_process_that_leads_no_group_is_ended_alone() -> None:
+    """It is a member of this process's group, which must not get the signal."""
+    for end in (
+        lambda pid: send_signal(pid, signal.SIGTERM),
+        lambda pid: end_processes([pid], LIMIT_S),
+    ):
+        with subprocess.Popen(["sleep", "60"]) as process:
+            end(process.pid)
+            assert process.wait(LIMIT_S) == -signal.SIGTERM
+
+
+def test_pauses_double_up_to_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most processes end at once; nothing is waited for once the limit is reached."""
+    clock = SimulatedClock(monkeypatch)
+    pauses = [0.005, 0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
+    *_, limit_s = accumulate(pauses)
+    assert wait_for_end([7], limit_s, lambda _: False) == [7]
+    assert clock.pauses == pauses
