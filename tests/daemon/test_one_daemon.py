@@ -5,6 +5,7 @@ replaced.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.daemon import lock
-from opensvc_openha.daemon.lock import already_running, lock_is_in_place, take_lock
+from opensvc_openha.daemon.lock import Place, already_running, lock_is_in_place, take_lock
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.system import clock
+from tests.simulated_clock import SimulatedClock
 
 _HOLDER = """
 import sys
@@ -89,6 +91,45 @@ def test_holder_that_wrote_no_pid_is_not_named(layout: Layout) -> None:
         with pytest.raises(RefusedError, match="already running on this node$"):
             take_lock(layout)
     assert str(already_running(1)).endswith("(pid 1)")
+
+
+def test_daemon_is_refused_after_a_quarter_of_a_second(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that looks for a daemon is done by then."""
+    handle, time = take_lock(layout), SimulatedClock(monkeypatch)
+    with pytest.raises(RefusedError):
+        take_lock(layout)
+    assert time.pauses == [0.05] * 5
+    os.close(handle)
+
+
+def test_lock_that_was_removed_is_taken_again_and_reported(
+    layout: Layout, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and only then; the first handle stays open until the daemon ends."""
+    handle = take_lock(layout)
+    place = Place(layout, handle, "deb1", logging.getLogger("nmond"))
+    place.expect()
+    assert place.handle == handle and caplog.messages == []
+    os.unlink(layout.lock_file)
+    for _ in range(2):
+        place.expect()
+        assert lock_is_in_place(layout, place.handle)
+    assert caplog.messages == [f"node deb1: {layout.lock_file} had been removed"]
+    os.close(handle)
+    os.close(place.handle)
+
+
+def test_lock_that_another_daemon_has_taken_meanwhile_is_not_taken_again(layout: Layout) -> None:
+    """This one has to end."""
+    handle = take_lock(layout)
+    place = Place(layout, handle, "deb1", logging.getLogger("nmond"))
+    os.unlink(layout.lock_file)
+    with holder(layout) as pid, pytest.raises(RefusedError, match=rf"\(pid {pid}\)$"):
+        place.expect()
+    assert place.handle == handle
+    os.close(handle)
 
 
 def test_command_that_looks_for_an_instant_keeps_no_daemon_from_starting(

@@ -11,7 +11,7 @@ import pytest
 
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.system.lock_file import hold_lock, is_locked, open_lock, read_owner, try_lock
-from tests.system.simulated_clock import SimulatedClock
+from tests.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S
 
 

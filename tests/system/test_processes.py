@@ -28,7 +28,7 @@ from opensvc_openha.system.processes import (
     stat_of,
     wait_for_end,
 )
-from tests.system.simulated_clock import SimulatedClock
+from tests.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S, until
 
 _DEAF = "trap '' TERM; while :; do sleep 0.05; done"
