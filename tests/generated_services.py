@@ -130,17 +130,26 @@ def _section(kind: Kind) -> Json:
     """Return the schema of one kind; required keywords may stand in [DEFAULT], so none is."""
     section = _object([*kind.types.values(), [schema.TYPE]])
     section |= {"description": kind.text, "allOf": [{"$ref": "#/$defs/inherited"}]}
-    words = [word for word in (*kind.types, *kind.shown_types) if word]
+    words = [word for word in (*kind.types, *kind.shown_types) if word.isidentifier()]
     if words:
-        section["properties"]["type"]["pattern"] = any_of(words)
+        section["properties"]["type"]["pattern"] = "|".join((any_of(words), *_open(kind)))
     if kind.types:
         section["unevaluatedProperties"] = False
-    if kind.types and kind.shown_types:
-        # The keywords of types that are only shown are not known.
-        is_shown = {"pattern": any_of(kind.shown_types)}
-        section["if"] = {"properties": {"type": is_shown}, "required": ["type"]}
+    free = [any_of(kind.shown_types)] if kind.shown_types else []
+    free += _open(kind)
+    if kind.types and free:
+        # The keywords of these types are not known.
+        is_free = {"pattern": "|".join(free)}
+        section["if"] = {"properties": {"type": is_free}, "required": ["type"]}
         section["then"] = {"additionalProperties": True}
     return section
+
+
+def _open(kind: Kind) -> list[str]:
+    """Return the pattern of types whose keywords are declared elsewhere, if there are any."""
+    if not kind.open_type:
+        return []
+    return [any_of((kind.open_type,)).removesuffix("$") + "[A-Za-z0-9_]+$"]
 
 
 def _object(of_types: Iterable[Keywords]) -> Json:

@@ -27,7 +27,9 @@ _VALIDATION_LIMIT_S = 30.0
 _BROKEN = 3
 """Exit code of `validate config` for a service that could not be started."""
 _HEAD = 4096
-_STATUS = re.compile(r"(?mi)^\s*status_cmd(@\S+)?\s*[=:]\s*\S")
+_STATUS = re.compile(
+    r"(?mi)^\s*(?:status_cmd(@\S+)?\s*[=:]\s*\S|type\s*[=:]\s*(?:fence_\w+|ilo)\s*$)"
+)
 _STONITH = re.compile(r"(?mi)^\s*\[stonith(#|\])")
 
 
@@ -137,7 +139,7 @@ def _why_no_fence(check: str) -> str:
 
 
 def reports_power(check: str) -> bool:
-    """Return True for a generated check-up script whose section has a status command.
+    """Return True for a generated check-up script whose section has a status command, or a device.
 
     Called with status, it does not fence. The section of a script that an agent's driver uses is
     not known here: it answers unknown without one. A foreign script may do anything when it is

@@ -62,6 +62,11 @@ def metadata_of(agent: str) -> AgentMetadata:
     )
 
 
+def why_no_tool() -> str:
+    """Return that ipmitool is missing, and what to do; empty if it is there."""
+    return "" if find_program(_TOOL) else f"there is no program {_TOOL}: install that package"
+
+
 class Ipmi:
     """One board, by the options of fence_ipmilan."""
 
@@ -95,7 +100,7 @@ class Ipmi:
         """Return how ipmitool ended, and the password."""
         path = find_program(_TOOL)
         if not path:
-            raise SystemFault(f"there is no program {_TOOL}: install the package {_TOOL}")
+            raise SystemFault(why_no_tool())
         options = self._options
         password = options.get("password", "")
         file = options.get("password_file") or options.get("passwd_file")

@@ -20,11 +20,11 @@ from opensvc_openha.core.timing import (
     POWER_LOOK_LIMIT_S,
     POWER_OFF_GAP_S,
 )
-from opensvc_openha.fence_devices.agent_metadata import AgentMetadata, metadata_of
+from opensvc_openha.fence_devices.agent_metadata import AgentMetadata, metadata_of, why_absent
 from opensvc_openha.fence_devices.callout import Callout
 from opensvc_openha.fence_devices.fence_agent import FenceAgent
 from opensvc_openha.fence_devices.ipmi import AGENTS as IPMI_AGENTS
-from opensvc_openha.fence_devices.ipmi import Ipmi
+from opensvc_openha.fence_devices.ipmi import Ipmi, why_no_tool
 from opensvc_openha.fence_devices.ipmi import metadata_of as ipmi_metadata_of
 from opensvc_openha.fence_devices.power_readings import OffTwice, OrderAnswer, Power, PowerDriver
 from opensvc_openha.formats.fence_plan_config import CALLOUT
@@ -163,6 +163,11 @@ def device_of(name: str, agent: str, options: Mapping[str, str], peer: str) -> P
 def description_of(agent: str) -> AgentMetadata:
     """Return what options an agent takes; SystemFault if it cannot be asked for them."""
     return ipmi_metadata_of(agent) if is_board(agent) else metadata_of(agent)
+
+
+def why_unusable(agent: str) -> str:
+    """Return why an agent cannot be used here, with what to install; empty if it can."""
+    return why_no_tool() if is_board(agent) else why_absent(agent)
 
 
 def is_board(agent: str) -> bool:

@@ -7,7 +7,7 @@ import stat
 
 from opensvc_openha.errors import SystemFault
 
-_BYTES_MAX = 4096
+_BYTES_MAX = 65_536
 
 
 def read_secret(path: str) -> str:
@@ -15,6 +15,22 @@ def read_secret(path: str) -> str:
 
     Raises SystemFault with what is wrong and what to do.
     """
+    raw = _read(path)
+    line = raw.split(b"\n", 1)[0].removesuffix(b"\r")
+    if not line or b"\0" in line:
+        raise SystemFault(f"the secret {path} does not hold one line of text")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise SystemFault(f"the secret {path} is no text in UTF-8") from None
+
+
+def check_secret_file(path: str) -> None:
+    """Raise SystemFault for a file that others may read, or that cannot be read at all."""
+    _read(path)
+
+
+def _read(path: str) -> bytes:
     try:
         # Not to wait at a named pipe in its place.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -32,10 +48,6 @@ def read_secret(path: str) -> str:
                 f"the secret {path} has mode {mode:04o}, others may use it: chmod 600 {path}"
             )
         raw = file.read(_BYTES_MAX + 1)
-    line = raw.split(b"\n", 1)[0].removesuffix(b"\r")
-    if not line or len(raw) > _BYTES_MAX or b"\0" in line:
-        raise SystemFault(f"the secret {path} does not hold one line of text")
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise SystemFault(f"the secret {path} is no text in UTF-8") from None
+    if len(raw) > _BYTES_MAX:
+        raise SystemFault(f"the secret {path} is longer than {_BYTES_MAX} bytes")
+    return raw

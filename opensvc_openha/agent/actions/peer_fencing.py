@@ -26,7 +26,7 @@ from opensvc_openha.agent.resources.fence_plan import (
     plan_time_s,
     read_power,
 )
-from opensvc_openha.agent.resources.stonith import Callout
+from opensvc_openha.agent.resources.stonith import Fence
 from opensvc_openha.agent.service.loaded_service import Service
 from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.core.states import PEER_OUT, ServiceState
@@ -134,7 +134,7 @@ def _sections(service: Service) -> list[Resource]:
 
 
 def _step(service: Service, resource: Resource) -> FenceStep:
-    if isinstance(resource, Callout):
+    if isinstance(resource, Fence):
         return resource.step
     section = next(each for each in service.file.sections if each.name == resource.spec.rid)
     why_not = resource.why_unhandled()

@@ -40,8 +40,11 @@ def type_of(section: Section) -> str | None:
     if not kind.types or "" in kind.types:
         return "" if kind.types else None
     word = section.text("type").lower() or kind.default_type
-    if word in kind.types:
+    if word in kind.types and word.isidentifier():
         return word
+    name = word.removeprefix(kind.open_type) if kind.open_type else word
+    if name != word and name.isidentifier():
+        return f"{kind.open_type}*"
     if word in kind.shown_types:
         return None
     expected = f"expected one of {', '.join(sorted(kind.types))}"
@@ -58,6 +61,12 @@ def keywords_of(section: Section) -> tuple[AnyKeyword, ...] | None:
     """
     name = type_of(section)
     return None if name is None else (*kind_of(section).types[name], TYPE, *COMMON)
+
+
+def has_free_names(section: Section) -> bool:
+    """Return whether a section may have keywords that are declared elsewhere."""
+    kind = kind_of(section)
+    return bool(kind.open_type) and type_of(section) == f"{kind.open_type}*"
 
 
 def wrong_values(section: Section, keywords: Iterable[AnyKeyword]) -> Iterator[ConfigError]:
@@ -77,7 +86,7 @@ def wrong_in_resource(section: Section) -> Iterator[ConfigError]:
     """Yield the errors in a resource's section for which no action can continue."""
     keywords = keywords_of(section)
     if keywords is None:
-        keywords = kind_of(section).of_shown_types
+        keywords = ()
     elif section.name == IMPLICIT_SYNC:
         keywords = (*OF_IMPLICIT_SYNC, *COMMON)
     return wrong_values(section, (keyword for keyword in keywords if not keyword.is_lenient))

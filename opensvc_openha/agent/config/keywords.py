@@ -56,10 +56,10 @@ class Kind(NamedTuple):
     text: str
     types: Mapping[str, tuple[AnyKeyword, ...]]
     default_type: str = ""
+    open_type: str = ""
+    """Beginning of types whose further keywords are declared elsewhere; in ``types`` with a `*`."""
     shown: str = ""
     """Types of the OpenSVC agent, separated by blanks, that are neither started nor stopped."""
-    of_shown_types: tuple[AnyKeyword, ...] = ()
-    """Keywords with a meaning even in a section that is only shown."""
     shown_in: str = ""
     """Group of the status tree, if its name is not that of the section."""
 

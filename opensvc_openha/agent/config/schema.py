@@ -211,6 +211,15 @@ FENCE_STATUS_CMD = Keyword("status_cmd", types.COMMAND, "", "Asks for the peer's
 FENCE_LEVEL = Keyword("level", types.COUNT, 1, "Is tried if those below have failed.")
 FENCE_TIMEOUT_S = 50.0
 FENCE_TIMEOUT = Keyword("timeout", types.SECONDS, FENCE_TIMEOUT_S, "Limit of the section.")
+FENCE_PASSWORD_FILE = Keyword(
+    "password_file", types.PATH, "", "File of mode 0600 with the value of the option `password`."
+)
+FENCE_CA_FILE = Keyword("ca_file", types.PATH, "", "Certificates that are trusted for the device.")
+ILO_TARGET = Keyword(
+    "target", types.HOST, REQUIRED, "Management processor of the peer.", aliases=("name",)
+)
+ILO_USERNAME = Keyword("username", types.TEXT, "", "By default that of `[TARGET]` in auth.conf.")
+ILO_KEY = Keyword("key", types.PATH, "", "Private key for ssh, in place of a password.")
 
 # [subset#GROUP:NAME] ----------------------------------------------------------------------------
 
@@ -354,10 +363,17 @@ _ALL_KINDS = (
     ),
     Kind(
         "stonith",
-        "A fencing command, see Fencing below.",
-        {"callout": (FENCE_CMD, FENCE_STATUS_CMD, FENCE_LEVEL, FENCE_TIMEOUT)},
-        shown="ilo",
-        of_shown_types=(FENCE_LEVEL,),
+        "What fences the peer, see Fencing below. With `type = fence_*`, as fence_ipmilan, all"
+        " other keywords are options of that fence agent.",
+        {
+            "callout": (FENCE_CMD, FENCE_STATUS_CMD, FENCE_LEVEL, FENCE_TIMEOUT),
+            "fence_*": (FENCE_PASSWORD_FILE, FENCE_CA_FILE, FENCE_LEVEL, FENCE_TIMEOUT),
+            "ilo": (
+                *(ILO_TARGET, ILO_USERNAME, FENCE_PASSWORD_FILE, ILO_KEY),
+                *(FENCE_LEVEL, FENCE_TIMEOUT),
+            ),
+        },
+        open_type="fence_",
     ),
     Kind("drbd", "Only shown.", {}, shown_in="disk"),
     Kind("pool", "Only shown.", {}, shown_in="disk"),

@@ -10,7 +10,7 @@ section that hangs leaves the others theirs. The deadline is below the limit tha
 sets to a check-up script, so that this process can report what failed.
 
 A command that succeeds is no proof by itself if the section has a `status_cmd`, see
-``fence_status``.
+``fence_status``. A power device, see ``power_sections``, is switched off and asked itself.
 
 Whether the peer must be fenced is decided in ``fencing``.
 """
@@ -31,8 +31,9 @@ from opensvc_openha.agent.resources.fence_status import (
     why_not_off,
 )
 from opensvc_openha.agent.values.action_log import ActionLog
-from opensvc_openha.core.timing import CHECK_LIMIT_S
+from opensvc_openha.core.timing import CHECK_LIMIT_S, POWER_LOOK_LIMIT_S
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.fence_devices.power_device import PowerDevice
 from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.formats.secrets import mask_script
 from opensvc_openha.system.clock import monotonic
@@ -61,6 +62,15 @@ class FenceStep:
     why_not: str = ""
     status_argv: tuple[str, ...] = ()
     """Command that asks the device whether the peer is off, if configured."""
+    device: PowerDevice | None = field(default=None, compare=False)
+    """The power device of the section, which has no command then."""
+
+    @property
+    def why_unasked(self) -> str:
+        """Why the power cannot be asked for; empty if it can."""
+        if self.why_not:
+            return self.why_not
+        return "" if self.status_argv or self.device else "it has no status_cmd"
 
 
 @dataclass(frozen=True)
@@ -191,11 +201,19 @@ def read_power(steps: Sequence[FenceStep], time_s: float, say: Callable[[str], o
     with interruptible():
         for number, step in enumerate(steps):
             share_s = (deadline - monotonic()) / (len(steps) - number)
-            power = ask_power(step.status_argv, step.env, share_s)
-            why = "" if step.status_argv else ", for it has no status_cmd"
+            power = _ask(step, share_s)
+            why = f", for {step.why_unasked}" if step.why_unasked else ""
             say(f"level {step.level}: {step.rid}: {power.value}{why}\n")
             answers.setdefault(step.level, []).append(power)
     return power_of_levels(list(answers.values()))
+
+
+def _ask(step: FenceStep, limit_s: float) -> Power:
+    if step.device is None:
+        return ask_power(step.status_argv, step.env, limit_s)
+    return (
+        step.device.look(min(limit_s, POWER_LOOK_LIMIT_S)).power if limit_s > 0 else Power.UNKNOWN
+    )
 
 
 def _run(step: FenceStep, limit_s: float, log: ActionLog) -> Failure | None:
@@ -209,6 +227,8 @@ def _run(step: FenceStep, limit_s: float, log: ActionLog) -> Failure | None:
         return Failure(step.rid, step.level, "not run: no time is left", was_run=False)
 
     own.info(f"level {step.level}: fencing with {step.rid}, at most {limit_s:.1f} s")
+    if step.device is not None:
+        return _cut(step, step.device, limit_s, own)
     began = monotonic()
     try:
         result = run_logged(own, step.argv, limit_s, step.env, ends_group=True)
@@ -232,6 +252,19 @@ def _run(step: FenceStep, limit_s: float, log: ActionLog) -> Failure | None:
     own.error(f"level {step.level}, after {took_s:.1f} s: fencing failed: {reason}")
     exit_code = 1 if result.is_timed_out else max(1, result.exit_code)
     return Failure(step.rid, step.level, reason, exit_code)
+
+
+def _cut(step: FenceStep, device: PowerDevice, limit_s: float, log: ActionLog) -> Failure | None:
+    """Cut the peer's power by the device of a section; None is success."""
+    report = device.cut(limit_s)
+    for hint in report.hints:
+        log.warning(hint)
+    if report.is_proved:
+        log.info(f"level {step.level}: succeeded: {step.shown} {report.text}")
+        return None
+    reason = f"{step.shown}: {report.text}"
+    log.error(f"level {step.level}: fencing failed: {reason}")
+    return Failure(step.rid, step.level, reason)
 
 
 def _why_not_off(step: FenceStep, deadline: float, log: ActionLog) -> str:

@@ -18,7 +18,7 @@ _LABELS = {
     "sync": ("src",),
 }
 """Keywords of each group of which the first that is set is the label."""
-_ADVICE = {"hb": "", "stonith": " yet, expected callout"}
+_ADVICE = {"hb": ""}
 
 
 class Unhandled(LocalResource):
@@ -31,7 +31,7 @@ class Unhandled(LocalResource):
         label = next(filter(None, words), section.name)
         if group is Group.FS:
             label = f"{section.text('dev')}@{section.text('mnt')}"
-        elif group in (Group.HB, Group.STONITH):
+        elif group is Group.HB:
             label = f"{section.group}.{type_}"
         kind = (
             group.value

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import (
+    has_free_names,
     keywords_of,
     unknown_names,
     wrong_in_resource,
@@ -30,12 +31,11 @@ from opensvc_openha.agent.resources.registry import (
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
 from opensvc_openha.agent.values.resource_status import Group
-from opensvc_openha.errors import ConfigError
+from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.nodes_file import is_same_node
 from opensvc_openha.formats.reservation_key import key_text
 
 _UNHANDLED = {
-    Group.STONITH: "a silent peer cannot be fenced, so that nothing is taken over from it",
     Group.SYNC: "it is never sent",
     Group.HB: "no command drives that cluster",
 }
@@ -251,6 +251,8 @@ def _in_resource(
     except ConfigError as exc:
         yield Problem(exc)
         return
+    if section.group == Group.STONITH.value:
+        yield from _in_power_device(section, around)
     if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
         yield _warning(section, "", resources[-1].schedule_problem)
     if resources[-1].why_unhandled():
@@ -258,6 +260,19 @@ def _in_resource(
             resources[-1].spec.group, "a start is refused unless it is disabled or optional"
         )
         yield _warning(section, "", f"{resources[-1].why_unhandled()}: {effect}")
+
+
+def _in_power_device(section: Section, around: DriverContext) -> Iterator[Problem]:
+    """Yield what the agent of a power device does not take; a warning if it is not installed."""
+    from opensvc_openha.agent.resources.power_sections import is_power_device, wrong_options
+
+    if not is_power_device(section) or section.value(schema.DISABLE):
+        return
+    try:
+        for error in wrong_options(section, around.layout.etc_dir):
+            yield Problem(error)
+    except SystemFault as error:
+        yield _warning(section, "type", f"cannot be used on this node: {error}")
 
 
 def _in_keywords(file: ServiceFile, section: Section) -> Iterator[Problem]:
@@ -284,6 +299,8 @@ def _with_comments(section: Section, keywords: tuple[AnyKeyword, ...]) -> Iterat
 def _unknown(
     section: Section, keywords: tuple[AnyKeyword, ...], known: Iterable[str] = ()
 ) -> Iterator[Problem]:
+    if section.name != "DEFAULT" and has_free_names(section):
+        return
     # Keywords of [DEFAULT] are allowed in a section too: agents read some of them from there.
     allowed = {name for keyword in schema.DEFAULT_SECTION for name in keyword.names}.union(known)
     for error in unknown_names(section, keywords, allowed):

@@ -40,14 +40,14 @@ def test_a_schedule_that_is_wrong_keeps_no_service_down() -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("[stonith#1]\ntype = ilo\nlevel = low\noptional = maybe\n", ["level"]),
+        ("[fs#1]\ntype = zfs\noptional = maybe\n", []),
         ("[sync#i0]\ntimeout = often\noptional = maybe\n", ["timeout", "optional"]),
     ],
 )
 def test_section_that_is_shown_or_a_part_needs_only_what_it_may_hold(
     text: str, wrong: list[str]
 ) -> None:
-    """An ilo has a level like every fence; the service's own sync needs no src and no dst."""
+    """The keywords of what is shown are not known; the service's own sync needs no src."""
     found = [str(error).split()[2] for error in wrong_in_resource(section_of(text))]
     assert found == wrong
 
@@ -65,6 +65,8 @@ def test_each_alias_that_is_set_is_checked_under_its_own_name() -> None:
     [
         ("[ip#1]\ntype = any\n", ""),
         ("[fs#1]\ntype = EXT4\n", "ext4"),
+        ("[stonith#1]\ntype = Fence_Redfish\n", "fence_*"),
+        ("[stonith#1]\ntype = ilo\n", "ilo"),
         ("[sync#1]\nsrc = /a\n", "rsync"),
         ("[fs#1]\ntype = zfs\n", None),
         ("[drbd#1]\nres = r\n", None),
