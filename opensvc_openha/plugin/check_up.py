@@ -1,8 +1,9 @@
 """The check-up before a takeover for a service of a real agent.
 
 It succeeds only if the peer is out or was fenced. The agents drop the exit code of a fencing
-command. So a callout is run here, with its exit code, and so is a power device; any other type is
-left to the agent, but only where our driver is installed, which makes the agent end with an error.
+command. So a callout is run here, with its exit code, and so is a power device; any other type,
+such as ilo, is left to the agent, but only where our driver is installed, which makes the agent end
+with an error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from opensvc_openha.agent.resources.fence_plan import (
     plan_time_s,
     read_power,
 )
-from opensvc_openha.agent.resources.power_sections import device_step, is_power_device
+from opensvc_openha.agent.resources.power_sections import ILO, device_step, is_power_device
 from opensvc_openha.agent.values.action_log import LINE_FORMAT, ActionLog
 from opensvc_openha.control import client
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
@@ -97,7 +98,7 @@ def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
         raise section.missing(schema.TYPE)
     if kind == "callout":
         return callout_step(section, file.svcname, node)
-    if is_power_device(section):
+    if is_power_device(section) and kind != ILO:
         return device_step(section, file.svcname, node, agent.etc_dir)
 
     level, timeout_s = section.value(schema.FENCE_LEVEL), section.value(schema.FENCE_TIMEOUT)
