@@ -106,11 +106,21 @@ ROOMS = {
             ("tests/links",),
         ),
         Room(
+            "fence_devices",
+            _in(
+                "fence_devices",
+                "power_readings power_device fence_agent ipmi callout programs secret_files"
+                " device_answers agent_metadata power_program run",
+            ),
+            ("tests/fence_devices",),
+        ),
+        Room(
             "formats",
             _in(
                 "formats",
                 "beat_frame frame_seal disk_slot state_file key_file legacy_frame"
-                " nodes_file services_file device_signs netlink name_book state_list",
+                " nodes_file services_file device_signs netlink name_book state_list"
+                " fence_plan_config",
             ),
             (
                 "tests/formats",
@@ -126,6 +136,7 @@ ROOMS = {
                 " service/runner service/ordering"
                 " service/action_lock service/selection service/caller_location host/signals"
                 " host/commands host/system_paths resources/fence_plan resources/fence_status"
+                " resources/power_sections"
                 " config/value_types config/checks",
             ),
             ("tests/agent",),
