@@ -89,6 +89,7 @@ bench: venv
 	$(BIN)/python -m bench.agent
 	$(BIN)/python -m bench.busy_nodes
 	$(BIN)/python -m bench.duels
+	$(BIN)/python -m bench.power_devices
 
 RUNS ?= 500000
 
