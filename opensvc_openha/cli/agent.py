@@ -12,11 +12,11 @@ from opensvc_openha.daemon.check_scripts import find_doubt
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, UsageError
 from opensvc_openha.fence_devices.power_readings import EXIT_CODES
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.plugin import check_up, installer, probe
+from opensvc_openha.plugin import agents_file, check_up, installer, probe
+from opensvc_openha.plugin.agent_services import AgentService, read_services
 from opensvc_openha.plugin.agents import find_agents
-from opensvc_openha.plugin.changes import Change
+from opensvc_openha.plugin.changes import Change, carry_out
 from opensvc_openha.plugin.installed_agent import Agent
-from opensvc_openha.plugin.installer import AgentService
 from opensvc_openha.storage import configuration
 
 _NOT_IN_PLACE = 1
@@ -93,10 +93,10 @@ def _install(agent: Agent, layout: Layout, options: Namespace) -> int:
         raise UsageError(
             f"--hb-section is for the agent 2.1: the {agent.line.name} supports [hb#N] already"
         )
-    has_hook = options.hb_section or installer.has_hook(agent)
+    has_hook = options.hb_section or agent.has_hook
     changes = installer.plan_install(agent, layout, has_hook)
     _carry_out(changes, options)
-    services = [] if options.no_services else installer.read_services(agent, has_hook)
+    services = [] if options.no_services else read_services(agent, has_hook)
     problems = [_register(agent, layout, service, options) for service in services]
     if not changes:
         print("nothing to do: the driver is in place")
@@ -136,7 +136,7 @@ def _register(agent: Agent, layout: Layout, service: AgentService, options: Name
         return 0
     try:
         code = service_edit.add(service.cluster_name, service.wrapper, nodes[0], nodes[1], check)
-        installer.note_added(agent, layout, service.cluster_name)
+        agents_file.record_added(agent, layout, service.cluster_name)
         return code
     except OpenhaError as error:
         print(f"{service.svcname}: not added: {error}")
@@ -181,13 +181,13 @@ def _remove(agent: Agent, layout: Layout, options: Namespace) -> int:
             f"{error}: nothing is changed, what runs here is not known"
         ) from error
     known = {service.name for service in configuration.read_services(layout)}
-    added = [name for name in installer.read_added(agent, layout) if name in known]
+    added = [name for name in agents_file.read_added(agent, layout) if name in known]
     for name in added:
         print(f"{'would run' if options.dry_run else 'run'} service -r {name}", flush=True)
         if not options.dry_run:
             _unregister(agent, layout, name)
     gone = set(added) if options.dry_run else set()
-    for service in installer.read_services(agent):
+    for service in read_services(agent):
         _keep_check_script(agent, layout, service, gone, options)
     stays = [each for each in configuration.read_services(layout) if each.name not in gone]
     changes = installer.plan_remove(
@@ -211,7 +211,7 @@ def _unregister(agent: Agent, layout: Layout, name: str) -> None:
     except RefusedError as error:
         print(f"the cluster continues to decide about {name}: {error}", flush=True)
         return
-    installer.note_removed(agent, layout, name)
+    agents_file.forget_added(agent, layout, name)
 
 
 def _keep_check_script(
@@ -232,7 +232,7 @@ def _status(agent: Agent, layout: Layout, options: Namespace) -> int:
     is_in_place, line = installer.describe(agent, layout)
     print(f"OpenSVC agent {agent.line.name} in {agent.home}: {line}")
     registered = {known.name: known for known in configuration.read_services(layout)}
-    for service in installer.read_services(agent):
+    for service in read_services(agent):
         problem = service.problem or probe.find_blindness(agent, service)
         known = registered.get(service.cluster_name)
         doubt = "" if known is None else find_doubt(known.check, layout)
@@ -256,7 +256,7 @@ def _carry_out(changes: list[Change], options: Namespace) -> None:
     for change in changes:
         print(f"{'would ' if options.dry_run else ''}{change.text}", flush=True)
         if not options.dry_run:
-            installer.carry_out(change)
+            carry_out(change)
 
 
 _VERBS = {"install": _install, "remove": _remove, "status": _status}

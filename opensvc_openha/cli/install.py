@@ -191,15 +191,16 @@ def _link_for_agents(layout: Layout, root: str) -> list[str]:
     """Link the cluster to where an agent with its own driver looks; return the lines to print."""
     from opensvc_openha.plugin import installer
     from opensvc_openha.plugin.agents import find_agents
+    from opensvc_openha.plugin.changes import carry_out
 
     links = [
         link
         for found in find_agents(root or None)
-        if not installer.is_in_place(found)
+        if not found.has_driver
         for link in installer.plan_stock_links(found, layout)
     ]
     for link in links:
-        installer.carry_out(link)
+        carry_out(link)
     return [f"For the driver of the OpenSVC agent: {link.text}" for link in links]
 
 

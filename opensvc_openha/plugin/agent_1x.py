@@ -6,20 +6,12 @@ function, 1.6 checks whether an hb resource handles an action, 1.5 has no cache 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from opensvc_openha.plugin.installed_agent import Agent, AgentLine, contains
 from opensvc_openha.system.package_files import read_template
 
 _DRIVER = "lib/resHbOpenHA.py"
-_LOOK = {
-    # It has no cache, and no option to refresh one.
-    "1.5": "json_status",
-    "1.6": "json_status --refresh",
-    "1.7": "json_status --refresh",
-    "1.8": "print status --refresh --format json",
-}
-"""Command of each line that prints the current status of the resources."""
 
 
 def _is_any(home: str) -> bool:
@@ -44,22 +36,43 @@ def _wrappers(agent: Agent, command: str) -> Mapping[str, str]:
     return {kind: text.replace("@OPENHA@", command) for kind, text in texts.items()}
 
 
-def _line(name: str, is_home: object) -> AgentLine:
-    assert callable(is_home)
+def _line(
+    name: str,
+    is_home: Callable[[str], bool],
+    status: str,
+    driver: str = "resHbOpenHA_1_5.py",
+    suffixes: tuple[str, ...] = (".env",),
+    stock_asks_path: bool = False,
+) -> AgentLine:
+    """Return a line whose command ``status`` prints the current status of the resources."""
     return AgentLine(
         name=name,
         is_home=is_home,
         driver=_DRIVER,
         shared="lib/openha_driver.py",
-        shipped={_DRIVER: "resHbOpenHA_1_8.py" if name == "1.8" else "resHbOpenHA_1_5.py"},
+        shipped={_DRIVER: driver},
         wrappers=_wrappers,
-        probe=lambda agent, svcname: [agent.command("svcmgr"), "-s", svcname, *_LOOK[name].split()],
+        probe=lambda agent, svcname: [agent.command("svcmgr"), "-s", svcname, *status.split()],
         cache_line=lambda agent: f"drop {agent.var_dir}",
         linked_command="svcmgr",
-        suffixes=(".conf", ".env") if name == "1.8" else (".env",),
+        suffixes=suffixes,
         hook={},
+        stock_asks_path=stock_asks_path,
     )
 
 
-LINES = (_line("1.8", _is_1_8), _line("1.6", _is_1_6), _line("1.5", _is_1_5), _line("1.7", _is_any))
+LINES = (
+    _line(
+        "1.8",
+        _is_1_8,
+        status="print status --refresh --format json",
+        driver="resHbOpenHA_1_8.py",
+        suffixes=(".conf", ".env"),
+        stock_asks_path=True,
+    ),
+    _line("1.6", _is_1_6, status="json_status --refresh"),
+    # It has no cache, and no option to refresh one.
+    _line("1.5", _is_1_5, status="json_status"),
+    _line("1.7", _is_any, status="json_status --refresh"),
+)
 """The first match wins."""

@@ -149,6 +149,14 @@ class Link:
         replace_by(self.path, lambda name: os.symlink(self.target, name))
 
 
+def carry_out(change: Change) -> None:
+    """Carry out one step; SystemFault with the reason if the system refuses."""
+    try:
+        change.carry_out()
+    except OSError as error:
+        raise SystemFault(f"cannot {change.text}: {error.strerror or error}") from error
+
+
 def _divert(words: list[str], path: str) -> None:
     """Change dpkg's record only.
 

@@ -34,8 +34,8 @@ from opensvc_openha.control import client
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.plugin.agent_services import AgentService, read_services
 from opensvc_openha.plugin.installed_agent import Agent
-from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services
 from opensvc_openha.system.atomic_files import read_text
 from opensvc_openha.system.identity import node_name
 
@@ -102,7 +102,7 @@ def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
         return device_step(section, file.svcname, node, agent.etc_dir)
 
     level, timeout_s = section.value(schema.FENCE_LEVEL), section.value(schema.FENCE_TIMEOUT)
-    if agent.line.linked_command and is_in_place(agent):
+    if agent.line.linked_command and agent.has_driver:
         command = agent.command(agent.line.linked_command)
         argv = (command, "-s", file.svcname, "--cluster", "stonith")
         env = environment(section, file.svcname, node)

@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from opensvc_openha.plugin.openha_driver import MARK
+from opensvc_openha.system.files import text_or_empty
+
 HOMES = ("opt/opensvc", "usr/share/opensvc")
 """Homes of an agent: all below one directory, or spread as distributions require."""
 
@@ -39,6 +42,20 @@ class Agent:
         """Directory of the agent's data of each service."""
         return f"{self.root}/var/lib/opensvc" if self.is_spread else f"{self.home}/var"
 
+    @property
+    def has_hook(self) -> bool:
+        """True if the start-up hook of the 2.1 is installed."""
+        return any(is_ours(f"{self.home}/{name}") for name in self.line.hook)
+
+    @property
+    def has_driver(self) -> bool:
+        """True if the agent loads this package's driver."""
+        return (
+            not self.is_gone
+            and is_ours(f"{self.home}/{self.line.driver}")
+            and is_ours(f"{self.home}/{self.line.shared}")
+        )
+
     def command(self, name: str) -> str:
         """Return the path of one of the agent's commands."""
         in_home = f"{self.home}/bin/{name}"
@@ -71,11 +88,18 @@ class AgentLine:
     hook: Mapping[str, str]
     section: str = "hb"
     has_namespaces: bool = False
+    stock_asks_path: bool = False
+    """Its own driver takes the newer layout for granted where `openha` is on the PATH."""
 
     @property
     def places_file(self) -> str:
         """Path, below the agent's home, of the file that gives the driver the cluster's paths."""
         return self.shared[: -len(".py")] + ".json"
+
+
+def is_ours(path: str) -> bool:
+    """Return whether this package wrote the file."""
+    return MARK in text_or_empty(path, 300)
 
 
 def contains(path: str, text: str) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 from opensvc_openha.core.timing import PROBE_LIMIT_S
+from opensvc_openha.plugin.agent_services import AgentService
 from opensvc_openha.plugin.installed_agent import Agent
-from opensvc_openha.plugin.installer import AgentService
 from opensvc_openha.system.bounded_program import ask_program
 
 UNKNOWN = "undef"

@@ -22,6 +22,7 @@ from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.plugin.changes import carry_out
 from tests.waiting import LIMIT_S
 
 HERE = os.uname().nodename
@@ -227,7 +228,7 @@ class Host:
         for change in installer.plan_install(
             find_agents(str(self.home))[0], tree_layout(str(self.ez))
         ):
-            installer.carry_out(change)
+            carry_out(change)
 
     @property
     def socket_path(self) -> str:

@@ -15,6 +15,7 @@ import pytest
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.plugin.changes import carry_out
 from tests.plugin.host_2_1.make_home import make_home
 from tests.plugin.minimal_agent import HERE, PEER, Host, pipes
 from tests.plugin.status_table import STATUS_OF
@@ -51,7 +52,7 @@ class Host21(Host):
         for change in installer.plan_install(
             find_agents(str(self.home))[0], tree_layout(str(self.ez)), self.has_hook
         ):
-            installer.carry_out(change)
+            carry_out(change)
 
     def ask(self, what: str, **options: Any) -> Any:
         """One request; `om` alone puts the agent's directory on the path, so the hook is found

@@ -20,6 +20,7 @@ from opensvc_openha.formats.layout import fhs_layout, tree_layout
 from opensvc_openha.plugin import changes, installer, openha_driver
 from opensvc_openha.plugin.agent_1x import LINES as OLD_LINES
 from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.plugin.changes import carry_out
 from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.system.processes import start_of_process
 from tests.plugin.minimal_agent import HERE, LINES, PEER, SVC, Host
@@ -659,7 +660,7 @@ def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layo
         places[0].parent.mkdir(parents=True)
         places[0].write_text("of somebody else")
     for change in installer.plan_stock_links(agent, layout):
-        installer.carry_out(change)
+        carry_out(change)
     assert [os.path.realpath(place) for place in places[is_taken:]] == [
         layout.monitor_file,
         layout.services_dir,
