@@ -14,7 +14,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from opensvc_openha.agent.actions.dispatch import ActionOptions, perform
+from opensvc_openha.agent.actions.action_options import ActionOptions
+from opensvc_openha.agent.actions.dispatch import perform
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.agent.monitor.monitor_loop import MonitorRounds
 from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, SyncRounds, send_due

@@ -13,13 +13,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from opensvc_openha.agent.actions.dispatch import (
-    GROUP_ACTIONS,
-    ActionOptions,
-    is_change,
-    perform,
-    shown_actions,
-)
+from opensvc_openha.agent.actions.action_options import ActionOptions
+from opensvc_openha.agent.actions.dispatch import is_change, perform, shown_actions
+from opensvc_openha.agent.actions.service_actions import GROUP_ACTIONS
 from opensvc_openha.agent.config.service_file import (
     COMMAND_NAMES,
     SERVICE_NAME,

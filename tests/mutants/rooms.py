@@ -132,7 +132,8 @@ ROOMS = {
             "agent",
             _in(
                 "agent",
-                "actions/dispatch actions/cluster_actions actions/peer_fencing"
+                "actions/dispatch actions/service_actions actions/cluster_actions"
+                " actions/embedded_actions actions/peer_fencing"
                 " service/runner service/ordering"
                 " service/action_lock service/selection service/caller_location host/signals"
                 " host/commands host/system_paths resources/fence_plan resources/fence_status"

@@ -6,6 +6,7 @@ Trailing blanks are part of that layout. This module takes no decisions.
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -137,3 +138,8 @@ def _svcmon_row(report: ServiceReport) -> tuple[str, ...]:
         *(status.value for status in statuses),
         str(report.is_frozen),
     )
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines in one piece."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from opensvc_openha.agent.actions.cluster_actions import CHANGE_LIMIT_S, EmbeddedActions
+from opensvc_openha.agent.actions.cluster_actions import CHANGE_LIMIT_S
+from opensvc_openha.agent.actions.embedded_actions import EmbeddedActions
 from opensvc_openha.agent.host.commands import CommandResult
 from opensvc_openha.agent.service.loaded_service import load_service
 from opensvc_openha.agent.values.action_log import open_log

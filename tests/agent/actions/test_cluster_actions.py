@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.actions import cluster_actions
-from opensvc_openha.agent.actions.cluster_actions import (
-    CHANGE_LIMIT_S,
-    why_not_driven,
-)
+from opensvc_openha.agent.actions import cluster_actions, embedded_actions
+from opensvc_openha.agent.actions.cluster_actions import CHANGE_LIMIT_S
+from opensvc_openha.agent.actions.embedded_actions import LOCK_NAME, why_not_driven
 from opensvc_openha.agent.host.commands import CommandResult
 from opensvc_openha.agent.service.loaded_service import load_service
 from opensvc_openha.agent.values.cluster_client import ClusterView
@@ -41,7 +39,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
     def made(first: S, second: S) -> Model:
         model = Model(tmp_path, first, second)
-        monkeypatch.setattr(cluster_actions, "run_command", model.ssh)
+        monkeypatch.setattr(embedded_actions, "run_command", model.ssh)
         monkeypatch.setattr(cluster_actions, "pause", model.pass_time)
         monkeypatch.setattr(cluster_actions, "monotonic", lambda: model.now)
         return model
@@ -526,7 +524,7 @@ def test_one_action_at_a_time(make: Make) -> None:
 
     model = make(S.STARTED, S.STOPPED)
     model.ask("freeze")
-    with action_lock(model.service.var_dir, "start", 0, cluster_actions.LOCK_NAME):
+    with action_lock(model.service.var_dir, "start", 0, LOCK_NAME):
         with pytest.raises((RefusedError, SystemFault), match="is acting on this service"):
             model.ask("thaw")
 
@@ -564,7 +562,7 @@ def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
     """And what can be done by hand there."""
     model = make(S.STOPPED, S.STOPPED)
     monkeypatch.setattr(
-        cluster_actions, "run_command", lambda command, limit_s: CommandResult(code, output)
+        embedded_actions, "run_command", lambda command, limit_s: CommandResult(code, output)
     )
     with pytest.raises(
         RefusedError,

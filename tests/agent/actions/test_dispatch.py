@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.actions.dispatch import FROZEN, SAFETY_NET
+from opensvc_openha.agent.actions.service_actions import FROZEN, SAFETY_NET
 from opensvc_openha.agent.host import commands
 from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from opensvc_openha.agent.actions.dispatch import FROZEN, SAFETY_NET
+from opensvc_openha.agent.actions.service_actions import FROZEN, SAFETY_NET
 from tests.agent.embedded import Agent
 
 NODE = os.uname().nodename.lower()

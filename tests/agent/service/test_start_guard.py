@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.actions.dispatch import ActionOptions, perform
+from opensvc_openha.agent.actions.action_options import ActionOptions
+from opensvc_openha.agent.actions.dispatch import perform
 from opensvc_openha.agent.service.loaded_service import ResourceSelector, load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
