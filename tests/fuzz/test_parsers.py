@@ -304,7 +304,6 @@ def test_requests_to_begin_with_are_all_understood(intruder: Intruder) -> None:
     }
 
 
-@settings(deadline=None)
 @given(patches=PATCHES | st.binary(max_size=40), choice=st.integers(0, 2))
 def test_damaged_history_is_read_or_refused_and_written_again(
     intruder: Intruder, patches: bytes, choice: int
@@ -315,7 +314,6 @@ def test_damaged_history_is_read_or_refused_and_written_again(
     intruder.take(bytes([17, choice]) + patches)
 
 
-@settings(deadline=None)
 @given(
     data=st.binary(max_size=60) | _JSON.map(lambda found: b"\0" + json.dumps(found).encode()),
     column=st.integers(0, 255),
