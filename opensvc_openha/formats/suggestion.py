@@ -28,11 +28,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f": did you mean {close}?" if close else ""
 
 
-def what_to_write(word: str, known: Iterable[str]) -> str:
-    """Return the words that were probably meant, or all if none is close."""
+def what_to_write(word: str, known: Iterable[str], usual: Iterable[str] | None = None) -> str:
+    """Return the words that were probably meant; if none is close, the usual ones, or all."""
     names = list(known)
     close = suggest(word, names)
-    return f"did you mean {close}?" if close else f"expected one of {', '.join(names)}"
+    expected = names if usual is None else usual
+    return f"did you mean {close}?" if close else f"expected one of {', '.join(expected)}"
 
 
 def which_service(name: str, known: Iterable[str], how_to_add: str = "service -a adds one") -> str:

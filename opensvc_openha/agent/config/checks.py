@@ -20,6 +20,7 @@ from opensvc_openha.agent.config.schema import (
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.config.value_types import hint
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.suggestion import what_to_write
 
 
 def kind_of(section: Section) -> Kind:
@@ -101,15 +102,11 @@ def unknown_names(
     """
     known = {name for keyword in keywords for name in keyword.names}
     for name in sorted(section.own - known - set(allowed)):
-        import difflib  # Imported here: only a mistake in the file needs it.
-
-        close = difflib.get_close_matches(name, known, 1)
         # Those of the kind itself that have an effect: a list of all would be too long.
         proper = [
             keyword.name
             for keyword in keywords
             if keyword not in COMMON and keyword is not TYPE and not keyword.is_ignored
         ]
-        expected = f"expected one of {', '.join(proper)}"
-        advice = f"did you mean {close[0]}?" if close else expected
+        advice = what_to_write(name, known, proper)
         yield section.error(name, f"is no keyword of [{section.name}], {advice}")

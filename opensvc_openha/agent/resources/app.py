@@ -58,19 +58,19 @@ def is_application(section: Section) -> bool:
     return bool(section.own & {"script", *_STEPS})
 
 
-def launchers(around: DriverContext) -> list[Section]:
+def launchers(context: DriverContext) -> list[Section]:
     """Return sections for the launchers in the service's directory.
 
     Launchers of scripts that the service file names are left out.
     """
-    configured = next((section for section in around.file.sections if section.name == "app"), None)
+    configured = next((section for section in context.file.sections if section.name == "app"), None)
     is_template = configured is not None and not is_application(configured)
     directory = configured.value(schema.APP_DIR) if configured else ""
-    directory = directory or _directory(around)
-    sections = [section for section in around.file.sections if section.group == "app"]
+    directory = directory or _directory(context)
+    sections = [section for section in context.file.sections if section.group == "app"]
     sections = [section for section in sections if not is_template or section is not configured]
     named = {
-        os.path.realpath(_script_path(section, around))
+        os.path.realpath(_script_path(section, context))
         for section in sections
         if section.value(schema.SCRIPT)
     }
@@ -87,7 +87,7 @@ def launchers(around: DriverContext) -> list[Section]:
     template = (
         configured
         if configured is not None and is_template
-        else replace(around.file.default, own=frozenset())
+        else replace(context.file.default, own=frozenset())
     )
     in_order = sorted(places, key=lambda path: (int(places[path].get("start", NO_PLACE)), path))
     return [
@@ -117,25 +117,25 @@ def _links(directory: str) -> Iterable[tuple[str, str, str]]:
 class App(LocalResource):
     """One application of the service."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         index = index_of(section)
-        self._script = _script_path(section, around)
+        self._script = _script_path(section, context)
         self._steps = {word: _step(section, word, self._script) for word in _STEPS}
         if not self._script and not any(self._steps.values()):
             raise section.error(
                 "script", "is missing, expected a script, or start, stop and check commands"
             )
-        super().__init__(section, around, Group.APP, "app", self._name_shown() or section.name)
+        super().__init__(section, context, Group.APP, "app", self._name_shown() or section.name)
         start, stop = self._steps["start"], self._steps["stop"]
         self.start_rank = (start.place if start else NO_PLACE, f"{index:010}")
         # The highest rank stops first, while stop numbers count upwards.
         self.stop_rank = (-stop.place if stop else -NO_PLACE, f"{index:010}")
-        self._view = around.view
-        self._points = around.file.mount_points
+        self._view = context.view
+        self._points = context.file.mount_points
         self._env = {
-            "OPENSVC_SVCNAME": around.svcname,
+            "OPENSVC_SVCNAME": context.svcname,
             "OPENSVC_RID": section.name,
-            "OPENSVC_NODENAME": around.node,
+            "OPENSVC_NODENAME": context.node,
         }
 
     def status(self) -> Finding:
@@ -255,19 +255,19 @@ class App(LocalResource):
         return os.path.basename(words[0]) if words and words[0][-1].isalnum() else ""
 
 
-def _script_path(section: Section, around: DriverContext) -> str:
+def _script_path(section: Section, context: DriverContext) -> str:
     script = section.value(schema.SCRIPT)
     if not script or script.startswith("/"):
         return script
-    return os.path.join(_directory(around), script)
+    return os.path.join(_directory(context), script)
 
 
-def _directory(around: DriverContext) -> str:
+def _directory(context: DriverContext) -> str:
     """Return the directory of the service's scripts: <service>.d or <service>.dir.
 
     Agents create <service>.d as a link to <service>.dir.
     """
-    link = around.layout.command_link(around.svcname)
+    link = context.layout.command_link(context.svcname)
     return (
         f"{link}.dir"
         if os.path.isdir(f"{link}.dir") and not os.path.isdir(f"{link}.d")

@@ -181,13 +181,13 @@ class LocalResource:
     """Defaults of most resources; a driver's class adds status, start and stop."""
 
     def __init__(
-        self, section: Section, around: DriverContext, group: Group, kind: str, label: str
+        self, section: Section, context: DriverContext, group: Group, kind: str, label: str
     ) -> None:
-        self.spec = make_spec(section, around, group, kind, label)
+        self.spec = make_spec(section, context, group, kind, label)
         self.start_rank: tuple[int, str] = (index_of(section), section.name)
         self.stop_rank: tuple[int, str] = self.start_rank
-        self._log = around.log.of(section.name)
-        self._sees_all = around.sees_all
+        self._log = context.log.of(section.name)
+        self._sees_all = context.sees_all
 
     def environment(self) -> Mapping[str, str]:
         """Return an empty environment."""
@@ -209,7 +209,7 @@ class LocalResource:
 
 
 def make_spec(
-    section: Section, around: DriverContext, group: Group, kind: str, label: str
+    section: Section, context: DriverContext, group: Group, kind: str, label: str
 ) -> ResourceSpec:
     """Build the common part of a resource from the keywords of all sections."""
     return ResourceSpec(
@@ -219,10 +219,10 @@ def make_spec(
         label=label,
         subset=section.value(schema.SUBSET),
         tags=frozenset(section.value(schema.TAGS)),
-        is_disabled=is_disabled(section, around.node),
-        is_optional=_flag(section, schema.OPTIONAL, schema.OPTIONAL_ON, around.node),
-        is_monitored=_flag(section, schema.MONITOR, schema.MONITOR_ON, around.node),
-        is_always_on=_is_always_on(section, around),
+        is_disabled=is_disabled(section, context.node),
+        is_optional=_flag(section, schema.OPTIONAL, schema.OPTIONAL_ON, context.node),
+        is_monitored=_flag(section, schema.MONITOR, schema.MONITOR_ON, context.node),
+        is_always_on=_is_always_on(section, context),
         restarts=section.value(schema.RESTART),
         triggers={
             trigger.name: section.value(trigger)
@@ -256,10 +256,10 @@ def _flag(
     return section.value(flag) or section.names_node(nodes, node)
 
 
-def _is_always_on(section: Section, around: DriverContext) -> bool:
+def _is_always_on(section: Section, context: DriverContext) -> bool:
     words = {word.lower() for word in section.words(schema.ALWAYS_ON)}
-    file = around.file
+    file = context.file
     lists = (("nodes", file.nodes), ("drpnodes", file.drp_nodes))
     return any(
-        word in words and around.node in nodes for word, nodes in lists
-    ) or section.names_node(schema.ALWAYS_ON, around.node)
+        word in words and context.node in nodes for word, nodes in lists
+    ) or section.names_node(schema.ALWAYS_ON, context.node)

@@ -41,19 +41,19 @@ _POLL_S = 0.1
 _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
 
 
-def build(section: Section, around: DriverContext) -> Resource:
+def build(section: Section, context: DriverContext) -> Resource:
     """Build one container; a disabled one does without the docker daemon and its settings."""
-    if is_disabled(section, around.node):
-        return Unhandled(section, around)
-    return DockerContainer(section, around)
+    if is_disabled(section, context.node):
+        return Unhandled(section, context)
+    return DockerContainer(section, context)
 
 
 class DockerContainer(LocalResource):
     """One container in the docker daemon of the service."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         self._image = section.value(schema.RUN_IMAGE)
-        super().__init__(section, around, Group.CONTAINER, "container.docker", self._image)
+        super().__init__(section, context, Group.CONTAINER, "container.docker", self._image)
         self._args = section.value(schema.RUN_ARGS)
         for name in ("--name", "--cidfile"):
             if name in option_names(self._args):
@@ -62,7 +62,7 @@ class DockerContainer(LocalResource):
         self._command = section.value(schema.RUN_COMMAND)
         self._stop_timeout_s = section.value(schema.CONTAINER_STOP_TIMEOUT)
         self._start_limit_s = section.value(schema.CONTAINER_START_TIMEOUT)
-        self._engine: DockerDaemon = around.docker
+        self._engine: DockerDaemon = context.docker
         self._name = self._engine.settings.container_name(section.name)
 
     @property

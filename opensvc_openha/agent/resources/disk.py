@@ -38,12 +38,12 @@ def tag_changes(tags: tuple[str, ...], own: str) -> list[str]:
 class LvmGroup(LocalResource):
     """One volume group."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         self._name = section.value(schema.VGNAME)
-        self._tag = around.node
+        self._tag = context.node
         self._was_active = False
-        self._groups = around.volume_groups
-        super().__init__(section, around, Group.DISK, "disk.vg", self._name)
+        self._groups = context.volume_groups
+        super().__init__(section, context, Group.DISK, "disk.vg", self._name)
 
     def status(self) -> Finding:
         """Return up if its volumes are active.
@@ -162,9 +162,9 @@ class LvmGroup(LocalResource):
 class LoopDevice(LocalResource):
     """A file that is a block device while the service runs."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         self._file = section.value(schema.LOOP_FILE)
-        super().__init__(section, around, Group.DISK, "disk.loop", self._file)
+        super().__init__(section, context, Group.DISK, "disk.loop", self._file)
 
     def status(self) -> Finding:
         """Return up if a loop device is attached to the file."""
@@ -211,10 +211,10 @@ class LoopDevice(LocalResource):
         ]
 
 
-def build(section: Section, around: DriverContext) -> Resource:
+def build(section: Section, context: DriverContext) -> Resource:
     """Build the resource of a [vg#N] or [loop#N] section, or of a [disk#N] section of a type."""
     is_loop = section.group == "loop" or type_of(section) == "loop"
-    return LoopDevice(section, around) if is_loop else LvmGroup(section, around)
+    return LoopDevice(section, context) if is_loop else LvmGroup(section, context)
 
 
 def users_of(path: str) -> str:

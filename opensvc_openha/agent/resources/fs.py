@@ -47,27 +47,27 @@ _FSCK_TYPES = frozenset({"ext2", "ext3", "ext4"})
 _FSCK_FAILED = 4
 
 
-def build(section: Section, around: DriverContext) -> Resource:
+def build(section: Section, context: DriverContext) -> Resource:
     """Build a directory, or anything that is mounted."""
     kind = type_of(section) or ""
     if kind == "directory":
-        return Directory(section, around)
-    return MountedFs(section, around, "bind" if kind in schema.BIND_TYPES else kind)
+        return Directory(section, context)
+    return MountedFs(section, context, "bind" if kind in schema.BIND_TYPES else kind)
 
 
 class MountedFs(LocalResource):
     """A device, file or directory mounted on a mount point."""
 
-    def __init__(self, section: Section, around: DriverContext, kind: str) -> None:
+    def __init__(self, section: Section, context: DriverContext, kind: str) -> None:
         self._kind = kind
-        self._layout = around.layout
+        self._layout = context.layout
         self._dev = section.value(schema.DEV)
         self._point = section.value(schema.MNT)
         self._options = section.value(schema.MNT_OPT)
         # Where the service itself mounts this device or what shows it; those have their own status.
-        self._own_points = around.file.mount_points
-        super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
-        self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
+        self._own_points = context.file.mount_points
+        super().__init__(section, context, Group.FS, "fs", f"{self._dev}@{self._point}")
+        self.start_rank = self.stop_rank = (_depth(section, context), f"{index_of(section):010}")
 
     def status(self) -> Finding:
         """Return up if our device is the one visible at the mount point."""
@@ -277,13 +277,13 @@ class MountedFs(LocalResource):
 class Directory(LocalResource):
     """A directory that must exist: created at start, left at stop."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         self._path = section.value(schema.DIRECTORY)
         self._user = section.value(schema.DIRECTORY_USER)
         self._group = section.value(schema.DIRECTORY_GROUP)
         self._mode = section.value(schema.DIRECTORY_MODE)
-        super().__init__(section, around, Group.FS, "fs", f"dir@{self._path}")
-        self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
+        super().__init__(section, context, Group.FS, "fs", f"dir@{self._path}")
+        self.start_rank = self.stop_rank = (_depth(section, context), f"{index_of(section):010}")
 
     def status(self) -> Finding:
         """Return n/a if it exists, since it stays when the service stops; down if it is missing."""
@@ -321,12 +321,12 @@ def expect_in_reach(path: str) -> None:
         pass
 
 
-def _depth(section: Section, around: DriverContext) -> int:
+def _depth(section: Section, context: DriverContext) -> int:
     """Return how many nested file systems of the service contain this one.
 
     Both its mount point and the mounted file or directory count.
     """
-    others = [other for other in around.file.sections if other.group == "fs" and other.text("mnt")]
+    others = [other for other in context.file.sections if other.group == "fs" and other.text("mnt")]
 
     def below(found: Section, seen: tuple[str, ...]) -> int:
         paths = [

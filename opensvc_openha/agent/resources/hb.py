@@ -16,10 +16,10 @@ class OpenhaHb(LocalResource):
     Nothing to start or stop: the node daemon decides.
     """
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
-        super().__init__(section, around, Group.HB, LABEL, LABEL)
-        self.cluster_name = section.value(schema.HB_NAME) or around.svcname
-        self._cluster = around.cluster
+    def __init__(self, section: Section, context: DriverContext) -> None:
+        super().__init__(section, context, Group.HB, LABEL, LABEL)
+        self.cluster_name = section.value(schema.HB_NAME) or context.svcname
+        self._cluster = context.cluster
 
     def status(self) -> Finding:
         """Return the status that corresponds to the node daemon's state."""

@@ -47,16 +47,16 @@ class Placed:
 class ServiceIp(LocalResource):
     """One service address."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         self._name = section.value(schema.IPNAME)
         device = section.value(schema.IPDEV)
         self._device = device.partition("@")[0].partition(":")[0]
         self._alias = device.partition("@")[0] if ":" in device.partition("@")[0] else ""
         self._netmask = section.text(schema.NETMASK.name)
-        self._placed_file = os.path.join(around.var_dir, f"{section.name}.placed")
+        self._placed_file = os.path.join(context.var_dir, f"{section.name}.placed")
         self._prefix = section.value(schema.NETMASK)
         self._expect_fitting_netmask(section)
-        super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
+        super().__init__(section, context, Group.IP, "ip", f"{self._name}@{device}")
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables of the agent's triggers."""

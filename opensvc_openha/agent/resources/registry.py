@@ -29,21 +29,21 @@ _OF_A_GUEST = "encap"
 """Tag of resources of the agent within a container; the agent outside ignores them."""
 
 
-def build_resources(file: ServiceFile, around: DriverContext) -> tuple[Resource, ...]:
+def build_resources(file: ServiceFile, context: DriverContext) -> tuple[Resource, ...]:
     """Build all resources of a service file, in the order of the file.
 
     Includes the implicit sync of a service on several nodes.
     """
-    sections = resource_sections(file) + app.launchers(around)
+    sections = resource_sections(file) + app.launchers(context)
     resources = tuple(
-        resource for section in sections for resource in build_with_reservation(section, around)
+        resource for section in sections for resource in build_with_reservation(section, context)
     )
     is_written = any(section.name == IMPLICIT_SYNC for section in file.sections)
     if is_written or len(set(file.all_nodes)) < 2:
         return resources
     return (
         *resources,
-        sync.build(Section(file.path, IMPLICIT_SYNC, file.default.values), around),
+        sync.build(Section(file.path, IMPLICIT_SYNC, file.default.values), context),
     )
 
 
@@ -65,14 +65,14 @@ def is_reservation(section: Section, file: ServiceFile) -> bool:
     return is_override(section, file)
 
 
-def build_with_reservation(section: Section, around: DriverContext) -> list[Resource]:
+def build_with_reservation(section: Section, context: DriverContext) -> list[Resource]:
     """Build the resource of one section, and that of the reservation of its disks, if wanted."""
-    resources = [build_resource(section, around)]
+    resources = [build_resource(section, context)]
     if any(section.text(keyword.name) for keyword in (schema.SCSIRESERV, schema.SCSI_RESERVE)):
         from opensvc_openha.agent.resources import scsireserv
 
         if scsireserv.is_reservable(section):
-            resources.append(scsireserv.build(section, around))
+            resources.append(scsireserv.build(section, context))
     return resources
 
 
@@ -86,7 +86,7 @@ def is_resource(section: Section) -> bool:
     return section.group not in NO_RESOURCES and (is_numbered or section.group in KINDS)
 
 
-def build_resource(section: Section, around: DriverContext) -> Resource:
+def build_resource(section: Section, context: DriverContext) -> Resource:
     """Build the resource of one section; ConfigError for its first error."""
     kind_of(section)
     index_of(section)
@@ -95,8 +95,8 @@ def build_resource(section: Section, around: DriverContext) -> Resource:
     if type_of(section) is None:
         from opensvc_openha.agent.resources.unhandled import Unhandled
 
-        return Unhandled(section, around)
-    resource: Resource = import_module(module_of(section.group)).build(section, around)
+        return Unhandled(section, context)
+    resource: Resource = import_module(module_of(section.group)).build(section, context)
     return resource
 
 

@@ -97,13 +97,13 @@ class ScsiReservation(LocalResource):
         self,
         section: Section,
         owner: Section,
-        around: DriverContext,
+        context: DriverContext,
         find: Callable[[Section], tuple[DiskAddress, ...]] | None = None,
         open_disk: Callable[[DiskAddress], SharedDisk] | None = None,
     ) -> None:
-        super().__init__(section, around, Group.DISK, KIND, _NO_DISK)
+        super().__init__(section, context, Group.DISK, KIND, _NO_DISK)
         self.start_rank = self.stop_rank = (index_of(owner), owner.name)
-        self._owner, self._section, self._around = owner, section, around
+        self._owner, self._section, self._context = owner, section, context
         self._find = find or disks_below
         self._open_disk = open_disk or SharedDisk
         self._has_touched = False
@@ -116,7 +116,7 @@ class ScsiReservation(LocalResource):
         """Return this node's key, of the section, of node.conf, or of its MAC address."""
         key = self._section.value(schema.PRKEY)
         if key is None:
-            key = read_node_key(self._around.layout.etc_dir)
+            key = read_node_key(self._context.layout.etc_dir)
         return key_of_machine() if key is None else key
 
     def key_words(self) -> str:
@@ -214,18 +214,18 @@ class ScsiReservation(LocalResource):
 
     def _may_eject(self) -> bool:
         """Return whether another node's key may be removed: forced, or proved to be out."""
-        view = self._around.view
+        view = self._context.view
         if view.is_forced or not view.is_cluster:
             return view.is_forced
-        is_clustered = any(section.group == "hb" for section in self._around.file.sections)
-        return not is_clustered or self._around.cluster.is_daemons_call()
+        is_clustered = any(section.group == "hb" for section in self._context.file.sections)
+        return not is_clustered or self._context.cluster.is_daemons_call()
 
     def _refuse_others(self, before: Mapping[str, DiskState], key: int) -> None:
         """Raise ActionError, before anything is changed, if a disk is another node's."""
         for name, state in before.items():
             if not state.is_held_by(key) and state.others(key):
                 why = ""
-                if self._around.view.is_cluster:
+                if self._context.view.is_cluster:
                     why = " (--cluster ejects another node only in a start by the node daemon)"
                 text = f"{name} is already reserved. use --force to override this safety net{why}"
                 self._log.error(f"{name}: {state}")
@@ -233,7 +233,7 @@ class ScsiReservation(LocalResource):
 
     def _note_key(self) -> None:
         """Write the key down that was made of the MAC address: the address may change."""
-        etc_dir = self._around.layout.etc_dir
+        etc_dir = self._context.layout.etc_dir
         if self._section.value(schema.PRKEY) is None and read_node_key(etc_dir) is None:
             key = key_of_machine()
             self._log.info(f"no prkey in node.conf: {key_text(key)}, of the MAC address")
@@ -259,10 +259,12 @@ def disks_below(owner: Section) -> tuple[DiskAddress, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def build(section: Section, around: DriverContext) -> Resource:
+def build(section: Section, context: DriverContext) -> Resource:
     """Build the reservation of a resource's section; it is not called for one of its own."""
-    own = next((own for own in around.file.sections if own.name == f"{section.name}{SUFFIX}"), None)
-    return ScsiReservation(section_of(section, own), section, around)
+    own = next(
+        (own for own in context.file.sections if own.name == f"{section.name}{SUFFIX}"), None
+    )
+    return ScsiReservation(section_of(section, own), section, context)
 
 
 def is_override(section: Section, file: ServiceFile) -> bool:

@@ -38,10 +38,10 @@ def parse_exports(text: str) -> dict[str, dict[str, frozenset[str]]]:
 class NfsShare(LocalResource):
     """One directory and the clients that may mount it."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         self._path = os.path.normpath(section.value(schema.SHARE_PATH))
         self._clients = section.value(schema.SHARE_OPTS)
-        super().__init__(section, around, Group.SHARE, "share.nfs", f"nfs:{self._path}")
+        super().__init__(section, context, Group.SHARE, "share.nfs", f"nfs:{self._path}")
 
     def status(self) -> Finding:
         """Return up if every client has it with all its options; a warning if only some have."""

@@ -14,11 +14,11 @@ class Fence(LocalResource):
     Not part of a start: see ``peer_fencing``.
     """
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         kind = f"stonith.{section.text('type').lower()}"
-        super().__init__(section, around, Group.STONITH, kind, kind)
+        super().__init__(section, context, Group.STONITH, kind, kind)
         self._section = section
-        self._around = around
+        self._context = context
 
     @property
     def step(self) -> FenceStep:
@@ -26,10 +26,10 @@ class Fence(LocalResource):
         # Imported here: a status needs no device.
         from opensvc_openha.agent.resources.power_sections import device_step, is_power_device
 
-        around = self._around
+        context = self._context
         if not is_power_device(self._section):
-            return callout_step(self._section, around.svcname, around.node)
-        return device_step(self._section, around.svcname, around.node, around.layout.etc_dir)
+            return callout_step(self._section, context.svcname, context.node)
+        return device_step(self._section, context.svcname, context.node, context.layout.etc_dir)
 
     def status(self) -> Finding:
         """Return n/a: there is nothing to check."""

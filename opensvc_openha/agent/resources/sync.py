@@ -60,22 +60,22 @@ class Transfer:
     destination_fs: str = ""
 
 
-def build(section: Section, around: DriverContext) -> Rsync:
+def build(section: Section, context: DriverContext) -> Rsync:
     """Build the sync of the service's own configuration, or that of another [sync#N] section."""
     transfer = _own_configuration if section.name == IMPLICIT else _configured
-    return Rsync(section, around, transfer(section, around))
+    return Rsync(section, context, transfer(section, context))
 
 
-def _own_configuration(section: Section, around: DriverContext) -> Transfer:
-    link = around.layout.command_link(around.svcname)
+def _own_configuration(section: Section, context: DriverContext) -> Transfer:
+    link = context.layout.command_link(context.svcname)
 
     def own_files() -> list[str]:
         # The commands beside it are the receiving node's own: they contain its paths.
         beside = [path for path in (f"{link}.d", f"{link}.dir") if os.path.lexists(path)]
-        return [around.layout.service_file(around.svcname), *beside]
+        return [context.layout.service_file(context.svcname), *beside]
 
     # Replaced or deleted files are kept on the receiving node: they may have been edited there.
-    kept = os.path.join(around.var_dir, "replaced")
+    kept = os.path.join(context.var_dir, "replaced")
     options = (
         "-R",
         "--exclude=*.core",
@@ -83,11 +83,11 @@ def _own_configuration(section: Section, around: DriverContext) -> Transfer:
         f"--backup-dir={kept}",
         *section.value(schema.SYNC_OPTIONS),
     )
-    targets = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
+    targets = {"nodes": context.file.nodes, "drpnodes": context.file.drp_nodes}
     return Transfer(IMPLICIT_LABEL, own_files, "/", options, targets)
 
 
-def _configured(section: Section, around: DriverContext) -> Transfer:
+def _configured(section: Section, context: DriverContext) -> Transfer:
     words = section.value(schema.SYNC_TARGET)
     patterns = section.value(schema.SYNC_SRC)
 
@@ -98,7 +98,7 @@ def _configured(section: Section, around: DriverContext) -> Transfer:
             for path in (sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern])
         ]
 
-    by_name = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
+    by_name = {"nodes": context.file.nodes, "drpnodes": context.file.drp_nodes}
     options = section.value(schema.SYNC_OPTIONS) + section.value(schema.SYNC_EXCLUDE)
     limit = section.value(schema.SYNC_BWLIMIT)
     if limit is not None:
@@ -118,10 +118,10 @@ def _configured(section: Section, around: DriverContext) -> Transfer:
 class Rsync(LocalResource):
     """One transfer to the other nodes of the service."""
 
-    def __init__(self, section: Section, around: DriverContext, transfer: Transfer) -> None:
-        super().__init__(section, around, Group.SYNC, "sync.rsync", transfer.label)
+    def __init__(self, section: Section, context: DriverContext, transfer: Transfer) -> None:
+        super().__init__(section, context, Group.SYNC, "sync.rsync", transfer.label)
         self._transfer = transfer
-        self._around = around
+        self._context = context
         self._timeout_s = section.value(schema.SYNC_TIMEOUT)
         self.schedule_problem = ""
         self._rules: tuple[Rule, ...] = ()
@@ -145,7 +145,7 @@ class Rsync(LocalResource):
     def nodes_of(self, target: str) -> tuple[str, ...]:
         """Return the other nodes that a target stands for."""
         return tuple(
-            node for node in self._transfer.targets.get(target, ()) if node != self._around.node
+            node for node in self._transfer.targets.get(target, ()) if node != self._context.node
         )
 
     def status(self) -> Finding:
@@ -153,11 +153,11 @@ class Rsync(LocalResource):
         others = [node for target in _TARGETS for node in self.nodes_of(target)]
         if not others:
             return Finding(ResourceStatus.NA, ("no destination nodes",))
-        if self._around.view.data_status() is ResourceStatus.UNDEF:
+        if self._context.view.data_status() is ResourceStatus.UNDEF:
             return HIDDEN
-        if self._around.view.data_status() is not ResourceStatus.UP:
+        if self._context.view.data_status() is not ResourceStatus.UP:
             return self._passive_status()
-        if self._around.node in self._around.file.drp_nodes:
+        if self._context.node in self._context.file.drp_nodes:
             return Finding(ResourceStatus.NA, ("service up on drp node, sync disabled",))
         late = [node for node in others if self._is_late(node)]
         if not late and self._is_changed(others):
@@ -272,8 +272,8 @@ class Rsync(LocalResource):
 
     def expect_service_here(self, is_forced: bool) -> None:
         """Raise RefusedError if a copy would spread old data."""
-        status = self._around.view.data_status()
-        if self._around.node in self._around.file.drp_nodes:
+        status = self._context.view.data_status()
+        if self._context.node in self._context.file.drp_nodes:
             raise self.spec.error(RefusedError, "a drp node does not send: nothing was sent")
         if status is ResourceStatus.UP or (status is ResourceStatus.NA and is_forced):
             return
@@ -284,8 +284,8 @@ class Rsync(LocalResource):
         )
         raise self.spec.error(
             RefusedError,
-            f"won't send, for {self._around.svcname} is {status.value} on"
-            f" {self._around.node}{hint}",
+            f"won't send, for {self._context.svcname} is {status.value} on"
+            f" {self._context.node}{hint}",
         )
 
     def _expect_mounted(self, node: str) -> None:
@@ -300,7 +300,7 @@ class Rsync(LocalResource):
             raise self.spec.error(ActionError, f"{reason}")
 
     def _passive_status(self) -> Finding:
-        node = self._around.node
+        node = self._context.node
         if not any(node in nodes for nodes in self._transfer.targets.values()):
             return Finding(ResourceStatus.NA, ("passive node not in sync destination nodes",))
         if self._is_late(node):
@@ -315,7 +315,7 @@ class Rsync(LocalResource):
 
     def _stamp_path(self, node: str) -> str:
         return os.path.join(
-            self._around.layout.var_dir, "sync", node, f"{self._around.svcname}!{self.spec.rid}"
+            self._context.layout.var_dir, "sync", node, f"{self._context.svcname}!{self.spec.rid}"
         )
 
     def _sent_at(self, node: str) -> datetime.datetime | None:
@@ -374,7 +374,7 @@ class Rsync(LocalResource):
         """
         text = datetime.datetime.fromtimestamp(begun).strftime(_STAMP) + "\n"
         text += f"{digest}\n" if digest else ""
-        paths = [self._stamp_path(node), self._stamp_path(self._around.node)]
+        paths = [self._stamp_path(node), self._stamp_path(self._context.node)]
         try:
             for path in paths:
                 make_dir(os.path.dirname(path))

@@ -24,7 +24,7 @@ _ADVICE = {"hb": ""}
 class Unhandled(LocalResource):
     """A resource that is only shown."""
 
-    def __init__(self, section: Section, around: DriverContext) -> None:
+    def __init__(self, section: Section, context: DriverContext) -> None:
         group = Group(kind_of(section).shown_in or section.group)
         type_ = section.text("type").lower()
         words = (section.text(word) for word in _LABELS.get(section.group, ()))
@@ -38,7 +38,7 @@ class Unhandled(LocalResource):
             if (type_ or section.group) == group.value
             else f"{group.value}.{type_ or section.group}"
         )
-        super().__init__(section, around, group, kind, label)
+        super().__init__(section, context, group, kind, label)
         of_type = f" type {type_}" if type_ else ""
         advice = _ADVICE.get(section.group, " yet")
         self._reason = f"{section.group}{of_type} is not handled by the embedded agent{advice}"

@@ -165,20 +165,20 @@ def load_service(
     """Read a service file and build its resources; ConfigError if the file has errors."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
-    around = DriverContext(name, node, layout, log, cluster, file, volume_groups=volume_groups)
+    context = DriverContext(name, node, layout, log, cluster, file, volume_groups=volume_groups)
     try:
         for error in wrong_nodes(file):
             raise error
-        resources = build_resources(file, around)
+        resources = build_resources(file, context)
     except ConfigError as exc:
-        raise _one_of_many(exc, file, around) from exc
-    around.view.answer_with(lambda: _data_status(resources, look))
-    return Service(name, node, file, resources, layout, log, cluster, around.view)
+        raise _one_of_many(exc, file, context) from exc
+    context.view.answer_with(lambda: _data_status(resources, look))
+    return Service(name, node, file, resources, layout, log, cluster, context.view)
 
 
-def _one_of_many(error: ConfigError, file: ServiceFile, around: DriverContext) -> ConfigError:
+def _one_of_many(error: ConfigError, file: ServiceFile, context: DriverContext) -> ConfigError:
     """Return the first error, with a hint on how to list the others."""
-    number = sum(not problem.is_warning for problem in problems_of(file, around))
+    number = sum(not problem.is_warning for problem in problems_of(file, context))
     if number < 2:
         return error
     others = f"one of {number} errors: svcmgr -s {file.svcname} validate config"

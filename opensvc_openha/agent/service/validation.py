@@ -65,30 +65,32 @@ class Problem:
         return f"{'warning' if self.is_warning else 'error'}: {self.error}"
 
 
-def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = None) -> list[Problem]:
+def problems_of(
+    file: ServiceFile, context: DriverContext, peer: str | None = None
+) -> list[Problem]:
     """Return all problems of one service file, in the order of its lines.
 
     ``peer`` is the other node of the cluster, if known.
     """
-    problems = [*_in_name(file, around), *_in_default(file)]
+    problems = [*_in_name(file, context), *_in_default(file)]
     problems += _in_scopes(file, file.default, (*schema.DEFAULT_SECTION, *schema.COMMON))
     resources: list[Resource] = []
     for section in file.sections:
         if is_reservation(section, file):
             problems += _in_reservation(section)
         elif is_resource(section):
-            problems += _in_resource(file, section, around, resources)
+            problems += _in_resource(file, section, context, resources)
         elif section.name == APP_LAUNCHERS:
             problems += _in_keywords(file, section)
     problems += _in_subsets(file, resources)
     is_clustered = any(res.spec.group is Group.HB and not res.spec.is_disabled for res in resources)
-    problems += _in_nodes(file, around, is_clustered, peer)
+    problems += _in_nodes(file, context, is_clustered, peer)
     problems += _in_each_others_way(file, resources)
     problems += _without_effect(file)
     problems += _in_keys(file)
     problems += _in_fence_needs(file)
     problems += [Problem(error) for error in second_heartbeats(file, resources)]
-    problems += _on_this_node(file, around, resources)
+    problems += _on_this_node(file, context, resources)
     if not resources and not problems:
         nothing = "no section of it is a resource: there is nothing to start"
         problems.append(Problem(ConfigError(nothing, file.path, file.default.line), True))
@@ -115,13 +117,13 @@ def ignored_keywords(file: ServiceFile) -> list[Problem]:
     return found
 
 
-def _in_name(file: ServiceFile, around: DriverContext) -> Iterator[Problem]:
+def _in_name(file: ServiceFile, context: DriverContext) -> Iterator[Problem]:
     """Yield an error if a service is named NAME.cluster.
 
     Its command would be the wrapper of a service NAME, which the cluster calls.
     """
     name, _, suffix = file.svcname.rpartition(".")
-    if name and suffix in _SUFFIXES and os.path.exists(around.layout.service_file(name)):
+    if name and suffix in _SUFFIXES and os.path.exists(context.layout.service_file(name)):
         problem = (
             f"{file.svcname} is what belongs to the service {name} in that directory: rename one of"
             " both services"
@@ -145,7 +147,7 @@ def second_heartbeats(file: ServiceFile, resources: Iterable[Resource]) -> list[
 
 
 def _on_this_node(
-    file: ServiceFile, around: DriverContext, resources: list[Resource]
+    file: ServiceFile, context: DriverContext, resources: list[Resource]
 ) -> Iterator[Problem]:
     from opensvc_openha.agent.host.system_paths import why_not_mounted_over
     from opensvc_openha.agent.service.node_checks import missing_here
@@ -160,7 +162,7 @@ def _on_this_node(
         )
         if section is not None and is_mounted and not resource.spec.is_disabled:
             point = section.text("mnt")
-            problem = why_not_mounted_over(point, around.layout)
+            problem = why_not_mounted_over(point, context.layout)
             if problem:
                 yield _error(section, "mnt", f"is {point}, which {problem}: a start is refused")
     yield from (Problem(error, is_warning=True) for error in missing_here(file, resources))
@@ -242,17 +244,17 @@ def _in_fence_needs(file: ServiceFile) -> Iterator[Problem]:
 
 
 def _in_resource(
-    file: ServiceFile, section: Section, around: DriverContext, resources: list[Resource]
+    file: ServiceFile, section: Section, context: DriverContext, resources: list[Resource]
 ) -> Iterator[Problem]:
     """Yield the problems of one section; append its resource to ``resources`` if it is valid."""
     try:
         yield from _in_keywords(file, section)
-        resources.append(build_resource(section, around))
+        resources.append(build_resource(section, context))
     except ConfigError as exc:
         yield Problem(exc)
         return
     if section.group == Group.STONITH.value:
-        yield from _in_power_device(section, around)
+        yield from _in_power_device(section, context)
     if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
         yield _warning(section, "", resources[-1].schedule_problem)
     if resources[-1].why_unhandled():
@@ -262,14 +264,14 @@ def _in_resource(
         yield _warning(section, "", f"{resources[-1].why_unhandled()}: {effect}")
 
 
-def _in_power_device(section: Section, around: DriverContext) -> Iterator[Problem]:
+def _in_power_device(section: Section, context: DriverContext) -> Iterator[Problem]:
     """Yield what the agent of a power device does not take; a warning if it is not installed."""
     from opensvc_openha.agent.resources.power_sections import is_power_device, wrong_options
 
     if not is_power_device(section) or section.value(schema.DISABLE):
         return
     try:
-        for error in wrong_options(section, around.layout.etc_dir):
+        for error in wrong_options(section, context.layout.etc_dir):
             yield Problem(error)
     except SystemFault as error:
         yield _warning(section, "type", f"cannot be used on this node: {error}")
@@ -347,7 +349,7 @@ def _in_subsets(file: ServiceFile, resources: list[Resource]) -> Iterator[Proble
 
 
 def _in_nodes(
-    file: ServiceFile, around: DriverContext, is_clustered: bool, peer: str | None
+    file: ServiceFile, context: DriverContext, is_clustered: bool, peer: str | None
 ) -> Iterator[Problem]:
     default, known = file.default, file.all_nodes
     listed = f"nodes are {', '.join(known)}"
@@ -356,10 +358,10 @@ def _in_nodes(
             problem = "is missing, and a cluster of two nodes decides: expected the names of both"
             yield _error(default, "nodes", problem)
         elif file.sections:
-            alone = f"the service is known to this node alone, as if nodes = {around.node}"
+            alone = f"the service is known to this node alone, as if nodes = {context.node}"
             yield _warning(default, "nodes", f"is missing: {alone}")
-    elif around.node not in known:
-        yield _error(default, "nodes", f"does not name this node, {around.node}: {listed}")
+    elif context.node not in known:
+        yield _error(default, "nodes", f"does not name this node, {context.node}: {listed}")
     if default.text("nodes") and is_clustered and peer and not _is_among(peer.lower(), known):
         yield _error(default, "nodes", f"does not name the peer of the cluster, {peer}: {listed}")
     if is_clustered and default.text("autostart_node"):
