@@ -28,13 +28,13 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import (
     CONTEXT_S,
     SCRIPT_NAMES,
-    Circumstances,
     Explanation,
     episode,
     explain,
     sight_lines,
 )
 from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.processes import start_of_process

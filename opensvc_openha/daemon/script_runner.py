@@ -246,12 +246,17 @@ class ScriptRunner:
             took_s = clock.monotonic() - began
             if code is None:
                 log.note(f"ended after its limit of {limit_s:g} s\n")
-                return _failure(
-                    action.kind
-                ), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
+                text = f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
+                return _failure(action.kind), text
             output = NO_ROOM if log.is_lost else log.output()
         finally:
             log.close()
+        return self._judge(action, code, output, took_s)
+
+    def _judge(
+        self, action: RunScript, code: int, output: str, took_s: float
+    ) -> tuple[ScriptOutcome, str]:
+        """Return what the exit code and the output of a script mean, and a line on it."""
         if action.kind is ScriptKind.PROBE:
             return _read_probe(action.path, code, output), f"status: exit code {code}"
         if action.kind is ScriptKind.POWER:
@@ -260,7 +265,7 @@ class ScriptRunner:
             return ScriptOutcome.OK, f"took {took_s:.1f} s"
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         reason = why_not_runnable(action.path) if code in NOT_RUN else ""
-        failed = f"{' '.join(command)} {with_output(ended, output)}"
+        failed = f"{action.path} {_ARGUMENT[action.kind]} {with_output(ended, output)}"
         is_refused = (
             action.kind is ScriptKind.START
             and code == ConfigError.exit_code

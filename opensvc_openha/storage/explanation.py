@@ -1,8 +1,7 @@
 """Explain why a service is in its state: from the history, the daemon's status, the STATE file.
 
 The STATE file serves only if no daemon answers. Pure: facts in, an explanation out. It repeats the
-reasons recorded with each decision and never derives them again; only the advice follows from the
-state.
+reasons recorded with each decision and never derives them again.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import FAILED, PASSING, SET_OFF, ServiceState
-from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
+from opensvc_openha.core.status import Sight
 from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.outlook import Circumstances, what_it_waits_for, what_to_do
 
 _PASSING = frozenset(state.name for state in PASSING)
 _FAILED = frozenset(state.name for state in FAILED)
@@ -26,35 +26,12 @@ _LEADS_IN_S = 1.0
 CONTEXT_S = 60.0
 """Entries of links, peer and node up to this many seconds before a change are shown with it."""
 
-_PARTS = "parts of it may be in use there until it is frozen as stopped"
 SCRIPT_NAMES = {
     ScriptKind.CHECK.value: "check-up script",
     ScriptKind.START.value: "start script",
     ScriptKind.STOP.value: "stop script",
     ScriptKind.PROBE.value: "wrapper's status",
 }
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """Everything known at the time of the question.
-
-    ``status`` is None if no daemon answers, and ``no_daemon`` is the reason.
-    """
-
-    service: str
-    node: str
-    peer: str
-    spec: ServiceSpec | None
-    entries: tuple[Entry, ...]
-    context: tuple[Entry, ...]
-    status: NodeStatus | None
-    no_daemon: str
-    stored: str
-    running_script: str
-    log_file: str
-    delay_s: float
-    """The start-ready delay of the time profile, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +157,8 @@ def explain(facts: Circumstances) -> Explanation:
         steps=_steps(way, facts),
         decision=decision,
         ruled_out=_ruled_out(way, decision, facts.spec),
-        waits_for=_waits_for(facts, state, reason),
-        advice=_advice(facts, state),
+        waits_for=what_it_waits_for(facts, state, reason),
+        advice=what_to_do(facts, state),
     )
 
 
@@ -333,109 +310,5 @@ def _ruled_out(
         )
         found.append(
             f"a silent peer that runs it: the check-up script {check.reason} succeeded{proof}"
-        )
-    return tuple(found)
-
-
-def _waits_for(facts: Circumstances, state: str, reason: str) -> str:
-    if facts.status is None:
-        return "nothing is decided on this node until nmond runs"
-    waits = {
-        ServiceState.START_READY: f"{reason} ({facts.delay_s:g} s where the peer is silent)",
-        ServiceState.STARTING: facts.running_script or "the end of its script",
-        ServiceState.STOPPING: facts.running_script or "the end of its stop script",
-        ServiceState.STARTED: "nothing: it runs here",
-        ServiceState.FROZEN_STOP: "an operator: a frozen service is neither started nor stopped",
-        ServiceState.FROZEN_START: (
-            "an operator: it runs here and is frozen, so nothing is decided about it"
-        ),
-        ServiceState.START_FAILED: (
-            "an operator, or a peer that is heard again after a failed check-up script"
-        ),
-        ServiceState.STOP_FAILED: "an operator: what the stop script left behind is not known",
-        ServiceState.UNKNOWN: "an operator: what runs here is not known",
-        ServiceState.STOPPED: _standby(facts),
-    }
-    return waits.get(ServiceState[state], "") if state in ServiceState.__members__ else ""
-
-
-def _standby(facts: Circumstances) -> str:
-    """Explain what a stopped, unfrozen service waits for."""
-    assert facts.status is not None
-    now = facts.status.service(facts.service)
-    peer = ServiceState.UNKNOWN if now is None or now.peer_state is None else now.peer_state
-    return {
-        ServiceState.STARTED: "the peer: it runs there, and this node is the standby",
-        ServiceState.FROZEN_START: "the peer: it runs there, frozen",
-        ServiceState.STARTING: "the peer, which is starting it",
-        ServiceState.START_READY: "the peer, which goes first",
-        ServiceState.STOPPING: "the end of the stop script on the peer",
-        ServiceState.START_FAILED: f"the peer, where the start failed: {_PARTS}",
-        ServiceState.STOP_FAILED: f"the peer, where the stop failed: {_PARTS}",
-        ServiceState.UNKNOWN: _verdict(facts.status),
-    }.get(peer, "a moment: the peer is out, so it will be started where it may be")
-
-
-def _verdict(status: NodeStatus) -> str:
-    if status.peer_standing is PeerStanding.LIVE:
-        return "the peer, which is heard but does not know this service: add it there"
-    return f"a verdict on the peer ({status.peer_standing.value}: {status.peer_reason})"
-
-
-def _advice(facts: Circumstances, state: str) -> tuple[str, ...]:
-    """Return what to do next: first about the daemon, then about the state."""
-    act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
-    found: list[str] = []
-    if facts.status is None:
-        found.append(
-            "start the daemon: $EZ/ezha start (a service that runs is found running, and not"
-            " started again)"
-        )
-    now = None if facts.status is None else facts.status.service(facts.service)
-    if now is not None and now.is_dual_run:
-        found.append(
-            f"both nodes run it: stop it on the node whose changes you give up, now: {act}"
-            " freeze-stop"
-        )
-    look = f"see the output of the script: {facts.log_file}"
-    again = (
-        f"then {act} freeze-stop (runs the stop script), and {act} unfreeze to have it started"
-        " again"
-    )
-    advice = {
-        ServiceState.STARTED: (
-            f"to move it: {act} freeze-stop here; once {peer} runs it, {act} unfreeze",
-        ),
-        ServiceState.STOPPED: (
-            (f"to have it here: {act} freeze-stop on {peer}",) if facts.status is not None else ()
-        ),
-        ServiceState.START_FAILED: (
-            look,
-            again,
-            f"or leave it frozen here: {peer} starts it if it is unfrozen there",
-        ),
-        ServiceState.STOP_FAILED: (
-            look,
-            f"end by hand what is left, then {act} freeze-stop (stops it once more)",
-        ),
-        ServiceState.FROZEN_STOP: (f"{act} unfreeze lets this node run it",),
-        ServiceState.FROZEN_START: (
-            f"{act} unfreeze lets the cluster decide again; it continues to run meanwhile",
-        ),
-        ServiceState.START_READY: (f"to prevent the start: {act} freeze-stop",),
-        ServiceState.STARTING: (f"if it takes long, {look}",),
-        ServiceState.STOPPING: (f"if it takes long, {look}",),
-        ServiceState.UNKNOWN: (
-            (
-                f"check on {here} what runs, then declare it: {act} force-start or force-stop;"
-                f" or stop it: {act} stop"
-            ),
-        ),
-    }
-    found += advice.get(ServiceState[state], ()) if state in ServiceState.__members__ else ()
-    if facts.spec is not None and facts.spec.check in ALWAYS_TRUE:
-        found.append(
-            f"configure fencing: the check-up script {facts.spec.check} lets this node start it"
-            f" while {peer} may run it"
         )
     return tuple(found)

@@ -13,8 +13,9 @@ import pytest
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.storage.explanation import Circumstances, explain
+from opensvc_openha.storage.explanation import explain
 from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
 from tests.cluster_dir import HERE, PEER, ClusterDir
 

@@ -21,7 +21,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.storage.explanation import Circumstances, describe, explain
+from opensvc_openha.storage.explanation import describe, explain
 from opensvc_openha.storage.history_file import (
     Entry,
     EntryKind,
@@ -31,6 +31,7 @@ from opensvc_openha.storage.history_file import (
     read_entries,
 )
 from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.outlook import Circumstances
 
 ENTRY = Entry(1.4e9, 7.5, EntryKind.NODE, "deb1", "", "NOTED", "after")
 REQUESTS = tuple(

@@ -8,8 +8,9 @@ from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding, Sight
 from opensvc_openha.core.transitions import TABLE
-from opensvc_openha.storage.explanation import Circumstances, explain
+from opensvc_openha.storage.explanation import explain
 from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.outlook import Circumstances
 
 SIGHT = Sight(100.0, (), PeerStanding.LIVE, 0.0, None)
 STARTS = [
