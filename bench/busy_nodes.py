@@ -137,7 +137,7 @@ def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
     with TwoNodes() as nodes:
         set_up(nodes, count, profile, timeout_s)
         # The first daemon was alone until the second one started.
-        said_before = log(nodes)
+        sent_before = log(nodes)
         before = [sent(node) for node in nodes]
         moves = []
         for node, action, where, state in (
@@ -154,7 +154,7 @@ def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
             len(must(node, "cat /var/tmp/shots 2> /dev/null || true").split()) for node in nodes
         )
     silent, ready = (
-        text.count(words) - said_before.count(words)
+        text.count(words) - sent_before.count(words)
         for words in ("-> SILENT", "START_READY: peer is silent")
     )
     return [

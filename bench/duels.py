@@ -52,7 +52,7 @@ LINK_TIMEOUT_S = 2
 LOOP_S = 60.0
 LOOK_S = 0.5
 """Seconds between two polls: most start a command, and other pairs share the processors."""
-MEND_AFTER_S = 20.0
+REPAIR_AFTER_S = 20.0
 END_S = 90.0
 """Seconds after which an event counts as never happening."""
 LIMIT_S = 240.0
@@ -297,13 +297,13 @@ def retry(pair: Pair) -> str:
     pair.until(
         lambda: pair.own_state(standby, "registry") == "START_FAILED", "the first attempt fails"
     )
-    time.sleep(MEND_AFTER_S)
+    time.sleep(REPAIR_AFTER_S)
     pair.power.set_mode(Mode.WORK)
-    mended_at = time.monotonic()
+    repaired_at = time.monotonic()
     is_up = pair.comes(lambda: pair.runs_on("registry") == [standby.short_name], END_S)
     if is_up:
         return (
-            f"runs at most {-(-(time.monotonic() - mended_at) // 10) * 10:.0f} s after the fence"
+            f"runs at most {-(-(time.monotonic() - repaired_at) // 10) * 10:.0f} s after the fence"
             " works"
         )
     return f"runs nowhere {END_S:g} s after the fence works, {pair.own_state(standby, 'registry')}"
@@ -336,12 +336,12 @@ def confirm(pair: Pair) -> str:
     tried, state = pair.power.calls() - before, pair.own_state(second, "registry")
     if pair.runs_on("registry"):
         return "runs without a word of the operator"
-    told = f"openha fence confirm {first.name}"
-    is_told = told in pair.tried(second, f"{EZ}/bin/openha fence status")[1]
-    code, _ = pair.tried(second, f"{EZ}/bin/{told}")
+    hint = f"openha fence confirm {first.name}"
+    is_shown = hint in pair.tried(second, f"{EZ}/bin/openha fence status")[1]
+    code, _ = pair.tried(second, f"{EZ}/bin/{hint}")
     is_up = pair.comes(lambda: bool(pair.runs_on("registry")), 30.0)
     return (
-        f"{state} after {tried} check-up(s); what to type is {'shown' if is_told else 'not shown'},"
+        f"{state} after {tried} check-up(s); what to type is {'' if is_shown else 'not '}shown,"
         f" exit code {code}, then the service {'runs' if is_up else 'does not run'}"
     )
 

@@ -17,7 +17,7 @@ from bench.takeover import EZ, Cluster, heading, row
 from opensvc_openha.core.model import Profile
 from opensvc_openha.demo.nodes import TwoNodes
 
-SAID = "eth1:239.131.50.10: DOWN: the peer says"
+REPORTED = "eth1:239.131.50.10: DOWN: the peer reports"
 
 
 def main() -> None:
@@ -29,14 +29,16 @@ def main() -> None:
         for _ in range(runs):
             began_at = float(cluster.must(cluster.owner, "date +%s.%N; ip link set eth1 down"))
             time.sleep(2.0)
-            log = cluster.must(cluster.standby, f"grep '{SAID}' {EZ}/log/nmond.log").splitlines()
+            log = cluster.must(
+                cluster.standby, f"grep '{REPORTED}' {EZ}/log/nmond.log"
+            ).splitlines()
             took_ms.append(
                 1000
                 * (datetime.strptime(log[-1][:23], "%Y-%m-%d %H:%M:%S,%f").timestamp() - began_at)
             )
             cluster.must(cluster.owner, "ip link set eth1 up")
             time.sleep(3.0)
-    heading("runs", "median, ms", "max, ms", "above 50 ms, or not told within 2 s")
+    heading("runs", "median, ms", "max, ms", "above 50 ms, or not reported within 2 s")
     bad = sum(not 0 <= each <= 50 for each in took_ms)
     row(runs, f"{statistics.median(took_ms):.1f}", f"{max(took_ms):.1f}", bad)
 

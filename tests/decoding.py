@@ -9,7 +9,7 @@ from opensvc_openha.links.base import Received
 
 
 def decode_frame(data: bytes) -> Frame:
-    """The fields of a frame, whoever sent it."""
+    """The fields of a frame from any sender."""
     return open_frame(data).decode()
 
 

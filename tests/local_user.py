@@ -54,8 +54,8 @@ def as_nobody(work: Callable[[], object], uid: int = NOBODY) -> tuple[int, str]:
         os._exit(code)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        told = pipe.read().decode("utf-8", "replace")
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
+        output = pipe.read().decode("utf-8", "replace")
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output
 
 
 def run_as_nobody(
@@ -78,11 +78,11 @@ def run_as_nobody(
 
 @contextlib.contextmanager
 def connections(
-    cluster: ClusterDir, number: int, said: bytes = b""
+    cluster: ClusterDir, number: int, sent: bytes = b""
 ) -> Iterator[list[socket.socket]]:
     """Yield ``number`` connections of nobody to the control socket.
 
-    On each of them ``said`` has been sent. Closed at the end.
+    On each of them ``reported`` has been sent. Closed at the end.
     """
     path = str(cluster.path("services/.proc/nmond.sock"))
     made: list[socket.socket] = []
@@ -98,7 +98,7 @@ def connections(
     try:
         for connection in made:
             with contextlib.suppress(OSError):
-                connection.sendall(said)
+                connection.sendall(sent)
         yield made
     finally:
         for connection in made:

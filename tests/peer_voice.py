@@ -81,7 +81,7 @@ class PeerVoice:
             seal=seal,
         )
 
-    def say(self) -> None:
+    def send(self) -> None:
         """Send the next frame."""
         self.throw(self.frame())
 
@@ -120,7 +120,7 @@ class PeerVoice:
 
         def is_shown() -> bool:
             self.listen()
-            self.say()
+            self.send()
             return condition in cluster.ok("hb -s -v")
 
         cluster.wait(is_shown, condition)

@@ -16,7 +16,7 @@ from opensvc_openha.cli.main import run
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import Player, install_services, last_words, prepare
 from opensvc_openha.demo.screen import Screen
-from opensvc_openha.demo.story import ADDRESSES, FAST, FULL, NAMES, tell
+from opensvc_openha.demo.story import ADDRESSES, FAST, FULL, NAMES, story_steps
 from opensvc_openha.demo.timeline import render_table
 from opensvc_openha.errors import ActionError, OpenhaError
 
@@ -58,7 +58,7 @@ def _demonstrate(options: Namespace, screen: Screen) -> int:
         player = Player(nodes, screen, options.timeout)
         code = 0
         try:
-            player.play(tell(pace))
+            player.play(story_steps(pace))
             screen.title("The takeover", "Seconds from the power cut, as seen on deb2.")
             screen.output(render_table(player.times))
         except ActionError as error:

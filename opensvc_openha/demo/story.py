@@ -373,7 +373,7 @@ def failback(pace: StoryPace) -> list[Step]:
     ]
 
 
-def tell(pace: StoryPace) -> Sequence[Step]:
+def story_steps(pace: StoryPace) -> Sequence[Step]:
     """Return all steps of the demo."""
     return [
         *configuration(pace),

@@ -19,14 +19,14 @@ def test_what_is_left_of_a_removed_service_file_is_named(agent: Agent) -> None:
     (agent.etc / "other.cluster").write_text("#!/bin/sh\n")
     (agent.etc / "foreign").symlink_to("/bin/true")
     files = " ".join(str(agent.etc / name) for name in ("web", "web.cluster", "web.stonith"))
-    told = (
+    reported = (
         f"warning: {agent.etc}/web.env is gone, but web, web.cluster, web.stonith beside it are not"
     )
     shown = agent.svcmon()
-    assert told in shown.err and f"then rm {files}" in shown.err and shown.exit_code == 0
+    assert reported in shown.err and f"then rm {files}" in shown.err and shown.exit_code == 0
     assert "other" not in shown.err and "foreign" not in shown.err
     outcome = agent.svcmgr("validate", "config")
-    assert told in outcome.out and outcome.exit_code == 1
+    assert reported in outcome.out and outcome.exit_code == 1
     assert "web.cluster" not in agent.svcmon("-s", "good").err
     outcome = agent.svcmgr("start", called_as="web.cluster")
     assert outcome.exit_code == 2 and f"does not exist, though {agent.etc}/web, " in outcome.err

@@ -81,7 +81,7 @@ def test_a_script_that_only_root_may_execute_is_not_called_broken(shared_agent: 
 
 
 def test_a_docker_daemon_out_of_reach_is_not_called_stopped(shared_agent: Agent) -> None:
-    """The socket of the private daemon is not for users: nothing is said of its containers."""
+    """The socket of the private daemon is not for users: nothing is reported of its containers."""
     shared_agent.write(
         "a",
         f"[DEFAULT]\ndocker_data_dir = {shared_agent.root}/data\n[container#1]\ntype ="
@@ -116,7 +116,7 @@ def test_what_lies_below_a_closed_directory_is_not_called_missing(shared_agent: 
 
 
 def test_a_plain_file_system_that_is_down_is_down_for_anybody(shared_agent: Agent) -> None:
-    """Mounts and devices can be seen by all users: what needs no rights is told."""
+    """Mounts and devices can be seen by all users: what needs no rights is reported."""
     shared_agent.write(
         "a", f"[fs#1]\ntype = ext4\ndev = /dev/none\nmnt = {shared_agent.root}/mnt\n"
     )
@@ -138,9 +138,9 @@ def test_a_change_by_a_user_ends_with_7(shared_agent: Agent, called_as: str, act
     assert f"{action} is for root" in outcome.err and "nothing was done" in outcome.err
 
 
-def test_services_chosen_by_a_status_that_cannot_be_told_end_with_7(shared_agent: Agent) -> None:
-    """`allupservices print status` as a user whose look at the application fails: said, not left
-    out.
+def test_services_chosen_by_an_unknown_status_end_with_7(shared_agent: Agent) -> None:
+    """`allupservices print status` as a user whose look at the application fails: reported, not
+    left out.
     """
     check = shared_agent.script("app", '[ "$(id -u)" = 0 ] || exit 1')
     shared_agent.write("a", f"[app#1]\nscript = {check}\ncheck = 1\n")

@@ -45,7 +45,9 @@ def test_command_line_is_understood(
     action: str,
     is_cluster: bool,
 ) -> None:
-    """Options anywhere, words joined, the name saying the rest; docker keeps its own options."""
+    """Options anywhere, words joined, the program's name gives the rest; docker keeps its own
+    options.
+    """
     call = parse_call(called_as, args)
     assert (call.services, call.action, call.options.is_cluster, call.choices) == (
         services,
@@ -92,7 +94,9 @@ def test_help_names_the_actions(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("words", [["push"]])
-def test_action_that_is_not_there_yet_is_said_and_not_zero(agent: Agent, words: list[str]) -> None:
+def test_action_that_is_not_there_yet_is_reported_and_not_zero(
+    agent: Agent, words: list[str]
+) -> None:
     """Actions the tutorial knows and this agent does not yet do: one clear line, exit 6."""
     agent.write("a", UP)
     outcome = agent.svcmgr(*words, called_as="a")
@@ -146,7 +150,7 @@ def test_print_config_gives_the_file_back(agent: Agent) -> None:
     assert agent.svcmgr("print", "config", called_as="registry.opensvc.com").out == REGISTRY_ENV
 
 
-def test_json_and_format_json_say_the_same(agent: Agent) -> None:
+def test_json_and_format_json_print_the_same(agent: Agent) -> None:
     """json status and print status --format=json: one JSON object."""
     agent.write("a", UP)
     one = agent.svcmgr("-s", "a", "json", "status").out
@@ -200,7 +204,7 @@ def test_table_shows_rows_in_the_order_asked_for_and_sorted_otherwise(agent: Age
 
 
 def test_broken_service_file_does_not_hide_the_others(agent: Agent) -> None:
-    """One file is wrong, one service does not exist: both are said on stderr, the good row is
+    """One file is wrong, one service does not exist: both are reported on stderr, the good row is
     shown, exit not 0.
     """
     agent.write("bad", "[ip#1]\nipdev = e\nipname = x\nnetmask = wide\n")

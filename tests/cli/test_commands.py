@@ -31,7 +31,7 @@ def test_installing_again_keeps_the_configuration(cluster_dir: ClusterDir) -> No
     assert "Usage" in cluster_dir.ok("service --help")
 
 
-def test_adding_a_service_says_what_the_tutorial_says(cluster_dir: ClusterDir) -> None:
+def test_adding_a_service_prints_what_the_tutorial_shows(cluster_dir: ClusterDir) -> None:
     """Directory and both STATE files, FROZEN_STOP, two bytes each.
 
     One tab separated line in the services file.
@@ -79,7 +79,7 @@ def test_adding_a_service_says_what_the_tutorial_says(cluster_dir: ClusterDir) -
 def test_bad_service_is_refused_and_nothing_changes(
     cluster_dir: ClusterDir, arguments: str, code: int, words: str
 ) -> None:
-    """One line that says what is wrong; neither file nor directory appears."""
+    """One line that reports what is wrong; neither file nor directory appears."""
     cluster_dir.add("registry")
     before = cluster_dir.path("conf/services").read_bytes()
     line = cluster_dir.fails(
@@ -150,7 +150,7 @@ def test_bad_command_is_one_line_on_stderr_and_never_zero(
         ),
     ],
 )
-def test_bad_configuration_file_is_told_with_file_and_line(
+def test_bad_configuration_file_is_reported_with_file_and_line(
     cluster_dir: ClusterDir, name: str, text: str, words: str
 ) -> None:
     """`ezha start` fails with the place of the mistake, and no daemon is left."""
@@ -161,7 +161,7 @@ def test_bad_configuration_file_is_told_with_file_and_line(
     assert path.read_text(errors="surrogateescape") == text
 
 
-def test_missing_monitor_file_says_what_to_do(cluster_dir: ClusterDir) -> None:
+def test_missing_monitor_file_reports_what_to_do(cluster_dir: ClusterDir) -> None:
     """The original's daemon exits with 0 and silently."""
     cluster_dir.path("conf/monitor").unlink()
     assert "no such file: describe the heartbeat links in it" in cluster_dir.fails("ezha start", 3)
@@ -189,7 +189,7 @@ def test_removing_a_service_forgets_its_states(cluster_dir: ClusterDir) -> None:
 
 
 def test_service_known_to_run_is_not_removed_even_without_a_daemon(cluster_dir: ClusterDir) -> None:
-    """The STATE file says STARTED: hole H20 begins by forgetting that."""
+    """The STATE file states STARTED: hole H20 begins by forgetting that."""
     cluster_dir.add("registry")
     cluster_dir.state_file("registry").write_bytes(b"2\0")
     assert "is STARTED on this node" in cluster_dir.fails("service -r registry", 5)

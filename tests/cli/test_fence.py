@@ -133,7 +133,7 @@ def test_confirmation_ends_when_the_peer_is_heard(alone: ClusterDir) -> None:
 def test_confirmation_that_ends_with_the_daemon_is_reported_by_the_next_one(
     alone: ClusterDir,
 ) -> None:
-    """In log and history, once, with who had confirmed; nobody is believed any longer."""
+    """In log and history, once, with who had confirmed; no confirmation is believed any longer."""
     alone.ok(f"openha fence confirm {PEER}")
     alone.wait_state("web", "STARTED")
     for _ in range(2):
@@ -179,13 +179,13 @@ def test_wrong_words_are_refused(cluster_dir: ClusterDir, words: str, text: str)
     assert text in cluster_dir.fails(f"openha fence {words}", 2)
 
 
-def test_confirmation_without_a_daemon_says_so(cluster_dir: ClusterDir) -> None:
+def test_confirmation_without_a_daemon_reports_it(cluster_dir: ClusterDir) -> None:
     """Exit code 4: nothing was confirmed."""
     assert "not running" in cluster_dir.fails(f"openha fence confirm {PEER}", 4)
     assert "not running" in cluster_dir.fails("openha fence status", 4)
 
 
-def test_confirmation_that_is_not_answered_says_what_is_not_known(alone: ClusterDir) -> None:
+def test_confirmation_that_is_not_answered_reports_what_is_not_known(alone: ClusterDir) -> None:
     """A daemon that stands still: exit code 4, and once it runs again it believes nothing that
     nobody waits for.
     """
@@ -205,7 +205,9 @@ def test_confirmation_that_is_not_answered_says_what_is_not_known(alone: Cluster
     assert alone.state("web") == "STOPPED"
 
 
-def test_node_that_can_open_no_link_says_how_it_can_be_confirmed(cluster_dir: ClusterDir) -> None:
+def test_node_that_can_open_no_link_reports_how_it_can_be_confirmed(
+    cluster_dir: ClusterDir,
+) -> None:
     """Refused, with what is wrong with each link, what to correct, and how to do without."""
     check = cluster_dir.script("fence", "exit 0")
     monitor = cluster_dir.path("conf/monitor")
@@ -230,7 +232,7 @@ def test_node_that_can_open_no_link_says_how_it_can_be_confirmed(cluster_dir: Cl
 def test_plan_of_a_generated_script_is_shown_in_the_order_of_its_levels(tmp_path: Path) -> None:
     """By level, whatever the order of the file.
 
-    A script of one's own has none, and what is wrong is said with its line.
+    A script of one's own has none, and what is wrong is reported with its line.
     """
     file, check = tmp_path / "web.env", str(tmp_path / "web.stonith")
     assert plan_of(check) == plan_of("/usr/local/sbin/fence") == ""

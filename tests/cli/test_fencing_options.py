@@ -98,9 +98,9 @@ def test_daemon_does_not_start_with_a_mistake(
     cluster_dir.add("web")
     options = cluster_dir.path("conf/openha.conf")
     options.write_text(text)
-    told = cluster_dir.run("ezha start")
-    assert told.returncode == 3 and f"{options}:{line}: " in told.stderr and words in told.stderr, (
-        told
+    done = cluster_dir.run("ezha start")
+    assert done.returncode == 3 and f"{options}:{line}: " in done.stderr and words in done.stderr, (
+        done
     )
     assert options.read_text() == text and cluster_dir.pid() == 0
 

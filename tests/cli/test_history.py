@@ -125,10 +125,10 @@ def test_takeover_is_explained_while_it_waits_and_when_it_is_done(cluster_dir: C
     assert "rule: STARTING, start ok -> STARTED" in section(text, "Why")
 
 
-def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> None:
+def test_dead_daemon_is_no_reason_to_print_nothing(cluster_dir: ClusterDir) -> None:
     """kill -9, then why: how it ended, what was known, what to do.
 
-    After the next start the way is still told.
+    After the next start the way is still reported.
     """
     cluster_dir.add("registry", "echo up")
     cluster_dir.ok("ezha start")
@@ -163,8 +163,8 @@ def test_entry_is_shown_before_the_file_has_it(cluster_dir: ClusterDir) -> None:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM entry").fetchone()
         cluster_dir.ok("service -A registry force-start")
-        told = why(cluster_dir, "FROZEN_STOP -> STARTED: operator: force-start")
-        assert "command force-start for registry: by root" in told
+        printed = why(cluster_dir, "FROZEN_STOP -> STARTED: operator: force-start")
+        assert "command force-start for registry: by root" in printed
         lines = cluster_dir.ok("openha history registry").splitlines()
         assert not any(entry.new == "STARTED" for entry in read_entries(path, "registry"))
     assert len(lines) == len(set(lines)) and lines == sorted(lines)
@@ -175,7 +175,7 @@ def test_entry_is_shown_before_the_file_has_it(cluster_dir: ClusterDir) -> None:
     assert cluster_dir.ok("openha history registry").splitlines() == lines
 
 
-def test_history_survives_a_reboot_and_tells_it(cluster_dir: ClusterDir) -> None:
+def test_history_survives_a_reboot_and_reports_it(cluster_dir: ClusterDir) -> None:
     """The machine's life is another one at the next start: STOPPED since the machine was started,
     and what was before.
     """
@@ -216,7 +216,9 @@ def test_commands_are_in_the_history_with_who_gave_them_and_refusals_with_their_
     assert cluster_dir.ok("openha history registry").count("nmond") == 0
 
 
-def test_failed_start_tells_what_the_script_said_and_what_to_do(cluster_dir: ClusterDir) -> None:
+def test_failed_start_reports_what_the_script_printed_and_what_to_do(
+    cluster_dir: ClusterDir,
+) -> None:
     """START_FAILED: exit code and last words of the script, its log, and the way out."""
     cluster_dir.add(
         "registry",
@@ -242,17 +244,17 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    told = json.loads(cluster_dir.ok("openha why registry --json"))
-    assert (told["state"], told["role"], told["rule"]) == (
+    printed = json.loads(cluster_dir.ok("openha why registry --json"))
+    assert (printed["state"], printed["role"], printed["rule"]) == (
         "STARTED",
         "primary",
         "FROZEN_STOP, force-start -> STARTED",
     )
-    assert [step["new"] for step in told["steps"] if step["kind"] in ("command", "service")] == [
+    assert [step["new"] for step in printed["steps"] if step["kind"] in ("command", "service")] == [
         "force-start",
         "STARTED",
     ]
-    assert {link["link_id"].split()[0] for link in told["decision"]["sight"]["links"]} == {
+    assert {link["link_id"].split()[0] for link in printed["decision"]["sight"]["links"]} == {
         "unicast",
         "dio",
     }
@@ -260,7 +262,7 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
     assert len(listed) == 3 and listed[-1]["at"] >= listed[0]["at"]
 
 
-def test_wrong_call_is_told_in_one_line(cluster_dir: ClusterDir) -> None:
+def test_wrong_call_is_reported_in_one_line(cluster_dir: ClusterDir) -> None:
     """What was wrong, and exit code 2."""
     cluster_dir.add("registry")
     fill(cluster_dir, 1)
@@ -275,8 +277,8 @@ def test_wrong_call_is_told_in_one_line(cluster_dir: ClusterDir) -> None:
         assert text in cluster_dir.fails(command, 2)
 
 
-def test_history_before_the_first_start_says_where_it_will_be(cluster_dir: ClusterDir) -> None:
-    """Nothing was ever written: exit code 7 and the path; `why` tells what the files tell."""
+def test_history_before_the_first_start_reports_where_it_will_be(cluster_dir: ClusterDir) -> None:
+    """Nothing was ever written: exit code 7 and the path; `why` reports what the files hold."""
     cluster_dir.add("registry")
     assert "there is no history yet" in cluster_dir.fails("openha history", 7)
     done = cluster_dir.run("openha why registry")
@@ -317,22 +319,22 @@ def test_instants_an_operator_types_are_understood(text: str) -> None:
 def test_every_state_has_something_it_waits_for_and_something_to_do(
     own: ServiceState, peer: ServiceState
 ) -> None:
-    """Whatever both nodes say, the explanation is not empty."""
+    """Whatever both nodes report, the explanation is not empty."""
     spec = ServiceSpec("registry", "/etc/registry", "deb1", "deb2", "/opt/fence")
     svc = ServiceStatus("registry", "deb1", "deb2", own, peer, own, peer, "a reason", 1.0)
     status = NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), (svc,))
-    told = explain(
+    printed = explain(
         Circumstances(
             "registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0
         )
     )
     if own is not ServiceState.FORCE_STOP:
-        assert told.waits_for and told.advice
-    assert not any("both nodes run it" in text for text in told.advice)
-    assert told.state == own.name and told.reason == "a reason"
+        assert printed.waits_for and printed.advice
+    assert not any("both nodes run it" in text for text in printed.advice)
+    assert printed.state == own.name and printed.reason == "a reason"
 
 
-def test_two_copies_and_missing_fencing_are_explained_by_what_the_status_says_not_its_text() -> (
+def test_two_copies_and_missing_fencing_are_explained_by_what_the_status_reports_not_its_text() -> (
     None
 ):
     """The advice follows from the status' fields; a warning that is advice is not shown twice."""
@@ -352,11 +354,11 @@ def test_two_copies_and_missing_fencing_are_explained_by_what_the_status_says_no
         warnings=("any fence", "any other"),
         fencing_warnings=("any fence",),
     )
-    told = explain(
+    printed = explain(
         Circumstances(
             "registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0
         )
     )
-    assert told.warnings == ("any other",)
-    assert told.advice[0].startswith("both nodes run it")
-    assert told.advice[-1].startswith("configure fencing")
+    assert printed.warnings == ("any other",)
+    assert printed.advice[0].startswith("both nodes run it")
+    assert printed.advice[-1].startswith("configure fencing")

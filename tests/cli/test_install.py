@@ -48,7 +48,7 @@ def test_fhs_layout_works_with_its_own_command(tmp_path: Path) -> None:
 
 
 def test_functions_of_env_sh_work_in_a_plain_shell(tmp_path: Path) -> None:
-    """Sourced from `sh`: the variables point below the prefix and the functions say what they
+    """Sourced from `sh`: the variables point below the prefix and the functions report what they
     ask.
     """
     _install("--prefix", str(tmp_path))
@@ -80,7 +80,7 @@ def test_command_is_on_the_path_for_those_who_source_nothing(tmp_path: Path) -> 
     assert _install("--root", str(tmp_path)).returncode == 0, "ours is written again"
 
 
-def test_foreign_command_on_the_path_is_left_alone_and_said(tmp_path: Path) -> None:
+def test_foreign_command_on_the_path_is_left_alone_and_reported(tmp_path: Path) -> None:
     """Another openha in /usr/local/bin; a prefix elsewhere puts nothing there at all."""
     foreign = tmp_path / "usr/local/bin/openha"
     foreign.parent.mkdir(parents=True)
@@ -96,7 +96,7 @@ def test_prefix_and_fhs_do_not_go_together(tmp_path: Path) -> None:
     assert done.returncode == 2 and "--root" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     """A file stands in the way."""
     (tmp_path / "file").write_text("")
     done = _install("--prefix", str(tmp_path / "file/ez"))
@@ -104,7 +104,9 @@ def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def test_layout_in_force_is_found_by_variables_then_by_what_is_there() -> None:
-    """EZ wins; then the tree, then FHS; with neither there it is the tree, as the tutorial says."""
+    """EZ wins; then the tree, then FHS; with neither there it is the tree, as the tutorial
+    shows.
+    """
 
     def find(env: dict[str, str], *there: str) -> str:
         return find_layout(env, lambda path: path in there).monitor_file
@@ -129,7 +131,7 @@ def _key(root: Path) -> Path:
     return root / "conf/openha.key"
 
 
-def test_node_gets_a_heartbeat_key_and_is_told_how_to_share_it(tmp_path: Path) -> None:
+def test_node_gets_a_heartbeat_key_and_install_reports_how_to_share_it(tmp_path: Path) -> None:
     """Mode 0600, named with the command that brings it to the other node.
 
     A second installation leaves it as it is.
@@ -164,7 +166,7 @@ def test_no_key_is_made_where_there_must_be_none(tmp_path: Path) -> None:
 
 
 def test_broken_options_do_not_keep_a_node_from_being_installed(tmp_path: Path) -> None:
-    """No key is made on a guess, and the line that is wrong is told."""
+    """No key is made on a guess, and the line that is wrong is reported."""
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/openha.conf").write_text("[heartbeat]\nauthentification = off\n")
     done = _install("--prefix", str(tmp_path))
@@ -172,7 +174,7 @@ def test_broken_options_do_not_keep_a_node_from_being_installed(tmp_path: Path) 
 
 
 def test_first_link_of_a_node_comes_with_a_key(tmp_path: Path) -> None:
-    """`hb -a` on a node without links makes one, unless it is told not to, and later links do
+    """`hb -a` on a node without links makes one, unless it is asked not to, and later links do
     not.
     """
     _install("--prefix", str(tmp_path), "--no-key")

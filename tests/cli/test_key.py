@@ -39,15 +39,17 @@ def authentication(cluster: ClusterDir) -> dict[str, object]:
 
 
 def test_generate_makes_a_secret_and_refuses_to_replace_it(cluster_dir: ClusterDir) -> None:
-    """Mode 0600, its path and what to do next are told, the secret is not.
+    """Mode 0600, its path and what to do next are reported, the secret is not.
 
     A second time it is refused.
     """
-    said = cluster_dir.ok("openha key generate")
+    message = cluster_dir.ok("openha key generate")
     path, ring = cluster_dir.path("conf/openha.key"), ring_of(cluster_dir)
     assert os.stat(path).st_mode & 0o777 == 0o600
-    assert str(path) in said and ring.current.key_id in said and "openha key install" in said
-    assert ring.current.secret.hex() not in said + cluster_dir.ok("openha key status")
+    assert (
+        str(path) in message and ring.current.key_id in message and "openha key install" in message
+    )
+    assert ring.current.secret.hex() not in message + cluster_dir.ok("openha key status")
     assert "openha key rotate" in cluster_dir.fails("openha key generate", 5)
     assert ring_of(cluster_dir) == ring
 
@@ -83,7 +85,7 @@ def test_wrong_words_are_a_usage_error(cluster_dir: ClusterDir, words: str) -> N
 
 
 def test_rotate_needs_a_key_and_one_rotation_at_a_time(cluster_dir: ClusterDir) -> None:
-    """Without a key, and while a next one waits: refused, and the reason says what to do."""
+    """Without a key, and while a next one waits: refused, and the reason reports what to do."""
     assert "openha key generate" in cluster_dir.fails("openha key rotate", 5)
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("openha key rotate")
@@ -96,7 +98,7 @@ def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon
 ) -> None:
     """Mode 0644: `ezha start` and `key status` name chmod 600.
 
-    A running daemon continues as before and says it.
+    A running daemon continues as before and reports it.
     """
     cluster_dir.ok("openha key generate")
     path = cluster_dir.path("conf/openha.key")
@@ -107,7 +109,7 @@ def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon
     cluster_dir.ok("ezha start")
     path.chmod(0o640)
     cluster_dir.wait(
-        lambda: f"chmod 600 {path}" in cluster_dir.ok("hb -s -v"), "the open file is told"
+        lambda: f"chmod 600 {path}" in cluster_dir.ok("hb -s -v"), "the open file is reported"
     )
     assert authentication(cluster_dir)["sends"] == ring_of(cluster_dir).current.key_id
     path.chmod(0o600)
@@ -116,10 +118,10 @@ def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon
     )
 
 
-def test_without_a_key_the_start_says_that_nothing_is_authenticated(
+def test_without_a_key_the_start_reports_that_nothing_is_authenticated(
     cluster_dir: ClusterDir,
 ) -> None:
-    """As in the tutorial, and said: in the log, in `hb -s -v`, in JSON and by `key status`."""
+    """As in the tutorial, and reported: in the log, in `hb -s -v`, in JSON and by `key status`."""
     cluster_dir.ok("ezha start")
     assert "heartbeats are not authenticated" in cluster_dir.log()
     assert "authentication: off" in cluster_dir.ok("hb -s -v")
@@ -146,7 +148,7 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
     first = ring_of(cluster_dir).current
     voice.talk(cluster_dir, "authentication: permissive")
     cluster_dir.wait(
-        lambda: (voice.listen(), voice.say(), voice.heard_key)[2] == first.key_id,
+        lambda: (voice.listen(), voice.send(), voice.heard_key)[2] == first.key_id,
         "this node uses the key",
     )
     assert "until the peer is heard with a key of ours" in cluster_dir.ok("hb -s -v")
@@ -163,7 +165,7 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
     assert second is not None
     for _ in range(30):
         voice.listen()
-        voice.say()
+        voice.send()
     assert voice.heard_key == first.key_id, "the peer has not shown the next key"
     assert f"does not have the next key {second.key_id}" in cluster_dir.ok("hb -s -v")
 
@@ -172,7 +174,7 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
         cluster_dir, f"this node sends with key {second.key_id}, the peer with {second.key_id}"
     )
     cluster_dir.wait(
-        lambda: (voice.listen(), voice.say(), ring_of(cluster_dir))[2] == KeyRing(second),
+        lambda: (voice.listen(), voice.send(), ring_of(cluster_dir))[2] == KeyRing(second),
         "the first key is gone",
     )
     assert f"current {second.key_id}" in cluster_dir.ok("openha key status")
@@ -184,18 +186,18 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
 
     voice.key = first
     voice.listen()
-    voice.say()
+    voice.send()
     cluster_dir.wait(
         lambda: "unknown key" in cluster_dir.ok("hb -s -v"), "the former key is refused"
     )
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "device", "loop"])
-def test_key_file_that_is_no_file_is_told_and_the_daemon_goes_on(
+def test_key_file_that_is_no_file_is_reported_and_the_daemon_continues(
     cluster_dir: ClusterDir, kind: str
 ) -> None:
-    """A directory, a pipe, /dev/zero, a link to itself in its place: each command says so at once;
-    beats keep the old key.
+    """A directory, a pipe, /dev/zero, a link to itself in its place: each command reports it at
+    once; beats keep the old key.
     """
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("ezha start")
@@ -224,7 +226,7 @@ def test_key_file_that_is_no_file_is_told_and_the_daemon_goes_on(
     assert cluster_dir.pid() == pid
 
 
-def test_editor_that_hangs_keeps_nobody_waiting_without_a_limit(cluster_dir: ClusterDir) -> None:
+def test_editor_that_hangs_blocks_no_command_without_a_limit(cluster_dir: ClusterDir) -> None:
     """A stopped command holds the lock of the configuration: the next one gives up with the reason,
     and nothing is written.
     """
@@ -243,8 +245,8 @@ def test_editor_that_hangs_keeps_nobody_waiting_without_a_limit(cluster_dir: Clu
 def test_key_file_that_vanishes_does_not_open_the_door(
     cluster_dir: ClusterDir, voice: PeerVoice
 ) -> None:
-    """A key was in use and its file is gone: beats stay authenticated, it is said, and a restart is
-    refused.
+    """A key was in use and its file is gone: beats stay authenticated, it is reported, and a
+    restart is refused.
     """
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("ezha start")
@@ -300,7 +302,7 @@ def test_disk_link_on_someone_elses_data_is_refused_and_forced_once(
 
 def test_peer_gets_a_word_about_its_missing_key(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
     """The peer sends under a key that is not here, this node is permissive: live, counted, and the
-    remedy is told.
+    remedy is reported.
     """
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("ezha start")
@@ -323,8 +325,8 @@ def test_peer_gets_a_word_about_its_missing_key(cluster_dir: ClusterDir, voice: 
 def test_refused_beats_are_the_reason_of_the_link_and_a_warning(
     cluster_dir: ClusterDir, voice: PeerVoice
 ) -> None:
-    """Enforced, and the peer has another key: the link is down, its reason says what comes in, and
-    the remedy is told.
+    """Enforced, and the peer has another key: the link is down, its reason reports what comes in,
+    and the remedy is reported.
     """
     cluster_dir.ok("openha key generate")
     cluster_dir.path("conf/openha.conf").write_text("[heartbeat]\nauthentication = enforced\n")

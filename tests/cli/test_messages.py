@@ -40,7 +40,7 @@ def _interrupt(cluster_dir: ClusterDir, command: str, program: str) -> str:
 
 
 def test_interrupted_action_names_what_continues(cluster_dir: ClusterDir) -> None:
-    """Ctrl-C during `service -A registry stop`: the command ends, and says that the stop does
+    """Ctrl-C during `service -A registry stop`: the command ends, and reports that the stop does
     not.
     """
     cluster_dir.add("registry", SLOW)
@@ -99,12 +99,12 @@ def test_restart_of_the_peers_daemon_is_in_log_and_history(cluster_dir: ClusterD
         voices.append(PeerVoice(cluster_dir, counter=8))
         text = f"peer {PEER}: RESTARTED: its daemon was started again"
 
-        def is_told() -> bool:
+        def is_reported() -> bool:
             voices[1].listen()
-            voices[1].say()
+            voices[1].send()
             return text in cluster_dir.ok("openha history")
 
-        cluster_dir.wait(is_told, "the restart is told")
+        cluster_dir.wait(is_reported, "the restart is reported")
     finally:
         for voice in voices:
             voice.close()
@@ -202,7 +202,7 @@ def test_control_characters_are_shown_as_escapes(cluster_dir: ClusterDir) -> Non
 
 
 @pytest.mark.parametrize(
-    "first_line, said",
+    "first_line, message",
     [
         ("#!/bin/sh\r", "has the line ends of DOS (CR LF)"),
         ("#!/usr/bin/env sh\r", "has the line ends of DOS (CR LF)"),
@@ -212,8 +212,8 @@ def test_control_characters_are_shown_as_escapes(cluster_dir: ClusterDir) -> Non
         ),
     ],
 )
-def test_script_that_cannot_be_run_is_told_with_what_is_wrong_with_it(
-    cluster_dir: ClusterDir, first_line: str, said: str
+def test_script_that_cannot_be_run_is_reported_with_what_is_wrong_with_it(
+    cluster_dir: ClusterDir, first_line: str, message: str
 ) -> None:
     """Edited on another system after it was added: the failed stop, status and log name the cause,
     and `service -a` does.
@@ -224,7 +224,7 @@ def test_script_that_cannot_be_run_is_told_with_what_is_wrong_with_it(
     script = cluster_dir.path("registry.sh")
     with open(script, "w", encoding="ascii", newline="") as file:
         file.write(f"{first_line}\nexit 0\n")
-    assert said in cluster_dir.run("service -A registry stop").stderr
-    assert said in cluster_dir.ok("service -s -v") and said in cluster_dir.log()
+    assert message in cluster_dir.run("service -A registry stop").stderr
+    assert message in cluster_dir.ok("service -s -v") and message in cluster_dir.log()
     done = cluster_dir.run(f"service -a other {script} {HERE} {PEER} /bin/true")
-    assert (done.returncode, said in done.stderr) == (3, True)
+    assert (done.returncode, message in done.stderr) == (3, True)

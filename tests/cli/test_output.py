@@ -140,7 +140,7 @@ def test_link_lines_are_the_tutorials() -> None:
     ],
 )
 def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line: str) -> None:
-    """What an action says, where the tutorial and the original differ as in the tutorial."""
+    """What an action reports, where the tutorial and the original differ as in the tutorial."""
     assert output.answer_line(Answer(1, "stop", "registry", word, own, peer)) == line
 
 
@@ -173,7 +173,7 @@ def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line
     ],
 )
 def test_refusals_are_the_originals_words(command: str, line: str) -> None:
-    """What an action says when the state does not allow it."""
+    """What an action reports when the state does not allow it."""
     assert (
         output.answer_line(Answer(1, command, "registry", AnswerCode.REFUSED, S.STOPPED, S.STARTED))
         == line

@@ -116,8 +116,8 @@ def _pour(connection: socket.socket, data: bytes) -> None:
 
 @needs_root
 def test_any_user_is_refused_before_more_than_a_short_line_is_read(opened: ClusterDir) -> None:
-    """257 bytes without an end from nobody: an answer that says so, and the end of the connection,
-    nothing awaited.
+    """257 bytes without an end from nobody: an answer that reports it, and the end of the
+    connection, nothing awaited.
     """
     with connections(opened, 1, b" " * 257) as made:
         answer = json.loads(made[0].makefile("rb").readline())
@@ -150,11 +150,11 @@ def test_slow_connections_of_one_user_keep_no_other_user_out(
     layout = tree_layout(str(opened.root))
     assert client.fetch_status(layout).services  # All that the child needs is imported.
     with connections(opened, 100):
-        code, told = as_nobody(lambda: client.fetch_status(layout).node, uid=65533)
-        assert (code, told) == (0, os.uname().nodename)
+        code, output = as_nobody(lambda: client.fetch_status(layout).node, uid=65533)
+        assert (code, output) == (0, os.uname().nodename)
         assert opened.state("registry") == "STARTED"
-        code, told = as_nobody(lambda: client.fetch_status(layout).node)
-        assert code == 4 and "does not answer" in told and "not running" not in told
+        code, output = as_nobody(lambda: client.fetch_status(layout).node)
+        assert code == 4 and "does not answer" in output and "not running" not in output
 
 
 @needs_root
@@ -168,25 +168,25 @@ def test_user_who_may_not_read_the_lock_hears_what_is_so(
     pid = opened.pid()
     os.kill(pid, 19)
     try:
-        code, told = run_as_nobody(opened, monkeypatch, "service -s")
-        assert (code, "does not answer" in told) == (4, True), told
-        code, told = as_nobody(lambda: ezha.main(["kill"]))
-        assert (code, "does not answer" in told, "killed" in told) == (4, True, False), told
+        code, output = run_as_nobody(opened, monkeypatch, "service -s")
+        assert (code, "does not answer" in output) == (4, True), output
+        code, output = as_nobody(lambda: ezha.main(["kill"]))
+        assert (code, "does not answer" in output, "killed" in output) == (4, True, False), output
     finally:
         os.kill(pid, 18)
-    # Between two sockets, as while an engine begins again: the lock is held, and nobody listens.
+    # Between two sockets, as while an engine begins again: the lock is held, none listens.
     os.kill(pid, 19)
     os.rename(opened.path("services/.proc/nmond.sock"), opened.path("services/.proc/aside"))
     try:
-        code, told = run_as_nobody(opened, monkeypatch, "service -s")
+        code, output = run_as_nobody(opened, monkeypatch, "service -s")
     finally:
         os.rename(opened.path("services/.proc/aside"), opened.path("services/.proc/nmond.sock"))
         os.kill(pid, 18)
-    assert (code, "does not answer" in told, "not running" in told) == (4, True, False), told
+    assert (code, "does not answer" in output, "not running" in output) == (4, True, False), output
     opened.kill()
     for command in ("service -s", "ezha kill"):
-        code, told = run_as_nobody(opened, monkeypatch, command)
-        assert (code, "not running" in told, "pid -1" in told) == (4, True, False), told
+        code, output = run_as_nobody(opened, monkeypatch, command)
+        assert (code, "not running" in output, "pid -1" in output) == (4, True, False), output
 
 
 @needs_root
@@ -213,10 +213,10 @@ def test_full_queue_of_connections_is_no_daemon_that_does_not_run(
                 break
         else:
             pytest.fail("the queue has no end")
-        for code, told in (
+        for code, output in (
             as_nobody(lambda: client.fetch_status(layout).node, uid) for uid in (65534, 0)
         ):
-            assert code == 4 and "does not answer" in told, told
+            assert code == 4 and "does not answer" in output, output
     finally:
         for connection in waiting:
             connection.close()
@@ -353,14 +353,18 @@ def test_output_of_a_failed_script_is_for_root(
         ),
         "nobody sees that it failed",
     )
-    code, told = run_as_nobody(cluster, monkeypatch, "service -s -v")
+    code, output = run_as_nobody(cluster, monkeypatch, "service -s -v")
     assert (
-        code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+        code == 0
+        and "exited with 3 (what it printed is for root)" in output
+        and "x7q1" not in output
     )
     assert "s3cr3t" not in cluster.log() + cluster.ok("openha history")
-    code, told = run_as_nobody(cluster, monkeypatch, "history registry")
+    code, output = run_as_nobody(cluster, monkeypatch, "history registry")
     assert (
-        code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+        code == 0
+        and "exited with 3 (what it printed is for root)" in output
+        and "x7q1" not in output
     )
 
 
@@ -372,16 +376,20 @@ def test_any_user_gets_history_and_reasons_from_the_daemon(
 
     Without a daemon, why not.
     """
-    code, told = run_as_nobody(opened, monkeypatch, "history registry")
-    assert code == 0 and "operator: force-start" in told and "its newest entries" in told
+    code, output = run_as_nobody(opened, monkeypatch, "history registry")
+    assert code == 0 and "operator: force-start" in output and "its newest entries" in output
     own = opened.ok("openha history registry -n 2").splitlines()
-    code, told = run_as_nobody(opened, monkeypatch, "history registry -n 2")
-    assert [line for line in told.splitlines() if not line.startswith("only root")] == own
-    code, told = run_as_nobody(opened, monkeypatch, "why registry")
-    assert code == 0 and "registry: STARTED" in told and "force-start" in told
+    code, output = run_as_nobody(opened, monkeypatch, "history registry -n 2")
+    assert [line for line in output.splitlines() if not line.startswith("only root")] == own
+    code, output = run_as_nobody(opened, monkeypatch, "why registry")
+    assert code == 0 and "registry: STARTED" in output and "force-start" in output
     opened.kill()
-    code, told = run_as_nobody(opened, monkeypatch, "history registry")
-    assert code == 7 and "only root may read the history" in told and "nmond is not running" in told
+    code, output = run_as_nobody(opened, monkeypatch, "history registry")
+    assert (
+        code == 7
+        and "only root may read the history" in output
+        and "nmond is not running" in output
+    )
 
 
 @needs_root
@@ -400,7 +408,7 @@ def test_any_user_can_lock_nothing(opened: ClusterDir) -> None:
                     found.append(name)
         return " ".join(found)
 
-    code, told = as_nobody(open_all)
-    names = set(told.split())
+    code, output = as_nobody(open_all)
+    names = set(output.split())
     assert code == 0 and f"STATE.{os.uname().nodename}" in names
     assert not any("lock" in name or "history" in name or name.endswith(".log") for name in names)

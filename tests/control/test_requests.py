@@ -53,7 +53,7 @@ def test_word_alone_is_a_request(word: str, request_of: Request) -> None:
 
 @pytest.mark.parametrize("command", list(Command))
 def test_each_command_is_taken_for_named_services_or_all(command: Command) -> None:
-    """By an operator, unless the resource monitor says that it is it."""
+    """By an operator, unless the resource monitor names itself."""
     assert parsed(do="act", command=command.value) == ActRequest(command, None, BY_OPERATOR)
     named = parsed(do="act", command=command.value, services=["web", "db"], by=BY_MONITOR)
     assert named == ActRequest(command, ("web", "db"), BY_MONITOR)

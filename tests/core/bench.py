@@ -48,7 +48,7 @@ KEY = "aabbccdd"
 
 
 class Bench:
-    """deb1's engine alone: its peer, its scripts and its operator are what a test says."""
+    """deb1's engine alone: its peer, its scripts and its operator are played by the test."""
 
     def __init__(
         self,
@@ -93,20 +93,20 @@ class Bench:
         self.done += done
         return done
 
-    def run(self, seconds: float, said: S | None = None) -> list[Action]:
-        """Time passes; with ``said`` the peer says that each half second, and acknowledges
+    def run(self, seconds: float, announced: S | None = None) -> list[Action]:
+        """Time passes; with ``reported`` the peer reports that each half second, and acknowledges
         everything.
         """
         end, done = self.now + seconds, []
         next_beat = self.now
         while True:
-            at = min(self.engine.next_deadline(), next_beat if said is not None else end + 1)
+            at = min(self.engine.next_deadline(), next_beat if announced is not None else end + 1)
             if at > end:
                 break
             self.now = max(self.now, at)
-            if said is not None and self.now >= next_beat:
+            if announced is not None and self.now >= next_beat:
                 next_beat += 0.5
-                done += self.hear(said)
+                done += self.hear(announced)
             else:
                 done += self.step(Tick())
         self.now = end
@@ -114,7 +114,7 @@ class Bench:
 
     def hear(
         self,
-        said: S,
+        announced: S,
         goodbye: Goodbye = Goodbye.NONE,
         is_acked: bool = True,
         wants_ack: bool = False,
@@ -123,7 +123,14 @@ class Bench:
         self.seq += 1
         ack = Ack(OWN, self.engine.seq if is_acked else 0)
         beat = Beat(
-            self.peer, LIFE, self.seq, ack, {"registry": said}, goodbye, wants_ack, facts=Facts()
+            self.peer,
+            LIFE,
+            self.seq,
+            ack,
+            {"registry": announced},
+            goodbye,
+            wants_ack,
+            facts=Facts(),
         )
         return self.step(BeatReceived(self.link, beat, self.now))
 
@@ -161,7 +168,7 @@ def scripts(done: list[Action]) -> list[K]:
 
 
 def beats(done: list[Action]) -> list[Beat]:
-    """What is said."""
+    """What is reported."""
     return [action.beat for action in done if isinstance(action, Announce)]
 
 

@@ -26,7 +26,7 @@ STOPPED = {"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.STOP
 
 class Fences(Pair):
     """Two services, each at home on another node, and a power switch each way that takes its time,
-    whoever told it dies.
+    even if the node that ordered it dies.
     """
 
     def __init__(

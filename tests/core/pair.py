@@ -99,7 +99,7 @@ class Host(SimulatedNode):
         self._start(recovered or {}, counter)
 
     def boot_from_files(self) -> None:
-        """Start the daemon of this node with what its STATE files say."""
+        """Start the daemon of this node with what its STATE files state."""
         self._begin_life()
         recovered, _ = self.store.begin_daemon(self.pair.services)
         self._start(recovered)

@@ -1,5 +1,5 @@
 """Whom the beats of one node acknowledge where more than one life of its peer is about, and what a
-C OpenHA is told.
+C OpenHA is reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEXT, TWIN = BootId(2, 22), BootId(LIFE.counter, 99)
 def _hear(
     bench: Bench, boot: BootId, seq: int, ack: Ack | None = None, key_id: str = KEY
 ) -> list[Beat]:
-    """A beat of some life of the peer; returns what is said to it within the same instant."""
+    """A beat of some life of the peer; returns what is sent to it within the same instant."""
     beat = Beat("deb2", boot, seq, ack, {"registry": S.STOPPED})
     return beats(bench.step(BeatReceived(bench.link, beat, bench.now, key_id=key_id)))
 
@@ -33,7 +33,7 @@ def _acks(bench: Bench, count: int) -> list[Ack | None]:
     return found
 
 
-def test_peer_that_is_not_heard_any_more_is_told_which_of_its_beats_was_taken_last() -> None:
+def test_peer_that_is_not_heard_any_more_learns_which_of_its_beats_was_taken_last() -> None:
     """Nothing of deb2 comes in, but it may hear this node: each beat agrees to what was taken, none
     only greets.
     """
@@ -45,8 +45,8 @@ def test_peer_that_is_not_heard_any_more_is_told_which_of_its_beats_was_taken_la
 
 
 def test_living_peer_and_its_next_life_are_answered_in_turns() -> None:
-    """Somebody says that deb2 was started again, and proves nothing: every second beat is still an
-    agreement with deb2.
+    """Somebody reports that deb2 was started again, and proves nothing: every second beat is still
+    an agreement with deb2.
     """
     bench = Bench(S.FROZEN_STOP)
     _hear(bench, LIFE, 1, Ack(OWN, bench.engine.seq))
@@ -86,7 +86,7 @@ def test_reinstalled_peer_is_greeted_though_its_counter_is_lower_than_before() -
 
 
 def test_each_beat_answers_the_new_daemon_beside_a_c_openha_that_is_still_heard() -> None:
-    """deb2 is being migrated: what C says is never acknowledged, so no turn is left to it."""
+    """deb2 is being migrated: what C reports is never acknowledged, so no turn is left to it."""
     bench = Bench(S.FROZEN_STOP)
     _hear(bench, LEGACY_INCARNATION, 1, key_id="")
     bench.now += 0.1
@@ -95,9 +95,9 @@ def test_each_beat_answers_the_new_daemon_beside_a_c_openha_that_is_still_heard(
     assert _acks(bench, 4) == [Ack(LIFE, 1, is_taken=False)] * 4
 
 
-def test_c_openha_is_told_started_of_a_service_in_doubt() -> None:
+def test_c_openha_receives_started_of_a_service_in_doubt() -> None:
     """A restarted daemon waits for a word that C never gives: UNKNOWN would only have it think that
-    nobody runs the service.
+    no node runs the service.
     """
     bench = Bench(S.STARTED)
     _hear(bench, LEGACY_INCARNATION, 1, key_id="")
@@ -107,7 +107,7 @@ def test_c_openha_is_told_started_of_a_service_in_doubt() -> None:
 
 def test_recording_of_the_life_before_is_not_believed_for_what_it_heard_earlier() -> None:
     """deb2 was restarted and has acknowledged nothing yet: its former life comes back only with
-    news of what was said since.
+    news of what was sent since.
     """
     bench = Bench(S.FROZEN_STOP)
     bench.run(3)

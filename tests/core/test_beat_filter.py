@@ -27,11 +27,11 @@ OLD, LIFE, NEXT = BootId(1, 11), BootId(2, 22), BootId(3, 33)
 
 
 class _Hearing(Bench):
-    """deb1, and what comes in under the cluster key: how many beats it says within a tenth of a
+    """deb1, and what comes in under the cluster key: how many beats it sends within a tenth of a
     second of each.
     """
 
-    def said(self, boot: BootId, seq: int, ack: Ack | None = None) -> int:
+    def announced(self, boot: BootId, seq: int, ack: Ack | None = None) -> int:
         self.now += 0.15
         self.run(0.0)
         beat = Beat("deb2", boot, seq, ack, {"registry": S.STOPPED}, facts=Facts())
@@ -43,11 +43,11 @@ class _Hearing(Bench):
 def test_unproven_life_is_answered_at_once_when_it_is_heard_first_and_not_again() -> None:
     """The greeting is answered.
 
-    What else comes of that life, new or told again, waits for the next beat: a flood is no lever.
+    What else comes of that life, new or repeated, waits for the next beat: a flood is no lever.
     """
     bench = _Hearing(S.FROZEN_STOP)
-    assert [bench.said(LIFE, seq) for seq in (1, 2, 2, 3)] == [1, 0, 0, 0]
-    assert bench.said(NEXT, 1) == 1
+    assert [bench.announced(LIFE, seq) for seq in (1, 2, 2, 3)] == [1, 0, 0, 0]
+    assert bench.announced(NEXT, 1) == 1
 
 
 def test_beat_of_an_old_life_is_not_answered_though_a_greeting_was_answered_before() -> None:
@@ -56,37 +56,37 @@ def test_beat_of_an_old_life_is_not_answered_though_a_greeting_was_answered_befo
     Then comes a beat of a life before: no answer to that one.
     """
     bench = _Hearing(S.FROZEN_STOP)
-    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
-    assert bench.said(NEXT, 1) == 1
-    assert bench.said(OLD, 90) == 0
+    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
+    assert bench.announced(NEXT, 1) == 1
+    assert bench.announced(OLD, 90) == 0
 
 
 def test_life_that_was_proved_is_written_down_once() -> None:
     """The first beat that proves it has it remembered, the next ones do not."""
     bench = _Hearing(S.FROZEN_STOP)
     for seq in (1, 2, 3):
-        bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
+        bench.announced(LIFE, seq, Ack(OWN, bench.engine.seq))
     kept = [action for action in bench.done if isinstance(action, RememberIncarnations)]
     assert kept == [RememberIncarnations(((KEY, LIFE),))]
 
 
 def test_refused_beats_and_a_living_rival_are_alarms() -> None:
-    """A beat told again, and an old life that acknowledges what was said after it: an operator must
+    """A beat repeated, and an old life that acknowledges what was sent after it: an operator must
     look at both.
     """
     bench = _Hearing(S.FROZEN_STOP, known_incarnations={KEY: LIFE})
     for seq in (1, 2):
-        bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
-    bench.said(LIFE, 2, Ack(OWN, 1))
+        bench.announced(LIFE, seq, Ack(OWN, bench.engine.seq))
+    bench.announced(LIFE, 2, Ack(OWN, 1))
     for seq in (1, 2, 3):
         bench.run(1.1)
-        bench.said(OLD, seq, Ack(OWN, bench.engine.seq))
-    told = [
+        bench.announced(OLD, seq, Ack(OWN, bench.engine.seq))
+    reported = [
         (action.new, action.is_alarm)
         for action in bench.done
         if isinstance(action, Record) and action.new in ("REFUSED", "SUSPECT")
     ]
-    assert told == [("REFUSED", True), ("REFUSED", True), ("SUSPECT", True)]
+    assert reported == [("REFUSED", True), ("REFUSED", True), ("SUSPECT", True)]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_beat_counts_for_when_it_was_received(key_id: str) -> None:
 def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_refused(
     ack: Ack | None,
 ) -> None:
-    """It was said before this daemon was started, by a peer that may long be back: nothing is
+    """It was reported before this daemon was started, by a peer that may long be back: nothing is
     started on it.
     """
     bench = Bench()
@@ -136,7 +136,7 @@ def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_re
 
 
 def _just_spoken(bench: _Hearing) -> None:
-    """A beat was said this very moment, so that the next answer waits for its gap."""
+    """A beat was sent this very moment, so that the next answer waits for its gap."""
     bench.now = bench.engine._announcer.beat_at + 1.0
     assert beats(bench.step(Tick()))
 
@@ -150,7 +150,7 @@ def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_
     The first answer is the new life's, whichever turn it is.
     """
     bench = _Hearing(S.FROZEN_STOP)
-    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
     for _ in range(1 + earlier):
         _just_spoken(bench)
     done = []
@@ -163,9 +163,9 @@ def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_
 
 
 def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> None:
-    """The peer asks for an acknowledgement, and a beat told again comes in before it is given."""
+    """The peer asks for an acknowledgement, and a beat repeated comes in before it is given."""
     bench = _Hearing(S.FROZEN_STOP)
-    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
     _just_spoken(bench)
     unacknowledged = Beat(
         "deb2",
@@ -189,9 +189,9 @@ def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
     its beats.
     """
     bench = _Hearing(S.FROZEN_STOP)
-    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
     _just_spoken(bench)
-    spoken_at, said = bench.now, []
+    spoken_at, announced = bench.now, []
     for seq in range(2, 30):
         bench.now = spoken_at + (seq - 2) / 1000
         beat = Beat(
@@ -203,13 +203,13 @@ def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
             wants_ack=True,
             facts=Facts(),
         )
-        said += [
+        announced += [
             bench.now
             for _ in beats(
                 bench.engine.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY), bench.now)
             )
         ]
-    assert [round(at - spoken_at, 3) for at in said] in ([0.02], [0.021])
+    assert [round(at - spoken_at, 3) for at in announced] in ([0.02], [0.021])
 
 
 def _contend(bench: Bench, seconds: float, gap_s: float, goodbye: Goodbye = Goodbye.NONE) -> None:

@@ -216,9 +216,9 @@ def test_beats_that_waited_for_a_slow_write_keep_the_peer_alive() -> None:
 
 def test_acknowledgement_that_waited_out_a_stall_starts_nothing() -> None:
     """deb2 is stopped for 4 s just when the answer to its START_READY is on its way: it asks again,
-    and nobody hears it.
+    and the peer does not hear it.
 
-    However often the peer says that it is out: what it agreed to was asked before the stall.
+    However often the peer reports that it is out: what it agreed to was asked before the stall.
     """
     pair = Pair()
     deb1, deb2 = pair.boot()
@@ -269,8 +269,8 @@ def test_stall_after_a_slow_write_is_still_a_stall() -> None:
 
 
 def test_owner_that_was_away_is_sure_again_at_the_first_answer_of_a_frozen_peer() -> None:
-    """deb2 says the same before and after deb1's stall: its acknowledgement alone ends the doubt,
-    and it is asked for.
+    """deb2 reports the same before and after deb1's stall: its acknowledgement alone ends the
+    doubt, and it is asked for.
     """
     pair = Pair()
     deb1, deb2 = pair.boot()

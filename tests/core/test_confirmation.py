@@ -1,5 +1,5 @@
 """An operator's word that the peer runs nothing: for how long it is believed, what ends it, and
-what it is told to start.
+what it is asked to start.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def test_word_outlives_a_short_stall_and_ends_with_one_of_a_link_timeout() -> No
 
 
 def test_word_ends_with_the_daemon() -> None:
-    """While no daemon runs nobody listens: the next one must be told again."""
+    """While no daemon runs the word is lost: the operator must confirm again."""
     pair, deb2 = alone(
         {"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)}
     )
@@ -160,7 +160,7 @@ def test_word_ends_with_the_daemon() -> None:
     [ended] = [record for record in deb2.records if record.old == "CONFIRMED OUT"]
     assert ended.is_alarm and ended.reason == (
         f"the daemon was started again: what {WHO} confirmed holds no longer"
-    ), "said once, by the next daemon"
+    ), "recorded once, by the next daemon"
 
 
 def test_word_that_was_over_before_its_daemon_ended_is_not_reported_by_the_next_one() -> None:
@@ -177,19 +177,19 @@ def test_word_that_was_over_before_its_daemon_ended_is_not_reported_by_the_next_
             deb2.kill_daemon()
         deb2.boot({"registry": RecoveredState(S.STOPPED)})
         pair.run(5)
-        told = [record.reason for record in deb2.records if record.old == "CONFIRMED OUT"]
-        assert not any("started again" in reason for reason in told)
+        reported = [record.reason for record in deb2.records if record.old == "CONFIRMED OUT"]
+        assert not any("started again" in reason for reason in reported)
 
 
 def test_word_that_comes_too_late_is_refused() -> None:
-    """Whoever gave it was told that the engine does not answer."""
+    """The operator who gave it was informed that the engine does not answer."""
     pair, deb2 = alone(dict(STOPPED))
     word, detail = confirm(deb2, until=pair.now - 0.1)
     assert word is AnswerCode.REFUSED and "too late" in detail and not holds(deb2)
     assert confirm(deb2, until=pair.now + 5)[0] is AnswerCode.CONFIRMED
 
 
-def test_answer_says_what_becomes_of_each_service() -> None:
+def test_answer_reports_what_becomes_of_each_service() -> None:
     """A service that the peer's daemon left running in a freeze is not started, and one whose start
     failed stays so.
     """
@@ -211,7 +211,7 @@ def test_answer_says_what_becomes_of_each_service() -> None:
 
 
 def test_answer_names_what_waits_for_a_daemon_that_said_goodbye() -> None:
-    """Within the hold of a restart nothing is started yet, and the answer says so."""
+    """Within the hold of a restart nothing is started yet, and the answer reports it."""
     pair = Fences()
     pair.start_both()
     pair.deb1.leave(Leaving.KEEP_SERVICES)
@@ -225,7 +225,7 @@ def test_answer_names_what_waits_for_a_daemon_that_said_goodbye() -> None:
     assert pair.state("deb2", "registry") is S.STARTED and pair.checks() == []
 
 
-def test_failed_start_is_not_said_to_be_started() -> None:
+def test_failed_start_is_not_reported_as_started() -> None:
     """START_FAILED by its start script stays so, with what to type."""
     _, deb2 = alone(
         {"registry": RecoveredState(S.START_FAILED), "files": RecoveredState(S.STOP_FAILED)}

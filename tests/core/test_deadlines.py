@@ -10,7 +10,7 @@ from opensvc_openha.core.timing import LEAVE_SCRIPT_WAIT_S
 from tests.core.bench import Bench, beats
 
 
-def test_restart_is_said_at_the_instant_at_which_the_wait_for_a_script_ends() -> None:
+def test_restart_is_reported_at_the_instant_at_which_the_wait_for_a_script_ends() -> None:
     """A stop script hangs, the order to restart came between two beats: RESTART 10 s after that
     order, not with a beat.
     """

@@ -1,4 +1,4 @@
-"""A node that could open none of its links hears nobody: what it takes for silence is none."""
+"""A node that could open none of its links hears no peer: what it takes for silence is none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ETH1, ETH2 = SPEC.listeners
 
 
 class Alone:
-    """One engine that nobody speaks to, and its clock."""
+    """One engine that no peer speaks to, and its clock."""
 
     def __init__(self, *events: Event) -> None:
         self.now = 0.0
         self.engine = Engine(SPEC, BootId(1, 1), {}, 0.0)
         self.scripts: list[tuple[float, str]] = []
-        self.said: list[tuple[str, bool]] = []
+        self.recorded: list[tuple[str, bool]] = []
         for event in (Tick(), *events, CommandReceived(1, "registry", Command.UNFREEZE)):
             self.step(event)
 
@@ -32,7 +32,7 @@ class Alone:
             if isinstance(action, RunScript):
                 self.scripts.append((self.now, action.kind.value))
             if isinstance(action, Record) and action.new in ("DEAF", "LISTENS"):
-                self.said.append((action.new, action.is_alarm))
+                self.recorded.append((action.new, action.is_alarm))
 
     def run(self, until: float) -> None:
         """Nothing happens but time."""
@@ -52,7 +52,7 @@ def test_node_that_opened_no_link_takes_nothing_over() -> None:
     assert (
         status.peer_reason == "no link of this node could be opened yet, so that it hears no peer"
     )
-    assert node.said == [("DEAF", True)]
+    assert node.recorded == [("DEAF", True)]
 
 
 def test_link_that_opens_at_last_is_listened_to_for_a_full_timeout() -> None:
@@ -64,7 +64,7 @@ def test_link_that_opens_at_last_is_listened_to_for_a_full_timeout() -> None:
     node.step(ListenerTried(ETH2, True))
     opened_at = node.now
     node.run(30 + TIMEOUT_S + START_READY_DELAY_S + 1)
-    assert node.said == [("DEAF", True), ("LISTENS", False)]
+    assert node.recorded == [("DEAF", True), ("LISTENS", False)]
     (began_at, kind), *_ = node.scripts
     assert kind == "check"
     assert (
@@ -76,10 +76,10 @@ def test_link_that_opens_at_last_is_listened_to_for_a_full_timeout() -> None:
 
 
 def test_one_link_of_two_that_cannot_be_opened_delays_nothing() -> None:
-    """eth2 hears nobody for its timeout: that is silence, whatever becomes of eth1."""
+    """eth2 hears no peer for its timeout: that is silence, whatever becomes of eth1."""
     node = Alone(ListenerTried(ETH1, False))
     node.run(TIMEOUT_S + START_READY_DELAY_S + 1)
-    assert node.said == []
+    assert node.recorded == []
     assert (
         TIMEOUT_S + START_READY_DELAY_S
         <= node.scripts[0][0]

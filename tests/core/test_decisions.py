@@ -100,7 +100,7 @@ def test_frozen_start_that_was_found_down_is_looked_at_again_when_unfrozen() -> 
         assert bench.state is state
 
 
-def test_wrapper_that_does_not_tell_leaves_a_frozen_service_to_the_operator() -> None:
+def test_wrapper_without_an_answer_leaves_a_frozen_service_to_the_operator() -> None:
     """The status script is over: the next command is carried out."""
     bench = Bench(S.FROZEN_START, must_probe=True)
     bench.ends(K.PROBE, End.UNSURE)
@@ -108,7 +108,7 @@ def test_wrapper_that_does_not_tell_leaves_a_frozen_service_to_the_operator() ->
     assert bench.order(Command.UNFREEZE)[-1].is_ok
 
 
-def test_script_nobody_waits_for_changes_nothing() -> None:
+def test_script_without_a_waiting_engine_changes_nothing() -> None:
     """The end of a script of an earlier life, of another kind or of another service is ignored."""
     bench = Bench(S.STARTED)
     for kind in K:
@@ -119,7 +119,7 @@ def test_script_nobody_waits_for_changes_nothing() -> None:
 
 
 def test_engine_that_has_not_begun_can_be_asked() -> None:
-    """Before the first step: due within a beat, and what it would say is what was learned."""
+    """Before the first step: due within a beat, and what it would report is what was learned."""
     bench = Bench(S.FROZEN_STOP, is_begun=False)
     assert bench.engine.next_deadline() == bench.now + BEAT_INTERVAL_S
     assert bench.engine.beat().states == {"registry": S.FROZEN_STOP} and bench.engine.seq == 0
@@ -184,7 +184,7 @@ def test_check_up_begun_before_the_silence_is_done_again() -> None:
 
 
 def test_acknowledgement_of_an_earlier_beat_starts_nothing() -> None:
-    """The peer says STOPPED again and again, and acknowledges only what was said before
+    """The peer reports STOPPED again and again, and acknowledges only what was reported before
     START_READY.
     """
     bench = Bench()
@@ -252,8 +252,8 @@ def test_failed_write_holds_the_next_try_for_its_own_time() -> None:
     assert bench.state is S.STARTING
 
 
-def test_two_primaries_are_told_apart_after_a_while_by_their_names() -> None:
-    """Both files say primary: deb2, whose name sorts last, yields after 15 s, not before."""
+def test_two_primaries_are_distinguished_after_a_while_by_their_names() -> None:
+    """Both files state primary: deb2, whose name sorts last, yields after 15 s, not before."""
     bench = Bench(node="deb1")
     bench.hear(S.STOPPED, is_acked=False)
     bench.run(STUCK_S + 5, S.START_READY)
@@ -296,7 +296,7 @@ def test_check_up_that_failed_in_silence_is_forgotten_when_the_peer_is_heard() -
 
 
 def test_command_that_overtakes_another_rolls_that_one_back() -> None:
-    """`start` waits in START_READY; `freeze-stop` ends it: both operators are told."""
+    """`start` waits in START_READY; `freeze-stop` ends it: both operators are informed."""
     bench = Bench()
     bench.hear(S.FROZEN_STOP, is_acked=False)
     bench.order(Command.FREEZE_STOP, 1)
@@ -309,8 +309,10 @@ def test_command_that_overtakes_another_rolls_that_one_back() -> None:
     assert [answer.code for answer in bench.order(Command.START, 2)] == [AnswerCode.READY_START]
     answers = bench.order(Command.FREEZE_STOP, 3)
     answers += [item for item in bench.ends(K.PROBE, End.DOWN) if isinstance(item, Answer)]
-    told = [(answer.command_id, answer.code, answer.is_last, answer.is_ok) for answer in answers]
-    assert told == [
+    reported = [
+        (answer.command_id, answer.code, answer.is_last, answer.is_ok) for answer in answers
+    ]
+    assert reported == [
         (2, AnswerCode.ROLLED_BACK, True, False),
         (3, AnswerCode.READY_FREEZE_STOP, False, True),
         (3, AnswerCode.FROZEN_STOP, True, True),
@@ -336,7 +338,7 @@ def test_refused_command_leaves_the_one_that_waits_in_place() -> None:
     ] == [(2, AnswerCode.STARTED, True, True, "")]
 
 
-def test_operator_is_told_each_step_of_a_stop_that_freezes() -> None:
+def test_operator_gets_each_step_of_a_stop_that_freezes() -> None:
     """freeze-stop of a running service: ready to freeze, ready to stop, stopped, frozen."""
     bench = Bench().started()
     assert [item.code for item in bench.order(Command.FREEZE_STOP)] == [
@@ -351,7 +353,7 @@ def test_operator_is_told_each_step_of_a_stop_that_freezes() -> None:
     assert bench.state is S.FROZEN_STOP
 
 
-def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
+def test_operator_gets_each_step_of_a_start_that_freezes() -> None:
     """freeze-start of a stopped service: ready, started, frozen."""
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED, is_acked=False)
@@ -367,10 +369,10 @@ def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
     assert bench.state is S.FROZEN_START
 
 
-def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
+def test_stop_reports_that_the_service_stays_where_no_other_node_takes_it() -> None:
     """The peer is STOPPED: it will take it; it is frozen: the service stays here.
 
-    A plain freeze says nothing of stopping.
+    A plain freeze reports nothing of stopping.
     """
     bench = Bench().started()
     bench.hear(S.STOPPED)
@@ -394,7 +396,7 @@ def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
 
 
 def test_failed_script_is_answered_with_its_reason() -> None:
-    """`stop` fails: STOP_FAILED, the operator is told why, and it is an alarm."""
+    """`stop` fails: STOP_FAILED, the operator is informed why, and it is an alarm."""
     bench = Bench().started()
     bench.order(Command.STOP, 7)
     done = bench.ends(K.STOP, End.FAILED)
@@ -412,12 +414,12 @@ def test_failed_script_is_answered_with_its_reason() -> None:
 def test_successful_start_is_no_alarm() -> None:
     """One record for each state, in order."""
     bench = Bench().started()
-    told = [
+    reported = [
         (item.old, item.new, item.is_alarm)
         for item in bench.done
         if isinstance(item, Record) and item.name == "registry"
     ]
-    assert told == [
+    assert reported == [
         ("STOPPED", "START_READY", False),
         ("START_READY", "STARTING", False),
         ("STARTING", "STARTED", False),
@@ -433,7 +435,7 @@ def test_successful_start_is_no_alarm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "was_started_in_silence"),
+    ("announced", "was_started_in_silence"),
     [
         (S.STOPPED, False),
         (S.FROZEN_STOP, False),
@@ -444,12 +446,12 @@ def test_successful_start_is_no_alarm() -> None:
     ],
 )
 def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(
-    said: S | None, was_started_in_silence: bool
+    announced: S | None, was_started_in_silence: bool
 ) -> None:
     """force-start against each word of the peer, and against none."""
     bench = Bench(S.FROZEN_STOP)
-    if said is not None:
-        bench.hear(said, is_acked=False)
+    if announced is not None:
+        bench.hear(announced, is_acked=False)
     bench.order(Command.FORCE_START)
     assert bench.engine._services["registry"]._dual.was_started_in_silence is was_started_in_silence
 
@@ -512,7 +514,9 @@ def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() 
 
 @pytest.mark.parametrize("own", [S.STARTED, S.FROZEN_START])
 @pytest.mark.parametrize("peer", [S.STARTED, S.FROZEN_START])
-def test_two_copies_are_told_once_frozen_or_not_and_once_when_it_is_over(own: S, peer: S) -> None:
+def test_two_copies_are_reported_once_frozen_or_not_and_once_when_it_is_over(
+    own: S, peer: S
+) -> None:
     """Whichever of them is frozen."""
     bench = Bench(S.FROZEN_START)
     if own is S.STARTED:
@@ -520,8 +524,8 @@ def test_two_copies_are_told_once_frozen_or_not_and_once_when_it_is_over(own: S,
     first = bench.hear(peer) + bench.hear(peer)
     assert [item.is_alarm for item in records(first, "DUAL RUN")] == [True]
     over = bench.hear(S.STOPPED) + bench.hear(S.STOPPED)
-    told = [item for item in over if isinstance(item, Record) and item.old == "DUAL RUN"]
-    assert [(item.new, item.is_alarm) for item in told] == [(own.name, False)]
+    reported = [item for item in over if isinstance(item, Record) and item.old == "DUAL RUN"]
+    assert [(item.new, item.is_alarm) for item in reported] == [(own.name, False)]
 
 
 @pytest.mark.parametrize("state", [state for state in S if state not in (S.STARTED, S.STARTING)])
@@ -537,15 +541,15 @@ def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
 
     Not acknowledged: still in doubt; started: stop here.
     """
-    for said in (S.STOPPED, S.FROZEN_STOP, S.STOPPING, S.START_FAILED):
+    for announced in (S.STOPPED, S.FROZEN_STOP, S.STOPPING, S.START_FAILED):
         bench = Bench(S.STARTED)
         assert bench.engine.beat().states["registry"] is S.UNKNOWN and bench.engine.beat().wants_ack
-        bench.hear(said)
+        bench.hear(announced)
         bench.run(0.1)
-        assert bench.engine.beat().states["registry"] is S.STARTED, said
-    for said in (S.START_READY, S.STARTING):
+        assert bench.engine.beat().states["registry"] is S.STARTED, announced
+    for announced in (S.START_READY, S.STARTING):
         bench = Bench(S.STARTED)
-        bench.hear(said)
+        bench.hear(announced)
         assert bench.engine._services["registry"].is_ownership_unconfirmed
     bench = Bench(S.STARTED)
     assert scripts(bench.hear(S.STARTED)) == [K.STOP]
@@ -588,8 +592,8 @@ def test_leaving_with_services_waits_for_their_stop_and_says_goodbye_three_times
     bench = Bench().started()
     assert scripts(bench.step(LeaveRequested(Leaving.STOP_SERVICES))) == [K.STOP]
     assert not any(beat.goodbye is not Goodbye.NONE for beat in beats(bench.run(3)))
-    said = beats(bench.ends(K.STOP))
-    assert [beat.goodbye for beat in said][-1] is Goodbye.LEFT and said[-1].states[
+    announced = beats(bench.ends(K.STOP))
+    assert [beat.goodbye for beat in announced][-1] is Goodbye.LEFT and announced[-1].states[
         "registry"
     ] is S.STOPPED
     first_at = bench.now
@@ -606,7 +610,7 @@ def test_leaving_with_services_waits_for_their_stop_and_says_goodbye_three_times
     assert bench.engine.step(Tick(), bench.now + 1) == []
 
 
-def test_goodbye_is_not_said_faster_than_its_gap() -> None:
+def test_goodbye_is_not_sent_faster_than_its_gap() -> None:
     """Beats of the peer come in meanwhile."""
     bench = Bench(S.FROZEN_STOP)
     bench.step(LeaveRequested(Leaving.STOP_SERVICES))
@@ -616,7 +620,7 @@ def test_goodbye_is_not_said_faster_than_its_gap() -> None:
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_leaving_without_stopping_waits_for_a_script_for_its_time(ends: bool) -> None:
-    """A stop script runs: RESTART is said when it ends, or after ten seconds."""
+    """A stop script runs: RESTART is reported when it ends, or after ten seconds."""
     bench = Bench().started()
     bench.order(Command.STOP)
     bench.run(1)
@@ -627,11 +631,11 @@ def test_leaving_without_stopping_waits_for_a_script_for_its_time(ends: bool) ->
     assert [beat.goodbye for beat in beats(done)][-1] is Goodbye.RESTART
 
 
-def test_leaving_without_stopping_says_so_at_once_where_no_script_runs() -> None:
-    """The service keeps running, and says STARTED."""
+def test_leaving_without_stopping_reports_it_at_once_where_no_script_runs() -> None:
+    """The service keeps running, and reports STARTED."""
     bench = Bench().started()
-    said = beats(bench.step(LeaveRequested(Leaving.KEEP_SERVICES)))
-    assert (said[-1].goodbye, said[-1].states["registry"]) == (Goodbye.RESTART, S.STARTED)
+    announced = beats(bench.step(LeaveRequested(Leaving.KEEP_SERVICES)))
+    assert (announced[-1].goodbye, announced[-1].states["registry"]) == (Goodbye.RESTART, S.STARTED)
 
 
 def test_leaving_may_become_stricter_but_not_laxer() -> None:
@@ -650,7 +654,7 @@ def test_leaving_may_become_stricter_but_not_laxer() -> None:
 
 
 def test_leaving_node_gives_up_a_start_that_has_not_begun() -> None:
-    """START_READY steps back before LEFT is said."""
+    """START_READY steps back before LEFT is announced."""
     bench = Bench()
     bench.hear(S.STOPPED, is_acked=False)
     assert bench.state is S.START_READY
@@ -670,7 +674,7 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
     """The check-up ends while the engine waits for its disk: by then the peer's patience (10 s) may
     be over, or not.
 
-    The listeners went on, so it is no stall; the end of the script is the first thing that the
+    The listeners continued, so it is no stall; the end of the script is the first thing that the
     engine looks at.
     """
     bench = Bench()
@@ -684,7 +688,7 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
 
 
 @pytest.mark.parametrize("kind", [K.CHECK, K.START])
-def test_script_that_was_put_off_after_a_stall_is_decided_anew(kind: K) -> None:
+def test_script_that_was_put_off_after_a_stall_is_decided_again(kind: K) -> None:
     """Its turn came when this node had stood still: START_READY again, and the peer must
     acknowledge that again.
     """
@@ -720,7 +724,7 @@ def test_command_for_a_service_of_other_nodes_is_refused_as_such() -> None:
 
 
 def test_commands_are_refused_while_leaving() -> None:
-    """The operator is told why."""
+    """The operator is informed why."""
     bench = Bench().started()
     bench.step(LeaveRequested(Leaving.STOP_SERVICES))
     answer = bench.order(Command.FORCE_STOP, 4)[-1]
@@ -731,7 +735,7 @@ def test_commands_are_refused_while_leaving() -> None:
     ) and "leaving" in answer.detail
 
 
-# what the peer says when it goes
+# what the peer reports when it goes
 
 
 def test_peer_that_left_is_taken_over_at_once_or_after_its_restart_hold() -> None:
@@ -858,7 +862,7 @@ def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> No
     assert records(bench.step(BeatReceived(bench.link, again, bench.now)), "SERVICES DIFFER") == []
 
 
-def test_freeze_and_unfreeze_of_a_running_service_ask_nobody() -> None:
+def test_freeze_and_unfreeze_of_a_running_service_ask_no_wrapper() -> None:
     """freeze-start of what runs: two words; unfreeze: no script."""
     bench = Bench().started()
     assert [item.code for item in bench.order(Command.FREEZE_START)] == [
@@ -919,8 +923,8 @@ def test_late_timer_is_a_stall_from_a_quarter_of_the_shortest_timeout() -> None:
     assert [item.is_alarm for item in records(_wake(bench, STALL_S), "STALLED")] == [True]
 
 
-def test_stalls_in_a_row_are_told_once_for_each_timeout() -> None:
-    """Again within the timeout: not told; later: told."""
+def test_stalls_in_a_row_are_reported_once_for_each_timeout() -> None:
+    """Again within the timeout: not reported; later: reported."""
     bench = Bench(S.FROZEN_STOP)
     assert records(_wake(bench, STALL_S), "STALLED")
     assert records(_wake(bench, STALL_S), "STALLED") == []
@@ -962,8 +966,8 @@ def test_beat_that_waited_in_the_inbox_is_a_stall() -> None:
 
 
 def test_slow_disk_is_no_stall() -> None:
-    """The caller says until when it worked: neither the timer nor the beat that waited for that is
-    late.
+    """The caller reports until when it worked: neither the timer nor the beat that waited for that
+    is late.
     """
     for event_of in (
         lambda bench: Tick(),
@@ -1007,14 +1011,14 @@ def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(
     """The last beat was so long ago: the peer may have taken the service."""
     bench = Bench().started()
     bench.run(0.6, S.STOPPED)
-    said_at = bench.engine._announcer.beat_at
-    bench.now = said_at + mute_s
+    announced_at = bench.engine._announcer.beat_at
+    bench.now = announced_at + mute_s
     bench.step(Tick())
     assert bench.engine._services["registry"].is_ownership_unconfirmed is is_doubtful
-    said = bench.engine.beat()
+    announced = bench.engine.beat()
     assert (
-        said.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED)
-        and said.wants_ack is is_doubtful
+        announced.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED)
+        and announced.wants_ack is is_doubtful
     )
 
 
@@ -1041,18 +1045,18 @@ def test_links_and_peer_are_recorded_when_they_come_and_go() -> None:
     """
     bench = Bench(S.FROZEN_STOP)
     done = bench.hear(S.STOPPED) + bench.hear(S.STOPPED)
-    told = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
-    assert told == [("DOWN", "UP", False), ("UNHEARD", "LIVE", False)]
-    told = [
+    reported = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
+    assert reported == [("DOWN", "UP", False), ("UNHEARD", "LIVE", False)]
+    reported = [
         (item.old, item.new, item.is_alarm)
         for item in bench.run(TIMEOUT_S + 1)
         if isinstance(item, Record)
     ]
-    assert told == [("UP", "DOWN", True), ("LIVE", "SILENT", True)]
+    assert reported == [("UP", "DOWN", True), ("LIVE", "SILENT", True)]
     bench.hear(S.STOPPED)
     done = bench.hear(S.STOPPED, Goodbye.RESTART) + bench.run(RESTART_HOLD_S + 5)
-    told = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
-    assert told == [("UP", "DOWN", False), ("LIVE", "LEFT", False)]
+    reported = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
+    assert reported == [("UP", "DOWN", False), ("LIVE", "LEFT", False)]
 
 
 def test_peers_state_is_mirrored_when_it_changes() -> None:
@@ -1113,7 +1117,7 @@ def test_reason_and_instant_of_a_state_are_those_of_its_beginning() -> None:
 
 
 def test_start_that_failed_in_silence_is_not_forgotten() -> None:
-    """Something was started: only an operator ends START_FAILED, whoever is heard.
+    """Something was started: only an operator ends START_FAILED, whether the peer is heard or not.
 
     It is an alarm.
     """
@@ -1147,9 +1151,9 @@ def test_forced_start_after_a_failed_one_is_as_good_as_any() -> None:
 
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
-def test_out_is_not_said_before_the_wrapper_was_asked(state: S) -> None:
-    """The peer starts the service on "out": the first beat says UNKNOWN, the one after the answer
-    says what is so.
+def test_out_is_not_announced_before_the_wrapper_was_asked(state: S) -> None:
+    """The peer starts the service on "out": the first beat reports UNKNOWN, the one after the
+    answer reports what is so.
     """
     bench = Bench(state, must_probe=True)
     assert scripts(bench.done) == [K.PROBE]
@@ -1163,7 +1167,9 @@ def test_out_is_not_said_before_the_wrapper_was_asked(state: S) -> None:
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP, S.START_FAILED, S.STOP_FAILED])
 def test_service_that_is_found_up_is_frozen_as_started_and_is_an_alarm(state: S) -> None:
-    """Nobody of the cluster started it: the operator is told, and the peer is told that it runs."""
+    """It was started outside the cluster: the operator is informed, and the peer is informed that
+    it runs.
+    """
     bench = Bench(state, must_probe=True)
     bench.hear(S.FROZEN_STOP)
     done = bench.ends(K.PROBE, End.UP)
@@ -1184,8 +1190,8 @@ def test_service_that_is_not_found_up_stays_as_in_its_file(state: S, outcome: En
 
 
 def test_freeze_stop_of_a_stopped_service_looks_and_stops_what_is_up() -> None:
-    """Found up, or up in part: the stop script runs before FROZEN_STOP is said, and the operator is
-    answered then.
+    """Found up, or up in part: the stop script runs before FROZEN_STOP is reported, and the
+    operator is answered then.
     """
     for outcome in (End.UP, End.SOME):
         bench = Bench(S.STOPPED)
@@ -1202,7 +1208,7 @@ def test_freeze_stop_of_a_stopped_service_looks_and_stops_what_is_up() -> None:
         )
 
 
-def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:
+def test_daemon_that_ended_while_a_freeze_stop_looked_continues_with_it() -> None:
     """STOPPED, to end in FROZEN_STOP: found up, it is stopped; found down, it is frozen."""
     for outcome, state in (
         (End.UP, S.STOPPING),
@@ -1216,8 +1222,8 @@ def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
 def test_parts_that_are_up_keep_the_peer_from_starting_it_until_they_are_gone(state: S) -> None:
-    """UNKNOWN is said, an alarm is recorded once, the wrapper is asked again, and its "down" ends
-    it.
+    """UNKNOWN is reported, an alarm is recorded once, the wrapper is asked again, and its "down"
+    ends it.
     """
     bench = Bench(state, must_probe=True)
     bench.hear(S.STARTED)
@@ -1243,7 +1249,7 @@ def test_stopped_service_that_seems_up_is_asked_about_before_the_peer_hears_that
     state: S, outcome: End, becomes: S | None
 ) -> None:
     """A look beside the engine found it up: UNKNOWN at once, and "out" again only where the wrapper
-    says that it is down.
+    reports that it is down.
     """
     bench = Bench(state)
     bench.hear(S.STOP_FAILED)
@@ -1251,10 +1257,10 @@ def test_stopped_service_that_seems_up_is_asked_about_before_the_peer_hears_that
     assert scripts(done) == [K.PROBE] and bench.engine.beat().states["registry"] is S.UNKNOWN
     done = bench.ends(K.PROBE, outcome)
     assert bench.state is (becomes or state)
-    said = bench.engine.beat().states["registry"]
-    assert said is (becomes or (state if outcome is End.DOWN else S.UNKNOWN))
+    announced = bench.engine.beat().states["registry"]
+    assert announced is (becomes or (state if outcome is End.DOWN else S.UNKNOWN))
     alarms = [record for record in records(done, bench.state.name) if record.is_alarm]
-    assert len(alarms) == (outcome is not End.DOWN), "said once, for whatever is not down"
+    assert len(alarms) == (outcome is not End.DOWN), "recorded once, for whatever is not down"
 
 
 def test_what_seemed_up_decides_nothing_where_the_engine_knows_better() -> None:
@@ -1295,7 +1301,7 @@ def test_node_with_parts_of_it_up_takes_the_service_over_from_a_silent_peer() ->
 
 
 def test_operators_force_ends_what_is_known_of_parts() -> None:
-    """force-stop says that nothing runs here."""
+    """force-stop reports that nothing runs here."""
     bench = Bench(S.STOPPED, must_probe=True)
     bench.hear(S.STARTED)
     bench.ends(K.PROBE, End.SOME)

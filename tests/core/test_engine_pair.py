@@ -161,7 +161,7 @@ def test_deaf_owner_is_not_taken_over_without_its_acknowledgement() -> None:
 
 
 def test_peer_that_comes_back_during_the_check_script_stops_the_takeover() -> None:
-    """The wires are mended while the check script runs: deb2 looks again, sees STARTED, and steps
+    """The links are restored while the check script runs: deb2 looks again, sees STARTED, and steps
     back.
     """
     pair = Pair()
@@ -226,8 +226,8 @@ def test_stop_hands_the_service_to_an_unfrozen_peer() -> None:
 
 
 def test_stop_with_a_frozen_peer_starts_here_again_after_the_hold() -> None:
-    """Nobody else may run it: as in the original the service comes back on the same node, and the
-    operator is told.
+    """No other node may run it: as in the original the service comes back on the same node, and the
+    operator is informed.
     """
     pair = Pair()
     deb1, deb2 = pair.boot()
@@ -327,7 +327,7 @@ def test_stalled_node_passes_no_verdict_before_a_full_timeout() -> None:
 
 
 def test_stalled_owner_whose_service_was_taken_stops_its_copy() -> None:
-    """Without a fence a stalled owner and its peer both run the service: the owner says so, and
+    """Without a fence a stalled owner and its peer both run the service: the owner reports it, and
     steps down at once.
     """
     pair = Pair()
@@ -439,7 +439,7 @@ def test_nodes_whose_files_give_both_the_same_role_still_start_it_once(roles: st
 
 def test_command_for_a_service_that_is_removed_meanwhile_is_answered() -> None:
     """`start` waits in START_READY, the line vanishes from the services file: the operator is
-    told.
+    reported.
     """
     pair = Pair()
     pair.deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_STOP)})
@@ -452,7 +452,7 @@ def test_command_for_a_service_that_is_removed_meanwhile_is_answered() -> None:
     assert answer is not None and not answer.is_ok
 
 
-def test_service_added_again_is_what_its_state_file_says() -> None:
+def test_service_added_again_is_what_its_state_file_holds() -> None:
     """Hole H20: the line comes back while the service runs: STARTED is learned, not FROZEN_STOP
     forced.
     """
@@ -491,7 +491,7 @@ def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
 
 
 def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
-    """freeze-start on both nodes at once (hole H15): the loser is told so and is not recorded as
+    """freeze-start on both nodes at once (hole H15): the loser learns that and is not recorded as
     frozen-started.
     """
     pair = Pair()
@@ -524,7 +524,7 @@ def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int)
     hosts = pair.boot()
 
     def fence(host: Host, action: Any) -> None:
-        """Whoever is fenced is dead, daemon and services, unless it is heard: then nothing needs to
+        """A fenced node is dead, daemon and services, unless it is heard: then nothing needs to
         be fenced.
         """
         other = pair.deb2 if host is pair.deb1 else pair.deb1
@@ -574,7 +574,7 @@ def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int)
 
 
 def _relearn(host: Host) -> dict[str, RecoveredState]:
-    """What the STATE store would say after a crash of the node (nothing runs) or of the daemon (it
+    """What the STATE store would hold after a crash of the node (nothing runs) or of the daemon (it
     may run).
     """
     stored, _ = host.store.read_state("registry")

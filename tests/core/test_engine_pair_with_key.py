@@ -22,7 +22,7 @@ def _with_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Tape:
-    """Somebody who records what a node says on its links, and plays it again."""
+    """Somebody who records what a node sends on its links, and plays it again."""
 
     def __init__(self, pair: Pair, host: Host) -> None:
         self.pair = pair
@@ -72,7 +72,7 @@ def _warnings(host: Host) -> str:
 
 
 def _running_pair() -> tuple[Pair, Host, Host, Tape]:
-    """deb1 runs the service, deb2 is standby, and what deb1 says is recorded."""
+    """deb1 runs the service, deb2 is standby, and what deb1 reports is recorded."""
     pair = Pair()
     deb1, deb2 = pair.boot()
     tape = Tape(pair, deb1)
@@ -106,7 +106,7 @@ def test_first_beats_lost_the_next_ones_do_it() -> None:
 
 
 def test_replay_after_the_death_of_the_owner_does_not_keep_it_alive() -> None:
-    """All that the dead owner ever said is played again on its own links: silent in time, takeover
+    """All that the dead owner ever sent is played again on its own links: silent in time, takeover
     as ever, replays counted.
     """
     pair, deb1, deb2, tape = _running_pair()
@@ -194,8 +194,8 @@ def test_replay_does_not_keep_two_nodes_from_finding_each_other() -> None:
 def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(
     is_quick: bool,
 ) -> None:
-    """deb1 was reinstalled and counts from 1 again: nobody can have recorded that it acknowledges
-    what is said to it now.
+    """deb1 was reinstalled and counts from 1 again: no attacker can have recorded that it
+    acknowledges what is sent to it now.
 
     Quick, within the timeout of the life before, it is believed once that one is silent; never is
     deb1 silent meanwhile.
@@ -213,8 +213,8 @@ def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(
     pair.run(12 if is_quick else 3)
     assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
     assert deb2.store.incarnations["aabbccdd"].counter == 1
-    told = [record.new for record in deb2.records[before:] if record.kind is RecordKind.PEER]
-    assert "COUNTER" in told and "SILENT" not in told
+    reported = [record.new for record in deb2.records[before:] if record.kind is RecordKind.PEER]
+    assert "COUNTER" in reported and "SILENT" not in reported
 
 
 @pytest.mark.parametrize("is_rebooted", [False, True])
@@ -237,8 +237,8 @@ def test_two_nodes_that_both_lost_their_counters_find_each_other(is_rebooted: bo
     pair.run(30)
     assert _standing(pair.deb1) is _standing(pair.deb2) is PeerStanding.LIVE
     for host in (pair.deb1, pair.deb2):
-        told = [record.new for record in host.records if record.kind is RecordKind.PEER]
-        assert "COUNTER" in told and "SILENT" not in told
+        reported = [record.new for record in host.records if record.kind is RecordKind.PEER]
+        assert "COUNTER" in reported and "SILENT" not in reported
 
 
 def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -> None:
@@ -254,7 +254,7 @@ def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -
 
 
 def test_recorded_beats_of_the_life_before_do_not_come_back_after_the_counter_was_lost() -> None:
-    """What deb1 said before it lost its counter is played again, when it has died for good: silent
+    """What deb1 sent before it lost its counter is played again, when it has died for good: silent
     in time.
     """
     pair, deb1, deb2, tape = _running_pair()
@@ -299,7 +299,9 @@ def test_peer_that_does_not_hear_this_node_since_its_restart_is_not_silent() -> 
 
 
 def test_replayed_old_life_is_not_taken_for_a_reinstalled_peer() -> None:
-    """Only somebody alive can acknowledge what we say now: a recording raises no such suspicion."""
+    """Only somebody alive can acknowledge what is sent now: a recording raises no such
+    suspicion.
+    """
     pair, deb1, deb2, tape = _running_pair()
     recorded = list(tape.beats)
     deb1.crash()
@@ -314,9 +316,9 @@ def test_replayed_old_life_is_not_taken_for_a_reinstalled_peer() -> None:
 @pytest.mark.parametrize("key_id", ["aabbccdd", ""])
 def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of deb1, key and all, is started beside it: the newer counter is believed, and the
-    double name is said.
+    double name is reported.
 
-    Without any key it is said just the same.
+    Without any key it is reported just the same.
     """
     monkeypatch.setattr(Pair, "key_id", key_id)
     pair, deb1, deb2, _ = _running_pair()
@@ -358,7 +360,7 @@ def test_key_change_within_a_life_loses_nothing() -> None:
 
 
 def test_greeting_is_no_acknowledgement_of_a_start_ready() -> None:
-    """A beat that only says which life was heard never lets a service start, whatever number it
+    """A beat that only reports which life was heard never lets a service start, whatever number it
     carries.
     """
     from opensvc_openha.core.beat import Ack, BootId

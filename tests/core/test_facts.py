@@ -20,20 +20,20 @@ def test_facts_are_offered_beside_ordinary_beats_to_a_peer_without_any() -> None
     """
     bench = Bench(S.FROZEN_STOP)
     _hear(bench, LIFE, 1, None)
-    said = [beat.facts is not None for beat in beats(bench.run(5))]
-    assert said.count(True) == 3
-    offers = [index for index, has_facts in enumerate(said) if has_facts]
-    assert all(said[index + 1] is False for index in offers)
-    assert len(said) - offers[-1] > 4
+    sent = [beat.facts is not None for beat in beats(bench.run(5))]
+    assert sent.count(True) == 3
+    offers = [index for index, has_facts in enumerate(sent) if has_facts]
+    assert all(sent[index + 1] is False for index in offers)
+    assert len(sent) - offers[-1] > 4
 
 
 def test_each_beat_has_facts_once_the_peer_has_sent_some() -> None:
     """No offer is needed, and none is made."""
     bench = Bench(S.FROZEN_STOP)
     _hear(bench, LIFE, 1, Facts())
-    said = beats(bench.run(3))
-    assert len(said) <= 4
-    assert all(beat.facts is not None for beat in said)
+    sent = beats(bench.run(3))
+    assert len(sent) <= 4
+    assert all(beat.facts is not None for beat in sent)
 
 
 def test_a_next_life_of_the_peer_is_asked_again() -> None:
@@ -42,6 +42,6 @@ def test_a_next_life_of_the_peer_is_asked_again() -> None:
     _hear(bench, LIFE, 1, Facts())
     bench.run(2)
     _hear(bench, BootId(LIFE.counter + 1, 5), 1, None)
-    said = [beat.facts is not None for beat in beats(bench.run(5))]
-    assert said.count(True) == 3 and said.count(False) > 5
+    sent = [beat.facts is not None for beat in beats(bench.run(5))]
+    assert sent.count(True) == 3 and sent.count(False) > 5
     assert bench.engine.beat().facts is None

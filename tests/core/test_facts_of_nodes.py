@@ -21,11 +21,11 @@ from tests.core.bench import LIFE, OWN, Bench, records
 from tests.core.pair import links, services
 
 
-def hear(bench: Bench, said: S, facts: Facts, service: str = "registry") -> list[Action]:
+def hear(bench: Bench, announced: S, facts: Facts, service: str = "registry") -> list[Action]:
     """A beat of the peer with facts."""
     bench.seq += 1
     beat = Beat(
-        bench.peer, LIFE, bench.seq, Ack(OWN, bench.engine.seq), {service: said}, facts=facts
+        bench.peer, LIFE, bench.seq, Ack(OWN, bench.engine.seq), {service: announced}, facts=facts
     )
     return bench.step(BeatReceived(bench.link, beat, bench.now))
 
@@ -37,7 +37,7 @@ def spec_of(node: str, **changes: object) -> ClusterSpec:
     return replace(ClusterSpec(node, peer, both, services("registry", "busybox")), **changes)  # type: ignore[arg-type]
 
 
-def test_stop_is_refused_while_the_peer_says_that_it_could_not_start_the_service() -> None:
+def test_stop_is_refused_while_the_peer_reports_that_it_could_not_start_the_service() -> None:
     """It would be left to that peer. freeze-stop, which keeps it stopped, is not refused.
 
     Nor is a stop once the peer can.
@@ -58,24 +58,24 @@ def test_stop_is_refused_while_the_peer_says_that_it_could_not_start_the_service
     assert bench.state is S.STOPPING
 
 
-@pytest.mark.parametrize("said", [S.FROZEN_STOP, S.STARTED])
-def test_stop_is_not_refused_for_a_peer_that_would_not_take_the_service(said: S) -> None:
+@pytest.mark.parametrize("announced", [S.FROZEN_STOP, S.STARTED])
+def test_stop_is_not_refused_for_a_peer_that_would_not_take_the_service(announced: S) -> None:
     """Frozen there, or a second copy here: the peer's readiness is no matter."""
     bench = Bench().started()
-    hear(bench, said, Facts(unready=frozenset({"registry"})))
+    hear(bench, announced, Facts(unready=frozenset({"registry"})))
     assert bench.order(Command.STOP)[-1].is_ok
     assert bench.state is S.STOPPING
 
 
-def test_own_problem_is_recorded_once_shown_and_told_to_a_peer_that_understands_it() -> None:
+def test_own_problem_is_recorded_once_shown_and_reported_to_a_peer_that_understands_it() -> None:
     """NOT READY is an alarm; READY ends it; a service that this node does not have is left out."""
     bench = Bench()
     hear(bench, S.STARTED, Facts())
     problems = {"registry": "there is no file /etc/registry", "other": "x"}
     done = bench.step(ReadinessFound(problems)) + bench.step(ReadinessFound(problems))
     assert [record.is_alarm for record in records(done, "NOT READY")] == [True]
-    told = bench.engine.beat().facts
-    assert told is not None and told.unready == {"registry"}
+    reported = bench.engine.beat().facts
+    assert reported is not None and reported.unready == {"registry"}
     status = bench.engine.snapshot(bench.now)
     assert status.services[0].unready == "there is no file /etc/registry"
     assert any("there is no file /etc/registry" in text for text in status.warnings)

@@ -106,7 +106,7 @@ def test_higher_priority_survives() -> None:
     assert pair.alive() == {"deb2"}
 
 
-def test_pure_standby_waits_for_nobody() -> None:
+def test_pure_standby_waits_for_no_peer() -> None:
     """One service: the fence begins with the end of the start-ready delay.
 
     The owner, with nothing to start, never fences.
@@ -262,7 +262,7 @@ def test_proof_is_void_once_the_peer_is_heard() -> None:
 
 
 def test_fenced_node_that_boots_into_the_silence_keeps_still() -> None:
-    """It neither fences nor starts, however long the cut lasts, and says what it waits for."""
+    """It neither fences nor starts, however long the cut lasts, and reports what it waits for."""
     pair = Fences()
     pair.start_both()
     pair.cut_all()
@@ -376,8 +376,8 @@ def test_right_to_fence_first_is_never_held_by_both() -> None:
 
 
 def test_goodbye_needs_no_fence() -> None:
-    """A node that stopped its services and said so is taken over at once, without its power being
-    cut.
+    """A node that stopped its services and reported it is taken over at once, without its power
+    being cut.
     """
     pair = Fences()
     pair.start_both()
@@ -446,8 +446,8 @@ def _fence_and_boot_into_one_direction(pair: Fences) -> tuple[Host, Host]:
 
 
 def test_fenced_node_that_hears_its_peer_one_way_has_not_been_answered() -> None:
-    """It boots in a cut of one direction, then all is cut: it fences nobody, and says why and what
-    to type.
+    """It boots in a cut of one direction, then all is cut: it fences no node, and reports why and
+    what to type.
     """
     pair = Fences()
     loser, survivor = _fence_and_boot_into_one_direction(pair)
@@ -479,8 +479,8 @@ def test_fenced_node_that_is_answered_takes_over_as_any_standby() -> None:
 
 
 def test_goodbye_alone_is_no_answer() -> None:
-    """A booted node hears nothing of its peer but a goodbye that names its life: whoever can only
-    say that fences nobody through it. The peer's first ordinary beat is an answer.
+    """A booted node hears nothing of its peer but a goodbye that names its life: a forger of that
+    goodbye alone prevents all fencing. The peer's first ordinary beat is an answer.
     """
     for goodbye in (Goodbye.RESTART, Goodbye.NONE):
         pair = Fences()

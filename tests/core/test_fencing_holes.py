@@ -57,7 +57,7 @@ def test_fence_given_up_for_a_full_disk_is_flown_once_there_is_room() -> None:
 
 
 def test_peer_that_left_its_services_and_did_not_come_back_is_silent() -> None:
-    """Its daemon said goodbye: the check-up script that follows the hold is told `silent`, and is
+    """Its daemon said goodbye: the check-up script that follows the hold is given `silent`, and is
     not put off for ever.
     """
     bench = Bench()
@@ -189,8 +189,8 @@ class ForgetfulDisk(Host):
 
 
 def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
-    """The next daemon would hold it again: so the peer is not told, and does not take it, until the
-    note is written.
+    """The next daemon would hold it again: so the peer is not informed, and does not take it, until
+    the note is written.
     """
     pair = Fences()
     pair.deb1, pair.deb2 = ForgetfulDisk(pair, 0), ForgetfulDisk(pair, 1)
@@ -316,7 +316,7 @@ def test_fence_in_flight_while_the_peer_was_heard_proves_nothing() -> None:
 @pytest.mark.parametrize(
     "turns, known",
     [
-        pytest.param((Turn.NONE, Turn.NONE), (Turn.NONE, Turn.NONE), id="nobody"),
+        pytest.param((Turn.NONE, Turn.NONE), (Turn.NONE, Turn.NONE), id="no node"),
         pytest.param((Turn.CLAIMED, Turn.NONE), (Turn.CLAIMED, Turn.NONE), id="claimed"),
         pytest.param((Turn.NONE, Turn.CLAIMED), (Turn.NONE, Turn.CLAIMED), id="claimed by deb2"),
         pytest.param((Turn.HELD, Turn.NONE), (Turn.HELD, Turn.NONE), id="held"),
@@ -329,8 +329,8 @@ def test_fence_in_flight_while_the_peer_was_heard_proves_nothing() -> None:
 def test_two_that_want_to_fence_never_do_at_the_same_time(
     turns: tuple[Turn, Turn], known: tuple[Turn, Turn]
 ) -> None:
-    """Whoever holds the right, and whatever the other one has heard of that when they are cut: no
-    fence of one may begin before one of the other has had its effect.
+    """Whichever node holds the right, and whatever the other one has heard of that when they are
+    cut: no fence of one may begin before one of the other has had its effect.
     """
     pair = Fences(names=("registry",))
     may_begin: list[list[float]] = []
@@ -414,11 +414,11 @@ def test_turns_are_not_changed_once_the_peer_calls_this_node_silent(silent_s: fl
     desk, view = Fencing(spec, FencingMemory(has_heard=True), 0.0), PeerView(BootId(1, 1))
     view.own_seq = 9
     lengths = []
-    for seq, (fence_time_s, acked_seq, told) in enumerate(
+    for seq, (fence_time_s, acked_seq, reported) in enumerate(
         ((FENCE_S, 5, None), (20.0, 5, None), (20.0, 7, silent_s)), start=1
     ):
         desk.reconfigure(replace(spec, fence_time_s=fence_time_s))
-        facts, ack = Facts(fence_s=FENCE_S, silent_s=told), Ack(BootId(1, 1), acked_seq)
+        facts, ack = Facts(fence_s=FENCE_S, silent_s=reported), Ack(BootId(1, 1), acked_seq)
         assert view.take(Beat("deb2", BootId(1, 2), seq, ack, {}, facts=facts), seq)
         desk.record_heard(view, seq)
         desk.update_turn({"registry": S.STOPPED}, view, next_seq=(4, 7, 8)[seq - 1])

@@ -1,6 +1,6 @@
 """Without a key one datagram can speak for a node.
 
-What it does must not last, and nobody is called silent for it.
+What it does must not last, and no node is called silent for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOP_LIFE = BootId(2**32 - 1, 666)
 
 
 class Forger:
-    """Somebody who reads what the nodes say and sends single datagrams in their names, on some of
+    """Somebody who reads what the nodes send, and sends single datagrams in their names, on some of
     the links.
     """
 
@@ -34,7 +34,7 @@ class Forger:
         self.pair = pair
 
     def send(self, name: str, links: int = 2, **changes: Any) -> None:
-        """What that node said last, changed."""
+        """What that node sent last, changed."""
         pair = self.pair
         speaker, victim = (pair.deb1, pair.deb2) if name == NODES[0] else (pair.deb2, pair.deb1)
         assert speaker.engine is not None
@@ -58,10 +58,10 @@ def _heals(pair: Pair) -> None:
     for host in (pair.deb1, pair.deb2):
         assert _standing(host) is PeerStanding.LIVE
         assert host.shown == ("STARTED", "STOPPED")
-        said = host.engine.beat() if host.engine is not None else None
+        announced = host.engine.beat() if host.engine is not None else None
         other = pair.deb2 if host is pair.deb1 else pair.deb1
-        assert said is not None and said.ack is not None and other.engine is not None
-        assert (said.ack.boot, other.engine.seq - said.ack.seq) in (
+        assert announced is not None and announced.ack is not None and other.engine is not None
+        assert (announced.ack.boot, other.engine.seq - announced.ack.seq) in (
             (other.engine.boot, 0),
             (other.engine.boot, 1),
         )
@@ -79,7 +79,7 @@ def _acks(pair: Pair, name: str, seq: int) -> Ack:
 
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("names", [NODES[:1], NODES[1:], NODES])
-def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(
+def test_sequence_number_at_the_top_is_forgotten_when_its_life_continues_below(
     names: tuple[str, ...], links: int
 ) -> None:
     """2**64 - 1 under the true identity, on one link or on all: true beats are refused for a
@@ -93,7 +93,7 @@ def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(
     _heals(pair)
 
 
-def test_second_forged_number_does_not_hide_the_life_that_goes_on_below() -> None:
+def test_second_forged_number_does_not_hide_the_life_that_continues_below() -> None:
     """The highest number but one, twice: the first is believed, the second refused, true beats are
     still signs of life.
     """
@@ -125,7 +125,7 @@ def test_number_at_the_top_is_forgotten_on_each_link_when_its_life_comes_back(
     _heals(pair)
 
 
-def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
+def test_acknowledgement_above_what_was_sent_proves_nothing() -> None:
     """deb2 wants to start what the owner runs not: a forged beat that acknowledges everything to
     come does not start it.
     """
@@ -141,7 +141,7 @@ def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
 @pytest.mark.parametrize("goodbye", [Goodbye.RESTART, Goodbye.LEFT])
 @pytest.mark.parametrize("seq", [0, HUGE])
 @pytest.mark.parametrize("names", [NODES[:1], NODES])
-def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
+def test_forged_goodbye_is_forgotten_when_the_node_continues(
     goodbye: Goodbye, seq: int, names: tuple[str, ...]
 ) -> None:
     """A single goodbye in the name of a node that lives: its beats are refused for a timeout, then
@@ -171,7 +171,7 @@ def test_life_with_the_highest_counter_does_not_lock_the_living_one_out(
     names: tuple[str, ...], ack: int | None
 ) -> None:
     """Boot identity 2**32 - 1 in one name or in each: the lives that continue are believed again,
-    and nobody starts anything.
+    and no node starts anything.
     """
     pair = Pair()
     pair.start_on_deb1()
@@ -198,7 +198,7 @@ def test_interface_that_is_down_by_a_forged_word_comes_up_again() -> None:
     _heals(pair)
 
 
-def test_what_was_believed_is_not_displaced_while_it_goes_on() -> None:
+def test_what_was_believed_is_not_displaced_while_it_continues() -> None:
     """A stray copy of an old life that plays its recorded beats beside the living peer: refused as
     long as the peer is heard.
     """
@@ -260,7 +260,7 @@ _GAPS_S = st.sampled_from((0.0, 0.4, 3.0, 9.9, 11.0))
 @st.composite
 def _forgeries(draw: Callable[..., Any]) -> list[dict[str, Any]]:
     """Up to three datagrams: in whose name, on how many links, after which pause, and what is not
-    as the node says it.
+    as the node sends it.
     """
     return [
         {
@@ -281,7 +281,7 @@ def _forgeries(draw: Callable[..., Any]) -> list[dict[str, Any]]:
 
 @given(_forgeries())
 @settings(max_examples=25, deadline=None)
-def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
+def test_whatever_a_few_datagrams_claim_in_the_names_of_two_nodes_is_over_in_time(
     forgeries: list[dict[str, Any]],
 ) -> None:
     """Both nodes continue, their services frozen: each believes the other's true words again, and

@@ -21,7 +21,7 @@ def _proved(boot: BootId = FIRST, seq: int = 1) -> Beat:
 
 
 def test_life_counts_from_the_beat_that_acknowledges_this_life_of_ours() -> None:
-    """Nobody, then a former life of ours, then this one.
+    """No incarnation, then a former life of ours, then this one.
 
     Afterwards every beat of that life counts.
     """
@@ -111,7 +111,7 @@ def test_lower_or_equal_counter_than_one_proved_is_an_old_life() -> None:
     assert incarnations.has_changed
 
 
-def test_known_lives_are_told_in_the_order_of_their_keys() -> None:
+def test_known_lives_are_listed_in_the_order_of_their_keys() -> None:
     """What is written down does not change from one run to the next."""
     assert PeerIncarnations(OWN, {"b": FIRST, "a": SECOND}).known == (("a", SECOND), ("b", FIRST))
 
@@ -141,7 +141,7 @@ def test_forgetting_lets_a_lower_counter_prove_itself_and_keeps_that_the_key_was
 
 
 def test_forgetting_forgets_what_was_suspected() -> None:
-    """A life that was marked before is marked again: it must acknowledge something said
+    """A life that was marked before is marked again: it must acknowledge something sent
     afterwards.
     """
     incarnations = PeerIncarnations(OWN, {KEY: SECOND})
@@ -164,8 +164,8 @@ def test_how_long_a_peer_does_not_acknowledge_us_counts_from_the_first_such_beat
     assert (incarnations.unproven_since, incarnations.unproven_at) == (20.0, 20.0)
 
 
-def test_old_life_lives_only_if_it_acknowledges_what_was_said_after_it_was_refused_first() -> None:
-    """What it acknowledged before may be recorded, what was not said yet is invented.
+def test_old_life_lives_only_if_it_acknowledges_what_was_sent_after_it_was_refused_first() -> None:
+    """What it acknowledged before may be recorded, what was not sent yet is invented.
 
     The alarm is raised once.
     """

@@ -177,7 +177,7 @@ def test_random_operators_and_crashes_never_run_it_twice(our_index: int, seed: i
 
 @pytest.mark.parametrize("cut_after_s", [1.5, 3.2, 4.5])
 def test_peer_that_falls_silent_during_the_delay_is_no_proof(cut_after_s: float) -> None:
-    """The C OpenHA is cut off within the 5 s: no start on what it said before, only after the
+    """The C OpenHA is cut off within the 5 s: no start on what it sent before, only after the
     timeout of its link.
     """
     pair = MixedPair(0)
@@ -205,7 +205,7 @@ def test_peer_that_falls_silent_during_the_check_script_is_no_proof_any_more() -
     assert ours.state == "START_READY" and pair.starts() == []
 
 
-def test_peer_that_changes_within_what_is_out_begins_the_delay_anew() -> None:
+def test_peer_that_changes_within_what_is_out_begins_the_delay_again() -> None:
     """FROZEN_STOP becomes STOPPED after 4 s: another whole delay, in which the C OpenHA can be seen
     to start.
     """

@@ -84,7 +84,7 @@ def test_only_a_legacy_peer_watched_for_the_whole_delay_replaces_the_acknowledge
         assert row is None or row.run is None
 
 
-def test_operator_is_told_what_start_ready_waits_for() -> None:
+def test_operator_learns_what_start_ready_waits_for() -> None:
     """Not for an acknowledgement that never comes."""
     waiting = explain_wait(S.START_READY, Situation(Role.PRIMARY, Evidence.OUT, is_legacy=True))
     assert waiting == "peer is out and cannot acknowledge: start-ready delay"
@@ -107,13 +107,13 @@ def test_out_counts_from_start_ready_and_for_the_whole_delay() -> None:
         (S.STOPPED, S.STOPPED, S.STARTED),
     ],
 )
-def test_every_change_of_the_peer_begins_the_delay_anew(states: tuple[S, ...]) -> None:
+def test_every_change_of_the_peer_begins_the_delay_again(states: tuple[S, ...]) -> None:
     """FROZEN_STOP or worse until the third beat, STOPPED afterwards: 5 s from the fourth."""
     assert not watched(*range(8), states=states).is_watched_out("registry", 100.0, 107.0)
     assert watched(*range(9), states=states).is_watched_out("registry", 100.0, 108.0)
 
 
-def test_gap_in_the_beats_begins_the_delay_anew() -> None:
+def test_gap_in_the_beats_begins_the_delay_again() -> None:
     """Nothing for 4 s, though the link is up: what happened then is not known."""
     assert not watched(0, 1, 2, 6, 7, 8, 9, 10).is_watched_out("registry", 100.0, 110.0)
     assert watched(0, 1, 2, 6, 7, 8, 9, 10, 11).is_watched_out("registry", 100.0, 111.0)
@@ -128,7 +128,7 @@ def test_what_was_watched_is_worth_nothing_once_the_beats_stop() -> None:
     assert not view.is_watched_out("registry", 100.0, 107.5)
 
 
-def test_silence_begins_the_delay_anew_however_short_it_was() -> None:
+def test_silence_begins_the_delay_again_however_short_it_was() -> None:
     """A link of 2 s: the peer was called silent, and is heard again within 3 s of its last beat."""
     view = watched(0, 1, 2)
     view.judge(False, 104.0, 104.0)
@@ -139,7 +139,7 @@ def test_silence_begins_the_delay_anew_however_short_it_was() -> None:
 
 
 def test_beats_in_our_own_format_are_no_part_of_the_delay() -> None:
-    """The peer said STOPPED in our format, then as a C OpenHA: only the latter counts."""
+    """The peer reported STOPPED in our format, then as a C OpenHA: only the latter counts."""
     view = PeerView(OWN)
     for second in range(12):
         view.take(own(second) if second < 4 else legacy(second * 2), 100.0 + second)
@@ -176,7 +176,7 @@ def test_legacy_beat_forgets_the_acknowledgement() -> None:
 
 
 def test_late_record_is_dropped_but_a_clock_that_was_set_back_is_not() -> None:
-    """A disk read late is older than what the network said.
+    """A disk read late is older than what the network brought.
 
     If only older ones come, the clock was set.
     """
@@ -246,7 +246,7 @@ def engine_with(now: float) -> tuple[Engine, LinkSpec, LinkSpec]:
 
 
 def test_own_format_is_preferred_while_it_is_heard() -> None:
-    """Both formats come in, the legacy one says something else: it brings its link up, and is
+    """Both formats come in, the legacy one reports something else: it brings its link up, and is
     listened to only alone.
     """
     engine, mine, theirs = engine_with(100.0)
@@ -271,7 +271,7 @@ def test_own_format_is_preferred_while_it_is_heard() -> None:
 
 
 def test_nothing_is_acknowledged_to_a_c_openha() -> None:
-    """Our own frames, heard by nobody or by a node in the middle of its migration, carry no
+    """Our own frames, heard by no node or by one in the middle of its migration, carry no
     acknowledgement of it.
     """
     engine, _, theirs = engine_with(100.0)
@@ -291,18 +291,19 @@ def test_record_that_names_this_node_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_sure_at_last"), [(S.STOPPED, True), (S.FROZEN_STOP, True), (S.START_READY, False)]
+    ("announced", "is_sure_at_last"),
+    [(S.STOPPED, True), (S.FROZEN_STOP, True), (S.START_READY, False)],
 )
 def test_doubtful_owner_is_sure_once_a_c_openha_was_heard_out_for_the_whole_delay(
-    said: S, is_sure_at_last: bool
+    announced: S, is_sure_at_last: bool
 ) -> None:
-    """It confirms nothing, so what it says must have been true for as long as it may take to see
+    """It confirms nothing, so what it reports must have been true for as long as it may take to see
     us; START_READY is not out.
     """
     bench = Bench(S.STARTED)
     began = bench.now
     for number in range(30):
-        bench.step(BeatReceived(bench.link, legacy(number, said), bench.now))
+        bench.step(BeatReceived(bench.link, legacy(number, announced), bench.now))
         waited_s = bench.now - began
         is_sure = is_sure_at_last and waited_s >= START_READY_DELAY_S
         assert bench.engine._services["registry"].is_ownership_unconfirmed is not is_sure, waited_s

@@ -30,7 +30,7 @@ def _heard_each_second(monitor: LinkMonitor, last: int) -> None:
 
 
 @pytest.mark.parametrize("last", [5, 60])
-def test_beat_told_again_proves_only_its_first_hearing(last: int) -> None:
+def test_repeated_beat_proves_only_its_first_hearing(last: int) -> None:
     """One beat a second; within the longest timeout the instant is exact, before it is old enough
     to prove nothing.
     """
@@ -45,7 +45,7 @@ def test_beat_told_again_proves_only_its_first_hearing(last: int) -> None:
             assert found <= 100.0 + last - 30.0
 
 
-def test_beat_told_again_with_an_earlier_stamp_counts_for_that() -> None:
+def test_repeated_beat_with_an_earlier_stamp_counts_for_that() -> None:
     """Two threads stamp the same beat: the earlier reception is the first one."""
     monitor = LinkMonitor([FIRST], 100.0)
     _heard_each_second(monitor, 3)
@@ -53,7 +53,7 @@ def test_beat_told_again_with_an_earlier_stamp_counts_for_that() -> None:
 
 
 def test_next_life_is_heard_for_the_first_time() -> None:
-    """Its numbers begin again, and what the former life said is no measure."""
+    """Its numbers begin again, and what the former life reported is no measure."""
     monitor = LinkMonitor([FIRST], 100.0)
     _heard_each_second(monitor, 9)
     assert monitor.first_heard(NEXT_LIFE, 1, 120.0) == 120.0
@@ -105,7 +105,7 @@ def test_node_without_listeners_remembers_no_more_than_one_arrival() -> None:
     )
 
 
-def test_refusals_are_counted_by_link_and_reason_and_told_once() -> None:
+def test_refusals_are_counted_by_link_and_reason_and_reported_once() -> None:
     """The first of each reason on each link is news."""
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
     assert monitor.refuse(FIRST, "replayed", 0.0)
@@ -151,8 +151,8 @@ def test_silence_begins_when_it_is_found_and_lasts_until_a_beat() -> None:
 
 
 def test_wait_for_what_is_in_the_inbox_puts_off_new_verdicts_only() -> None:
-    """A slow disk held the engine: no link goes down and nobody falls silent before the backlog was
-    taken.
+    """A slow disk held the engine: no link goes down and no peer falls silent before the backlog
+    was taken.
     """
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
     monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
@@ -181,7 +181,7 @@ def test_first_silence_waits_for_the_inbox_too() -> None:
 def test_end_of_the_wait_is_no_deadline_while_the_peer_is_heard() -> None:
     """Work that ended at 103 puts off verdicts that would be due before.
 
-    There are none, so nobody looks then.
+    There are none, so the engine does not look then.
     """
     monitor = LinkMonitor([FIRST], 100.0)
     monitor.record_beat(FIRST, LIFE, 1, 101.0, 7)
@@ -222,7 +222,7 @@ def test_peer_that_announces_no_pace_is_given_the_slowest() -> None:
 
 
 def test_links_keep_their_threads_and_lives_apart() -> None:
-    """What one link has delivered says nothing of the other."""
+    """What one link has delivered shows nothing of the other."""
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
     assert not monitor.is_any_up and not monitor.is_own_heard
     assert monitor.record_beat(FIRST, LIFE, 5, 101.0, 7)
@@ -265,7 +265,7 @@ def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
 
 
 def test_peer_is_not_silent_before_its_links_are_taken_down() -> None:
-    """The timeout has passed, and nobody has looked at the link yet: it is up, so the peer is
+    """The timeout has passed, and the link was not looked at yet: it is up, so the peer is
     heard.
     """
     monitor = LinkMonitor([FIRST], 100.0)

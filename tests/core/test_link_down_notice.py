@@ -1,5 +1,5 @@
-"""Interfaces that go down while other links work: who is told what and when, and what the told one
-does with it.
+"""Interfaces that go down while other links work: who is informed of what and when, and what the
+informed one does with it.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def test_mute_link_is_down_at_once_and_its_timeout_is_not_waited_for() -> None:
 
 
 def test_link_that_brought_the_notice_is_listened_to_for_its_whole_timeout() -> None:
-    """Whatever a notice says, the peer is silent no sooner than a whole timeout after the beat it
-    was in.
+    """Whatever a notice reports, the peer is silent no sooner than a whole timeout after the beat
+    it was in.
     """
     monitor = _heard(FIRST, SECOND)
     monitor.record_beat(SECOND, LIFE, 5, 105.0, 7)
@@ -101,8 +101,8 @@ def test_notice_overtaken_by_a_beat_on_the_link_it_names_is_no_news() -> None:
 
 
 def test_notice_that_came_in_on_the_very_link_that_it_names_is_no_news() -> None:
-    """eth1 has brought beat 10, and beat 10 says that eth1 is down: it works for all that is known
-    here.
+    """eth1 has brought beat 10, and beat 10 reports that eth1 is down: it works for all that is
+    known here.
     """
     monitor = _heard(FIRST, SECOND, seq=10)
     assert monitor.mute(_marks(FIRST), LIFE, 10) == []
@@ -112,7 +112,7 @@ def test_notice_that_came_in_on_the_very_link_that_it_names_is_no_news() -> None
 def test_notice_of_a_new_life_is_believed_though_the_former_one_had_come_further() -> None:
     """eth1 has brought beat 50 of the daemon before.
 
-    The new one says in its third beat that eth1 is down.
+    The new one reports in its third beat that eth1 is down.
     """
     monitor = _heard(FIRST, SECOND, seq=50)
     monitor.record_beat(SECOND, NEXT_LIFE, 3, 102.0, 7)
@@ -120,7 +120,7 @@ def test_notice_of_a_new_life_is_believed_though_the_former_one_had_come_further
     assert monitor.is_mute(FIRST) and not monitor.view(FIRST)[0]
 
 
-def test_beat_of_a_c_openha_ends_the_mute_of_its_link_whatever_its_clock_says() -> None:
+def test_beat_of_a_c_openha_ends_the_mute_of_its_link_whatever_its_clock_shows() -> None:
     """eth1 was mute since beat 50.
 
     A C daemon is heard on it, whose number is a clock and not a count of ours.
@@ -208,7 +208,7 @@ def test_only_link_left_by_a_new_configuration_is_waited_for() -> None:
     assert monitor.silent_since(110.9) is None and monitor.silent_since(111.0) == 111.0
 
 
-# --- what is told ---------------------------------------------------------------------------------
+# --- what is announced ----------------------------------------------------------------------------
 
 
 def _engine(own: tuple[LinkSpec, ...] = OURS) -> Engine:
@@ -219,18 +219,18 @@ def _engine(own: tuple[LinkSpec, ...] = OURS) -> Engine:
     return engine
 
 
-def _said(engine: Engine, event: Event, now: float) -> list[tuple[float, Beat]]:
-    """Beats said because of an event and within 0.9 s after it."""
-    said = []
+def _sent(engine: Engine, event: Event, now: float) -> list[tuple[float, Beat]]:
+    """Beats sent because of an event and within 0.9 s after it."""
+    sent = []
     end = now + 0.9
     for _ in range(100):
         if now > end:
             break
-        said += [
+        sent += [
             (now, action.beat) for action in engine.step(event, now) if isinstance(action, Announce)
         ]
         event, now = Tick(), max(now, engine.next_deadline())
-    return said
+    return sent
 
 
 def test_notice_goes_out_at_once_and_in_turns_with_ordinary_beats() -> None:
@@ -238,15 +238,15 @@ def test_notice_goes_out_at_once_and_in_turns_with_ordinary_beats() -> None:
     beat, then quiet.
     """
     engine = _engine()
-    said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
-    assert [bool(beat.mute) for _, beat in said] == [True, False] * 3
-    assert said[0][0] == 100.5 and all(
-        beat.mute in (frozenset(), _marks(OURS[0])) for _, beat in said
+    sent = _sent(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
+    assert [bool(beat.mute) for _, beat in sent] == [True, False] * 3
+    assert sent[0][0] == 100.5 and all(
+        beat.mute in (frozenset(), _marks(OURS[0])) for _, beat in sent
     )
-    assert [round(at - 100.5, 3) for at, _ in said] == pytest.approx(
+    assert [round(at - 100.5, 3) for at, _ in sent] == pytest.approx(
         [0.05 * number for number in range(6)]
     )
-    assert [beat.seq for _, beat in said] == list(range(2, 8))
+    assert [beat.seq for _, beat in sent] == list(range(2, 8))
 
 
 @pytest.mark.parametrize(("timeout_s", "stays_s"), [(10.0, 0.3), (1.0, 0.12), (0.3, 0.06)])
@@ -257,33 +257,33 @@ def test_notice_stays_in_a_disk_slot_until_it_must_have_been_read(
     more than one read.
     """
     engine = _engine((*OURS, replace(DISK, node="deb1", offset=0, timeout_s=timeout_s)))
-    said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.05)[:4]
-    assert [round(at - 100.05, 3) for at, _ in said] == pytest.approx(
+    sent = _sent(engine, SendersMuted(frozenset({OURS[0]})), 100.05)[:4]
+    assert [round(at - 100.05, 3) for at, _ in sent] == pytest.approx(
         [0.0, stays_s, 2 * stays_s, 3 * stays_s]
     )
-    assert [bool(beat.mute) for _, beat in said] == [True, False, True, False]
+    assert [bool(beat.mute) for _, beat in sent] == [True, False, True, False]
 
 
 def test_ordinary_beat_just_posted_is_not_overtaken_by_the_notice() -> None:
-    """A beat was said this very moment: the senders get the time to take it before the notice
+    """A beat was sent this very moment: the senders get the time to take it before the notice
     replaces it.
     """
     engine = _engine()
-    said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.001)
-    assert [bool(beat.mute) for _, beat in said[:2]] == [True, False]
-    assert 100.0 + timing.ACK_GAP_S <= said[0][0] < 100.05
+    sent = _sent(engine, SendersMuted(frozenset({OURS[0]})), 100.001)
+    assert [bool(beat.mute) for _, beat in sent[:2]] == [True, False]
+    assert 100.0 + timing.ACK_GAP_S <= sent[0][0] < 100.05
 
 
 def test_notice_comes_one_answers_gap_after_an_ordinary_beat_and_one_beat_after_it() -> None:
     """The last beat was at 100: the notice at 100.02, an ordinary beat 50 ms after it, none once
-    that one was said.
+    that one was sent.
     """
     notice = LinkDownNotice()
     assert notice.take(OURS[:1], OURS) == [OURS[0]]
     assert notice.due_at(100.0) == 100.0 + timing.ACK_GAP_S and notice.beat_due_at(100.0) is None
     notice.record_sent(100.02)
     assert notice.beat_due_at(100.0) == 100.02 + timing.GOODBYE_GAP_S
-    assert notice.beat_due_at(100.02) is None, "it was said right behind the notice"
+    assert notice.beat_due_at(100.02) is None, "it was sent right behind the notice"
 
 
 def test_notice_stays_for_the_slowest_of_several_disks() -> None:
@@ -303,21 +303,21 @@ def test_notice_stays_for_the_slowest_of_several_disks() -> None:
 def test_ordinary_beats_keep_their_pace_beside_notices() -> None:
     """Without the notices, what is left is never more than a beat interval apart."""
     engine = _engine()
-    said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.97)
-    usual = [100.0] + [at for at, beat in said if not beat.mute]
+    sent = _sent(engine, SendersMuted(frozenset({OURS[0]})), 100.97)
+    usual = [100.0] + [at for at, beat in sent if not beat.mute]
     assert (
         max(later - earlier for earlier, later in zip(usual, usual[1:]))
         <= timing.BEAT_INTERVAL_S + 0.06
     )
 
 
-def test_second_interface_is_told_of_at_once_and_the_first_again() -> None:
-    """eth2 of three goes down while eth1 is being told of: both are named from then on."""
+def test_second_interface_is_announced_at_once_and_the_first_again() -> None:
+    """eth2 of three goes down while eth1 is being announced: both are named from then on."""
     third = replace(OURS[0], device="eth3", address="239.131.50.99")
     engine = _engine((*OURS, third))
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
-    said = _said(engine, SendersMuted(frozenset(OURS)), 100.52)
-    notices = [(at, beat.mute) for at, beat in said if beat.mute]
+    sent = _sent(engine, SendersMuted(frozenset(OURS)), 100.52)
+    notices = [(at, beat.mute) for at, beat in sent if beat.mute]
     assert (
         notices[0][0] <= 100.61
         and {mute for _, mute in notices} == {_marks(*OURS)}
@@ -326,18 +326,18 @@ def test_second_interface_is_told_of_at_once_and_the_first_again() -> None:
 
 
 def test_recovery_ends_the_notice() -> None:
-    """eth1 is up again after two notices: no further one, its own beats tell."""
+    """eth1 is up again after two notices: no further one, its own beats show it."""
     engine = _engine()
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
-    said = [beat for _, beat in _said(engine, SendersMuted(NOTHING), 100.52)]
-    assert not any(beat.mute for beat in said)
-    assert len(said) == 1, (
-        "the ordinary beat after the notice that was said, and none in the place of another notice"
+    sent = [beat for _, beat in _sent(engine, SendersMuted(NOTHING), 100.52)]
+    assert not any(beat.mute for beat in sent)
+    assert len(sent) == 1, (
+        "the ordinary beat after the notice that was sent, and none in the place of another notice"
     )
 
 
 @pytest.mark.parametrize("case", ["all down", "rest is legacy", "not ours", "nothing"])
-def test_nothing_is_said_where_nobody_could_be_told(case: str) -> None:
+def test_nothing_is_announced_where_no_peer_could_hear_it(case: str) -> None:
     """Every link is down, the others speak the original's format, or the link is not one of ours:
     no beat, no record.
     """
@@ -350,44 +350,44 @@ def test_nothing_is_said_where_nobody_could_be_told(case: str) -> None:
         "nothing": set(),
     }[case]
     assert engine.step(SendersMuted(frozenset(mute)), 100.5) == []
-    assert [at for at, _ in _said(engine, Tick(), 100.5)] == [101.0]
+    assert [at for at, _ in _sent(engine, Tick(), 100.5)] == [101.0]
 
 
 def test_node_that_leaves_says_goodbye_and_nothing_else() -> None:
     """A notice is due, but the daemon ends: three goodbyes, no notice among them."""
     engine = _engine()
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
-    said = _said(engine, LeaveRequested(Leaving.KEEP_SERVICES), 100.51)
-    assert len(said) == timing.GOODBYE_REPEATS and not any(beat.mute for _, beat in said)
+    sent = _sent(engine, LeaveRequested(Leaving.KEEP_SERVICES), 100.51)
+    assert len(sent) == timing.GOODBYE_REPEATS and not any(beat.mute for _, beat in sent)
 
 
-def test_new_life_of_the_peer_is_told_what_the_former_one_knew() -> None:
-    """eth1 was down before the peer's daemon started: it is told as soon as it is heard."""
+def test_new_life_of_the_peer_learns_what_the_former_one_knew() -> None:
+    """eth1 was down before the peer's daemon started: it is reported as soon as it is heard."""
     engine = _engine()
-    _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
+    _sent(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
     hello = Beat("deb2", LIFE, 1, None, {})
-    assert any(beat.mute for _, beat in _said(engine, BeatReceived(SECOND, hello, 102.0), 102.0))
+    assert any(beat.mute for _, beat in _sent(engine, BeatReceived(SECOND, hello, 102.0), 102.0))
 
 
 def test_new_life_with_facts_gets_every_repeat_of_the_notice() -> None:
     """Its first beat has facts, which end the offers of ours: the notice has its own repeats."""
     engine = _engine()
-    _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
+    _sent(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
     hello = Beat("deb2", LIFE, 1, None, {}, facts=Facts())
-    said = _said(engine, BeatReceived(SECOND, hello, 102.0), 102.0)
-    assert sum(bool(beat.mute) for _, beat in said) == timing.MUTE_REPEATS
+    sent = _sent(engine, BeatReceived(SECOND, hello, 102.0), 102.0)
+    assert sum(bool(beat.mute) for _, beat in sent) == timing.MUTE_REPEATS
 
 
-def test_link_taken_out_of_the_monitor_file_is_told_of_no_more() -> None:
-    """The mute link is removed while it is told of: no further notice."""
+def test_link_taken_out_of_the_monitor_file_is_no_longer_announced() -> None:
+    """The mute link is removed while it is announced: no further notice."""
     engine = _engine()
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
     spec = ClusterSpec("deb1", "deb2", (OURS[1], FIRST, SECOND), services())
-    assert not any(beat.mute for _, beat in _said(engine, ConfigChanged(spec), 100.51))
+    assert not any(beat.mute for _, beat in _sent(engine, ConfigChanged(spec), 100.51))
 
 
 def test_senders_that_stay_mute_are_no_news() -> None:
-    """The same set again: what is told is told out of the first one."""
+    """The same set again: what was begun is repeated as of the first one."""
     notice = LinkDownNotice()
     assert notice.take({OURS[0]}, OURS) == [OURS[0]]
     assert notice.take({OURS[0]}, OURS) == []
@@ -397,7 +397,7 @@ def test_senders_that_stay_mute_are_no_news() -> None:
 
 
 def _down(pair: Pair, host: Host, device: str | None) -> None:
-    """An interface of a node goes down, and its kernel says so; None puts all right."""
+    """An interface of a node goes down, and its kernel reports it; None restores all."""
     dead = [link for link in pair.links if link.device == device]
     pair.cut = {(link.node, link) for link in dead}
     host.handle(host.life, SendersMuted(frozenset(link for link in dead if link.node == host.name)))
@@ -411,7 +411,7 @@ def _link_records(host: Host) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("key_id", ["", "k"])
 def test_interface_down_is_seen_by_the_peer_at_once_and_nothing_moves(key_id: str) -> None:
-    """deb1's eth1 goes down and comes back: deb2 says why within 50 ms, and up again.
+    """deb1's eth1 goes down and comes back: deb2 reports why within 50 ms, and up again.
 
     The service stays where it is.
     """
@@ -454,7 +454,7 @@ def test_owner_that_dies_after_its_notice_is_silent_after_the_timeout_of_the_oth
 
 
 def test_contradiction_is_counted_and_changes_nothing() -> None:
-    """A beat of the peer that names all its links: up they stay, counted and told once.
+    """A beat of the peer that names all its links: up they stay, counted and reported once.
 
     The beat itself counts.
     """
@@ -486,13 +486,13 @@ def test_replayed_notice_does_nothing() -> None:
     assert not [item for item in deb2.records[before:] if item.new == "DOWN"]
 
 
-def test_what_is_told_of_mute_links_is_an_alarm_at_its_first_occurrence() -> None:
+def test_report_of_mute_links_is_an_alarm_at_its_first_occurrence() -> None:
     """eth1, which was up, goes down by a notice.
 
-    Then the peer says twice that none of its links works: told once.
+    Then the peer reports twice that none of its links works: reported once.
     """
     engine = _engine()
-    told = []
+    reported = []
     for seq, link, named in (
         (1, FIRST, ()),
         (2, SECOND, (FIRST,)),
@@ -504,5 +504,5 @@ def test_what_is_told_of_mute_links_is_an_alarm_at_its_first_occurrence() -> Non
         records = [
             item for item in done if isinstance(item, Record) and item.new in ("DOWN", "REFUSED")
         ]
-        told += [(seq, item.new, item.is_alarm) for item in records]
-    assert told == [(2, "DOWN", True), (3, "REFUSED", True)]
+        reported += [(seq, item.new, item.is_alarm) for item in records]
+    assert reported == [(2, "DOWN", True), (3, "REFUSED", True)]

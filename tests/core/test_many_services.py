@@ -35,7 +35,7 @@ OWN, PEER = BootId(1, 11), BootId(1, 22)
 
 
 class Bench:
-    """deb1's engine with many services, and what deb2 says."""
+    """deb1's engine with many services, and what deb2 announces."""
 
     def __init__(self, state: ServiceState) -> None:
         self.now = 100.0
@@ -43,7 +43,7 @@ class Bench:
         spec = ClusterSpec("deb1", "deb2", both, services(*NAMES), fencing=CHECK_ALWAYS)
         self.engine = Engine(spec, OWN, dict.fromkeys(NAMES, RecoveredState(state)), self.now)
         self.link = spec.listeners[0]
-        self.said = dict.fromkeys(NAMES, ServiceState.FROZEN_STOP)
+        self.announced = dict.fromkeys(NAMES, ServiceState.FROZEN_STOP)
         self.seq = 0
         self.engine.step(Tick(), self.now)
         self.hear()
@@ -54,7 +54,7 @@ class Bench:
         """A beat of the peer as it is now."""
         self.seq += 1
         ack = Ack(OWN, self.engine.seq) if is_acked else None
-        beat = Beat("deb2", PEER, self.seq, ack, dict(self.said), facts=facts)
+        beat = Beat("deb2", PEER, self.seq, ack, dict(self.announced), facts=facts)
         return self.engine.step(BeatReceived(self.link, beat, received_at or self.now), self.now)
 
 
@@ -64,30 +64,30 @@ def spy(mocker: MockerFixture) -> MagicMock:
     return watch_evaluations(mocker)
 
 
-def test_beat_has_only_those_services_looked_at_that_it_says_something_new_of(
+def test_beat_has_only_those_services_looked_at_that_it_has_news_of(
     spy: MagicMock,
 ) -> None:
     """Two of 300 change on the peer: these two are looked at.
 
-    A beat that says the same moves nothing at all.
+    A beat that reports the same moves nothing at all.
     """
     bench = Bench(ServiceState.FROZEN_STOP)
     spy.reset_mock()
     bench.hear()
     assert evaluated(spy) == []
-    bench.said["svc7"] = bench.said["svc250"] = ServiceState.STOPPED
+    bench.announced["svc7"] = bench.announced["svc250"] = ServiceState.STOPPED
     bench.hear()
     assert sorted(evaluated(spy)) == ["svc250", "svc7"]
 
 
 def test_beat_with_other_services_or_facts_has_all_looked_at(spy: MagicMock) -> None:
-    """What the peer says of itself, or of which services it speaks, may concern each of them."""
+    """What the peer reports of itself, or of which services it speaks, may concern each of them."""
     bench = Bench(ServiceState.FROZEN_STOP)
     spy.reset_mock()
     bench.hear(facts=Facts(priority=1))
     assert len(set(evaluated(spy))) == COUNT
     spy.reset_mock()
-    del bench.said["svc9"]
+    del bench.announced["svc9"]
     bench.hear(facts=Facts(priority=1))
     assert len(set(evaluated(spy))) == COUNT
 
@@ -113,7 +113,7 @@ def test_who_would_fence_first_concerns_no_service_of_a_peer_that_is_heard(
 
 
 def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(spy: MagicMock) -> None:
-    """One service asks; the peer's answer moves it, and nobody else is looked at."""
+    """One service asks; the peer's answer moves it, and no other service is looked at."""
     bench = Bench(ServiceState.FROZEN_STOP)
     bench.engine.step(CommandReceived(1, "svc5", Command.UNFREEZE), bench.now)
     bench.engine.step(Tick(), bench.now)
@@ -125,7 +125,7 @@ def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(spy: MagicMoc
 
 
 def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
-    """300 services stop within 0.3 s, 1 ms apart: no more beats than gaps, and the last one says
+    """300 services stop within 0.3 s, 1 ms apart: no more beats than gaps, and the last one reports
     all.
     """
     bench = Bench(ServiceState.STARTED)
@@ -136,17 +136,17 @@ def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
         bench.now = bench.engine.next_deadline()
         bench.engine.step(Tick(), bench.now)
     bench.hear()
-    told: list[Announce] = []
+    reported: list[Announce] = []
     for name in NAMES:
         bench.now += 0.001
         exited = ScriptExited(name, ScriptKind.STOP, ScriptOutcome.OK)
-        told += [
+        reported += [
             action
             for action in bench.engine.step(exited, bench.now)
             if isinstance(action, Announce)
         ]
         while bench.engine.next_deadline() <= bench.now:
-            told += [
+            reported += [
                 action
                 for action in bench.engine.step(Tick(), bench.now)
                 if isinstance(action, Announce)
@@ -154,13 +154,13 @@ def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
     last_at = bench.now
     while bench.now < last_at + NEWS_GAP_S:
         bench.now = bench.engine.next_deadline()
-        told += [
+        reported += [
             action
             for action in bench.engine.step(Tick(), bench.now)
             if isinstance(action, Announce)
         ]
-    assert 0.3 / NEWS_GAP_S - 2 <= len(told) <= 0.3 / NEWS_GAP_S + 2
-    assert set(told[-1].beat.states.values()) == {ServiceState.STOPPED}
+    assert 0.3 / NEWS_GAP_S - 2 <= len(reported) <= 0.3 / NEWS_GAP_S + 2
+    assert set(reported[-1].beat.states.values()) == {ServiceState.STOPPED}
     assert bench.engine.next_deadline() > bench.now + BEAT_INTERVAL_S / 2
 
 
@@ -169,8 +169,8 @@ def test_script_is_never_run_before_its_state_was_announced() -> None:
     bench = Bench(ServiceState.STARTED)
     for name in NAMES[:5]:
         done = bench.engine.step(CommandReceived(1, name, Command.STOP), bench.now)
-        told = [action for action in done if isinstance(action, Announce)]
-        assert told and told[-1].beat.states[name] is ServiceState.STOPPING
+        reported = [action for action in done if isinstance(action, Announce)]
+        assert reported and reported[-1].beat.states[name] is ServiceState.STOPPING
         assert any(isinstance(action, RunScript) for action in done)
 
 
@@ -212,7 +212,7 @@ def test_stopped_service_is_left_to_a_live_peer_until_it_has_taken_that_into_acc
     peer has declined.
     """
     bench = Bench(ServiceState.STARTED)
-    bench.said = dict.fromkeys(NAMES, ServiceState.STOPPED)
+    bench.announced = dict.fromkeys(NAMES, ServiceState.STOPPED)
     bench.hear()
     bench.engine.step(CommandReceived(1, "svc3", Command.STOP), bench.now)
     bench.engine.step(ScriptExited("svc3", ScriptKind.STOP, ScriptOutcome.OK), bench.now)
@@ -220,7 +220,7 @@ def test_stopped_service_is_left_to_a_live_peer_until_it_has_taken_that_into_acc
     for _ in range(60):
         bench.now += 1.0
         bench.seq += 1
-        beat = Beat("deb2", PEER, bench.seq, Ack(OWN, acked), dict(bench.said))
+        beat = Beat("deb2", PEER, bench.seq, Ack(OWN, acked), dict(bench.announced))
         bench.engine.step(BeatReceived(bench.link, beat, bench.now), bench.now)
         assert bench.engine.state_of("svc3") is ServiceState.STOPPED
     assert bench.engine.beat().wants_ack

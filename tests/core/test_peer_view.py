@@ -29,7 +29,7 @@ def _live(*beats: Beat) -> PeerView:
 
 
 @pytest.mark.parametrize(
-    ("said", "proved"),
+    ("announced", "proved"),
     [
         (ServiceState.STOPPED, Evidence.OUT),
         (ServiceState.FROZEN_STOP, Evidence.OUT),
@@ -44,11 +44,11 @@ def _live(*beats: Beat) -> PeerView:
         (ServiceState.FORCE_STOP, Evidence.BUSY),
     ],
 )
-def test_each_state_of_a_live_peer_proves_what_it_says_and_no_more(
-    said: ServiceState, proved: Evidence
+def test_each_state_of_a_live_peer_proves_what_it_states_and_no_more(
+    announced: ServiceState, proved: Evidence
 ) -> None:
     """Only STOPPED and FROZEN_STOP are out; everything unclear may be in use there."""
-    assert _live(_beat(said)).evidence("registry", None) is proved
+    assert _live(_beat(announced)).evidence("registry", None) is proved
 
 
 def test_service_the_peer_does_not_speak_of_proves_nothing() -> None:
@@ -173,7 +173,7 @@ def test_goodbye_that_is_not_meant_for_our_present_life_is_not_believed() -> Non
 
 
 def test_frozen_service_left_running_is_not_taken_however_long() -> None:
-    """freeze-start, then the end of the daemon: the operator works there, nobody starts it
+    """freeze-start, then the end of the daemon: the operator works there, no node starts it
     elsewhere.
     """
     view = _live(replace(_beat(ServiceState.FROZEN_START), goodbye=Goodbye.RESTART))
@@ -181,8 +181,8 @@ def test_frozen_service_left_running_is_not_taken_however_long() -> None:
     assert view.evidence("registry", None) is Evidence.RUNS
 
 
-def test_scripts_are_told_the_last_word_of_a_peer_that_left() -> None:
-    """A fence must not be asked for a peer that stopped the service and said so.
+def test_scripts_get_the_last_word_of_a_peer_that_left() -> None:
+    """A fence must not be asked for a peer that stopped the service and reported it.
 
     For a silent one it must.
     """
@@ -253,8 +253,8 @@ def _restarted(ack: Ack | None = None) -> PeerView:
 
 
 def test_former_life_does_not_come_back_for_what_it_heard_of_the_daemon_before_this_one() -> None:
-    """Its recorded beat acknowledges a higher number, of our own former life: that says nothing of
-    today.
+    """Its recorded beat acknowledges a higher number, of our own former life: that proves nothing
+    of today.
     """
     assert not _restarted().admits(_beat(seq=9, ack=Ack(OLD_OWN, 99)))
     assert _restarted().admits(_beat(seq=9, ack=Ack(OWN, 8)))
@@ -276,7 +276,7 @@ def test_former_life_that_lives_is_believed_once_the_one_that_followed_it_is_sil
 def test_life_that_has_answered_nothing_is_no_reason_against_one_that_has() -> None:
     """Its one beat acknowledges our newest of then, so it may be a recording.
 
-    The life before has heard what was said since.
+    The life before has heard what was sent since.
     """
     assert _restarted(ack=Ack(OWN, 7)).admits(_beat(seq=9, ack=Ack(OWN, 8)))
 
@@ -318,8 +318,8 @@ def test_sixteen_former_lives_are_remembered_and_no_more() -> None:
 
 
 def test_original_is_heard_beside_a_life_that_came_back_soon_after_its_goodbye() -> None:
-    """What the original's links still brought of the goodbye is told from what they bring of the
-    life that followed it.
+    """What the original's links still brought of the goodbye is distinguished from what they bring
+    of the life that followed it.
     """
     view = _live(_beat(), replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.RESTART))
     old = replace(_beat(), boot=LEGACY_INCARNATION)
@@ -339,7 +339,7 @@ def test_other_life_with_the_same_counter_is_not_believed_beside_the_living_one(
 
 
 def test_life_that_is_believed_instead_of_another_proves_by_what_it_hears_from_then_on() -> None:
-    """Its first beats may have been held back somewhere: only an acknowledgement of what was said
+    """Its first beats may have been held back somewhere: only an acknowledgement of what was sent
     afterwards counts.
     """
     from opensvc_openha.core.beat import Ack, Beat, BootId

@@ -33,8 +33,8 @@ from tests.core.pair import Host, Pair
 
 
 def _partitioned(policy: Policy) -> Pair:
-    """Every wire was cut and the check-up script succeeds on nobody's death: both nodes run the
-    service when they meet.
+    """Every wire was cut and the check-up script succeeds although no node is dead: both nodes run
+    the service when they meet.
     """
     pair = Pair(policy=policy)
     deb1, deb2 = pair.start_on_deb1()
@@ -62,8 +62,8 @@ def test_stall_below_the_timeout_leaves_no_doubt() -> None:
 
 
 def test_stalled_owner_asks_before_it_announces_started_again() -> None:
-    """deb1 sleeps for 1.2 timeouts, deb2 has not begun anything: deb1 says UNKNOWN, is answered,
-    and says STARTED.
+    """deb1 sleeps for 1.2 timeouts, deb2 has not begun anything: deb1 reports UNKNOWN, is answered,
+    and reports STARTED.
     """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
@@ -195,10 +195,10 @@ def test_dual_run_is_resolved_by_the_policy(policy: OnDualRun) -> None:
         (False, "the peer's stop script failed: some of that copy may still run there"),
     ],
 )
-def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_told(
+def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_reported(
     is_stop_ok: bool, end: str
 ) -> None:
-    """deb2 hears deb1 first and is STOPPING by the time deb1 hears it: deb1 tells of the dual run
+    """deb2 hears deb1 first and is STOPPING by the time deb1 hears it: deb1 reports the dual run
     too, and how it ended.
     """
     pair = _partitioned(Policy(on_dual_run=OnDualRun.STOP_SECONDARY))
@@ -209,12 +209,12 @@ def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_told(
     assert pair.deb2.state == "STOPPING"
     pair.heal()
     pair.run(30)
-    told = [
+    reported = [
         (record.old, record.new, record.is_alarm)
         for record in pair.deb1.records
         if "DUAL RUN" in (record.old, record.new)
     ]
-    assert told == [("STARTED", "DUAL RUN", True), ("DUAL RUN", "STARTED", not is_stop_ok)]
+    assert reported == [("STARTED", "DUAL RUN", True), ("DUAL RUN", "STARTED", not is_stop_ok)]
     assert pair.deb1.records[-1].reason == end and pair.deb1.state == "STARTED"
 
 
@@ -360,7 +360,7 @@ def test_failed_start_stays_by_default() -> None:
     assert deb1.shown == deb2.shown == ("START_FAILED", "STOPPED")
 
 
-def test_failed_start_is_handed_over_where_the_policy_says_so() -> None:
+def test_failed_start_is_handed_over_where_the_policy_asks_for_it() -> None:
     """deb1 cannot start it: it stops what is left, and deb2 runs it."""
     pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
     _failing_on(pair, "deb1")
@@ -377,8 +377,8 @@ def test_failed_start_is_handed_over_where_the_policy_says_so() -> None:
     assert kinds == ["check", "start", "stop"]
 
 
-def test_service_that_starts_nowhere_does_not_go_round_for_ever() -> None:
-    """Both nodes fail: after a bounded number of tries it stays START_FAILED, and says why."""
+def test_service_that_starts_nowhere_does_not_bounce_between_the_nodes() -> None:
+    """Both nodes fail: after a bounded number of tries it stays START_FAILED, and reports why."""
     pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
     _failing_on(pair, "deb1", "deb2")
     deb1, deb2 = pair.boot()
@@ -445,7 +445,7 @@ def test_service_moves_back_at_once_when_the_peer_has_taken_it() -> None:
 
 
 def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
-    """Old failures do not count, and whoever takes the service in hand begins again."""
+    """Old failures do not count, and a node that gets the service by hand begins again."""
     policy = Policy(on_start_failure=OnStartFailure.HAND_OVER)
     failures = StartFailures()
     for at in range(START_FAILURES_MAX + 1):
@@ -484,7 +484,7 @@ def _reconfigure(host: Host, profile: Profile) -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(first: int) -> None:
-    """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: nobody takes the other
+    """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: no node takes the other
     for silent.
     """
     pair = Pair(timeout_s=0.3)

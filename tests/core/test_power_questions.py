@@ -1,5 +1,5 @@
 """A booted node that may not fence asks the fence itself whether its peer is off: twice off is a
-proof that shoots nobody.
+proof that fences no node.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ ON, OFF, UNCLEAR = ScriptOutcome.UP, ScriptOutcome.DOWN, ScriptOutcome.UNSURE
 
 
 class Asked(Fences):
-    """deb2, booted into a silence, with a fence that tells.
+    """deb2, booted into a silence, with a fence that reports power.
 
-    ``answers`` are what it says, the last one for ever.
+    ``answers`` are what it reports, the last one for ever.
     """
 
     def __init__(
         self,
         *answers: ScriptOutcome,
-        tells: tuple[str, ...] = ("registry", "files"),
+        reports_power: tuple[str, ...] = ("registry", "files"),
         recovered: dict[str, RecoveredState] = STOPPED,
     ) -> None:
         super().__init__()
         self.answers = list(answers)
         self.asked: list[tuple[float, str]] = []
         self.deb2.boot(dict(recovered))
-        self.deb2.handle(self.deb2.life, ReadinessFound({}, frozenset(tells)))
+        self.deb2.handle(self.deb2.life, ReadinessFound({}, frozenset(reports_power)))
 
     def run_script(self, node: SimulatedNode, action: RunScript) -> None:
         """Answers a question for the peer's power; other scripts run as ever."""
@@ -46,8 +46,8 @@ class Asked(Fences):
             super().run_script(node, action)
             return
         self.asked.append((self.now, action.service))
-        says = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        event = ScriptExited(action.service, ScriptKind.POWER, says)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        event = ScriptExited(action.service, ScriptKind.POWER, answer)
         self.schedule(0.3, self.deb2.handle, self.deb2.life, event)
 
     @property
@@ -56,7 +56,7 @@ class Asked(Fences):
         return self.deb2
 
 
-def test_off_twice_starts_what_waits_and_shoots_nobody() -> None:
+def test_off_twice_starts_what_waits_and_fences_no_node() -> None:
     """Not before the peer is silent, the two questions some seconds apart and about the same
     service.
     """
@@ -85,9 +85,9 @@ def test_once_off_is_no_proof() -> None:
         assert pair.state("deb2", "registry") is S.STARTED
 
 
-def test_fence_that_says_on_is_asked_again_and_again() -> None:
+def test_fence_that_reports_on_is_asked_again_and_again() -> None:
     """Without end, half a minute apart; the history has it once."""
-    pair = Asked(ON, tells=("registry",))
+    pair = Asked(ON, reports_power=("registry",))
     pair.run(600)
     gaps = [later - earlier for (earlier, _), (later, _) in zip(pair.asked, pair.asked[1:])]
     assert len(gaps) > 10 and min(gaps) >= POWER_AGAIN_S and max(gaps) <= POWER_AGAIN_S + 2
@@ -95,12 +95,12 @@ def test_fence_that_says_on_is_asked_again_and_again() -> None:
     assert pair.state("deb2", "registry") is S.STOPPED and pair.checks() == []
 
 
-def test_only_fences_that_tell_are_asked() -> None:
+def test_only_fences_that_report_power_are_asked() -> None:
     """What somebody wrote who knows no status may shoot whatever it is called with."""
-    silent = Asked(OFF, tells=())
+    silent = Asked(OFF, reports_power=())
     silent.run(120)
     assert silent.asked == [] and silent.state("deb2", "registry") is S.STOPPED
-    pair = Asked(OFF, tells=("files",))
+    pair = Asked(OFF, reports_power=("files",))
     pair.run(60)
     assert {service for _, service in pair.asked} == {"files"}
     assert pair.state("deb2", "files") is S.STARTED, (
@@ -109,7 +109,7 @@ def test_only_fences_that_tell_are_asked() -> None:
     assert pair.state("deb2", "registry") is S.STARTED
 
 
-def test_frozen_services_ask_nobody() -> None:
+def test_frozen_services_ask_no_fence() -> None:
     """Nothing waits, nothing is asked; unfrozen, it asks by itself."""
     pair = Asked(
         OFF,
@@ -141,7 +141,7 @@ def test_proof_grows_old_and_the_fence_is_asked_again() -> None:
 
 
 def test_nothing_is_asked_once_the_peer_was_heard() -> None:
-    """From then on this node may fence by itself; what was said before proves nothing."""
+    """From then on this node may fence by itself; what was sent before proves nothing."""
     pair = Asked(OFF)
     pair.run(TIMEOUT_S + 1)
     assert len(pair.asked) == 1

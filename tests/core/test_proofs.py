@@ -104,7 +104,7 @@ def test_end_of_another_script_is_not_taken_for_that_of_the_one_that_runs(outcom
 
 
 def _stalled(bench: Bench) -> Bench:
-    """The node wakes after a timeout of its peer's in which it said nothing."""
+    """The node wakes after a timeout of its peer's in which it sent nothing."""
     bench.now += TIMEOUT_S + 1
     bench.step(Tick())
     return bench
@@ -124,7 +124,7 @@ def test_frozen_service_is_in_no_doubt_after_a_stall() -> None:
 
 def test_doubt_that_was_ended_by_freezing_does_not_come_back() -> None:
     """Stalled, frozen as started, thawed: it is announced as STARTED at once, whatever the peer
-    says.
+    reports.
     """
     bench = _stalled(Bench().started())
     assert bench.engine.beat().states["registry"] is S.UNKNOWN
@@ -135,10 +135,10 @@ def test_doubt_that_was_ended_by_freezing_does_not_come_back() -> None:
     assert bench.state is S.STARTED and K.STOP not in scripts(bench.done)
 
 
-def test_what_is_run_and_what_it_is_told_of_the_peer() -> None:
+def test_what_is_run_and_what_it_learns_of_the_peer() -> None:
     """The check-up is a script of its own; start, stop and status are the wrapper's.
 
-    Each is told how the peer stands now.
+    Each is given how the peer stands now.
     """
     bench = _checking()
     bench.ends(K.CHECK)
@@ -146,12 +146,12 @@ def test_what_is_run_and_what_it_is_told_of_the_peer() -> None:
     bench.hear(S.FROZEN_STOP)
     bench.order(Command.STOP)
     probing = Bench(S.STARTED, must_probe=True)
-    told = [
+    reported = [
         (item.kind, item.path, item.peer_state)
         for item in bench.done + probing.done
         if isinstance(item, RunScript)
     ]
-    assert told == [
+    assert reported == [
         (K.CHECK, "/bin/true", S.STOPPED),
         (K.START, "/etc/registry", S.STOPPED),
         (K.STOP, "/etc/registry", S.FROZEN_STOP),
@@ -196,8 +196,8 @@ def test_copy_is_as_old_as_its_last_start(is_started_again: bool) -> None:
     assert scripts(bench.run(10, S.STARTED)) == ([] if is_started_again else [K.STOP])
 
 
-@pytest.mark.parametrize("said", [S.STOPPED, S.STOPPING, S.START_FAILED])
-def test_doubt_after_a_stall_ends_with_the_very_beat_that_asks(said: S) -> None:
+@pytest.mark.parametrize("sent", [S.STOPPED, S.STOPPING, S.START_FAILED])
+def test_doubt_after_a_stall_ends_with_the_very_beat_that_asks(sent: S) -> None:
     """What the peer acknowledged of the beats before proves nothing.
 
     The acknowledgement of the first one since does.
@@ -205,13 +205,13 @@ def test_doubt_after_a_stall_ends_with_the_very_beat_that_asks(said: S) -> None:
     bench = _stalled(Bench().started())
     asked = bench.engine.seq
     for ack, announced in ((asked - 1, S.UNKNOWN), (asked, S.STARTED)):
-        beat = Beat("deb2", LIFE, 90 + ack, Ack(OWN, ack), {"registry": said})
+        beat = Beat("deb2", LIFE, 90 + ack, Ack(OWN, ack), {"registry": sent})
         bench.step(BeatReceived(bench.link, beat, bench.now))
         assert bench.engine.beat().states["registry"] is announced
 
 
 def test_doubt_ends_with_the_goodbye_of_a_peer_that_is_out() -> None:
-    """It stopped its services and left: nobody else runs this one, and nobody will be there to
+    """It stopped its services and left: no other node runs this one, and none will be there to
     confirm it later.
     """
     bench = Bench(S.STARTED)
@@ -240,13 +240,13 @@ def test_hold_is_over_once_the_peer_has_run_the_service() -> None:
     assert bench.state in (S.START_READY, S.STARTING)
 
 
-@pytest.mark.parametrize("said", [S.STARTING, S.START_READY, S.STOPPING, S.START_FAILED, S.UNKNOWN])
-def test_hold_goes_on_while_the_peer_has_not_run_the_service(said: S) -> None:
-    """It tried, or says anything but that it runs it: it may take the service for as long as was
+@pytest.mark.parametrize("sent", [S.STARTING, S.START_READY, S.STOPPING, S.START_FAILED, S.UNKNOWN])
+def test_hold_continues_while_the_peer_has_not_run_the_service(sent: S) -> None:
+    """It tried, or reports anything but that it runs it: it may take the service for as long as was
     granted.
     """
     bench = _stopped_for_the_peer()
-    bench.hear(said)
+    bench.hear(sent)
     bench.run(STOP_HOLD_S - 1, S.STOPPED)
     assert bench.state is S.STOPPED
 
@@ -271,19 +271,19 @@ def test_of_two_ready_nodes_one_yields_at_the_instant_and_not_with_the_next_beat
     assert bench.state is S.STOPPED
 
 
-def test_script_run_in_silence_is_told_so() -> None:
-    """The peer was heard as STARTED and fell silent: the check-up is told UNKNOWN and silent, the
+def test_script_run_in_silence_learns_that() -> None:
+    """The peer was heard as STARTED and fell silent: the check-up is given UNKNOWN and silent, the
     start after it as well.
     """
     bench = Bench()
     bench.hear(S.STARTED)
     done = bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1) + bench.ends(K.CHECK)
-    told = [
+    reported = [
         (item.kind, item.peer_state, item.peer_standing)
         for item in done
         if isinstance(item, RunScript)
     ]
-    assert told == [
+    assert reported == [
         (K.CHECK, S.UNKNOWN, PeerStanding.SILENT),
         (K.START, S.UNKNOWN, PeerStanding.SILENT),
     ]
@@ -300,7 +300,7 @@ def test_start_that_went_on_without_its_daemon_is_doubted_like_any_service_found
     assert scripts(bench.hear(S.STARTED)) == [K.STOP]
 
 
-def test_service_that_is_being_started_says_so_though_it_is_in_doubt() -> None:
+def test_service_that_is_being_started_announces_it_though_it_is_in_doubt() -> None:
     """A restarted daemon that asks its wrapper, a stall during the start script: the peer hears
     STARTING, and keeps away.
     """
@@ -328,7 +328,7 @@ def test_end_of_two_copies_is_no_alarm_where_this_one_was_stopped() -> None:
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.START_READY])
 def test_service_may_be_in_use_while_the_wrapper_is_being_asked(state: S) -> None:
-    """Whatever the STATE file says, until the status script has ended it may not be taken off the
+    """Whatever the STATE file states, until the status script has ended it may not be taken off the
     list.
     """
     assert Bench(state, must_probe=True).engine.may_run("registry")
@@ -352,7 +352,7 @@ def test_primary_whose_check_up_took_long_does_not_step_back_for_a_peer_that_is_
 
 
 def test_failed_service_that_is_forced_out_is_held_as_after_any_stop() -> None:
-    """The operator says that nothing runs: it is tried again after 5 s, not after the 30 s of a
+    """The operator reports that nothing runs: it is tried again after 5 s, not after the 30 s of a
     service that was handed over.
     """
     bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
@@ -408,7 +408,7 @@ def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_wo
         assert scripts(bench.step(BeatReceived(bench.link, beat, bench.now))) == wanted
 
 
-def test_service_that_waits_goes_on_with_the_acknowledgement_beside_others_that_do_not() -> None:
+def test_service_that_waits_continues_with_the_acknowledgement_beside_others_that_do_not() -> None:
     """Two services, one of them frozen: a beat without any news but the acknowledgement is enough
     for the other one.
     """
@@ -430,7 +430,7 @@ def test_service_that_waits_goes_on_with_the_acknowledgement_beside_others_that_
 
 
 def test_owner_that_is_woken_by_a_beat_without_news_doubts_itself_at_once() -> None:
-    """What ends the stall is a beat that says the same as ever and acknowledges nothing new."""
+    """What ends the stall is a beat that reports the same as ever and acknowledges nothing new."""
     bench = Bench().started()
     bench.run(0.6, S.STOPPED)
     bench.now += TIMEOUT_S + 1
@@ -439,20 +439,20 @@ def test_owner_that_is_woken_by_a_beat_without_news_doubts_itself_at_once() -> N
 
 
 def test_owner_that_wrote_for_long_doubts_itself_like_one_that_was_stalled() -> None:
-    """Nothing was said for the peer's timeout: UNKNOWN in the very next beat, and again STARTED
+    """Nothing was sent for the peer's timeout: UNKNOWN in the very next beat, and again STARTED
     once the peer confirms.
     """
     bench = Bench().started()
     bench.now += TIMEOUT_S + 1
     bench.engine.mark_busy_until(bench.now)
-    said = beats(bench.step(Tick()))
-    assert [(beat.states["registry"], beat.wants_ack) for beat in said] == [(S.UNKNOWN, True)]
+    sent = beats(bench.step(Tick()))
+    assert [(beat.states["registry"], beat.wants_ack) for beat in sent] == [(S.UNKNOWN, True)]
     bench.hear(S.STOPPED)
     assert bench.engine.beat().states["registry"] is S.STARTED
 
 
 def test_daemon_that_was_long_in_starting_was_restarted_not_stalled() -> None:
-    """It has said nothing yet, so that it was mute is no news: what an operator reads is that the
+    """It has sent nothing yet, so that it was mute is no news: what an operator reads is that the
     daemon was restarted.
     """
     bench = Bench(S.STARTED, is_begun=False)
@@ -479,14 +479,14 @@ def test_what_waits_is_taken_for_a_moment_after_long_work_before_a_link_goes_dow
         assert bench.engine.snapshot(bench.now).peer_standing is standing
 
 
-def test_next_stall_is_told_when_more_than_a_timeout_has_passed_since_the_last() -> None:
+def test_next_stall_is_reported_when_more_than_a_timeout_has_passed_since_the_last() -> None:
     """Exactly one timeout after it, it is still the same trouble."""
     bench = Bench(S.FROZEN_STOP)
-    told = []
+    reported = []
     for later_s in (TIMEOUT_S, TIMEOUT_S, TIMEOUT_S + 0.5):
         bench.now += later_s
-        told.append(len(records(bench.step(Tick()), "STALLED")))
-    assert told == [1, 0, 1]
+        reported.append(len(records(bench.step(Tick()), "STALLED")))
+    assert reported == [1, 0, 1]
 
 
 # when time alone moves a service
@@ -554,7 +554,7 @@ ORDER = (
 )
 
 
-def test_what_is_said_is_written_before_and_what_is_run_is_said_before() -> None:
+def test_what_is_announced_is_written_before_and_what_is_run_is_announced_before() -> None:
     """In every step of a service's life: states to disk, the beat, then scripts, the log, the
     operator, the end.
     """
@@ -599,14 +599,14 @@ def test_what_is_said_is_written_before_and_what_is_run_is_said_before() -> None
         assert any(together <= set(kinds) for kinds in seen), together
 
 
-@pytest.mark.parametrize("said", [S.STARTED, S.STOPPED])
-def test_nothing_is_begun_after_the_goodbye(said: S) -> None:
-    """The daemon has said that it leaves its service as it is: no script, no state and no note
+@pytest.mark.parametrize("sent", [S.STARTED, S.STOPPED])
+def test_nothing_is_begun_after_the_goodbye(sent: S) -> None:
+    """The daemon has reported that it leaves its service as it is: no script, no state and no note
     follow, whatever is heard then.
     """
     bench = Bench(S.STARTED)
     bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
-    done = list(bench.hear(said))
+    done = list(bench.hear(sent))
     for _ in range(2):
         bench.now += GOODBYE_GAP_S
         done += bench.engine.step(Tick(), bench.now)
@@ -618,10 +618,10 @@ def test_nothing_is_begun_after_the_goodbye(said: S) -> None:
     assert bench.state is S.STARTED and not records(done, "STOPPING")
 
 
-def test_goodbye_that_was_begun_is_said_to_its_end() -> None:
-    """RESTART was said once.
+def test_goodbye_that_was_begun_is_sent_to_its_end() -> None:
+    """RESTART was reported once.
 
-    An order to stop the services comes too late: LEFT would say that nothing runs here any more.
+    An order to stop the services comes too late: LEFT would report that nothing runs here any more.
     """
     bench = Bench().started()
     bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
@@ -636,8 +636,8 @@ def test_goodbye_that_was_begun_is_said_to_its_end() -> None:
 
 
 def test_service_that_started_while_the_daemon_was_leaving_is_stopped_before_the_goodbye() -> None:
-    """The start script ends after the order to leave: it is stopped first, and only then is it said
-    that all is out.
+    """The start script ends after the order to leave: it is stopped first, and only then is it
+    reported that all is out.
     """
     bench = _checking()
     bench.ends(K.CHECK)
@@ -657,15 +657,15 @@ def test_proof_is_void_after_a_long_write_in_which_the_peer_heard_nothing() -> N
     An agreement from before comes in late: nothing is started on it.
     """
     bench = _checking()
-    said = bench.engine.seq
+    sent = bench.engine.seq
     bench.now += TIMEOUT_S + 1
     bench.engine.mark_busy_until(bench.now)
-    beat = Beat("deb2", LIFE, 90, Ack(OWN, said), {"registry": S.STOPPED})
+    beat = Beat("deb2", LIFE, 90, Ack(OWN, sent), {"registry": S.STOPPED})
     bench.step(BeatReceived(bench.link, beat, bench.now))
     assert scripts(bench.ends(K.CHECK)) == [] and bench.state is S.START_READY
 
 
-def test_agreement_to_what_was_said_before_a_command_is_none_to_the_start_it_asks_for() -> None:
+def test_agreement_to_what_was_sent_before_a_command_is_none_to_the_start_it_asks_for() -> None:
     """`start` at once after a stop: the acknowledgement of the beat before proves nothing, that of
     the next one does.
     """
@@ -780,7 +780,7 @@ def test_wrapper_of_a_service_that_was_added_is_asked_where_its_state_is_not_kno
     assert bench.engine.state_of("busybox") is S.FROZEN_START
 
 
-def test_peer_that_slows_down_is_told_before_it_does() -> None:
+def test_slower_beats_are_announced_before_they_begin() -> None:
     """From `fast` to the tutorial's pace: ten beats a second for two seconds more, the first at
     once, all naming the new pace.
     """
@@ -788,18 +788,18 @@ def test_peer_that_slows_down_is_told_before_it_does() -> None:
     bench.step(ConfigChanged(_edited(bench, Profile.FAST)))
     bench.run(0.95)
     changed_at = bench.now
-    said = [
+    sent = [
         (changed_at, beat)
         for beat in beats(bench.step(ConfigChanged(_edited(bench, Profile.TUTORIAL))))
     ]
     while bench.now < changed_at + 6:
         bench.now = max(bench.now, bench.engine.next_deadline())
-        said += [(bench.now, beat) for beat in beats(bench.engine.step(Tick(), bench.now))]
-    assert {beat.interval_s for _, beat in said} == {1.0}
-    assert said[0][0] - changed_at <= ACK_GAP_S
+        sent += [(bench.now, beat) for beat in beats(bench.engine.step(Tick(), bench.now))]
+    assert {beat.interval_s for _, beat in sent} == {1.0}
+    assert sent[0][0] - changed_at <= ACK_GAP_S
     gaps = [
         (round(after - before, 3), before - changed_at)
-        for (before, _), (after, _) in zip(said, said[1:])
+        for (before, _), (after, _) in zip(sent, sent[1:])
     ]
     assert {gap for gap, at in gaps if at < SLOWING_DOWN_S - 0.01} == {0.1}
     assert {gap for gap, at in gaps if at > SLOWING_DOWN_S + 0.01} == {1.0}
@@ -814,18 +814,18 @@ def test_edit_that_leaves_the_pace_leaves_the_beats() -> None:
 
 
 def test_service_that_is_kept_though_it_was_removed_is_an_alarm_once() -> None:
-    """It may run here: the operator who took it out of the file is told, and not again with the
+    """It may run here: the operator who took it out of the file is informed, and not again with the
     next edit.
     """
     bench = Bench(S.STARTED)
     spec = replace(bench.engine.spec, services=())
     done = bench.step(ConfigChanged(spec)) + bench.step(ConfigChanged(spec))
-    told = [
+    reported = [
         (item.old, item.new, item.is_alarm)
         for item in done
         if isinstance(item, Record) and item.name == "registry"
     ]
-    assert told == [("STARTED", "STARTED", True)]
+    assert reported == [("STARTED", "STARTED", True)]
     assert bench.engine.state_of("registry") is S.STARTED
 
 
@@ -841,9 +841,9 @@ def test_command_for_a_service_that_is_not_here_fails() -> None:
 
 
 def test_services_come_and_go_with_the_file() -> None:
-    """What is not in use is forgotten at once and said no more.
+    """What is not in use is forgotten at once and reported no more.
 
-    What comes back is taken from what its STATE file says.
+    What comes back is taken from what its STATE file states.
     """
     bench = Bench(S.STOPPED)
     with_service, without = bench.engine.spec, replace(bench.engine.spec, services=())
@@ -907,7 +907,7 @@ def test_edited_timeouts_of_links_count_from_then_on() -> None:
 
 
 def test_goodbye_that_was_doubted_after_a_stall_counts_when_the_links_were_listened_to() -> None:
-    """Nobody is heard for the whole timeout after it: the service is started at that instant, not
+    """No beat is heard for the whole timeout after it: the service is started at that instant, not
     with the next beat.
     """
     bench = Bench(S.FROZEN_STOP)
@@ -953,7 +953,7 @@ def test_services_are_left_alone_where_nothing_happens_to_them(
 
 
 def test_kept_service_is_gone_once_it_is_stopped() -> None:
-    """Removed from the file while it ran, stopped now: recorded, no longer said, and nothing is
+    """Removed from the file while it ran, stopped now: recorded, no longer reported, and nothing is
     written of it any more.
     """
     bench = Bench().started()
@@ -1016,7 +1016,7 @@ def test_service_kept_by_a_new_daemon_is_managed_until_it_is_stopped() -> None:
 
 
 def test_peers_state_is_not_written_again_for_what_happens_here() -> None:
-    """A command moves the service, the peer says what it said before."""
+    """A command moves the service, the peer reports what it reported before."""
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STARTED)
     done = bench.step(CommandReceived(1, "registry", Command.UNFREEZE)) + bench.hear(S.STARTED)
@@ -1024,7 +1024,7 @@ def test_peers_state_is_not_written_again_for_what_happens_here() -> None:
 
 
 def test_service_that_is_sure_again_is_announced_at_once_beside_others_without_news() -> None:
-    """The peer confirms one of two services: the beat that says STARTED does not wait for its
+    """The peer confirms one of two services: the beat that reports STARTED does not wait for its
     second.
     """
     spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"))
@@ -1039,8 +1039,8 @@ def test_service_that_is_sure_again_is_announced_at_once_beside_others_without_n
     engine.step(BeatReceived(spec.listeners[0], beat, 100.1), 100.1)
     engine.step(Tick(), 100.2)
     confirming = replace(beat, seq=2, ack=Ack(OWN, engine.seq))
-    said = beats(engine.step(BeatReceived(spec.listeners[0], confirming, 100.3), 100.3))
-    assert [item.states["registry"] for item in said] == [S.STARTED]
+    sent = beats(engine.step(BeatReceived(spec.listeners[0], confirming, 100.3), 100.3))
+    assert [item.states["registry"] for item in sent] == [S.STARTED]
 
 
 def test_nothing_is_written_of_a_service_that_is_gone_when_the_peer_falls_silent() -> None:
@@ -1059,6 +1059,6 @@ def test_nothing_is_written_of_a_service_that_is_gone_when_the_peer_falls_silent
 
 
 def test_node_without_services_speaks_in_its_first_step() -> None:
-    """It has nothing to tell but that it lives, and says so at once."""
+    """It has nothing to report but that it lives, and reports it at once."""
     engine = Engine(ClusterSpec("deb1", "deb2", links(count=1), ()), OWN, {}, 100.0)
     assert [beat.seq for beat in beats(engine.step(Tick(), 100.0))] == [1]

@@ -80,7 +80,9 @@ def test_every_transition_names_a_row_of_the_table() -> None:
 
 
 def test_stall_is_recorded_with_the_lateness_that_was_measured() -> None:
-    """A node that stood still for 30 s: the record says so in figures, over the limit beside it."""
+    """A node that stood still for 30 s: the record reports it in figures, over the limit beside
+    it.
+    """
     pair, _, deb2 = _witnessed()
     pair.run(3)
     deb2.is_stalled = True

@@ -1,7 +1,7 @@
-"""The rules in words, told apart from the table: what each trigger does in each state and
+"""The rules in words, distinguished from the table: what each trigger does in each state and
 situation, and that it does no more.
 
-The table lists rows with guards; here each trigger is told as an operator would be told it. Both
+The table lists rows with guards; here each trigger is reported as an operator would read it. Both
 must agree on all that counts: where the service goes, what runs, in which frozen state it is to
 end, whether it is held, and what is answered.
 """
@@ -118,7 +118,7 @@ def may_fence(s: Situation) -> bool:
 
 
 def may_announce(s: Situation) -> bool:
-    """START_READY may be announced: nobody has the service, and a node that booted into a silence
+    """START_READY may be announced: no node has the service, and a node that booted into a silence
     keeps still.
     """
     is_kept_still = s.evidence is E.SILENT and s.is_boot_blocked
@@ -227,8 +227,8 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
 
 
 def is_learned(own: S, trigger: T, s: Situation) -> Does | None:
-    """What the wrapper says of a service when the daemon starts: frozen stays frozen, what was half
-    done is undone or redone.
+    """What the wrapper reports of a service when the daemon starts: frozen stays frozen, what was
+    half done is undone or redone.
     """
     if own is S.FROZEN_START:
         return (
@@ -254,8 +254,8 @@ def is_learned(own: S, trigger: T, s: Situation) -> Does | None:
 
 
 def is_found(own: S, trigger: T, s: Situation) -> Does:
-    """What the wrapper says of a service that should not run: an operator's freeze-stop stops it,
-    else it is frozen as it is.
+    """What the wrapper reports of a service that should not run: an operator's freeze-stop stops
+    it, else it is frozen as it is.
     """
     is_up = (
         trigger is T.PROBE_UP
@@ -388,9 +388,9 @@ def situations(asked: tuple[str, ...], own: S) -> Iterator[Situation]:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("own", list(S))
-def test_table_says_what_the_rules_say(own: S) -> None:
-    """Each trigger in each situation of one own state: the row that applies does what is told here,
-    or none applies.
+def test_table_holds_what_the_rules_state(own: S) -> None:
+    """Each trigger in each situation of one own state: the row that applies does what is stated
+    here, or none applies.
     """
     usual = list(situations((), own))
     for trigger in T:

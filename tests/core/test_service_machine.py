@@ -29,7 +29,7 @@ from opensvc_openha.core.timing import PACES, START_READY_DELAY_S, STORE_RETRY_S
 from tests.core.pair import TIMEOUT_S, Pair, links, services
 
 
-def test_start_ready_delay_counts_anew_when_the_peer_falls_silent_later() -> None:
+def test_start_ready_delay_counts_again_when_the_peer_falls_silent_later() -> None:
     """START_READY since a while with a live peer that never acknowledges.
 
     It dies: five full seconds follow its silence.
@@ -62,7 +62,9 @@ def test_start_ready_delay_is_full_when_the_peer_was_silent_long_before() -> Non
 
 
 def test_beat_with_unknown_names_is_not_acknowledged() -> None:
-    """The names behind some states are not known yet: saying "I have heard you" would be a lie."""
+    """The names behind some states are not known yet: reporting "I have heard you" would be a
+    lie.
+    """
     spec = ClusterSpec("deb1", "deb2", links(), services())
     engine = Engine(spec, BootId(1, 1), {}, 0.0)
     engine.step(Tick(), 0.0)
@@ -77,7 +79,7 @@ def test_beat_with_unknown_names_is_not_acknowledged() -> None:
 
 
 def test_beat_under_our_own_name_or_a_strangers_is_ignored() -> None:
-    """Holes H1 and H3: nobody's datagram changes our own state or keeps a dead peer alive."""
+    """Holes H1 and H3: no datagram changes our own state or keeps a dead peer alive."""
     spec = ClusterSpec("deb1", "deb2", links(), services())
     engine = Engine(spec, BootId(1, 1), {"registry": RecoveredState(ServiceState.STARTED)}, 0.0)
     engine.step(Tick(), 0.0)
@@ -129,7 +131,7 @@ def test_removed_service_that_runs_here_is_kept_until_it_is_stopped() -> None:
 
 
 def test_command_for_an_unknown_service_is_answered() -> None:
-    """Nobody waits for ever."""
+    """No node waits for ever."""
     pair = Pair()
     deb1, _ = pair.boot()
     pair.run(1)
@@ -138,7 +140,7 @@ def test_command_for_an_unknown_service_is_answered() -> None:
 
 
 def test_force_is_refused_while_a_script_runs() -> None:
-    """The start script runs: its end decides, and the operator is told what is waited for."""
+    """The start script runs: its end decides, and the operator learns what is waited for."""
     pair = Pair()
     deb1, _ = pair.boot()
     pair.script_s = lambda action: 0.0 if action.kind is ScriptKind.CHECK else 30.0
@@ -154,7 +156,7 @@ def test_force_is_refused_while_a_script_runs() -> None:
 
 
 def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> None:
-    """STARTED by the STATE file only, a wrapper that does not tell, and the peer runs it: stop
+    """STARTED by the STATE file only, a wrapper without an answer, and the peer runs it: stop
     here, at once.
     """
     spec = ClusterSpec("deb1", "deb2", links(), services())
@@ -168,9 +170,9 @@ def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> No
     assert [item.kind for item in actions if isinstance(item, RunScript)] == [ScriptKind.STOP]
 
 
-def test_standby_that_does_not_start_says_why() -> None:
-    """STOPPED here and not running there: the status tells what this node waits for, and nothing of
-    the kind where it runs.
+def test_standby_that_does_not_start_reports_why() -> None:
+    """STOPPED here and not running there: the status reports what this node waits for, and nothing
+    of the kind where it runs.
     """
     pair = Pair()
     deb1, deb2 = pair.boot()
@@ -193,9 +195,9 @@ def test_standby_that_does_not_start_says_why() -> None:
     assert "neither heard nor listened to for a full timeout" in deb2.service().reason
 
 
-def test_service_stopped_by_an_operator_says_that_it_is_held_back_for_the_peer() -> None:
-    """`stop` where the peer is frozen: held back for some seconds, told as long as it lasts, and of
-    no other standby.
+def test_service_stopped_by_an_operator_reports_that_it_is_held_back_for_the_peer() -> None:
+    """`stop` where the peer is frozen: held back for some seconds, reported as long as it lasts,
+    and of no other standby.
     """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()

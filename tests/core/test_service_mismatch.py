@@ -19,10 +19,10 @@ def beat(seq: int, *names: str) -> Beat:
     return Beat("deb2", BootId(1, 2), seq, None, {name: ServiceState.STOPPED for name in names})
 
 
-def heard(view: PeerView, said: Beat) -> PeerView:
+def heard(view: PeerView, announced: Beat) -> PeerView:
     """The view after a beat, with the peer live."""
-    assert view.take(said, float(said.seq))
-    view.judge(True, None, float(said.seq))
+    assert view.take(announced, float(announced.seq))
+    view.judge(True, None, float(announced.seq))
     return view
 
 
@@ -67,7 +67,7 @@ def test_silent_peer_and_unknown_names_change_nothing() -> None:
     assert differences.update({"a", "b"}, view) == [] and differences.peer_only == ("b",)
 
 
-def test_many_names_are_told_as_a_number() -> None:
+def test_many_names_are_reported_as_a_number() -> None:
     """Five are named, the rest is counted, if there is any."""
     for count, more in ((5, ""), (6, " and 1 more"), (9, " and 4 more")):
         differences = ServiceMismatch("deb1", "deb2")

@@ -35,8 +35,8 @@ class _Two(Bench):
 
 
 def test_goodbye_waits_for_the_stop_of_one_service_beside_others_that_are_out() -> None:
-    """`registry` is being stopped, `zabbix` is frozen as stopped: LEFT is said when the stop script
-    has ended, not before.
+    """`registry` is being stopped, `zabbix` is frozen as stopped: LEFT is reported when the stop
+    script has ended, not before.
     """
     bench = _Two().started()
     assert scripts(bench.step(LeaveRequested(Leaving.STOP_SERVICES))) == [K.STOP]
@@ -57,7 +57,7 @@ def test_goodbye_waits_for_a_service_that_started_meanwhile_beside_others_that_a
 
 
 def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_none() -> None:
-    """The daemon is to be restarted while `registry` is being stopped: RESTART is said when the
+    """The daemon is to be restarted while `registry` is being stopped: RESTART is reported when the
     stop script has ended.
     """
     bench = _Two().started()
@@ -68,7 +68,7 @@ def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_non
 
 
 @pytest.mark.parametrize("command", [Command.FORCE_START, Command.FREEZE_STOP])
-def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
+def test_hold_that_an_operator_ended_wakes_no_thread_when_it_would_have_been_over(
     command: Command, mocker: MockerFixture
 ) -> None:
     """force-stop holds the service for 5 s, the next command moves it on: it is not looked at again
@@ -84,7 +84,7 @@ def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     assert evaluated(spy) == []
 
 
-def test_end_of_a_stalls_doubt_wakes_nobody_while_the_peer_is_heard(
+def test_end_of_a_stalls_doubt_wakes_no_thread_while_the_peer_is_heard(
     mocker: MockerFixture,
 ) -> None:
     """A goodbye would count again 10 s after a stall.

@@ -33,7 +33,7 @@ def test_documented_durations_are_those_that_are_used(row: list[str]) -> None:
     assert [float(getattr(timing, name)) for name in names] == values[: len(names)]
 
 
-def test_table_of_durations_tells_of_every_one_that_decides() -> None:
+def test_table_of_durations_has_every_one_that_decides() -> None:
     """Each number of timing.py that other decision code names is in it, and the limits that only
     scripts and files meet.
     """
@@ -45,8 +45,8 @@ def test_table_of_durations_tells_of_every_one_that_decides() -> None:
         for name, value in vars(timing).items()
         if isinstance(value, (int, float)) and not name.startswith("_")
     }
-    told = {name for row in _ROWS for name in _names(row)}
-    assert {name for name in numbers if re.search(rf"\b{name}\b", code)} <= told <= numbers
+    reported = {name for row in _ROWS for name in _names(row)}
+    assert {name for name in numbers if re.search(rf"\b{name}\b", code)} <= reported <= numbers
 
 
 def test_each_profile_has_the_durations_of_its_own() -> None:

@@ -136,7 +136,7 @@ def test_frozen_service_is_moved_by_an_operator_only() -> None:
 
     What a probe finds never thaws it.
 
-    One that is found up, whoever started it, is frozen as what it is.
+    One that is found up, started by the cluster or not, is frozen as what it is.
     """
     for state, trigger, _, row in _applied():
         if state in FROZEN and trigger not in OPERATOR:
@@ -216,7 +216,7 @@ def test_failed_start_is_forgotten_only_if_nothing_was_started() -> None:
     )
 
 
-def test_new_service_whose_wrapper_does_not_tell_is_frozen_stop_and_a_lost_state_is_not() -> None:
+def test_new_service_whose_wrapper_gives_no_answer_is_frozen_stop_and_a_lost_state_is_not() -> None:
     """UNKNOWN and unsure: only a service that was never managed here may be called stopped."""
     probing = Situation(Role.PRIMARY, Evidence.OUT, running=ScriptKind.PROBE)
     assert find_row(S.UNKNOWN, Trigger.PROBE_UNSURE, probing) is None

@@ -78,8 +78,8 @@ def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir: Cluster
     cluster_dir.wait(lambda: os.listdir(folder) == [], "dropped at the end")
 
 
-def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir: ClusterDir) -> None:
-    """Lines that say nothing, a directory that is none: the daemon works as without them."""
+def test_a_damaged_list_of_agents_does_no_harm(cluster_dir: ClusterDir) -> None:
+    """Lines that report nothing, a directory that is none: the daemon works as without them."""
     add_service(cluster_dir)
     cluster_dir.path("conf/agents").write_bytes(
         b"drop\n\xff\xfe\ndrop /nonexistent\nrun /nonexistent 'x\nrun\n"
@@ -92,7 +92,7 @@ def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir: ClusterDir) -> None:
 def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_the_end(
     cluster_dir: ClusterDir,
 ) -> None:
-    """It shows `not running` for as long as nobody has it look: the command is run once ours
+    """It shows `not running` for as long as it is not asked to look: the command is run once ours
     answers, and when it is gone.
     """
     add_service(cluster_dir)

@@ -121,7 +121,7 @@ def _flipped(data: bytes) -> bytes:
 
 def _resealed(voice: PeerVoice, data: bytes) -> bytes:
     """The peer's own frame with one field changed and the checksum made right again: only the tag
-    tells.
+    reports.
     """
     import struct
     import zlib
@@ -145,7 +145,7 @@ def test_every_attack_is_counted_logged_once_and_changes_nothing(
             voice.throw(attack(voice))
         voice.listen()
         voice.states, states = {}, voice.states
-        voice.say()
+        voice.send()
         voice.states = states
         wait_count(guarded, reason, 5)
     assert guarded.state("registry") == "STARTED"
@@ -155,17 +155,17 @@ def test_every_attack_is_counted_logged_once_and_changes_nothing(
         assert log.count(f": {reason} (counted from now on)") == 1, reason
 
 
-def test_frame_of_another_cluster_is_told_from_an_attack(
+def test_frame_of_another_cluster_is_distinguished_from_an_attack(
     guarded: ClusterDir, voices: Callable[..., PeerVoice]
 ) -> None:
-    """The right key, another cluster's name: counted as foreign, never live, and a warning says
+    """The right key, another cluster's name: counted as foreign, never live, and a warning reports
     what to do.
     """
     voice = voices(guarded)
     voice.cluster_name = "lyon"
     for _ in range(3):
         voice.listen()
-        voice.say()
+        voice.send()
     wait_count(guarded, "foreign cluster", 3)
     shown = guarded.ok("hb -s -v")
     assert "another cluster sends here" in shown and "DOWN" in listener_line(guarded)
@@ -214,8 +214,8 @@ def test_recorded_frames_prove_nothing_to_a_restarted_daemon(
 def test_peer_that_lost_its_counter_is_believed_when_it_acknowledges_this_node(
     guarded: ClusterDir, voices: Callable[..., PeerVoice]
 ) -> None:
-    """Boot counter 8 was seen, 7 comes back, alive and with the key: told in the log, and believed
-    without an operator.
+    """Boot counter 8 was seen, 7 comes back, alive and with the key: reported in the log, and
+    believed without an operator.
     """
     voice = voices(guarded, counter=8)
     voice.meet(guarded)
@@ -289,7 +289,7 @@ def test_single_forged_datagram_without_a_key_is_over_in_time(
 
     def is_believed() -> bool:
         voice.listen()
-        voice.say()
+        voice.send()
         return "UP" in listener_line(cluster_dir) and f"peer {PEER}: live" in cluster_dir.ok(
             "hb -s -v"
         )

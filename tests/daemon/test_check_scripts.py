@@ -1,5 +1,5 @@
 """A check-up script that ends with 0 whatever became of the fencing is not believed: not run, and
-said everywhere.
+reported everywhere.
 """
 
 from __future__ import annotations
@@ -88,28 +88,28 @@ def test_a_generated_script_that_lost_its_mark_is_doubted(tmp_path: Path) -> Non
     )
 
 
-def test_an_agents_own_stonith_starts_nothing_and_is_said_everywhere(
+def test_an_agents_own_stonith_starts_nothing_and_is_reported_everywhere(
     cluster_dir: ClusterDir,
 ) -> None:
-    """The peer is silent and the check-up is the agent's link: START_FAILED, not run, told by
+    """The peer is silent and the check-up is the agent's link: START_FAILED, not run, reported by
     status, log and `why`.
     """
     link = cluster_dir.root / "web.stonith"
     link.symlink_to(agent_command(cluster_dir.root))
     cluster_dir.add("registry", check=str(link))
     cluster_dir.ok("ezha start")
-    told = (
+    warning = (
         f"check-up script not believed, so a silent peer is not taken over: registry: {link}"
         " leads to"
     )
-    cluster_dir.wait(lambda: told in cluster_dir.ok("service -s -v"), "the warning")
+    cluster_dir.wait(lambda: warning in cluster_dir.ok("service -s -v"), "the warning")
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "START_FAILED")
     assert cluster_dir.calls("registry.sh") == []
     assert not os.path.exists(cluster_dir.root / "agent.calls")
     for command in ("service -s -v", "openha why registry"):
         assert f"not run: {link} leads to" in cluster_dir.ok(command), command
-    assert told in cluster_dir.log()
+    assert warning in cluster_dir.log()
 
 
 def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir) -> None:
@@ -149,7 +149,7 @@ def test_text_is_found_in_the_first_bytes_only(tmp_path: Path) -> None:
     assert not holds(str(tmp_path), b"") and not holds(str(tmp_path / "none"), b"")
 
 
-def test_agent_that_keeps_its_last_status_tells_it(tmp_path: Path) -> None:
+def test_agent_that_keeps_its_last_status_reports_it(tmp_path: Path) -> None:
     """The link of an agent whose source does so; not a command itself, another one, or an agent
     whose status ends with 0 whatever runs.
     """
@@ -220,8 +220,8 @@ def test_five_services_are_named_and_the_others_counted(
     """A report stays readable."""
     watched = Watched(tmp_path, monkeypatch)
     links = {name: watched.link(name) for name in ("a", "b", "c", "d", "e", "f")}
-    said = watched.look(**links)
-    assert said.endswith("; and 1 more services") and said.count("leads to") == 5
+    warning = watched.look(**links)
+    assert warning.endswith("; and 1 more services") and warning.count("leads to") == 5
     del links["f"]
-    said = watched.look(**links)
-    assert "more services" not in said and said.count("leads to") == 5
+    warning = watched.look(**links)
+    assert "more services" not in warning and warning.count("leads to") == 5

@@ -16,7 +16,9 @@ from opensvc_openha.storage.history_writer import History
 
 
 class Bench:
-    """A service with a history that is not written, and an engine that does what a test says."""
+    """A service with a history that is not written, and an engine that does what a test asks
+    for.
+    """
 
     def __init__(self, root: str, mocker: MockerFixture) -> None:
         layout = tree_layout(root)

@@ -28,7 +28,7 @@ esac
 def add_killer(cluster: ClusterDir, moment: str) -> Path:
     """A service whose script kills the daemon that runs it, once, at a moment.
 
-    Returns the file that says that it runs.
+    Returns the file that shows that it runs.
     """
     runs, flag = cluster.root / "runs", cluster.root / "killed"
     places = dict.fromkeys(("at_start", "after_start", "at_stop", "at_status"), "true;")
@@ -168,7 +168,7 @@ def state_disk(cluster_dir: ClusterDir) -> Iterator[StateDisk]:
 def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     cluster_dir: ClusterDir, state_disk: StateDisk
 ) -> None:
-    """One service runs, another is unfrozen: it is not started, why is told, STATE files stay
+    """One service runs, another is unfrozen: it is not started, why is reported, STATE files stay
     whole; well again, all continues.
     """
     cluster_dir.add("registry")
@@ -187,11 +187,11 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     )
     cluster_dir.wait(
         lambda: "the history is not written" in cluster_dir.ok("service -s -v"),
-        "the lost history is told",
+        "the lost history is reported",
     )
     cluster_dir.wait(
         lambda: "this node does not fence before it can be" in cluster_dir.log(),
-        "the fencing memory that cannot be written is told",
+        "the fencing memory that cannot be written is reported",
     )
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
@@ -222,11 +222,11 @@ def test_full_state_disk_is_no_failover(cluster_dir: ClusterDir, state_disk: Sta
     cluster_dir.wait_state("registry", "STARTED")
     cluster_dir.wait(
         lambda: "the history is not written" in cluster_dir.ok("service -s -v"),
-        "the lost history is told",
+        "the lost history is reported",
     )
-    told = "little room for states: less than 1 MiB free on the disk of"
+    warning = "little room for states: less than 1 MiB free on the disk of"
     cluster_dir.wait(
-        lambda: told in cluster_dir.ok("service -s -v"), "and so is the disk that is full"
+        lambda: warning in cluster_dir.ok("service -s -v"), "and so is the disk that is full"
     )
     assert "NOT WRITTEN" not in cluster_dir.log()
     for command, left in (

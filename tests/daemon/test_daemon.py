@@ -85,8 +85,8 @@ def test_failing_check_script_prevents_the_start_and_is_shown(cluster_dir: Clust
     assert "Service registry FROZEN-STOP" in cluster_dir.ok("service -A registry freeze-stop")
 
 
-def test_failed_stop_is_told_with_its_reason_and_is_not_zero(cluster_dir: ClusterDir) -> None:
-    """STOP_FAILED: the operator hears what the script said last."""
+def test_failed_stop_is_reported_with_its_reason_and_is_not_zero(cluster_dir: ClusterDir) -> None:
+    """STOP_FAILED: the operator reads what the script printed last."""
     cluster_dir.add("registry", "case $1 in stop) echo busy: /data; exit 1;; esac")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -152,7 +152,7 @@ def test_restart_of_the_daemon_moves_no_service(cluster_dir: ClusterDir, how: st
 
 
 def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir) -> None:
-    """The wrapper says down: STARTED in the STATE file was the past."""
+    """The wrapper reports down: STARTED in the STATE file was the past."""
     cluster_dir.add("registry", "case $1 in status) echo down; exit 1;; esac")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -178,7 +178,7 @@ def test_wrapper_that_prints_down_is_believed_whatever_its_exit_code(
 
 
 def test_socket_replaced_by_a_dead_one_is_put_right(cluster_dir: ClusterDir) -> None:
-    """A restored backup of the state directory brings a socket nobody serves."""
+    """A restored backup of the state directory brings a socket without a server."""
     import socket
 
     cluster_dir.ok("ezha start")
@@ -233,7 +233,7 @@ def test_damaged_state_file_never_starts_or_claims_anything(
 ) -> None:
     """Hole H16: garbage is neither STOPPED nor FROZEN_STOP.
 
-    The wrapper does not tell either: UNKNOWN, said why.
+    The wrapper gives no answer either: UNKNOWN, with the reason.
     """
     cluster_dir.add("registry", "exit 4")
     cluster_dir.ok("ezha start")
@@ -262,7 +262,7 @@ def test_damage_to_the_state_file_of_a_running_daemon_changes_nothing(
     assert cluster_dir.state_file("registry").exists()
 
 
-def test_unwritable_state_directory_starts_nothing_and_says_why(cluster_dir: ClusterDir) -> None:
+def test_unwritable_state_directory_starts_nothing_and_reports_why(cluster_dir: ClusterDir) -> None:
     """The state cannot be written (a file stands where its directory was): no start script, and the
     reason is shown.
     """
@@ -291,7 +291,7 @@ def test_service_added_and_removed_by_hand_is_taken_over(cluster_dir: ClusterDir
     services.write_text("rubbish\n")
     cluster_dir.wait(
         lambda: "configuration not taken over" in cluster_dir.ok("service -s -v"),
-        "the mistake is told",
+        "the mistake is reported",
     )
     assert cluster_dir.state("registry") == "FROZEN_STOP"
     services.write_text(good)
@@ -310,7 +310,7 @@ def test_link_added_while_it_runs_is_used_without_a_restart(cluster_dir: Cluster
     assert cluster_dir.pid() == pid
 
 
-def test_hung_daemon_is_told_apart_from_none_and_can_be_killed(cluster_dir: ClusterDir) -> None:
+def test_hung_daemon_is_distinguished_from_none_and_can_be_killed(cluster_dir: ClusterDir) -> None:
     """SIGSTOP: commands give up with the reason, `ezha kill` ends it."""
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
@@ -376,7 +376,7 @@ def test_no_second_daemon_starts_before_a_removed_lock_is_put_back(cluster_dir: 
 
 def test_daemon_whose_place_is_taken_ends_with_one_line(cluster_dir: ClusterDir) -> None:
     """The lock file was replaced, and another process holds the new one: this daemon falls silent,
-    and says why.
+    and reports why.
     """
     cluster_dir.ok("ezha start")
     pid, lock = cluster_dir.pid(), cluster_dir.path("services/.proc/nmond.lock")
@@ -396,7 +396,7 @@ def test_daemon_whose_place_is_taken_ends_with_one_line(cluster_dir: ClusterDir)
 def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(
     cluster_dir: ClusterDir,
 ) -> None:
-    """A directory stands in its place: told as what it is, once each way, beside a mistake in a
+    """A directory stands in its place: reported as what it is, once each way, beside a mistake in a
     file at the same time.
     """
     cluster_dir.ok("ezha start")
@@ -404,15 +404,16 @@ def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(
     pid = lock.read_text()
     lock.unlink()
     lock.mkdir()
-    told = f"warning: lock or control socket not put back: cannot open {lock}: Is a directory"
-    cluster_dir.wait(lambda: told in cluster_dir.ok("hb -s -v"), "the lock is missed")
+    warning = f"warning: lock or control socket not put back: cannot open {lock}: Is a directory"
+    cluster_dir.wait(lambda: warning in cluster_dir.ok("hb -s -v"), "the lock is missed")
     assert "not taken over" not in cluster_dir.ok("hb -s -v")
     services = cluster_dir.path("conf/services")
     services.write_text("rubbish\n")
     cluster_dir.wait(
-        lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told"
+        lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"),
+        "the mistake is reported",
     )
-    assert told in cluster_dir.ok("hb -s -v")
+    assert warning in cluster_dir.ok("hb -s -v")
     services.write_text("")
     lock.rmdir()
     cluster_dir.wait(lambda: "not put back" not in cluster_dir.ok("hb -s -v"), "the lock is back")
@@ -448,7 +449,7 @@ def test_vanished_services_file_changes_nothing(cluster_dir: ClusterDir) -> None
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.path("conf/services").unlink()
-    cluster_dir.wait(lambda: "vanished" in cluster_dir.ok("service -s -v"), "it is told")
+    cluster_dir.wait(lambda: "vanished" in cluster_dir.ok("service -s -v"), "it is reported")
     assert cluster_dir.state("registry") == "FROZEN_STOP"
 
 
@@ -483,7 +484,7 @@ def test_unusable_directory_of_one_service_does_not_keep_the_others(
     cluster_dir: ClusterDir,
 ) -> None:
     """A file stands where web's states were: the daemon starts, registry is managed, and web's
-    trouble is told.
+    trouble is reported.
     """
     cluster_dir.add("registry")
     cluster_dir.add("web")
@@ -504,7 +505,7 @@ def test_action_whose_state_cannot_be_kept_is_not_called_a_success(cluster_dir: 
     assert done.returncode == 6 and "not kept" in done.stderr
 
 
-def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDir) -> None:
+def test_foreground_daemon_notifies_systemd_and_ends_orderly(cluster_dir: ClusterDir) -> None:
     """READY=1 when it serves, STOPPING=1 at SIGTERM, exit code 0."""
     import socket
 
@@ -527,8 +528,8 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
     assert "starting" in errors and "ended" in errors
 
 
-def test_log_that_nobody_reads_delays_nothing(cluster_dir: ClusterDir) -> None:
-    """The reader of the daemon's stderr hangs and the pipe is full: it serves, starts, says
+def test_log_without_a_reader_delays_nothing(cluster_dir: ClusterDir) -> None:
+    """The reader of the daemon's stderr hangs and the pipe is full: it serves, starts, reports
     goodbye, and ends all the same.
     """
     cluster_dir.add("registry")
@@ -555,8 +556,8 @@ def test_log_that_nobody_reads_delays_nothing(cluster_dir: ClusterDir) -> None:
         os.close(writer)
 
 
-def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> None:
-    """A directory that cannot be made: `ezha start` says so and is not zero."""
+def test_killed_before_it_serves_is_reported_by_start(cluster_dir: ClusterDir) -> None:
+    """A directory that cannot be made: `ezha start` reports it and is not zero."""
     cluster_dir.obstruct("services/.proc")
     assert "services/.proc" in cluster_dir.fails("ezha start", 7)
 
@@ -564,7 +565,7 @@ def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> No
 def test_real_time_class_is_an_option_that_scripts_do_not_inherit(cluster_dir: ClusterDir) -> None:
     """`realtime = yes`: the engine's thread has it where that is permitted, a script never.
 
-    The status tells either way.
+    The status reports either way.
     """
     seen = cluster_dir.root / "policy"
     cluster_dir.path("conf/openha.conf").write_text("[node]\nrealtime = yes\n")
@@ -589,7 +590,7 @@ def test_real_time_class_is_an_option_that_scripts_do_not_inherit(cluster_dir: C
 
 
 def test_ordinary_scheduling_is_the_default(cluster_dir: ClusterDir) -> None:
-    """Nothing is asked for, and the status says so."""
+    """Nothing is asked for, and the status reports it."""
     cluster_dir.ok("ezha start")
     assert "scheduling: ordinary\n" in cluster_dir.ok("hb -s -v")
 
@@ -606,8 +607,8 @@ def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:
 def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(
     cluster_dir: ClusterDir, name: str
 ) -> None:
-    """The node is not left without a daemon for a typing error: the error is told, with its place,
-    and all runs on.
+    """The node is not left without a daemon for a typing error: the error is reported, with its
+    place, and all runs on.
     """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")

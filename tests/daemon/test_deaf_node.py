@@ -1,4 +1,4 @@
-"""A daemon whose links cannot be opened hears nobody, and starts nothing for that."""
+"""A daemon whose links cannot be opened hears no peer, and starts nothing for that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.waiting import stays
 def test_node_that_can_open_none_of_its_links_starts_nothing_until_one_is_opened(
     cluster_dir: ClusterDir,
 ) -> None:
-    """Names of interface and disk have changed: no takeover, and it is said why.
+    """Names of interface and disk have changed: no takeover, and it is reported why.
 
     The disk appears, and is listened to first.
     """
@@ -22,7 +22,7 @@ def test_node_that_can_open_none_of_its_links_starts_nothing_until_one_is_opened
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait(
         lambda: "no link of this node could be opened yet" in cluster_dir.ok("hb -s -v"),
-        "it is told",
+        "it is reported",
     )
     # By then a takeover would have come.
     stays(

@@ -176,7 +176,9 @@ def test_h12_end_and_start_of_the_daemon_forgets_no_running_service(
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("registry") == "STARTED"
 
 
-def test_h13_commands_during_start_ready_do_what_they_say_or_are_refused(alone: ClusterDir) -> None:
+def test_h13_commands_during_start_ready_do_what_they_promise_or_are_refused(
+    alone: ClusterDir,
+) -> None:
     """stop, start, unfreeze: refused with a reason, START_READY continues.
 
     Force-stop: STOPPED, and that start never comes.
@@ -264,7 +266,7 @@ def test_h16_damaged_state_file_of_a_running_service_starts_nothing(
 ) -> None:
     """Garbage, removed or replaced while it runs: STARTED stays.
 
-    After a restart the wrapper says up: frozen as running.
+    After a restart the wrapper reports up: frozen as running.
     """
     cluster_dir.add("registry", "echo up")
     cluster_dir.ok("ezha start")
@@ -278,7 +280,9 @@ def test_h16_damaged_state_file_of_a_running_service_starts_nothing(
     assert cluster_dir.state("registry") == "STARTED"
     cluster_dir.kill()
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "STATE file" in cluster_dir.ok("service -s -v"), "the damage is told")
+    cluster_dir.wait(
+        lambda: "STATE file" in cluster_dir.ok("service -s -v"), "the damage is reported"
+    )
     cluster_dir.wait_state("registry", "FROZEN_START")
     assert cluster_dir.calls("registry.sh") == []
 
@@ -373,7 +377,7 @@ def test_h21_daemon_of_a_parent_that_ignores_signals_knows_how_scripts_end(
 
 @needs_root
 @pytest.mark.parametrize("action", ["force-stop", "stop"])
-def test_h23_ordinary_user_changes_nothing_and_is_told(
+def test_h23_ordinary_user_changes_nothing_and_gets_an_error(
     open_cluster_dir: ClusterDir, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     """`service -A registry force-stop` as nobody: exit code 5, one line, no script as nobody, the
@@ -424,7 +428,7 @@ def test_h25_links_are_removed_and_actions_on_all_services_end_with_zero(
     assert done.returncode != 0 and "registry FROZEN-START" in done.stdout and "web" in done.stderr
 
 
-def test_h25_exit_codes_tell_what_did_not_happen(cluster_dir: ClusterDir) -> None:
+def test_h25_exit_codes_show_what_did_not_happen(cluster_dir: ClusterDir) -> None:
     """No daemon: `hb -s` is not 0.
 
     A service that cannot be stopped: `ezha stop` ends the daemon, names it, and is not 0.

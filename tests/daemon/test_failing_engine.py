@@ -83,7 +83,7 @@ def begin(cluster: ClusterDir, body: str = "") -> int:
 
 
 @pytest.mark.parametrize("is_late", [False, True])
-def test_failed_step_touches_no_service_and_deciding_goes_on(
+def test_failed_step_touches_no_service_and_deciding_continues(
     cluster_dir: ClusterDir, is_late: bool
 ) -> None:
     """Before or after a step was done: the same process, the service STARTED, its script only
@@ -110,8 +110,8 @@ def test_failed_step_touches_no_service_and_deciding_goes_on(
 def test_peer_hears_a_new_life_and_nothing_that_it_acknowledged_before_counts(
     cluster_dir: ClusterDir,
 ) -> None:
-    """The peer is live: no goodbye, UNKNOWN under a new boot counter until it says again that it is
-    out, and STARTED then.
+    """The peer is live: no goodbye, UNKNOWN under a new boot counter until it reports again that it
+    is out, and STARTED then.
     """
     fault = Fault(cluster_dir)
     begin(cluster_dir)
@@ -135,7 +135,7 @@ def test_peer_hears_a_new_life_and_nothing_that_it_acknowledged_before_counts(
         }
 
         def is_sure() -> bool:
-            voice.say()
+            voice.send()
             return set(frame().states) == {ServiceState.STARTED}
 
         cluster_dir.wait(is_sure, "the peer has confirmed it")
@@ -163,14 +163,14 @@ def test_failures_leave_nothing_behind(cluster_dir: ClusterDir) -> None:
 
 
 def test_command_that_the_engine_cannot_handle_is_answered(cluster_dir: ClusterDir) -> None:
-    """The step of `stop` raises when all of it was decided and nothing done: told so, not stopped;
-    again, and it is.
+    """The step of `stop` raises when all of it was decided and nothing done: reported as that, not
+    stopped; again, and it is.
     """
     fault = Fault(cluster_dir, "isinstance(args[0], CommandReceived)")
     begin(cluster_dir)
     fault.order()
-    told = cluster_dir.fails("service -A registry stop", 6)
-    assert "the engine failed" in told
+    reported = cluster_dir.fails("service -A registry stop", 6)
+    assert "the engine failed" in reported
     cluster_dir.wait(lambda: cluster_dir.run("service -s -c").returncode == 0, "it answers")
     cluster_dir.wait_state("registry", "STARTED")
     assert (
@@ -264,8 +264,8 @@ def test_order_to_stop_the_node_survives_the_failure(cluster_dir: ClusterDir) ->
 
 
 def test_engine_that_fails_each_time_falls_silent(cluster_dir: ClusterDir) -> None:
-    """A fault that does not go away: so many tries, then the daemon ends, says so, and no service
-    was touched.
+    """A fault that does not go away: so many tries, then the daemon ends, reports it, and no
+    service was touched.
     """
     fault = Fault(cluster_dir)
     begin(cluster_dir)

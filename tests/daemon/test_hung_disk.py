@@ -34,7 +34,7 @@ def workers(device: str) -> set[int]:
 
 
 class HangingDisk:
-    """A loop device that hangs for whoever is in a cgroup."""
+    """A loop device that hangs for the processes of a cgroup."""
 
     def __init__(self, folder: Path) -> None:
         image = folder / "image"
@@ -112,7 +112,7 @@ def run_on(disk: HangingDisk, cluster: ClusterDir, word: str) -> None:
 
 
 def sender_lines(cluster: ClusterDir) -> dict[str, str]:
-    """Device to what `hb -s` says of the sender."""
+    """Device to what `hb -s` reports of the sender."""
     lines = [line.split() for line in cluster.ok("hb -s").splitlines() if " sender " in line]
     return {
         words[2].partition(":")[0]: words[words.index("status") + 1].rstrip(",") for words in lines
@@ -177,7 +177,7 @@ def test_daemon_can_be_ended_while_the_disk_hangs(
     else:
         run_on(disk, cluster_dir, how.split()[1])
     assert not Path(f"/proc/{pid}/exe").exists(), "the daemon is gone"
-    assert stuck <= workers(disk.device), "the disk really hangs: nobody can end who waits for it"
+    assert stuck <= workers(disk.device), "the disk really hangs: its waiters cannot be ended"
     if how == "ezha stop":
         assert cluster_dir.calls("registry.sh")[-1] == "stop"
     if how != "ezha restart":

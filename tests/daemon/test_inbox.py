@@ -46,7 +46,7 @@ def test_flood_of_beats_lets_others_through() -> None:
 
 
 def test_beat_in_the_hands_of_the_engine_is_not_taken_yet() -> None:
-    """Whoever asks whether all is taken must wait for the step that has the last beat."""
+    """A thread that asks whether all is taken must wait for the step that has the last beat."""
     inbox: Inbox[Event] = Inbox()
     assert inbox.are_beats_taken
     inbox.put(beat(1))

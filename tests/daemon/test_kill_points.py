@@ -102,7 +102,7 @@ def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> tuple[list[Serv
     """Runs the story until the daemon is killed: the states it announced, one after the other, and
     how far it answered.
     """
-    said: list[ServiceState] = []
+    announced: list[ServiceState] = []
 
     def listen() -> None:
         while True:
@@ -110,8 +110,8 @@ def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> tuple[list[Serv
             if frame is None:
                 return
             states = [state for state in frame.states if state is not _S.UNKNOWN]
-            if states and said[-1:] != states:
-                said.extend(states)
+            if states and announced[-1:] != states:
+                announced.extend(states)
 
     daemon = subprocess.Popen(
         [sys.executable, PROGRAM, point.name, str(point.number), point.side],
@@ -124,10 +124,10 @@ def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> tuple[list[Serv
     try:
         layout = tree_layout(str(cluster.root))
         until(
-            lambda: listen() or said == [_S.FROZEN_STOP],
+            lambda: listen() or announced == [_S.FROZEN_STOP],
             bool,
             "the first beat",
-            lambda: f"{said} {cluster.log()}",
+            lambda: f"{announced} {cluster.log()}",
         )
         cluster.path("armed").touch()
         with contextlib.suppress(OpenhaError):
@@ -143,32 +143,32 @@ def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> tuple[list[Serv
         daemon.wait()
         cluster.path("armed").unlink(missing_ok=True)
     listen()
-    return said, answered
+    return announced, answered
 
 
 @pytest.mark.parametrize("point", POINTS, ids=str)
 def test_nothing_is_announced_or_answered_that_is_not_on_disk(
     story_dir: ClusterDir, point: Point
 ) -> None:
-    """What was said is what the file holds, or older.
+    """What was reported is what the file holds, or older.
 
     The file is whole; and the next start takes away what is left beside it.
     """
     voice = PeerVoice(story_dir)
     try:
-        said, answered = play(story_dir, voice, point)
+        announced, answered = play(story_dir, voice, point)
     finally:
         voice.close()
     stored = decode(story_dir.state_file("registry").read_bytes()).state
-    told = max(how_far(said, point.path), answered)
+    reached = max(how_far(announced, point.path), answered)
     # Only the first and the last state of a story may be the same.
     kept = max(
         place
         for place, state in enumerate(point.path)
-        if state is stored and (told or place < len(point.path) - 1)
+        if state is stored and (reached or place < len(point.path) - 1)
     )
-    assert kept >= told, (
-        f"said {[state.name for state in said]}, answered {answered} steps, and the file says"
+    assert kept >= reached, (
+        f"announced {[state.name for state in announced]}, answered {answered} steps, file:"
         f" {stored.name}"
     )
     folder = story_dir.path("services/registry")
@@ -176,10 +176,10 @@ def test_nothing_is_announced_or_answered_that_is_not_on_disk(
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def how_far(said: list[ServiceState], path: tuple[ServiceState, ...]) -> int:
-    """The first place on the path at which all of this was said, in this order."""
+def how_far(announced: list[ServiceState], path: tuple[ServiceState, ...]) -> int:
+    """The first place on the path at which all of this was reported, in this order."""
     place = 0
-    for state in said:
+    for state in announced:
         place = path.index(state, place)
     return place
 

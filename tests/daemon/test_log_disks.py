@@ -89,7 +89,7 @@ def test_full_log_disk_is_no_failed_start_and_no_failed_stop(
     cluster_dir.kill(signal.SIGHUP)
     cluster_dir.wait(
         lambda: "lines were lost: " in cluster_dir.path("log/nmond.log").read_text(),
-        "what was lost is said",
+        "what was lost is reported",
     )
     cluster_dir.wait(
         lambda: "log not written" not in cluster_dir.ok("service -s -v"), "and is over"
@@ -100,7 +100,7 @@ def test_full_log_disk_is_no_failed_start_and_no_failed_stop(
 def test_reason_of_a_failed_script_is_known_on_a_full_log_disk(
     cluster_dir: ClusterDir, full_logs: FullDisk
 ) -> None:
-    """A check-up script that fails says why, although no log can take it."""
+    """A check-up script that fails reports why, although no log can take it."""
     cluster_dir.add(
         "registry",
         check=cluster_dir.script("check.sh", "echo no power switch >/dev/stderr; exit 3"),
@@ -116,14 +116,14 @@ def test_reason_of_a_failed_script_is_known_on_a_full_log_disk(
 def test_little_room_is_warned_about_beforehand(
     cluster_dir: ClusterDir, full_logs: FullDisk
 ) -> None:
-    """The disk of the logs is nearly full: said in the status while everything still works, and
+    """The disk of the logs is nearly full: reported in the status while everything still works, and
     taken back.
     """
     cluster_dir.ok("ezha start")
     assert "little room" not in cluster_dir.ok("hb -s -v")
     full_logs.fill()
-    told = "little room for logs: less than 1 MiB free on the disk of"
-    cluster_dir.wait(lambda: told in cluster_dir.ok("hb -s -v"), "warned")
+    warning = "little room for logs: less than 1 MiB free on the disk of"
+    cluster_dir.wait(lambda: warning in cluster_dir.ok("hb -s -v"), "warned")
     full_logs.free()
     cluster_dir.wait(lambda: "little room" not in cluster_dir.ok("hb -s -v"), "over")
 
@@ -144,7 +144,7 @@ def test_room_is_reserved_before_a_script_begins(full_disk: FullDisk) -> None:
     kept.close()
 
 
-def test_log_of_a_service_is_bounded_whoever_writes(cluster_dir: ClusterDir) -> None:
+def test_log_of_a_service_is_bounded_for_every_writer(cluster_dir: ClusterDir) -> None:
     """A daemon that the start script left behind prints without end: the log stays bounded, and the
     daemon lives.
     """

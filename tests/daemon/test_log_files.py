@@ -68,7 +68,7 @@ def test_line_that_fits_to_the_last_byte_moves_nothing(tmp_path: Path) -> None:
 
 
 def test_line_longer_than_a_file_may_be_is_written_alone(tmp_path: Path) -> None:
-    """Nothing that is to be said is left out for its length."""
+    """Nothing that is to be reported is left out for its length."""
     path = tmp_path / "nmond.log"
     log = LogFile(str(path), 10, 1)
     for text in ("a", "b" * 50, "c"):
@@ -77,7 +77,7 @@ def test_line_longer_than_a_file_may_be_is_written_alone(tmp_path: Path) -> None
     assert (path.read_text(), (tmp_path / "nmond.log.1").read_text()) == ("c\n", "b" * 50 + "\n")
 
 
-def test_lost_lines_are_counted_and_said_once(tmp_path: Path) -> None:
+def test_lost_lines_are_counted_and_reported_once(tmp_path: Path) -> None:
     """The folder is a file for a while: the reason meanwhile, the number with the next line, as a
     warning; then no more.
     """
@@ -133,7 +133,9 @@ def test_log_that_is_gone_or_another_file_is_opened_again(
 def test_half_a_line_is_taken_back_and_counted_as_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk takes some bytes of it: none is left, and the next line says that one was lost."""
+    """The disk takes some bytes of it: none is left, and the next line reports that one was
+    lost.
+    """
     path = tmp_path / "nmond.log"
     log = LogFile(str(path), 1000, 2)
     log.emit(line("one"))

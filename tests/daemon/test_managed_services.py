@@ -67,8 +67,8 @@ def test_service_that_was_taken_out_is_kept_with_its_definition_while_it_may_run
     assert kept_services(layout, "deb1", (MAIL, WEB)) == ()
 
 
-def test_service_may_run_unless_its_file_says_that_it_does_not(layout: Layout) -> None:
-    """No file: it never did. A damaged one, or one that cannot be read, says nothing."""
+def test_service_may_run_unless_its_file_states_that_it_does_not(layout: Layout) -> None:
+    """No file: it never did. A damaged one, or one that cannot be read, reports nothing."""
     assert may_run(layout, "deb1", "web") is False
     path = Path(layout.state_file("web", "deb1"))
     path.parent.mkdir()

@@ -51,7 +51,7 @@ def test_daemon_is_protected_and_its_scripts_are_not(cluster_dir: ClusterDir) ->
     The start script, and what it leaves running, has 500.
     """
     seen = cluster_dir.root / "seen"
-    # `service -a` asks for the status as well, with the score of whoever types it.
+    # `service -a` asks for the status as well, with the score of the shell it is typed in.
     cluster_dir.add("registry", f'[ "$1" != start ] || cat /proc/self/oom_score_adj >> {seen}')
     pid = start(cluster_dir, BEFORE)
     cluster_dir.ok("service -A registry unfreeze")

@@ -66,7 +66,7 @@ def test_commands_of_an_engine_that_failed_are_answered_once() -> None:
 
 
 def test_confirmation_is_answered_or_dropped_and_never_failed() -> None:
-    """Whether it was believed is not known after a failure: the command's own limit says so."""
+    """Whether it was believed is not known after a failure: the command's own limit reports it."""
     commands = OpenCommands()
     answers: Answers = queue.SimpleQueue()
     first, second = (commands.add_confirmation(answers) for _ in range(2))

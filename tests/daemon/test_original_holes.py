@@ -151,7 +151,7 @@ def test_h4_one_beat_after_a_silence_counts_for_one_timeout(
     wait_down(cluster_dir)
     for _ in range(3):
         ups = len(link_changes(cluster_dir, "UP"))
-        voice.say()
+        voice.send()
         cluster_dir.wait(
             lambda: len(link_changes(cluster_dir, "UP")) > ups, "one beat brings it up"
         )
@@ -169,7 +169,7 @@ def test_h5_dead_or_stopped_worker_of_a_link_is_seen_and_blocks_no_decision(
     worker = next(pid for pid in _children(cluster_dir.pid()) if "disk_worker" in _command(pid))
     os.kill(worker, signal.SIGSTOP)
     try:
-        cluster_dir.wait(lambda: "hung" in cluster_dir.ok("hb -s -v"), "the hang is told")
+        cluster_dir.wait(lambda: "hung" in cluster_dir.ok("hb -s -v"), "the hang is reported")
         assert "dio sender" in cluster_dir.ok("hb -s")
         cluster_dir.ok("service -A registry unfreeze")
         cluster_dir.wait_state("registry", "STARTED")
@@ -310,7 +310,7 @@ def test_h6f_slots_that_overlap_are_refused_in_any_order(
     assert not disk.read_bytes().strip(b"\0")
 
 
-def test_h10_blank_lines_and_comments_in_monitor_say_nothing(
+def test_h10_blank_lines_and_comments_in_monitor_have_no_effect(
     cluster_dir: ClusterDir, voice: PeerVoice
 ) -> None:
     """Blank lines, comments, CRs and no final newline: the links are those that are there, and the
@@ -334,7 +334,7 @@ def test_h10_blank_lines_and_comments_in_monitor_say_nothing(
 def test_h10_line_that_is_no_link_of_this_cluster_is_an_error(
     cluster_dir: ClusterDir, line: str
 ) -> None:
-    """An unknown node or something else: told with its line at the start.
+    """An unknown node or something else: reported with its line at the start.
 
     While it runs, nothing changes.
     """
@@ -346,7 +346,8 @@ def test_h10_line_that_is_no_link_of_this_cluster_is_an_error(
     cluster_dir.ok("ezha start")
     monitor.write_text(good + line + "\n")
     cluster_dir.wait(
-        lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told"
+        lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"),
+        "the mistake is reported",
     )
     assert len(cluster_dir.ok("hb -s").splitlines()) == 4
 
@@ -382,7 +383,7 @@ def test_h22_service_only_the_peer_knows_fills_no_log(
     cluster_dir: ClusterDir, voice: PeerVoice
 ) -> None:
     """Fifty beats with services this node does not have: one line in the log each way, the status
-    tells, no directory is made.
+    reports, no directory is made.
     """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
@@ -407,8 +408,8 @@ def test_h22_service_only_the_peer_knows_fills_no_log(
         " (service -a)" in shown
     )
     assert f"warning: only {HERE} has service registry: add it on {PEER}" in shown
-    told = json.loads(cluster_dir.ok("service -s --json"))
-    assert (told["own_only"], told["peer_only"]) == (
+    status = json.loads(cluster_dir.ok("service -s --json"))
+    assert (status["own_only"], status["peer_only"]) == (
         ["registry"],
         ["ghost", "ghost0", "ghost1", "ghost2", "other"],
     )
@@ -433,7 +434,7 @@ def test_h24_storm_of_signals_and_beats_breaks_nothing(
     seen = set()
     for number in range(300):
         os.kill(pid, signal.SIGHUP)
-        voice.say()
+        voice.send()
         if number % 60 == 0:
             action = "force-start" if number % 120 == 0 else "force-stop"
             cluster_dir.ok(f"service -A registry {action}")

@@ -22,13 +22,13 @@ from tests.waiting import LIMIT_S, until
 SCRIPT = """#!/bin/sh
 echo "$@ $OPENHA_ACTION" >> {root}/asked
 [ "$1" = status ] || exit 1
-cat {root}/says
+cat {root}/answer
 exit $(cat {root}/ends)
 """
 
 
 class Place:
-    """One service, of which the test says what its script answers."""
+    """One service, whose script answers what the test sets."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -42,9 +42,9 @@ class Place:
         self.service = ServiceSpec("registry", str(self.script), "deb1", "deb2", "/bin/true")
         self.looks = OutsideStarts(lambda: [self.service], runner.ask, self.found.put, every_s=0.05)
 
-    def says(self, word: str, code: int = 0) -> None:
+    def answer(self, word: str, code: int = 0) -> None:
         """What the script answers from now on."""
-        (self.root / "says").write_text(f"{word}\n")
+        (self.root / "answer").write_text(f"{word}\n")
         (self.root / "ends").write_text(f"{code}\n")
 
     def asked(self) -> list[str]:
@@ -57,7 +57,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     """A service that is down."""
     made = Place(tmp_path)
-    made.says("down", 1)
+    made.answer("down", 1)
     yield made
     made.looks.stop()
 
@@ -68,7 +68,7 @@ def test_a_start_is_found_by_a_look_and_the_log_of_the_service_has_nothing_of_it
     """Down at first, then started by somebody: reported, again and again until the engine knows."""
     place.looks.start()
     assert not place.looks.is_up(place.service)
-    place.says("up")
+    place.answer("up")
     assert [place.found.get(timeout=LIMIT_S) for _ in range(2)] == ["registry", "registry"]
     assert set(place.asked()) == {"status status"}
     assert not (place.root / "log" / "registry.log").exists()
@@ -89,30 +89,30 @@ def test_what_counts_as_up_is_what_a_daemon_that_starts_would_take_for_it(
     place: Place, word: str, code: int, is_up: bool
 ) -> None:
     """Up, or parts of it."""
-    place.says(word, code)
+    place.answer(word, code)
     assert place.looks.is_up(place.service) is is_up
 
 
-def test_a_script_that_does_not_tell_is_left_alone_until_it_is_another_one(place: Place) -> None:
+def test_a_script_without_an_answer_is_left_alone_until_it_is_another_one(place: Place) -> None:
     """Many scripts do not know `status`: they are not run each minute for nothing."""
-    place.says("usage: script start|stop", 2)
+    place.answer("usage: script start|stop", 2)
     for _ in range(3):
         assert not place.looks.is_up(place.service)
     assert len(place.asked()) == 1
     place.script.write_text(place.script.read_text() + "# changed\n")
-    place.says("up")
+    place.answer("up")
     assert place.looks.is_up(place.service)
 
 
-def test_a_script_that_does_not_tell_is_asked_again_after_an_hour(
+def test_a_script_without_an_answer_is_asked_again_after_an_hour(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have learned it without being another file: what it runs was replaced."""
     now = 5000.0
     monkeypatch.setattr(clock, "monotonic", lambda: now)
-    place.says("usage: script start|stop", 2)
+    place.answer("usage: script start|stop", 2)
     place.looks.is_up(place.service)
-    place.says("up")
+    place.answer("up")
     now += 3600.0 - 0.1
     assert not place.looks.is_up(place.service)
     now += 0.1
@@ -161,7 +161,7 @@ def test_looks_take_a_small_share_of_the_time(
 
 def test_look_is_taken_soon_when_something_was_edited(place: Place) -> None:
     """Not after the minute; and the end is not waited for."""
-    place.says("up")
+    place.answer("up")
     looks = OutsideStarts(
         lambda: [place.service], lambda name, path: ScriptOutcome.UP,
         place.found.put, every_s=2 * LIMIT_S,

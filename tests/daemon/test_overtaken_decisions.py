@@ -31,8 +31,8 @@ START = RunScript(
 
 
 class Bench:
-    """A daemon that decides when the test says, and the question that its script runner would
-    ask.
+    """A daemon that decides when the test asks for it, and the question that its script runner
+    would ask.
     """
 
     def __init__(self, cluster: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,11 +69,11 @@ class Bench:
 
 @pytest.fixture
 def bench(cluster_dir: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A node that has just said a beat."""
+    """A node that has just sent a beat."""
     yield Bench(cluster_dir, monkeypatch)
 
 
-def test_decision_of_a_node_that_goes_on_beating_is_good_for_ever(bench: Bench) -> None:
+def test_decision_of_a_node_that_continues_beating_is_good_for_ever(bench: Bench) -> None:
     """Its script waits behind others for a minute, a beat each second: nothing has happened
     meanwhile.
     """
@@ -84,7 +84,7 @@ def test_decision_of_a_node_that_goes_on_beating_is_good_for_ever(bench: Bench) 
         bench.beat()
 
 
-def test_decision_is_over_when_nothing_was_said_for_the_peers_patience(bench: Bench) -> None:
+def test_decision_is_over_when_nothing_was_sent_for_the_peers_patience(bench: Bench) -> None:
     """No beat for the timeout, to the instant."""
     is_overtaken = bench.decide()
     bench.at(1000.0 + TIMEOUT_S - 0.001)
@@ -93,7 +93,7 @@ def test_decision_is_over_when_nothing_was_said_for_the_peers_patience(bench: Be
     assert is_overtaken()
 
 
-def test_decision_stays_over_when_a_beat_is_said_again(bench: Bench) -> None:
+def test_decision_stays_over_when_a_beat_is_repeated(bench: Bench) -> None:
     """Mute for the timeout, then a beat: how long it had been is measured before that beat
     counts.
     """

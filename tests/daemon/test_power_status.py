@@ -58,8 +58,8 @@ def power_records(cluster: ClusterDir) -> list[str]:
     ]
 
 
-def test_device_that_says_off_twice_starts_the_service(cluster_dir: ClusterDir) -> None:
-    """Nobody is shot, no operator is asked; the history says why."""
+def test_device_that_reports_off_twice_starts_the_service(cluster_dir: ClusterDir) -> None:
+    """No node is fenced, no operator is asked; the history reports why."""
     device = cluster_dir.script("device", "exit 2")
     begin(cluster_dir, fence(cluster_dir, f"status_cmd = {device} status"))
     cluster_dir.wait_state("web", "STARTED")
@@ -78,10 +78,10 @@ def test_device_that_says_off_twice_starts_the_service(cluster_dir: ClusterDir) 
 
 
 @pytest.mark.parametrize("code, word", [(0, "on"), (1, "nothing clear"), (7, "nothing clear")])
-def test_device_that_says_anything_else_starts_nothing(
+def test_device_that_reports_anything_else_starts_nothing(
     cluster_dir: ClusterDir, code: int, word: str
 ) -> None:
-    """What it said is shown beside what to type."""
+    """What it reported is shown beside what to type."""
     device = cluster_dir.script("device", f"exit {code}")
     begin(cluster_dir, fence(cluster_dir, f"status_cmd = {device} status"))
     text = f"the fence of web reports the peer's power: {word}"
@@ -118,7 +118,7 @@ def test_script_without_a_status_is_not_called(cluster_dir: ClusterDir) -> None:
         ("cmd2 = status_cmd = x", False),
     ],
 )
-def test_section_tells_whether_there_is_a_status(
+def test_section_shows_whether_there_is_a_status(
     cluster_dir: ClusterDir, line: str, expected: bool
 ) -> None:
     """As the agent reads its keywords; a comment is none."""

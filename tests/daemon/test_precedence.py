@@ -55,11 +55,11 @@ def test_engine_and_links_go_first_and_scripts_are_ordinary(cluster_dir: Cluster
     assert any("sender" in name for name in first) and any("listener" in name for name in first), (
         threads
     )
-    said = seen.read_text().split()
-    assert said[0] == "0", said
+    values = seen.read_text().split()
+    assert values[0] == "0", values
     if AUTOGROUP.exists():
         assert Path(f"/proc/{cluster_dir.pid()}/autogroup").read_text().split()[-1] == str(NICE)
-        assert said[-1] == "0", said
+        assert values[-1] == "0", values
 
 
 def test_chosen_niceness_is_kept() -> None:

@@ -42,7 +42,7 @@ def test_script_whose_decision_is_over_is_not_begun(kind: ScriptKind, tmp_path: 
     assert (tmp_path / "calls").exists()
 
 
-def test_start_that_waits_for_its_turn_through_a_stall_is_decided_anew(
+def test_start_that_waits_for_its_turn_through_a_stall_is_decided_again(
     cluster_dir: ClusterDir,
 ) -> None:
     """One script at a time: web waits behind registry's slow start while the daemon is stopped for

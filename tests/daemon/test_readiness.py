@@ -37,7 +37,7 @@ FENCE = "\n[stonith#1]\ntype = callout\ncmd = /bin/true\n"
 
 def readiness() -> Readiness:
     """One that is only asked."""
-    return Readiness(lambda: (), lambda found, tells: None, {})
+    return Readiness(lambda: (), lambda found, has_power_status: None, {})
 
 
 def service(script: str, check: str = "/bin/sh") -> ServiceSpec:
@@ -101,7 +101,7 @@ def test_service_file_that_the_agent_finds_wrong_is_reported_until_it_is_correct
     assert readiness_checks.problem_of(wrapper) == ""
 
 
-def test_generated_fence_without_a_section_that_says_how_is_reported(agent: Path) -> None:
+def test_generated_fence_without_a_section_to_fence_by_is_reported(agent: Path) -> None:
     """It would refuse every start beside a silent peer."""
     wrapper = service(str(agent / "web.cluster"), str(agent / "web.stonith"))
     assert "[stonith#N]" in readiness().problem_of(wrapper)
@@ -116,7 +116,9 @@ def test_changes_are_reported_from_its_own_thread_and_only_they(tmp_path: Path) 
     script(path)
     reports: queue.Queue[Mapping[str, str]] = queue.Queue()
     readiness_checks = Readiness(
-        lambda: (service(str(path), str(path)),), lambda found, tells: reports.put(found), {}
+        lambda: (service(str(path), str(path)),),
+        lambda found, has_power_status: reports.put(found),
+        {},
     )
     path.chmod(0o644)
     readiness_checks.start()
@@ -130,7 +132,7 @@ def test_changes_are_reported_from_its_own_thread_and_only_they(tmp_path: Path) 
 
 
 class Wrapper:
-    """A wrapper with the embedded agent's mark, which answers what the test says."""
+    """A wrapper with the embedded agent's mark, which answers what the test sets."""
 
     def __init__(self, root: Path, name: str = "web.cluster") -> None:
         self.root = root
@@ -140,17 +142,17 @@ class Wrapper:
 read -r _ _ _ _ _ session _ < /proc/self/stat
 [ "$session" = $$ ] && leads=leads
 echo "$* in $PWD $OPENHA_X $leads $(readlink /proc/$$/fd/0)" >> {root}/calls
-cat {root}/says 2>&1 >&2
+cat {root}/answer 2>&1 >&2
 exit $(cat {root}/ends)
 """
         script(self.path, text)
-        self.says("")
+        self.answer("")
         self.env = root / "web.env"
         self.env.write_text("")
 
-    def says(self, text: str, code: int = 0) -> None:
+    def answer(self, text: str, code: int = 0) -> None:
         """What it answers from now on."""
-        (self.root / "says").write_text(text)
+        (self.root / "answer").write_text(text)
         (self.root / "ends").write_text(f"{code}\n")
 
     def calls(self) -> list[str]:
@@ -162,20 +164,22 @@ exit $(cat {root}/ends)
 def test_wrapper_is_asked_once_for_each_version_of_its_files(tmp_path: Path) -> None:
     """By the agent's command, in a session and an environment of its own, with nothing to read."""
     wrapper = Wrapper(tmp_path)
-    readiness_checks = Readiness(lambda: (), lambda found, tells: None, {"OPENHA_X": "x"})
+    readiness_checks = Readiness(
+        lambda: (), lambda found, has_power_status: None, {"OPENHA_X": "x"}
+    )
     svc = service(str(wrapper.path))
     assert [readiness_checks.problem_of(svc) for _ in range(2)] == ["", ""]
     assert wrapper.calls() == ["validate config in / x leads /dev/null"]
-    wrapper.says("error in it", 3)
+    wrapper.answer("error in it", 3)
     wrapper.env.write_text("changed")
     assert [readiness_checks.problem_of(svc) for _ in range(2)] == ["error in it", "error in it"]
-    wrapper.says("")
+    wrapper.answer("")
     wrapper.path.write_text(wrapper.path.read_text() + "# changed\n")
     assert readiness_checks.problem_of(svc) == "" and len(wrapper.calls()) == 3
 
 
 @pytest.mark.parametrize(
-    ("says", "code", "problem"),
+    ("answer", "code", "problem"),
     [
         ("warning: a\nerror: b\nerror: c\n", 3, "error: b"),
         ("warning: a\nb\n", 3, "warning: a"),
@@ -186,11 +190,11 @@ def test_wrapper_is_asked_once_for_each_version_of_its_files(tmp_path: Path) -> 
     ],
 )
 def test_first_error_of_a_service_that_could_not_be_started_is_reported(
-    tmp_path: Path, says: str, code: int, problem: str
+    tmp_path: Path, answer: str, code: int, problem: str
 ) -> None:
     """Else the first line; nothing where the file could be used with its mistakes."""
     wrapper = Wrapper(tmp_path)
-    wrapper.says(says, code)
+    wrapper.answer(answer, code)
     assert readiness().problem_of(service(str(wrapper.path))) == problem
 
 
@@ -206,19 +210,19 @@ def test_wrapper_that_does_not_answer_keeps_its_last_answer_and_is_asked_again(
         patch.setattr(module, "_VALIDATION_LIMIT_S", 0.05)
         assert readiness_checks.problem_of(svc) == ""
     (tmp_path / "ends").unlink()
-    wrapper.says("error: a", 3)
+    wrapper.answer("error: a", 3)
     assert readiness_checks.problem_of(svc) == "error: a"
     wrapper.env.write_text("changed")
     with open(wrapper.path, "a", encoding="ascii"):  # Busy: no program while it is written.
         assert readiness_checks.problem_of(svc) == "error: a"
-    wrapper.says("")
+    wrapper.answer("")
     assert readiness_checks.problem_of(svc) == ""
 
 
 def test_script_of_another_agent_is_not_asked_to_validate(tmp_path: Path) -> None:
     """It may do anything when it is called; the same for the mark behind its head."""
     wrapper = Wrapper(tmp_path)
-    wrapper.says("error", 3)
+    wrapper.answer("error", 3)
     text = wrapper.path.read_text()
     for other in (text.replace("Generated", "Made"), text.replace("# G", "#" * 4096 + "\n# G")):
         script(wrapper.path, other)
@@ -227,7 +231,7 @@ def test_script_of_another_agent_is_not_asked_to_validate(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "problem", "tells"),
+    ("name", "text", "problem", "has_power_status"),
     [
         ("web.stonith", "[stonith#1]\n status_cmd = /x\n", False, True),
         ("web.stonith", "[stonith]\nstatus_cmd@deb1: /x\n", False, True),
@@ -239,28 +243,33 @@ def test_script_of_another_agent_is_not_asked_to_validate(tmp_path: Path) -> Non
     ],
 )
 def test_sections_of_a_generated_fence_are_looked_at(
-    tmp_path: Path, name: str, text: str, problem: bool, tells: bool
+    tmp_path: Path, name: str, text: str, problem: bool, has_power_status: bool
 ) -> None:
-    """Whether there is one to fence by, and one that tells the power of the peer."""
+    """Whether there is one to fence by, and one that reports the power of the peer."""
     fence = Wrapper(tmp_path, name)
     fence.env.write_text(text)
-    said = readiness().problem_of(service("/bin/sh", str(fence.path)))
+    problem_found = readiness().problem_of(service("/bin/sh", str(fence.path)))
     words = f"{fence.path} fences by the [stonith#N] sections of {fence.env}, and there is none"
-    assert said == (words if problem else "") and reports_power(str(fence.path)) is tells
+    assert (
+        problem_found == (words if problem else "")
+        and reports_power(str(fence.path)) is has_power_status
+    )
     script(fence.path, "#!/bin/sh\n")
     assert readiness().problem_of(service("/bin/sh", str(fence.path))) == ""
     assert not reports_power(str(fence.path))
 
 
 def test_generated_fence_without_its_service_file_is_reported(tmp_path: Path) -> None:
-    """With the reason of the system; it tells no power."""
+    """With the reason of the system; it reports no power."""
     fence = Wrapper(tmp_path, "web.stonith")
     fence.env.unlink()
-    said = readiness().problem_of(service("/bin/sh", str(fence.path)))
-    assert said == f"{fence.env}: No such file or directory" and not reports_power(str(fence.path))
+    problem_found = readiness().problem_of(service("/bin/sh", str(fence.path)))
+    assert problem_found == f"{fence.env}: No such file or directory" and not reports_power(
+        str(fence.path)
+    )
 
 
-def test_fence_of_a_driver_tells_the_power(tmp_path: Path) -> None:
+def test_fence_of_a_driver_reports_the_power(tmp_path: Path) -> None:
     """Whatever its name is; one that cannot be read does not."""
     path = tmp_path / "web"
     script(path, f"#!/bin/sh\n# {MARK.decode()}\n")
@@ -270,7 +279,7 @@ def test_fence_of_a_driver_tells_the_power(tmp_path: Path) -> None:
 def test_looks_are_repeated_and_reported_when_something_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody says that something was edited; those that tell the power are part of the report."""
+    """Without a notice of an edit; those that report the power are part of the report."""
     path, fence = tmp_path / "web", tmp_path / "fence"
     script(path)
     script(fence, f"#!/bin/sh\n# {MARK.decode()}\n")
@@ -283,7 +292,9 @@ def test_looks_are_repeated_and_reported_when_something_changed(
         return service(str(path), str(fence)), other
 
     monkeypatch.setattr(module, "READINESS_LOOK_S", 0.01)
-    readiness_checks = Readiness(services, lambda found, tells: reports.put((found, tells)), {})
+    readiness_checks = Readiness(
+        services, lambda found, has_power_status: reports.put((found, has_power_status)), {}
+    )
     before = set(threading.enumerate())
     readiness_checks.start()
     (thread,) = set(threading.enumerate()) - before
@@ -294,8 +305,8 @@ def test_looks_are_repeated_and_reported_when_something_changed(
         looks.get(timeout=LIMIT_S)
     assert reports.empty()
     path.chmod(0o644)
-    found, tells = reports.get(timeout=LIMIT_S)
-    assert list(found) == ["web"] and tells == {"web"}
+    found, has_power_status = reports.get(timeout=LIMIT_S)
+    assert list(found) == ["web"] and has_power_status == {"web"}
     monkeypatch.setattr(module, "READINESS_LOOK_S", LIMIT_S)
     readiness_checks.stop()
     thread.join(LIMIT_S)
@@ -340,7 +351,7 @@ def test_what_is_found_after_the_end_is_not_reported(tmp_path: Path) -> None:
         readiness_checks.stop()
         return (service("/nowhere"),)
 
-    readiness_checks = Readiness(services, lambda found, tells: reports.put(found), {})
+    readiness_checks = Readiness(services, lambda found, has_power_status: reports.put(found), {})
     thread = threading.Thread(target=lambda: (readiness_checks._run(), ended.set()))
     thread.start()
     assert ended.wait(LIMIT_S) and reports.empty()

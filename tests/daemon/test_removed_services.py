@@ -60,7 +60,7 @@ def test_removed_service_can_be_stopped(
 
 
 def test_removed_service_is_stopped_with_its_node(removed: ClusterDir) -> None:
-    """`ezha restart`, then `ezha stop`: the goodbye that says all is stopped is true."""
+    """`ezha restart`, then `ezha stop`: the goodbye that reports all is stopped is true."""
     removed.ok("ezha restart")
     removed.ok("ezha stop")
     assert not is_up(removed)
@@ -69,12 +69,12 @@ def test_removed_service_is_stopped_with_its_node(removed: ClusterDir) -> None:
 def test_removed_service_that_does_not_stop_is_named_at_the_stop_of_the_node(
     removed: ClusterDir,
 ) -> None:
-    """Its stop script fails: `ezha stop` ends with 6 and says so."""
+    """Its stop script fails: `ezha stop` ends with 6 and reports it."""
     removed.script("registry.sh", RUNS.replace("rm -f $0.up", "exit 1"))
     assert "registry STOP_FAILED" in removed.run("ezha stop").stderr
 
 
-def test_removed_service_that_is_added_again_goes_on(removed: ClusterDir) -> None:
+def test_removed_service_that_is_added_again_continues(removed: ClusterDir) -> None:
     """The line is put back after a restart of the daemon: STARTED, and no script but status has
     run.
     """
@@ -102,7 +102,7 @@ def test_service_removed_while_no_daemon_ran_is_kept(cluster_dir: ClusterDir) ->
 
 
 def test_removed_service_that_is_down_is_forgotten(removed: ClusterDir) -> None:
-    """It ended by itself: the wrapper says down, and nothing is left to be managed."""
+    """It ended by itself: the wrapper reports down, and nothing is left to be managed."""
     Path(f"{removed.root}/registry.sh.up").unlink()
     removed.ok("ezha restart")
     removed.wait(lambda: "registry" not in removed.ok("service -s -v"), "it is forgotten")
@@ -112,7 +112,7 @@ def test_list_of_managed_services_of_a_former_version_is_understood(
     cluster_dir: ClusterDir,
 ) -> None:
     """Names alone, and a line that is damaged: the daemon starts, and continues with what the
-    services file says.
+    services file states.
     """
     cluster_dir.add("registry", RUNS)
     cluster_dir.ok("ezha start")
@@ -122,7 +122,7 @@ def test_list_of_managed_services_of_a_former_version_is_understood(
     assert cluster_dir.state("registry") == "FROZEN_STOP"
 
 
-def test_removing_the_standby_of_a_running_service_is_said(cluster_dir: ClusterDir) -> None:
+def test_removing_the_standby_of_a_running_service_is_reported(cluster_dir: ClusterDir) -> None:
     """`service -r` where the peer runs it: done, and a warning that it has nowhere to go now."""
     cluster_dir.add("registry", RUNS, primary=PEER)
     cluster_dir.ok("ezha start")
@@ -152,7 +152,7 @@ def test_file_of_a_kept_service_is_not_written_over_when_it_is_added_again(
 ) -> None:
     """Its engine continues with what it knows, and writes its next state.
 
-    What the file said meanwhile is not believed.
+    What the file stated meanwhile is not believed.
     """
     state = removed.state_file("registry")
     state.write_bytes(b"\0\0")

@@ -1,4 +1,4 @@
-"""The script runner with real scripts: limits, process groups, what a script is told, and what is
+"""The script runner with real scripts: limits, process groups, what a script is given, and what is
 made of how it ends.
 """
 
@@ -94,7 +94,7 @@ def is_gone(pid: str) -> bool:
         (ScriptKind.PROBE, "status"),
     ],
 )
-def test_script_is_called_with_its_word_and_told_what_is_known(
+def test_script_is_called_with_its_word_and_given_what_is_known(
     runner: Runner, kind: ScriptKind, word: str
 ) -> None:
     """One argument; service, action, nodes, and state and standing of the peer in the
@@ -121,7 +121,7 @@ def test_script_is_called_with_its_word_and_told_what_is_known(
     assert (runner.root / "pwd").read_text() == "/\n", "it keeps no file system busy"
 
 
-def test_check_up_script_is_told_the_limit_that_is_configured(runner: Runner) -> None:
+def test_check_up_script_gets_the_limit_that_is_configured(runner: Runner) -> None:
     """`check_timeout` of its service: it can divide its time."""
     runner.write("echo $OPENHA_LIMIT_S > $(dirname $0)/limit")
     runner.limit(ScriptLimits(check_s=120.5))
@@ -170,7 +170,7 @@ def test_each_kind_of_script_has_its_own_limit(runner: Runner) -> None:
 
 
 def test_defaults_hold_where_nothing_is_configured() -> None:
-    """As the table in the documentation says; a limit of 0 is a limit."""
+    """As the table in the documentation shows; a limit of 0 is a limit."""
     defaults = {kind: script_runner._limit_s(ScriptLimits(), kind) for kind in ScriptKind}
     assert defaults == {
         ScriptKind.CHECK: 60.0,
@@ -338,7 +338,7 @@ def test_script_of_a_daemon_that_died_is_ended_at_its_limit(runner: Runner) -> N
 
 
 @pytest.mark.parametrize("text", ["", "x y z\n", "1\n", "{here} 1 start\n"])
-def test_note_of_a_script_that_is_over_keeps_nobody_waiting(runner: Runner, text: str) -> None:
+def test_note_of_a_script_that_is_over_keeps_no_daemon_waiting(runner: Runner, text: str) -> None:
     """Damaged, or a pid that another process has now: nothing is waited for, and nobody is
     ended.
     """

@@ -33,7 +33,7 @@ OWN, PEER = BootId(1, 1), BootId(1, 2)
 class SlowNode:
     """deb1 with services that are out on both nodes.
 
-    Its states are on disk when the test says so.
+    Its states are on disk when the test decides it.
     """
 
     def __init__(self, count: int = 3) -> None:
@@ -104,11 +104,11 @@ def test_nothing_follows_before_the_state_is_on_disk() -> None:
     Then all of it, in order.
     """
     slow = SlowNode()
-    said = len(slow.surroundings.done)
+    already = len(slow.surroundings.done)
     slow.unfreeze()
-    assert slow.node.is_writing and len(slow.surroundings.done) == said
+    assert slow.node.is_writing and len(slow.surroundings.done) == already
     slow.write()
-    kinds = [type(action).__name__ for action in slow.surroundings.done[said:]]
+    kinds = [type(action).__name__ for action in slow.surroundings.done[already:]]
     assert kinds.index("Persist") < kinds.index("Answer") and not slow.node.is_writing
     slow.node.handle(Tick(), slow.now)
     assert slow.node.is_writing and slow.node.engine.state_of("svc0") is ServiceState.START_READY
@@ -119,7 +119,7 @@ def test_nothing_follows_before_the_state_is_on_disk() -> None:
 
 def test_last_beat_is_repeated_while_states_are_written() -> None:
     """Five seconds for a state: a beat each interval, each with a number of its own, and all of
-    them say what was so before.
+    them report what was so before.
     """
     slow = SlowNode()
     slow.unfreeze()
@@ -142,7 +142,7 @@ def test_last_beat_is_repeated_while_states_are_written() -> None:
 def test_acknowledged_repeat_is_no_proof() -> None:
     """START_READY is being written.
 
-    The peer acknowledges a repeat that was said meanwhile: nothing is started on that.
+    The peer acknowledges a repeat that was sent meanwhile: nothing is started on that.
     """
     slow = SlowNode()
     slow.unfreeze()
@@ -175,14 +175,14 @@ def test_disk_that_writes_nothing_makes_the_node_silent() -> None:
     while slow.now < began_at + STATE_WRITE_LIMIT_S - 0.1:
         slow.now += 0.5
         assert slow.node.speak_meanwhile(slow.now) is (slow.now < began_at + STATE_WRITE_LIMIT_S)
-    said = len(slow.beats)
+    already = len(slow.beats)
     slow.now += 60.0
     assert not slow.node.speak_meanwhile(slow.now)
-    assert len(slow.beats) == said
+    assert len(slow.beats) == already
 
 
-def test_node_that_was_mute_while_it_wrote_asks_its_peer_before_it_goes_on() -> None:
-    """START_READY, and the disk hangs for longer than the peer's patience: what the peer said
+def test_node_that_was_mute_while_it_wrote_asks_its_peer_before_it_continues() -> None:
+    """START_READY, and the disk hangs for longer than the peer's patience: what the peer reported
     before is no proof any more.
     """
     slow = SlowNode()
@@ -201,7 +201,7 @@ def test_node_that_was_mute_while_it_wrote_asks_its_peer_before_it_goes_on() -> 
     assert slow.node.engine.state_of("svc0") is not ServiceState.STARTING
 
 
-def test_failure_to_write_is_told_as_ever() -> None:
+def test_failure_to_write_is_reported_as_ever() -> None:
     """The disk is full: the start is given up, and no script runs."""
     slow = SlowNode()
     slow.unfreeze()
@@ -284,11 +284,11 @@ def test_node_is_not_mute_while_the_note_of_fencing_is_written() -> None:
     assert slow.done(RememberFencing) == [
         action for action in slow.done(RememberFencing) if _anchor_of(action) is None
     ]
-    said, began_at = len(slow.beats), slow.now
+    already, began_at = len(slow.beats), slow.now
     while slow.now < began_at + 5.0:
         slow.now = slow.node.speak_at
         assert slow.node.speak_meanwhile(slow.now)
-    assert len(slow.beats) >= said + 5 and slow.done(RunScript) == []
+    assert len(slow.beats) >= already + 5 and slow.done(RunScript) == []
     slow.write()
     assert _anchor_of(slow.done(RememberFencing)[-1]) is not None
     _fall_silent(slow, lambda: slow.done(RunScript) != [])

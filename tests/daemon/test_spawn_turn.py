@@ -42,7 +42,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_turn_is_not_waited_for_without_end() -> None:
-    """Another thread is in and does not come out: whoever waits goes ahead, and releases nothing
+    """Another thread is in and does not come out: the waiting one goes ahead, and releases nothing
     that is not its own.
     """
     turn, may_go = SpawnTurn(0.05), threading.Event()

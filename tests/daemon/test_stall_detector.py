@@ -1,4 +1,4 @@
-"""A stopped process and a busy thread, told apart by a real process and real signals."""
+"""A stopped process and a busy thread, distinguished by a real process and real signals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(pulse.was_stopped(began), flush=True)
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
-def test_only_a_process_that_was_stopped_says_so(is_stopped: bool) -> None:
+def test_only_a_process_that_was_stopped_reports_it(is_stopped: bool) -> None:
     """SIGSTOP for 0.6 s is found afterwards; a thread that works for as long is no stop."""
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True
@@ -90,7 +90,7 @@ def test_gap_of_the_limit_or_longer_is_a_stall_for_what_began_before_its_end(clo
     assert not detector.was_stopped(end)
 
 
-def test_stall_that_lasts_is_seen_by_whoever_runs_first(clock: Clock) -> None:
+def test_stall_that_lasts_is_seen_by_the_first_thread_that_runs(clock: Clock) -> None:
     """The thread that notes gaps has not had its turn since."""
     detector = StallDetector()
     detector.watch(0.75)
@@ -102,7 +102,7 @@ def test_stall_that_lasts_is_seen_by_whoever_runs_first(clock: Clock) -> None:
 
 
 def test_limit_is_never_above_three_turns_of_half_a_second(clock: Clock) -> None:
-    """Before it is told one, and for a longer one."""
+    """Before it is given one, and for a longer one."""
     detector = StallDetector()
     clock.run(detector, 0.0)
     detector.watch(60.0)

@@ -1,4 +1,4 @@
-"""What the two nodes need from the system, and the words that say what is missing."""
+"""What the two nodes need from the system, and the words that report what is missing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatc
         find_tool("ip")
 
 
-def test_a_system_without_user_namespaces_is_said() -> None:
-    """A user may make no user namespace: the error says so, and that root or a sysctl helps."""
+def test_a_system_without_user_namespaces_is_reported() -> None:
+    """A user may make no user namespace: the error reports it, and that root or a sysctl helps."""
     code = "from opensvc_openha.demo.sandbox_namespaces import Sandbox; Sandbox()"
     inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     unshare = ["unshare", "--user", "--map-root-user"]

@@ -79,7 +79,7 @@ def test_the_story_is_the_same_at_both_paces() -> None:
     def commands(pace: StoryPace) -> list[str]:
         return [
             re.sub(r"\d+\n|sleep \d+", "", getattr(step, "command", ""))
-            for step in story.tell(pace)
+            for step in story.story_steps(pace)
         ]
 
     assert commands(story.FULL) == commands(story.FAST)
@@ -97,9 +97,9 @@ def test_the_story_is_the_same_at_both_paces() -> None:
 def test_a_wrong_output_is_named(
     code: int, expect: tuple[()] | tuple[str], absent: tuple[()] | tuple[str], problem: str
 ) -> None:
-    """An output is judged: the first thing that is wrong is said, nothing if nothing is."""
-    said = _problem(code, "all is up", expect, absent)
-    assert (problem in said) if problem else said == ""
+    """An output is judged: the first thing that is wrong is reported, nothing if nothing is."""
+    judged = _problem(code, "all is up", expect, absent)
+    assert (problem in judged) if problem else judged == ""
 
 
 def test_a_change_of_directory_goes_to_the_prompt() -> None:

@@ -92,7 +92,7 @@ def test_a_state_file_is_read_or_nothing(tmp_path: Path) -> None:
 
 
 def test_the_watcher_sees_each_change_once(tmp_path: Path) -> None:
-    """A STATE file changes twice while watched: the start and both changes are told, in their
+    """A STATE file changes twice while watched: the start and both changes are reported, in their
     order.
     """
     folder = tmp_path / "registry"

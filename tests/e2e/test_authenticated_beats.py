@@ -49,7 +49,7 @@ while time.monotonic() < end:
 
 
 def authentication(cluster: Cluster, node: Node) -> Any:
-    """Mode and keys as `hb -s --json` tells them."""
+    """Mode and keys as `hb -s --json` reports them."""
     return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["authentication"]
 
 
@@ -76,7 +76,7 @@ def key_ids(cluster: Cluster, node: Node) -> Any:
 
 
 def alarms(cluster: Cluster, node: Node) -> list[str]:
-    """Lines of the log that tell of a link or a peer that went away after the start."""
+    """Lines of the log that report a link or a peer that went away after the start."""
     log = cluster.must(node, f"cat {EZ}/log/nmond.log")
     return [line for line in log.splitlines() if "-> SILENT" in line or ": DOWN: no beat" in line]
 
@@ -152,10 +152,10 @@ def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(
     cluster.until(replays, lambda seen: seen > 50, "replays are counted")
 
 
-def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(
+def test_only_one_node_has_the_key_and_enforces_it_the_other_reports_it(
     make_cluster: Callable[..., Cluster],
 ) -> None:
-    """Enforced on deb1, nothing on deb2: deb1 hears nobody, deb2 does; both say why."""
+    """Enforced on deb1, nothing on deb2: deb1 hears no peer, deb2 does; both report why."""
     cluster = make_cluster()
     first, second = cluster.nodes
     cluster.must(first, "openha key generate")

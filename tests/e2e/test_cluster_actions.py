@@ -34,8 +34,8 @@ def make_agent_cluster(two_nodes: TwoNodes) -> Callable[..., AgentCluster]:
 def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(
     make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
-    """The life of a service from one prompt: each action ends with both nodes where it says, and
-    the service once at most.
+    """The life of a service from one prompt: each action ends with both nodes where it promises,
+    and the service once at most.
     """
     cluster = make_agent_cluster()
     cluster.start()
@@ -84,14 +84,14 @@ def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(
     before = len(cluster.calls())
     cluster.must(second, "web stop")
     assert cluster.calls()[before:] == ["stop deb1"], (
-        "the node that stood by did not take over what was stopped"
+        "the standby did not take over what was stopped"
     )
     assert (cluster.states(first), cluster.runs_on()) == ("FROZEN_STOP/FROZEN_STOP", [])
     cluster.must(second, "web start")
     cluster.wait("STOPPED/STARTED")
 
 
-def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
+def test_what_fails_on_the_way_is_reported_and_leaves_one_service_at_most(
     make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """A start that fails, a switch to a node where it fails, no ssh, a silent peer, no daemon: a
@@ -101,8 +101,8 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
     first, second = cluster.nodes
     cluster.run_on_first()
     cluster.must(first, "touch /shared/refuses-deb2")
-    said = cluster.act(first, "web switch", 6)
-    assert "webha is START_FAILED on deb2.opensvc.com" in said and cluster.runs_on() == []
+    output = cluster.act(first, "web switch", 6)
+    assert "webha is START_FAILED on deb2.opensvc.com" in output and cluster.runs_on() == []
     assert "webha is START_FAILED on the peer deb2.opensvc.com" in cluster.act(
         first, "web start", 5
     )
@@ -116,8 +116,8 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
     cluster.wait("STARTED/STOPPED")
 
     second.write("/root/.ssh/authorized_keys", "")
-    said = cluster.act(first, "web stop", 5)
-    assert "it does not accept our ssh key" in said and "service -A webha freeze-stop" in said
+    output = cluster.act(first, "web stop", 5)
+    assert "it does not accept our ssh key" in output and "service -A webha freeze-stop" in output
     assert (cluster.states(first), cluster.runs_on()) == ("STARTED/STOPPED", ["deb1"])
     assert "webha is STARTED on deb2" in cluster.must(first, "web switch"), (
         "a switch from its owner needs no ssh"
@@ -130,12 +130,12 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(
     cluster.must(first, "web thaw")
     cluster.wait("STARTED/UNKNOWN", nodes=[first])
     cluster.must(first, f"{EZ}/ezha kill")
-    said = cluster.act(first, "web stop", 1)
-    assert "this service is managed by a clusterware" in said and "nmond is not running" in said
+    output = cluster.act(first, "web stop", 1)
+    assert "this service is managed by a clusterware" in output and "nmond is not running" in output
     assert cluster.runs_on() == ["deb1"]
 
 
-def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action_waits(
+def test_an_interrupted_start_reports_that_the_cluster_continues_and_a_second_action_waits(
     make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
     """Ctrl-C while the service starts slowly: the command ends at once, the start does not.

@@ -48,9 +48,9 @@ def test_the_fast_demo_ends_with_its_table(two_nodes: TwoNodes) -> None:
     assert "\033" not in done.stdout, "no colours where there is no terminal"
 
 
-def test_a_demo_that_runs_out_of_time_says_where(two_nodes: TwoNodes) -> None:
-    """The demo gets 3 s, too few: it ends with an error, says at which step, and shows the nodes'
-    status.
+def test_a_demo_that_runs_out_of_time_reports_where(two_nodes: TwoNodes) -> None:
+    """The demo gets 3 s, too few: it ends with an error, reports at which step, and shows the
+    nodes' status.
     """
     two_nodes.close()
     done = run_demo("--fast", "--timeout", "3")

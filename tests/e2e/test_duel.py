@@ -50,7 +50,7 @@ def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fenci
 ) -> None:
     """The node with the higher priority survives and runs both services.
 
-    The other one, booted while cut, fences nobody.
+    The other one, booted while cut, fences no node.
     """
     pair.run_all()
     pair.cut()
@@ -65,5 +65,5 @@ def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fenci
     # Its turn to fence would only come later still: it must not even want to.
     booted = pair.nodes[0]
     assert [pair.own_state(booted, service) for service in pair.owners] == ["STOPPED", "STOPPED"]
-    told = pair.must(booted, f"{EZ}/bin/openha fence status || true")
-    assert "deb2.opensvc.com has not answered since deb1.opensvc.com booted" in told
+    output = pair.must(booted, f"{EZ}/bin/openha fence status || true")
+    assert "deb2.opensvc.com has not answered since deb1.opensvc.com booted" in output

@@ -1,4 +1,6 @@
-"""A third machine was cloned from the first and bears its name: who can see it says so."""
+"""A third machine was cloned from the first and bears its name: a node that can see it reports
+it.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(
     make_cluster: Callable[..., Cluster],
 ) -> None:
     """kill -9 of nmond on deb2: deb1 shows its links down and its state UNKNOWN within the timeout,
-    and says silent.
+    and reports silent.
     """
     cluster = make_cluster()
     cluster.run_on_first()
@@ -53,7 +53,7 @@ def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(
 def test_h11_failed_start_is_handed_over_where_that_is_asked_for(
     make_cluster: Callable[..., Cluster], policy: str
 ) -> None:
-    """The start fails on deb1, deb2 is unfrozen: START_FAILED stays and is told, as in the
+    """The start fails on deb1, deb2 is unfrozen: START_FAILED stays and is reported, as in the
     original; or deb2 runs it.
     """
     cluster = make_cluster()
@@ -86,12 +86,12 @@ def test_h11_failed_start_is_handed_over_where_that_is_asked_for(
 
 
 @pytest.mark.parametrize("policy", ["report", "stop-secondary", "stop-youngest"])
-def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(
+def test_h18_two_copies_found_after_a_split_brain_are_reported_and_resolved(
     make_cluster: Callable[..., Cluster], policy: str
 ) -> None:
-    """Every link is cut, the check-up script fences nobody.
+    """Every link is cut, the check-up script fences no node.
 
-    Healed, both nodes tell it within a beat, and the policy acts.
+    Healed, both nodes report it within a beat, and the policy acts.
     """
     cluster = make_cluster()
     configure(cluster, f"[policy]\non_dual_run = {policy}\n")
@@ -105,7 +105,7 @@ def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(
         cluster.until(
             lambda: cluster.must(node, f"{EZ}/bin/openha history registry"),
             lambda text: "DUAL RUN" in text,
-            f"{node.name} tells the dual run",
+            f"{node.name} reports the dual run",
         )
     if policy == "report":
         for node in cluster.nodes:

@@ -1,4 +1,4 @@
-"""An interface of the owner goes down while another link works: the peer is told, and waits for
+"""An interface of the owner goes down while another link works: the peer is informed, and waits for
 that link no more.
 """
 
@@ -35,14 +35,14 @@ class TwoNetworks(Cluster):
             node.write(f"{EZ}/conf/monitor", "".join(lines))
 
     def link(self, node: Node, device: str) -> Any:
-        """What `hb -s --json` says of the listener on a device."""
+        """What `hb -s --json` reports of the listener on a device."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return next(
             link for link in status["links"] if link["device"] == device and not link["is_sender"]
         )
 
     def log_of(self, node: Node, device: str) -> list[str]:
-        """What the log of a node says of the link that it listens to on a device, from its first
+        """What the log of a node reports of the link that it listens to on a device, from its first
         time up.
         """
         label = f"link net {self.link(node, device)['label']}: "
@@ -69,18 +69,18 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
     """
     cluster.run_on_first()
     first, second = cluster.nodes
-    said = "the peer reports that its eth1 is down"
+    reason = "the peer reports that its eth1 is down"
 
     def look() -> Any:
         link = cluster.link(second, "eth1")
         return link["is_up"], link["reason"]
 
     cluster.must(first, "ip link set eth1 down")
-    cluster.until(look, lambda seen: seen == (False, said), "eth1 is down on deb2")
+    cluster.until(look, lambda seen: seen == (False, reason), "eth1 is down on deb2")
     assert cluster.link(second, "eth2")["is_up"]
     for node in cluster.nodes:
         assert cluster.states(node) == {"registry": "STARTED/STOPPED"}
-    for node, text in ((first, "eth1 is down here: reported to the peer"), (second, said)):
+    for node, text in ((first, "eth1 is down here: reported to the peer"), (second, reason)):
         cluster.until(
             lambda: cluster.must(node, f"{EZ}/bin/openha history"),
             lambda seen: text in seen,
@@ -89,10 +89,10 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
 
     cluster.must(first, "ip link set eth1 up")
     cluster.until(look, lambda seen: seen[0], "eth1 is up on deb2")
-    assert cluster.log_of(second, "eth1") == [f"DOWN: {said}", "UP: beat received"]
+    assert cluster.log_of(second, "eth1") == [f"DOWN: {reason}", "UP: beat received"]
 
     cluster.must(first, "ip link set eth1 down")
-    cluster.until(look, lambda seen: seen == (False, said), "eth1 is down on deb2 again")
+    cluster.until(look, lambda seen: seen == (False, reason), "eth1 is down on deb2 again")
     first.kill()
     last_heard = cluster.link(second, "eth2")["updated_at"]
     cluster.wait(second, {"registry": "UNKNOWN/STARTED"})
@@ -104,8 +104,8 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(
     assert cluster.calls("start") == ["deb1", "deb2"] and cluster.runs_on() == ["deb2"]
 
 
-def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster: TwoNetworks) -> None:
-    """eth1 of deb1 is down before both daemons start: deb2 never hears it, and says why."""
+def test_interface_that_is_down_when_the_daemon_starts_is_announced(cluster: TwoNetworks) -> None:
+    """eth1 of deb1 is down before both daemons start: deb2 never hears it, and reports why."""
     first, second = cluster.nodes
     cluster.must(first, "ip link set eth1 down")
     for node in cluster.nodes:

@@ -46,7 +46,7 @@ def install(cluster: MixedCluster, ours: Node, original: Node) -> None:
 
 @pytest.fixture(params=["ours is primary", "ours is secondary"])
 def running(request: pytest.FixtureRequest, cluster: MixedCluster) -> MixedCluster:
-    """A mixed cluster that runs, frozen; ``ours`` and ``original`` say which node is which."""
+    """A mixed cluster that runs, frozen; ``ours`` and ``original`` name which node is which."""
     ours, original = (
         cluster.nodes if request.param == "ours is primary" else reversed(tuple(cluster.nodes))
     )
@@ -108,7 +108,7 @@ def test_service_moves_by_hand_both_ways(running: MixedCluster) -> None:
 
 
 def test_both_nodes_start_at_once_and_the_primary_wins(running: MixedCluster) -> None:
-    """Both are told to start at the same moment, three times: START_READY on both, then one start,
+    """Both get `start` at the same moment, three times: START_READY on both, then one start,
     on deb1.
     """
     first, second = running.nodes

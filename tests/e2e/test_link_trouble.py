@@ -28,7 +28,7 @@ TIMEOUT_S = 2
 SERVICES = 1_000
 CABLES = 2
 WALL_CLOCK = """
-# The wall clock of this program goes wrong by as many seconds as the file says, at any time;
+# The wall clock of this program goes wrong by as many seconds as the file holds, at any time;
 # the monotonic one is as it was.
 import time
 _time, _localtime = time.time, time.localtime
@@ -104,7 +104,7 @@ class TroubledCluster(Cluster):
                 file.write(f"{dice.choice('456')}\0")
 
     def link_states(self, node: Node) -> Any:
-        """What `hb -s --json` says of each link: name to is_up, for both directions."""
+        """What `hb -s --json` reports of each link: name to is_up, for both directions."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return {f"{link['kind']} {link['label']}": link for link in status["links"]}
 
@@ -329,7 +329,7 @@ def test_clock_stepped_by_a_day_changes_nothing(cluster: TroubledCluster) -> Non
 
 def test_address_of_this_node_in_its_own_line_is_reported(cluster: TroubledCluster) -> None:
     """deb1's new link sends to deb1 itself, where the line for deb2 listens: counted as own, a
-    warning says so, never up.
+    warning reports it, never up.
     """
     first, second = cluster.nodes
     ours = f"-n {first.name} -t unicast -i lo -d 127.0.0.1 -p 7002"
@@ -337,9 +337,9 @@ def test_address_of_this_node_in_its_own_line_is_reported(cluster: TroubledClust
     for link in (ours, theirs):
         cluster.must(first, f"{EZ}/bin/hb -a {link} -T {TIMEOUT_S}")
     try:
-        said = "this node hears its own heartbeats: the address or port of this link is wrong"
+        warning = "this node hears its own heartbeats: the address or port of this link is wrong"
         cluster.until(
-            lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: said in seen, said
+            lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: warning in seen, warning
         )
         assert not next(
             each

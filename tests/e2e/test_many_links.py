@@ -32,7 +32,7 @@ def cluster(two_nodes: TwoNodes) -> CabledCluster:
 
 def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: CabledCluster) -> None:
     """Each of 20 links is cut in its turn, a quarter of a second after the one before, and healed
-    once it is seen down: down in its timeout, or when it is told of, up by itself, others
+    once it is seen down: down in its timeout, or when it is announced, up by itself, others
     untouched.
 
     Meanwhile the service is moved to and fro: no move waits for the delay that a silent peer is

@@ -36,7 +36,7 @@ def make_agent_cluster(two_nodes: TwoNodes) -> Callable[..., AgentCluster]:
 
 
 def history(cluster: AgentCluster, node: Node) -> list[str]:
-    """What the history says of the monitor."""
+    """What the history reports of the monitor."""
     lines = cluster.must(node, f"{EZ}/bin/openha history webha").splitlines()
     return [
         line.partition("resource monitor of webha: ")[2]
@@ -122,11 +122,11 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(
     assert cluster.calls().count("start deb1") == tries, (
         "its tries are used up until it was up again"
     )
-    told = (
+    output = (
         "FAILED: app#1 is down; freezestop is not done, for the service is FROZEN_STOP on the peer"
         " deb2.opensvc.com"
     )
-    assert history(cluster, first)[1].startswith(told) and len(history(cluster, first)) == 2
+    assert history(cluster, first)[1].startswith(output) and len(history(cluster, first)) == 2
     assert cluster.states(first) == "STARTED/FROZEN_STOP"
     cluster.must(first, "ip addr show eth0 | grep -q 10.50.0.71")
     cluster.must(second, f"{EZ}/bin/service -A webha unfreeze")
@@ -139,7 +139,7 @@ def test_node_is_taken_down_after_the_history_is_written(
     make_agent_cluster: Callable[..., AgentCluster], action: str
 ) -> None:
     """monitor_action = reboot, crash: it is gone at once, nothing is stopped, the peer takes over;
-    booted, it says why.
+    booted, it reports why.
     """
     cluster = make_agent_cluster(default=f"monitor_action = {action}\n")
     first, second = cluster.nodes
@@ -164,7 +164,7 @@ def test_node_is_taken_down_after_the_history_is_written(
 def test_monitor_comes_back_and_goes_with_its_daemon(
     make_agent_cluster: Callable[..., AgentCluster],
 ) -> None:
-    """Killed, it is started again and told of.
+    """Killed, it is started again and reported.
 
     With the daemon ended or killed it is gone; so it is without the agent.
     """
@@ -175,8 +175,8 @@ def test_monitor_comes_back_and_goes_with_its_daemon(
     new = cluster.until(
         lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1 and pids != old
     )
-    told = "resource monitor: was ended by signal 9: started again"
-    cluster.until(lambda: cluster.must(first, f"cat {EZ}/log/nmond.log"), lambda log: told in log)
+    output = "resource monitor: was ended by signal 9: started again"
+    cluster.until(lambda: cluster.must(first, f"cat {EZ}/log/nmond.log"), lambda log: output in log)
     cluster.must(first, f"kill -9 $(cut -d' ' -f1 {EZ}/services/.proc/nmond.lock)")
     cluster.until(lambda: monitor_pids(cluster, first), lambda pids: new[0] not in pids)
     cluster.must(first, f"{EZ}/ezha start")

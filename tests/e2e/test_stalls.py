@@ -2,7 +2,7 @@
 link timeout, on two nodes.
 
 With profile fast a takeover follows 0.2 s after the timeout, and the check-up script succeeds
-though it fences nobody: what keeps the service from running twice for good is the stalled owner,
+though it fences no node: what keeps the service from running twice for good is the stalled owner,
 which asks before it continues.
 """
 
@@ -46,7 +46,7 @@ def stall(cluster: Cluster, node: Node, seconds: float) -> None:
 
 
 def stalled_lately(cluster: Cluster, node: Node) -> Any:
-    """What a node tells of its own stalls."""
+    """What a node reports of its own stalls."""
     return cluster.must(node, f"{EZ}/bin/service -s -v; {EZ}/bin/openha history")
 
 
@@ -71,7 +71,7 @@ def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
 def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster: Cluster, timeouts: float) -> None:
-    """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and is standby.
+    """deb2 took the service meanwhile: on waking deb1 stops its copy, reports why, and is standby.
 
     One copy is left.
     """
@@ -80,8 +80,8 @@ def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster: Cluster, timeo
         cluster.wait(node, {"registry": "STOPPED/STARTED"})
     assert cluster.runs_on() == ["deb2"]
     assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1", "deb2"], ["deb1"])
-    told = stalled_lately(cluster, cluster.first)
-    assert "stalled for" in told and "the peer has taken the service" in told
+    output = stalled_lately(cluster, cluster.first)
+    assert "stalled for" in output and "the peer has taken the service" in output
     cluster.stays(cluster.runs_on, lambda nodes: nodes == ["deb2"], 1)
 
 
@@ -90,7 +90,7 @@ def test_a_standby_stalled_for_longer_listens_before_it_judges(
     cluster: Cluster, timeouts: float
 ) -> None:
     """deb2 heard nothing for longer than its timeout, by its own fault: it takes nothing over, and
-    says that it was stalled.
+    reports that it was stalled.
     """
     stall(cluster, cluster.second, timeouts * TIMEOUT_S)
     cluster.stays(

@@ -1,4 +1,4 @@
-"""A service that somebody started beside the cluster: it is found running, and nobody starts it a
+"""A service that somebody started beside the cluster: it is found running, and no node starts it a
 second time.
 """
 
@@ -71,7 +71,7 @@ def test_service_started_by_hand_while_its_daemon_was_away_is_found_when_that_co
     make_cluster: Callable[..., Cluster],
 ) -> None:
     """STOPPED in the file, started by hand between `ezha kill` and `ezha start`: the peer is not
-    told that it is out.
+    reported that it is out.
     """
     cluster = make_cluster()
     start_by_hand(cluster, cluster.first)

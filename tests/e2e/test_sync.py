@@ -65,7 +65,7 @@ def syncs(node: Node) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.e2e
-def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes: TwoNodes) -> None:
+def test_configuration_and_data_reach_the_peer_and_both_report_it(linked_nodes: TwoNodes) -> None:
     """Not sent yet: down where the service is up.
 
     After syncnodes: the files, the commands and "up" on both nodes.
@@ -140,12 +140,12 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes: TwoNodes) 
         "warn",
         "# differs from what was last received: edited here?\n",
     )
-    said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 5)
+    output = act(first, "svcmgr -s web syncnodes --rid sync#i0", 5)
     newer = (
         "/etc/opensvc/web.d/check, /etc/opensvc/web.env on deb2.opensvc.com is newer than here, and"
         " differs"
     )
-    assert newer in said and "overwrite it with --force" in said
+    assert newer in output and "overwrite it with --force" in output
     assert second.read("/etc/opensvc/web.env") == edited
 
     act(first, "svcmgr -s web syncnodes --rid sync#i0 --force")
@@ -189,25 +189,29 @@ def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(
 
 
 @pytest.mark.e2e
-def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes: TwoNodes) -> None:
+def test_each_reason_why_nothing_is_sent_is_reported_with_what_to_do(
+    linked_nodes: TwoNodes,
+) -> None:
     """No sshd, no key, no source, no file system at the destination: each named, exit code 6, and
     never "up" afterwards.
     """
     first, second = linked_nodes
     act(first, "svcmgr -s web start")
-    said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
-    assert "no sshd listens there: install openssh-server and start it" in said
+    output = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
+    assert "no sshd listens there: install openssh-server and start it" in output
     node_ssh.connect(linked_nodes)
     second.write("/root/.ssh/authorized_keys", "")
-    said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
-    assert "it does not accept our ssh key" in said and "ssh-copy-id root@deb2.opensvc.com" in said
+    output = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
+    assert (
+        "it does not accept our ssh key" in output and "ssh-copy-id root@deb2.opensvc.com" in output
+    )
     second.write("/root/.ssh/authorized_keys", first.read("/root/.ssh/id_ed25519.pub"))
     first.write("/etc/opensvc/web.env", ENV + "dstfs = /srv/fs\n")
-    said = act(first, "svcmgr -s web syncnodes --rid sync#1", 6)
-    assert "deb2.opensvc.com: /srv/fs is not mounted there: nothing was sent" in said
+    output = act(first, "svcmgr -s web syncnodes --rid sync#1", 6)
+    assert "deb2.opensvc.com: /srv/fs is not mounted there: nothing was sent" in output
     first.run("mv /srv/data /srv/away")
-    said = act(first, "svcmgr -s web syncnodes", 6)
-    assert "sync#1: /srv/data does not exist: nothing was sent" in said
+    output = act(first, "svcmgr -s web syncnodes", 6)
+    assert "sync#1: /srv/data does not exist: nothing was sent" in output
     assert {rid: status for rid, (status, _) in syncs(first).items()} == {
         "sync#1": "down",
         "sync#i0": "up",

@@ -92,7 +92,7 @@ def cut_everything(node: Node) -> None:
 def test_every_link_is_cut_and_the_check_script_agrees(
     make_cluster: Callable[..., Cluster],
 ) -> None:
-    """Both networks and the disk are cut, the check-up script says yes: the second node takes over,
+    """Both networks and the disk are cut, the check-up script succeeds: the second node takes over,
     deb1 is UNKNOWN to it.
     """
     cluster = make_cluster()

@@ -137,7 +137,7 @@ class Ids:
                 )
                 self._known[real] = shown[0]
 
-    def told(self, text: str) -> str:
+    def output(self, text: str) -> str:
         """The text with the ids of the tutorial."""
         for real, shown in self._known.items():
             text = text.replace(real, shown)
@@ -205,7 +205,7 @@ def test_the_containers_of_the_tutorial_move_with_their_data(
                 done = node.run(PRELUDE + typed.command, LIMIT_S)
             except subprocess.TimeoutExpired as error:
                 pytest.fail(f"{typed.command}: {error.stdout!r}{error.stderr!r}")
-            shown = comparable(ids.told(done.stdout + done.stderr))
+            shown = comparable(ids.output(done.stdout + done.stderr))
             if (
                 done.returncode == 0 and shown == comparable(typed.expected)
             ) or time.monotonic() >= give_up:

@@ -1,6 +1,6 @@
-"""A standby that could not run the service says so, and is given nothing.
+"""A standby that could not run the service reports it, and is given nothing.
 
-Nodes that are configured differently say so.
+Nodes that are configured differently report it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def look_again(cluster: Cluster, node: Node) -> None:
     cluster.must(node, f"kill -HUP $(cat {EZ}/services/.proc/nmond.lock)")
 
 
-def says(cluster: Cluster, node: Node, text: str) -> None:
+def reports(cluster: Cluster, node: Node, text: str) -> None:
     """Waits until `service -s -v` has a text."""
     cluster.until(
         lambda: cluster.must(node, f"{EZ}/bin/service -s -v"), lambda shown: text in shown, text
@@ -38,8 +38,8 @@ def test_stop_that_would_leave_the_service_to_a_node_without_its_script_is_refus
     cluster.run_on_first()
     cluster.must(cluster.second, "chmod 644 /opt/registry.sh")
     look_again(cluster, cluster.second)
-    says(cluster, cluster.second, "/opt/registry.sh is not executable")
-    says(cluster, cluster.first, "deb2.opensvc.com could not start registry")
+    reports(cluster, cluster.second, "/opt/registry.sh is not executable")
+    reports(cluster, cluster.first, "deb2.opensvc.com could not start registry")
     refused = cluster.first.run(f"{EZ}/bin/service -A registry stop")
     assert refused.returncode == 5 and "could not start it" in refused.stderr
     assert cluster.runs_on() == ["deb1"]
@@ -54,7 +54,7 @@ def test_stop_that_would_leave_the_service_to_a_node_without_its_script_is_refus
     cluster.wait(cluster.first, {"registry": "STOPPED/STARTED"})
 
 
-def test_nodes_whose_files_differ_say_in_what(make_cluster: Callable[..., Cluster]) -> None:
+def test_nodes_whose_files_differ_report_in_what(make_cluster: Callable[..., Cluster]) -> None:
     """Another timeout and swapped roles on one node: a warning on both, in both commands, that
     names the files.
     """
@@ -69,6 +69,6 @@ def test_nodes_whose_files_differ_say_in_what(make_cluster: Callable[..., Cluste
     cluster.second.write(f"{EZ}/conf/services", " ".join(services) + "\n")
     cluster.must(cluster.second, f"sed -i 's/2$/3/' {EZ}/conf/monitor")
     for node in cluster.nodes:
-        says(cluster, node, "the services file: which node is primary")
-        says(cluster, node, "the monitor file")
+        reports(cluster, node, "the services file: which node is primary")
+        reports(cluster, node, "the monitor file")
         assert "configured differently" in cluster.must(node, f"{EZ}/bin/hb -s -v")

@@ -86,7 +86,7 @@ def words(readings: Sequence[Power]) -> str:
 
 
 def test_cut_is_off_then_off_read_twice() -> None:
-    """The proof says what was done and how long it took."""
+    """The proof reports what was done and how long it took."""
     device = ModelledDevice()
     report = cut(device)
     assert report.is_proved and words(report.readings) == "on off off"
@@ -117,12 +117,12 @@ def test_off_read_once_before_the_limit_is_not_proved() -> None:
 
 
 def test_deaf_device_is_not_believed() -> None:
-    """It says yes and does nothing."""
+    """It succeeds and does nothing."""
     report = cut(ModelledDevice(is_deaf=True))
     assert not report.is_proved and OFF not in report.readings
 
 
-def test_device_that_was_off_before_says_so_as_a_hint() -> None:
+def test_device_that_was_off_before_reports_it_as_a_hint() -> None:
     """A wrong address reads off as well: what it proves is decided with what was seen before."""
     device = ModelledDevice(is_on=False)
     report = cut(device)
@@ -173,7 +173,7 @@ def test_lost_look_does_not_keep_the_order_from_being_given() -> None:
 
 
 def test_one_off_between_other_answers_is_not_believed() -> None:
-    """A board that restarts says off once, and then on."""
+    """A board that restarts reports off once, and then on."""
     device = ModelledDevice(
         is_deaf=True, shows=lambda now, power: OFF if 1003 < now < 1004 else power
     )

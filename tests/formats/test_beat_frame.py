@@ -1,4 +1,4 @@
-"""Beat frames: round trips, sizes, damage of every kind, and names learnt page by page."""
+"""Beat frames: round trips, sizes, damage of every kind, and names learned page by page."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_ten_thousand_services_in_the_worst_states_fit_in_a_slot() -> None:
     assert decode_frame(data).states == tuple(states[name] for name in sorted(states))
 
 
-def test_names_of_thousands_of_services_are_learnt_though_states_change() -> None:
+def test_names_of_thousands_of_services_are_learned_though_states_change() -> None:
     """A receiver that knows no name, a sender whose states change with every beat: complete within
     200 beats.
     """
@@ -308,7 +308,7 @@ def test_states_of_more_services_than_a_thousand_take_less_than_nibbles(seed: in
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "bomb", "garbage"])
-def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage: str) -> None:
+def test_deflated_states_that_are_not_as_many_as_announced_are_refused(damage: str) -> None:
     """Deflated states that unpack to fewer, more, a million or nothing: ValueError, and no memory
     is filled.
     """
@@ -324,7 +324,7 @@ def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage: str) -
 
 
 @pytest.mark.parametrize("max_bytes", [1200, 5108])
-def test_names_are_learnt_from_successive_beats(max_bytes: int) -> None:
+def test_names_are_learned_from_successive_beats(max_bytes: int) -> None:
     """A receiver that knows no name hears one beat after the other: incomplete until the last page,
     then equal.
     """
@@ -347,7 +347,7 @@ def test_names_are_learnt_from_successive_beats(max_bytes: int) -> None:
     assert book.resolve(decode_frame(a_frame(a_beat(states, seq=500)))).is_complete
 
 
-def test_names_that_are_in_use_are_kept_when_others_are_learnt() -> None:
+def test_names_that_are_in_use_are_kept_when_others_are_learned() -> None:
     """More sets of names than the book holds: the one that was looked up last stays."""
     book = NameBook()
     frames = [
@@ -387,8 +387,8 @@ def test_beat_without_services_is_complete_at_once() -> None:
     "changed", [["web"], ["web", "db", "mail"], []], ids=["removed", "added", "all removed"]
 )
 def test_the_peers_states_are_known_on_when_services_change_here_first(changed: list[str]) -> None:
-    """A service is removed or added here only: the peer still says the former ones, and none of its
-    states is lost.
+    """A service is removed or added here only: the peer still reports the former ones, and none of
+    its states is lost.
     """
     book = NameBook()
     book.learn_own(["web", "db"])
@@ -408,7 +408,7 @@ def test_former_services_stay_known_while_nothing_changes() -> None:
     assert book.resolve(decode_frame(a_frame(a_beat({"a": S.STARTED})))).is_complete
 
 
-def test_own_names_take_no_place_of_learnt_ones() -> None:
+def test_own_names_take_no_place_of_learned_ones() -> None:
     """A page of the names that are configured here brings nothing new, and pushes nothing out."""
     book = NameBook()
     book.learn_own(["web"])
@@ -499,7 +499,7 @@ def test_frames_without_names_push_out_none_that_are_known() -> None:
 
 
 def test_names_of_more_services_than_are_kept_are_not_begun() -> None:
-    """20,000 services are learnt, of one list or of two; nothing of a list of 20,001."""
+    """20,000 services are learned, of one list or of two; nothing of a list of 20,001."""
     book = NameBook()
     for count, known in ((20_001, {}), (20_000, {"a": S.STOPPED})):
         digest = names_digest((f"{count}",))
@@ -514,7 +514,7 @@ def test_names_of_more_services_than_are_kept_are_not_begun() -> None:
     )
 
 
-def test_list_of_another_length_under_the_same_digest_begins_anew() -> None:
+def test_list_of_another_length_under_the_same_digest_begins_again() -> None:
     """A forged frame came first: the right pages complete the list all the same."""
     digest, book = names_digest(("db", "web")), NameBook()
     book.learn(forged(["zz"], digest, first=2, count=3))
@@ -688,7 +688,7 @@ def test_any_mutation_is_a_frame_or_a_frame_error(
 
 def test_single_flipped_bit_is_never_taken_for_a_beat() -> None:
     """Each bit of a frame flipped in turn: always refused, so damage never changes what a peer is
-    believed to say.
+    believed to report.
     """
     data = a_frame(a_beat({"web": S.STARTED}))
     for place in range(len(data) * 8):
@@ -723,7 +723,7 @@ def test_beat_that_no_frame_can_hold_is_a_value_error(change: dict[str, Any]) ->
 
 
 def notice(count: int, states: dict[str, S] | None = None) -> Beat:
-    """A beat that says that so many links are mute."""
+    """A beat that reports that so many links are mute."""
     return a_beat(states, mute=frozenset(struct.pack(">Q", number + 1) for number in range(count)))
 
 

@@ -78,7 +78,7 @@ def test_comments_blanks_cr_and_missing_newline_are_tolerated() -> None:
 def test_wrong_nodes_file_is_refused_with_the_line(
     text: str, line: int | None, message: str
 ) -> None:
-    """A nodes file that is not two distinct host names: the error says where and what."""
+    """A nodes file that is not two distinct host names: the error reports where and what."""
     assert refusal(parse_nodes, text) == (line, message)
 
 

@@ -26,8 +26,8 @@ from opensvc_openha.links.disk_worker import MAX_BYTES
 SLOT = 5120
 
 
-def test_blank_device_says_nothing() -> None:
-    """Zeros: nobody's."""
+def test_blank_device_has_no_sign() -> None:
+    """Zeros: no owner."""
     assert find_sign(bytes(HEAD_BYTES), SLOT) is None and find_sign(b"", SLOT) is None
     assert not holds_heartbeat(bytes(SLOT))
 

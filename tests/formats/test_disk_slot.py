@@ -40,7 +40,7 @@ def test_slot_that_was_claimed_holds_an_empty_frame() -> None:
 
 
 def test_frame_that_does_not_fit_names_the_spacing() -> None:
-    """A frame one byte too long for 10 blocks: the error says that 11 are needed.
+    """A frame one byte too long for 10 blocks: the error reports that 11 are needed.
 
     16 where blocks are 4 KiB. One that fills them is taken.
     """

@@ -53,7 +53,7 @@ def repaired(data: bytes) -> bytes:
     return data + struct.pack(">I", zlib.crc32(data))
 
 
-def test_sealed_frame_says_what_the_beat_said() -> None:
+def test_sealed_frame_holds_what_the_beat_held() -> None:
     """Sender and receiver share the key and the link: authentic, and the very same beat."""
     data = sealed()
     frame = open_frame(data)
@@ -196,7 +196,7 @@ def test_thousand_services_with_tag_and_cluster_fit_in_one_datagram() -> None:
     assert 1100 < len(sealed(beat)) <= 1200
 
 
-def test_id_of_a_key_tells_nothing_and_differs() -> None:
+def test_id_of_a_key_reveals_nothing_and_differs() -> None:
     """Eight digits, not those of the secret; the secret is in no text that might be logged."""
     assert (
         len(KEY.key_id) == 8 and KEY.key_id not in KEY.secret.hex() and KEY.key_id != OTHER.key_id

@@ -1,4 +1,4 @@
-"""The key file: what it may hold, what is told when it is wrong, and how two of them are put
+"""The key file: what it may hold, what is reported when it is wrong, and how two of them are put
 together.
 """
 
@@ -43,7 +43,7 @@ GOOD = f"current {A.key_id} {A.secret.hex()}\n"
         ("current \x00\x01\n", None, "not plain text"),
     ],
 )
-def test_wrong_file_is_told_with_its_line_and_without_the_secret(
+def test_wrong_file_is_reported_with_its_line_and_without_the_secret(
     text: str, line: int | None, words: str
 ) -> None:
     """A ConfigError that names the place and never shows a secret."""

@@ -86,7 +86,7 @@ STARTED = sample("udp_registry_started_deb1_eth1")
         ),
     ],
 )
-def test_captured_heartbeat_says_what_was_going_on(name: str, expected: LegacyRecord) -> None:
+def test_captured_heartbeat_holds_what_was_going_on(name: str, expected: LegacyRecord) -> None:
     """Datagrams and disk records of the C programs: node, services in order, states, clock,
     process, address.
     """
@@ -248,7 +248,7 @@ def test_service_that_cannot_be_one_is_left_out_and_counted(name: str) -> None:
 
 
 def test_service_that_is_there_twice_is_left_out() -> None:
-    """Two lines of one name on the C node: nobody knows which counts, so neither does."""
+    """Two lines of one name on the C node: it is not known which counts, so neither does."""
     record = decode_record(patched(NAMES_AT, b"busybox\0"))
     assert record.states == () and record.refused == 2
 
@@ -261,7 +261,7 @@ def test_list_ends_at_the_first_empty_name() -> None:
 
 @pytest.mark.parametrize("port", [1, 65_535])
 def test_first_and_last_port_go_both_ways(port: int) -> None:
-    """Nobody needs them, and they are ports."""
+    """They have no use, and they are ports."""
     record = replace(decode_record(STARTED), port=port)
     assert decode_record(encode_record(record)) == record
 

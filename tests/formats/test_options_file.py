@@ -162,7 +162,7 @@ def test_options_are_read(text: str, options: Options) -> None:
         ("[heartbeat\n", 1, "openha"),
     ],
 )
-def test_mistake_is_told_with_its_line(text: str, line: int, words: str) -> None:
+def test_mistake_is_reported_with_its_line(text: str, line: int, words: str) -> None:
     """A ConfigError with file and line: nothing misspelt is passed over."""
     with pytest.raises(ConfigError, match=words) as caught:
         parse_options(text, "openha.conf")
@@ -252,7 +252,7 @@ def test_services_have_the_limits_and_policies_of_their_sections() -> None:
 
 @pytest.mark.parametrize("section", ["scripts", "policy"])
 def test_section_of_a_service_that_is_not_there_is_refused(section: str) -> None:
-    """A misspelled name would silently do nothing: the line and the services are told."""
+    """A misspelled name would silently do nothing: the line and the services are reported."""
     options = parse_options(f"[{section}]\n[[registy]]\n", "F")
     with pytest.raises(
         ConfigError,

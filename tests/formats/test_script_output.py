@@ -44,7 +44,7 @@ def test_the_reason_is_the_first_error_of_an_agent_or_else_the_last_line(
 ) -> None:
     """Agents continue after an error, with a rollback for instance.
 
-    Any other script says at the end what it failed for.
+    Any other script reports at the end what it failed for.
     """
     assert with_output("exited with 1", output) == f"exited with 1 ({shown})"
 

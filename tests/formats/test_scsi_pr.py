@@ -141,7 +141,7 @@ def test_full_status_names_the_initiators() -> None:
     assert found == (Registrant(A, True, 5, 1, name), Registrant(B, False, 0, 1, name))
 
 
-def test_unit_attention_is_told_from_refusals() -> None:
+def test_unit_attention_is_distinguished_from_refusals() -> None:
     """Of all recorded sense data: which one is repeated, which one means "not supported"."""
     seen = {
         (target, exchange.step, str(scsi_pr.decode_sense(exchange.sense)))
@@ -184,7 +184,9 @@ def test_any_sense_data_is_read_or_none(data: bytes) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.lists(KEYS, max_size=12))
 def test_keys_are_read_whole_or_refused(generation: int, keys: list[int]) -> None:
-    """A list that is shorter than its head says is refused: the missing key may be the peer's."""
+    """A list that is shorter than its head reports is refused: the missing key may be the
+    peer's.
+    """
     body = b"".join(struct.pack(">Q", key) for key in keys)
     data = struct.pack(">II", generation, len(body)) + body
     assert scsi_pr.decode_registrations(data) == Registrations(generation, tuple(keys))
@@ -235,7 +237,7 @@ def test_any_bytes_are_read_or_refused(decode: object, data: bytes) -> None:
 
 
 def test_capabilities_without_a_list_of_types_offer_any() -> None:
-    """The device does not say which types it has: it is asked by using it."""
+    """The device does not report which types it has: it is asked by using it."""
     found = scsi_pr.decode_capabilities(bytes([0, 8, 0, 0, 0, 0, 0, 0]))
     assert found.types is None and found.has_write_exclusive_registrants
     without = scsi_pr.decode_capabilities(bytes([0, 8, 0, 0x80, 0x02, 0, 0, 0]))

@@ -97,7 +97,7 @@ def test_command_line_without_a_password_stays(line: str) -> None:
     ],
 )
 def test_password_in_what_a_command_prints_is_masked(text: str, masked: str) -> None:
-    """What a failed command says of itself."""
+    """What a failed command reports of itself."""
     assert mask_script(text) == masked
 
 

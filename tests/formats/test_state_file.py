@@ -29,7 +29,7 @@ def test_state_with_a_digit_is_the_two_bytes_of_the_original(state: S) -> None:
 @pytest.mark.parametrize("stored, data", ENDINGS)
 def test_what_a_digit_would_lose_is_kept_in_a_tail(stored: StoredState, data: bytes) -> None:
     """A frozen start, or a step towards a frozen state: the first two bytes stay the original's, a
-    tail says the rest.
+    tail reports the rest.
     """
     assert encode(stored) == data
     assert decode(data) == stored

@@ -52,7 +52,7 @@ def test_other_bytes_are_no_deflated_states(data: bytes) -> None:
         unpack_deflated(data, 3)
 
 
-def test_bytes_of_another_format_are_told_apart_from_another_number_of_states() -> None:
+def test_bytes_of_another_format_are_distinguished_from_another_number_of_states() -> None:
     """With the reason of the decoder."""
     with pytest.raises(ValueError, match="the states cannot be unpacked: "):
         unpack_deflated(b"no deflated bytes", 3)

@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of all parsers and of a whole node, with atheris: ``make fuzz``, or for
 one long run
 
-    python -m tests.fuzz.fuzz_formats -runs=5000000 -max_len=600
+python -m tests.fuzz.fuzz_formats -runs=5000000 -max_len=600
 
-What counts as a failure is said in ``intruder``. Options are those of libFuzzer; the inputs that it
-keeps are in a folder that goes away at the end, and an input that fails is printed.
+What counts as a failure is reported in ``intruder``. Options are those of libFuzzer; the inputs
+that it keeps are in a folder that goes away at the end, and an input that fails is printed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
             with open(os.path.join(corpus, f"seed{number}"), "wb") as file:
                 file.write(seed)
         intruder = Intruder()
-        # libFuzzer ends the process itself, so the folder is told to go before.
+        # libFuzzer ends the process itself, so the folder is removed before.
         child = os.fork()
         if child == 0:
             atheris.Setup(

@@ -73,7 +73,9 @@ OLD_NET, OLD_DISK = (
 )
 LINKS = (*NET, *DISK, OLD_NET, OLD_DISK)
 SERVICES = tuple(ServiceSpec(name, f"/etc/{name}", OURS, PEER, "/bin/true") for name in NAMES)
-PEER_SAYS = dict(zip(NAMES, (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.FROZEN_STOP)))
+PEER_SENDS = dict(
+    zip(NAMES, (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.FROZEN_STOP))
+)
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -113,7 +115,7 @@ def sealed(beat: Beat, link: LinkSpec, key: Key | None = KEY) -> bytes:
 def _recorded() -> Iterator[bytes]:
     """Yield genuine frames that an attacker could have recorded: all are old, or of other links."""
     for link in (NET[1], DISK[1]):
-        yield sealed(beat_of(PEER_LIFE, 3, PEER_SAYS), link)
+        yield sealed(beat_of(PEER_LIFE, 3, PEER_SENDS), link)
         yield sealed(beat_of(OLD_PEER_LIFE, 900, dict.fromkeys(NAMES, ServiceState.STOPPED)), link)
     yield sealed(beat_of(PEER_LIFE, 50, dict.fromkeys(NAMES, ServiceState.STOPPED)), OLD_NET_AS_OWN)
     yield sealed(beat_of(OUR_LIFE, 60, dict.fromkeys(NAMES, ServiceState.STARTED), OURS), NET[0])
@@ -123,9 +125,9 @@ def _recorded() -> Iterator[bytes]:
     yield sealed(beat_of(PEER_LIFE, 80, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], None)
     for named in ((NET[1],), (NET[1], DISK[1])):
         marks = frozenset(link.mark for link in named)
-        yield sealed(replace(beat_of(PEER_LIFE, 3, PEER_SAYS), mute=marks), DISK[1])
-        yield sealed(replace(beat_of(PEER_LIFE, 85, PEER_SAYS), mute=marks), DISK[1], WRONG_KEY)
-        yield sealed(replace(beat_of(PEER_LIFE, 86, PEER_SAYS), mute=marks), NET[1], None)
+        yield sealed(replace(beat_of(PEER_LIFE, 3, PEER_SENDS), mute=marks), DISK[1])
+        yield sealed(replace(beat_of(PEER_LIFE, 85, PEER_SENDS), mute=marks), DISK[1], WRONG_KEY)
+        yield sealed(replace(beat_of(PEER_LIFE, 86, PEER_SENDS), mute=marks), NET[1], None)
     many = {f"svc{number:04}": ServiceState.STOPPED for number in range(1_100)}
     yield sealed(beat_of(PEER_LIFE, 90, many), NET[1], None)
 
@@ -222,12 +224,12 @@ class Target:
         self._hear_peer()
         for _ in range(5):
             self.engine.step(Tick(), NOW)
-        self.before, self.said = self.face(), self.engine.beat()
+        self.before, self.sent = self.face(), self.engine.beat()
         assert self.engine.snapshot(NOW).peer_standing is PeerStanding.LIVE
 
     def _hear_peer(self) -> None:
         for link in (NET[1], DISK[1]):
-            data = sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SAYS), link)
+            data = sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SENDS), link)
             self.engine.step(heard(self.codecs[link], data, NOW), NOW)
 
     def face(self) -> object:
@@ -261,7 +263,7 @@ class Target:
                 assert _is_harmless(action, link), f"the node wants to do this: {action}"
             # Only a step can change what is shown; what is sent is checked after every input.
             assert self.face() == self.before, "the node was moved"
-        assert self.engine.beat() == self.said, "the node says something else"
+        assert self.engine.beat() == self.sent, "the node sends something else"
         self.counts[reason] = self.counts.get(reason, 0) + 1
         return reason
 
@@ -294,7 +296,7 @@ class FrozenTarget(Target):
             return error.reason
         assert all(_NAME.fullmatch(name) for name in event.beat.states)
         self.engine.step(event, NOW)
-        assert self.engine.beat().states == self.said.states, "a frozen service was moved"
+        assert self.engine.beat().states == self.sent.states, "a frozen service was moved"
         return "decoded"
 
 

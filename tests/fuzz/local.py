@@ -133,7 +133,7 @@ class DamagedHistory:
         return outcome
 
     def damaged_schema(self, data: bytes) -> bytes:
-        """The file with bytes of a table's name and definition replaced: what sqlite says of it
+        """The file with bytes of a table's name and definition replaced: what sqlite reports of it
         repeats them.
         """
         changed = bytearray(self.genuine)

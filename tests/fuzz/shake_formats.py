@@ -44,7 +44,7 @@ def mutated(data: bytes, others: list[bytes], dice: Random) -> bytes:
 
 
 def main() -> None:
-    """Takes that many inputs and says what became of those that reached the node."""
+    """Takes that many inputs and reports what became of those that reached the node."""
     count, dice = int(sys.argv[1]), Random(int(sys.argv[2]))
     inputs = list(seeds())
     for folder in sys.argv[3:]:

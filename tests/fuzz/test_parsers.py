@@ -29,7 +29,7 @@ from tests.fuzz.intruder import (
     OLD_NET,
     PEER,
     PEER_LIFE,
-    PEER_SAYS,
+    PEER_SENDS,
     RECORDED,
     RECORDS,
     TEXTS,
@@ -331,7 +331,7 @@ def test_fresh_genuine_beat_is_noticed() -> None:
     """The peer itself speaks: the check that nothing moved must fail, or it would prove nothing."""
     target = Target()
     with pytest.raises(AssertionError):
-        target.hear(NET[1], sealed(beat_of(PEER_LIFE, 1_000, PEER_SAYS), NET[1]))
+        target.hear(NET[1], sealed(beat_of(PEER_LIFE, 1_000, PEER_SENDS), NET[1]))
 
 
 def test_opened_file_is_noticed(intruder: Intruder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,5 +346,5 @@ def test_repaired_frame_passes_the_envelope() -> None:
     checksum.
     """
     target = Target()
-    cut = repaired(sealed(beat_of(PEER_LIFE, 1_000, PEER_SAYS), DISK[1], WRONG_KEY)[:-8])
+    cut = repaired(sealed(beat_of(PEER_LIFE, 1_000, PEER_SENDS), DISK[1], WRONG_KEY)[:-8])
     assert target.hear(DISK[1], cut) not in ("truncated", "oversized", "checksum")

@@ -73,7 +73,7 @@ class Station:
     def read(self) -> None:
         self.auth.update(HeartbeatOptions(self.mode, self.cluster), self.file, self.incarnations)
 
-    def say(self) -> bytes:
+    def send(self) -> bytes:
         self.seq += 1
         return self.sender.encode(Beat(self.name, self.boot, self.seq, None, {}), 1, False)
 
@@ -107,15 +107,15 @@ def layout(tmp_path: Path) -> Layout:
 
 def exchange(one: Station, two: Station) -> None:
     """A beat each way; both must be understood."""
-    two.hear(one.say())
-    one.hear(two.say())
+    two.hear(one.send())
+    one.hear(two.send())
 
 
 @pytest.mark.parametrize("mode", [None, *AuthMode])
 def test_two_nodes_with_the_same_key_understand_each_other(mode: AuthMode | None) -> None:
     """In every mode; authentic in all of them but off."""
     one, two = Station(0, KeyRing(A), mode), Station(1, KeyRing(A), mode)
-    assert one.hear(two.say()) == ("" if mode is AuthMode.OFF else A.key_id)
+    assert one.hear(two.send()) == ("" if mode is AuthMode.OFF else A.key_id)
 
 
 ORDERS = list(itertools.permutations(["key 1", "key 2", "enforce 1", "enforce 2"]))
@@ -153,16 +153,16 @@ def test_default_becomes_strict_once_the_peer_has_shown_its_key_and_stays_so() -
     again, restart or not.
     """
     one, two = Station(0, KeyRing(A)), Station(1)
-    assert one.hear(two.say()) == "" and one.auth.status().mode == "permissive"
+    assert one.hear(two.send()) == "" and one.auth.status().mode == "permissive"
     two.file = KeyRing(A)
     two.read()
-    one.hear(two.say())
+    one.hear(two.send())
     assert one.auth.status().mode == "enforced"
     one.restart()
     two.file = None
     two.read()
     with pytest.raises(FrameError) as caught:
-        one.hear(two.say())
+        one.hear(two.send())
     assert caught.value.reason == "unauthenticated"
 
 
@@ -203,15 +203,15 @@ def test_rotation_in_any_order_with_restarts_loses_no_beat(seed: int) -> None:
 
 
 def test_rotation_waits_for_the_other_node() -> None:
-    """Only one node has the next key: it continues with the current one for ever, and says what is
-    missing.
+    """Only one node has the next key: it continues with the current one for ever, and reports what
+    is missing.
     """
     one, two = Station(0, KeyRing(A, next=B)), Station(1, KeyRing(A))
     for _ in range(100):
         exchange(one, two)
         one.poll()
         two.poll()
-    assert two.hear(one.say()) == A.key_id and one.file == KeyRing(A, next=B)
+    assert two.hear(one.send()) == A.key_id and one.file == KeyRing(A, next=B)
     assert any(f"does not have the next key {B.key_id}" in text for text in one.auth.warnings())
     assert any(f"has key {B.key_id}, which is not here" in text for text in two.auth.warnings())
 
@@ -219,7 +219,7 @@ def test_rotation_waits_for_the_other_node() -> None:
 def test_former_key_is_refused_after_the_rotation() -> None:
     """That is what a rotation is for: beats under the key that is gone are unknown."""
     one, two = Station(0, KeyRing(A, next=B)), Station(1, KeyRing(A, next=B))
-    recorded = Station(1, KeyRing(A)).say()
+    recorded = Station(1, KeyRing(A)).send()
     for _ in range(20):
         exchange(one, two)
         one.poll(RETIRE_AFTER_S)
@@ -235,15 +235,15 @@ def test_two_clusters_each_with_a_key_of_their_own_find_together() -> None:
     """
     one, two = Station(0, KeyRing(A), AuthMode.ENFORCED), Station(1, KeyRing(C), AuthMode.ENFORCED)
     with pytest.raises(FrameError):
-        two.hear(one.say())
+        two.hear(one.send())
     assert two.file is not None and one.file is not None
     two.file = two.file.merged_with(one.file)
     two.read()
-    two.hear(one.say())
+    two.hear(one.send())
     exchange(one, two)
 
 
-def test_two_new_nodes_that_each_made_a_key_hear_each_other_and_say_what_to_do() -> None:
+def test_two_new_nodes_that_each_made_a_key_hear_each_other_and_report_what_to_do() -> None:
     """The default of an installation: understood as without a key, the command is named.
 
     Then one key is brought over.
@@ -251,12 +251,12 @@ def test_two_new_nodes_that_each_made_a_key_hear_each_other_and_say_what_to_do()
     one, two = Station(0, KeyRing(A)), Station(1, KeyRing(C))
     exchange(one, two)
     for node, strange in ((one, C), (two, A)):
-        told = " | ".join(node.auth.warnings())
+        reported = " | ".join(node.auth.warnings())
         assert (
             f"the peer sends with key {strange.key_id}, which is not here, and is accepted all the"
-            " same" in told
+            " same" in reported
         )
-        assert f"`ssh {node.other} openha key install -`" in told
+        assert f"`ssh {node.other} openha key install -`" in reported
     assert one.file is not None and two.file is not None
     two.file = two.file.merged_with(one.file)
     two.read()
@@ -284,11 +284,11 @@ def test_stolen_key_that_was_replaced_opens_no_door(layout: Layout, is_note_lost
     node.file, node.incarnations = settings(layout)
     node.restart()
     with pytest.raises(FrameError) as caught:
-        node.hear(thief.say())
+        node.hear(thief.send())
     assert caught.value.reason == "unknown key"
     with pytest.raises(FrameError):
-        node.hear(Station(1).say())
-    assert node.hear(Station(1, KeyRing(B)).say()) == B.key_id
+        node.hear(Station(1).send())
+    assert node.hear(Station(1, KeyRing(B)).send()) == B.key_id
 
 
 def test_key_is_a_first_one_again_after_authentication_was_switched_off(layout: Layout) -> None:
@@ -305,7 +305,7 @@ def test_key_is_a_first_one_again_after_authentication_was_switched_off(layout: 
     assert settings(layout) == (None, {}) and is_key_wanted(layout, read_options(layout))
 
 
-def test_permissive_lets_wrong_frames_pass_and_says_so() -> None:
+def test_permissive_lets_wrong_frames_pass_and_reports_it() -> None:
     """No key, an unknown key, a forged tag: used as if nothing authenticated them, each under its
     own name.
     """
@@ -315,7 +315,7 @@ def test_permissive_lets_wrong_frames_pass_and_says_so() -> None:
         (Station(1, KeyRing(B)), "unknown key"),
     ):
         counted: list[str] = []
-        decoded = heard(one.listener, stranger.say(), counted=counted)
+        decoded = heard(one.listener, stranger.send(), counted=counted)
         assert (decoded.key_id, counted) == ("", [remark])
     assert any("without the key are accepted" in text for text in one.auth.warnings())
 
@@ -331,7 +331,7 @@ def test_fields_of_a_frame_are_not_decoded_before_its_tag(key: Key | None, reaso
         (Station(1, KeyRing(key) if key else None), reason),
         (None, "malformed"),
     ):
-        data = bytearray((sender or Station(1, KeyRing(A))).say()[:-4])
+        data = bytearray((sender or Station(1, KeyRing(A))).send()[:-4])
         data[6] |= 0x80
         if sender is None:
             tag = tag_of(A, link_binding(one.link("deb2")), bytes(data[:-TAG_BYTES]))
@@ -341,7 +341,7 @@ def test_fields_of_a_frame_are_not_decoded_before_its_tag(key: Key | None, reaso
         assert caught.value.reason == counted
 
 
-def test_own_frames_and_those_of_a_namesake_are_told_apart() -> None:
+def test_own_frames_and_those_of_a_namesake_are_distinguished() -> None:
     """What bears our name is ours by its boot identity, or another node's.
 
     No key is needed to see it.
@@ -351,7 +351,7 @@ def test_own_frames_and_those_of_a_namesake_are_told_apart() -> None:
         twin.boot = BootId(1, 99)
         for station, reason in ((one, "own"), (twin, "namesake")):
             with pytest.raises(FrameError) as caught:
-                heard(one.listener, station.say())
+                heard(one.listener, station.send())
             assert caught.value.reason == reason
 
 
@@ -363,7 +363,7 @@ def test_other_cluster_is_foreign_and_a_missing_name_is_none() -> None:
     for ring in (None, KeyRing(A)):
         one, two = Station(0, ring, cluster="paris"), Station(1, ring, cluster="lyon")
         with pytest.raises(FrameError) as caught:
-            one.hear(two.say())
+            one.hear(two.send())
         assert caught.value.reason == "foreign cluster"
         exchange(one, Station(1, ring))
 
@@ -403,7 +403,7 @@ def test_key_file_of_another_user_is_refused(layout: Layout) -> None:
 def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout) -> None:
     """The note survives; without it nothing is known.
 
-    A damaged or a lost one still says that the peer has the key.
+    A damaged or a lost one still reports that the peer has the key.
     """
     incarnations = {A.key_id: BootId(7, 2**63), B.key_id: BootId(1, 1)}
     assert read_incarnations(layout, KeyRing(A)) == {}

@@ -1,4 +1,4 @@
-"""What the kernel says of interfaces, and which senders count as mute for it."""
+"""What the kernel reports of interfaces, and which senders count as mute for it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_all_interfaces_are_asked_for_whatever_they_are() -> None:
 def test_messages_of_the_kernel_are_read_and_others_left_out() -> None:
     """Up, no carrier, off, gone.
 
-    A bridge's word on its port, an end of a list and a cut message say nothing.
+    A bridge's word on its port, an end of a list and a cut message report nothing.
     """
     data = (
         message(16, 2, UP, tail=b"\x06\0\3\0ab")
@@ -101,7 +101,7 @@ def seeing(*senders: LinkSpec) -> MuteSenders:
     return mute
 
 
-def test_interface_that_goes_down_and_up_is_told_at_once_each_way() -> None:
+def test_interface_that_goes_down_and_up_is_reported_at_once_each_way() -> None:
     """One change, one set; what does not concern a link is not announced."""
     mute = seeing()
     mute.learn([InterfaceNews(2, False, False), InterfaceNews(99, False, False)])
@@ -113,7 +113,7 @@ def test_interface_that_goes_down_and_up_is_told_at_once_each_way() -> None:
     assert mute.changed(200.3) == frozenset()
 
 
-def test_interface_that_flaps_is_told_of_once_a_rest() -> None:
+def test_interface_that_flaps_is_reported_once_a_rest() -> None:
     """Down again 0.1 s after it was announced: again only after the rest, and only if down then;
     eth2 is announced at once.
     """

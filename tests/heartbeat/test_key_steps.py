@@ -1,4 +1,4 @@
-"""What a node concludes of single frames: modes, rotation, and what an operator is told."""
+"""What a node concludes of single frames: modes, rotation, and what an operator is informed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refusal(auth: Authentication, found: Any) -> str:
     return caught.value.reason
 
 
-def test_node_that_was_told_nothing_has_no_key() -> None:
+def test_node_without_an_order_has_no_key() -> None:
     """Everything is taken as it comes, and nothing is sealed."""
     auth = Authentication("deb1", BOOT)
     assert auth.status() == AuthStatus("off") and auth.cluster == ""
@@ -73,7 +73,7 @@ def test_node_that_was_told_nothing_has_no_key() -> None:
 
 
 def test_first_frame_with_a_key_makes_the_default_strict() -> None:
-    """That is said once; a mode that was written stays."""
+    """That is reported once; a mode that was written stays."""
     auth = node(KeyRing(A))
     assert not auth.learn({}) and auth.learn(KNOWN) and not auth.learn(KNOWN)
     assert auth.status().mode == "enforced"
@@ -119,7 +119,7 @@ def test_frame_is_judged_by_its_key() -> None:
 
 @pytest.mark.parametrize("shows", [frame(A, newest=B), frame(B), frame(B, newest=D)])
 def test_next_key_is_used_once_the_peer_has_shown_it(shows: Any) -> None:
-    """By sending with it, or by saying that it has it; the ring follows."""
+    """By sending with it, or by reporting that it has it; the ring follows."""
     auth = node(KeyRing(A, next=B))
     seal = auth.seal(b"link")
     assert seal is not None and (seal.key, seal.newest_id) == (A, B.key_id)
@@ -160,7 +160,7 @@ def test_key_that_was_changed_meanwhile_must_be_heard_again(between: KeyRing | N
     assert auth.advance(1010.0) == KeyRing(B)
 
 
-def test_status_tells_the_keys_of_both_nodes() -> None:
+def test_status_reports_the_keys_of_both_nodes() -> None:
     """The peer's as its last authentic frame showed them."""
     auth = node(KeyRing(A, next=B, previous=C), AuthMode.ENFORCED, cluster="x")
     accepts = (A.key_id, B.key_id, C.key_id)
@@ -170,7 +170,7 @@ def test_status_tells_the_keys_of_both_nodes() -> None:
 
 
 @pytest.mark.parametrize("copy", ["copy", ""])
-def test_operators_are_told_what_is_accepted_and_how_to_end_it(copy: str) -> None:
+def test_warnings_name_what_is_accepted_and_how_to_end_it(copy: str) -> None:
     """By default until the peer is heard with a key, or because it is written."""
     how = COPY if copy else ""
     text = "heartbeats without the key are accepted"
@@ -184,7 +184,7 @@ def test_operators_are_told_what_is_accepted_and_how_to_end_it(copy: str) -> Non
     )
 
 
-def test_unknown_key_of_the_peer_is_told_until_it_is_heard_with_ours() -> None:
+def test_unknown_key_of_the_peer_is_reported_until_it_is_heard_with_ours() -> None:
     """Or until it is installed here."""
     text = f"the peer sends with key {B.key_id}, which is not here, and is"
     need = f": the nodes need the same key{COPY}"
@@ -201,7 +201,7 @@ def test_unknown_key_of_the_peer_is_told_until_it_is_heard_with_ours() -> None:
     assert strict.warnings() == ()
 
 
-def test_frames_without_a_key_in_the_name_of_the_peer_are_told() -> None:
+def test_frames_without_a_key_in_the_name_of_the_peer_are_reported() -> None:
     """Until one with a key comes, authentic or not."""
     text = f"frames in the peer's name come without a key, and are refused{COPY}"
     auth = node(KeyRing(A), AuthMode.ENFORCED)
@@ -217,7 +217,7 @@ def test_frames_without_a_key_in_the_name_of_the_peer_are_told() -> None:
     assert text not in lax.warnings()
 
 
-def test_rotation_that_waits_is_told_with_what_to_do() -> None:
+def test_rotation_that_waits_is_reported_with_what_to_do() -> None:
     """The peer has a newer key, or has not got ours yet."""
     auth = node(KeyRing(A), AuthMode.ENFORCED)
     hear(auth, frame(A, newest=B))

@@ -115,7 +115,7 @@ def test_beat_becomes_a_record_the_original_understands() -> None:
 
 
 def test_too_many_services_are_a_clear_error() -> None:
-    """129 services: the link says why it cannot send."""
+    """129 services: the link reports why it cannot send."""
     beat = Beat(
         "deb2", BootId(3, 4), 17, None, {f"svc{number}": S.STOPPED for number in range(129)}
     )
@@ -190,7 +190,7 @@ def test_first_address_is_kept_until_the_link_is_down() -> None:
 
 
 def test_disk_has_no_address() -> None:
-    """Where the bytes lie says who wrote them."""
+    """The position of the bytes shows who wrote them."""
     assert Origin(DISK).admits("/dev/sdb:19", 100.0)
 
 
@@ -258,8 +258,8 @@ def test_first_start_after_a_c_openha_asks_what_its_7_means(
 
 
 def test_legacy_wire_and_enforced_keys_exclude_each_other(cluster_dir: ClusterDir) -> None:
-    """A frame that proves nothing would undo the key: refused at start, allowed where it is said to
-    be permissive.
+    """A frame that proves nothing would undo the key: refused at start, allowed where it is asked
+    to be permissive.
     """
     cluster_dir.path("conf/monitor").write_text(
         f"{HERE}\tunicast\tlo\t127.0.0.1\t{free_port()}\t5\n{PEER}\tunicast\tlo\t127.0.0.1\t{free_port()}\t5\n"

@@ -42,10 +42,10 @@ OLD = {
 
 
 class Speaker:
-    """Says the same to whoever connects, in pieces of a size with pauses between them."""
+    """Sends the same to each client, in pieces of a size with pauses between them."""
 
     def __init__(self, path: str) -> None:
-        self.says = b""
+        self.reply = b""
         self.piece = 1 << 20
         self.pause_s = 0.0
         self.is_done = False
@@ -64,8 +64,8 @@ class Speaker:
             with connection:
                 try:
                     connection.recv(4096)
-                    for begin in range(0, len(self.says), self.piece):
-                        connection.sendall(self.says[begin : begin + self.piece])
+                    for begin in range(0, len(self.reply), self.piece):
+                        connection.sendall(self.reply[begin : begin + self.piece])
                         if self._is_over.wait(self.pause_s):
                             return
                     self.is_done = True
@@ -95,19 +95,19 @@ def speaker(layout: Layout) -> Iterator[Speaker]:
     made.close()
 
 
-def test_a_daemon_that_tells_less_is_read(layout: Layout, speaker: Speaker) -> None:
+def test_a_daemon_that_reports_less_is_read(layout: Layout, speaker: Speaker) -> None:
     """An older daemon: no authentication, warnings or reasons in its status.
 
     The states are shown.
     """
-    speaker.says = json.dumps({"status": OLD}).encode() + b"\n"
+    speaker.reply = json.dumps({"status": OLD}).encode() + b"\n"
     status = client.fetch_status(layout)
     found = status.service("registry")
     assert found is not None and found.own_state is ServiceState.STARTED
     assert status.links[0].is_up and status.authentication.mode == "off"
 
 
-def test_a_daemon_that_tells_more_is_read(layout: Layout, speaker: Speaker) -> None:
+def test_a_daemon_that_reports_more_is_read(layout: Layout, speaker: Speaker) -> None:
     """A newer daemon: fields that this command does not know, everywhere; the states are shown."""
     more = {
         **OLD,
@@ -116,7 +116,7 @@ def test_a_daemon_that_tells_more_is_read(layout: Layout, speaker: Speaker) -> N
         "services": [{**SERVICE, "cost": 2}],
         "authentication": {"mode": "enforced", "accepts": ["1a2b3c4d"], "suite": "x"},
     }
-    speaker.says = json.dumps({"version": 9, "status": more}).encode() + b"\n"
+    speaker.reply = json.dumps({"version": 9, "status": more}).encode() + b"\n"
     status = client.fetch_status(layout)
     assert status.services[0].peer_state is ServiceState.STOPPED
     assert status.authentication.accepts == ("1a2b3c4d",)
@@ -137,24 +137,24 @@ def test_a_daemon_that_tells_more_is_read(layout: Layout, speaker: Speaker) -> N
 def test_an_answer_that_cannot_be_read_is_a_daemon_of_another_version(
     layout: Layout, speaker: Speaker, answer: Any
 ) -> None:
-    """No object, no status, a state that is not known: one error that says so, and no other
+    """No object, no status, a state that is not known: one error that reports it, and no other
     exception.
     """
-    speaker.says = json.dumps(answer).encode() + b"\n"
+    speaker.reply = json.dumps(answer).encode() + b"\n"
     with pytest.raises(NotAnsweringError, match="another version"):
         client.fetch_status(layout)
 
 
 @pytest.mark.parametrize(
-    "says", [b"HTTP/1.0 400\r\n", b"[" * 200_000 + b"\n", b"\xff\xfe\n", b"{\n", b"\n", b""]
+    "reply", [b"HTTP/1.0 400\r\n", b"[" * 200_000 + b"\n", b"\xff\xfe\n", b"{\n", b"\n", b""]
 )
 def test_what_is_no_answer_is_an_error_of_ours(
-    layout: Layout, speaker: Speaker, says: bytes
+    layout: Layout, speaker: Speaker, reply: bytes
 ) -> None:
     """Something that is not JSON, nested without end, or nothing: an error for the operator, not a
     crash.
     """
-    speaker.says = says
+    speaker.reply = reply
     with pytest.raises(NotRunningError):
         client.fetch_status(layout)
 
@@ -165,7 +165,7 @@ def test_an_answer_that_trickles_is_waited_for_no_longer_than_the_limit(
     """One byte in 20 ms, which never is a silence: given up after the limit for the whole
     answer.
     """
-    speaker.says, speaker.piece, speaker.pause_s = b" " * 4096, 1, 0.02
+    speaker.reply, speaker.piece, speaker.pause_s = b" " * 4096, 1, 0.02
     with pytest.raises(NotAnsweringError):
         client.fetch_status(layout, timeout_s=0.4)
     assert not speaker.is_done, "the whole answer takes 80 s: it was not waited for"
@@ -173,7 +173,7 @@ def test_an_answer_that_trickles_is_waited_for_no_longer_than_the_limit(
 
 def test_an_answer_without_end_is_given_up(layout: Layout, speaker: Speaker) -> None:
     """More than a line may have: an error, long before memory is a question."""
-    speaker.says = b"x" * 20_000_000
+    speaker.reply = b"x" * 20_000_000
     with pytest.raises(NotRunningError):
         client.fetch_status(layout)
 
@@ -195,8 +195,8 @@ def test_an_answer_without_end_is_given_up(layout: Layout, speaker: Speaker) -> 
 def test_a_connection_that_ends_without_a_word_is_no_success(
     layout: Layout, speaker: Speaker, ask: Callable[[Layout], object], is_held: bool
 ) -> None:
-    """The daemon took the request and answers nothing: an error, which says whether a daemon runs
-    now.
+    """The daemon took the request and answers nothing: an error, which reports whether a daemon
+    runs now.
     """
     with open(layout.lock_file, "w", encoding="ascii") as lock:
         lock.write(f"{os.getpid()}\n")

@@ -77,9 +77,9 @@ def test_replayed_flood_is_counted_and_the_engine_hears_of_some_of_it_only(key: 
         if number % 1000 == 500:
             thread._intake.take(Received(fresh[number // 1000], number / 1000, PEER))
     assert [event.beat.seq for event in taken if event.beat.seq > 100] == [101, 102, 103, 104, 105]
-    told = len(taken) - len(fresh)
-    assert 1 <= told <= FOR_S / REPEAT_SAMPLE_S + 1
-    assert thread.counts == {"replayed": played - told}
+    reported = len(taken) - len(fresh)
+    assert 1 <= reported <= FOR_S / REPEAT_SAMPLE_S + 1
+    assert thread.counts == {"replayed": played - reported}
 
 
 def test_frames_are_forgotten_in_the_order_in_which_they_came() -> None:
@@ -151,7 +151,7 @@ def test_link_listens_to_its_configured_address_only(
     address: str, source: str, is_taken: bool
 ) -> None:
     """Without a key, too: a frame from elsewhere is counted and not looked into, whatever it
-    says.
+    reports.
     """
     taken: list[BeatReceived] = []
     counted: list[str] = []

@@ -54,7 +54,7 @@ def key_of(cluster: ClusterDir) -> Key:
 
 
 def links(cluster: ClusterDir) -> dict[str, dict[str, object]]:
-    """Kind and end of each link: what JSON says of it."""
+    """Kind and end of each link: what JSON shows of it."""
     found = json.loads(cluster.ok("hb -s --json"))["links"]
     return {
         f"{link['kind']} {'sender' if link['is_sender'] else 'listener'}": link for link in found
@@ -97,7 +97,7 @@ def test_frames_of_the_life_before_a_reboot_of_the_peer_are_old(
 ) -> None:
     """The peer's machine reboots.
 
-    What it said before is played, to this daemon and to a restarted one: worth nothing.
+    What it reported before is played, to this daemon and to a restarted one: worth nothing.
     """
     tape = record(voice)
     voice.boot = BootId(voice.boot.counter + 1, 77)
@@ -125,7 +125,7 @@ def test_frames_of_a_former_key_are_unknown_after_a_rotation(
 
     def is_over() -> bool:
         voice.listen()
-        voice.say()
+        voice.send()
         return parse_keys(guarded.path("conf/openha.key").read_text(), "key").keys == (ring.next,)
 
     guarded.wait(is_over, "the former key is dropped")
@@ -166,7 +166,7 @@ def write_beats(cluster: ClusterDir, voice: PeerVoice, link: LinkSpec) -> list[b
         voice.listen()
         written.append(encode_slot(voice.frame(link=link), SLOT_BYTES).ljust(SLOT_BYTES, b"\0"))
         put_slot(link, written[-1])
-        voice.say()
+        voice.send()
         return bool(links(cluster)["dio listener"]["is_up"])
 
     cluster.wait(is_heard, "heard on the disk")
@@ -190,7 +190,7 @@ def test_older_slot_put_back_by_hand_is_replayed_and_keeps_no_link_up(
         turn += 1
         put_slot(theirs, written[turn % 2])
         voice.listen()
-        voice.say()
+        voice.send()
         return not links(guarded)["dio listener"]["is_up"]
 
     guarded.wait(is_down, "the disk link is down")
@@ -198,7 +198,7 @@ def test_older_slot_put_back_by_hand_is_replayed_and_keeps_no_link_up(
 
     def is_heard_otherwise() -> bool:
         voice.listen()
-        voice.say()
+        voice.send()
         return bool(links(guarded)["unicast listener"]["is_up"])
 
     guarded.wait(is_heard_otherwise, "the network link is no worse for it")

@@ -52,7 +52,7 @@ def test_channel_is_shared_until_the_last_one_leaves(channel: DiskChannel, disk_
 
 
 @pytest.mark.parametrize("is_direct", [True, False])
-def test_opening_tells_whether_the_page_cache_is_avoided(disk_file: str, is_direct: bool) -> None:
+def test_opening_reports_whether_the_page_cache_is_avoided(disk_file: str, is_direct: bool) -> None:
     """As it was asked for, on a file system that can do both."""
     made = channel_for(disk_file, is_direct)
     info = made.open(False, START_LIMIT_S)
@@ -67,8 +67,8 @@ def test_opening_tells_whether_the_page_cache_is_avoided(disk_file: str, is_dire
 
 
 def test_path_is_looked_at_with_every_eighth_read(channel: DiskChannel, disk_file: str) -> None:
-    """The disk behind the path was exchanged: noticed by whoever only reads, and by nobody before
-    that.
+    """The disk behind the path was exchanged: noticed by a thread that only reads, and by none
+    before that.
     """
     os.rename(disk_file, f"{disk_file}.old")
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_path_is_looked_at_with_every_eighth_read(channel: DiskChannel, disk_fil
             channel.read(0, 512, START_LIMIT_S)
 
 
-def test_numbers_of_requests_begin_anew(channel: DiskChannel) -> None:
+def test_numbers_of_requests_begin_again(channel: DiskChannel) -> None:
     """After four thousand million of them."""
     assert channel._worker is not None
     channel._worker._last_number = 2**32 - 3
@@ -92,7 +92,7 @@ def test_numbers_of_requests_begin_anew(channel: DiskChannel) -> None:
 def test_process_that_takes_no_requests_is_given_up_at_once(
     channel: DiskChannel, waiting: int
 ) -> None:
-    """It stands still, and the pipe has no room for a request, or for a part of it only: nobody
+    """It stands still, and the pipe has no room for a request, or for a part of it only: no thread
     waits for it.
     """
     assert channel._worker is not None
@@ -110,7 +110,7 @@ def test_process_that_takes_no_requests_is_given_up_at_once(
         os.kill(pid, signal.SIGCONT)
 
 
-def test_late_answer_of_a_channel_that_nobody_uses_ends_it(disk_file: str) -> None:
+def test_late_answer_of_an_unused_channel_ends_it(disk_file: str) -> None:
     """Closed while its disk hangs, it stays, with its process, until the answer comes."""
     made = channel_for(disk_file, True)
     made.open(False, START_LIMIT_S)
@@ -161,8 +161,8 @@ def test_ended_processes_are_not_kept(disk_file: str) -> None:
 def test_process_that_cannot_be_started_is_a_fault(
     disk_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No memory, or no interpreter any more: said with the reason, and tried again with the next
-    opening.
+    """No memory, or no interpreter any more: reported with the reason, and tried again with the
+    next opening.
     """
     made = channel_for(disk_file, True)
     with monkeypatch.context() as patched:
@@ -186,7 +186,7 @@ def test_process_that_cannot_be_started_is_a_fault(
 def test_process_that_dies_within_its_answer_is_a_fault(
     disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """Half an answer is none: whoever waits is woken, and gets no bytes."""
+    """Half an answer is none: the waiting thread is woken, and gets no bytes."""
     script = tmp_path / "worker.py"
     script.write_text(
         "import os, struct\nREPLY = struct.Struct('>IiI')\nos.read(0, 100)\nos.write(1,"
@@ -201,7 +201,7 @@ def test_process_that_dies_within_its_answer_is_a_fault(
 
 
 def test_program_that_forgets_its_channel_ends_all_the_same(disk_file: str) -> None:
-    """The thread that collects answers keeps nobody alive."""
+    """The thread that collects answers keeps no process alive."""
     lines = (
         "from opensvc_openha.links.disk_channel import channel_for",
         f"channel_for({disk_file!r}, True).open(True, 5.0)",

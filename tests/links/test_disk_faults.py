@@ -26,8 +26,9 @@ from tests.links.places import received, run
 from tests.waiting import LIMIT_S, until
 
 TIMEOUT_S = 10.0
-"""Link timeout in these tests. A disk that hangs does so until the test ends that: whoever waited
-for it would never return."""
+"""Link timeout in these tests. A disk that hangs does so until the test ends that: a thread that
+waited for it would never return.
+"""
 
 
 def disk_spec(
@@ -74,7 +75,9 @@ def hang_by_signal(pid: int) -> Callable[..., Any]:
     return lambda: os.kill(pid, signal.SIGCONT)
 
 
-def test_hung_worker_holds_nobody_and_recovers(ends: Callable[..., Any], disk_file: str) -> None:
+def test_hung_worker_blocks_no_thread_and_recovers(
+    ends: Callable[..., Any], disk_file: str
+) -> None:
     """The worker hangs: send and receive fail within the limit, then at once.
 
     When it continues, so does the link.
@@ -232,7 +235,7 @@ def test_worker_ends_when_its_daemon_is_killed(disk_file: str) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    # Whoever adopts it reaps it; a zombie has ended, too.
+    # The process that adopts it reaps it; a zombie has ended, too.
     until(
         lambda: is_gone(pid) or open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "Z"
     )
@@ -305,7 +308,7 @@ def test_disk_that_fails_is_a_fault_and_recovers(
 
 
 def test_read_only_disk_can_be_listened_to_but_not_written(loop_device: Callable[..., Any]) -> None:
-    """The device is read-only here: the sender says so at its first beat at the latest, the
+    """The device is read-only here: the sender reports it at its first beat at the latest, the
     listener works.
     """
     device, _ = loop_device(64, "-r")
@@ -325,7 +328,7 @@ def test_read_only_disk_can_be_listened_to_but_not_written(loop_device: Callable
 
 
 def test_device_too_small_for_the_slot_is_refused(loop_device: Callable[..., Any]) -> None:
-    """The device ends before the slot: both ends say how many blocks there are and how many it
+    """The device ends before the slot: both ends report how many blocks there are and how many it
     takes.
     """
     device, _ = loop_device(16)
@@ -482,10 +485,10 @@ def test_beat_after_a_torn_read_is_heard_once(ends: Callable[..., Any], disk_fil
     listener.close()
 
 
-def test_file_system_without_o_direct_works_and_says_so(
+def test_file_system_without_o_direct_works_and_reports_it(
     ends: Callable[..., Any], disk_dir: str, require: Callable[..., Any]
 ) -> None:
-    """A file system that refuses O_DIRECT: the link works and its remark says what it lacks."""
+    """A file system that refuses O_DIRECT: the link works and its remark reports what it lacks."""
     require(os.geteuid() == 0, "mounting a ramfs needs root")
     run("mount", "-t", "ramfs", "ramfs", disk_dir)
     try:

@@ -123,7 +123,7 @@ def test_each_beat_is_received_once(rig: Rig) -> None:
 
 
 def test_silence_ends_with_the_time_given(rig: Rig) -> None:
-    """Nobody sends: receive gives None, not before the time, and not only after a frame has
+    """No peer sends: receive gives None, not before the time, and not only after a frame has
     come.
     """
     rig.open()
@@ -157,7 +157,7 @@ def test_ends_can_be_closed_and_opened_again(rig: Rig) -> None:
     assert received(rig.receive()).data == b"two"
 
 
-def test_end_that_is_not_open_says_so(rig: Rig) -> None:
+def test_end_that_is_not_open_reports_it(rig: Rig) -> None:
     """Send and receive before open and after close: a LinkFault, no crash."""
     for _ in range(2):
         with pytest.raises(LinkFault, match="is not open"):
@@ -203,8 +203,8 @@ def test_frame_larger_than_the_link_is_a_fault(rig: Rig) -> None:
 )
 @pytest.mark.parametrize("make", [make_sender, make_listener])
 def test_missing_device_is_named(make: Callable[..., Any], spec: LinkSpec, reason: str) -> None:
-    """The interface or device of the monitor file does not exist: open says which, and may be tried
-    again.
+    """The interface or device of the monitor file does not exist: open reports which, and may be
+    tried again.
     """
     end = make(spec, time.monotonic)
     for _ in range(2):

@@ -56,7 +56,9 @@ def test_unicast_link_may_name_a_host() -> None:
 
 
 def test_node_takes_the_spelling_of_the_nodes_file() -> None:
-    """The monitor file says DEB1: the link belongs to deb1, spelled as the nodes file spells it."""
+    """The monitor file states DEB1: the link belongs to deb1, spelled as the nodes file spells
+    it.
+    """
     assert parse_monitor(MONITOR.replace("deb1", "DEB1"), "F", NODES) == parse_monitor(
         MONITOR, "F", NODES
     )

@@ -212,7 +212,7 @@ def test_interface_that_takes_no_more_does_not_stop_the_sender(
 def test_interface_made_again_works_after_reopen(
     nodes: Nodes, link: Callable[..., Any], kind: str, address: str
 ) -> None:
-    """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat
+    """eth2 is deleted, then made again under its name: both ends report it, and reopened they beat
     again.
     """
     one = link(kind, "eth2", address)
@@ -250,7 +250,7 @@ def test_replaced_interface_is_noticed_by_both_ends(nodes: Nodes, link: Callable
 def test_second_program_on_a_unicast_port_is_refused(
     nodes: Nodes, link: Callable[..., Any]
 ) -> None:
-    """The port of a unicast link is taken: open says so instead of sharing the beats."""
+    """The port of a unicast link is taken: open reports it instead of sharing the beats."""
     one, two = (link("unicast", "eth1", "10.50.1.2") for _ in range(2))
     one.open()
     with pytest.raises(LinkFault, match="eth1 10.50.1.2 port 5020: Address already in use"):
@@ -293,7 +293,7 @@ def hosts(nodes: Nodes) -> Iterator[Callable[..., Any]]:
 def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(
     hosts: Callable[..., Any], link: Callable[..., Any], address: str
 ) -> None:
-    """A unicast link names a host nobody knows: the sender says so.
+    """A unicast link names an unknown host: the sender reports it.
 
     The listener needs no name; known, it beats.
     """
@@ -318,7 +318,7 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(
 ) -> None:
     """The name server falls silent: the link continues.
 
-    The name leads elsewhere: the sender says so and, reopened, follows.
+    The name leads elsewhere: the sender reports it and, reopened, follows.
     """
     hosts("10.50.1.77 deb2-hb.invalid\n")
     one = link("unicast", "eth1", "deb2-hb.invalid")
@@ -362,7 +362,7 @@ def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes: Nodes, link: Callable
             place.ip("addr", "replace", f"fd00:1::{number}/64", "dev", "eth1", "nodad")
 
 
-def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link: Callable[..., Any]) -> None:
+def test_beat_behind_an_unread_burst_is_not_lost(link: Callable[..., Any]) -> None:
     """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat
     behind them still comes in.
     """

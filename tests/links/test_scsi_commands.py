@@ -125,7 +125,7 @@ def channel(disk_file: str) -> Iterator[DiskChannel]:
 
 
 def test_disk_without_scsi_is_refused_and_can_still_be_read(channel: DiskChannel) -> None:
-    """The process starts with the first command, reports what the system says, and serves on."""
+    """The process starts with the first command, reports what the system reports, and serves on."""
     with pytest.raises(LinkFault, match="the SCSI command of .*: Inappropriate ioctl"):
         channel.scsi(b"\x5e" + bytes(9), b"", 8, START_LIMIT_S)
     pid = channel.worker_pid

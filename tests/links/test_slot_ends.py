@@ -50,7 +50,7 @@ def slot(frame: bytes) -> bytes:
 
 
 def record(letter: bytes) -> bytes:
-    """As many bytes as a record of the original has; nothing here looks at what they say."""
+    """As many bytes as a record of the original has; nothing here looks at what they mean."""
     return b"deb1".ljust(128, b"\0") + b"\1\0\0\0\0\0\0\0" + letter * (LEGACY_SLOT - 136)
 
 
@@ -187,7 +187,7 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(
         asked.clear()
 
 
-def test_no_answer_within_the_limit_is_said_with_it(
+def test_no_answer_within_the_limit_is_reported_with_it(
     opened: Callable[..., Any], disk_file: str
 ) -> None:
     """The I/O process stands still: a fault once half of a short timeout is over, and at once after
@@ -291,7 +291,7 @@ def test_slot_that_ends_with_its_device_is_usable(
 def test_slot_must_be_whole_blocks_of_the_device(
     info: DeviceInfo, offset: int, wire: Wire, words: str
 ) -> None:
-    """What the opening told decides: sizes of blocks that no loop device has, too.
+    """What the opening returned decides: sizes of blocks that no loop device has, too.
 
     A file grows with what is written.
     """
@@ -332,7 +332,9 @@ def test_claim_leaves_a_heartbeat_as_it_is(opened: Callable[..., Any], disk_file
 def test_data_of_a_new_owner_is_refused_again_and_again(
     opened: Callable[..., Any], disk_file: str
 ) -> None:
-    """Whoever sends on after the refusal without opening the link again writes nothing either."""
+    """A sender that continues after the refusal without opening the link again writes nothing
+    either.
+    """
     sender = opened(DioSender(spec(disk_file)))
     sender.send(b"beat")
     put(disk_file, b"a new owner " * 400)
@@ -366,7 +368,7 @@ def test_disk_replaced_during_the_write_is_no_second_writer(
     opened: Callable[..., Any], disk_file: str
 ) -> None:
     """What was just written is not there: the path names another disk now, and that is what is
-    said.
+    reported.
     """
     sender = opened(DioSender(spec(disk_file)))
     write = sender._channel.write
@@ -451,7 +453,7 @@ def test_slot_that_loses_its_beat_is_counted_and_silent(
 
 
 def test_end_that_is_opened_again_and_again_is_closed_once(disk_file: str) -> None:
-    """Whoever opens it again after a fault leaves no process behind."""
+    """A sender that opens it again after a fault leaves no process behind."""
     end = DioSender(spec(disk_file))
     for _ in range(3):
         end.open()

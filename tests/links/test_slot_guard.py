@@ -123,8 +123,8 @@ def is_in_use(device: str) -> bool:
 def test_mounted_device_is_refused_wherever_the_slot_is(
     sender: Callable[..., Any], loop_device: Callable[..., Any], disk_dir: str
 ) -> None:
-    """A file system without a sign at the start of the device, but mounted: the kernel says that it
-    is in use.
+    """A file system without a sign at the start of the device, but mounted: the kernel reports that
+    it is in use.
     """
     device, image = loop_device(32_768)
     run("mkfs.ext4", "-q", device)
@@ -199,7 +199,7 @@ def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(
 def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(
     sender: Callable[..., Any], disk_file: str
 ) -> None:
-    """Somebody wiped the slot: said, and the link continues."""
+    """Somebody wiped the slot: reported, and the link continues."""
     one = sender(disk_file)
     one.open()
     one.send(b"beat")
@@ -209,8 +209,8 @@ def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(
 
 
 def test_lost_write_is_a_fault(sender: Callable[..., Any], disk_file: str) -> None:
-    """The disk takes the write and does not keep it: the link says so instead of beating into the
-    void.
+    """The disk takes the write and does not keep it: the link reports it instead of beating into
+    the void.
     """
     one = sender(disk_file)
     one.open()
@@ -345,8 +345,8 @@ def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_dev
 def test_disk_that_vanishes_is_not_called_a_second_writer(
     sender: Callable[..., Any], disk_file: str, how: str
 ) -> None:
-    """The path is gone, names another disk, or the disk has no end there any more: said as such,
-    and nothing is counted.
+    """The path is gone, names another disk, or the disk has no end there any more: reported as
+    such, and nothing is counted.
     """
     one = sender(disk_file)
     one.open()
@@ -368,7 +368,7 @@ def test_disk_that_vanishes_is_not_called_a_second_writer(
 def test_device_that_has_become_shorter_is_no_blank_slot(
     sender: Callable[..., Any], loop_device: Callable[..., Any]
 ) -> None:
-    """Somebody shrinks the volume under both ends: each says that it is gone."""
+    """Somebody shrinks the volume under both ends: each reports that it is gone."""
     device, image = loop_device(64)
     one, listener = sender(device), DioListener(spec(device), time.monotonic)
     one.open()

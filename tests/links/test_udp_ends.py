@@ -314,7 +314,7 @@ def test_user_without_rights_has_a_working_link_with_a_remark(
 def test_group_is_reached_through_the_interface_without_the_right_to_bind_to_it(
     ends: Callable[..., Ends], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sender chooses it for the group, whatever the routes say."""
+    """The sender chooses it for the group, whatever the routes are."""
     pair = ends(GROUP4)
     pair.listener.open()
     monkeypatch.setattr(socket, "socket", Refusing)

@@ -87,14 +87,14 @@ class Session:
         bench = Bench(self._room, session.items, met, _passes, self._asked.jobs, self._asked.again)
         known, counts = equivalents(), {name: Count() for name in self._files}
         for verdict in bench.judge(chosen(self._asked, self._files), self._asked.seconds):
-            self._tell(verdict, known, counts[verdict.mutant.file])
+            self._report(verdict, known, counts[verdict.mutant.file])
         self._sum_up(counts, time.monotonic() - began)
         for name in bench.broken_finders():
             self.is_failed = True
             print(f"VOID: {name} fails without any fault, too: the tree was edited meanwhile")
         return True
 
-    def _tell(self, verdict: Verdict, known: dict[str, str], count: Count) -> None:
+    def _report(self, verdict: Verdict, known: dict[str, str], count: Count) -> None:
         name, reason = verdict.mutant.name, known.get(verdict.mutant.lasting_name)
         count.planted += 1
         if verdict.found_by == UNPLANTED:
@@ -102,7 +102,9 @@ class Session:
             text = f"UNPLANTED {name}"
         elif verdict.found_by and reason:
             count.survived += 1
-            text = f"NOT SAME  {name}  by {verdict.found_by}, though equivalent.txt says: {reason}"
+            text = (
+                f"NOT SAME  {name}  by {verdict.found_by}, though equivalent.txt states: {reason}"
+            )
         elif verdict.found_by:
             count.killed += 1
             if verdict.is_kept:

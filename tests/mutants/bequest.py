@@ -25,10 +25,10 @@ def fork(work: Callable[[], str]) -> tuple[int, int]:
     os.setsid()
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
     try:
-        said = work()
+        result = work()
     except BaseException as error:  # Any error counts: the fault was detected.
-        said = type(error).__name__
-    os.write(write, (said or "-").encode("utf-8")[:400])
+        result = type(error).__name__
+    os.write(write, (result or "-").encode("utf-8")[:400])
     os._exit(0)
 
 
@@ -37,7 +37,7 @@ def end(read: int, child: int, mark: str) -> str:
 
     A broken test may have left such processes behind.
     """
-    said = os.read(read, 400).decode("utf-8")
+    result = os.read(read, 400).decode("utf-8")
     os.close(read)
     os.waitpid(child, 0)
     for place in Path("/proc").glob("[0-9]*"):
@@ -46,7 +46,7 @@ def end(read: int, child: int, mark: str) -> str:
                 os.kill(int(place.name), signal.SIGKILL)
         except OSError:
             continue
-    return said
+    return result
 
 
 @contextmanager

@@ -127,10 +127,10 @@ def mutants_of(file: str) -> list[Mutant]:
     found = {
         (mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(file, source).all()
     }
-    told: dict[str, int] = {}
+    seen: dict[str, int] = {}
     numbered = []
     for _, mutant in sorted(found.items()):
-        told[mutant.lasting_name] = number = told.get(mutant.lasting_name, 0) + 1
+        seen[mutant.lasting_name] = number = seen.get(mutant.lasting_name, 0) + 1
         numbered.append(replace(mutant, number=number))
     return numbered
 

@@ -58,11 +58,11 @@ def test_statement_of_its_own_is_replaced_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("text", ["a and (b or c)", "(a and\n   (b or c))", "a and ((b) or\nc)"])
-def test_text_is_told_the_same_however_it_is_formatted(text: str) -> None:
+def test_text_is_described_the_same_however_it_is_formatted(text: str) -> None:
     """The lines of equivalent.txt outlive a formatter."""
     assert canonical(text) == "a and (b or c)"
 
 
-def test_what_is_no_whole_piece_of_code_is_told_in_one_line() -> None:
+def test_what_is_no_whole_piece_of_code_is_reported_in_one_line() -> None:
     """Nothing is raised for it."""
     assert canonical("if a:\n   b c") == "if a: b c"

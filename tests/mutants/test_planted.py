@@ -19,19 +19,19 @@ def test_every_fault_of_the_list_can_be_planted(name: str) -> None:
 
 
 def test_list_is_long_enough_and_speaks_of_known_files_only() -> None:
-    """At least a hundred, none for a file that nobody looks at, no two told alike."""
+    """At least a hundred, none for a file that is not looked at, no two described alike."""
     found = [mutant.lasting_name for name in ALL_FILES for mutant in planted_in(name)]
     assert len(found) > 100 and len(set(found)) == len(found)
     assert files() <= set(ALL_FILES)
 
 
-def test_what_is_said_to_change_nothing_is_still_in_the_code() -> None:
+def test_what_is_listed_as_equivalent_is_still_in_the_code() -> None:
     """Each line of equivalent.txt is a mutant that can be planted today, and has a reason."""
     named = {name.partition(" ")[0] for name in equivalents()}
-    told = {
+    reported = {
         mutant.lasting_name
         for name in named & set(ALL_FILES)
         for mutant in (*mutants_of(name), *planted_in(name))
     }
     assert all(equivalents().values())
-    assert set(equivalents()) <= told
+    assert set(equivalents()) <= reported

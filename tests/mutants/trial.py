@@ -124,14 +124,18 @@ class Bench:
                 yield self._end(read, going.pop(read))
 
     def _end(self, read: int, trial: _Trial) -> Verdict:
-        said = bequest.end(read, trial.child, "" if self._room.name in _PURE else trial.source)
-        found_by = "" if said in ("-", _CUT_SHORT) else said or "the end of its process"
+        result = bequest.end(read, trial.child, "" if self._room.name in _PURE else trial.source)
+        found_by = "" if result in ("-", _CUT_SHORT) else result or "the end of its process"
         self._found[trial.mutant.file, found_by] += 1
         if found_by in self._items:
             self._finders.add(found_by)
             self._kept.keep(trial.mutant, found_by)
         return Verdict(
-            trial.mutant, found_by, trial.tests, time.monotonic() - trial.began, said == _CUT_SHORT
+            trial.mutant,
+            found_by,
+            trial.tests,
+            time.monotonic() - trial.began,
+            result == _CUT_SHORT,
         )
 
     def _order(self, mutant: Mutant) -> list[str]:
@@ -145,8 +149,8 @@ class Bench:
             else self._met.tests_at(mutant.file, mutant.where)
         )
         meeting = self._met.tests_of(mutant.file)
-        # The rules in words are a table of their own, told for each state: they go through whatever
-        # the other one says.
+        # The rules in words are a table of their own, written out for each state: they go through
+        # whatever the other one holds.
         rules = (
             [name for name in self._items if "test_rules" in name]
             if mutant.file == "transitions.py"

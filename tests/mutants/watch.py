@@ -154,15 +154,15 @@ def _watch_apart(
                 going[read] = item.nodeid, notes, child, time.monotonic()
             for read in select.select(list(going), [], [])[0]:
                 nodeid, notes, child, began = going.pop(read)
-                said = bequest.end(read, child, str(notes))
+                result = bequest.end(read, child, str(notes))
                 lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
                 places = [text.rpartition(":") for text in lines]
                 functions = _named(
                     {(files[file], int(line)) for file, _, line in places if file in files}
                 )
-                functions |= {_ANY} if said == "ok unwatched" else set()
-                print(f"watched {nodeid}: {said}, {len(functions)} functions", flush=True)
-                yield nodeid, (said.startswith("ok"), functions, time.monotonic() - began)
+                functions |= {_ANY} if result == "ok unwatched" else set()
+                print(f"watched {nodeid}: {result}, {len(functions)} functions", flush=True)
+                yield nodeid, (result.startswith("ok"), functions, time.monotonic() - began)
 
 
 def _named(places: set[tuple[str, int]]) -> set[tuple[str, str]]:

@@ -23,7 +23,7 @@ def main() -> None:
         states = json.load(file)
     if states.get(f"{who} fails") == action:
         sys.stdout.buffer.write(
-            (states.get("says") or "it does not want to").encode("utf-8") + b"\n"
+            (states.get("output") or "it does not want to").encode("utf-8") + b"\n"
         )
         sys.exit(states.get("code", 3))
     now = states[who]

@@ -82,7 +82,7 @@ mnt_opt = rw,loop
     + "\n[subset#container:01appservers]\nparallel = true\n"
 )
 SOCKET = f"unix:///var/lib/opensvc/{SVC}/docker.sock"
-SAYS_THE_TIME = (
+SHOWS_THE_TIME = (
     'CMD ["/bin/sh","-c","trap exit TERM; while true; do date; sleep 1 & wait $!; done"]'
 )
 
@@ -126,7 +126,7 @@ class Recorder:
         )
 
     def lose_power(self, node: Node, other: Node, *wanted: str) -> None:
-        """End a node, and say how long the other one needed to take the service over."""
+        """End a node, and report how long the other one needed to take the service over."""
         began = monotonic()
         print(f"--- {node.name.partition('.')[0]} loses its power\n")
         node.kill()
@@ -251,7 +251,7 @@ def docker(record: Recorder) -> None:
     record.show(first, f"{SVC} start --cluster --rid fs#1")
     record.show(first, f"{SVC} docker images")
     record.show(first, daemons)
-    record.show(first, f"docker -H {SOCKET} import -c '{SAYS_THE_TIME}' /root/bb.tar bb:date")
+    record.show(first, f"docker -H {SOCKET} import -c '{SHOWS_THE_TIME}' /root/bb.tar bb:date")
     record.show(first, f"{SVC} stop --cluster")
     record.unfreeze_both()
     record.show(first, "service -s -c")

@@ -28,12 +28,12 @@ class Driven(Model):
 
     def __init__(self, root: Path, first: S, second: S) -> None:
         super().__init__(root, first, second)
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.nodes: Sequence[str] = ("deb1", "deb2")
         self.is_dry_run = False
         self.peer_code = ""
-        """What the peer is said to have answered, though it was not asked."""
-        self.peer_says = ""
+        """What the peer is made to have answered, though it was not asked."""
+        self.peer_answers = ""
         """Its answer after it did what it was asked for."""
         self.to = ""
         self.is_peer_thawing = True
@@ -43,11 +43,11 @@ class Driven(Model):
 
     def _agent(self, node: str, layout: AgentLayout) -> Callable[[str, bool, str], int]:
         def run(action: str, is_remote: bool, to_node: str = "") -> int:
-            said = [] if is_remote else self.said
+            printed = [] if is_remote else self.printed
             codes: list[str] = []
 
             def send(word: str, text: str) -> None:
-                said.append(f"{word} {text}")
+                printed.append(f"{word} {text}")
                 if word == "peer":
                     codes.append(self.peer_code or self._ask_peer(text))
 
@@ -78,7 +78,7 @@ class Driven(Model):
         if node == "deb1" and not self.is_peer_thawing:
             return "0"
         code = self._agents[node.lower()](action, True, "")
-        return self.peer_says or str(code)
+        return self.peer_answers or str(code)
 
 
 Make = Callable[[S, S], Driven]
@@ -133,7 +133,7 @@ def test_driver_and_daemons_are_asked_for_each_step(make: Make, case: str) -> No
     code = model.ask(action, model.to)
     assert [
         head,
-        *(f"  {line}".rstrip() for line in model.said),
+        *(f"  {line}".rstrip() for line in model.printed),
         f"  daemons: {', '.join(model.done) or 'nothing'}",
         f"  exit {code}",
     ] == case.split("\n")

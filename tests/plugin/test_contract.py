@@ -191,7 +191,7 @@ def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18: Hos
     assert host18.made_calls() == []
 
 
-def test_without_a_daemon_the_status_says_so(host: Host) -> None:
+def test_without_a_daemon_the_status_reports_it(host: Host) -> None:
     """The socket of a killed daemon is still there, or none ever was: not running."""
     host.write_state_files(b"2\0", b"0\0")
     assert host.ask("status")["lines"] == ["open-ha daemons are not running"]
@@ -564,7 +564,7 @@ class Rude:
                 connection.recv(1 if self._is_reset else 4096)
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """It does not listen any more."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -664,7 +664,7 @@ DRY_RUNS = [
 @pytest.mark.parametrize(
     "own,peer,action,plan", DRY_RUNS, ids=[f"{each[2]}-{each[0]}" for each in DRY_RUNS]
 )
-def test_a_dry_run_asks_nobody(
+def test_a_dry_run_asks_no_peer(
     host: Host, own: str, peer: str, action: str, plan: list[str]
 ) -> None:
     """`--dry-run` of each action: what would be done is logged, and neither daemon nor peer is
@@ -688,7 +688,7 @@ def test_a_dry_run_asks_nobody(
         assert any(text in line for line in answer["log"]), answer["log"]
 
 
-def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18: Host) -> None:
+def test_a_dry_run_of_an_action_that_cannot_be_done_reports_it(host18: Host) -> None:
     """A switch from a state that allows none: the same refusal as without --dry-run."""
     host18.daemon()
     host18.set_states("stopped", "stopped")
@@ -847,7 +847,7 @@ def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18: H
     """
     host18.daemon()
     host18.set_states(
-        "started", "stopped", peer_fails="stop", code=255, says="Host key verification failed."
+        "started", "stopped", peer_fails="stop", code=255, output="Host key verification failed."
     )
     answer = host18.ask("stop")
     assert answer["message"] == f"ssh to node {PEER} failed: 'stop --remote' was not done there"
@@ -862,12 +862,12 @@ def test_texts_that_are_not_ascii_break_nothing(host: Host) -> None:
         pytest.skip("the 1.5 asks no driver")
     host.daemon()
     host.set_states(
-        "started", "frozen_stop", own_fails="freeze-stop", says="Ger\u00e4t belegt: \u2026"
+        "started", "frozen_stop", own_fails="freeze-stop", output="Ger\u00e4t belegt: \u2026"
     )
     answer = host.ask("stop")
     assert answer["code"] == 1 and "freeze-stop failed with exit code 6" in answer["message"]
     assert any("Ger\u00e4t belegt: \u2026" in line for line in answer["log"])
-    host.set_states("started", "stopped", peer_fails="stop", says="Ger\u00e4t belegt")
+    host.set_states("started", "stopped", peer_fails="stop", output="Ger\u00e4t belegt")
     assert "'stop --remote' failed" in host.ask("stop")["message"]
     host.set_states(
         "frozen_stop", "frozen_stop", own_start_ends="start_failed", reason="Ger\u00e4t belegt"

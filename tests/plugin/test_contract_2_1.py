@@ -275,7 +275,7 @@ def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host2
 
 @pytest.mark.parametrize("sections", [APP, HB], ids=["app", "hb"])
 @pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
-def test_without_the_shared_file_nobody_starts_the_service_by_hand(
+def test_without_the_shared_file_no_node_starts_the_service_by_hand(
     tmp_path: Path, sections: dict[str, dict[str, str]], text: str | None
 ) -> None:
     """site_opensvc/openha_driver.py is gone or torn: a warning, a start or stop by hand is refused,

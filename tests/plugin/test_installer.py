@@ -45,7 +45,7 @@ def tree_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_each_line_is_told_apart(agent: Host) -> None:
+def test_each_line_is_distinguished(agent: Host) -> None:
     """The files of an agent: the line is known by them."""
     assert find_agents(str(agent.home))[0].line.name == agent.line
 
@@ -75,7 +75,7 @@ def test_a_second_install_and_a_second_remove_have_nothing_to_do(agent: Host) ->
     assert "not installed" in agent.openha("status", 1)
 
 
-def test_a_dry_run_says_all_and_does_nothing(agent: Host) -> None:
+def test_a_dry_run_reports_all_and_does_nothing(agent: Host) -> None:
     """--dry-run of a remove and of an install: the steps as lines, every file as before, no service
     added.
     """
@@ -182,7 +182,7 @@ PROBES = [
 
 
 @pytest.mark.parametrize("printed,word,code", PROBES, ids=[probe[1] for probe in PROBES])
-def test_the_wrapper_tells_what_the_resources_are(
+def test_the_wrapper_reports_what_the_resources_are(
     host18: Host, printed: str, word: str, code: int
 ) -> None:
     """`<svc>.cluster status`: the agent's word for the resources alone, and the exit code the
@@ -192,7 +192,7 @@ def test_the_wrapper_tells_what_the_resources_are(
     assert host18.openha(f"probe {SVC}", code).strip() == word
 
 
-def test_the_wrappers_call_what_they_say(host18: Host) -> None:
+def test_the_wrappers_call_what_they_show(host18: Host) -> None:
     """`.cluster start` runs svcmgr with --cluster and gives its exit code.
 
     `status` and `.stonith` run openha.
@@ -333,7 +333,7 @@ def test_levels_of_fencing_of_a_real_agents_service(
         ("", "unknown", 1),
     ],
 )
-def test_status_of_a_fence_asks_the_device_and_shoots_nobody(
+def test_status_of_a_fence_asks_the_device_and_fences_no_node(
     host18: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: str, word: str, code: int
 ) -> None:
     """`.stonith status`, as the generated script hands it on."""
@@ -546,8 +546,8 @@ def test_what_an_earlier_version_added_is_still_known(host18: Host) -> None:
 
 
 def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent: Host) -> None:
-    """The package went first and left what is not its own: install and fence say so, remove cleans
-    up.
+    """The package went first and left what is not its own: install and fence report it, remove
+    cleans up.
     """
     agent.service_file.write_text(agent.service_file.read_text() + STONITH)
     agent.openha("install")
@@ -622,7 +622,7 @@ LIMITS = [
 
 
 @pytest.mark.parametrize("line,is_fhs,has_command,place", LIMITS)
-def test_a_remove_says_where_the_stock_driver_looks_in_vain(
+def test_a_remove_reports_where_the_stock_driver_looks_in_vain(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     line: str,

@@ -101,7 +101,7 @@ def run_on_first(agents: AgentNodes) -> None:
 
 
 def test_the_hb_status_follows_the_cluster_at_once(agents: AgentNodes) -> None:
-    """Frozen, started, standing by: print status shows each state without being asked to look
+    """Frozen, started, standby: print status shows each state without being asked to look
     again.
     """
     assert "warn hb.openha" in hb_lines(agents, agents.first)
@@ -134,7 +134,7 @@ def test_a_stopped_or_dead_daemon_is_reported(agents: AgentNodes) -> None:
 def test_the_agents_own_words_move_the_service(agents: AgentNodes) -> None:
     """switch, freeze, thaw, stop, start of the agent: both nodes are driven.
 
-    The 1.5 and the 2.1 refuse, and say so.
+    The 1.5 and the 2.1 refuse, and report it.
     """
     run_on_first(agents)
     if agents.line in ("1.5", "2.1"):
@@ -239,7 +239,7 @@ def board(agents: AgentNodes, node: Node) -> Any:
 
 
 def test_the_tutorial(agents: AgentNodes) -> None:
-    """Unfrozen, started, standing by, moved, taken over, and the node that lost its power back:
+    """Unfrozen, started, standby, moved, taken over, and the node that lost its power back:
     each agent shows each step.
     """
     first, second = agents.nodes

@@ -64,7 +64,7 @@ def test_what_was_to_follow_is_kept_with_the_state(
     assert (recovered.state, recovered.frozen_target) == (state, frozen_target)
 
 
-def test_file_of_a_c_openha_that_says_ready_may_mean_a_service_that_runs_frozen() -> None:
+def test_file_of_a_c_openha_that_holds_ready_may_mean_a_service_that_runs_frozen() -> None:
     """The same digit stands for both there: only the wrapper knows."""
     recovered = recover(StoredState(S.START_READY), "", is_same_life=True, is_first_start=True)
     assert recovered.state is S.UNKNOWN and recovered.must_probe
@@ -113,8 +113,10 @@ def learn(
 
 
 @pytest.mark.parametrize("content", [b"", b"x\n", b"99", b"-1", b" 2", b"\xff\xfe"])
-def test_damaged_file_is_unknown_and_says_so_with_its_path(tmp_path: Path, content: bytes) -> None:
-    """And is not written over before the wrapper has told."""
+def test_damaged_file_is_unknown_and_reports_it_with_its_path(
+    tmp_path: Path, content: bytes
+) -> None:
+    """And is not written over before the wrapper has reported."""
     recovered = learn(tmp_path, content)
     assert recovered.state is S.UNKNOWN and f"STATE file {tmp_path}" in recovered.reason
 

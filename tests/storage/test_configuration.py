@@ -221,7 +221,9 @@ def test_running_daemon_takes_limits_over_without_a_role_change(cluster_dir: Clu
     cluster_dir.wait(lambda: not _runs("sleep\x0061\x00"), "no child of the script is left")
 
 
-def test_mistake_in_the_options_changes_nothing_and_is_told_once(cluster_dir: ClusterDir) -> None:
+def test_mistake_in_the_options_changes_nothing_and_is_reported_once(
+    cluster_dir: ClusterDir,
+) -> None:
     """The reason is in the status for as long as it holds, in the log once.
 
     A correction is taken over.
@@ -249,7 +251,9 @@ def test_mistake_in_the_options_changes_nothing_and_is_told_once(cluster_dir: Cl
 
 
 def test_commands_refuse_what_the_options_do_not_allow(cluster_dir: ClusterDir) -> None:
-    """`service -a`, `service -r` and `hb -a` say file and line, and leave the files as they are."""
+    """`service -a`, `service -r` and `hb -a` report file and line, and leave the files as they
+    are.
+    """
     cluster_dir.add("registry")
     options = cluster_dir.path("conf/openha.conf")
     options.write_text("[scripts]\n[[registry]]\nstop_timeout = 5\n")

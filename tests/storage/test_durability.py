@@ -96,10 +96,10 @@ def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(
             "folder",
             os.path.dirname(path),
         )
-    told = len(disk.done)
+    already = len(disk.done)
     store.mirror_peer("web", ServiceState.STOPPED)
     store.close(60)
-    assert disk.done[told:] == [("name", layout.state_file("web", "deb2"))]
+    assert disk.done[already:] == [("name", layout.state_file("web", "deb2"))]
     write_state(layout, "web", "deb1", StoredState(ServiceState.STOPPED), is_durable=False)
     assert disk.done[-1] == ("name", layout.state_file("web", "deb1"))
 
@@ -121,8 +121,8 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
 def test_name_that_may_not_be_on_disk_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The directory cannot be written to disk after the rename: whoever wanted it durable must hear
-    of that.
+    """The directory cannot be written to disk after the rename: the caller that wanted it durable
+    must learn of that.
     """
     fsync = os.fsync
 
@@ -138,7 +138,7 @@ def test_name_that_may_not_be_on_disk_is_an_error(
         write_state(tree_layout(str(tmp_path)), "web", "deb1", StoredState(ServiceState.STARTED))
 
 
-def test_sync_of_a_file_system_reports_what_the_kernel_says(tmp_path: Path) -> None:
+def test_sync_of_a_file_system_reports_what_the_kernel_reports(tmp_path: Path) -> None:
     """One wait for many states: done on a real file system, an error where the kernel has one."""
     sync_file_system(str(tmp_path))
     with pytest.raises(OSError, match="No such file"):
@@ -151,7 +151,7 @@ def test_sync_of_a_file_system_reports_what_the_kernel_says(tmp_path: Path) -> N
 def test_sync_that_fails_is_an_error_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """syncfs says no: the error names the reason and the folder."""
+    """syncfs fails: the error names the reason and the folder."""
     import ctypes
 
     class Library:
@@ -261,10 +261,10 @@ def test_life_of_the_machine_is_known_again_and_each_start_has_a_higher_number(
     A first start is no reboot.
     """
     layout = tree_layout(str(tmp_path))
-    told = []
+    already = []
     for life in ("a", "a", "b", "b"):
         monkeypatch.setattr(state_store, "life", lambda life=life: life)
-        told.append(next_boot(layout))
-    assert [is_same for _, is_same in told] == [True, True, False, True]
-    counters = [boot.counter for boot, _ in told]
-    assert counters == sorted(set(counters)) and len({boot.nonce for boot, _ in told}) == 4
+        already.append(next_boot(layout))
+    assert [is_same for _, is_same in already] == [True, True, False, True]
+    counters = [boot.counter for boot, _ in already]
+    assert counters == sorted(set(counters)) and len({boot.nonce for boot, _ in already}) == 4

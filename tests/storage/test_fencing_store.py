@@ -30,7 +30,7 @@ FULL = FencingMemory(
 
 
 def test_note_of_a_version_that_kept_no_confirmation_is_read(tmp_path: Path) -> None:
-    """Nobody confirmed anything then, as far as is known."""
+    """Nothing was confirmed then, as far as is known."""
     layout = tree_layout(str(tmp_path))
     FencingStore(layout).write(FULL)
     found = json.loads(Path(layout.fencing_file).read_bytes())

@@ -68,7 +68,7 @@ def test_unwritten_entries_are_those_behind_the_newest_one_of_the_file() -> None
     assert unwritten([], shown) == shown and unwritten(entries, []) == []
 
 
-def test_unwritten_entries_of_one_step_are_told_apart() -> None:
+def test_unwritten_entries_of_one_step_are_distinguished() -> None:
     """The entries of a step have one time; the file may have the first of them only."""
     step = [replace(entry(1), new=new, name=name) for new in ("A", "B") for name in ("x", "y")]
     for count in range(len(step)):
@@ -212,8 +212,8 @@ def test_oldest_entries_go_when_there_are_too_many(tmp_path: Path) -> None:
     "content", ["no database", "cut off", "another database", "newer version", "holes"]
 )
 def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> None:
-    """Whatever stands there: a new history is begun, the old file is kept beside it, and it is said
-    once.
+    """Whatever stands there: a new history is begun, the old file is kept beside it, and it is
+    reported once.
     """
     kept.writes("before")
     kept.history.close()
@@ -245,7 +245,7 @@ def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> N
     assert Path(f"{kept.path}.damaged").read_bytes() == damaged
 
 
-def test_unwritable_place_loses_history_only_and_says_so_once(kept: Kept) -> None:
+def test_unwritable_place_loses_history_only_and_reports_it_once(kept: Kept) -> None:
     """The directory vanishes under it, later it is back: one message each way, and how many entries
     were lost.
     """
@@ -262,7 +262,7 @@ def test_unwritable_place_loses_history_only_and_says_so_once(kept: Kept) -> Non
     assert [is_fault for is_fault, _ in kept.reports] == [True, False] and not kept.history.problem
 
 
-def test_removed_file_is_begun_anew(kept: Kept) -> None:
+def test_removed_file_is_begun_again(kept: Kept) -> None:
     """Somebody deletes the file of a running daemon: the next entry is in a new one."""
     kept.writes("before")
     kept.path.unlink()
@@ -347,8 +347,8 @@ def test_entries_that_wait_for_a_writer_are_written_late_and_reported(
 
 
 def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
-    """The names in the schema are bytes that are no UTF-8, so that what sqlite says of it is none:
-    set aside all the same.
+    """The names in the schema are bytes that are no UTF-8, so that what sqlite reports of it is
+    none: set aside all the same.
     """
     kept.writes("before")
     kept.history.close()
@@ -457,7 +457,7 @@ def test_newest_entries_are_known_without_the_file(kept: Kept) -> None:
 def test_inbox_is_bounded_and_what_does_not_fit_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than fit before the writer comes to it: the rest is lost, and the history says how
+    """More than fit before the writer comes to it: the rest is lost, and the history reports how
     many.
     """
     monkeypatch.setattr(history_module, "HISTORY_INBOX_LIMIT", 10)
@@ -500,7 +500,7 @@ def test_noting_from_many_threads_keeps_every_entry(kept: Kept) -> None:
         ]
 
 
-def test_no_history_yet_is_told_with_its_place(tmp_path: Path) -> None:
+def test_no_history_yet_is_reported_with_its_place(tmp_path: Path) -> None:
     """There is no file: an error that names it."""
     with pytest.raises(SystemFault, match="there is no history yet: .*nothing"):
         read_entries(str(tmp_path / "nothing"))

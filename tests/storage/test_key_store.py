@@ -84,7 +84,7 @@ def test_key_of_another_user_is_refused(layout: Layout, monkeypatch: pytest.Monk
 
 
 def test_what_is_no_file_of_keys_is_refused_and_leaves_no_handle(layout: Layout) -> None:
-    """A pipe that nobody writes to, a directory, a link to itself, no text, more than keys."""
+    """A pipe without a writer, a directory, a link to itself, no text, more than keys."""
     path, before = Path(layout.key_file), len(os.listdir("/proc/self/fd"))
     os.mkfifo(path, 0o600)
     with pytest.raises(ConfigError, match="not a key file: it is no regular file"):
@@ -140,7 +140,7 @@ def test_places_that_cannot_be_written_are_named(layout: Layout) -> None:
 
 
 def test_lives_are_read_back_until_the_use_of_keys_is_forgotten(layout: Layout) -> None:
-    """The mark says what it is, for root alone, and is written once, with the first life."""
+    """The mark reports what it is, for root alone, and is written once, with the first life."""
     assert read_incarnations(layout, RING) == {}
     write_incarnations(layout, {})
     assert read_incarnations(layout, RING) == {} and not os.path.exists(layout.key_mark_file)
@@ -196,7 +196,7 @@ def test_lost_lives_are_known_by_the_mark(layout: Layout) -> None:
 
 
 def options(mode: AuthMode | None = None, has_legacy: bool = False) -> Options:
-    """What openha.conf says of authentication."""
+    """What openha.conf states of authentication."""
     wire = Wire.LEGACY if has_legacy else Wire.OWN
     return replace(Options(), heartbeat=HeartbeatOptions(authentication=mode, wire=wire))
 
@@ -232,7 +232,7 @@ def test_mode_that_needs_a_key_is_refused_without_one(layout: Layout, mode: Auth
 
 
 def test_key_that_is_gone_is_missed(layout: Layout) -> None:
-    """The lives say that there was one, or the mark alone; not where authentication is off."""
+    """The lives report that there was one, or the mark alone; not where authentication is off."""
     write_incarnations(layout, KNOWN)
     for _ in range(2):
         with pytest.raises(ConfigError, match="the key file is gone"):

@@ -106,7 +106,7 @@ def test_life_after_a_lost_boot_file_is_no_older_one(
     assert least <= first.counter <= most and second.counter > first.counter
 
 
-def test_file_that_says_nothing_is_left_as_it_is_at_a_reboot(tmp_path: Path) -> None:
+def test_file_without_a_state_is_left_as_it_is_at_a_reboot(tmp_path: Path) -> None:
     """Of services that are not managed now: a damaged file is there to be looked at, and one that
     never was is not made.
     """

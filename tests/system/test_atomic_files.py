@@ -87,7 +87,7 @@ def test_record_is_written_over_within_one_sector_only(
 def test_record_of_which_a_part_was_written_over_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk took one byte of two: whoever wanted it written must not believe that it was."""
+    """The disk took one byte of two: the caller must not believe that it was."""
     path, pwrite = tmp_path / "record", os.pwrite
     path.write_bytes(b"2\0")
     refuse_new_files(monkeypatch)
@@ -166,7 +166,7 @@ def test_name_left_by_a_process_with_our_pid_is_in_nobodys_way(
 def test_former_leftovers_go_once_they_are_old_and_what_only_looks_like_one_stays(
     tmp_path: Path,
 ) -> None:
-    """Their names do not say who writes them: an hour must have passed, or the clock was set.
+    """Their names do not report who writes them: an hour must have passed, or the clock was set.
 
     A folder may be missing.
     """
@@ -185,7 +185,7 @@ def test_former_leftovers_go_once_they_are_old_and_what_only_looks_like_one_stay
 
 
 def test_leftovers_are_removed_wherever_a_configuration_file_is(tmp_path: Path) -> None:
-    """Each of the three may be in a directory of its own, of another package say."""
+    """Each of the three may be in a directory of its own, of another package, for example."""
     layout = replace(
         tree_layout(str(tmp_path)),
         **{
@@ -200,7 +200,7 @@ def test_leftovers_are_removed_wherever_a_configuration_file_is(tmp_path: Path) 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_error_of_a_write_is_the_one_told_even_if_what_was_written_is_gone(
+def test_error_of_a_write_is_the_one_reported_even_if_what_was_written_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody tidied up between the failed rename and our own removal."""
@@ -216,7 +216,7 @@ def test_error_of_a_write_is_the_one_told_even_if_what_was_written_is_gone(
 
 @pytest.fixture(params=[0o000, 0o077])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Of whoever starts the daemon or a command: open to all, or closed to all others."""
+    """Of the user who starts the daemon or a command: open to all, or closed to all others."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
@@ -268,7 +268,7 @@ def test_log_of_an_older_version_is_closed_to_others_and_a_pipe_is_left_alone(
     assert (mode_of(tmp_path / "log"), mode_of(tmp_path / "pipe")) == (0o640, 0o666)
 
 
-def test_nobody_else_can_open_a_secret_while_it_is_written(
+def test_no_other_user_can_open_a_secret_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key is on its way into its file: until that has its mode it is root's alone."""

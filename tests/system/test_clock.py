@@ -1,4 +1,4 @@
-"""The clock of the decisions, in a time namespace of its own, where one clock can be told to be
+"""The clock of the decisions, in a time namespace of its own, where one clock can be set to be
 ahead.
 """
 

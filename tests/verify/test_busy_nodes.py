@@ -31,8 +31,8 @@ PLAN = Plan(
 FALSE = re.compile(r"-> SILENT|-> DOWN: no beat|peer is silent|STALLED|this node was stalled")
 
 
-def falsely_said(plan: Plan, is_faulty: bool = False) -> list[str]:
-    """All are unfrozen on one node, then on the other, then stopped on the first: what was said
+def falsely_announced(plan: Plan, is_faulty: bool = False) -> list[str]:
+    """All are unfrozen on one node, then on the other, then stopped on the first: what was reported
     that is not so.
     """
     lines: list[str] = []
@@ -67,12 +67,12 @@ def test_own_work_makes_no_silence(step_s: float, write_s: float) -> None:
     """Hundreds of steps and writes, together longer than the links' timeout: no link goes down, and
     all services move.
     """
-    assert falsely_said(replace(PLAN, step_s=step_s, write_s=write_s)) == []
+    assert falsely_announced(replace(PLAN, step_s=step_s, write_s=write_s)) == []
 
 
 def test_disk_that_is_slower_than_the_links_makes_no_silence() -> None:
     """Each state takes longer to write than a link's timeout."""
-    assert falsely_said(replace(PLAN, services=NAMES[:1], write_s=2.5)) == []
+    assert falsely_announced(replace(PLAN, services=NAMES[:1], write_s=2.5)) == []
 
 
 def test_beats_that_wait_behind_all_else_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +83,13 @@ def test_beats_that_wait_behind_all_else_are_found_out(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Inbox, "put", put)
     monkeypatch.setattr(Engine, "mark_busy_until", lambda engine, until: None)
-    assert falsely_said(replace(PLAN, step_s=0.01), is_faulty=True)
+    assert falsely_announced(replace(PLAN, step_s=0.01), is_faulty=True)
 
 
 def test_node_that_is_mute_while_it_writes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted fault: nothing is repeated while states are written."""
     monkeypatch.setattr(ActionExecutor, "speak_meanwhile", lambda node, now: False)
-    assert falsely_said(replace(PLAN, services=NAMES[:1], write_s=2.5), is_faulty=True)
+    assert falsely_announced(replace(PLAN, services=NAMES[:1], write_s=2.5), is_faulty=True)
 
 
 def test_histories_of_busy_nodes_are_among_the_seeds() -> None:

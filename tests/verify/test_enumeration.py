@@ -31,7 +31,7 @@ from opensvc_openha.verify.exhaustive.model_checker import Enumeration
             id="with force",
         ),
         pytest.param(
-            Enumeration(by_pair=True, reports_power=True), 3, 6_000, id="fences that tell"
+            Enumeration(by_pair=True, reports_power=True), 3, 6_000, id="fences that report power"
         ),
     ],
 )
@@ -63,7 +63,7 @@ def test_world_and_its_copy_go_their_own_ways() -> None:
 def test_engine_that_takes_any_word_for_an_acknowledgement_is_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A planted fault: the rule that is broken and the way that led there are told."""
+    """A planted fault: the rule that is broken and the way that led there are reported."""
     evidence = PeerView.evidence
 
     def careless(view: PeerView, service: str, ready_seq: int | None) -> Evidence:

@@ -1,5 +1,5 @@
 """Histories of random faults, each a cluster of its own: no promise is broken, and a seed always
-tells the same story.
+reports the same story.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def test_history_that_failed_once_holds_now(seed: int, hours: float) -> None:
 
 
 @pytest.mark.parametrize("seed", [7, 8, 11])
-def test_seed_tells_the_same_story_in_every_process(seed: int) -> None:
+def test_seed_gives_the_same_trace_in_every_process(seed: int) -> None:
     """Two processes whose sets and dicts are ordered by other hashes: every line is the same."""
-    said = {_story(seed, hash_seed) for hash_seed in ("1", "2")}
-    assert len(said) == 1
-    assert said != {_story(seed + 1, "1")}
+    outputs = {_story(seed, hash_seed) for hash_seed in ("1", "2")}
+    assert len(outputs) == 1
+    assert outputs != {_story(seed + 1, "1")}
 
 
 def _story(seed: int, hash_seed: str) -> str:

@@ -84,7 +84,7 @@ def test_start_on_an_acknowledgement_is_allowed_and_one_on_an_older_one_is_not()
     "ack", [Ack(BootId(9, 9), 5), Ack(OWN, 5, is_taken=False)], ids=["another life", "not taken"]
 )
 def test_acknowledgement_of_another_life_or_not_taken_is_none(ack: Ack) -> None:
-    """It names a former daemon, or only says that the beat was heard: S2."""
+    """It names a former daemon, or only reports that the beat was heard: S2."""
     watch = _watch()
     _announce(watch, 20.0)
     watch.observe(Heard(20.1, "deb1", _beat(7, S.STOPPED, ack)))
@@ -117,7 +117,7 @@ def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() 
 def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(
     start_at: float, is_allowed: bool
 ) -> None:
-    """A C OpenHA says for 9 s that it is out: that proves a start right after it, not one six
+    """A C OpenHA reports for 9 s that it is out: that proves a start right after it, not one six
     seconds after its last beat.
     """
     watch = _watch()
@@ -137,9 +137,9 @@ def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(
 
 
 def test_acknowledgement_followed_by_another_word_or_by_a_long_silence_is_void() -> None:
-    """The peer said that it is out, then that it starts.
+    """The peer reported that it is out, then that it starts.
 
-    Or it said so longer ago than its timeout: S2.
+    Or it reported it longer ago than its timeout: S2.
     """
     for then, start_at in ((S.STARTING, 20.4), (S.STOPPED, 45.0)):
         watch = _watch()
@@ -201,17 +201,17 @@ def test_lone_beat_is_no_sign_of_life_while_a_forged_one_may_be_believed(
 
 
 @pytest.mark.parametrize(
-    "said_at, is_lie, is_broken",
+    "announced_at, is_lie, is_broken",
     [(15.0, True, False), (15.0, False, True), (28.0, True, True), (28.0, False, True)],
 )
 def test_goodbye_excuses_a_second_copy_only_as_silence_does(
-    said_at: float, is_lie: bool, is_broken: bool
+    announced_at: float, is_lie: bool, is_broken: bool
 ) -> None:
     """deb2 said goodbye, came back unheard and runs the service: with /bin/true nothing helps, once
     that was long ago.
     """
     watch = _watch()
-    watch.observe(Heard(said_at, "deb1", _beat(7, S.STOPPED, Ack(OWN, 1), Goodbye.LEFT)))
+    watch.observe(Heard(announced_at, "deb1", _beat(7, S.STOPPED, Ack(OWN, 1), Goodbye.LEFT)))
     watch.observe(ScriptEnded(29.0, "deb2", "web", ScriptKind.START, True, is_running=True))
     _announce(watch, 29.5)
     _check(watch, 29.5, 30.0, is_lie=is_lie)
@@ -249,7 +249,7 @@ def test_second_copy_breaks_s1_unless_the_check_lied_or_an_operator_forced_it() 
     _start(watch, 31.0)
 
 
-def test_service_said_to_be_out_while_it_runs_breaks_s1() -> None:
+def test_service_reported_out_while_it_runs_breaks_s1() -> None:
     """STOPPED is announced although the stop script left the service running."""
     watch = _watch()
     watch.observe(ScriptEnded(1.0, "deb1", "web", ScriptKind.STOP, True, is_running=True))
@@ -260,24 +260,24 @@ def test_service_said_to_be_out_while_it_runs_breaks_s1() -> None:
 def test_service_started_by_hand_is_excused_until_a_daemon_begins_and_asks() -> None:
     """Announced to be out by the daemon beside which it was started.
 
-    By the next one, only if the wrapper does not tell.
+    By the next one, only if the wrapper gives no answer.
     """
-    said = Announced(2.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED}))
+    announced = Announced(2.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED}))
     watch = _watch()
     watch.observe(StartedByHand(1.0, "deb1", "web"))
-    watch.observe(said)
+    watch.observe(announced)
     watch.observe(DaemonBegan(3.0, "deb1", OWN, {"web": S.STOPPED}))
     watch.observe(
         ScriptEnded(4.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True, is_unsure=True)
     )
-    watch.observe(said)
+    watch.observe(announced)
     watch.observe(ScriptEnded(5.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True))
     with pytest.raises(InvariantBroken, match="^S1"):
-        watch.observe(said)
+        watch.observe(announced)
 
 
 def test_service_found_up_may_leave_frozen_stop_for_frozen_start_only_where_it_runs() -> None:
-    """Nobody ordered it: where it does not run, S3 is broken."""
+    """It was not ordered: where it does not run, S3 is broken."""
     watch = _watch(S.FROZEN_STOP)
     watch.observe(StartedByHand(1.0, "deb1", "web"))
     watch.observe(Moved(2.0, "deb1", "web", S.FROZEN_START))
@@ -304,7 +304,7 @@ def test_frozen_service_that_moves_without_an_order_breaks_s3() -> None:
         watch.observe(DaemonBegan(1.0, "deb1", BootId(2, 12), {"web": S.STOPPED}))
 
 
-def test_service_that_never_settles_breaks_l2_and_a_new_fault_counts_anew() -> None:
+def test_service_that_never_settles_breaks_l2_and_a_new_fault_counts_again() -> None:
     """One transition more than allowed without any fault.
 
     With one in between it is none too many.

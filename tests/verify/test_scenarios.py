@@ -1,4 +1,4 @@
-"""Operators' stories on the simulator, told as they are in tests/scenarios."""
+"""Operators' stories on the simulator, played as they are written in tests/scenarios."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STORIES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.txt"))
 
 
 @pytest.mark.parametrize("path", _STORIES, ids=lambda path: path.stem)
-def test_story_is_told_as_expected(path: Path) -> None:
+def test_scenario_runs_as_written(path: Path) -> None:
     """Every line is as in the file.
 
     After a wanted change: python -m opensvc_openha.verify.random --rewrite --scenario FILE.
@@ -26,7 +26,7 @@ def test_story_is_told_as_expected(path: Path) -> None:
 def test_story_that_changed_is_shown_and_rewritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line that is not told any more: a difference and exit code 1.
+    """A line that is not reported any more: a difference and exit code 1.
 
     With --rewrite the file is right again.
     """

@@ -50,7 +50,7 @@ def test_every_attribute_is_compared_unless_it_is_marked() -> None:
         marks = marks_of_class(type(found))
         for name, value in list(vars(found).items()):
             if found is engine and name in ("spec", "_announcer"):
-                continue  # They tell whose sequence numbers are meant, and whether there are any.
+                continue  # They report whose sequence numbers are meant, and whether there are any.
             found.__dict__[name] = CHANGED
             is_same = world.fingerprint() == before
             found.__dict__[name] = value

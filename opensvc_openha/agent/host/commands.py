@@ -25,7 +25,7 @@ from opensvc_openha.system.processes import send_signal
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
 
 COMMAND_TIMEOUT_S = 600.0
-TELL_EVERY_S = 10.0
+REPORT_EVERY_S = 10.0
 """Seconds between two reports that a command still runs."""
 OUTPUT_BYTES_MAX = 64 * 1024
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -185,7 +185,7 @@ def _wait(
     """Return the exit code of the process; TimeoutExpired after ``timeout_s`` seconds."""
     waited_s = 0.0
     while True:
-        part_s = min(TELL_EVERY_S, timeout_s - waited_s)
+        part_s = min(REPORT_EVERY_S, timeout_s - waited_s)
         try:
             return _wait_for_end(process, part_s, ends_group)
         except subprocess.TimeoutExpired:

@@ -133,7 +133,7 @@ class Model:
         )
 
     def pass_time(self, seconds: float) -> None:
-        """What was begun is over, and a node that is standby takes what nobody runs."""
+        """What was begun is over, and a node that is standby takes what no node runs."""
         self.now += seconds
         if self.is_slow and self.now < 10 * CHANGE_LIMIT_S:
             return

@@ -121,8 +121,8 @@ def test_start_of_what_runs_is_no_error_and_asks_for_nothing(make: Make, own: S)
     assert model.ask("start") == 0 and model.done == []
 
 
-def test_start_without_a_peer_goes_on_alone(make: Make) -> None:
-    """deb2 is silent: nobody there is asked for anything."""
+def test_start_without_a_peer_continues_alone(make: Make) -> None:
+    """deb2 is silent: nothing is asked of it."""
     model = make(S.FROZEN_STOP, S.STOPPED)
     model.is_peer_heard = False
     assert model.ask("start") == 0
@@ -184,7 +184,7 @@ def test_stop_whose_heard_peer_cannot_be_frozen_stops_nothing(make: Make) -> Non
     assert model.states["deb1"] is S.STARTED and model.done == ["deb2's agent: stop"]
 
 
-def test_stop_without_a_peer_stops_here_and_says_what_the_peer_may_do(make: Make) -> None:
+def test_stop_without_a_peer_stops_here_and_reports_what_the_peer_may_do(make: Make) -> None:
     """deb2 is silent and out of reach: stopped on deb1, with a warning."""
     model = make(S.STARTED, S.STOPPED)
     model.is_peer_heard = model.is_ssh_there = False
@@ -229,7 +229,7 @@ def test_switch_that_fails_on_the_other_node_is_an_error(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "first, second, is_heard, to_node, said",
+    "first, second, is_heard, to_node, message",
     [
         (
             S.STOPPED,
@@ -254,12 +254,12 @@ def test_switch_that_fails_on_the_other_node_is_an_error(make: Make) -> None:
     ],
 )
 def test_switch_that_cannot_be_is_refused_and_nothing_moves(
-    make: Make, first: S, second: S, is_heard: bool, to_node: str, said: str
+    make: Make, first: S, second: S, is_heard: bool, to_node: str, message: str
 ) -> None:
     """Each with its reason, and no command is given to anybody."""
     model = make(first, second)
     model.is_peer_heard = is_heard
-    with pytest.raises(RefusedError, match=said):
+    with pytest.raises(RefusedError, match=message):
         model.ask("switch", to_node)
     assert model.done == [] and model.states == {"deb1": first, "deb2": second}
 
@@ -327,7 +327,7 @@ def test_thaw_beside_an_owner_that_left_is_done_here(make: Make) -> None:
 
 
 def test_thaw_that_did_not_reach_the_peer_is_no_success(make: Make) -> None:
-    """Done on deb1, and said."""
+    """Done on deb1, and reported."""
     model = make(S.FROZEN_START, S.FROZEN_STOP)
     model.is_ssh_there = False
     with pytest.raises(RefusedError, match="thawed on this node only: "):
@@ -362,7 +362,7 @@ def test_start_waits_for_a_stop_that_runs(make: Make) -> None:
 
 
 def test_start_that_the_other_node_asks_for_leaves_that_one_alone(make: Make) -> None:
-    """`start --remote`: whoever asks does the part of its own node."""
+    """`start --remote`: the node that asks does its own part."""
     model = make(S.STOPPED, S.STOPPED)
     assert model._agents["deb1"]("start", True, "") == 0
     assert model.done == ["deb1 start"]
@@ -390,9 +390,9 @@ def test_peer_that_was_not_frozen_by_a_start_is_not_thawed(make: Make) -> None:
     }
 
 
-def test_last_word_of_a_peer_that_left_keeps_nobody_from_asking_for_a_start(make: Make) -> None:
-    """deb2 said START_FAILED and goodbye: the daemon here knows best whether it may start, and its
-    agent is not called.
+def test_last_word_of_a_peer_that_left_prevents_no_start(make: Make) -> None:
+    """deb2 reported START_FAILED and goodbye: the daemon here knows best whether it may start, and
+    its agent is not called.
     """
     model = make(S.STOPPED, S.START_FAILED)
     model.has_peer_left = True
@@ -418,7 +418,7 @@ def test_script_that_runs_is_waited_for_as_long_as_it_runs(make: Make) -> None:
 def test_change_that_does_not_begin_is_given_up_with_the_state_as_it_is(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daemon says that it is done, and nothing follows."""
+    """The daemon reports that it is done, and nothing follows."""
     model = make(S.STOPPED, S.FROZEN_STOP)
     monkeypatch.setattr(model, "_begin", lambda node: None)
     with pytest.raises(
@@ -539,7 +539,7 @@ def test_stop_that_fails_is_an_error_with_the_reason(make: Make) -> None:
 
 
 def test_daemon_that_refuses_the_start_starts_it_by_itself_later(make: Make) -> None:
-    """It holds back now: the refusal is told, and the start is waited for."""
+    """It holds back now: the refusal is reported, and the start is waited for."""
     model = make(S.STOPPED, S.FROZEN_STOP)
     model.refusal = "Cannot start webha: held back"
     assert model.ask("start") == 0 and model.states["deb1"] is S.STARTED
@@ -549,7 +549,7 @@ def test_daemon_that_refuses_the_start_starts_it_by_itself_later(make: Make) -> 
 
 
 @pytest.mark.parametrize(
-    "code, output, said",
+    "code, output, message",
     [
         (255, "Connection refused", "deb2: no sshd listens there"),
         (127, "svcmgr: not found", "there is no svcmgr, on it run"),
@@ -557,7 +557,7 @@ def test_daemon_that_refuses_the_start_starts_it_by_itself_later(make: Make) -> 
     ],
 )
 def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
-    make: Make, monkeypatch: pytest.MonkeyPatch, code: int, output: str, said: str
+    make: Make, monkeypatch: pytest.MonkeyPatch, code: int, output: str, message: str
 ) -> None:
     """And what can be done by hand there."""
     model = make(S.STOPPED, S.STOPPED)
@@ -566,6 +566,6 @@ def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
     )
     with pytest.raises(
         RefusedError,
-        match=f"{said}.*the same can be done by hand on deb2: service -A webha freeze-stop",
+        match=f"{message}.*the same can be done by hand on deb2: service -A webha freeze-stop",
     ):
         model.ask("start")

@@ -81,7 +81,7 @@ def test_restart_stops_then_starts(agent: Agent) -> None:
 def test_failed_start_is_rolled_back_the_last_first(agent: Agent) -> None:
     """The second app fails: the third is never started, and what was begun is stopped.
 
-    The exit code says failure.
+    The exit code reports failure.
     """
     agent.write("a", three_apps(agent, "exit 7"))
     outcome = agent.svcmgr("-s", "a", "start")
@@ -106,7 +106,7 @@ def test_disable_rollback_leaves_all_as_it_is(agent: Agent) -> None:
 
 
 def test_optional_resource_that_fails_does_not_end_the_start(agent: Agent) -> None:
-    """The failing app is optional: the others start, the exit code is 0, a warning says why."""
+    """The failing app is optional: the others start, the exit code is 0, a warning reports why."""
     agent.write(
         "a", three_apps(agent, "exit 7").replace("start = 2\n", "start = 2\noptional = true\n")
     )
@@ -137,7 +137,7 @@ def test_command_lines_serve_as_start_stop_and_check(agent: Agent) -> None:
 
 
 def test_check_with_another_exit_code_is_a_warning(agent: Agent) -> None:
-    """A check that ends with 3 is neither up nor down: status exits with 2 and says why."""
+    """A check that ends with 3 is neither up nor down: status exits with 2 and reports why."""
     agent.write("a", "[app#1]\ncheck = exit 3\n")
     assert agent.svcmgr("-s", "a", "status").exit_code == 2
     assert "# check ended with exit code 3" in agent.svcmgr("-s", "a", "print", "status").out
@@ -197,7 +197,7 @@ def test_frozen_service_refuses_until_thawed_or_forced(agent: Agent) -> None:
     assert agent.svcmon().out.splitlines()[3].endswith("False ")
 
 
-def test_boot_starts_only_where_autostart_node_says(agent: Agent) -> None:
+def test_boot_starts_only_on_autostart_node(agent: Agent) -> None:
     """boot: nothing on a node that is not named, nothing under a cluster, a start on the named
     node.
     """
@@ -216,7 +216,7 @@ def test_boot_starts_only_where_autostart_node_says(agent: Agent) -> None:
 def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_touched(
     agent: Agent,
 ) -> None:
-    """A container in the file: start says why and starts nothing.
+    """A container in the file: start reports why and starts nothing.
 
     With the container disabled it starts.
     """
@@ -252,7 +252,7 @@ def test_start_script_that_leaves_a_daemon_behind_does_not_hang_us(agent: Agent)
 
 
 def test_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
-    """A second action waits its time, then says which process does what."""
+    """A second action waits its time, then reports which process does what."""
     with action_lock(str(tmp_path), "start"):
         with pytest.raises(RefusedError, match=rf"pid {os.getpid()} \(start\).*waited 0.2 s"):
             with action_lock(str(tmp_path), "stop", wait_s=0.2):
@@ -351,9 +351,9 @@ def test_group_actions_touch_their_group_only(agent: Agent, tmp_path: Path) -> N
     assert agent.svcmgr("-s", "a", "startnothing").exit_code == 2
 
 
-def test_long_command_is_said_to_run(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start script that takes long: the operator is told now and then that it still runs."""
-    monkeypatch.setattr(commands, "TELL_EVERY_S", 0.1)
+def test_long_command_is_reported_as_running(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start script that takes long: the operator is informed now and then that it still runs."""
+    monkeypatch.setattr(commands, "REPORT_EVERY_S", 0.1)
     agent.script("slow", "[ $1 = start ] && sleep 0.5")
     agent.write("a", f"[app#1]\nscript = {agent.root}/slow\nstart = 1\n")
     outcome = agent.svcmgr("-s", "a", "start")
@@ -373,7 +373,7 @@ def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent: Age
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         (
             "#!/no/such/interpreter\n",
@@ -383,8 +383,8 @@ def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent: Age
         ("exit 0\n", "its first line names no interpreter, such as #!/bin/sh"),
     ],
 )
-def test_script_that_the_system_cannot_run_is_told_with_the_reason(
-    agent: Agent, text: str, said: str
+def test_script_that_the_system_cannot_run_is_reported_with_the_reason(
+    agent: Agent, text: str, message: str
 ) -> None:
     """A wrong first line, carriage returns, none at all: not "no such file" for a file that is
     there.
@@ -394,7 +394,7 @@ def test_script_that_the_system_cannot_run_is_told_with_the_reason(
     agent.write("a", f"[app#1]\nscript = {script}\nstart = 1\n")
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 7
-    assert f"cannot run {script}: " in outcome.err and said in outcome.err
+    assert f"cannot run {script}: " in outcome.err and message in outcome.err
 
 
 def test_signal_while_a_command_is_being_started_ends_that_command(

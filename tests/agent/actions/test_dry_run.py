@@ -1,4 +1,4 @@
-"""--dry-run: what an action would do is said in its order, and nothing is done."""
+"""--dry-run: what an action would do is reported in its order, and nothing is done."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def changes(agent: Agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
-def test_start_is_told_in_its_order_and_not_done(service: Agent) -> None:
-    """Triggers around their resource, one resource that is up already: all told, no script called
-    but to look.
+def test_start_is_listed_in_its_order_and_not_done(service: Agent) -> None:
+    """Triggers around their resource, one resource that is up already: all reported, no script
+    called but to look.
     """
     service.svcmgr("-s", "a", "start", "--rid", "app#2")
     outcome = service.svcmgr("-s", "a", "start", "--dry-run")
@@ -50,7 +50,7 @@ def test_start_is_told_in_its_order_and_not_done(service: Agent) -> None:
     assert changes(service) == ["two start"]
 
 
-def test_stop_and_restart_are_told_in_their_order(service: Agent) -> None:
+def test_stop_and_restart_are_listed_in_their_order(service: Agent) -> None:
     """The reverse, standby left unless forced.
 
     After the stop of a restart everything else is to be started.
@@ -84,7 +84,7 @@ def test_choice_and_groups_count(service: Agent) -> None:
 
 
 @pytest.mark.parametrize(
-    "more, action, exit_code, said",
+    "more, action, exit_code, message",
     [
         ("[container#1]\ntype = lxc\n", "start", 6, "start refused: container#1"),
         ("[hb#0]\ntype = OpenHA\n", "start", 1, SAFETY_NET),
@@ -94,20 +94,20 @@ def test_choice_and_groups_count(service: Agent) -> None:
     ],
 )
 def test_what_refuses_the_action_refuses_its_dry_run(
-    service: Agent, more: str, action: str, exit_code: int, said: str
+    service: Agent, more: str, action: str, exit_code: int, message: str
 ) -> None:
-    """A resource nobody can start, a cluster that decides, a foreign node, a command that is not
-    ours: the same exit codes.
+    """A resource that cannot be started, a cluster that decides, a foreign node, a command that is
+    not ours: the same exit codes.
     """
     path = service.etc / "a.env"
     path.write_text(path.read_text() + more)
     outcome = service.svcmgr("-s", "a", "--dry-run", *action.split())
     assert outcome.exit_code == exit_code
-    assert said in outcome.err
+    assert message in outcome.err
     assert changes(service) == []
 
 
-def test_freeze_is_told_and_not_done(service: Agent) -> None:
+def test_freeze_is_listed_and_not_done(service: Agent) -> None:
     """freeze --dry-run leaves it as it is; of a frozen service a start is refused."""
     assert "would be frozen" in service.svcmgr("-s", "a", "freeze", "--dry-run").out
     assert service.svcmgr("-s", "a", "frozen").out == "False\n"

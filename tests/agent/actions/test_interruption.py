@@ -33,7 +33,7 @@ def changes(agent: Agent) -> list[str]:
 
 
 def interrupt(agent: Agent, number: int, began: str, *args: str, path: str = "") -> tuple[int, str]:
-    """Runs a command until a file says that it is at it, then sends it a signal.
+    """Runs a command until a file shows that it is at it, then sends it a signal.
 
     Its exit code and stderr.
     """
@@ -123,7 +123,7 @@ def test_a_stop_does_not_go_on_with_the_other_resources(
 
 
 def test_an_error_still_lets_the_next_service_be_acted_on(agent: Agent) -> None:
-    """The counterpart: a start that fails by itself keeps nobody else from being started."""
+    """The counterpart: a start that fails by itself keeps no other service from being started."""
     agent.write("a", app(agent, 1, "one", "exit 1"))
     agent.write("b", app(agent, 1, "two"))
     assert agent.svcmgr("-s", "a,b", "start").exit_code == ActionError.exit_code

@@ -51,7 +51,7 @@ def test_every_knowledge_of_the_peer_has_one_safe_verdict(
         assert verdict is FencingVerdict.REFUSE
 
 
-def test_environment_without_a_known_standing_says_nothing() -> None:
+def test_environment_without_a_known_standing_reports_nothing() -> None:
     """Absent, empty or misspelt variables are no knowledge; a state that is no state is none."""
     assert knowledge_of({}) is None
     assert knowledge_of({"OPENHA_PEER_STANDING": "sleeping"}) is None
@@ -80,7 +80,7 @@ def test_environment_without_a_known_standing_says_nothing() -> None:
         ("", "", "[stonith#1]\ntype = callout\ncmd = {mark}; exit 0\n", 0, True),
     ],
 )
-def test_stonith_action_fences_and_tells_the_truth(
+def test_stonith_action_fences_and_reports_the_truth(
     agent: Agent,
     monkeypatch: pytest.MonkeyPatch,
     standing: str,
@@ -229,7 +229,7 @@ def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(
 ) -> None:
     """Equal levels must all succeed, in the order of the file.
 
-    A level that cannot succeed shoots nobody.
+    A level that cannot succeed fences no node.
     """
     path = agent.root / "ran"
     marks = ["", *(f"echo {number} >> {path}" for number in range(1, 4))]
@@ -265,7 +265,7 @@ def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(
 def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the daemon said is its limit is divided among three sections.
+    """What the daemon reported is its limit is divided among three sections.
 
     The summary names them all.
     """
@@ -293,7 +293,7 @@ def test_what_a_fence_leaves_in_the_background_does_not_shoot_later(
     until(lambda: not start_of_process(pid))
 
 
-def test_log_says_which_level_and_section_did_what_and_what_failed(
+def test_log_reports_which_level_and_section_did_what_and_what_failed(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line for each end, with its seconds, and a summary."""
@@ -323,7 +323,7 @@ def test_log_says_which_level_and_section_did_what_and_what_failed(
 def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    """`validate config` says so, and so does the fence, which runs nothing."""
+    """`validate config` reports it, and so does the fence, which runs nothing."""
     mark = agent.root / "fenced"
     path = agent.write("a", sections(f"level = {value}\ncmd = touch {mark}"))
     checked = agent.svcmgr("-s", "a", "validate", "config")
@@ -339,7 +339,7 @@ def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(
 
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
 def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value: str) -> None:
-    """Nobody has validated that file: the place is in the error."""
+    """That file was never validated: the place is in the error."""
     text = f"[stonith#1]\ntype = callout\ncmd = true\nlevel = {value}\n"
     section = parse_service_text(text, "svc.env", "svc", "a").sections[0]
     with pytest.raises(
@@ -393,9 +393,11 @@ def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(
 
 
 @pytest.mark.parametrize(
-    "said, time_s",
+    "message, time_s",
     [("60", 50), ("", 50), ("300", 290), ("6", 5), ("0.6", 0.5), ("nonsense", 50), ("-5", 50)],
 )
-def test_time_of_the_plan_is_below_the_limit_of_the_script(said: str, time_s: float) -> None:
-    """What the daemon says is the limit, or that of a check-up script; some of it is kept back."""
-    assert plan_time_s({"OPENHA_LIMIT_S": said}) == pytest.approx(time_s)
+def test_time_of_the_plan_is_below_the_limit_of_the_script(message: str, time_s: float) -> None:
+    """What the daemon reports is the limit, or that of a check-up script; some of it is kept
+    back.
+    """
+    assert plan_time_s({"OPENHA_LIMIT_S": message}) == pytest.approx(time_s)

@@ -80,7 +80,7 @@ def test_type_is_that_of_the_schema(text: str, type_: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("[hb#0]\nname = x\n", "F:1: [hb#0] type is missing, expected one of openha"),
         (
@@ -90,11 +90,11 @@ def test_type_is_that_of_the_schema(text: str, type_: str | None) -> None:
         ("[web#1]\ntype = x\n", "F:1: [web#1] is no known kind of resource, expected one of app,"),
     ],
 )
-def test_unknown_kind_or_type_is_an_error_with_the_known_ones(text: str, said: str) -> None:
+def test_unknown_kind_or_type_is_an_error_with_the_known_ones(text: str, message: str) -> None:
     """With its line."""
     with pytest.raises(ConfigError) as caught:
         type_of(section_of(text))
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 def test_unknown_name_comes_with_the_closest_or_with_those_that_have_an_effect() -> None:

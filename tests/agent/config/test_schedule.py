@@ -86,7 +86,7 @@ def test_older_spelling_is_the_same_schedule() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("4am-6am", "'4am-6am' is no time of the day"),
         ("25:00-26:00", "up to 23:59"),
@@ -99,9 +99,9 @@ def test_older_spelling_is_the_same_schedule() -> None:
         ("@9 * 54", "from 1 to 53"),
     ],
 )
-def test_what_is_not_understood_is_said(text: str, said: str) -> None:
+def test_what_is_not_understood_is_reported(text: str, message: str) -> None:
     """The part of it, and what is expected."""
-    with pytest.raises(ValueError, match=said.replace("(", ".")):
+    with pytest.raises(ValueError, match=message.replace("(", ".")):
         parse_schedule(text)
     with pytest.raises(ValueError, match="is no period"):
         parse_period('["04:00"]', "", "")

@@ -1,4 +1,4 @@
-"""Service files: the tutorial's, scoping, and what is said about wrong ones."""
+"""Service files: the tutorial's, scoping, and what is reported about wrong ones."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_value_with_quotes_and_hash_is_kept_as_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, line, said",
+    "text, line, message",
     [
         ("[ip#1]\nipdev = eth0\n", 1, "[ip#1] ipname is missing"),
         (
@@ -262,13 +262,13 @@ def test_value_with_quotes_and_hash_is_kept_as_written() -> None:
     ],
 )
 def test_wrong_service_file_is_refused_with_line_section_and_expectation(
-    text: str, line: int, said: str
+    text: str, line: int, message: str
 ) -> None:
-    """Every mistake is a ConfigError that names the file and line and says what is expected."""
+    """Every mistake is a ConfigError that names the file and line and reports what is expected."""
     with pytest.raises(ConfigError) as caught:
         build(text)
     assert str(caught.value).startswith(f"/etc/opensvc/a.env:{line}: ")
-    assert said.lower() in str(caught.value).lower()
+    assert message.lower() in str(caught.value).lower()
 
 
 def test_wrong_value_in_default_is_reported_where_it_stands() -> None:
@@ -291,7 +291,7 @@ def test_difference_of_the_implicit_sync_needs_no_source() -> None:
     assert [resource.spec.rid for resource in build(text)] == ["sync#i0"]
 
 
-def test_kind_the_agent_cannot_run_is_built_and_says_so() -> None:
+def test_kind_the_agent_cannot_run_is_built_and_reports_it() -> None:
     """Kinds that only real agents run parse, and give the reason why they cannot be started."""
     text = "[container#1]\ntype = lxc\n" + "".join(
         f"[{group}#1]\ntype = any\n" for group in ("drbd", "pool")
@@ -334,7 +334,7 @@ def test_file_as_operators_write_it_is_read(text: str) -> None:
     ]
 
 
-def test_value_goes_on_in_lines_that_are_further_in() -> None:
+def test_value_continues_in_lines_that_are_further_in() -> None:
     """As with agents; a backslash at the end is what shells need.
 
     An indented keyword is one, not the rest of a value.

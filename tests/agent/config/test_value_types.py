@@ -1,4 +1,4 @@
-"""Formats of values: what fits, what it becomes, and what is said of what does not fit."""
+"""Formats of values: what fits, what it becomes, and what is reported of what does not fit."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_text_becomes_a_typed_value(type_: ValueType[Any], text: str, value: obj
         (types.TEXT, "a\0b", r"is 'a\x00b', expected a text"),
     ],
 )
-def test_misfit_says_what_was_found_and_what_is_expected(
+def test_misfit_names_what_was_found_and_what_is_expected(
     type_: ValueType[Any], text: str, problem: str
 ) -> None:
     """The words that follow the name of the keyword."""

@@ -73,7 +73,7 @@ def test_damaged_wrapper_is_repaired_by_the_next_command(
 def test_wrapper_somebody_else_wrote_is_kept_beside_the_new_one(
     agent: Agent, layout: AgentLayout, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A hand-written .stonith is replaced as the agent does, but not lost, and it is said."""
+    """A hand-written .stonith is replaced as the agent does, but not lost, and it is reported."""
     (agent.etc / "a.stonith").write_text("#!/bin/sh\nmy own fencing\n")
     with caplog.at_level(logging.WARNING):
         ensure_wrappers(layout, "a", "svcmgr")

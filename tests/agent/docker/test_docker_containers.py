@@ -39,7 +39,7 @@ class DockerService:
         )
 
     def act(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run one action; it has to succeed, unless told otherwise."""
+        """Run one action; it has to succeed, unless asked otherwise."""
         done = self.node.run(["svcmgr", "-s", self.name, *words], LIMIT_S)
         assert (done.returncode == 0) is ok, (
             f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log()}"
@@ -51,7 +51,7 @@ class DockerService:
         return self.node.run(f"tail -n 20 /var/lib/opensvc/{self.name}/docker.log").stdout
 
     def containers(self) -> dict[str, dict[str, str]]:
-        """What the status says of the containers, by resource."""
+        """What the status reports of the containers, by resource."""
         found = json.loads(self.act("json", "status").stdout)["resources"]
         return {rid: entry for rid, entry in found.items() if rid.startswith("container")}
 
@@ -265,7 +265,7 @@ def test_a_killed_daemon_leaves_nothing_behind(service: Make) -> None:
 
 
 def test_a_hung_daemon_is_killed_and_reported(service: Make) -> None:
-    """dockerd does not answer: the status says so, and a stop kills it with its containers."""
+    """dockerd does not answer: the status reports it, and a stop kills it with its containers."""
     svc = service("hung")
     svc.write(THREE.format(name=svc.name))
     svc.with_image().act("start", "--rid", "container#1")
@@ -319,7 +319,7 @@ def test_arguments_that_docker_refuses_are_corrected_by_the_next_start(service: 
     assert "7002" in svc.act("docker", "port", f"{svc.name}.container.1").stdout
 
 
-def test_a_daemon_that_does_not_start_says_why(service: Make) -> None:
+def test_a_daemon_that_does_not_start_reports_why(service: Make) -> None:
     """A word in docker_daemon_args that dockerd does not know: its own words are in the message,
     and nothing is left.
     """
@@ -369,8 +369,8 @@ def test_two_services_start_at_once_with_networks_of_their_own(service: Make) ->
         for svc in services
     ]
     for process in started:
-        _, told = process.communicate(timeout=LIMIT_S)
-        assert process.returncode == 0, told
+        _, reported = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 0, reported
     node = services[0].node
     subnets = re.findall(r"ha-two\S+\s+inet (\S+)", node.run("ip -o -4 addr").stdout)
     assert len(set(subnets)) == 2

@@ -1,5 +1,5 @@
-"""What service files say about docker daemons, the networks chosen for them, and the command lines
-that come of it.
+"""What service files state about docker daemons, the networks chosen for them, and the command
+lines that come of it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_settings_that_cannot_work_are_refused_with_what_is_expected(
     default: str, expected: str
 ) -> None:
     """Missing or relative directories, open quotes, and options that are the agent's: an error that
-    says so.
+    reports it.
     """
     with pytest.raises(ConfigError, match="x.env") as caught:
         settings_of(f"[DEFAULT]\n{default}\n")
@@ -72,7 +72,7 @@ def test_settings_that_cannot_work_are_refused_with_what_is_expected(
 
 
 def test_a_path_too_long_for_a_socket_is_refused() -> None:
-    """The kernel takes 107 bytes: better said by us than by a daemon that does not start."""
+    """The kernel takes 107 bytes: better reported by us than by a daemon that does not start."""
     with pytest.raises(ConfigError, match="too long for a socket"):
         settings_of("[DEFAULT]\ndocker_data_dir = /d\n", var_dir="/var/" + "x" * 100)
 
@@ -99,7 +99,7 @@ def test_bridges_fit_into_an_interface_name_and_differ(name: str) -> None:
 def test_a_subnet_is_free_and_the_same_on_both_nodes() -> None:
     """What is in use is avoided, whole pools too.
 
-    With nothing else in use the name alone decides; all taken is said.
+    With nothing else in use the name alone decides; all taken is reported.
     """
     first = free_subnet("registry", [])
     assert free_subnet("registry", []) == first != free_subnet("busybox", [])
@@ -150,7 +150,7 @@ def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(
 ) -> None:
     """daemon.json: mirrors stay.
 
-    Its data root, hosts and what docker_daemon_args say are left out, for dockerd refuses both.
+    Its data root, hosts and what docker_daemon_args sets are left out, for dockerd refuses both.
     """
     config = {
         "registry-mirrors": ["https://m"],

@@ -86,11 +86,11 @@ def test_command_that_hangs_is_killed_with_its_group_and_reported_meanwhile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each part of the time is reported; what it printed is kept."""
-    monkeypatch.setattr(commands, "TELL_EVERY_S", 0.25)
-    told: list[float] = []
+    monkeypatch.setattr(commands, "REPORT_EVERY_S", 0.25)
+    reported: list[float] = []
     text = f"sleep 1000 & echo $! > {tmp_path}/pid; echo begun; wait"
-    result = run_command(sh(text), 0.625, on_wait=told.append)
-    assert (result.is_timed_out, result.exit_code) == (True, -9) and told == [0.25, 0.5]
+    result = run_command(sh(text), 0.625, on_wait=reported.append)
+    assert (result.is_timed_out, result.exit_code) == (True, -9) and reported == [0.25, 0.5]
     if (tmp_path / "pid").exists():  # Not on a machine that is too slow to begin.
         pid = int((tmp_path / "pid").read_text())
         until(lambda: not is_alive(pid))
@@ -114,7 +114,7 @@ def test_command_that_cannot_be_killed_is_not_waited_for(monkeypatch: pytest.Mon
 
 
 def test_last_part_of_the_wait_ends_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of ten seconds, each told, and what is left of the limit."""
+    """Parts of ten seconds, each reported, and what is left of the limit."""
     parts: list[float] = []
 
     def wait(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
@@ -122,12 +122,12 @@ def test_last_part_of_the_wait_ends_with_the_limit(monkeypatch: pytest.MonkeyPat
         raise subprocess.TimeoutExpired(process.args, limit_s)
 
     monkeypatch.setattr(commands, "_wait_for_end", wait)
-    told: list[float] = []
-    assert run_command(["sleep", "1000"], 25.0, on_wait=told.append).is_timed_out
-    assert (parts, told) == ([10.0, 10.0, 5.0], [10.0, 20.0])
+    reported: list[float] = []
+    assert run_command(["sleep", "1000"], 25.0, on_wait=reported.append).is_timed_out
+    assert (parts, reported) == ([10.0, 10.0, 5.0], [10.0, 20.0])
 
 
-def test_command_has_ten_minutes_and_is_told_of_each_ten_seconds() -> None:
+def test_command_has_ten_minutes_and_is_reported_each_ten_seconds() -> None:
     """Unless it is given another limit."""
     run_command(["/bin/true"])
     run_logged(Lines().log, ["/bin/true"])
@@ -135,13 +135,13 @@ def test_command_has_ten_minutes_and_is_told_of_each_ten_seconds() -> None:
     for run in (run_command, run_logged, run_or_fail):
         assert inspect.signature(run).parameters["timeout_s"].default == 600.0
         assert inspect.signature(run).parameters.get("ends_group", NO_GROUP).default is False
-    assert commands.TELL_EVERY_S == 10.0
+    assert commands.REPORT_EVERY_S == 10.0
     assert inspect.signature(run_command).parameters["is_tied"].default is True
     assert inspect.signature(run_logged).parameters["may_linger"].default is False
 
 
 def test_signal_waits_until_a_tied_command_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise nobody could end it; one that only reads is not worth it."""
+    """Otherwise it could not be ended; one that only reads is not worth it."""
     entered: list[str] = []
 
     @contextmanager
@@ -182,7 +182,7 @@ def test_what_a_command_leaves_behind_ends_with_it_only_if_asked_for(
 def test_end_is_looked_for_where_the_kernel_gives_no_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No more handles, say."""
+    """For example, no more handles."""
 
     def refuse(_pid: int) -> int:
         raise OSError(24, os.strerror(24))
@@ -195,7 +195,7 @@ def test_command_is_killed_when_its_caller_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By any exception, which continues."""
-    monkeypatch.setattr(commands, "TELL_EVERY_S", 0.05)
+    monkeypatch.setattr(commands, "REPORT_EVERY_S", 0.05)
     pid = 0
 
     def interrupt(_: float) -> None:
@@ -305,7 +305,7 @@ def test_command_is_logged_with_what_it_printed() -> None:
 
 def test_command_that_runs_long_is_logged_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the seconds so far."""
-    monkeypatch.setattr(commands, "TELL_EVERY_S", 0.75)
+    monkeypatch.setattr(commands, "REPORT_EVERY_S", 0.75)
     lines = Lines()
     result = run_logged(lines.log, ["sleep", "1000"], 1.0)
     assert result.is_timed_out and lines.found[1] == "INFO sleep runs for 1 s now"
@@ -347,7 +347,7 @@ def test_output_file_of_a_service_is_used_and_bounded_where_a_daemon_may_stay(
         ("echo bad; echo \"See 'x'\"; exit 2", ": bad"),
     ],
 )
-def test_failure_ends_with_the_last_line_that_tells_something(text: str, reason: str) -> None:
+def test_failure_ends_with_the_last_line_that_has_content(text: str, reason: str) -> None:
     """Behind how the command ended."""
     with pytest.raises(ActionError) as caught:
         run_or_fail(Lines().log, sh(text))

@@ -92,7 +92,7 @@ def test_report_that_cannot_be_written_is_a_failure(agent: Agent) -> None:
         ([], True),
     ],
 )
-def test_reports_and_actions_are_told_apart(args: list[str], expected: bool) -> None:
+def test_reports_and_actions_are_distinguished(args: list[str], expected: bool) -> None:
     """By the words of the command."""
     assert is_report(args) is expected
 

@@ -36,7 +36,7 @@ def make_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentLayout:
     ],
 )
 def test_directory_of_the_system_is_none(layout: AgentLayout, point: str, named: str) -> None:
-    """However it is written; the reason says what would be hidden."""
+    """However it is written; the reason reports what would be hidden."""
     assert (
         why_not_mounted_over(point, layout)
         == f"would hide {named} of this node from everything that runs on it"

@@ -91,7 +91,7 @@ def write(bench: Bench, more: str = "") -> None:
 
 
 def test_what_is_due_is_sent_in_its_hours(bench: Bench) -> None:
-    """By default at night; at noon only what says so.
+    """By default at night; at noon only what asks for it.
 
     Never again before the interval has gone by since the last success.
     """

@@ -36,11 +36,11 @@ def test_active_group_with_tags_is_understood() -> None:
         ("  wz--n-||lv1|-wi-XX----\n", False, False, ("lv1",)),
     ],
 )
-def test_states_of_a_group_are_told_apart(
+def test_states_of_a_group_are_distinguished(
     text: str, is_up: bool, is_partial: bool, inactive: tuple[()] | tuple[str]
 ) -> None:
     """Inactive, half active, a missing disk, empty (up, as in the agent), a volume that is left
-    out, a kernel that can't tell.
+    out, a kernel that can't report.
     """
     group = parse_report(text)
     assert group is not None
@@ -57,7 +57,7 @@ def test_tag_of_another_node_is_replaced_in_one_change() -> None:
     assert tag_changes(("deb2",), "deb2") == []
 
 
-def test_report_of_all_groups_is_told_apart_by_name() -> None:
+def test_report_of_all_groups_is_distinguished_by_name() -> None:
     """Two groups, lines of both mixed with a complaint about a third."""
     text = (
         "  a|wz--n-|deb1|lv1|-wi-a-----\n  Cannot process volume group c\n  b|wz--n-|||\n "
@@ -124,8 +124,8 @@ def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent: Agent
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a loop device")
 def test_who_has_a_device_open_is_named(tmp_path: Path) -> None:
-    """A process reads a loop device itself: named while it does, and nobody afterwards, nor for a
-    device that is not there.
+    """A process reads a loop device itself: named while it does, and no process afterwards, nor for
+    a device that is not there.
     """
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(1 << 20))

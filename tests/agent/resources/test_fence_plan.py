@@ -132,7 +132,7 @@ def test_status_command_is_part_of_the_step() -> None:
 
 
 def test_first_level_that_succeeds_ends_the_plan(devices: Devices) -> None:
-    """Each section with its share of the time; the log tells each step."""
+    """Each section with its share of the time; the log reports each step."""
     devices.answers = {"x": [(2.0, 0)], "y": [(3.0, 0)]}
     report = carry_out([step("z", 2), step("x"), step("y", timeout_s=5.0)], 50.0, devices.log)
     assert (report, report.exit_code, report.story) == (FenceReport(1, ()), 0, "")
@@ -235,7 +235,7 @@ def test_command_that_was_killed_or_cannot_be_run_is_a_failure(devices: Devices)
     assert "A.Y ERROR level 2: fencing failed: cannot run y: no such file" in devices.lines
 
 
-def test_command_is_believed_once_its_device_says_off_twice(devices: Devices) -> None:
+def test_command_is_believed_once_its_device_reports_off_twice(devices: Devices) -> None:
     """Asked each second within its share, and the time of the answers counts."""
     devices.answers = {"x": [(2.0, 0)], "ask": [(0.5, 0), (0.5, 2), (0.5, 1), (0.5, 2)]}
     report = carry_out([step("x", status="ask")], 50.0, devices.log)
@@ -252,7 +252,7 @@ def test_command_is_believed_once_its_device_says_off_twice(devices: Devices) ->
     ]
 
 
-def test_command_whose_device_never_says_off_is_a_failure(devices: Devices) -> None:
+def test_command_whose_device_never_reports_off_is_a_failure(devices: Devices) -> None:
     """The answers end with the share of the section, and the last one is named."""
     devices.answers = {"x": [(2.0, 0)], "ask": [(0.25, 0)]}
     report = carry_out([step("x", timeout_s=4.0, status="ask")], 50.0, devices.log)
@@ -263,7 +263,7 @@ def test_command_whose_device_never_says_off_is_a_failure(devices: Devices) -> N
     assert devices.lines[3] == f"A.X ERROR level 1, after 4.0 s: fencing failed: {reason}"
 
 
-def test_device_that_was_never_asked_said_nothing(devices: Devices) -> None:
+def test_device_that_was_never_asked_reported_nothing(devices: Devices) -> None:
     """The command took all of its time."""
     text = "its status_cmd did not report off twice in time; last report: nothing"
     assert why_not_off(lambda left_s: OFF, devices.now, devices.log) == text
@@ -310,19 +310,19 @@ def test_device_is_not_asked_without_a_command_or_without_time(devices: Devices)
 
 
 def test_power_is_read_of_each_device_within_the_time_for_all(devices: Devices) -> None:
-    """One line for each; those of one level together must say off."""
+    """One line for each; those of one level together must report off."""
     devices.answers = {"a": [(4.0, 2)], "b": [(99.0, 2)], "c": [(0.0, 2)]}
     steps = [step("x", status="a"), step("y"), step("z", status="b"), step("u", 2, status="c")]
-    said: list[str] = []
-    assert read_power(steps, 20.0, said.append) is OFF
-    assert said == [
+    message: list[str] = []
+    assert read_power(steps, 20.0, message.append) is OFF
+    assert message == [
         "level 1: x: off\n",
         "level 1: y: unknown, for it has no status_cmd\n",
         "level 1: z: unknown\n",
         "level 2: u: off\n",
     ]
     assert devices.calls == [("a", 5.0), ("b", 8.0), ("c", 8.0)]
-    assert read_power(steps[:3], 20.0, said.append) is UNKNOWN
+    assert read_power(steps[:3], 20.0, message.append) is UNKNOWN
     devices.answers["c"] = [(0.0, 0)]
-    assert read_power(steps, 20.0, said.append) is ON
-    assert read_power([], 20.0, said.append) is UNKNOWN
+    assert read_power(steps, 20.0, message.append) is ON
+    assert read_power([], 20.0, message.append) is UNKNOWN

@@ -65,7 +65,7 @@ def test_section_without_number_speaks_for_all_launchers(agent: Agent, folder: P
     assert changes(agent) == ["db start", "web start"]
 
 
-def test_launcher_whose_script_is_out_of_reach_is_said(agent: Agent, folder: Path) -> None:
+def test_launcher_whose_script_is_out_of_reach_is_reported(agent: Agent, folder: Path) -> None:
     """The file system with the scripts is not there: n/a with the path.
 
     Start fails and rolls back; stop has nothing to do.

@@ -122,8 +122,8 @@ def test_busy_file_system_names_who_holds_it_and_ends_that(
 
 
 def test_shell_that_asked_for_the_stop_is_spared(private_node: PrivateNode) -> None:
-    """The operator stands in the mounted directory: the stop is refused, says where, and the shell
-    lives.
+    """The operator stands in the mounted directory: the stop is refused, reports where, and the
+    shell lives.
     """
     point = private_node.root / "point"
     private_node.write("a", f"[fs#1]\ntype = tmpfs\ndev = scratch\nmnt = {point}\n")
@@ -140,7 +140,7 @@ def test_shell_that_asked_for_the_stop_is_spared(private_node: PrivateNode) -> N
 def test_start_in_one_mount_is_no_holder_of_the_other_side_of_a_bind(
     private_node: PrivateNode,
 ) -> None:
-    """Whoever works in the source of a bind mount is left alone: its unmount does not need that."""
+    """Processes in the source of a bind mount are left alone: its unmount does not need that."""
     source, point = private_node.root / "source", private_node.root / "point"
     source.mkdir()
     private_node.write("a", f"[fs#1]\ntype = bind\ndev = {source}\nmnt = {point}\n")
@@ -165,7 +165,7 @@ def image_of(node: PrivateNode, kind: str, megabytes: int) -> str:
 
 
 def test_file_system_that_became_read_only_is_a_warning(private_node: PrivateNode) -> None:
-    """What the kernel does to an ext4 with errors: up is not said of it, unless ro was asked
+    """What the kernel does to an ext4 with errors: up is not reported of it, unless ro was asked
     for.
     """
     image, point = image_of(private_node, "ext4", 8), private_node.root / "point"
@@ -206,7 +206,7 @@ def test_xfs_on_a_loop_device_of_its_own(private_node: PrivateNode) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage, said",
+    "damage, message",
     [
         ("rm {image}", "fs#1: {image} does not exist"),
         ("touch {point}", "cannot make directory {point}: File exists"),
@@ -218,8 +218,8 @@ def test_xfs_on_a_loop_device_of_its_own(private_node: PrivateNode) -> None:
         ("sed -i s/noatime/nonsense/ {env}", "nonsense"),
     ],
 )
-def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(
-    private_node: PrivateNode, damage: str, said: str
+def test_mount_that_cannot_be_made_reports_why_and_the_address_is_taken_back(
+    private_node: PrivateNode, damage: str, message: str
 ) -> None:
     """Device gone, a file for the mount point, no file system, a wrong type, a wrong option: rolled
     back each time.
@@ -233,7 +233,7 @@ def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(
     )
     subprocess.run(["sh", "-c", damage.format(image=image, point=point, env=env)], check=True)
     err = act(private_node, "start", exit_code=6)
-    assert said.format(image=image, point=point) in err
+    assert message.format(image=image, point=point) in err
     assert "rolling back" in err
     assert re.search(r" A +fs#1: (?!.*dmesg)", err.splitlines()[-1]), (
         "the last line names the resource and the reason"
@@ -244,7 +244,7 @@ def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(
 
 def test_device_mounted_in_another_place_is_no_successful_stop(private_node: PrivateNode) -> None:
     """Mounted twice on its place and once elsewhere by hand: its place is cleared, the rest is
-    said, and the stop ends with 6.
+    reported, and the stop ends with 6.
     """
     image, point, other = (
         image_of(private_node, "ext4", 8),
@@ -306,12 +306,12 @@ def test_mount_that_another_namespace_keeps_is_no_successful_stop(
 
 
 @pytest.mark.parametrize(
-    "damage, said", [("chmod -x", "is not executable (chmod +x "), ("rm", "does not exist")]
+    "damage, message", [("chmod -x", "is not executable (chmod +x "), ("rm", "does not exist")]
 )
 def test_script_lost_while_the_service_runs_is_no_successful_stop(
-    private_node: PrivateNode, damage: str, said: str
+    private_node: PrivateNode, damage: str, message: str
 ) -> None:
-    """Nobody can stop it or tell whether it runs: exit code 6, the rest is stopped.
+    """It can neither be stopped nor asked whether it runs: exit code 6, the rest is stopped.
 
     With the data down nothing is to stop.
     """
@@ -325,7 +325,7 @@ def test_script_lost_while_the_service_runs_is_no_successful_stop(
     )
     act(private_node, "start")
     subprocess.run(f"{damage} {script}", shell=True, check=True)
-    assert f"app#1: script {script} {said}" in act(private_node, "stop", exit_code=6)
+    assert f"app#1: script {script} {message}" in act(private_node, "stop", exit_code=6)
     assert statuses(private_node)["fs#1"] == "down"
     assert "nothing to stop" in act(private_node, "stop")
 
@@ -473,7 +473,7 @@ def test_label_and_name_of_a_stacked_interface_are_understood(private_node: Priv
     assert statuses(private_node) == {"ip#1": "down", "ip#2": "down"}
 
 
-def test_interface_that_is_down_ends_the_start_and_says_what_to_do(
+def test_interface_that_is_down_ends_the_start_and_reports_what_to_do(
     private_node: PrivateNode,
 ) -> None:
     """The link was set down: no address is added to it."""
@@ -504,7 +504,7 @@ def test_address_that_went_with_ours_is_put_back(private_node: PrivateNode) -> N
 def test_address_is_removed_though_its_name_or_interface_changed_meanwhile(
     private_node: PrivateNode,
 ) -> None:
-    """The name is gone, then the file says another address and interface: stop removes what start
+    """The name is gone, then the file states another address and interface: stop removes what start
     had placed.
     """
     hosts = private_node.root / "hosts"
@@ -554,7 +554,7 @@ def test_address_on_another_interface_is_a_warning(private_node: PrivateNode) ->
 
 
 def test_interface_that_is_not_there_is_a_warning(private_node: PrivateNode) -> None:
-    """ipdev names no interface: status says so, start is refused."""
+    """ipdev names no interface: status reports it, start is refused."""
     private_node.write("a", "[ip#1]\nipdev = eth7\nipname = 10.99.0.71\n")
     assert "interface eth7 not found" in logs(private_node)
     act(private_node, "start", exit_code=6)

@@ -23,7 +23,11 @@ class _Part:
         (ActionError("no device"), ActionError, "fs#1: no device"),
         (SystemFault("no room"), SystemFault, "fs#1: no room"),
         (OSError("refused"), SystemFault, "fs#1: refused"),
-        (ActionError("fs#1: is what mount said"), ActionError, "fs#1: fs#1: is what mount said"),
+        (
+            ActionError("fs#1: is what mount printed"),
+            ActionError,
+            "fs#1: fs#1: is what mount printed",
+        ),
     ],
 )
 def test_error_of_a_step_names_its_resource_once(

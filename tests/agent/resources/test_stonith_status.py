@@ -1,5 +1,5 @@
-"""What the fencing device says of the peer after a fence, and when it is asked: off only where it
-clearly says so.
+"""What the fencing device reports of the peer after a fence, and when it is asked: off only where
+it clearly reports it.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def write(agent: Agent, *sections: str) -> None:
     "codes, times",
     [((2,), 2), ((0, 2), 3), ((2, 0, 2), 4), ((2, 1, 2), 4), ((1, 2), 3), ((7, 2), 3)],
 )
-def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(
+def test_a_fence_is_believed_once_the_device_reports_off_twice_in_a_row(
     agent: Agent,
     device: Callable[..., Any],
     codes: tuple[int, int, int] | tuple[int, int] | tuple[int],
     times: int,
 ) -> None:
-    """It still says on, or cannot be asked for a moment: it is asked again."""
+    """It still reports on, or cannot be asked for a moment: it is asked again."""
     write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', *codes)}")
     outcome = agent.svcmgr(called_as="a.stonith")
     assert (outcome.exit_code, asked(agent)) == (0, ["bmc"] * times), outcome.err
@@ -74,7 +74,7 @@ def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(
 @pytest.mark.parametrize(
     "code, word", [(0, "on"), (1, "unknown"), (3, "unknown"), (255, "unknown")]
 )
-def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
+def test_a_device_that_never_reports_off_has_failed_and_the_next_level_is_tried(
     agent: Agent, device: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, code: int, word: str
 ) -> None:
     """The order was accepted, but the power stays on: 0 of the command alone is no proof."""
@@ -127,7 +127,7 @@ def test_a_device_is_not_asked_after_a_command_that_failed(
 @pytest.mark.parametrize(
     "call", [("a.stonith", "status"), ("svcmgr", "-s", "a", "stonith", "status")]
 )
-def test_status_prints_what_all_devices_say_and_shoots_nobody(
+def test_status_prints_what_all_devices_report_and_fences_no_node(
     agent: Agent,
     device: Callable[..., Any],
     call: tuple[str, str, str, str, str] | tuple[str, str],
@@ -137,7 +137,9 @@ def test_status_prints_what_all_devices_say_and_shoots_nobody(
     word: str,
     exit_code: int,
 ) -> None:
-    """On if one says so; off if all of a level do; else unknown, as where nothing can be asked."""
+    """On if one reports it; off if all of a level do; else unknown, as where nothing can be
+    asked.
+    """
     mark = agent.root / "fenced"
     written = []
     for number, (level, code) in enumerate(sections, 1):

@@ -35,7 +35,7 @@ def test_second_action_is_refused_with_the_name_of_the_first(tmp_path: Path) -> 
 
 
 def test_holder_without_a_name_is_another_process(tmp_path: Path) -> None:
-    """The file says nothing, or was emptied."""
+    """The file states nothing, or was emptied."""
     with action_lock(str(tmp_path), "start"):
         (tmp_path / "action.lock").write_text("")
         with pytest.raises(RefusedError, match="another process is acting on this service"):

@@ -44,7 +44,7 @@ def test_stop_of_the_file_system_that_this_command_uses_is_refused_by_name(
 ) -> None:
     """However its mount point is written.
 
-    An ancestor of this process that stands there is told apart from this one.
+    An ancestor of this process that stands there is distinguished from this one.
     """
     for point in ("data", "data/", "./data", "data/../data"):
         found = sections(layout, f"[fs#1]\ntype = tmpfs\ndev = none\nmnt = {tmp_path}/{point}\n")
@@ -104,12 +104,12 @@ def test_mount_point_below_a_symbolic_link_is_the_one_that_is_mounted(
     ids=["not mounted", "elsewhere", "no file system", "relative", "none", "root", "application"],
 )
 def test_other_stops_are_not(layout: AgentLayout, tmp_path: Path, text: str) -> None:
-    """What is not mounted is not unmounted, and nobody stands in the other ones."""
+    """What is not mounted is not unmounted, and no process stands in the other ones."""
     refuse_from_within("a", sections(layout, text.format(tmp_path)))
 
 
 def test_one_file_system_of_several_is_enough(layout: AgentLayout, tmp_path: Path) -> None:
-    """The first is not mounted, nobody uses the second."""
+    """The first is not mounted, no process uses the second."""
     names = ("etc", "real/other", "data")
     text = "".join(
         f"[fs#{name[0]}]\ntype = tmpfs\ndev = none\nmnt = {tmp_path}/{name}\n" for name in names

@@ -13,7 +13,7 @@ from tests.agent.service.validating import DEFAULT, NODE, validate
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         (
             "[app#1]\nscript = /no/such/script\nstart = 1\n",
@@ -57,13 +57,13 @@ from tests.agent.service.validating import DEFAULT, NODE, validate
     ],
 )
 def test_what_this_node_lacks_is_a_warning_with_its_line(
-    agent: Agent, text: str, said: str
+    agent: Agent, text: str, message: str
 ) -> None:
     """It may be there when the service starts: validate names it and ends with 1, and actions
     continue to find out.
     """
     exit_code, lines = validate(agent, DEFAULT + text)
-    assert (exit_code, len([line for line in lines if said in line])) == (1, 1), lines
+    assert (exit_code, len([line for line in lines if message in line])) == (1, 1), lines
     assert agent.svcmgr("-s", "a", "print", "status").exit_code == 0
 
 
@@ -85,7 +85,7 @@ def test_what_this_node_lacks_is_a_warning_with_its_line(
         "[ip#1]\nipdev = lo:2\nipname = 127.0.0.9\n",
     ],
 )
-def test_what_cannot_be_told_or_is_in_order_is_not_warned_about(agent: Agent, text: str) -> None:
+def test_what_cannot_be_known_or_is_in_order_is_not_warned_about(agent: Agent, text: str) -> None:
     """Shell syntax, what lies on the service's own file system, disabled resources: no warning that
     could be false.
     """
@@ -93,7 +93,7 @@ def test_what_cannot_be_told_or_is_in_order_is_not_warned_about(agent: Agent, te
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, message",
     [
         (b"#!/bin/sh\r\nexit 0\r\n", "has the line ends of DOS (CR LF)"),
         (
@@ -106,18 +106,18 @@ def test_what_cannot_be_told_or_is_in_order_is_not_warned_about(agent: Agent, te
     ],
 )
 def test_script_that_the_system_cannot_run_is_named_before_it_is_needed(
-    agent: Agent, body: bytes, said: str
+    agent: Agent, body: bytes, message: str
 ) -> None:
-    """A script edited on another system: validation says what is wrong with it, and so does the
+    """A script edited on another system: validation reports what is wrong with it, and so does the
     start.
     """
     script = agent.root / "app"
     script.write_bytes(body)
     script.chmod(0o755)
     _, lines = validate(agent, DEFAULT + f"[app#1]\nscript = {script}\nstart = 1\n")
-    assert any(said in line for line in lines), lines
+    assert any(message in line for line in lines), lines
     outcome = agent.svcmgr("-s", "a", "start")
-    assert (outcome.exit_code in (6, 7), said in outcome.err) == (True, True)
+    assert (outcome.exit_code in (6, 7), message in outcome.err) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_mount_below_a_system_directory_is_in_order(agent: Agent) -> None:
         assert validate(agent, DEFAULT + text) == (0, ["FILE: valid"])
 
 
-def test_missing_list_of_nodes_is_said(agent: Agent) -> None:
+def test_missing_list_of_nodes_is_reported(agent: Agent) -> None:
     """Without a heartbeat a warning; with one an error, for the cluster has two nodes."""
     exit_code, lines = validate(agent, "[app#1]\nstart = true\nscript = /bin/true\n")
     assert (exit_code, lines) == (
@@ -166,7 +166,7 @@ def test_missing_list_of_nodes_is_said(agent: Agent) -> None:
     )
 
 
-def test_second_heartbeat_is_an_error_and_each_change_says_so(agent: Agent) -> None:
+def test_second_heartbeat_is_an_error_and_each_change_reports_it(agent: Agent) -> None:
     """[hb#0] and [hb#1]: the second is not followed. Disabled ones do not count."""
     text = (
         DEFAULT + "[app#1]\nscript = /bin/true\nstart = 1\n[hb#0]\ntype = OpenHA\n[hb#1]\ntype ="

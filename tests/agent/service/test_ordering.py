@@ -250,7 +250,7 @@ def test_boot_without_a_name_is_for_all_services(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("fails, is_up", [(1, True), (5, False)])
-def test_resource_that_went_down_is_brought_back_as_often_as_restart_says(
+def test_resource_that_went_down_is_brought_back_as_often_as_restart_allows(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, fails: int, is_up: bool
 ) -> None:
     """restart = 2: a start that fails once is tried again.
@@ -269,8 +269,8 @@ def test_resource_that_went_down_is_brought_back_as_often_as_restart_says(
 
 
 def test_failed_start_at_boot_falls_back_to_the_standby_resources(agent: Agent) -> None:
-    """The start at boot fails: it is rolled back, what is always on is up, and the exit code says
-    failure.
+    """The start at boot fails: it is rolled back, what is always on is up, and the exit code
+    reports failure.
     """
     text = app(agent, 1, "one", more=f"always_on = {NODE}") + app(agent, 2, "two", "exit 3")
     agent.write("a", f"[DEFAULT]\nautostart_node = {NODE}\n" + text)

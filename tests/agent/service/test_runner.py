@@ -89,7 +89,7 @@ class Bench:
 
 
 def no_daemon() -> NodeStatus:
-    """Nobody asks it."""
+    """It is not asked."""
     raise AssertionError("the cluster was asked")
 
 
@@ -153,7 +153,7 @@ def test_part_that_cannot_be_looked_at_is_taken_back_too(bench: Bench) -> None:
 
 
 def test_start_without_rollback_leaves_all_as_it_is(bench: Bench) -> None:
-    """--disable-rollback: for whoever wants to look; it is an error all the same."""
+    """--disable-rollback: for looking at what is left; it is an error all the same."""
     parts = bench.parts()
     parts[Group.FS].fails["start"] = ActionError("no")
     with pytest.raises(ActionError):
@@ -161,7 +161,7 @@ def test_start_without_rollback_leaves_all_as_it_is(bench: Bench) -> None:
     assert bench.done == words("start", *ORDER[:3])
 
 
-def test_rollback_that_fails_goes_on_and_the_first_error_is_raised(bench: Bench) -> None:
+def test_rollback_that_fails_continues_and_the_first_error_is_raised(bench: Bench) -> None:
     """The file system cannot be unmounted either: the rest is taken back."""
     parts = bench.parts()
     parts[Group.SHARE].fails["start"] = ActionError("the first")
@@ -210,7 +210,7 @@ def test_what_is_below_a_part_that_cannot_be_stopped_is_left_alone(
 
 
 def test_application_that_cannot_be_stopped_keeps_nothing_up_but_is_an_error(bench: Bench) -> None:
-    """Its check still says up: all else is stopped, and the stop fails in the end."""
+    """Its check still reports up: all else is stopped, and the stop fails in the end."""
     parts = bench.parts(UP)
     parts[Group.APP].fails["stop"] = ActionError("busy")
     with pytest.raises(ActionError, match="all was stopped, except for app#1: busy"):
@@ -224,7 +224,7 @@ def test_application_that_cannot_be_stopped_keeps_nothing_up_but_is_an_error(ben
 def test_stop_of_an_application_that_complains_is_believed_only_if_it_is_down(
     bench: Bench, state: ResourceStatus, is_error: bool
 ) -> None:
-    """Its check decides; one that tells nothing is no proof."""
+    """Its check decides; one that reports nothing is no proof."""
     parts = {Group.APP: bench.parts(state)[Group.APP]}
     parts[Group.APP].fails["stop"] = ActionError("complains")
     if is_error:
@@ -235,7 +235,7 @@ def test_stop_of_an_application_that_complains_is_believed_only_if_it_is_down(
 
 
 def test_part_of_another_group_that_complains_is_never_believed_down(bench: Bench) -> None:
-    """A file system whose unmount fails is in somebody's hands, whatever a look says."""
+    """A file system whose unmount fails is in use, whatever its status."""
     parts = {Group.FS: bench.parts(DOWN)[Group.FS]}
     parts[Group.FS].fails["stop"] = ActionError("complains")
     with pytest.raises(ActionError, match="complains"):
@@ -276,7 +276,7 @@ def test_start_that_needs_what_cannot_be_handled_is_refused_before_anything_is_t
 def test_part_that_went_down_is_brought_back_as_often_as_it_may(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, restarts: int, fails: bool, expected: bool
 ) -> None:
-    """Up is what a look says, not that the start ended; between two tries there is a pause."""
+    """Up is what a look reports, not that the start ended; between two tries there is a pause."""
     pauses: list[float] = []
     monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", pauses.append)
     part = bench.parts()[Group.APP]

@@ -33,8 +33,8 @@ Make = Callable[..., Service]
 
 @pytest.fixture(name="make")
 def make_service(tmp_path: Path) -> Make:
-    """A service with this file, of a cluster whose daemon says that its primary is a node (none: no
-    daemon runs).
+    """A service with this file, of a cluster whose daemon reports that its primary is a node (none:
+    no daemon runs).
     """
     layout = agent_layout(
         "", {f"OSVC_{word}": str(tmp_path / word.lower()) for word in ("ETC", "VAR", "LOG", "BIN")}

@@ -132,7 +132,7 @@ def test_other_sections_make_nothing_parallel() -> None:
     assert parallel_subsets(file(text)) == frozenset()
 
 
-def test_stage_is_parallel_if_that_is_said_of_one_of_its_kinds() -> None:
+def test_stage_is_parallel_if_one_of_its_kinds_is() -> None:
     """Containers of two types in a subset of the same name."""
     parts = [
         part("container#1", "container.docker", "x"), part("container#2", "container.lxc", "x"),

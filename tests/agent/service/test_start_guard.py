@@ -51,7 +51,7 @@ def service_file(agent: Agent) -> None:
 def view(
     state: S, standing: PeerStanding = PeerStanding.LIVE, own_only: tuple[str, ...] = ()
 ) -> ClusterView:
-    """A daemon that says this of the peer."""
+    """A daemon that reports this of the peer."""
     service = ServiceStatus("web", node_name(), "peer1", S.STOPPED, state, S.STOPPED, state)
     node = NodeStatus(node_name(), "peer1", 1, standing, "", (), (service,), own_only=own_only)
     return ClusterView(lambda: node)
@@ -114,7 +114,7 @@ def test_start_by_hand_is_done_where_the_daemon_knows_nothing_of_the_peer(
 
 
 def test_start_by_hand_is_done_without_a_daemon(agent: Agent) -> None:
-    """Nobody can be asked."""
+    """No daemon can be asked."""
 
     def fetch() -> NodeStatus:
         raise NotRunningError("nmond is not running on this node")
@@ -153,14 +153,14 @@ def test_start_that_the_daemon_calls_is_done(agent: Agent, tmp_path: Path) -> No
         "print(ClusterView(lambda: None, daemon_pid=lambda: int(sys.argv[1])).is_daemons_call())\n"
     )
 
-    def says(pid: int, **environment: str) -> str:
+    def reports(pid: int, **environment: str) -> str:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("OPENHA_")}
         shell = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", code, str(pid)]
         return subprocess.run(
             shell, env={**clean, **environment}, stdout=subprocess.PIPE, text=True, check=True
         ).stdout.strip()
 
-    assert says(os.getpid(), OPENHA_ACTION="start") == "True"
-    assert says(os.getpid()) == "False"
-    assert says(2_000_000_000, OPENHA_ACTION="start") == "False"
-    assert says(0, OPENHA_ACTION="start") == "False"
+    assert reports(os.getpid(), OPENHA_ACTION="start") == "True"
+    assert reports(os.getpid()) == "False"
+    assert reports(2_000_000_000, OPENHA_ACTION="start") == "False"
+    assert reports(0, OPENHA_ACTION="start") == "False"

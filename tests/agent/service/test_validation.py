@@ -1,4 +1,4 @@
-"""Service files as people get them wrong: what `validate config` and the actions say, and that
+"""Service files as people get them wrong: what `validate config` and the actions report, and that
 others are not hidden.
 """
 
@@ -16,18 +16,18 @@ IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
 
 
 def test_word_of_default_that_values_refer_to_is_no_unknown_keyword(agent: Agent) -> None:
-    """BASE in capitals, and {BASE} where it is used: nothing to say."""
+    """BASE in capitals, and {BASE} where it is used: nothing to report."""
     text = DEFAULT + "BASE = 127.0.0\n" + IP.replace("127.0.0.9", "{BASE}.9")
     assert validate(agent, text) == (0, ["FILE: valid"])
 
 
-def test_valid_file_is_said_to_be_valid(agent: Agent) -> None:
+def test_valid_file_is_reported_as_valid(agent: Agent) -> None:
     """Nothing wrong: exit code 0 and the word."""
     assert validate(agent, DEFAULT + IP) == (0, ["FILE: valid"])
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("[ip#1]\nipdev = lo\n", "FILE:3: [ip#1] ipname is missing, expected a text"),
         (
@@ -99,20 +99,20 @@ def test_valid_file_is_said_to_be_valid(agent: Agent) -> None:
         ),
     ],
 )
-def test_error_is_said_with_file_line_section_keyword_and_expectation(
-    agent: Agent, text: str, said: str
+def test_error_is_reported_with_file_line_section_keyword_and_expectation(
+    agent: Agent, text: str, message: str
 ) -> None:
-    """Each of these ends every action: validate and start say the same place, exit code 3."""
+    """Each of these ends every action: validate and start report the same place, exit code 3."""
     exit_code, lines = validate(agent, DEFAULT + text)
-    assert (exit_code, sum(said.lower() in line.lower() for line in lines)) == (3, 1), lines
+    assert (exit_code, sum(message.lower() in line.lower() for line in lines)) == (3, 1), lines
     for action in (["start"], ["print", "status"]):
         outcome = agent.svcmgr("-s", "a", *action)
         assert outcome.exit_code == 3
-        assert said.replace("FILE", str(agent.etc / "a.env")).lower() in outcome.err.lower()
+        assert message.replace("FILE", str(agent.etc / "a.env")).lower() in outcome.err.lower()
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         (IP + "ipnam = x\n", "FILE:6: [ip#1] ipnam is no keyword of [ip#1], did you mean ipname?"),
         (
@@ -146,14 +146,14 @@ def test_error_is_said_with_file_line_section_keyword_and_expectation(
         ),
     ],
 )
-def test_warning_is_said_and_ends_no_action(agent: Agent, text: str, said: str) -> None:
-    """Each of these changes nothing for sure: validate says so and exits with 1.
+def test_warning_is_reported_and_ends_no_action(agent: Agent, text: str, message: str) -> None:
+    """Each of these changes nothing for sure: validate reports it and exits with 1.
 
     The status is still there.
     """
     exit_code, lines = validate(agent, DEFAULT + text)
     assert exit_code == 1
-    assert [line for line in lines if line.startswith("warning: " + said)], lines
+    assert [line for line in lines if line.startswith("warning: " + message)], lines
     assert agent.svcmgr("-s", "a", "print", "status").exit_code == 0
 
 
@@ -175,16 +175,16 @@ def test_value_for_another_node_is_validated_here_and_ends_no_action_here(agent:
 def test_list_that_all_nodes_share_must_not_differ_between_them(agent: Agent) -> None:
     """Each node would decide by another list."""
     exit_code, lines = validate(agent, DEFAULT + "nodes@peer1 = peer1\n" + IP)
-    said = "FILE:3: [DEFAULT] nodes@peer1 differs between the nodes, expected one nodes for all"
-    assert (exit_code, lines) == (1, [f"warning: {said}"])
+    message = "FILE:3: [DEFAULT] nodes@peer1 differs between the nodes, expected one nodes for all"
+    assert (exit_code, lines) == (1, [f"warning: {message}"])
 
 
-def test_wrong_value_that_several_need_is_said_once(agent: Agent) -> None:
+def test_wrong_value_that_several_need_is_reported_once(agent: Agent) -> None:
     """In [DEFAULT], and needed by two containers."""
     containers = "".join(f"[container#{n}]\ntype = docker\nrun_image = i\n" for n in (1, 2))
     exit_code, lines = validate(agent, DEFAULT + "docker_data_dir = data\n" + containers)
-    said = "FILE:3: [DEFAULT] docker_data_dir is 'data', expected an absolute path"
-    assert (exit_code, lines) == (3, [f"error: {said}"])
+    message = "FILE:3: [DEFAULT] docker_data_dir is 'data', expected an absolute path"
+    assert (exit_code, lines) == (3, [f"error: {message}"])
 
 
 def test_section_for_launchers_is_validated(agent: Agent) -> None:
@@ -199,7 +199,7 @@ def test_section_for_launchers_is_validated(agent: Agent) -> None:
     )
 
 
-def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent: Agent) -> None:
+def test_all_that_is_wrong_is_reported_at_once_in_the_order_of_the_file(agent: Agent) -> None:
     """Three sections, four mistakes: four lines."""
     text = "[ip#1]\nipdev = lo\nspeed = 9\n[fs#1]\ntype = ext9\n[app#1]\ntimeout = x\n"
     exit_code, lines = validate(agent, DEFAULT + text)
@@ -207,8 +207,8 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent: Agent
     assert [line.split("FILE:")[1].split(":")[0] for line in lines] == ["3", "5", "7", "9"], lines
 
 
-def test_start_says_unknown_keywords_and_goes_on(agent: Agent) -> None:
-    """A word that nobody knows must not keep a service down: a warning that names the line, then
+def test_start_reports_unknown_keywords_and_continues(agent: Agent) -> None:
+    """An unknown keyword must not keep a service down: a warning that names the line, then
     the start.
     """
     agent.write("a", "[DEFAULT]\nservice_typ = DEV\n[app#1]\nstart = /bin/true\nstrat = 3\n")
@@ -221,7 +221,7 @@ def test_start_says_unknown_keywords_and_goes_on(agent: Agent) -> None:
     assert "a.env:5: [app#1] strat is no keyword of [app#1], did you mean start?" in outcome.err
 
 
-def test_wrong_value_in_default_is_said_before_a_change_and_ends_none(agent: Agent) -> None:
+def test_wrong_value_in_default_is_reported_before_a_change_and_ends_none(agent: Agent) -> None:
     """A typing error in monitor_action must not keep a service down: its line and what is expected,
     then the start.
     """
@@ -242,10 +242,10 @@ def test_nodes_that_are_no_names_end_every_action(agent: Agent) -> None:
         assert (outcome.exit_code, "a.env:2: [DEFAULT] nodes is" in outcome.err) == (3, True)
 
 
-def test_status_of_a_file_with_several_errors_tells_how_many(agent: Agent) -> None:
+def test_status_of_a_file_with_several_errors_reports_how_many(agent: Agent) -> None:
     """The first one in full, the number of all, and the command that shows them.
 
-    With one error no more is said.
+    With one error no more is reported.
     """
     agent.write(
         "a", "[fs#1]\ntype = ext9\n[ip#1]\nipdev = lo\n[app#1]\nstart = x\nrestart = twice\n"
@@ -259,7 +259,7 @@ def test_status_of_a_file_with_several_errors_tells_how_many(agent: Agent) -> No
     assert "errors" not in agent.svcmgr("-s", "a", "print", "status").err
 
 
-def test_file_whose_name_is_no_service_name_is_said_once(agent: Agent) -> None:
+def test_file_whose_name_is_no_service_name_is_reported_once(agent: Agent) -> None:
     """A blank in the name, capitals, copies of editors: svcmon names those that look meant,
     validate config all of them.
     """
@@ -280,7 +280,7 @@ def test_file_whose_name_is_no_service_name_is_said_once(agent: Agent) -> None:
 
 
 def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent: Agent) -> None:
-    """nodes names two others: start refuses and says who they are.
+    """nodes names two others: start refuses and reports who they are.
 
     Validate does too; stop is allowed.
     """
@@ -311,7 +311,9 @@ def test_peer_of_the_cluster_that_is_not_in_nodes_is_an_error(
 
 
 def test_autostart_node_under_a_heartbeat_is_a_warning(agent: Agent) -> None:
-    """The tutorial removes autostart_node when the heartbeat comes: who forgets it is told."""
+    """The tutorial removes autostart_node when the heartbeat comes: forgetting that gives a
+    warning.
+    """
     exit_code, lines = validate(
         agent, DEFAULT + f"autostart_node = {NODE}\n" + IP + "[hb#0]\ntype = OpenHA\n"
     )
@@ -327,8 +329,8 @@ def test_files_of_the_tutorial_have_no_unknown_keyword(agent: Agent, text: str) 
 
 
 def test_broken_services_never_hide_the_others(agent: Agent) -> None:
-    """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is said, the good
-    one is shown.
+    """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is reported, the
+    good one is shown.
     """
     agent.write("good", DEFAULT + "[app#1]\ncheck = /bin/true\n")
     agent.write("syntax", "[app#1\n")
@@ -339,14 +341,14 @@ def test_broken_services_never_hide_the_others(agent: Agent) -> None:
     outcome = agent.svcmon()
     assert outcome.exit_code == 3
     assert outcome.out.splitlines()[3].startswith("good ")
-    for said in (
+    for message in (
         "latin.env:2: holds the byte 0xe9, which is no UTF-8 text",
         "folder.env: cannot be read: Is a directory",
         "pipe.env: is no regular file",
         "gone.env: cannot be read: No such file",
         "syntax.env:1: ",
     ):
-        assert said in outcome.err
+        assert message in outcome.err
 
 
 def test_references_take_the_values_of_this_node(agent: Agent) -> None:
@@ -369,7 +371,7 @@ def test_references_take_the_values_of_this_node(agent: Agent) -> None:
 
 
 def test_word_of_the_operator_that_values_refer_to_is_no_mistake(agent: Agent) -> None:
-    """base in DEFAULT, used as {base}: nothing to say."""
+    """base in DEFAULT, used as {base}: nothing to report."""
     assert validate(agent, DEFAULT + "base = 127.0.0.9\n" + IP.replace("127.0.0.9", "{base}")) == (
         0,
         ["FILE: valid"],

@@ -1,4 +1,4 @@
-"""How statuses merge, what the hb resource says, and the lines that show it, compared with the
+"""How statuses merge, what the hb resource reports, and the lines that show it, compared with the
 tutorial.
 """
 
@@ -286,20 +286,20 @@ def test_cluster_state_becomes_the_status_the_agent_shows(state: ServiceState) -
 
 
 def test_service_the_daemon_does_not_know_cannot_be_determined() -> None:
-    """The name in the hb section is not a service of the cluster: a warning that says so."""
+    """The name in the hb section is not a service of the cluster: a warning that reports it."""
     finding = ClusterView(lambda: node_status(ServiceState.STARTED)).hb_finding("other")
     assert (finding.status, finding.log) == (WARN, ("unable to determine cluster service state",))
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    "error, message",
     [
         (NotRunningError("no"), "open-ha daemons are not running"),
         (NotAnsweringError("no"), "open-ha daemon does not answer"),
     ],
 )
 def test_daemon_that_gives_no_status_is_a_warning(
-    error: NotAnsweringError | NotRunningError, said: str
+    error: NotAnsweringError | NotRunningError, message: str
 ) -> None:
     """No daemon, or one that hangs: each has its own words."""
 
@@ -307,11 +307,11 @@ def test_daemon_that_gives_no_status_is_a_warning(
         raise error
 
     finding = ClusterView(fetch).hb_finding("registry")
-    assert (finding.status, finding.log) == (WARN, (said,))
+    assert (finding.status, finding.log) == (WARN, (message,))
 
 
-def test_openha_that_is_not_installed_is_said_without_asking() -> None:
-    """Without an installation nobody is asked."""
+def test_openha_that_is_not_installed_is_reported_without_asking() -> None:
+    """Without an installation no daemon is asked."""
 
     def fetch() -> NodeStatus:
         raise AssertionError("asked")
