@@ -42,8 +42,12 @@ FAST_JOBS ?= 2
 test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
+# pytest compiles the modules of tests, which takes longer than most of them: kept for the next time, whatever the shell's
+# environment demands.
+COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
+
 test-fast: venv
-	$(BIN)/python -m pytest -q -n $(FAST_JOBS) --dist worksteal -m fast $(TESTS)
+	$(COMPILED) $(BIN)/python -m pytest -q -n $(FAST_JOBS) --dist worksteal -m fast $(TESTS)
 
 # In one process, without the long enumeration: a few minutes.
 coverage: venv

@@ -42,10 +42,12 @@ def _is_fast(path: Path) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Import no other module for `-m fast`: collecting all of them takes longer than the tests."""
-    if config.option.markexpr != "fast" or not collection_path.name.startswith("test_"):
+    """Import nothing else for `-m fast`: collecting all modules takes longer than the tests."""
+    if config.option.markexpr != "fast" or _is_fast(collection_path):
         return None
-    return None if _is_fast(collection_path) else True
+    if collection_path.is_dir():
+        return not any((_TESTS / fast).is_relative_to(collection_path) for fast in _FAST)
+    return collection_path.name.startswith("test_") or None
 
 
 # Before pytest itself chooses by marker.

@@ -64,7 +64,7 @@ class _SlowHost(Host):
     "profile, timeout_s, write_s, count",
     [
         (Profile.FAST, 0.3, 0.1, 1),
-        (Profile.FAST, 0.5, 0.005, 32),
+        pytest.param(Profile.FAST, 0.5, 0.005, 32, marks=pytest.mark.exhaustive),
         (Profile.TUTORIAL, 2.0, 0.02, 32),
         (Profile.TUTORIAL, 10.0, 0.1, 32),
     ],

@@ -16,6 +16,7 @@ from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP_HOLD_S
 from tests.core.pair import TIMEOUT_S, Host, Pair
+from tests.seeds import seeds
 
 
 @pytest.fixture(autouse=True, params=["", "aabbccdd"], ids=["keyless", "authenticated"])
@@ -509,7 +510,7 @@ def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
     assert deb1.shown == ("FROZEN_START", "STOPPED")
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", seeds(150, fast=20))
 def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int) -> None:
     """Loss, delay, cuts, crashes, stalls, restarts and operators at random: at most one node runs
     the service.

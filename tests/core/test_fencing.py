@@ -529,6 +529,7 @@ def test_peer_that_has_just_booted_is_given_time() -> None:
         )
 
 
+@pytest.mark.exhaustive
 def test_holder_of_the_right_tries_each_minute_but_for_the_turns_it_leaves() -> None:
     """A standby's fence fails for three hours: rounds less than a minute apart, but around turns at
     5, 20, 80 minutes.

@@ -77,6 +77,7 @@ def _reconfigure(host: Host, **changes: object) -> None:
     host.handle(host.life, ConfigChanged(spec, {}))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fence_time_s", [0.5, 9.0, 35.0])
 @pytest.mark.parametrize("edited", ["deb1", "deb2"])
 @pytest.mark.parametrize("edited_after_s", [2.0, 20.0])

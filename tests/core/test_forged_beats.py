@@ -279,6 +279,7 @@ def _forgeries(draw: Callable[..., Any]) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.exhaustive
 @given(_forgeries())
 @settings(max_examples=25, deadline=None)
 def test_whatever_a_few_datagrams_claim_in_the_names_of_two_nodes_is_over_in_time(

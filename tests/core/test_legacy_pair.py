@@ -11,6 +11,7 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import START_READY_DELAY_S
 from tests.core.legacy_pair import GRACE_S, LOOP_S, MixedPair
 from tests.core.pair import TIMEOUT_S, Host
+from tests.seeds import seeds
 
 ROLES = pytest.mark.parametrize("our_index", [0, 1], ids=["ours is primary", "ours is secondary"])
 
@@ -84,7 +85,7 @@ def test_takeover_works_in_both_directions(our_index: int) -> None:
 
 
 @ROLES
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", seeds(25, fast=5))
 def test_both_nodes_unfrozen_at_about_the_same_time_start_once(our_index: int, seed: int) -> None:
     """Any phases of beats and loops, up to 3 s apart: one start.
 
@@ -106,7 +107,7 @@ def test_both_nodes_unfrozen_at_about_the_same_time_start_once(our_index: int, s
 
 
 @ROLES
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20, fast=4))
 def test_disk_that_the_peer_reads_every_ten_seconds_is_no_double_start(
     our_index: int, seed: int
 ) -> None:
@@ -139,7 +140,7 @@ def test_disk_was_read_by_the_primary_just_before_we_began() -> None:
 
 
 @ROLES
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12, fast=3))
 def test_random_operators_and_crashes_never_run_it_twice(our_index: int, seed: int) -> None:
     """Freezes, thaws, crashes and boots of both nodes at random times, with networks and a disk
     whole: never both.

@@ -377,6 +377,7 @@ def test_failed_start_is_handed_over_where_the_policy_asks_for_it() -> None:
     assert kinds == ["check", "start", "stop"]
 
 
+@pytest.mark.exhaustive
 def test_service_that_starts_nowhere_does_not_bounce_between_the_nodes() -> None:
     """Both nodes fail: after a bounded number of tries it stays START_FAILED, and reports why."""
     pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
@@ -482,6 +483,7 @@ def _reconfigure(host: Host, profile: Profile) -> None:
     host.handle(host.life, ConfigChanged(spec))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("first", [0, 1])
 def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(first: int) -> None:
     """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: no node takes the other

@@ -178,6 +178,7 @@ def test_path_on_a_server_has_a_colon_or_two_slashes_before_it() -> None:
         made.read("/path")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("type_", ALL_TYPES, ids=lambda type_: type_.expected)
 @given(st.data())
 def test_pattern_for_editors_refuses_nothing_that_fits(
