@@ -290,7 +290,6 @@ stop = 10
 check = 10
 
 [stonith#1]
-type = callout
 {commands}
 timeout = 45
 
@@ -306,9 +305,11 @@ name = {service}
         waits for the status.
         """
         super().__init__(nodes)
-        self._commands = "cmd = /opt/board off\nstatus_cmd = /opt/board status"
-        if not has_status_command:
-            self._commands = "cmd = /opt/board off && /opt/board gone"
+        self._commands = (
+            "type = callout\ncmd = /opt/board off\nstatus_cmd = /opt/board status"
+            if has_status_command
+            else "type = callout\ncmd = /opt/board off && /opt/board gone"
+        )
         self._boards: list[subprocess.Popen[bytes]] = []
         for node in nodes:
             directory = f"boards/{node.index}"
@@ -400,6 +401,29 @@ name = {service}
         for node in self._nodes:
             for name in self._unseen(f"{self.base}/boards/{node.index}/orders"):
                 yield self._order(name, node.index)
+
+
+class AgentBoards(Boards):
+    """The same boards, ordered by `type = fence_ipmilan` of the embedded agent."""
+
+    _DEVICE = """\
+type = fence_ipmilan
+ip@deb1.opensvc.com = {boards[1]}
+ip@deb2.opensvc.com = {boards[0]}
+username = admin
+password_file = /opt/board.secret
+lanplus = 1
+cipher = 3"""
+
+    def __init__(self, nodes: TwoNodes) -> None:
+        super().__init__(nodes)
+        boards = [self._address(node) for node in nodes]
+        self._commands = self._DEVICE.format(boards=boards)
+
+    def equip(self, node: Node, services: Iterable[str]) -> None:
+        """Write the password, too."""
+        node.write("/opt/board.secret", "secret\n", 0o600)
+        super().equip(node, services)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

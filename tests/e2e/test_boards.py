@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.duels import Pair
-from bench.power import Boards, Mode
+from bench.power import AgentBoards, Boards, Mode
 from opensvc_openha.demo.nodes import TwoNodes
 
 pytestmark = [
@@ -21,10 +21,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def pair(two_nodes: TwoNodes) -> Iterator[Pair]:
+@pytest.fixture(params=[Boards])
+def pair(two_nodes: TwoNodes, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Two nodes with a board each; the service runs on the first one."""
-    made = Pair(two_nodes, {"registry": 0}, make_power=Boards)
+    made = Pair(two_nodes, {"registry": 0}, make_power=request.param)
     try:
         made.run_all()
         yield made
@@ -51,6 +51,7 @@ def test_service_is_taken_over_once_the_dead_board_answers_again(pair: Pair) -> 
     assert pair.power.shots == [], "it was off already"
 
 
+@pytest.mark.parametrize("pair", [Boards, AgentBoards], indirect=True)
 def test_order_to_a_living_peer_s_board_is_believed_only_when_the_power_is_off(pair: Pair) -> None:
     """All links are cut: the standby's start begins only when the owner, shot some seconds after
     the order, has no power.
