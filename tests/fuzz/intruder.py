@@ -52,6 +52,7 @@ from opensvc_openha.heartbeat.repeat_filter import RepeatFilter
 from opensvc_openha.links.base import Received
 from opensvc_openha.links.monitor_file import format_link, parse_monitor
 from tests.decoding import heard
+from tests.fuzz.disk_answers import GENUINE, take_answer
 from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
 
 OURS, PEER = "deb1", "deb2"
@@ -345,7 +346,7 @@ class Intruder:
         self._watch.is_on = True
         try:
             if len(data) >= 2:
-                self._take(data[0] % 19, data[1], data[2:])
+                self._take(data[0] % 20, data[1], data[2:])
         finally:
             self._watch.is_on = False
 
@@ -362,6 +363,9 @@ class Intruder:
             read_text(self._kinds[kind - 9], payload.decode("utf-8", "replace"))
         elif kind == 16:
             self._request(choice, payload)
+        elif kind == 19:
+            genuine = GENUINE[(choice >> 1) % len(GENUINE)]
+            take_answer(patched(genuine, payload) if choice & 1 else payload)
         elif kind > 16:
             self._watch.is_on = False  # This attack concerns a file.
             if kind == 17:
@@ -487,3 +491,6 @@ def seeds() -> Iterator[bytes]:
     for choice in range(24):
         seen = b'{"at":1,"standing":"silent","late_s":0,"stall_limit_s":1,"links":[["net a",1,2]]}'
         yield bytes([18, choice, choice % 7]) + seen
+    for choice in range(len(GENUINE)):
+        yield bytes([19, choice << 1 & 0xFF]) + GENUINE[choice]
+        yield bytes([19, choice << 1 & 0xFF | 1, 0, 7, 200])

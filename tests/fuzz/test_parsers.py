@@ -23,6 +23,7 @@ from opensvc_openha.formats.legacy_frame import (
     decode_record,
 )
 from opensvc_openha.formats.options_file import Options, parse_options
+from tests.fuzz.disk_answers import GENUINE, take_answer
 from tests.fuzz.intruder import (
     DISK,
     NET,
@@ -186,6 +187,15 @@ def test_slot_with_changed_bytes_is_its_frame_or_a_frame_error(patches: bytes) -
     except FrameError:
         return
     assert frame == RECORDED[0]
+
+
+@given(genuine=st.sampled_from(GENUINE), patches=PATCHES)
+def test_answer_of_a_disk_with_changed_bytes_is_read_or_refused(
+    genuine: bytes, patches: bytes
+) -> None:
+    """A recorded one with some bytes replaced: no key is read that is not in it."""
+    assert take_answer(genuine) or genuine[0] & 0x7F in (0x70, 0x72)
+    take_answer(patched(genuine, patches))
 
 
 # the whole node

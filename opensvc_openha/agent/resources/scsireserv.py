@@ -297,8 +297,7 @@ def _look_at(disk: SharedDisk, key: int) -> tuple[list[ResourceStatus], list[str
     """Return the status of one disk, and what the operator should know of it."""
     state = disk.read()
     if not state.is_held_by(key):
-        others = [f"{disk.name}: {state}"] if state.others(key) else []
-        return [ResourceStatus.DOWN], others
+        return [ResourceStatus.DOWN], []  # As it must be while the peer runs the service.
     registered, expected = state.keys.count(key), disk.expected_registrations()
     statuses, remarks = [ResourceStatus.UP], []
     if registered != expected:
