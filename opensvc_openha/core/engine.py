@@ -34,13 +34,16 @@ from opensvc_openha.core.events import (
     BeatReceived,
     CommandReceived,
     ConfigChanged,
+    Ejected,
     Event,
-    FenceEvent,
+    FencePathsLooked,
+    FenceStepEnded,
     LeaveRequested,
     ListenerTried,
     PeerConfirmedOut,
     PeerForgotten,
     ReadinessFound,
+    Readmitted,
     RecoveredState,
     ScriptExited,
     ScriptKind,
@@ -49,6 +52,7 @@ from opensvc_openha.core.events import (
     StoreFailed,
     Tick,
 )
+from opensvc_openha.core.fence_plan import PlanEnd
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.lateness import Lateness
@@ -61,6 +65,7 @@ from opensvc_openha.core.start_problems import StartProblems
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
+from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.work_list import WorkList
 
 # An announced state must survive a crash, and a script may only act on an announced state.
@@ -78,7 +83,13 @@ _ORDER = (
 )
 
 
-@state_marks(not_state={"spec", "boot", "_stepped_at", "_sight"})
+_ROUND_ENDS = {PlanEnd.FAILED: Trigger.FENCE_FAILED, PlanEnd.LOST: Trigger.FENCE_LOST}
+
+
+@state_marks(
+    not_state={"spec", "boot", "_stepped_at", "_sight"},
+    own_seqs={"_clear_seq"},
+)
 class Engine:
     """Decide for all services of one node."""
 
@@ -111,6 +122,8 @@ class Engine:
         self._stepped_at = now
         self._sight: Sight | None = None
         self._is_begun = False
+        self._clear_seq: int | None = None
+        """Since which beat an ejected node runs nothing."""
         self._work = WorkList()
         self._work.update_announced(list(self._services), self._services, self._moment(now))
 
@@ -149,6 +162,10 @@ class Engine:
                 done += self._confirmation_ended(former, "the daemon was started again")
             done += services.begin(self._moment(now))
         done += self._handle(event, now)
+        lost = self._fencing.desk.overdue_step(now)
+        if lost is not None:
+            work.mark_all()
+            done += self._end_fence_step(lost, now)
         # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
         if work.is_dirty:
@@ -175,6 +192,9 @@ class Engine:
         done += moved
         if not self._departure.is_announced:
             done += self._fencing.ask_for_power(view, now)
+            if self._fencing.desk.is_configured:
+                done += self._carry_out_plan(now)
+                self._note_clear()
 
         # A start must not wait for a write that it does not need: the peer's evidence ages
         # meanwhile.
@@ -196,6 +216,7 @@ class Engine:
         beat_at, *notices_at = self._announcer.deadlines(self._departure.is_announced, now)
         times = [
             self._fencing.power_due_at(self._peer.view),
+            self._fencing.step_due_at(self._peer.view, now),
             self._peer.monitor.next_deadline(now),
             self._peer.view.next_deadline(now),
             self._departure.deadline,
@@ -269,7 +290,7 @@ class Engine:
     # --- what happens -----------------------------------------------------------------------------
 
     def _handle(self, event: Event, now: float) -> list[Action]:
-        if isinstance(event, (Tick, FenceEvent)):
+        if isinstance(event, Tick):
             return []
         if isinstance(event, BeatReceived):
             return self._take_beat(event, now)
@@ -280,7 +301,19 @@ class Engine:
         if isinstance(event, (ScriptExited, CommandReceived, StoreFailed, SeemsUp)):
             return self._handle_for_service(event, now)
 
+        if isinstance(event, FencePathsLooked):
+            is_heard = self._peer.view.standing is PeerStanding.LIVE
+            self._fencing.desk.record_looks(event, is_heard, now)
+            return []
+
         self._work.mark_all()
+        if isinstance(event, FenceStepEnded):
+            return self._end_fence_step(event, now)
+        if isinstance(event, Ejected):
+            self._clear_seq = None
+            return self._fencing.desk.eject(event.by)
+        if isinstance(event, Readmitted):
+            return self._fencing.desk.readmit()
         if isinstance(event, PeerConfirmedOut):
             return self._confirm(event, now)
         if isinstance(event, ConfigChanged):
@@ -325,6 +358,7 @@ class Engine:
         if received.concerns_all:
             self._work.mark_all()
         self._work.mark(received.moved)
+        self._work.mark(self._fencing.desk.plan.waiting)
         # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
         if received.is_ack_new or beat.is_legacy:
             self._work.mark(self._work.unacknowledged)
@@ -376,6 +410,47 @@ class Engine:
         self._fencing.reconfigure(spec)
         self._peer.monitor.update(spec.listeners, now)
         return done
+
+    # --- the fence plan ---------------------------------------------------------------------------
+
+    def _end_fence_step(self, event: FenceStepEnded, now: float) -> list[Action]:
+        """Judge the end of a step; a round that proved nothing ends for those who wait."""
+        end, done = self._fencing.end_step(event, now)
+        trigger = _ROUND_ENDS.get(end)
+        if trigger is None:
+            return done
+        detail = event.text if end is PlanEnd.LOST else self._fencing.desk.plan.failure
+        return self._services.fence_ended(trigger, detail, self._moment(now)) + done
+
+    def _carry_out_plan(self, now: float) -> list[Action]:
+        """Order the next step of the fence plan."""
+        plan = self._fencing.desk.plan
+        done = self._fencing.order_step(self._peer.view, now)
+        # Whoever still waits for a round that is over has to be looked at again.
+        if plan.waiting and not plan.is_in_round:
+            self._work.mark(plan.waiting)
+        return done
+
+    def _note_clear(self) -> None:
+        """Note since which beat nothing runs here, for a node that was ejected."""
+        if not self._fencing.desk.ejector or self._services.is_any_in_use:
+            self._clear_seq = None
+        elif self._clear_seq is None:
+            self._clear_seq = self.seq + 1
+
+    @property
+    def may_register(self) -> bool:
+        """True if this node may register on the arbiter; safe to read from any thread.
+
+        The peer is heard and has acknowledged this incarnation; of a node that was ejected, a beat
+        sent since nothing runs here.
+        """
+        view = self._peer.view
+        if view.standing is not PeerStanding.LIVE or not self._fencing.has_heard:
+            return False
+        if not self._fencing.desk.ejector:
+            return True
+        return self._clear_seq is not None and view.newest_acked_seq >= self._clear_seq
 
     # --- an operator's confirmation ---------------------------------------------------------------
 

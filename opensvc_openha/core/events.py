@@ -286,9 +286,6 @@ class Readmitted:
     """This node is registered on the arbiter; given at each beginning and after each ejection."""
 
 
-FenceEvent = FenceStepEnded | FencePathsLooked | Ejected | Readmitted
-"""Events of a node with a fence plan only."""
-
 Event = (
     Tick
     | BeatReceived

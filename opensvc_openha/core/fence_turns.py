@@ -74,7 +74,10 @@ class FenceTurns:
     def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply an edited configuration."""
         self._spec = spec
-        self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
+        has_plan = bool(spec.fencing.levels)
+        self._unfenced = frozenset(
+            svc.name for svc in spec.own_services if not (has_plan or svc.is_fenced)
+        )
 
     # --- silence ----------------------------------------------------------------------------------
 

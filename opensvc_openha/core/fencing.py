@@ -15,16 +15,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Action, Record, RecordKind, RunScript
+from opensvc_openha.core.actions import Action, Record, RecordKind, RunScript, StepKind
 from opensvc_openha.core.beat import Goodbye
-from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import (
+    FenceStepEnded,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    StepOutcome,
+)
 from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.fence_plan import PlanEnd
 from opensvc_openha.core.fence_turns import FenceTurns
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.plan_desk import PlanDesk, path_key
 from opensvc_openha.core.power_questions import PowerQuestions
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
@@ -89,6 +98,7 @@ class Fencing:
         self.formerly_confirmed_by = memory.confirmed_by
         """Operator whose confirmation ended with the former daemon."""
         self.power = PowerQuestions()
+        self.desk = PlanDesk(spec, memory)
         self._flight: Flight | None = None
         self._failures: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
@@ -111,6 +121,7 @@ class Fencing:
         self.spec = spec
         self._opens = self._slowest = None
         self.turns.reconfigure(spec)
+        self.desk.reconfigure(spec)
 
     # --- what is remembered -----------------------------------------------------------------------
 
@@ -127,6 +138,9 @@ class Fencing:
             self.turns.agreed,
             self.turns.is_wary,
             "" if self._confirmation is None else self._confirmation.who,
+            self.desk.paths.seen_on,
+            self.desk.ejected_by,
+            self.desk.plan.lost_to,
         )
 
     def has_news(self, now: float) -> bool:
@@ -142,7 +156,9 @@ class Fencing:
         return news
 
     def _begins_now(self, now: float) -> bool:
-        return self._flight is not None and self._flight.began_at == now
+        in_air = self.desk.plan.in_air
+        began_at = [each.began_at for each in (self._flight, in_air) if each is not None]
+        return now in began_at
 
     def record_stored(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
         """Record whether the memory could be written."""
@@ -171,12 +187,14 @@ class Fencing:
         self._retry_at.clear()
         self._flown.clear()
         self._has_fenced = False
+        self.desk.record_heard(now)
         self.turns.record_heard(view, now)
 
     def void_proofs(self) -> None:
         """Void proofs: the peer is heard, or may have been back during a stall of this node."""
         self._proofs.clear()
         self.power.void()
+        self.desk.plan.void()
         if self._flight is not None:
             self._flight = replace(self._flight, is_void=True)
 
@@ -206,6 +224,7 @@ class Fencing:
         # What waits for its next fence needs none now.
         self._confirmation = Confirmation(who, now)
         self._retry_at.clear()
+        self.desk.plan.retry_at = -math.inf
 
     def end_confirmation(self) -> Confirmation | None:
         """End the operator's confirmation and return it; None if there was none.
@@ -267,6 +286,7 @@ class Fencing:
     def retry_now(self, svc: ServiceSpec) -> None:
         """Clear the wait for the next attempt, on an operator's request."""
         self._retry_at.pop(self.group_of(svc), None)
+        self.desk.plan.retry_at = -math.inf
 
     # --- what the rules ask -----------------------------------------------------------------------
 
@@ -281,16 +301,36 @@ class Fencing:
         if self._confirmation is not None:
             text = f"confirmed by {self._confirmation.who}"
             return Proof(ProofKind.WORD, Scope.NODE, None, self._confirmation.since, text)
+        own = self._script_proof(svc, now)
+        if not self.desk.is_configured or (own is not None and own.kind is ProofKind.POWER):
+            return own
+        proof = self.desk.plan.proof_for(svc, now)
+        if proof is None or not svc.runs_check_too:
+            return proof
+        # Both must hold: the plan speaks of the node, the script of what the service needs.
+        return None if own is None else replace(proof, text=f"{proof.text}; {own.text}")
+
+    def _script_proof(self, svc: ServiceSpec, now: float) -> Proof | None:
         # Somebody may switch the peer on again: an old proof is obtained again.
         proof = self._proofs.get(self.group_of(svc))
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
+
+    def is_fenced(self, svc: ServiceSpec) -> bool:
+        """Return False if nothing is asked that proves the peer out before a start."""
+        return self.desk.is_configured or svc.is_fenced
+
+    def is_plan_due(self, svc: ServiceSpec, now: float) -> bool:
+        """Return True while the fence plan has not proved the peer out for this service."""
+        if not self.desk.is_configured or self.proof_for(svc, now) is not None:
+            return False
+        return self.desk.plan.proof_for(svc, now) is None
 
     def is_boot_blocked(self, svc: ServiceSpec, now: float) -> bool:
         """Return True while the peer has not answered this node since it booted.
 
         A node that was fenced and booted again must not fence in return.
         """
-        if self.has_heard or not svc.is_fenced or self.proof_for(svc, now) is not None:
+        if self.has_heard or not self.is_fenced(svc) or self.proof_for(svc, now) is not None:
             return False
         alone_s = self.spec.fencing.boot_alone_s
         return alone_s is None or now < self._booted_at + alone_s
@@ -300,7 +340,7 @@ class Fencing:
         alone_s = self.spec.fencing.boot_alone_s
         return (
             None
-            if alone_s is None or self.has_heard or not svc.is_fenced
+            if alone_s is None or self.has_heard or not self.is_fenced(svc)
             else self._booted_at + alone_s
         )
 
@@ -345,14 +385,22 @@ class Fencing:
         return self._has_fenced
 
     def may_fence_now(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
-        """Return whether the check-up script of this service may be run as a fence now."""
+        """Return whether this service may begin its fence now, or wait for one in the air."""
+        if self.is_plan_due(svc, now):
+            plan = self.desk.plan
+            if self.is_boot_blocked(svc, now) or not self.desk.serves(svc):
+                return False
+            if plan.is_in_round:
+                return True
+            is_free = self._flight is None and plan.may_begin(now)
+            return is_free and now >= self.turn_opens(view, now)
         if (
             self._flight is not None
             or self.is_boot_blocked(svc, now)
             or self._goes_after_another(svc, now)
         ):
             return False
-        return now >= self.retry_at(svc) and now >= self.turn_opens(view, now)
+        return now >= self.retry_at(svc, now) and now >= self.turn_opens(view, now)
 
     def _goes_after_another(self, svc: ServiceSpec, now: float) -> bool:
         """Return True if a fence of another group waits and last began earlier than this one's.
@@ -374,8 +422,10 @@ class Fencing:
             if group != self.group_of(svc)
         )
 
-    def retry_at(self, svc: ServiceSpec) -> float:
+    def retry_at(self, svc: ServiceSpec, now: float) -> float:
         """Return when a fence of that service's group may be retried."""
+        if self.is_plan_due(svc, now):
+            return self.desk.plan.retry_at
         return self._retry_at.get(self.group_of(svc), -math.inf)
 
     @property
@@ -388,7 +438,7 @@ class Fencing:
     def turn_opens(self, view: PeerView, now: float) -> float:
         """Return the earliest instant from ``now`` on at which this node may begin a fence."""
         # Once the peer was fenced it cannot fence back: there are no turns to keep.
-        if self._has_fenced:
+        if self._has_fenced or self.desk.has_arbiter:
             return now
         if self._opens is None or self._opens[0] != now:
             self._opens = now, self.turns.opens(view, now, self.fence_s)
@@ -403,7 +453,12 @@ class Fencing:
         if self._slowest is None:
             self._slowest = (
                 max(
-                    (self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced),
+                    [self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced]
+                    + [
+                        seconds
+                        for seconds in (self.desk.longest_s(self._measured_s),)
+                        if seconds is not None
+                    ],
                     default=None,
                 ),
             )
@@ -431,6 +486,46 @@ class Fencing:
             is_booting=not self.has_heard,
             fence_s=self.fence_s,
         )
+
+    # --- the fence plan ---------------------------------------------------------------------------
+
+    def order_step(self, view: PeerView, now: float) -> list[Action]:
+        """Order the next step of the fence plan, if services wait for it and it may begin."""
+        plan = self.desk.plan
+        if not plan.waiting or plan.in_air is not None or view.silent_since is None:
+            return []
+        if not plan.is_in_round:
+            if self.desk.ejector or not plan.may_begin(now):
+                return []
+            plan.begin_round()
+        # Without an arbiter each step has its effect within a turn of this node.
+        return self.desk.order_step(now) if now >= self.turn_opens(view, now) else []
+
+    def step_due_at(self, view: PeerView, now: float) -> float | None:
+        """Return when time alone continues the round: a turn begins, or a step is given up."""
+        plan = self.desk.plan
+        if plan.in_air is not None:
+            return plan.gives_up_at()
+        return self.turn_opens(view, now) if plan.is_in_round else None
+
+    def end_step(self, event: FenceStepEnded, now: float) -> tuple[PlanEnd, list[Action]]:
+        """Judge the end of a step of the fence plan."""
+        in_air = self.desk.plan.in_air
+        end, done = self.desk.end_step(event, now)
+        if not done or in_air is None:
+            return end, done
+        self._opens = None
+        if in_air.step.kind is StepKind.SHOOT:
+            is_ok, group = event.outcome is StepOutcome.DONE, path_key(in_air.step.path)
+            self._ended[group] = is_ok, now
+            if is_ok:
+                self._slowest = None
+                measured_s = max(self._measured_s.get(group, 0.0), _rounded_up(event.took_s))
+                self._measured_s[group] = measured_s
+        self._has_fenced = self._has_fenced or any(
+            proof.scope is Scope.NODE for proof in self.desk.plan.proofs
+        )
+        return end, done
 
     # --- showing ----------------------------------------------------------------------------------
 
@@ -482,7 +577,25 @@ class Fencing:
             ),
             confirmed_by="" if self._confirmation is None else self._confirmation.who,
             confirmed_at=None if self._confirmation is None else self._confirmation.since,
+            **self._plan_status(now),
         )
+
+    def _plan_status(self, now: float) -> dict[str, Any]:
+        """Return the part of the status that only a node with a fence plan has."""
+        if not self.desk.is_configured:
+            return {}
+        policy, plan, in_air = self.spec.fencing, self.desk.plan, self.desk.plan.in_air
+        return {
+            "plan": tuple(tuple(path.name for path in level) for level in policy.levels),
+            "has_arbiter": policy.has_arbiter,
+            "paths": self.desk.paths.statuses(),
+            "step": "" if in_air is None else self.desk.name_of(in_air.step),
+            "step_began_at": None if in_air is None else in_air.began_at,
+            "proofs": self.desk.proof_statuses(now),
+            "hints": tuple(hint.text for hint in plan.hints),
+            "is_ejected_by": self.desk.ejected_by or (self.spec.peer if plan.lost_to else ""),
+            "next_try_at": self.desk.next_try_at(),
+        }
 
 
 def _limit_s(svc: ServiceSpec) -> float:

@@ -49,7 +49,14 @@ class FencingMemory:
 
     It proves nothing to the next daemon, which reports that the confirmation has ended.
     """
+    seen_on: tuple[str, ...] = ()
+    """Paths of the fence plan, with the mark of their options, that reported the peer on while it
+    was heard; outlives a boot."""
+    ejected_by: str = ""
+    """Who ejected this node from the arbiter."""
+    lost_to: str = ""
+    """How this node lost the arbiter's claim in the present silence."""
 
     def after_boot(self) -> FencingMemory:
         """Return the part that stays valid after a boot of the machine."""
-        return FencingMemory(measured_s=self.measured_s)
+        return FencingMemory(measured_s=self.measured_s, seen_on=self.seen_on)

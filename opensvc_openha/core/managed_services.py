@@ -24,6 +24,7 @@ from opensvc_openha.core.service_machine import Moment, ServiceMachine
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
+from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.wording import named
 
 ServiceEvent = ScriptExited | CommandReceived | StoreFailed | SeemsUp
@@ -148,6 +149,18 @@ class ManagedServices(Mapping[str, ServiceMachine]):
                 self._mirrored[name] = state
                 done.append(MirrorPeer(name, state))
         return done
+
+    def fence_ended(self, trigger: Trigger, detail: str, at: Moment) -> list[Action]:
+        """Pass the end of a round that proved nothing to every service that waits for it."""
+        waiting = [machine for machine in self._machines.values() if machine.is_fencing]
+        return [
+            action for machine in waiting for action in machine.fence_ended(trigger, detail, at)
+        ]
+
+    @property
+    def is_any_in_use(self) -> bool:
+        """True while some of a service may be in use here."""
+        return any(machine.may_run for machine in self._machines.values())
 
     @property
     def is_busy(self) -> bool:

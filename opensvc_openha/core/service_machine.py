@@ -101,7 +101,7 @@ _ENDS_PARTS = frozenset(
     {Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
 )
 """These triggers concern the whole service: an earlier finding that parts of it are up is over."""
-_NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
+_NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN, Trigger.FENCE_FAILED})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 
 
@@ -131,6 +131,8 @@ class ServiceMachine:
         self.reason = self._recovered_reason = recovered.reason
         self.since = now
         self.running: ScriptKind | None = None
+        self.is_fencing = False
+        """It waits for the proof of the node's fence plan."""
         self.ready_seq: int | None = None
         self._ready_since = now
         self._hold_until = now
@@ -254,6 +256,7 @@ class ServiceMachine:
         # Refused: the command before it continues.
         self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
+        detail = detail or self._fencing.desk.ejector
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = (
                 "the peer reports that it could not start it: see service -s -v there; freeze-stop"
@@ -295,6 +298,8 @@ class ServiceMachine:
             policy=self.spec.policy.on_dual_run.value,
             recovered=self._recovered_reason or "as the cluster left it",
             proof=self._proof_text(situation, at.now),
+            plan=self._plan_text(at.now) if row.run is ScriptKind.CHECK else "",
+            ejector=self._fencing.desk.ejector,
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
         if trigger in OPERATOR:
@@ -329,6 +334,7 @@ class ServiceMachine:
         self.frozen_target = row.target_after(self.frozen_target)
         # The end of a script that belongs to the state before is ignored.
         self.running = row.run
+        self._wait_for_plan(row.fences)
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._record_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
@@ -363,6 +369,18 @@ class ServiceMachine:
             )
             moved.append(self._record(old_state.name, self.state.name, reason, is_alarm, row.name))
         return moved
+
+    def _wait_for_plan(self, is_waiting: bool) -> None:
+        plan = self._fencing.desk.plan
+        if is_waiting:
+            plan.join(self.spec)
+        elif self.is_fencing:
+            plan.leave(self.spec.name)
+        self.is_fencing = is_waiting
+
+    def fence_ended(self, trigger: Trigger, detail: str, at: Moment) -> list[Action]:
+        """Handle the end of a round of the fence plan that proved nothing for this service."""
+        return self._apply(trigger, at, detail)
 
     def _record_parts(self, row: Row, now: float) -> list[Action]:
         """Record that parts of a stopped service are up; return the record the first time."""
@@ -414,17 +432,22 @@ class ServiceMachine:
             and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
             is_held=now < self._hold_until or self.is_stop_unheard(view),
             is_check_valid=self._is_proved(silent, now),
-            is_check_always=self._fencing.spec.fencing.is_check_always,
+            is_check_always=self._fencing.spec.fencing.is_check_always
+            and (not self._fencing.desk.is_configured or self.spec.runs_check_too),
             # A script that always succeeds fences no node, and needs no turn.
-            may_fence=not self.spec.is_fenced
+            may_fence=not self._fencing.is_fenced(self.spec)
             or silent is None
             or self._fencing.may_fence_now(self.spec, view, now),
             is_put_off=now < self._put_off_until,
             is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
-            is_retry_due=now >= self._fencing.retry_at(self.spec),
+            is_retry_due=now >= self._fencing.retry_at(self.spec, now),
             is_defending=self.spec.policy.is_defended
-            and self.spec.is_fenced
+            and self._fencing.is_fenced(self.spec)
             and not self._fencing.is_peer_fenced,
+            is_fencing=self.is_fencing,
+            is_plan_due=self._fencing.is_plan_due(self.spec, now),
+            is_round_over=not self._fencing.desk.plan.is_in_round,
+            is_ejected=bool(self._fencing.desk.ejector),
             is_ownership_unconfirmed=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in UP,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
@@ -452,13 +475,18 @@ class ServiceMachine:
         # As in the original, a script that always succeeds counts for the service it ran for, and
         # for no other.
         has_ended = self.state is ServiceState.STARTING and self.running is ScriptKind.CHECK
-        return not self.spec.is_fenced and has_ended and silent_since <= self._check_began
+        is_original = has_ended and not self._fencing.is_fenced(self.spec)
+        return is_original and silent_since <= self._check_began
 
     def _proof_text(self, situation: Situation, now: float) -> str:
         proof = self._fencing.proof_for(self.spec, now)
         return (
             f", proved out: {proof.text}" if proof and situation.evidence is Evidence.SILENT else ""
         )
+
+    def _plan_text(self, now: float) -> str:
+        proof = self._fencing.desk.plan.proof_for(self.spec, now)
+        return "" if proof is None else f"proved out: {proof.text}"
 
     def _settle_doubt(self, at: Moment) -> list[Action]:
         """End the doubt once the peer has heard this node again and reports that it is out."""
@@ -511,7 +539,9 @@ class ServiceMachine:
             and self._was_never_started
             and view.silent_since is not None
         ):
-            return self._fencing.retry_at(self.spec)
+            return self._fencing.retry_at(self.spec, now)
+        if self.is_fencing and self.state is ServiceState.STARTING:
+            return self._fence_due(view, now) if view.silent_since is not None else None
         if (
             self.state is ServiceState.STARTED
             and self.spec.policy.is_defended
@@ -538,9 +568,9 @@ class ServiceMachine:
 
     def _fence_due(self, view: PeerView, now: float) -> float:
         """Return when this service may fence the peer, as far as time decides it."""
-        if not self.spec.is_fenced or self._fencing.flight is not None:
+        if not self._fencing.is_fenced(self.spec) or self._fencing.flight is not None:
             return now
-        return max(self._fencing.retry_at(self.spec), self._fencing.turn_opens(view, now))
+        return max(self._fencing.retry_at(self.spec, now), self._fencing.turn_opens(view, now))
 
     def abandon(self, detail: str, at: Moment) -> list[Action]:
         """Answer a waiting command, since the service is being removed."""
@@ -628,6 +658,8 @@ class ServiceMachine:
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
         texts = [explanations.explain_wait(self.state, self._situation(at)) or self.reason]
+        if self._fencing.desk.ejector and self.state in PEER_OUT:
+            texts.append(f"not started here: {self._fencing.desk.ejector}")
         if self._dual.since is not None:
             texts = [f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"]
         elif self._doubt is not None:
@@ -678,12 +710,20 @@ class ServiceMachine:
         is_waiting = self.state is ServiceState.START_READY or (
             self.state is ServiceState.START_FAILED and self._was_never_started
         )
-        if not is_waiting or not self.spec.is_fenced:
+        if self.is_fencing:
+            return fencing.desk.explain(now)
+        if not is_waiting or not fencing.is_fenced(self.spec):
             return ""
+        if fencing.is_plan_due(self.spec, now) and not fencing.desk.plan.can_prove(self.spec):
+            needs = self.spec.fence_needs.value
+            return f"no level of the fence plan proves what it needs ({needs}); {confirm}"
         flight = fencing.flight
         if flight is not None and flight.service != self.spec.name:
             return f"the peer is being fenced by the check-up script of {flight.service}"
-        retry_s, turn_s = fencing.retry_at(self.spec) - now, fencing.turn_opens(view, now) - now
+        retry_s, turn_s = (
+            fencing.retry_at(self.spec, now) - now,
+            fencing.turn_opens(view, now) - now,
+        )
         if retry_s > 0:
             return f"next try in {retry_s:.0f} s; {confirm}"
         is_over = (

@@ -55,6 +55,16 @@ FENCE_RETRY_MAX_S = 50.0
 Together with the start-ready delay the next one begins within a minute.
 """
 
+CLAIM_LIMIT_S = 15.0
+"""Longest time of a claim: the arbiter aborts what the peer has in flight on its disk."""
+
+STEP_GRACE_S = 10.0
+"""A step of the fence plan whose end is not reported so long after its limit counts as failed."""
+
+STEP_AGAIN_S = 1.0
+"""A round of the fence plan that could not begin, since this node stood still, waits for so long.
+"""
+
 SOLO_FENCING_S = 300.0
 SOLO_GROWTH = 4.0
 """Where its peer has nothing to start, the holder of the right to fence first may fence at any

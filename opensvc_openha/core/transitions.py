@@ -42,6 +42,8 @@ class Trigger(enum.Enum):
     PROBE_SOME = "probe some"
     PROBE_UNSURE = "probe unsure"
     STORE_FAILED = "store failed"
+    FENCE_FAILED = "fence failed"
+    FENCE_LOST = "fence lost"
     START = "start"
     STOP = "stop"
     FREEZE_STOP = "freeze-stop"
@@ -124,6 +126,14 @@ class Situation:
     """
     is_stuck: bool = False
     """START_READY on both nodes for too long; this one yields whatever its role."""
+    is_fencing: bool = False
+    """It waits for the proof of the node's fence plan."""
+    is_plan_due: bool = False
+    """The node has a fence plan, and it has not proved the peer out for this service."""
+    is_round_over: bool = False
+    """No round of the fence plan is going on any more."""
+    is_ejected: bool = False
+    """This node has lost the right to its data: the peer has won the arbiter's claim."""
     leaving: Leaving | None = None
 
     @property
@@ -153,6 +163,8 @@ class Row:
     clears: bool = False
     frozen_target: S | None = None
     holds: bool = False
+    fences: bool = False
+    """The service waits for the proof of the node's fence plan from now on."""
     ready: AnswerCode | None = None
     also: AnswerCode | None = None
     done: AnswerCode | None = None
@@ -176,7 +188,7 @@ def _may_begin(s: Situation) -> bool:
     # START_READY runs nothing: it announces the wish to start, so that a live peer can object and a
     # silent one has a last chance to be heard.
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
-    is_blocked = s.evidence is Evidence.SILENT and s.is_boot_blocked
+    is_blocked = s.is_ejected or (s.evidence is Evidence.SILENT and s.is_boot_blocked)
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
 
 
@@ -197,23 +209,47 @@ def _is_proved_out(s: Situation) -> bool:
     return s.evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED)
 
 
+def _may_fence(s: Situation) -> bool:
+    # A fence cannot be undone: only in this node's turn, and never by a node that leaves, that may
+    # itself have been fenced, or that has lost its right.
+    return (
+        s.evidence is Evidence.SILENT
+        and s.leaving is None
+        and s.is_delay_over
+        and s.may_fence
+        and not s.is_boot_blocked
+        and not s.is_put_off
+        and not s.is_ejected
+    )
+
+
+def _may_carry_out_plan(s: Situation) -> bool:
+    return s.is_plan_due and _may_fence(s)
+
+
 def _may_check(s: Situation) -> bool:
-    # A fence cannot be undone: only in this node's turn, and never by a node that leaves or that
-    # may itself have been fenced.
+    # A script of the service's own comes after the proof of the node's plan.
     if s.evidence is Evidence.SILENT:
-        return (
-            s.leaving is None
-            and s.is_delay_over
-            and s.may_fence
-            and not s.is_boot_blocked
-            and not s.is_put_off
-        )
+        return not s.is_plan_due and _may_fence(s)
     return not s.is_put_off and s.leaving is None and s.is_check_always and _is_proved_out(s)
 
 
+def _is_to_defend(s: Situation) -> bool:
+    is_sure = _idle(s) and not s.is_ownership_unconfirmed
+    return is_sure and s.is_defending and s.evidence is Evidence.SILENT
+
+
 def _may_defend(s: Situation) -> bool:
-    is_sure = s.running is None and not s.is_ownership_unconfirmed
-    return is_sure and s.is_defending and s.evidence is Evidence.SILENT and _may_check(s)
+    return _is_to_defend(s) and _may_check(s)
+
+
+def _may_defend_by_plan(s: Situation) -> bool:
+    return _is_to_defend(s) and not s.is_fencing and _may_carry_out_plan(s)
+
+
+def _defends_no_more(s: Situation) -> bool:
+    is_possible = s.evidence is Evidence.SILENT and s.leaving is None and s.is_plan_due
+    return s.is_fencing and (s.is_round_over or not is_possible)
 
 
 def _needs_no_check(s: Situation) -> bool:
@@ -231,8 +267,10 @@ def _may_start(s: Situation) -> bool:
     check-up script has succeeded since. A C OpenHA cannot acknowledge: it must have been heard out
     for the whole delay, as in the original.
     """
-    return s.leaving is None and (
-        _is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid)
+    return (
+        s.leaving is None
+        and not s.is_ejected
+        and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
     )
 
 
@@ -241,6 +279,12 @@ def _must_yield(s: Situation) -> bool:
         return True
     # Both nodes want to start: the secondary yields, unless both take themselves for the primary.
     return s.evidence is Evidence.READY and (s.role is Role.SECONDARY or s.is_stuck)
+
+
+def _waits_in_vain(s: Situation) -> bool:
+    is_proved = s.evidence is Evidence.SILENT and not s.is_plan_due
+    is_on = s.evidence is Evidence.SILENT and not s.is_round_over
+    return s.is_fencing and not is_on and not is_proved
 
 
 def _was_taken_over(s: Situation) -> bool:
@@ -270,6 +314,9 @@ _SOME_UP = (
 
 _ORDERED = "{by}: {trigger}"
 
+_CONDEMNED = "nothing is started: {ejector}"
+_EJECTED = "{ejector}: what runs here has lost its right to the data"
+
 # fmt: off
 _START_ROWS = (
     Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held,
@@ -278,16 +325,41 @@ _START_ROWS = (
     # yielding.
     Row(S.START_READY, _T.EVALUATE, _needs_no_check,
         S.STARTING, "peer is {evidence}{proof}", run=_K.START),
+    Row(S.START_READY, _T.EVALUATE, _may_carry_out_plan,
+        S.STARTING, "peer is {evidence}: it is fenced", fences=True),
     Row(S.START_READY, _T.EVALUATE, _may_check,
         S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
+    Row(S.START_READY, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
+        S.STOPPED, _CONDEMNED, clears=True, done=_A.ROLLED_BACK),
     Row(S.START_READY, _T.EVALUATE, _must_yield,
         S.STOPPED, "peer is {evidence}, it goes first", clears=True, holds=True,
         done=_A.ROLLED_BACK),
+    # The round may have ended, and the peer may have come back, since the service began to wait.
+    Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _may_start(s),
+        S.STARTING, "peer is {evidence}{proof}", run=_K.START),
+    Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _may_check(s),
+        S.STARTING, "peer is {evidence}, {plan}; check-up script", run=_K.CHECK),
+    Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and s.is_ejected,
+        S.STOPPED, _CONDEMNED, clears=True, done=_A.ROLLED_BACK),
+    Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _must_yield(s),
+        S.STOPPED, "while it was fenced the peer is {evidence}", clears=True,
+        done=_A.ROLLED_BACK),
+    Row(S.STARTING, _T.EVALUATE, _waits_in_vain,
+        S.START_READY, "peer is {evidence}: the fence begins again, should it be needed"),
+    # Nothing was started: the next round is made by itself. Another one of those who waited may
+    # have its proof all the same.
+    Row(S.STARTING, _T.FENCE_FAILED, lambda s: s.is_fencing and s.is_plan_due,
+        S.START_FAILED, "not proved: {detail}", clears=True, done=_A.FAILED),
+    Row(S.STARTING, _T.FENCE_LOST, lambda s: s.is_fencing,
+        S.STOPPED, _CONDEMNED + ": {detail}", clears=True, done=_A.FAILED),
     # No part of the service was started, so that no operator needs to clear the failure.
     Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.was_never_started and s.is_heard,
         S.STOPPED, "nothing was started, and the peer is heard again", holds=True),
     Row(S.START_FAILED, _T.EVALUATE, _may_retry,
         S.START_READY, "nothing was started: next try, peer is {evidence}{proof}", clears=True),
+    Row(S.START_FAILED, _T.EVALUATE,
+        lambda s: _idle(s) and s.was_never_started and s.is_ejected,
+        S.STOPPED, _CONDEMNED),
     # The check-up script takes time, in which the peer may have come back: the evidence is judged
     # again before the start script.
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s),
@@ -332,7 +404,20 @@ _STOP_ROWS = (
     # Only where an operator chose so: which copy holds the data cannot be known here.
     Row(S.STARTED, _T.EVALUATE, lambda s: _idle(s) and s.is_peer_started and s.is_copy_to_stop,
         S.STOPPING, "dual run: on_dual_run = {policy}", run=_K.STOP, clears=True),
+    Row(S.STARTED, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
+        S.STOPPING, _EJECTED, run=_K.STOP, clears=True),
+    # A freeze keeps the cluster from moving a service; this copy cannot write its data any more.
+    Row(S.FROZEN_START, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
+        S.STOPPING, _EJECTED, run=_K.STOP, frozen_target=S.FROZEN_STOP),
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
+        S.STOPPING, _EJECTED, run=_K.STOP, clears=True),
     # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
+    Row(S.STARTED, _T.EVALUATE, _may_defend_by_plan,
+        S.STARTED, "peer is {evidence}: it is fenced to defend the service", fences=True),
+    Row(S.STARTED, _T.EVALUATE, _defends_no_more,
+        S.STARTED, "peer is {evidence}: it is not being fenced any more"),
+    Row(S.STARTED, _T.FENCE_FAILED, lambda s: s.is_fencing,
+        S.STARTED, "the peer could not be fenced: {detail}"),
     Row(S.STARTED, _T.EVALUATE, _may_defend,
         S.STARTED, "peer is {evidence}: it is fenced to defend the service", run=_K.CHECK),
     # A failed start may leave parts of the service running: stop them before the peer starts it.
@@ -436,7 +521,7 @@ _LEARN_ROWS = (
     # After a crash this node could not know that it was about to start it.
     Row(S.START_READY, _T.STORE_FAILED, _idle,
         S.STOPPED, "state cannot be written: {detail}", clears=True, holds=True, done=_A.FAILED),
-    Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START,
+    Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START or s.is_fencing,
         S.STOPPED, "state cannot be written: {detail}", clears=True, holds=True, done=_A.FAILED),
 )
 
@@ -488,7 +573,7 @@ _FORCE_ROWS = tuple(
         Row(state, _T.FORCE_STOP, _idle,
             S.STOPPED, _ORDERED, clears=True, holds=True, ready=_A.READY_FORCE_STOP,
             done=_A.STOPPED),
-        Row(state, _T.FORCE_START, _idle,
+        Row(state, _T.FORCE_START, lambda s: _idle(s) and not s.is_ejected,
             S.STARTED, _ORDERED, clears=True, ready=_A.READY_FORCE_START, done=_A.FORCED_START),
     )
 )

@@ -217,7 +217,9 @@ class ActionExecutor:
                 else:
                     self._ports.run_script(action)
             elif isinstance(action, RunFenceStep):
-                self._run_fence_step(action, problems.get(_FENCING, ""))
+                self._run_fence_step(
+                    action, problems.get(_FENCING, "") or _problem_of_all(action, failed)
+                )
             elif isinstance(action, Record):
                 self._ports.record(action)
             elif isinstance(action, Answer):
@@ -309,3 +311,9 @@ class ActionExecutor:
         self._ports.record(
             Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm)
         )
+
+
+def _problem_of_all(action: RunFenceStep, failed: dict[str, str]) -> str:
+    """Return why a step serves nobody: no state of its services could be written."""
+    services = action.step.services
+    return failed[services[0]] if all(name in failed for name in services) else ""

@@ -71,6 +71,7 @@ class FencingStore:
             "booted_at": memory.booted_at,
             "confirmed_by": memory.confirmed_by,
             "measured_s": dict(memory.measured_s),
+            **_plan_part(memory),
             "times": {
                 group: [item.worked_at, item.failed_at] for group, item in self.times.items()
             },
@@ -93,10 +94,23 @@ def _memory_of(found: dict[str, Any]) -> FencingMemory:
         turns=None if found.get("turns") is None else Turns(*map(float, found["turns"])),
         is_wary=found.get("is_wary") is True,
         confirmed_by=str(found.get("confirmed_by", "")),
+        seen_on=tuple(map(str, found.get("seen_on", ()))),
+        ejected_by=str(found.get("ejected_by", "")),
+        lost_to=str(found.get("lost_to", "")),
         measured_s=tuple(
             sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())
         ),
     )
+
+
+def _plan_part(memory: FencingMemory) -> dict[str, Any]:
+    """Return what only a node with a fence plan has to remember: nothing without one."""
+    found = {
+        "seen_on": list(memory.seen_on),
+        "ejected_by": memory.ejected_by,
+        "lost_to": memory.lost_to,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _number(value: object) -> float | None:

@@ -21,6 +21,7 @@ from typing import Protocol
 from opensvc_openha.core.actions import (
     Announce,
     Answer,
+    FenceStep,
     MirrorPeer,
     Persist,
     Record,
@@ -28,6 +29,7 @@ from opensvc_openha.core.actions import (
     RememberIncarnations,
     RunFenceStep,
     RunScript,
+    StepKind,
 )
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
@@ -35,11 +37,14 @@ from opensvc_openha.core.events import (
     BeatReceived,
     CommandReceived,
     ConfigChanged,
+    Ejected,
     Event,
+    FenceStepEnded,
     RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
+    StepOutcome,
 )
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.daemon.action_executor import ActionExecutor
@@ -58,10 +63,13 @@ from opensvc_openha.verify.invariants import (
     Observation,
     Ordered,
     PowerReported,
+    RightLost,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
     StateLost,
+    StepBegan,
+    StepEnded,
 )
 from opensvc_openha.verify.node_store import NodeStore
 
@@ -101,6 +109,9 @@ class NodeDriver(Protocol):
         A question for the peer's power uses nothing of the service: `report_power` answers it.
         """
 
+    def run_fence_step(self, node: SimulatedNode, action: RunFenceStep) -> None:
+        """Run a step of the fence plan: `begin_step`, and `end_step` when its time has come."""
+
 
 class SimulatedNode:
     """One node, and the ports of its daemon."""
@@ -116,6 +127,8 @@ class SimulatedNode:
         self.executor: ActionExecutor | None = None
         """The present daemon; None without one."""
         self.scripts: dict[str, Script] = {}
+        self.step_in_air: FenceStep | None = None
+        """The step of the fence plan that the present daemon has begun."""
         self.running: set[str] = set()
         """Services of which some is in use here."""
 
@@ -151,6 +164,7 @@ class SimulatedNode:
         """End everything on the node at once."""
         self.note(f"power off: {why}")
         self.executor, self.is_powered = None, False
+        self.step_in_air = None
         self.scripts.clear()
         self.running.clear()
         self.observe(NodeLost(self.now, self.name))
@@ -176,7 +190,7 @@ class SimulatedNode:
     def end_daemon(self, how: str = "kill -9") -> None:
         """End the daemon; services and scripts continue."""
         self.note(f"daemon ends: {how}")
-        self.executor = None
+        self.executor = self.step_in_air = None
         self.observe(DaemonEnded(self.now, self.name))
 
     def switch_off(self, victim: SimulatedNode) -> None:
@@ -210,6 +224,11 @@ class SimulatedNode:
             self.observe(Heard(now, self.name, event.beat, bool(event.key_id)))
         elif isinstance(event, CommandReceived):
             self.observe(Ordered(now, self.name, event.service, event.command))
+        elif isinstance(event, Ejected):
+            self.observe(RightLost(now, self.name))
+        elif isinstance(event, FenceStepEnded):
+            if event.outcome is StepOutcome.LOST:
+                self.observe(RightLost(now, self.name))
         elif isinstance(event, ConfigChanged):
             assert self.engine is not None
             for name, item in event.recovered.items():
@@ -278,6 +297,32 @@ class SimulatedNode:
         self.observe(PowerReported(self.now, self.name, outcome is ScriptOutcome.DOWN))
         self.give(ScriptExited(action.service, action.kind, outcome))
 
+    # --- the fence plan ---------------------------------------------------------------------------
+
+    def begin_step(self, step: FenceStep) -> None:
+        """Begin a step of the fence plan; one at a time."""
+        if self.step_in_air is not None:
+            raise InvariantBroken(f"state broken at {self.now:.3f} on {self.name}: two fence steps")
+        self.step_in_air = step
+        self.observe(StepBegan(self.now, self.name, step.kind is StepKind.CLAIM))
+
+    def end_step(
+        self,
+        step: FenceStep,
+        outcome: StepOutcome,
+        text: str,
+        covers: frozenset[str] | None = None,
+        is_lie: bool = False,
+        took_s: float = 0.0,
+    ) -> None:
+        """End a step; what its daemon has become of is the caller's to know."""
+        if self.step_in_air is not step:
+            return
+        self.step_in_air = None
+        is_done, is_claim = outcome is StepOutcome.DONE, step.kind is StepKind.CLAIM
+        self.observe(StepEnded(self.now, self.name, is_done, is_claim, covers, is_lie))
+        self.give(FenceStepEnded(step.number, outcome, text, covers=covers, took_s=took_s))
+
     def uses(self, service: str) -> bool:
         """Return True if a service is in use here, or a script of it runs."""
         return service in self.running or service in self.scripts
@@ -320,7 +365,8 @@ class SimulatedNode:
         self.driver.run_script(self, action)
 
     def run_fence_step(self, action: RunFenceStep) -> None:
-        """Do nothing: no fence plan is configured in these worlds."""
+        """Run a step of the fence plan."""
+        self.driver.run_fence_step(self, action)
 
     def mirror(self, action: MirrorPeer) -> None:
         """Do nothing: for display only."""

@@ -9,7 +9,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from opensvc_openha.core.actions import Announce, Answer, Persist, Record, RunScript
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    FenceStep,
+    Persist,
+    Record,
+    RunFenceStep,
+    RunScript,
+)
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -21,6 +29,7 @@ from opensvc_openha.core.events import (
     RecoveredState,
     ScriptKind,
     ScriptOutcome,
+    StepOutcome,
     Tick,
 )
 from opensvc_openha.core.model import (
@@ -41,6 +50,8 @@ CHECK_ALWAYS = FencingPolicy(is_check_always=True)
 """The check-up script is run before every start, as by the original; without it:
 test_fencing.py."""
 TIMEOUT_S = 10.0
+StepEnd = tuple[StepOutcome, str, frozenset[str] | None]
+"""How a step of the fence plan ends: outcome, text, and the services whose disks it took."""
 
 
 def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> tuple[LinkSpec, ...]:
@@ -241,6 +252,13 @@ class Pair:
         self.script_ok: Callable[[Host, RunScript], bool] = lambda host, action: True
         self.on_check: Callable[[Host, RunScript], None] = lambda host, action: None
         self.scripts: list[tuple[float, str, str, str]] = []
+        self.step_s: Callable[[FenceStep], float] = lambda step: 1.0
+        self.step_end: Callable[[Host, FenceStep], StepEnd] = lambda host, step: (
+            StepOutcome.FAILED,
+            "no answer",
+            None,
+        )
+        self.steps: list[tuple[float, str, FenceStep]] = []
         self.parked: list[tuple[Host, int, Event]] = []
         self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
         self.invariants: InvariantChecker | None = InvariantChecker(NODES, timeout_s, timeout_s)
@@ -326,6 +344,17 @@ class Pair:
         if action.kind is ScriptKind.CHECK:
             self.on_check(node, action)
         self.schedule(self.script_s(action), self._end_script, node, script)
+
+    def run_fence_step(self, node: SimulatedNode, action: RunFenceStep) -> None:
+        """Run a step of the fence plan: it ends after the time, and as the test chose."""
+        assert isinstance(node, Host)
+        self.steps.append((self.now, node.name, action.step))
+        node.begin_step(action.step)
+        self.schedule(self.step_s(action.step), self._end_step, node, action.step)
+
+    def _end_step(self, host: Host, step: FenceStep) -> None:
+        # It acts on, whatever has become of the daemon that ordered it.
+        host.end_step(step, *self.step_end(host, step), took_s=self.step_s(step))
 
     def _retry(self, host: Host, action: RunScript, life: int) -> None:
         if life == host.life:

@@ -76,6 +76,35 @@ SITUATIONS = [
     for frozen_target in (None, S.FROZEN_STOP, S.FROZEN_START)
     for leaving in (None, *Leaving)
     for flags in FLAGS
+] + [
+    Situation(
+        Role.PRIMARY,
+        evidence,
+        frozen_target=frozen_target,
+        leaving=leaving,
+        is_delay_over=True,
+        may_fence=may_fence,
+        is_boot_blocked=is_boot_blocked,
+        is_defending=is_defending,
+        was_never_started=is_defending,
+        is_fencing=is_fencing,
+        is_plan_due=is_plan_due,
+        is_round_over=is_round_over,
+        is_ejected=is_ejected,
+        is_check_valid=is_check_valid,
+    )
+    for evidence in Evidence
+    for frozen_target in (None, S.FROZEN_START)
+    for leaving in (None, Leaving.STOP_SERVICES)
+    for may_fence, is_boot_blocked, is_defending in (
+        (True, False, True),
+        (True, False, False),
+        (False, False, True),
+        (True, True, False),
+    )
+    for is_fencing, is_plan_due, is_round_over, is_ejected, is_check_valid in itertools.product(
+        (False, True), repeat=5
+    )
 ]
 PROVED_OUT = {Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED}
 
@@ -101,7 +130,9 @@ def test_start_script_runs_only_on_evidence() -> None:
     for state, trigger, situation, row in _applied():
         if row.run is ScriptKind.START:
             seen += 1
-            if (state, trigger) != (S.START_READY, Trigger.EVALUATE):
+            assert not situation.is_ejected
+            after_plan = (state, trigger) == (S.STARTING, Trigger.EVALUATE) and situation.is_fencing
+            if (state, trigger) != (S.START_READY, Trigger.EVALUATE) and not after_plan:
                 assert (state, trigger) == (
                     S.STARTING,
                     Trigger.CHECK_OK,
@@ -123,12 +154,58 @@ def test_check_script_runs_only_when_the_start_may_follow() -> None:
             assert situation.leaving is None
             is_silent = situation.evidence is Evidence.SILENT and situation.is_delay_over
             is_free = situation.may_fence and not situation.is_boot_blocked
+            assert not (situation.evidence is Evidence.SILENT and situation.is_plan_due)
             is_asked_for = situation.evidence in PROVED_OUT and situation.is_check_always
             assert is_asked_for or (is_silent and is_free)
             assert state is S.START_READY or (
-                state is S.STARTED and situation.is_defending and is_silent
+                (state is S.STARTED and situation.is_defending and is_silent)
+                or (state is S.STARTING and situation.is_fencing and is_silent)
             )
     assert seen
+
+
+def test_fence_plan_is_carried_out_only_in_silence_by_a_node_that_has_its_right() -> None:
+    """After the delay, in its turn, not since a boot, not while it leaves."""
+    seen = set()
+    for state, trigger, situation, row in _applied():
+        if row.fences:
+            seen.add(state)
+            assert trigger is Trigger.EVALUATE and row.run is None
+            assert situation.evidence is Evidence.SILENT and situation.is_delay_over
+            assert situation.is_plan_due and situation.may_fence and situation.leaving is None
+            assert not situation.is_boot_blocked and not situation.is_ejected
+            assert state is S.START_READY or situation.is_defending
+    assert seen == {S.START_READY, S.STARTED}
+
+
+def test_node_that_lost_its_right_stops_what_runs_and_begins_nothing() -> None:
+    """From every state, whatever the evidence, unless a script runs."""
+    for state, trigger, situation, row in _applied():
+        if situation.is_ejected:
+            assert row.run in (None, ScriptKind.STOP, ScriptKind.PROBE)
+            assert row.next not in (S.START_READY, S.STARTING) or row.next is state
+            is_forced = trigger is Trigger.FORCE_STOP
+            if state in (S.STARTED, S.FROZEN_START) and trigger is Trigger.EVALUATE:
+                assert row.next is S.STOPPING or is_forced
+    for evidence in Evidence:
+        ejected = Situation(Role.PRIMARY, evidence, is_ejected=True)
+        for state in (S.STARTED, S.FROZEN_START, S.START_FAILED):
+            found = find_row(state, Trigger.EVALUATE, ejected)
+            assert found is not None and found.run is ScriptKind.STOP
+        assert find_row(S.STOPPED, Trigger.EVALUATE, ejected) is None
+
+
+def test_wait_for_the_plan_ends_with_the_silence_or_the_round() -> None:
+    """STARTING is left as soon as nothing is to be expected any more."""
+    for role in Role:
+        for evidence in Evidence:
+            waiting = Situation(role, evidence, is_fencing=True, is_plan_due=True)
+            row = find_row(S.STARTING, Trigger.EVALUATE, waiting)
+            assert (row is None) is (evidence is Evidence.SILENT)
+            over = find_row(S.STARTING, Trigger.EVALUATE, replace(waiting, is_round_over=True))
+            assert over is not None and over.next is not S.START_FAILED
+    failed = find_row(S.STARTING, Trigger.FENCE_FAILED, waiting)
+    assert failed is not None and failed.next is S.START_FAILED
 
 
 def test_frozen_service_is_moved_by_an_operator_only() -> None:
@@ -138,13 +215,17 @@ def test_frozen_service_is_moved_by_an_operator_only() -> None:
 
     One that is found up, started by the cluster or not, is frozen as what it is.
     """
-    for state, trigger, _, row in _applied():
+    for state, trigger, situation, row in _applied():
         if state in FROZEN and trigger not in OPERATOR:
             is_found_up = (state, trigger, row.next) == (
                 S.FROZEN_STOP,
                 Trigger.PROBE_UP,
                 S.FROZEN_START,
             )
+            is_barred = state is S.FROZEN_START and situation.is_ejected
+            if is_barred and row.run is ScriptKind.STOP:
+                assert row.target_after(None) is S.FROZEN_STOP
+                continue
             assert row.next is state or is_found_up
             assert row.run in (None, ScriptKind.PROBE)
 
@@ -179,6 +260,8 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
         (S.START_READY, Trigger.EVALUATE),
         (S.START_READY, Trigger.FREEZE_STOP),
         (S.START_READY, Trigger.STORE_FAILED),
+        (S.STARTING, Trigger.EVALUATE),
+        (S.STARTING, Trigger.FENCE_LOST),
         (S.STARTING, Trigger.CHECK_OK),
         (S.STARTING, Trigger.CHECK_FAILED),
         (S.STARTING, Trigger.START_NOT_BEGUN),

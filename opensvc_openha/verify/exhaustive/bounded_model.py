@@ -17,7 +17,7 @@ import enum
 from dataclasses import replace
 from typing import Any
 
-from opensvc_openha.core.actions import Announce, RunScript
+from opensvc_openha.core.actions import Announce, RunFenceStep, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -238,6 +238,10 @@ class BoundedModel:
         is_fence = action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN
         own.begin_script(action, is_fence)
         own.ordered_at = self.now if is_fence else own.ordered_at
+
+    def run_fence_step(self, node: SimulatedNode, action: RunFenceStep) -> None:
+        """Begin a step of the fence plan; the model checker ends it."""
+        node.begin_step(action.step)
 
     def send(self, node: SimulatedNode, action: Announce) -> None:
         """Apply the fate of this node's beats to one of them."""

@@ -23,19 +23,24 @@ from opensvc_openha.verify.invariants.observations import (
     Observation,
     Ordered,
     PowerReported,
+    RightLost,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
     StateLost,
+    StepBegan,
+    StepEnded,
 )
 from opensvc_openha.verify.invariants.promise import InvariantBroken, Promise
 from opensvc_openha.verify.invariants.s1_one_copy import S1
 from opensvc_openha.verify.invariants.s2_evidence import S2
 from opensvc_openha.verify.invariants.s3_frozen import S3
+from opensvc_openha.verify.invariants.s4_shots import S4
 from opensvc_openha.verify.invariants.s5_survivor import S5
+from opensvc_openha.verify.invariants.s7_barrier import S7
 from opensvc_openha.verify.invariants.s8_booted import S8
 
-PROMISES = (S1, S2, S3, S5, S8, L1, L2)
+PROMISES = (S1, S2, S3, S4, S5, S7, S8, L1, L2)
 
 __all__ = [
     "PROMISES",
@@ -61,6 +66,9 @@ __all__ = [
     "ScriptEnded",
     "StartedByHand",
     "StateLost",
+    "RightLost",
+    "StepBegan",
+    "StepEnded",
     "PowerReported",
     "fence_wait_bound_s",
     "liveness_bound_s",

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
-from opensvc_openha.verify.invariants import l1_liveness, s1_one_copy, s3_frozen, s8_booted
+from opensvc_openha.verify.invariants import (
+    l1_liveness,
+    s1_one_copy,
+    s3_frozen,
+    s7_barrier,
+    s8_booted,
+)
 from opensvc_openha.verify.invariants.l2_settles import Settling
 from opensvc_openha.verify.invariants.observations import (
     Adopted,
@@ -25,13 +31,17 @@ from opensvc_openha.verify.invariants.observations import (
     Observation,
     Ordered,
     PowerReported,
+    RightLost,
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
     StateLost,
+    StepBegan,
+    StepEnded,
 )
 from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvidence
+from opensvc_openha.verify.invariants.s4_shots import Shots
 from opensvc_openha.verify.invariants.s5_survivor import Survivor
 
 _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
@@ -71,12 +81,27 @@ class InvariantChecker:
         }
         self._settling = Settling()
         self._survivor = Survivor()
+        self._shots = Shots()
         self.may_fence_alone = False
         """See S8."""
 
     def expect_no_turns(self) -> None:
         """Make the exception of S5: one node is of an older version."""
         self._survivor.has_turns = False
+
+    def expect_plan(
+        self, has_arbiter: bool = False, reserved: Iterable[str] = (), data_only: Iterable[str] = ()
+    ) -> None:
+        """Expect a fence plan on both nodes, and reservations on the disks of some services."""
+        self._shots.has_arbiter = has_arbiter
+        for node in self._nodes.values():
+            node.evidence.has_plan, node.evidence.data_only = True, frozenset(data_only)
+            for service in reserved:
+                node.place(service).is_reserved = True
+
+    def expect_mutes(self) -> None:
+        """Make the exception of S4: peers report links on which they cannot send."""
+        self._shots.can_be_muted = True
 
     def observe(self, seen: Observation) -> None:
         """Check one observation."""
@@ -104,6 +129,21 @@ class InvariantChecker:
             self._began(node, seen)
         elif isinstance(seen, ScriptEnded):
             self._ended(node, seen)
+        elif isinstance(seen, StepBegan):
+            self._shots.check_step(seen, node.evidence)
+            s8_booted.check_step(seen, node.evidence.has_heard or self.may_fence_alone)
+            node.evidence.begin_step(seen.at)
+        elif isinstance(seen, StepEnded):
+            self._shots.end_step(seen)
+            node.evidence.end_step(seen)
+            for service in seen.covers if seen.covers is not None and seen.is_done else ():
+                self._nodes[node.peer].place(service).is_barred = True
+            if not seen.is_done:
+                self._settling.forget()
+        elif isinstance(seen, RightLost):
+            for place in node.places.values():
+                place.has_lost_right = True
+            self._settling.forget()
         elif isinstance(seen, Ordered):
             place = node.place(seen.service)
             place.is_ordered = True
@@ -121,7 +161,7 @@ class InvariantChecker:
             place.kept, place.is_lost = None, True
         else:
             assert isinstance(seen, (DaemonEnded, NodeLost))
-            self._gone(node, is_machine=isinstance(seen, NodeLost))
+            self._gone(seen.node, is_machine=isinstance(seen, NodeLost))
 
     # --- what runs --------------------------------------------------------------------------------
 
@@ -142,8 +182,12 @@ class InvariantChecker:
         if seen.kind is ScriptKind.START:
             ground = node.evidence.check_start(place, seen.at, seen.node, seen.service)
             other = self._nodes[node.peer].place(seen.service)
+            place.is_check_lie = place.is_check_lie or node.evidence.is_lied_to
+            s7_barrier.check_start(seen, other, node.peer)
             s1_one_copy.check_start(seen, place, other, node.peer, ground)
             place.is_running = True
+            # The first thing that a start does is to take the disks.
+            place.is_barred, other.is_barred = False, True
 
     def _ended(self, node: _Node, seen: ScriptEnded) -> None:
         place = node.place(seen.service)
@@ -164,8 +208,10 @@ class InvariantChecker:
 
     # --- states -----------------------------------------------------------------------------------
 
-    def _gone(self, node: _Node, is_machine: bool) -> None:
+    def _gone(self, name: str, is_machine: bool) -> None:
+        node = self._nodes[name]
         node.evidence.end(is_machine)
+        self._shots.forget(name)
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
             place.is_ordered = False
@@ -173,7 +219,7 @@ class InvariantChecker:
                 place.is_running = place.is_forced = place.is_hidden = place.is_by_hand = False
 
     def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
-        self._gone(node, is_machine=False)
+        self._gone(seen.node, is_machine=False)
         self._survivor.note_daemon(seen.node)
         self._births.record(seen.node, seen.boot)
         node.evidence.begin(seen.boot, seen.at)
@@ -194,7 +240,7 @@ class InvariantChecker:
         place = node.place(seen.service)
         s3_frozen.check_move(seen, place)
         if seen.state in FROZEN:
-            place.is_ordered = False
+            place.is_ordered = place.has_lost_right = False
         if seen.state is not place.state:
             self._settling.check_move(seen)
         if seen.state is ServiceState.START_READY:
@@ -210,6 +256,7 @@ class InvariantChecker:
             if state not in PEER_OUT:
                 self._nodes[node.peer].place(name).is_by_hand = False
         node.evidence.take_beat(seen)
+        self._shots.forget(seen.node)
 
     def _said(self, node: _Node, seen: Announced) -> None:
         for name, state in seen.beat.states.items():

@@ -175,6 +175,39 @@ class ScriptEnded:
 
 
 @dataclass(frozen=True)
+class StepBegan:
+    """A step of the fence plan began: the claim, or one that destroys."""
+
+    at: float
+    node: str
+    is_claim: bool = False
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """A step of the fence plan ended, as its node gets to know.
+
+    ``covers`` names the services whose disks it took from the peer; None for a step that concerns
+    the whole node. ``is_lie`` marks one that succeeded although the peer lives.
+    """
+
+    at: float
+    node: str
+    is_done: bool
+    is_claim: bool = False
+    covers: frozenset[str] | None = None
+    is_lie: bool = False
+
+
+@dataclass(frozen=True)
+class RightLost:
+    """A node got to know that its registration is gone, or that it lost the claim."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
 class StartedByHand:
     """The service was started on a node outside the cluster."""
 
@@ -205,6 +238,9 @@ Observation = (
     | Ordered
     | ScriptBegan
     | ScriptEnded
+    | StepBegan
+    | StepEnded
+    | RightLost
     | StartedByHand
     | Disturbed
 )

@@ -29,6 +29,12 @@ class ServicePlace:
         """
         self.is_by_hand = False
         """Started outside the cluster, and the peer heard nothing but "out" since."""
+        self.is_reserved = False
+        """Its disks carry a reservation of the node that runs it."""
+        self.is_barred = False
+        """The peer has taken its disks: what runs here cannot write any more."""
+        self.has_lost_right = False
+        """Its node was ejected since it was frozen."""
         self.is_ordered = False
         self.ready_seq: int | None = None
         self.check_began: float | None = None

@@ -5,8 +5,10 @@ Exceptions, each for one service:
 * an operator forced its state on one of the nodes, and no stop script has ended it since
 * it was started by hand: until that node's daemon has learned of it, or the peer has heard of it
 * the wrapper of the service gave no clear answer, so that its daemon cannot know that it runs
-* the check-up script lied (it succeeded, and the peer lives), and the start relied on it: in
-  silence, or on a goodbye that is as old as that
+* its disks were taken from the peer by a reservation, and the service needs no more: the peer's
+  copy can do no harm, and is stopped once that node finds out (S7)
+* the check-up script, or the fence plan, lied (it succeeded, and the peer lives), and the start
+  relied on it: in silence, or on a goodbye that is as old as that
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ S1 = Promise(
     "at most one node runs a service, and none reports that it is out while it runs there",
 )
 
-_RELY_ON_CHECK = ("silence", "old goodbye")
+_RELY_ON_CHECK = ("silence", "old goodbye", "plan")
 
 
 def check_start(
@@ -31,7 +33,9 @@ def check_start(
     is_secret = other.is_hidden or other.is_by_hand
     is_forced = own.is_forced or other.is_forced
     is_lied_to = own.is_check_lie and ground in _RELY_ON_CHECK
-    if other.is_running and not (is_secret or is_forced or is_lied_to):
+    # Two copies run, and only one of them can write: what the promise is for.
+    is_barred = other.is_reserved and other.is_barred and ground == "reservation"
+    if other.is_running and not (is_secret or is_forced or is_lied_to or is_barred):
         S1.fail(seen.at, seen.node, seen.service, f"started on {ground} while {peer} runs it")
 
 

@@ -11,6 +11,9 @@ word              an operator confirmed that the peer is out, and nothing was he
 power             its fence reported it off twice, lately, and nothing was heard of it since
 silence           a check-up begun in silence succeeded; or a fence of this node did, lately, and
                   nothing was heard of the peer since it began
+plan              a step of the fence plan succeeded, begun in silence, lately, and nothing was
+                  heard of the peer since; where there is a plan, no script replaces it
+reservation       the same of the disks of the service, which needs no more
 old goodbye       a goodbye that is older: with /bin/true nothing keeps a peer that came back out
 
 What the check-up script and the operator report counts as true here; S1 treats wrong reports.
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.states import PEER_OUT, ServiceState
-from opensvc_openha.verify.invariants.observations import Arrived, Heard
+from opensvc_openha.verify.invariants.observations import Arrived, Heard, StepEnded
 from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
 
@@ -117,6 +120,17 @@ class PeerEvidence:
         self.true_since = 0.0
         """Since when true beats come in without a pause of the shortest timeout."""
         self.last_true: float | None = None
+        self.has_plan = False
+        """The node has a fence plan."""
+        self.data_only: frozenset[str] = frozenset()
+        """Services for which it is enough that the peer cannot change their disks."""
+        self.last_heard: float | None = None
+        self._step_began: float | None = None
+        self._proved_at: float | None = None
+        self._taken_at: dict[str, float] = {}
+        """When the plan took the disks of each service from the peer."""
+        self.is_lied_to = False
+        """The last step that succeeded lied: the peer lives."""
         self.fence_began: float | None = None
         self.fenced_at: float | None = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
@@ -135,6 +149,8 @@ class PeerEvidence:
 
     def _forget_absence(self) -> None:
         self.fence_began = self.fenced_at = None
+        self._step_began = self._proved_at = None
+        self._taken_at, self.is_lied_to = {}, False
         self.is_confirmed, self.reported_off = False, []
 
     # --- beats ------------------------------------------------------------------------------------
@@ -171,6 +187,7 @@ class PeerEvidence:
             return
         self.last_arrival = seen.at
         if isinstance(seen, Heard):
+            self.last_heard = seen.at
             # Beats that arrived but were not handled yet are unknown to the engine: a fence that
             # succeeded may be used meanwhile.
             self._forget_absence()
@@ -235,6 +252,36 @@ class PeerEvidence:
     def confirm(self) -> None:
         """Record that an operator confirmed the peer out."""
         self.is_confirmed = True
+
+    @property
+    def shortest_timeout_s(self) -> float:
+        """The shortest timeout of a link, in seconds."""
+        return self._limits.shortest_timeout_s - _SLACK_S
+
+    def silent_s(self, at: float) -> float | None:
+        """Return for how long the engine has heard nothing; None if it never did."""
+        return None if self.last_heard is None else at - self.last_heard
+
+    def begin_step(self, at: float) -> None:
+        """Record that a step of the fence plan begins."""
+        self._step_began = at if self._is_silent(at) else None
+
+    def end_step(self, seen: StepEnded) -> None:
+        """Record that a step of the fence plan ended."""
+        if not seen.is_done or seen.is_claim or self._step_began is None:
+            return
+        self.is_lied_to = seen.is_lie
+        if seen.covers is None:
+            self._proved_at = seen.at
+        else:
+            self._taken_at.update(dict.fromkeys(seen.covers, seen.at))
+
+    def _plan_ground(self, at: float, service: str) -> str:
+        oldest = at - timing.PROOF_LIFE_S - _SLACK_S
+        if self._proved_at is not None and self._proved_at >= oldest:
+            return "plan"
+        is_taken = service in self.data_only and self._taken_at.get(service, oldest - 1) >= oldest
+        return "reservation" if is_taken else ""
 
     def report_power(self, at: float, is_off: bool) -> None:
         """Record what the fence reported of the peer's power."""
@@ -316,6 +363,8 @@ class PeerEvidence:
         is_twice = len(off) > 1 and off[-1] - off[-2] >= timing.POWER_GAP_S - _SLACK_S
         if is_twice and at - off[-1] <= timing.PROOF_LIFE_S + _SLACK_S:
             return "power"
+        if self.has_plan:
+            return self._plan_ground(at, service)
         is_fenced = (
             self.fenced_at is not None and at - self.fenced_at <= timing.PROOF_LIFE_S + _SLACK_S
         )

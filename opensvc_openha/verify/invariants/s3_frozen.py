@@ -4,6 +4,7 @@ Exceptions:
 
 * an operator ordered something since it was frozen
 * it runs (it was started by hand), and becomes FROZEN_START
+* the node lost the right to its data: what is frozen as started is stopped, and frozen as stopped
 * its STATE file was damaged or could not be written: the next daemon cannot know that it was frozen
 """
 
@@ -22,7 +23,8 @@ def check_move(seen: Moved, place: ServicePlace) -> None:
     """Check that a frozen state is left only by order."""
     is_left = place.state in FROZEN and seen.state is not place.state
     is_found_up = place.is_running and seen.state is ServiceState.FROZEN_START
-    if is_left and not place.is_ordered and not is_found_up:
+    is_barred = place.has_lost_right and place.state is ServiceState.FROZEN_START
+    if is_left and not (place.is_ordered or is_found_up or is_barred):
         assert place.state is not None
         text = f"left {place.state.name} for {seen.state.name} without an order"
         S3.fail(seen.at, seen.node, seen.service, text)
@@ -30,7 +32,8 @@ def check_move(seen: Moved, place: ServicePlace) -> None:
 
 def check_script(seen: ScriptBegan, place: ServicePlace) -> None:
     """Check that no script starts or stops a frozen service."""
-    if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
+    is_barred = place.has_lost_right and seen.kind is ScriptKind.STOP
+    if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN and not is_barred:
         assert place.state is not None
         text = f"{seen.kind.value} script in {place.state.name}"
         S3.fail(seen.at, seen.node, seen.service, text)

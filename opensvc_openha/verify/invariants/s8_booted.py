@@ -9,7 +9,7 @@ Exceptions:
 
 from __future__ import annotations
 
-from opensvc_openha.verify.invariants.observations import ScriptBegan
+from opensvc_openha.verify.invariants.observations import ScriptBegan, StepBegan
 from opensvc_openha.verify.invariants.promise import Promise
 
 S8 = Promise(
@@ -24,3 +24,9 @@ def check_fence(seen: ScriptBegan, has_heard: bool) -> None:
     if seen.is_fence and not has_heard:
         text = "fences a peer that has not answered it since it booted"
         S8.fail(seen.at, seen.node, seen.service, text)
+
+
+def check_step(seen: StepBegan, has_heard: bool) -> None:
+    """Check the same for a step of the fence plan."""
+    if not has_heard:
+        S8.fail(seen.at, seen.node, "", "fences a peer that has not answered it since it booted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Announce, RunScript
+from opensvc_openha.core.actions import Announce, RunFenceStep, RunScript
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.verify.invariants import Disturbed
 from opensvc_openha.verify.random.cluster_node import ClusterNode
@@ -32,6 +32,10 @@ class Cluster(World):
     def run_script(self, node: SimulatedNode, action: RunScript) -> None:
         """Draw what becomes of a script."""
         self.nodes[node.index].outcomes.run(action)
+
+    def run_fence_step(self, node: SimulatedNode, action: RunFenceStep) -> None:
+        """Draw what becomes of a step of the fence plan."""
+        self.nodes[node.index].outcomes.run_step(action.step)
 
     def disturb(self) -> None:
         """Mark a disturbance: transitions are counted from here."""

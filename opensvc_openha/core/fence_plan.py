@@ -1,0 +1,356 @@
+"""Carry out the fence plan of a node: one flight for each silence, shared by all services.
+
+A *round* begins once a service waits for the plan. Where there is an arbiter, its first step is the
+claim; then come the levels, which are alternatives, and the paths of each, which must all succeed.
+Steps are ordered one at a time, and judged between: the round continues while a service waits that
+no proof covers yet. A round that failed is followed by another one, after ``retry_s``, doubled each
+time up to ``FENCE_RETRY_MAX_S``.
+
+Whatever puts the silence in question makes the round void: no further step is ordered, and what is
+in the air proves nothing when it ends. The plan knows no device: a path is a name and a kind.
+
+    IDLE -> CLAIMING -> SHOOTING (level by level) -> PROVED
+              |   |        |
+              |   |        +-> FAILED, or IDLE if the round is void
+              |   +-> FAILED: the arbiter could not be asked
+              +-> LOST: the peer has the right to fence
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, replace
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.actions import FenceStep, StepKind
+from opensvc_openha.core.events import FenceStepEnded, StepOutcome
+from opensvc_openha.core.model import (
+    FenceNeeds,
+    FencePath,
+    FencingPolicy,
+    PathKind,
+    ServiceSpec,
+)
+from opensvc_openha.core.proof import Hint, Proof, ProofKind, Scope
+from opensvc_openha.core.state_marks import state_marks
+
+Level = tuple[FencePath, ...]
+
+_PROOF_KINDS = {PathKind.POWER: ProofKind.POWER, PathKind.CALLOUT: ProofKind.SCRIPT}
+
+
+class PlanState(enum.Enum):
+    """Where the plan is."""
+
+    IDLE = "idle"
+    CLAIMING = "claiming"
+    SHOOTING = "shooting"
+    PROVED = "proved"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+class PlanEnd(enum.Enum):
+    """What the end of a step means for the services that wait."""
+
+    CONTINUES = "continues"
+    """The round continues, or its proof covers all who waited."""
+    FAILED = "failed"
+    LOST = "lost"
+    VOID = "void"
+    """The step proves nothing, and the round is over."""
+
+
+# The instant of the begin only tells how long the step has taken.
+@state_marks(not_state={"began_at"})
+@dataclass(frozen=True)
+class StepInAir:
+    """A step that was ordered and has not ended.
+
+    ``is_void``: the peer was heard, or this node stood still, since it was ordered.
+    """
+
+    step: FenceStep
+    began_at: float
+    is_void: bool = False
+
+
+@state_marks(not_state={"_number", "_policy", "_reasons", "hints", "failure"})
+class FencePlan:
+    """The fence plan of one node."""
+
+    def __init__(self, policy: FencingPolicy) -> None:
+        self._policy = policy
+        self.waiting: dict[str, ServiceSpec] = {}
+        """Services that wait for the plan's proof."""
+        self.in_air: StepInAir | None = None
+        self.proofs: tuple[Proof, ...] = ()
+        self.lost_to = ""
+        """Why this node lost the claim, until the peer is heard or it is admitted again."""
+        self.hints: tuple[Hint, ...] = ()
+        self.failure = ""
+        """Why the last round proved nothing."""
+        self.failures = 0
+        self.retry_at = -math.inf
+        self.is_in_round = False
+        """A round is going on that may prove something."""
+        self._has_won = False
+        self._level = 0
+        self._parts: tuple[Proof, ...] = ()
+        """What the paths of the present level have proved so far."""
+        self._reasons: tuple[str, ...] = ()
+        self._number = 0
+
+    def reconfigure(self, policy: FencingPolicy) -> None:
+        """Apply an edited configuration; a round by the former plan is void."""
+        if (policy.levels, policy.has_arbiter) != (self._policy.levels, self._policy.has_arbiter):
+            self.void()
+        self._policy = policy
+
+    @property
+    def is_configured(self) -> bool:
+        """True if the node has a plan."""
+        return bool(self._policy.levels)
+
+    @property
+    def state(self) -> PlanState:
+        """Where the plan is."""
+        if self.lost_to:
+            return PlanState.LOST
+        if self.in_air is not None:
+            is_claim = self.in_air.step.kind is StepKind.CLAIM
+            return PlanState.CLAIMING if is_claim else PlanState.SHOOTING
+        if self.is_in_round:
+            return PlanState.SHOOTING
+        if self.proofs:
+            return PlanState.PROVED
+        return PlanState.FAILED if self.failures else PlanState.IDLE
+
+    # --- who waits --------------------------------------------------------------------------------
+
+    def join(self, svc: ServiceSpec) -> None:
+        """Let a service wait for the proof of the plan."""
+        self.waiting[svc.name] = svc
+
+    def leave(self, name: str) -> None:
+        """End the wait of a service; a round for nobody ends with the step that is in the air."""
+        if self.waiting.pop(name, None) is not None and not self.waiting:
+            self._end_round()
+
+    def can_prove(self, svc: ServiceSpec) -> bool:
+        """Return True if some level proves what the service needs."""
+        return any(self._serves(level, svc) for level in self._policy.levels)
+
+    @staticmethod
+    def _serves(level: Level, svc: ServiceSpec) -> bool:
+        is_data = any(path.kind is PathKind.RESERVATION for path in level)
+        is_node = any(path.kind is not PathKind.RESERVATION for path in level)
+        return is_node or (is_data and _needs_data_only(svc))
+
+    def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
+        """Return a valid proof that covers a service; None if there is none."""
+        return next(
+            (
+                proof
+                for proof in self.proofs
+                if now < proof.at + timing.PROOF_LIFE_S and _is_sufficient(proof, svc)
+            ),
+            None,
+        )
+
+    def may_begin(self, now: float) -> bool:
+        """Return True if a round may begin now, as far as the plan itself is concerned."""
+        return self.in_air is None and not self.lost_to and now >= self.retry_at
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def begin_round(self) -> None:
+        """Begin at the claim."""
+        self._end_round()
+        self.is_in_round = True
+        self._reasons, self.hints = (), ()
+
+    def order_step(self, now: float) -> FenceStep | None:
+        """Return the next step of the round, and take it for ordered.
+
+        None if no path is left that serves anybody who waits: then the round has failed.
+        """
+        assert self.in_air is None, "one step at a time"
+        if self._policy.has_arbiter and not self._has_won:
+            kind, path, level, limit_s = StepKind.CLAIM, "", -1, timing.CLAIM_LIMIT_S
+            services = tuple(sorted(self.waiting))
+        else:
+            found = self._next_path(now)
+            if found is None:
+                return None
+            kind, path, level, limit_s = StepKind.SHOOT, found.name, self._level, found.limit_s
+            services = self._served_by(found, now)
+        self._number += 1
+        step = FenceStep(self._number, kind, path, level, limit_s, services)
+        self.in_air = StepInAir(step, now)
+        return step
+
+    def _next_path(self, now: float) -> FencePath | None:
+        """Return the next path of use, from the present level on; moves to its level."""
+        while self._level < len(self._policy.levels):
+            level = self._policy.levels[self._level]
+            if any(self._serves(level, svc) for svc in self._uncovered(now)):
+                self._skip_idle_paths(level, now)
+                if len(self._parts) < len(level):
+                    return level[len(self._parts)]
+            self._level, self._parts = self._level + 1, ()
+        return None
+
+    def _skip_idle_paths(self, level: Level, now: float) -> None:
+        """Pass over paths that would take disks which nobody who waits has."""
+        while len(self._parts) < len(level):
+            if self._served_by(level[len(self._parts)], now):
+                break
+            self._parts += (_NOTHING,)
+
+    def _served_by(self, path: FencePath, now: float) -> tuple[str, ...]:
+        return tuple(
+            sorted(
+                svc.name
+                for svc in self._uncovered(now)
+                if path.kind is not PathKind.RESERVATION or svc.has_reserved_data
+            )
+        )
+
+    def _uncovered(self, now: float) -> list[ServiceSpec]:
+        return [svc for svc in self.waiting.values() if self.proof_for(svc, now) is None]
+
+    def end_step(self, event: FenceStepEnded, is_seen_on: bool, now: float) -> PlanEnd:
+        """Judge the end of the step in the air.
+
+        ``is_seen_on``: its path reported the peer on while the peer was heard.
+        """
+        in_air = self.in_air
+        assert in_air is not None and in_air.step.number == event.number, "of no step in the air"
+        self.in_air = None
+        step, outcome = in_air.step, event.outcome
+        self.hints += tuple(Hint(text) for text in event.hints)
+        if step.kind is StepKind.CLAIM and outcome is StepOutcome.LOST:
+            # A fact, whatever became of the silence: the peer may fence, and this node may not.
+            self.lost_to = event.text
+            self._end_round()
+            return PlanEnd.LOST
+        if in_air.is_void or not self.is_in_round:
+            self._end_round()
+            return PlanEnd.VOID
+        if outcome is StepOutcome.NOT_BEGUN:
+            self._end_round()
+            self.retry_at = now + timing.STEP_AGAIN_S
+            return PlanEnd.VOID
+        if step.kind is StepKind.CLAIM:
+            self._has_won = outcome is StepOutcome.DONE
+            if not self._has_won:
+                return self._fail((f"claim: {event.text}",), now)
+            return PlanEnd.CONTINUES
+        return self._end_shot(step, event, is_seen_on, now)
+
+    def _end_shot(
+        self, step: FenceStep, event: FenceStepEnded, is_seen_on: bool, now: float
+    ) -> PlanEnd:
+        level = self._policy.levels[self._level]
+        path = level[len(self._parts)]
+        is_done = event.outcome is StepOutcome.DONE
+        if is_done and (path.kind is not PathKind.POWER or is_seen_on):
+            self._parts += (_proof_of(path, step, event, now),)
+            self._skip_idle_paths(level, now)
+            if len(self._parts) == len(level):
+                self.proofs += (_joined(self._parts),)
+                self._level, self._parts = self._level + 1, ()
+        else:
+            text = event.text
+            if is_done:
+                # A wrong address is the commonest lie: this may be any machine that is off.
+                text = f"{text}; {NEVER_SEEN_ON}"
+                self.hints += (Hint(f"{path.name}: {text}"),)
+            self._reasons += (f"{path.name}: {text}",)
+            self._level, self._parts = self._level + 1, ()
+        if not self._uncovered(now):
+            self._end_round()
+            self.proofs = tuple(
+                proof for proof in self.proofs if now < proof.at + timing.PROOF_LIFE_S
+            )
+            self.failures, self.retry_at = 0, -math.inf
+            return PlanEnd.CONTINUES
+        return PlanEnd.CONTINUES if self._next_path(now) else self.fail_round(now)
+
+    def fail_round(self, now: float) -> PlanEnd:
+        """End a round that has no further path."""
+        return self._fail(self._reasons or ("no path serves it",), now)
+
+    def _fail(self, reasons: tuple[str, ...], now: float) -> PlanEnd:
+        self._end_round()
+        self.failure = "; ".join(reasons)
+        self.failures += 1
+        retry_s = self._policy.retry_s * 2.0 ** min(self.failures - 1, 10)
+        self.retry_at = now + min(retry_s, timing.FENCE_RETRY_MAX_S)
+        return PlanEnd.FAILED
+
+    def _end_round(self) -> None:
+        self.is_in_round, self._has_won = False, False
+        self._level, self._parts = 0, ()
+
+    # --- what puts the silence in question --------------------------------------------------------
+
+    def void(self) -> None:
+        """Void the proofs and the round; a step in the air will prove nothing."""
+        self.proofs = ()
+        self._end_round()
+        if self.in_air is not None:
+            self.in_air = replace(self.in_air, is_void=True)
+
+    def forget(self) -> None:
+        """Forget the former silence: the peer is heard."""
+        self.void()
+        self.lost_to, self.hints, self.failure = "", (), ""
+        self.failures, self.retry_at = 0, -math.inf
+
+    def gives_up_at(self) -> float | None:
+        """Return when a step in the air counts as failed, whatever has become of it."""
+        in_air = self.in_air
+        if in_air is None:
+            return None
+        return in_air.began_at + in_air.step.limit_s + timing.STEP_GRACE_S
+
+
+NEVER_SEEN_ON = "it was never seen ON while the peer was heard, so its OFF proves nothing"
+_NOTHING = Proof(ProofKind.RESERVATION, Scope.DATA, frozenset(), 0.0, "")
+"""A path of a level that had nothing to do."""
+
+
+def _needs_data_only(svc: ServiceSpec) -> bool:
+    # Without reservations there is nothing that a reservation could have taken from the peer.
+    return svc.fence_needs is FenceNeeds.DATA and svc.has_reserved_data
+
+
+def _is_sufficient(proof: Proof, svc: ServiceSpec) -> bool:
+    if proof.scope is Scope.NODE:
+        return proof.covers_service(svc.name)
+    return _needs_data_only(svc) and proof.covers_service(svc.name)
+
+
+def _proof_of(path: FencePath, step: FenceStep, event: FenceStepEnded, now: float) -> Proof:
+    kind, name = path.kind.value, path.name
+    text = f"{kind}: {event.text}" if name == kind else f"{kind}: {name} {event.text}"
+    if path.kind is not PathKind.RESERVATION:
+        return Proof(_PROOF_KINDS[path.kind], Scope.NODE, None, now, text)
+    # It holds the disks of those who waited when it was ordered, and of no other service.
+    covers = frozenset(step.services)
+    covers = covers if event.covers is None else covers & event.covers
+    return Proof(ProofKind.RESERVATION, Scope.DATA, covers, now, text)
+
+
+def _joined(parts: tuple[Proof, ...]) -> Proof:
+    """Return what all paths of a level prove together."""
+    real = [part for part in parts if part is not _NOTHING]
+    text, at = " and ".join(part.text for part in real), min(part.at for part in real)
+    for part in real:
+        if part.scope is Scope.NODE:
+            return replace(part, text=text, at=at)
+    covers = frozenset.intersection(*(part.covers or frozenset() for part in real))
+    return replace(real[0], covers=covers, text=text, at=at)

@@ -1,0 +1,196 @@
+"""Serve the fence plan of a node: what it remembers, what it records, and this node's own ejection.
+
+A node that lost the arbiter's claim, or whose registration is gone, has lost the right to its data:
+it fences nobody and starts nothing, and its services are stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.actions import (
+    Action,
+    FenceStep,
+    Record,
+    RecordKind,
+    RunFenceStep,
+    StepKind,
+)
+from opensvc_openha.core.events import FencePathsLooked, FenceStepEnded, StepOutcome
+from opensvc_openha.core.fence_paths import FencePaths
+from opensvc_openha.core.fence_plan import FencePlan, PlanEnd
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ClusterSpec, FencePath, ServiceSpec
+from opensvc_openha.core.proof import Proof
+from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.core.status import ProofStatus
+
+
+@state_marks(not_state={"_spec"})
+class PlanDesk:
+    """The fence plan of one node, with its memory."""
+
+    def __init__(self, spec: ClusterSpec, memory: FencingMemory) -> None:
+        self._spec = spec
+        self.plan = FencePlan(spec.fencing)
+        self.plan.lost_to = memory.lost_to
+        self.paths = FencePaths(spec.fencing, memory.seen_on)
+        self.ejected_by = memory.ejected_by
+
+    def reconfigure(self, spec: ClusterSpec) -> None:
+        """Apply a configuration."""
+        self._spec = spec
+        self.plan.reconfigure(spec.fencing)
+        self.paths.reconfigure(spec.fencing)
+
+    @property
+    def is_configured(self) -> bool:
+        """True if the node has a fence plan."""
+        return self.plan.is_configured
+
+    @property
+    def has_arbiter(self) -> bool:
+        """True if a claim decides who may fence, in place of turns."""
+        return self.is_configured and self._spec.fencing.has_arbiter
+
+    @property
+    def ejector(self) -> str:
+        """Who took this node's right, as a clause; empty while it has not lost it."""
+        if not self.is_configured:
+            return ""
+        if self.ejected_by:
+            return f"this node was ejected by {self.ejected_by}"
+        return f"{self._spec.peer} has the right to fence" if self.plan.lost_to else ""
+
+    def serves(self, svc: ServiceSpec) -> bool:
+        """Return True if a round may be made for the service."""
+        return not self.ejector and self.plan.can_prove(svc)
+
+    # --- what is heard ----------------------------------------------------------------------------
+
+    def record_heard(self, now: float) -> None:
+        """Handle a beat of the peer."""
+        self.plan.forget()
+        timeout_s = max((link.timeout_s for link in self._spec.listeners), default=0.0)
+        self.paths.record_heard(now, timeout_s)
+
+    def record_looks(self, event: FencePathsLooked, is_heard: bool, now: float) -> None:
+        """Take what the standing check saw."""
+        self.paths.record_looks(event.paths, is_heard, now)
+
+    def eject(self, by: str) -> list[Action]:
+        """Record that the registration of this node is gone; return the record the first time."""
+        if self.ejected_by:
+            return []
+        self.ejected_by = by or "somebody"
+        self.plan.void()
+        text = (
+            f"by {self.ejected_by}: it neither fences nor starts anything, and what runs here is"
+            " stopped; it comes back once the peer has acknowledged that nothing runs here"
+        )
+        return [self._record(RecordKind.NODE, "", "EJECTED", text)]
+
+    def readmit(self) -> list[Action]:
+        """Record that this node is registered on the arbiter; return the record of a change."""
+        was, self.ejected_by = self.ejector, ""
+        self.plan.lost_to = ""
+        if not was:
+            return []
+        text = f"{was}: it is registered again"
+        return [self._record(RecordKind.NODE, "EJECTED", "READMITTED", text)]
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def order_step(self, now: float) -> list[Action]:
+        """Order the next step of the round; the round has failed if there is none."""
+        step = self.plan.order_step(now)
+        if step is None:
+            self.plan.fail_round(now)
+            return []
+        text = f"{self.name_of(step)} begins, for {', '.join(step.services)}"
+        return [RunFenceStep(step), self._record(RecordKind.PEER, "", "FENCE", text)]
+
+    def end_step(self, event: FenceStepEnded, now: float) -> tuple[PlanEnd, list[Action]]:
+        """Judge the end of a step; one that is not in the air any more means nothing."""
+        in_air = self.plan.in_air
+        if in_air is None or in_air.step.number != event.number:
+            return PlanEnd.VOID, []
+        before = self.plan.proofs
+        end = self.plan.end_step(event, self.paths.is_seen_on(in_air.step.path), now)
+        made = [proof for proof in self.plan.proofs if proof not in before]
+        text = f"{self.name_of(in_air.step)}: {event.outcome.value}: {event.text}"
+        if in_air.is_void:
+            text += "; void: the peer was heard, or this node stood still, since it began"
+        text += "".join(f"; proof {proof.scope.name}: {proof.text}" for proof in made)
+        text += "".join(f"; hint: {hint}" for hint in event.hints)
+        return end, [self._record(RecordKind.PEER, "", "FENCE", text)]
+
+    def overdue_step(self, now: float) -> FenceStepEnded | None:
+        """Return the end of a step that nobody has reported in time; None without one."""
+        due, in_air = self.plan.gives_up_at(), self.plan.in_air
+        if due is None or in_air is None or now < due:
+            return None
+        text = f"no end was reported within {in_air.step.limit_s + timing.STEP_GRACE_S:g} s"
+        return FenceStepEnded(in_air.step.number, StepOutcome.FAILED, text)
+
+    @staticmethod
+    def name_of(step: FenceStep) -> str:
+        """Return the name of a step, as the history prints it."""
+        return "claim" if step.kind is StepKind.CLAIM else step.path
+
+    def _record(self, kind: RecordKind, old: str, new: str, text: str) -> Record:
+        name = self._spec.peer if kind is RecordKind.PEER else self._spec.node
+        return Record(kind, name, old, new, text, is_alarm=True)
+
+    # --- showing ----------------------------------------------------------------------------------
+
+    def longest_s(self, measured_s: Mapping[str, float]) -> float | None:
+        """Return the longest time of a step, as declared, measured or limited."""
+        declared_s = self._spec.fence_time_s
+        return max(
+            (
+                _path_s(path, measured_s.get(path_key(path.name)), declared_s)
+                for path in self._spec.fencing.paths
+            ),
+            default=None,
+        )
+
+    def explain(self, now: float) -> str:
+        """Describe what is being done; empty while no step is in the air."""
+        in_air = self.plan.in_air
+        if in_air is None:
+            return ""
+        took_s = now - in_air.began_at
+        return f"fencing {self._spec.peer}: {self.name_of(in_air.step)}, begun {took_s:.1f} s ago"
+
+    def proof_statuses(self, now: float) -> tuple[ProofStatus, ...]:
+        """Return the proofs that hold."""
+        return tuple(
+            proof_status(proof)
+            for proof in self.plan.proofs
+            if now < proof.at + timing.PROOF_LIFE_S
+        )
+
+    def next_try_at(self) -> float | None:
+        """Return when the next round may begin after one that failed; None without one."""
+        return None if self.plan.retry_at == -math.inf else self.plan.retry_at
+
+
+def proof_status(proof: Proof) -> ProofStatus:
+    """Return a proof as it is shown."""
+    services = () if proof.covers is None else tuple(sorted(proof.covers))
+    return ProofStatus(proof.kind.value, proof.scope.value, proof.at, proof.text, services)
+
+
+def path_key(name: str) -> str:
+    """Return the name of a path among the groups of check-up scripts."""
+    return f"path {name}"
+
+
+def _path_s(path: FencePath, measured_s: float | None, declared_s: float | None) -> float:
+    if declared_s is not None:
+        return max(declared_s, measured_s or 0.0)
+    known = [seconds for seconds in (measured_s, path.expected_s) if seconds is not None]
+    return max(known) if known else path.limit_s

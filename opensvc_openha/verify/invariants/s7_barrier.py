@@ -1,0 +1,23 @@
+"""S7: no write of an ejected or dead incarnation lands after the barrier of its successor.
+
+A service whose disks carry a reservation may be started while a copy of it runs on the peer only if
+the peer cannot write there any more. What a node without reservations must not do is of S1.
+"""
+
+from __future__ import annotations
+
+from opensvc_openha.verify.invariants.observations import ScriptBegan
+from opensvc_openha.verify.invariants.place import ServicePlace
+from opensvc_openha.verify.invariants.promise import Promise
+
+S7 = Promise(
+    "S7",
+    "no write of an ejected or dead incarnation lands after the barrier of its successor",
+)
+
+
+def check_start(seen: ScriptBegan, other: ServicePlace, peer: str) -> None:
+    """Check that a copy which runs on the peer cannot write any more."""
+    if other.is_running and other.is_reserved and not other.is_barred and not other.is_forced:
+        text = f"started while {peer} runs it and can still write to its disks"
+        S7.fail(seen.at, seen.node, seen.service, text)

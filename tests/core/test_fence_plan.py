@@ -1,0 +1,388 @@
+"""The plan of a node by itself: which step comes next, what an end means, what is remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import FenceStep, Record, StepKind
+from opensvc_openha.core.events import (
+    ConfigChanged,
+    Ejected,
+    FencePathsLooked,
+    FenceStepEnded,
+    PathLook,
+    PathState,
+    Readmitted,
+    StepOutcome,
+)
+from opensvc_openha.core.fence_paths import FencePaths
+from opensvc_openha.core.fence_plan import FencePlan, PlanEnd, PlanState
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import (
+    ClusterSpec,
+    FenceNeeds,
+    FencePath,
+    FencingPolicy,
+    PathKind,
+    ServiceSpec,
+)
+from opensvc_openha.core.plan_desk import PlanDesk
+from opensvc_openha.core.proof import ProofKind, Scope
+from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, STEP_AGAIN_S
+from tests.core.plans import CALL, DISKS, IPMI, PDU, PlanPair
+
+NODE = ServiceSpec("files", "/etc/files", "deb1", "deb2", "/bin/true")
+DATA = ServiceSpec(
+    "registry",
+    "/etc/registry",
+    "deb1",
+    "deb2",
+    "/bin/true",
+    fence_needs=FenceNeeds.DATA,
+    has_reserved_data=True,
+)
+MORE_DISKS = FencePath("more", PathKind.RESERVATION, 40.0)
+
+
+def _plan(*levels: tuple[FencePath, ...], has_arbiter: bool = False) -> FencePlan:
+    return FencePlan(FencingPolicy(levels=levels, has_arbiter=has_arbiter, retry_s=10.0))
+
+
+def _order(plan: FencePlan, now: float = 0.0) -> FenceStep:
+    step = plan.order_step(now)
+    assert step is not None
+    return step
+
+
+def _end(
+    plan: FencePlan,
+    outcome: StepOutcome,
+    text: str = "text",
+    covers: frozenset[str] | None = None,
+    now: float = 1.0,
+    is_seen_on: bool = True,
+) -> PlanEnd:
+    assert plan.in_air is not None
+    event = FenceStepEnded(plan.in_air.step.number, outcome, text, covers=covers)
+    return plan.end_step(event, is_seen_on, now)
+
+
+def test_states_of_a_plan() -> None:
+    """From IDLE through the claim and the shot to each end."""
+    plan = _plan((IPMI,), has_arbiter=True)
+    states = [plan.state]
+    plan.join(NODE)
+    plan.begin_round()
+    states.append(plan.state)
+    _order(plan)
+    states.append(plan.state)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    step = _order(plan)
+    states.append(plan.state)
+    assert (step.kind, step.path, step.level, step.limit_s) == (StepKind.SHOOT, "ipmi", 0, 16.0)
+    assert _end(plan, StepOutcome.FAILED) is PlanEnd.FAILED
+    states.append(plan.state)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    states.append(plan.state)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.LOST, "deb2 holds it") is PlanEnd.LOST
+    states.append(plan.state)
+    assert [state.value for state in states] == [
+        "idle", "shooting", "claiming", "shooting", "failed", "proved", "lost",
+    ]  # fmt: skip
+    assert plan.lost_to == "deb2 holds it" and not plan.may_begin(1000.0)
+    plan.forget()
+    assert plan.state is PlanState.IDLE and plan.may_begin(0.0)
+
+
+def test_claim_that_is_lost_is_believed_even_if_the_round_is_void() -> None:
+    """It is a fact about the arbiter, not about the silence."""
+    plan = _plan((IPMI,), has_arbiter=True)
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    plan.void()
+    assert _end(plan, StepOutcome.LOST) is PlanEnd.LOST
+
+
+def test_shot_that_says_lost_has_failed() -> None:
+    """Only a claim can be lost."""
+    plan = _plan((IPMI,), (PDU,))
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.LOST, "conflict") is PlanEnd.CONTINUES
+    assert plan.lost_to == "" and _order(plan).path == "pdu"
+
+
+def test_waits_after_failures_double_up_to_the_limit() -> None:
+    """10, 20, 40, 50 ... and a success starts over."""
+    plan = _plan((IPMI,))
+    plan.join(NODE)
+    waits = []
+    for _ in range(6):
+        plan.begin_round()
+        _order(plan)
+        assert _end(plan, StepOutcome.FAILED, now=100.0) is PlanEnd.FAILED
+        waits.append(plan.retry_at - 100.0)
+    assert waits == [10.0, 20.0, 40.0, FENCE_RETRY_MAX_S, FENCE_RETRY_MAX_S, FENCE_RETRY_MAX_S]
+    assert not plan.may_begin(149.9) and plan.may_begin(150.0)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES and plan.failures == 0
+
+
+def test_step_that_was_not_begun_is_no_failure_and_no_proof() -> None:
+    """The round is over, and another one may begin after a moment."""
+    plan = _plan((IPMI,))
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.NOT_BEGUN, now=5.0) is PlanEnd.VOID
+    assert (plan.failures, plan.retry_at) == (0, 5.0 + STEP_AGAIN_S)
+
+
+def test_reservation_covers_the_services_whose_disks_it_took() -> None:
+    """Of those who waited when it was ordered, and that the end names."""
+    plan = _plan((DISKS,), (CALL,))
+    plan.join(DATA)
+    plan.begin_round()
+    step = _order(plan)
+    assert step.services == ("registry",)
+    plan.join(NODE)
+    assert _end(plan, StepOutcome.DONE, covers=frozenset({"registry", "files"})) is (
+        PlanEnd.CONTINUES
+    )
+    proof = plan.proof_for(DATA, 1.0)
+    assert proof is not None and proof.covers == frozenset({"registry"})
+    assert (proof.kind, proof.scope) == (ProofKind.RESERVATION, Scope.DATA)
+    assert plan.proof_for(NODE, 1.0) is None
+    assert _order(plan).services == ("files",)
+
+
+def test_reservation_that_names_nobody_covers_nobody() -> None:
+    """The next level is tried."""
+    plan = _plan((DISKS,), (CALL,))
+    plan.join(DATA)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE, covers=frozenset()) is PlanEnd.CONTINUES
+    assert plan.proof_for(DATA, 1.0) is None and _order(plan).path == "call"
+
+
+def test_two_reservations_of_a_level_cover_what_both_took() -> None:
+    """All paths of a level must succeed for a service."""
+    other = ServiceSpec(
+        "mail", "/m", "deb1", "deb2", "/bin/true", fence_needs=FenceNeeds.DATA,
+        has_reserved_data=True,
+    )  # fmt: skip
+    plan = _plan((DISKS, MORE_DISKS))
+    plan.join(DATA)
+    plan.join(other)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    assert plan.proof_for(DATA, 1.0) is None
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE, covers=frozenset({"mail"})) is PlanEnd.FAILED
+    assert plan.proof_for(other, 1.0) is not None and plan.proof_for(DATA, 1.0) is None
+
+
+def test_barrier_beside_a_shot_makes_the_proof_one_of_the_node() -> None:
+    """`call + reservation`: the script's word and the disks; the kind is the script's."""
+    plan = _plan((DISKS, CALL))
+    plan.join(DATA)
+    plan.join(NODE)
+    plan.begin_round()
+    assert _order(plan).services == ("registry",)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    assert _order(plan).services == ("files", "registry")
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    proof = plan.proof_for(NODE, 1.0)
+    assert proof is not None and (proof.kind, proof.covers) == (ProofKind.SCRIPT, None)
+    assert proof.text == "reservation: text and callout: call text"
+
+
+def test_data_without_reservations_is_not_enough() -> None:
+    """A service that asks for data only, and has no reserved disk, needs the node."""
+    bare = ServiceSpec("bare", "/b", "deb1", "deb2", "/bin/true", fence_needs=FenceNeeds.DATA)
+    assert not _plan((DISKS,)).can_prove(bare) and _plan((DISKS,)).can_prove(DATA)
+    assert _plan((DISKS, IPMI)).can_prove(bare)
+
+
+def test_round_without_a_further_path_has_failed() -> None:
+    """The service that the last level was for does not wait any more."""
+    plan = _plan((CALL,), (DISKS,))
+    plan.join(DATA)
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.FAILED, "no") is PlanEnd.CONTINUES
+    plan.leave("registry")
+    assert plan.order_step(2.0) is None
+    assert plan.fail_round(2.0) is PlanEnd.FAILED and plan.failure == "call: no"
+    assert plan.fail_round(2.0) is PlanEnd.FAILED
+
+
+def test_level_is_left_half_way_if_nobody_waits_for_its_rest() -> None:
+    """The disks were to be taken for a service that does not wait any more."""
+    plan = _plan((CALL, DISKS))
+    plan.join(DATA)
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    plan.leave("registry")
+    assert plan.order_step(2.0) is None
+
+
+def test_last_one_who_leaves_ends_the_round() -> None:
+    """What is in the air proves nothing for whoever comes later."""
+    plan = _plan((CALL,))
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    plan.leave("files")
+    plan.leave("files")
+    assert not plan.is_in_round and not plan.may_begin(10.0)
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.VOID and plan.proofs == ()
+
+
+def test_edited_levels_void_the_round_and_other_edits_do_not() -> None:
+    """An index into the former levels would mean another path."""
+    plan = _plan((CALL,))
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    plan.reconfigure(FencingPolicy(levels=((CALL,),), retry_s=30.0))
+    assert plan.is_in_round
+    plan.reconfigure(FencingPolicy(levels=((PDU,),)))
+    assert not plan.is_in_round and _end(plan, StepOutcome.DONE) is PlanEnd.VOID
+
+
+def test_looks_at_unknown_paths_and_in_silence_say_nothing() -> None:
+    """Only what is seen while the peer is heard counts."""
+    policy = FencingPolicy(levels=((IPMI,), (PDU,)))
+    paths = FencePaths(policy, ())
+    on = PathLook("ipmi", PathState.ARMED, "on", "ON", 0.2)
+    paths.record_looks((on, PathLook("other", PathState.ARMED, "on")), is_heard=False, now=1.0)
+    assert paths.seen_on == () and paths.statuses()[0].looked_at == 1.0
+    nothing = PathLook("ipmi", PathState.UNREACHABLE, "", "no answer")
+    paths.record_looks((on, nothing), is_heard=True, now=2.0)
+    assert paths.seen_on == ("ipmi 10.10.0.11",)
+    shown = paths.statuses()
+    assert [(each.name, each.level, each.state, each.limit_s) for each in shown] == [
+        ("ipmi", 0, "unreachable", 16.0),
+        ("pdu", 1, "untested", 16.0),
+    ]
+
+
+def test_edited_path_must_be_seen_on_again() -> None:
+    """Another address may be another machine's."""
+    paths = FencePaths(FencingPolicy(levels=((IPMI,),)), ("ipmi 10.10.0.11", "gone "))
+    paths.record_looks((PathLook("ipmi", PathState.WRONG, "off"),), is_heard=True, now=1.0)
+    paths.reconfigure(FencingPolicy(levels=((IPMI,),)))
+    assert paths.seen_on == ("ipmi 10.10.0.11",) and paths.is_seen_on("ipmi")
+    paths.reconfigure(FencingPolicy(levels=((FencePath("ipmi", PathKind.POWER, 16.0),),)))
+    assert paths.seen_on == () and not paths.is_seen_on("ipmi")
+    paths.record_heard(100.0, 10.0)
+
+
+def test_device_that_says_on_again_is_believed_again() -> None:
+    """OFF for a moment, then ON, the peer being heard all the time."""
+    paths = FencePaths(FencingPolicy(levels=((IPMI,),)), ("ipmi 10.10.0.11",))
+    for power, at in (("off", 1.0), ("on", 5.0)):
+        paths.record_looks((PathLook("ipmi", PathState.ARMED, power),), is_heard=True, now=at)
+    paths.record_heard(20.0, 10.0)
+    assert paths.is_seen_on("ipmi")
+    paths.record_looks((PathLook("ipmi", PathState.WRONG, "off"),), is_heard=True, now=30.0)
+    paths.record_looks((PathLook("ipmi", PathState.WRONG, "off"),), is_heard=True, now=38.0)
+    paths.record_heard(39.9, 10.0)
+    assert paths.is_seen_on("ipmi")
+    paths.record_heard(40.0, 10.0)
+    assert not paths.is_seen_on("ipmi")
+
+
+def _desk(memory: FencingMemory = FencingMemory(), fence_time_s: float | None = None) -> PlanDesk:
+    slow = FencePath("slow", PathKind.CALLOUT, 30.0, expected_s=4.0)
+    policy = FencingPolicy(levels=((IPMI,), (slow,)))
+    spec = ClusterSpec("deb2", "deb1", (), (NODE,), fencing=policy, fence_time_s=fence_time_s)
+    return PlanDesk(spec, memory)
+
+
+def test_longest_step_is_as_declared_measured_or_limited() -> None:
+    """The turns of both nodes are made of it."""
+    assert _desk().longest_s({}) == 16.0
+    assert _desk().longest_s({"path ipmi": 2.5}) == 4.0
+    assert _desk().longest_s({"path ipmi": 2.5, "path slow": 6.0}) == 6.0
+    assert _desk(fence_time_s=3.0).longest_s({"path slow": 6.0}) == 6.0
+    assert _desk(fence_time_s=3.0).longest_s({}) == 3.0
+    assert PlanDesk(ClusterSpec("deb2", "deb1", (), ()), FencingMemory()).longest_s({}) is None
+
+
+def test_end_of_a_step_that_is_not_in_the_air_means_nothing() -> None:
+    """Of an earlier round, or given up."""
+    desk = _desk()
+    assert desk.end_step(FenceStepEnded(1, StepOutcome.DONE, "off"), 1.0) == (PlanEnd.VOID, [])
+    assert desk.explain(1.0) == "" and desk.overdue_step(1e9) is None
+
+
+@pytest.mark.parametrize("memory", [FencingMemory(ejected_by="deb1"), FencingMemory(lost_to="x")])
+def test_ejection_is_remembered_and_ends_with_the_readmission(memory: FencingMemory) -> None:
+    """By either way; a second one is no news."""
+    desk = _desk(memory)
+    assert desk.ejector and not desk.serves(NODE)
+    (record,) = desk.readmit()
+    assert (
+        isinstance(record, Record)
+        and record.new == "READMITTED"
+        and desk.readmit() == []
+        and desk.ejector == ""
+    )
+
+
+def test_ejection_by_nobody_known_and_without_a_plan() -> None:
+    """A plan that was taken out of the configuration ejects nobody."""
+    desk = _desk()
+    (record,) = desk.eject("")
+    assert isinstance(record, Record) and record.reason.startswith("by somebody:")
+    assert desk.ejector == "this node was ejected by somebody"
+    desk.reconfigure(ClusterSpec("deb2", "deb1", (), (NODE,)))
+    assert desk.ejector == ""
+
+
+def test_node_without_a_plan_takes_the_events_for_nothing() -> None:
+    """A daemon that reads an edited configuration a moment later than its watch."""
+    pair = PlanPair()
+    pair.fencing = FencingPolicy()
+    pair.boot()
+    pair.run(3)
+    engine = pair.deb1.engine
+    assert engine is not None
+    for event in (
+        FenceStepEnded(7, StepOutcome.DONE, "off"),
+        FencePathsLooked((PathLook("ipmi", PathState.ARMED, "on"),)),
+        Readmitted(),
+        Ejected("deb2"),
+    ):
+        pair.deb1.handle(pair.deb1.life, event)
+    assert engine.snapshot(pair.now).fencing.plan == () and engine.may_register
+
+
+def test_plan_that_is_edited_while_the_daemon_runs() -> None:
+    """Its paths are shown at once."""
+    pair = PlanPair()
+    pair.boot()
+    pair.run(3)
+    engine = pair.deb1.engine
+    assert engine is not None
+    spec = replace(engine.spec, fencing=FencingPolicy(levels=((PDU,), (IPMI,))))
+    pair.deb1.handle(pair.deb1.life, ConfigChanged(spec))
+    assert engine.snapshot(pair.now).fencing.plan == (("pdu",), ("ipmi",))
