@@ -15,7 +15,7 @@ from opensvc_openha.fence_devices.programs import find_program, run_program
 from opensvc_openha.formats.suggestion import did_you_mean
 from opensvc_openha.system.files import stamp_of
 
-METADATA_LIMIT_S = 10.0
+METADATA_LIMIT_S = 5.0
 PACKAGE = "fence-agents"
 FILE_SUFFIX = "_file"
 
@@ -126,7 +126,8 @@ def metadata_of(agent: str) -> AgentMetadata:
     known = _known.get(path)
     if known is not None and known[0] == stamp:
         return known[1]
-    end = run_program([path, "-o", "metadata"], METADATA_LIMIT_S)
+    # The daemon asks, too, which has threads.
+    end = run_program([path, "-o", "metadata"], METADATA_LIMIT_S, is_tied=False)
     if end.exit_code != 0:
         why = end.problem or f"exited with {end.exit_code}"
         raise SystemFault(f"{agent} gives no metadata: {why}")

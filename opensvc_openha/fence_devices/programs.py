@@ -8,6 +8,7 @@ read, never on its command line.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from opensvc_openha.system.script_log import ScriptLog
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": PATH, "LANG": "C", "LC_ALL": "C", "HOME": "/root"}
 _OUTPUT_BYTES = 65_536
+_WRITTEN_MAX = 16 << 20
+"""Bytes that a program may write to one file, such as its output."""
 _KILL_WAIT_S = 1.0
 
 
@@ -50,11 +53,13 @@ def run_program(
     limit_s: float,
     stdin: str = "",
     env: Mapping[str, str] | None = None,
+    is_tied: bool = True,
 ) -> ProgramEnd:
     """Run a program until it ends, or kill it at its limit; kill what it left in its group.
 
     Its output is kept in memory and may be held open by what it left behind: nothing waits for
-    that. It is killed, too, if this process ends.
+    that. A tied one is killed, too, if this process ends; a process with several threads must not
+    tie it, for that runs code between fork and exec.
     """
     with closing(ScriptLog("", is_answer=True, may_linger=False)) as output:
         try:
@@ -65,7 +70,7 @@ def run_program(
                 stderr=subprocess.STDOUT,
                 env={**_ENVIRONMENT, **(env or {})},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_tie if is_tied else None,
                 cwd="/",
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -114,5 +119,7 @@ def _has_ended(process: subprocess.Popen[bytes], limit_s: float) -> bool:
         os.close(handle)
 
 
-def _die_with_parent() -> None:
+def _tie() -> None:
+    """Die with the parent, and fill no memory with output without end."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_WRITTEN_MAX, _WRITTEN_MAX))
     die_with_parent(signal.SIGKILL)

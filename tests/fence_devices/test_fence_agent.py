@@ -81,6 +81,7 @@ def test_options_are_lines_of_standard_input(agent: OwnAgent, tmp_path: Path) ->
         "echo \"Parse error: Ignoring unknown option 'plugg=7'\"; echo Status: OFF; exit 2",
         'echo "Status: OFF"; kill -9 $$',
         "head -c 300000 /dev/urandom; exit 2",
+        "yes 'Status: OFF'; exit 2",
     ],
 )
 def test_nonsense_is_unknown_and_never_off(agent: OwnAgent, answer: str) -> None:
@@ -96,7 +97,8 @@ def test_ignored_option_is_named(agent: OwnAgent) -> None:
     agent.rewrite("echo \"Parse error: Ignoring unknown option 'plugg=7'\"\n" + HONEST)
     look = device(agent, plugg="7").look(LONG_S)
     assert (look.power, look.text) == (UNKNOWN, "the agent ignores the option plugg: correct it")
-    assert not device(agent).cut(5.0).is_proved
+    answer = FenceAgent(agent.path, {"plugg": "7"}).off(LONG_S)
+    assert not answer.is_accepted and "plugg" in answer.text
     agent.rewrite("echo \"Parse error: Ignoring unknown option 'login_timeout=3'\"\n" + HONEST)
     assert device(agent).look(LONG_S).power in (ON, OFF)
 
@@ -116,7 +118,7 @@ def test_agent_that_fails_is_tried_once_more_and_then_given_up(agent: OwnAgent) 
         'case $action in off) echo "2026-11-29 04:00:00,1 ERROR: Unable to connect/login to fencing'
         ' device"; exit 1 ;; esac\n' + HONEST
     )
-    report = device(agent).cut(LONG_S)
+    report = device(agent).cut(20.0)
     assert not report.is_proved and report.readings == (ON,)
     assert agent.actions == ["status", "off", "off"]
     assert report.text.endswith(": exit code 1: Unable to connect/login to fencing device")
@@ -252,6 +254,12 @@ def test_environment_is_the_same_from_a_shell_and_from_the_daemon(
     assert not {"https_proxy", "PYTHONPATH"} & names.keys()
     assert names["REQUESTS_CA_BUNDLE"] == "/etc/openha/bmc.pem" and names["LC_ALL"] == "C"
     assert not any(line.startswith("ca_file") for line in agent.input)
+
+
+def test_output_without_end_ends_the_agent(agent: OwnAgent) -> None:
+    """It would fill the memory until its limit."""
+    agent.rewrite("exec yes")
+    assert device(agent).look(LONG_S).text.startswith("killed by signal 25")
 
 
 @needs_agents

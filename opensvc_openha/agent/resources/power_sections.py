@@ -58,10 +58,13 @@ def device_step(section: Section, svcname: str, node: str, etc_dir: str) -> Fenc
     return FenceStep(section.name, level, timeout_s, shown=agent, device=device)
 
 
-def wrong_options(section: Section, etc_dir: str) -> Iterator[ConfigError]:
+def wrong_options(
+    section: Section, etc_dir: str, sees_secrets: bool = True
+) -> Iterator[ConfigError]:
     """Yield what is wrong with the options of a power device, by its agent's own metadata.
 
-    Raises SystemFault if the agent cannot be asked for it, such as one that is not installed.
+    ``sees_secrets``: this user may read files of secrets, which are checked then. Raises
+    SystemFault if the agent cannot be asked for it, such as one that is not installed.
     """
     metadata = description_of(agent_of(section))
     if _is_ilo(section):
@@ -70,11 +73,13 @@ def wrong_options(section: Section, etc_dir: str) -> Iterator[ConfigError]:
         except ConfigError as error:
             yield error
         except SystemFault as error:
+            if not sees_secrets:
+                return
             yield section.error(schema.ILO_TARGET.name, f"has no login: {error}")
     else:
         for mistake in mistakes_in(metadata, options_of(section, etc_dir)):
             yield section.error(mistake.option, mistake.text)
-    for name in sorted(section.own):
+    for name in sorted(section.own) if sees_secrets else ():
         if name.endswith(FILE_SUFFIX) and is_secret(name.removesuffix(FILE_SUFFIX)):
             try:
                 check_secret_file(section.text(name))

@@ -271,7 +271,7 @@ def _in_power_device(section: Section, context: DriverContext) -> Iterator[Probl
     if not is_power_device(section) or section.value(schema.DISABLE):
         return
     try:
-        for error in wrong_options(section, context.layout.etc_dir):
+        for error in wrong_options(section, context.layout.etc_dir, context.sees_all):
             yield Problem(error)
     except SystemFault as error:
         yield _warning(section, "type", f"cannot be used on this node: {error}")

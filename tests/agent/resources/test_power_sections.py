@@ -14,6 +14,7 @@ from opensvc_openha.agent.resources.power_sections import (
     device_step,
     is_power_device,
     options_of,
+    wrong_options,
 )
 from opensvc_openha.daemon.readiness import reports_power
 from opensvc_openha.errors import ConfigError, SystemFault
@@ -222,6 +223,17 @@ def test_generated_check_up_reports_the_power_of_a_device(tmp_path: Path) -> Non
     ):
         file.write_text(text)
         assert reports_power(str(check)) is expected, text
+
+
+@needs_agents
+def test_user_who_may_read_no_secret_is_told_of_the_other_mistakes(tmp_path: Path) -> None:
+    """A secret that only root can read is no mistake."""
+    text = "type = fence_ipmilan\nip = 10.0.0.1\nlanplu = 1\npassword_file = /no/such\n"
+    for sees_secrets, expected in ((True, ["lanplu", "password_file"]), (False, ["lanplu"])):
+        found = wrong_options(section_of(text), str(tmp_path), sees_secrets)
+        assert [str(error).split()[2] for error in found] == expected
+    ilo = section_of("type = ilo\ntarget = x\n")
+    assert list(wrong_options(ilo, str(tmp_path), sees_secrets=False)) == []
 
 
 @needs_agents
