@@ -125,6 +125,22 @@ def test_too_many_services_are_a_clear_error() -> None:
         LegacyCodec(NET, names).encode(beat, 99, with_names=False)
 
 
+def test_address_that_is_longer_than_its_field_is_cut() -> None:
+    """Nobody reads it; an IPv6 address is no reason not to be heard."""
+    link = replace(NET, address="fe80::1234:5678:9abc")
+    data = LegacyCodec(link, names).encode(Beat("deb2", BootId(3, 4), 17, None, {}), 99, False)
+    assert decode_record(data).address == "fe80::1234:5678"
+
+
+def test_services_left_out_for_their_names_are_counted() -> None:
+    """Two of three: paths."""
+    states = tuple((name, S.STARTED) for name in ("registry", "xx_mail", "xx_web"))
+    data = encode_record(replace(RECORD, states=states)).replace(b"xx_", b"../")
+    counted: list[tuple[str, str, int]] = []
+    LegacyCodec(NET, names).decode(Received(data, 0.0, ""), lambda *count: counted.append(count))
+    assert counted == [("name", "left out a service", 2)]
+
+
 def test_record_of_another_node_is_refused() -> None:
     """One that names this node, which a C OpenHA would write over its own state, and one that names
     a third.

@@ -18,11 +18,11 @@ from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_record
 from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.authentication import Authentication
-from opensvc_openha.heartbeat.beat_intake import BeatIntake
+from opensvc_openha.heartbeat.beat_intake import BeatIntake, Origin
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.link_workers import ListenerThread
-from opensvc_openha.heartbeat.repeat_filter import KNOWN_FRAMES, REPEAT_SAMPLE_S
+from opensvc_openha.heartbeat.repeat_filter import KNOWN_FRAMES, REPEAT_SAMPLE_S, RepeatFilter
 from opensvc_openha.links.base import Received
 
 PEER = "deb1"
@@ -222,3 +222,92 @@ def test_frame_that_the_engine_had_no_room_for_counts_when_it_comes_again(wire: 
     for _ in range(2):
         intake.take(Received(data, 0.0, "10.11.1.2:5010"))
     assert (taken, counted) == ([False, True], ["overload"])
+
+
+def test_repeated_frames_are_passed_on_ten_times_a_second() -> None:
+    """Of an unauthenticated frame that came before, and of any sender's."""
+    known = RepeatFilter(LINK)
+    known.record(Received(b"a", 0.0, ""), BeatReceived(LINK, _beat(1), 0.0))
+    times = (0.0, 0.0625, 0.09, 0.1, 0.15, 0.25)
+    passed = [at for at in times if not known.rejection(Received(b"a", at, ""))]
+    assert passed == [0.0, 0.1, 0.25]
+
+
+@pytest.mark.parametrize(("frames", "is_known"), [(2048, True), (2049, False)])
+def test_two_thousand_unauthenticated_frames_are_known(frames: int, is_known: bool) -> None:
+    """A frame that comes again takes no place of another one."""
+    known = RepeatFilter(LINK)
+    for number in (0, 0, *range(frames)):
+        data = number.to_bytes(4, "big")
+        known.record(Received(data, 0.0, ""), BeatReceived(LINK, _beat(1), 0.0))
+    assert _is_known(known, bytes(4)) is is_known and _is_known(known, b"\0\0\0\1")
+
+
+@pytest.mark.parametrize(("lives", "is_known"), [(64, True), (65, False)])
+def test_newest_number_of_64_incarnations_is_known(lives: int, is_known: bool) -> None:
+    """The one heard longest ago is dropped for another one, not one that is heard again."""
+    known = RepeatFilter(LINK)
+    for counter in (2, 1, 2, *range(3, lives + 1)):
+        event = BeatReceived(LINK, _beat(counter), 0.0, key_id=KEY.key_id)
+        known.record(Received(b"", 0.0, ""), event)
+    frames = [
+        encode_beat(_beat(counter), pid=1, interval_s=1.0, with_names=False)
+        for counter in (1, 2, lives)
+    ]
+    assert [_is_known(known, data) for data in frames] == [is_known, True, True]
+
+
+def _beat(counter: int) -> Beat:
+    return Beat(PEER, BootId(counter, 1), 1, None, {}, sent_at=0.0)
+
+
+def _is_known(known: RepeatFilter, data: bytes) -> bool:
+    """Asked twice within one sample."""
+    return [known.rejection(Received(data, 9e9, "")) for _ in range(2)][1] != ""
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "has_room", "reason"),
+    [
+        (frame(1, None), "10.11.1.9:5010", True, "source"),
+        (b"x", "10.11.1.2:5010", True, "alien"),
+        (frame(1, None), "10.11.1.2:5010", False, "overload"),
+    ],
+)
+def test_each_dropped_frame_is_counted_once(
+    data: bytes, source: str, has_room: bool, reason: str
+) -> None:
+    """With the text of its first one for the log."""
+    counted: list[tuple[str, str, int]] = []
+    link = replace(LINK, peer_address="10.11.1.2")
+    codec = OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9)))
+    intake = BeatIntake(link, codec, lambda _: has_room, lambda *count: counted.append(count))
+    intake.take(Received(data, 0.0, source))
+    assert counted == [(reason, "dropped a frame", 1)]
+
+
+def test_original_is_believed_from_the_address_that_its_first_record_came_from() -> None:
+    """Also a disk, and a link of our own format without a peer's address, believe all sources."""
+    record = LegacyRecord(PEER, (), 1_800_000_000, 5, 1, 5010, "239.131.50.10")
+    legacy = replace(LINK, wire=Wire.LEGACY)
+    counted: list[str] = []
+    intake = BeatIntake(
+        legacy, LegacyCodec(legacy, tuple), lambda _: True, lambda *count: counted.append(count[0])
+    )
+    for number, source in enumerate(("10.11.1.2:1", "10.11.1.9:1", "10.11.1.2:2")):
+        data = encode_record(replace(record, clock_s=record.clock_s + number))
+        intake.take(Received(data, float(number), source))
+    assert counted == ["source"]
+    for link in (LINK, replace(legacy, address="", device="/dev/sdb", port=0)):
+        origin = Origin(link)
+        origin.record("first:0", 1.0)
+        assert origin.admits("second:0", 1.0)
+
+
+def test_source_that_is_not_known_or_no_address_is_compared_as_it_is() -> None:
+    """A link that does not say where a frame came from has looked at that itself."""
+    origin = Origin(replace(LINK, peer_address="10.11.1.2"))
+    assert origin.admits("", 0.0)
+    origin = Origin(replace(LINK, wire=Wire.LEGACY))
+    origin.record("deb2:5010", 0.0)
+    assert origin.admits("deb2:7", 1.0) and not origin.admits("deb3:5010", 1.0)

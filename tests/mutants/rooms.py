@@ -82,7 +82,7 @@ ROOMS = {
                 ),
                 (
                     "heartbeat",
-                    "authentication beat_intake repeat_filter link_workers codec/own codec/base"
+                    "authentication beat_intake repeat_filter link_workers outbox codec/own codec/base"
                     " codec/registry codec/legacy",
                     ("tests/heartbeat", "tests/daemon", "tests/cli/test_key.py"),
                 ),

@@ -1,0 +1,351 @@
+"""The thread of one end of a link: its faults, its counters, what it sends and what it passes on.
+
+The ends of the links are played: what they do, fault by fault, is what a test says. The loop of a
+thread is run by the test itself, so that its waits take no time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.heartbeat import link_workers
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.codec.own import OwnCodec
+from opensvc_openha.heartbeat.link_workers import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.heartbeat.outbox import BeatOutbox, Posted
+from opensvc_openha.links.base import LinkFault, Received
+from tests.simulated_clock import SimulatedClock
+from tests.waiting import LIMIT_S, until
+
+LINK = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
+CODEC = OwnCodec(LINK, tuple, Authentication("deb2", BootId(9, 9)))
+
+
+def beat(seq: int) -> Beat:
+    return Beat("deb1", BootId(1, 1), seq, None, {}, sent_at=0.0)
+
+
+def frame(seq: int) -> Received:
+    return Received(CODEC.encode(beat(seq), 7, False), 1.0, "")
+
+
+Counters = dict[str, int]
+Step = Exception | Received | Counters | None
+"""A fault, a frame, the link's counters from now on, or nothing."""
+
+
+@dataclass
+class End:
+    """An end that does one step after the other, each time it is used."""
+
+    opening: Exception | None
+    steps: list[Step] = field(default_factory=list)
+    remark: str = ""
+    counters: Counters = field(default_factory=dict)
+    sent: list[bytes] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    is_closed: bool = False
+
+    def open(self) -> None:
+        if self.opening is not None:
+            raise self.opening
+
+    def receive(self, timeout_s: float) -> Received | None:
+        self.waits.append(timeout_s)
+        return self._step()
+
+    def send(self, data: bytes) -> None:
+        self._step()
+        self.sent.append(data)
+
+    def _step(self) -> Received | None:
+        step = self.steps.pop(0)
+        if isinstance(step, dict):
+            self.counters = step
+            return None
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Ending(threading.Event):
+    """Asks the thread to end at its last wait; notes what the thread shows at each."""
+
+    def __init__(self, waits: int, show: Callable[[], object]) -> None:
+        super().__init__()
+        self._left = waits
+        self._show = show
+        self.shown: list[tuple[float | None, object]] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.shown.append((timeout, self._show()))
+        self._left -= 1
+        if not self._left:
+            self.set()
+        return self.is_set()
+
+
+class Log(list[tuple[bool, str]]):
+    def __call__(self, link: LinkSpec, is_fault: bool, text: str) -> None:
+        assert link is LINK
+        self.append((is_fault, text))
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the thread calls itself, which is here the thread of the tests."""
+    found: list[str] = []
+    monkeypatch.setattr(link_workers, "name_thread", found.append)
+    return found
+
+
+def serve(
+    thread: LinkThread,
+    monkeypatch: pytest.MonkeyPatch,
+    *ends: End,
+    show: Callable[[], object] = lambda: None,
+) -> list[tuple[float | None, object]]:
+    """Run the loop until each of these ends has failed."""
+    left = list(ends)
+    for maker in ("make_sender", "make_listener"):
+        monkeypatch.setattr(link_workers, maker, lambda _link, _clock: left.pop(0))
+    ending = thread._ending = Ending(len(ends), show)
+    thread._main()
+    assert not left and all(end.is_closed for end in ends)
+    return ending.shown
+
+
+def listener(
+    log: Log, taken: list[BeatReceived] | None = None, tried: list[ListenerTried] | None = None
+) -> ListenerThread:
+    beats: list[BeatReceived] = [] if taken is None else taken
+    told: list[ListenerTried] = [] if tried is None else tried
+    return ListenerThread(LINK, CODEC, lambda event: not beats.append(event), told.append, log)
+
+
+def test_fault_is_logged_once_at_its_beginning_and_its_end_and_shown_all_the_time(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Tried again each second; what nobody thought of is a fault of this link, too."""
+    log, taken = Log(), list[BeatReceived]()
+    thread = listener(log, taken)
+    ends = (
+        End(LinkFault("eth1: no such device")),
+        End(LinkFault("eth1: refused")),
+        End(None, [None, frame(1), None, ValueError("odd")], remark="a hint"),
+        End(None, [LinkFault("eth1: down")]),
+    )
+    assert serve(thread, monkeypatch, *ends, show=lambda: (thread.fault, thread.remark)) == [
+        (1.0, ("eth1: no such device", "")),
+        (1.0, ("eth1: refused", "")),
+        (1.0, ("unexpected: ValueError: odd", "a hint")),
+        (1.0, ("eth1: down", "")),
+    ]
+    assert log == [
+        (True, "listener: eth1: no such device"),
+        (False, "listener: works again"),
+        (True, "listener: unexpected: ValueError: odd"),
+    ]
+    assert [event.beat.seq for event in taken] == [1]
+    assert ends[2].waits == [0.5] * 4
+    assert (names, thread.thread_id) == (["listener eth1"], threading.get_native_id())
+
+
+@pytest.mark.parametrize(
+    ("openings", "told"),
+    [
+        ((None, LinkFault("x"), None), []),
+        ((LinkFault("x"), LinkFault("x"), None, None), [False, True]),
+        ((LinkFault("x"), None, LinkFault("x"), None), [False, True]),
+        ((KeyboardInterrupt(), None), [False, True]),
+    ],
+)
+def test_engine_is_told_of_a_link_that_was_never_open(
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    openings: tuple[Exception | None, ...],
+    told: list[bool],
+) -> None:
+    """And when it is open for the first time; one that fails later was heard."""
+    tried: list[ListenerTried] = []
+    thread = listener(Log(), tried=tried)
+    ends = [End(opening, [LinkFault("down")]) for opening in openings]
+    if isinstance(openings[0], KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            serve(thread, monkeypatch, *ends)
+        ends = ends[1:]
+    serve(thread, monkeypatch, *ends)
+    assert tried == [ListenerTried(LINK, is_open) for is_open in told]
+
+
+def test_counters_of_the_link_are_added_up_across_its_openings(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """They begin at nothing each time; what is no error is not counted, and a zero is none."""
+    log = Log()
+    thread = listener(log)
+    first = {"received": 5, "blank": 2, "magic": 0, "checksum": 3}
+    ends = (
+        End(None, [first, {**first, "received": 9, "checksum": 5}, None, LinkFault("down")]),
+        End(None, [{"checksum": 1}, LinkFault("down")]),
+        End(None, [LinkFault("down")], counters={"checksum": 2}),
+    )
+    serve(thread, monkeypatch, *ends)
+    assert thread.counts == {"checksum": 8}
+    assert log == [
+        (True, "listener: dropped a frame: checksum (counted from now on)"),
+        (True, "listener: down"),
+        (False, "listener: works again"),
+        (True, "listener: down"),
+    ]
+
+
+def test_reasons_are_shown_for_half_a_minute_after_the_last_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each by itself, in the order of the alphabet."""
+    clock = SimulatedClock(monkeypatch)
+    clock.now = 100.0
+    thread = listener(Log())
+    thread._record_counters({"checksum": 1})
+    clock.now = 110.0
+    thread._record_counters({"alien": 1})
+    shown = []
+    for now in (110.0, 129.9, 130.0, 139.9, 140.0):
+        clock.now = now
+        shown.append(thread.refused_lately)
+        assert thread.saw_lately("alien") is (now < 140.0)
+    both = ["alien", "checksum"]
+    assert shown == [both, both, ["alien"], ["alien"], []]
+    assert thread.saw_lately("magic") is False
+
+
+class Board(BeatOutbox):
+    """Gives these answers; asked for one more it fails, which ends an opening."""
+
+    def __init__(self, *answers: Posted | None) -> None:
+        super().__init__()
+        self._left = list(answers)
+        self.asked: list[tuple[int, float]] = []
+        self._given = 0
+
+    def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
+        self.asked.append((number, timeout_s))
+        answer = self._left.pop(0)
+        self._given += answer is not None
+        return self._given, answer
+
+
+def test_each_beat_is_sent_once_and_a_beat_that_could_not_be_sent_is_not_sent_later(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """The next one is newer."""
+    log, sent_after = Log(), list[list[bool]]()
+    posted = [Posted(beat(seq), False) for seq in (1, 2, 3)]
+    board = Board(None, posted[0], None, posted[1], posted[2])
+    thread = SenderThread(LINK, CODEC, board, log)
+    good: list[Step] = [None, LinkFault("eth1: down")]
+    ends = (
+        End(None, good, "a hint", {"foreign": 2}),
+        End(None, [{"foreign": 1}], "another"),
+    )
+    shown = serve(
+        thread,
+        monkeypatch,
+        *ends,
+        show=lambda: sent_after.append([thread.has_sent(n) for n in (1, 2, 3, 4)]),
+    )
+    assert [wait for wait, _ in shown] == [1.0, 1.0]
+    assert sent_after == [[True, False, False, False], [True, True, True, False]]
+    number = threading.get_native_id()
+    assert [end.sent for end in ends] == [
+        [CODEC.encode(beat(1), number, False)],
+        [CODEC.encode(beat(3), number, False)],
+    ]
+    assert board.asked == [(seen, 0.5) for seen in (0, 0, 1, 1, 2, 3)]
+    assert (thread.counts, thread.remark, names) == ({"foreign": 3}, "another", ["sender eth1"])
+    assert log == [
+        (True, "sender: what was written is gone: foreign (counted from now on)"),
+        (True, "sender: eth1: down"),
+        (False, "sender: works again"),
+        (True, "sender: unexpected: IndexError: pop from empty list"),
+    ]
+
+
+def test_sender_is_up_for_the_timeout_of_its_link_after_a_beat(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Its reason is the fault if there is one, else the link's remark once it works."""
+    clock = SimulatedClock(monkeypatch)
+    clock.now = 100.0
+    thread = SenderThread(LINK, CODEC, Board(Posted(beat(1), True)), Log())
+    assert thread.status() == LinkStatus(LINK, True, False, 0, None, "no beat sent yet", 0, {})
+    assert (thread.has_sent(0), thread.has_sent(1), thread.is_alive) == (True, False, False)
+    serve(thread, monkeypatch, End(None, [{"foreign": 2}], "a hint"))
+    number, counts = threading.get_native_id(), {"foreign": 2}
+    fault = "unexpected: IndexError: pop from empty list"
+    assert thread.status() == LinkStatus(LINK, True, True, number, 100.0, fault, number, counts)
+    thread._record_health()
+    for now, is_up, reason in ((109.9, True, "a hint"), (110.0, False, "no beat sent yet")):
+        clock.now = now
+        expected = LinkStatus(LINK, True, is_up, number, 100.0, reason, number, counts)
+        assert thread.status() == expected
+
+
+def test_thread_enters_first_is_a_daemon_and_ends_when_it_is_asked() -> None:
+    """A link that cannot be opened: it waits for its next attempt, and ends at once."""
+    link = LinkSpec("deb1", "net", "no-such-if", "239.131.50.10", 5010, 0, 10.0)
+    entered: list[int] = []
+    thread = ListenerThread(link, CODEC, lambda _: True, lambda _: None, lambda *_: None)
+    thread.start(lambda: entered.append(threading.get_native_id()))
+    until(lambda: thread.fault)
+    assert thread.is_alive and entered == [thread.thread_id] != [threading.get_native_id()]
+    assert (thread._thread.daemon, thread._thread.name) == (True, f"listener {link.link_id}")
+    thread.ask_to_end()
+    until(lambda: not thread.is_alive)
+    other = ListenerThread(link, CODEC, lambda _: True, lambda _: None, lambda *_: None)
+    other.start(lambda: None)
+    other.stop(LIMIT_S)
+    assert not other.is_alive
+
+
+def test_end_of_a_thread_is_waited_for_one_and_a_half_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A device that hangs keeps no daemon from leaving."""
+    thread, waits = listener(Log()), list[float]()
+    monkeypatch.setattr(thread._thread, "join", waits.append)
+    thread.stop()
+    assert waits == [1.5] and thread._ending.is_set()
+
+
+def test_board_gives_the_newest_beat_once() -> None:
+    """To each of those that wait, as soon as it is posted."""
+    board = BeatOutbox()
+    assert (board.number, board.wait_after(0, 0.0)) == (0, (0, None))
+    got: list[tuple[int, Posted | None]] = []
+    threads = [
+        threading.Thread(target=lambda: got.append(board.wait_after(0, LIMIT_S))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(board._condition._waiters) == 2)  # type: ignore[attr-defined]
+    board.post(beat(1), True)
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert got == [(1, Posted(beat(1), True))] * 2
+    board.post(beat(2), False)
+    board.post(beat(3), False)
+    assert board.number == 3 and board.wait_after(1, 0.0) == (3, Posted(beat(3), False))
+    assert board.wait_after(3, 0.0) == (3, None)
