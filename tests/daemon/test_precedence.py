@@ -4,14 +4,18 @@ they would without a daemon.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import subprocess
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from opensvc_openha.daemon.realtime import NICE, Realtime
+from opensvc_openha.daemon import realtime as realtime_module
+from opensvc_openha.daemon.realtime import NICE, Realtime, favour_session
 from tests.cluster_dir import ClusterDir
 
 AUTOGROUP = Path("/proc/self/autogroup")
@@ -98,3 +102,104 @@ def test_what_a_thread_that_goes_first_runs_is_ordinary() -> None:
     thread.start()
     thread.join()
     assert found == [NICE, 0, 0]
+
+
+class Kernel:
+    """A system that grants or refuses, and notes what it is asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: int = 0) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.niceness, self.scheduler, self._error = 0, os.SCHED_OTHER, error
+        monkeypatch.setattr(os, "sched_setscheduler", self._set_scheduler)
+        monkeypatch.setattr(os, "setpriority", self._set_priority)
+        monkeypatch.setattr(os, "getpriority", lambda *who: self._look(who))
+        monkeypatch.setattr(os, "sched_getscheduler", lambda pid: self.scheduler)
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **options: self._library(options))
+        monkeypatch.setattr(ctypes, "get_errno", lambda: self._error)
+
+    def _look(self, who: tuple[int, ...]) -> int:
+        assert who == (os.PRIO_PROCESS, 0)
+        return self.niceness
+
+    def _library(self, options: dict[str, bool]) -> SimpleNamespace:
+        assert options == {"use_errno": True}
+        return SimpleNamespace(mlockall=self._lock)
+
+    def _lock(self, flags: int) -> int:
+        self.asked.append(("lock", flags))
+        return -1 if self._error else 0
+
+    def _set_scheduler(self, pid: int, scheduler: int, parameters: os.sched_param) -> None:
+        self.asked.append(("scheduler", pid, scheduler, parameters.sched_priority))
+        if self._error:
+            raise OSError(self._error, os.strerror(self._error))
+
+    def _set_priority(self, which: int, who: int, niceness: int) -> None:
+        self.asked.append(("niceness", which, who, niceness))
+
+
+FIFO = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+OTHER = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
+
+
+def test_real_time_is_asked_for_with_memory_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the process, and by each thread; no child inherits it. Source: mlockall(2)."""
+    kernel = Kernel(monkeypatch)
+    realtime = Realtime(True)
+    realtime.enter()
+    assert kernel.asked == [("lock", 1 | 2 | 4), ("scheduler", 0, FIFO, 10)]
+    assert (realtime.text, realtime.warnings) == ("real-time, memory locked", ())
+
+
+def test_what_was_not_granted_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of threads that asked for it, and the daemon runs as an ordinary one."""
+    Kernel(monkeypatch, errno.EPERM)
+    realtime = Realtime(True)
+    for _ in range(2):
+        realtime.enter()
+    refused = (
+        "memory not locked: Operation not permitted",
+        "no real-time class: Operation not permitted",
+    )
+    assert (realtime.warnings, realtime.text) == (refused, "ordinary: " + ", ".join(refused))
+
+
+@pytest.mark.parametrize(
+    ("niceness", "scheduler", "is_asked"),
+    [(0, os.SCHED_OTHER, True), (5, os.SCHED_OTHER, False), (0, os.SCHED_BATCH, False)],
+)
+def test_ordinary_thread_goes_first_unless_the_daemon_was_started_otherwise(
+    monkeypatch: pytest.MonkeyPatch, niceness: int, scheduler: int, is_asked: bool
+) -> None:
+    """The flag first, so that no child ever inherits the niceness; memory may be swapped out."""
+    kernel = Kernel(monkeypatch)
+    kernel.niceness, kernel.scheduler = niceness, scheduler
+    realtime = Realtime(False)
+    realtime.enter()
+    wanted = [("scheduler", 0, OTHER, 0), ("niceness", os.PRIO_PROCESS, 0, -10)]
+    assert kernel.asked == (wanted if is_asked else [])
+    assert (realtime.text, realtime.warnings) == ("ordinary", ())
+
+
+def test_ordinary_thread_without_the_right_warns_of_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was not asked for by anybody."""
+    Kernel(monkeypatch, errno.EPERM)
+    realtime = Realtime(False)
+    realtime.enter()
+    assert realtime.warnings == ()
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_only_a_session_of_its_own_is_favoured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads: bool
+) -> None:
+    """Another one is a user's terminal; a system without the file is left alone."""
+    group = tmp_path / "autogroup"
+    monkeypatch.setattr(realtime_module, "_AUTOGROUP", str(group))
+    monkeypatch.setattr(os, "getsid", lambda pid: os.getpid() + (not leads) + pid)
+    favour_session()
+    assert (group.read_text() if leads else group.exists()) == ("-10" if leads else False)
+    monkeypatch.setattr(realtime_module, "_AUTOGROUP", str(tmp_path / "none" / "autogroup"))
+    favour_session()

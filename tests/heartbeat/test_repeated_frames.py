@@ -286,6 +286,19 @@ def test_each_dropped_frame_is_counted_once(
     assert counted == [(reason, "dropped a frame", 1)]
 
 
+def test_repeated_record_of_the_original_is_counted_each_time() -> None:
+    """Under its own reason: it is no sign of a recording, only of a record that was read again."""
+    link = replace(LINK, wire=Wire.LEGACY)
+    counted: list[tuple[str, str, int]] = []
+    intake = BeatIntake(
+        link, LegacyCodec(link, tuple), lambda _: True, lambda *count: counted.append(count)
+    )
+    data = encode_record(LegacyRecord(PEER, (), 1_800_000_000))
+    for _ in range(3):
+        intake.take(Received(data, 0.0, ""))
+    assert counted == [("repeated", "dropped a frame", 1)] * 2
+
+
 def test_original_is_believed_from_the_address_that_its_first_record_came_from() -> None:
     """Also a disk, and a link of our own format without a peer's address, believe all sources."""
     record = LegacyRecord(PEER, (), 1_800_000_000, 5, 1, 5010, "239.131.50.10")

@@ -35,7 +35,7 @@ DEPARTED_STOPPED = (
 )
 """Too slow for every mutant; the rest of the suite detects the same faults."""
 LEFT_OUT_OF_ROOMS = (
-    "docker or many_services or flood or storm or stall_at_any or hung_disk or"
+    "docker or test_many_services or flood or storm or stall_at_any or hung_disk or"
     " node_that_can_open_none"
 )
 """Too slow as well, or no test of these rooms."""

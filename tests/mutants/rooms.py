@@ -89,8 +89,9 @@ ROOMS = {
                 (
                     "daemon",
                     "action_executor daemon engine_loop engine_ports incarnation recovery"
-                    " control_service open_commands script_runner lock stall_detector log_keeper"
-                    " check_scripts readiness outside_starts agent_cache_invalidation realtime",
+                    " control_service link_manager open_commands script_runner lock stall_detector"
+                    " log_keeper check_scripts readiness outside_starts agent_cache_invalidation"
+                    " realtime",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (
