@@ -108,7 +108,7 @@ class LinkThread:
             if grown > 0 and reason not in _NOT_WRONG:
                 self._count(reason, self.complaint, grown)
 
-    def _count(self, reason: str, what: str, number: int = 1) -> None:
+    def _count(self, reason: str, what: str, number: int) -> None:
         if reason not in self._counters:
             self._log(self.link, True, f"{self.role}: {what}: {reason} (counted from now on)")
         self._counters[reason] = self._counters.get(reason, 0) + number

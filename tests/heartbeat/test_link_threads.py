@@ -52,11 +52,14 @@ class End:
     counters: Counters = field(default_factory=dict)
     sent: list[bytes] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
+    is_open: bool = False
     is_closed: bool = False
+    watch: Callable[[], object] = lambda: None
 
     def open(self) -> None:
         if self.opening is not None:
             raise self.opening
+        self.is_open = True
 
     def receive(self, timeout_s: float) -> Received | None:
         self.waits.append(timeout_s)
@@ -67,6 +70,8 @@ class End:
         self.sent.append(data)
 
     def _step(self) -> Received | None:
+        assert self.is_open
+        self.watch()
         step = self.steps.pop(0)
         if isinstance(step, dict):
             self.counters = step
@@ -193,15 +198,20 @@ def test_counters_of_the_link_are_added_up_across_its_openings(
     monkeypatch: pytest.MonkeyPatch, names: list[str]
 ) -> None:
     """They begin at nothing each time; what is no error is not counted, and a zero is none."""
-    log = Log()
+    log, shown = Log(), list[dict[str, int]]()
     thread = listener(log)
     first = {"received": 5, "blank": 2, "magic": 0, "checksum": 3}
     ends = (
-        End(None, [first, {**first, "received": 9, "checksum": 5}, None, LinkFault("down")]),
+        End(
+            None,
+            [first, {**first, "received": 9, "checksum": 5}, None, LinkFault("down")],
+            watch=lambda: shown.append(thread.counts),
+        ),
         End(None, [{"checksum": 1}, LinkFault("down")]),
         End(None, [LinkFault("down")], counters={"checksum": 2}),
     )
     serve(thread, monkeypatch, *ends)
+    assert shown == [{}, {"checksum": 3}, {"checksum": 5}, {"checksum": 5}]
     assert thread.counts == {"checksum": 8}
     assert log == [
         (True, "listener: dropped a frame: checksum (counted from now on)"),
@@ -281,6 +291,20 @@ def test_each_beat_is_sent_once_and_a_beat_that_could_not_be_sent_is_not_sent_la
         (False, "sender: works again"),
         (True, "sender: unexpected: IndexError: pop from empty list"),
     ]
+
+
+def test_what_a_sender_finds_wrong_is_counted_while_it_sends_and_when_it_fails(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """A slot that another sender writes to may be the fault itself."""
+    posted = [Posted(beat(seq), False) for seq in (1, 2, 3)]
+    thread, shown = SenderThread(LINK, CODEC, Board(*posted), Log()), list[dict[str, int]]()
+    ends = (
+        End(None, [{"foreign": 1}, LinkFault("x")], watch=lambda: shown.append(thread.counts)),
+        End(None, [LinkFault("x")], counters={"foreign": 2}),
+    )
+    serve(thread, monkeypatch, *ends)
+    assert shown == [{}, {"foreign": 1}] and thread.counts == {"foreign": 3}
 
 
 def test_sender_is_up_for_the_timeout_of_its_link_after_a_beat(
