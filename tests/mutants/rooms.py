@@ -82,8 +82,8 @@ ROOMS = {
                 ),
                 (
                     "heartbeat",
-                    "authentication beat_intake repeat_filter link_workers outbox codec/own codec/base"
-                    " codec/registry codec/legacy",
+                    "authentication beat_intake repeat_filter link_workers outbox codec/own"
+                    " codec/base codec/registry codec/legacy",
                     ("tests/heartbeat", "tests/daemon", "tests/cli/test_key.py"),
                 ),
                 (
