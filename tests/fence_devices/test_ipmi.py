@@ -81,7 +81,8 @@ def test_refused_login_is_reported_as_such(board: IpmiBoard, tmp_path: Path) -> 
     assert (look.power, look.is_refused) == (UNKNOWN, True)
     assert "RAKP 2 HMAC is invalid" in look.text and "wr0ng" not in look.text
     assert device(board, username="nobody").look(LONG_S).is_refused
-    assert not wrong.cut(LONG_S).is_proved and board.orders == []
+    report = wrong.cut(15.0)
+    assert not report.is_proved and "not switched off" in report.text and board.orders == []
 
 
 def test_dead_board_is_unknown_and_is_not_a_refusal(board: IpmiBoard) -> None:
