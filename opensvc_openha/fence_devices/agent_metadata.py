@@ -52,6 +52,9 @@ NO_PROOF = {
 }
 """Agents whose success is no proof that a machine is off."""
 
+_NOT_NEEDED = frozenset({("fence_drac5", "plug")})
+"""Options that an agent calls required and does without."""
+
 
 @dataclass(frozen=True)
 class AgentOption:
@@ -193,7 +196,12 @@ def mistakes_in(metadata: AgentMetadata, options: Mapping[str, str]) -> Iterator
             yield Mistake(name, f"is the same option as {other}")
     for option in metadata.options.values():
         is_ours = option.name in REFUSED or metadata.proper(option.name) != option.name
-        if option.is_required and not is_ours and not option.default and option.name not in first:
+        is_wrongly_asked = (metadata.agent, option.name) in _NOT_NEEDED
+        if (
+            option.is_required
+            and not (is_ours or is_wrongly_asked or option.default)
+            and option.name not in first
+        ):
             how = f"{option.name}{FILE_SUFFIX}" if option.is_secret else option.name
             yield Mistake("", f"{how} is missing, which {metadata.agent} needs")
     tls = metadata.options.get("ssl")

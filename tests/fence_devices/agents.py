@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import textwrap
 from pathlib import Path
+
+import pytest
+
+_DUMMY = shutil.which("fence_dummy", path="/usr/sbin:/usr/bin")
+needs_agents = pytest.mark.skipif(
+    _DUMMY is None and os.environ.get("CI") != "true", reason="needs the package fence-agents"
+)
 
 METADATA = """\
 <?xml version="1.0" ?>

@@ -13,10 +13,11 @@ from opensvc_openha.fence_devices.agent_metadata import (
     metadata_of,
     mistakes_in,
     parse_metadata,
+    why_no_proof,
 )
 from opensvc_openha.fence_devices.ipmi import AGENTS as IPMI_AGENTS
 from opensvc_openha.fence_devices.power_device import description_of
-from tests.fence_devices.agents import METADATA, OwnAgent
+from tests.fence_devices.agents import METADATA, OwnAgent, needs_agents
 
 MINE = parse_metadata(METADATA.format(name="fence_mine"), "fence_mine")
 
@@ -193,3 +194,39 @@ def test_boards_are_described_by_our_own_driver(agent: str) -> None:
         ((name, text),) = mistakes(metadata, **{option: "1"})
         assert name == option and "is refused" in text
     assert "did you mean lanplus" in mistakes(metadata, lanplu="1")[0][1]
+
+
+LOGIN = {"username": "admin", "password_file": "/etc/openha/device.secret"}
+COMMON = {
+    "fence_apc": {"ip": "pdu", **LOGIN, "plug": "7"},
+    "fence_apc_snmp": {"ip": "pdu", "plug": "7", "community_file": "/x", "snmp_version": "2c"},
+    "fence_aws": {"plug": "i-1", "region": "eu-west-3", "access_key": "A", "secret_key_file": "/x"},
+    "fence_azure_arm": {**LOGIN, "plug": "vm", "tenantId": "t", "resourceGroup": "g"},
+    "fence_drac5": {"ip": "drac", **LOGIN, "ssh": "1"},
+    "fence_gce": {"plug": "vm", "zone": "z", "project": "p"},
+    "fence_ilo_ssh": {"ip": "ilo", "username": "admin", "identity_file": "/k", "ssh": "1"},
+    "fence_pve": {"ip": "pve", **LOGIN, "plug": "100"},
+    "fence_redfish": {"ip": "bmc", **LOGIN, "systems_uri": "/redfish/v1/Systems/1"},
+    "fence_virsh": {"ip": "host", "username": "root", "plug": "deb1", "identity_file": "/k"},
+    "fence_vmware_rest": {"ip": "vc", **LOGIN, "plug": "vm", "ssl": "1", "ca_file": "/c"},
+}
+"""Sections as operators write them for the commonest devices."""
+
+
+@needs_agents
+@pytest.mark.parametrize("agent", COMMON)
+def test_usual_section_of_a_common_device_has_no_mistake(agent: str) -> None:
+    """By the metadata of Debian's agents; and each option that is misspelt is found."""
+    metadata = metadata_of(agent)
+    options = COMMON[agent]
+    assert list(mistakes_in(metadata, options)) == []
+    for name in options:
+        wrong = {other if other != name else f"{name}x": value for other, value in options.items()}
+        assert f"{name}x" in {mistake.option for mistake in mistakes_in(metadata, wrong)}
+
+
+@needs_agents
+@pytest.mark.parametrize("agent", ["fence_scsi", "fence_mpath", "fence_ifmib", "fence_brocade"])
+def test_agents_of_debian_that_cut_no_power_are_refused(agent: str) -> None:
+    """Their node runs on, without its disks or its network."""
+    assert "it cuts no power" in why_no_proof(metadata_of(agent))

@@ -5,7 +5,6 @@ nonsense; and Debian's own dummy.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,13 @@ from opensvc_openha.fence_devices.fence_agent import FenceAgent
 from opensvc_openha.fence_devices.power_device import PowerDevice, device_of
 from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.system.processes import wait_for_end
-from tests.fence_devices.agents import HONEST, OwnAgent, secret_file
+from tests.fence_devices.agents import HONEST, OwnAgent, needs_agents, secret_file
 from tests.fence_devices.watch_commands import watched_commands
 from tests.waiting import LIMIT_S, until
 
 ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
 LONG_S = 120.0
 """Limit on a busy machine."""
-needs_agents = pytest.mark.skipif(
-    shutil.which("fence_dummy", path="/usr/sbin:/usr/bin") is None
-    and os.environ.get("CI") != "true",
-    reason="needs the package fence-agents",
-)
 
 
 @pytest.fixture

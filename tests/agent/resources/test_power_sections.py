@@ -19,9 +19,8 @@ from opensvc_openha.agent.resources.power_sections import (
 from opensvc_openha.daemon.readiness import reports_power
 from opensvc_openha.errors import ConfigError, SystemFault
 from tests.agent.embedded import Agent, Outcome
-from tests.fence_devices.agents import secret_file
+from tests.fence_devices.agents import needs_agents, secret_file
 from tests.fence_devices.ipmi_board import IpmiBoard, needs_board
-from tests.fence_devices.test_fence_agent import needs_agents
 
 APP = "[app#1]\nscript = /bin/true\nstart = 1\n"
 NODE = "deb1.opensvc.com"
