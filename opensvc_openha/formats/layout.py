@@ -86,6 +86,11 @@ class Layout:
         return f"{self.proc_dir}/fencing"
 
     @property
+    def arbiter_file(self) -> str:
+        """When this node was last registered on the arbiter's disk."""
+        return f"{self.proc_dir}/arbiter"
+
+    @property
     def fence_drills_file(self) -> str:
         """When each path of the fence plan was tried out."""
         return f"{self.proc_dir}/fence-drills"
