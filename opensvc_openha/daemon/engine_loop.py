@@ -47,7 +47,8 @@ class EngineLoop:
     """The only thread that touches core.
 
     Any thread may call ``status``, ``await_events`` and ``displace``. ``peer_standing`` and
-    ``is_deaf`` read one value of the engine each, for texts alone. ``failure`` and ``displaced``
+    ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register`` is
+    read by the watch of the arbiter. ``failure`` and ``displaced``
     are final once ``is_over`` is set.
     """
 
@@ -110,6 +111,11 @@ class EngineLoop:
     def is_deaf(self) -> bool:
         """True while no link was ever listened to."""
         return self._executor.engine.is_deaf
+
+    @property
+    def may_register(self) -> bool:
+        """True if this node may register on the arbiter."""
+        return self._executor.engine.may_register
 
     # --- the engine's thread ----------------------------------------------------------------------
 

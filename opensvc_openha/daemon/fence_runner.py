@@ -23,7 +23,7 @@ from opensvc_openha.system import clock
 TEXT_CHARACTERS = 300
 HINTS_MAX = 8
 _OFF_TWICE = ["off", "off"]
-_CLAIM, _CUT, _PREEMPT = "claim", "cut", "preempt"
+CLAIM, CUT, PREEMPT = "claim", "cut", "preempt"
 _CLAIMS = {"won": StepOutcome.DONE, "lost": StepOutcome.LOST, "unable": StepOutcome.UNABLE}
 
 
@@ -34,9 +34,6 @@ class FencePlan(Protocol):
         self, do: str, path: str, peer: str, limit_s: float, services: tuple[str, ...] = ()
     ) -> Mapping[str, object]:
         """Return the request to the fence program; KeyError for a path that is not configured."""
-
-    def address_of(self, path: str, peer: str) -> str:
-        """Return what identifies the device beside the path's name; may be empty."""
 
 
 class FenceRunner:
@@ -121,11 +118,11 @@ class FenceRunner:
         policy, plan = self._plan()
         kinds = {path.name: path.kind for path in policy.paths}
         if step.kind is StepKind.CLAIM:
-            do = _CLAIM
+            do = CLAIM
         elif step.path not in kinds:
             return _failed(step, f"{step.path} is not in levels any more", 0.0)
         else:
-            do = _PREEMPT if kinds[step.path] is PathKind.RESERVATION else _CUT
+            do = PREEMPT if kinds[step.path] is PathKind.RESERVATION else CUT
         request = plan.request(do, step.path, self._peer, step.limit_s, step.services)
         answer = self._program.ask(request, step.limit_s)
         return ended_of(step, kinds.get(step.path), answer)

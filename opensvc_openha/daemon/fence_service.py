@@ -1,39 +1,89 @@
 """Everything of the fence plan that surrounds the engine: steps, standing checks, operators' tests.
 
-Without a plan nothing of it runs.
+Without a plan nothing of it runs. With one, each of these has a thread of its own, so that a device
+that hangs delays none of the others:
+
+    FenceRunner     the steps that the engine orders
+    FenceWatch      looks at the paths from time to time
+    ArbiterWatch    keeps this node registered on the arbiter's disk
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
-from opensvc_openha.core.events import Event, FenceStepEnded
+from opensvc_openha.core import timing
+from opensvc_openha.core.events import Event
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
+from opensvc_openha.daemon.arbiter_watch import KIND, ArbiterWatch
 from opensvc_openha.daemon.fence_program import FenceProgram
 from opensvc_openha.daemon.fence_runner import (
+    CLAIM,
+    CUT,
     FencePlan,
     FenceRunner,
     text_of,
     why_not_proved,
 )
 from opensvc_openha.daemon.fence_watch import FenceWatch
-from opensvc_openha.daemon.live_configuration import LiveConfiguration
+from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller
 
+if TYPE_CHECKING:
+    from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
+
 _STILL_HEARD_S = 5.0
 """A node without power is called silent within the longest link timeout and this, in seconds."""
 _DRILLED = frozenset({PathKind.POWER, PathKind.CALLOUT})
+
+
+class EngineValues(Protocol):
+    """What the engine's loop reports to any thread."""
+
+    @property
+    def peer_standing(self) -> PeerStanding:
+        """Standing of the peer after the last step."""
+
+    @property
+    def may_register(self) -> bool:
+        """True if this node may register on the arbiter."""
+
+    def await_events(self) -> None:
+        """Return once all that was put has been handled; NotAnsweringError if that takes long."""
+
+
+class _Requests:
+    """Requests to the fence program, by one configuration."""
+
+    def __init__(self, current: Configuration, generation: int | None) -> None:
+        self._current = current
+        self._generation = generation
+
+    def request(
+        self, do: str, path: str, peer: str, limit_s: float, services: tuple[str, ...] = ()
+    ) -> Mapping[str, object]:
+        """Return the request, complete for what it asks."""
+        plan = self._current.options.fence_plan
+        found = plan.request(do, path, peer, limit_s, services)
+        found["node"] = self._current.spec.node
+        if do == CLAIM:
+            found["options"] = {"disk": plan.arbiter}
+            found["generation"] = self._generation
+        return found
 
 
 class FenceService:
@@ -41,57 +91,73 @@ class FenceService:
 
     def __init__(
         self,
+        layout: Layout,
         program: FenceProgram,
         configuration: LiveConfiguration,
         put: Callable[[Event], None],
-        standing: Callable[[], PeerStanding],
-        drills: FenceDrills,
+        engine: Callable[[], EngineValues],
         history: History,
         logger: logging.Logger,
     ) -> None:
-        """Start no thread. ``put`` gives the engine an event, ``standing`` is the peer's."""
+        """Start no thread. ``put`` gives the engine an event."""
         self._program = program
         self._configuration = configuration
-        self._put = put
-        self._standing = standing
-        self._drills = drills
+        self._engine = engine
+        self._drills = FenceDrills(layout)
         self._history = history
         self._log = logger
         self._lock = threading.Lock()
-        self._is_started = False
         self._has_begun = False
+        self._is_watching = False
+        self._has_arbiter = False
         peer = configuration.current.spec.peer
-        self.runner = FenceRunner(program, self._plan, peer, self._step_ended)
+        self.runner = FenceRunner(program, self._plan, peer, put)
         self._watch = FenceWatch(
             program,
             self._plan,
             peer,
-            standing,
+            self._standing,
             lambda: self.runner.is_busy,
             put,
             configuration.problems,
             lambda: configuration.current.options.fence_plan.check_interval_s,
             self._patience_s,
         )
+        self._arbiter = ArbiterWatch(
+            lambda: configuration.current.options.fence_plan.arbiter,
+            self._open_arbiter,
+            ArbiterMemory(layout),
+            lambda: engine().may_register,
+            lambda: engine().await_events(),
+            put,
+            configuration.problems,
+            self._beat_s,
+            peer,
+        )
 
     def start(self) -> None:
-        """Start to look at the paths, if there are any."""
+        """Start to look at the paths and the arbiter, if there are any."""
         self._has_begun = True
         self.follow()
 
     def follow(self) -> None:
         """Follow the configuration that is in force now."""
         with self._lock:
-            is_new = self._has_begun and not self._is_started and bool(self._policy.levels)
-            self._is_started = self._is_started or is_new
-        if is_new:
-            self._watch.start()
+            if not self._has_begun:
+                return
+            if self._policy.levels and not self._is_watching:
+                self._is_watching = True
+                self._watch.start()
+            if self._policy.has_arbiter and not self._has_arbiter:
+                self._has_arbiter = True
+                self._arbiter.start()
         self._watch.check_soon()
 
     def stop(self) -> None:
         """End all of it without waiting for any device."""
         self.runner.close()
         self._watch.stop()
+        self._arbiter.stop()
         self._program.close()
 
     # --- status -----------------------------------------------------------------------------------
@@ -100,22 +166,31 @@ class FenceService:
         """Return the engine's part with what is known of each path, in wall-clock seconds."""
         if not fencing.plan:
             return fencing
-        return replace(fencing, paths=tuple(map(self._complete, fencing.paths)))
+        paths = list(map(self._complete, fencing.paths))
+        arbiter = self._arbiter.status
+        return replace(
+            fencing,
+            paths=tuple(paths if arbiter is None else [*paths, arbiter]),
+            step_began_at=_wall(fencing.step_began_at),
+            next_try_at=_wall(fencing.next_try_at),
+            proofs=tuple(replace(proof, at=_wall(proof.at)) for proof in fencing.proofs),
+        )
 
     def _complete(self, status: PathStatus) -> PathStatus:
-        path = self._path(status.name)
+        current = self._configuration.current
+        device = current.options.fence_plan.address_of(status.name, current.spec.peer)
+        status = replace(status, device=device, looked_at=_wall(status.looked_at))
         known = self._watch.known.get(status.name)
-        drill = None if path is None else self._drills.of(path)
-        spec, plan = self._configuration.current.spec, self._plan()[1]
-        status = replace(status, device=plan.address_of(status.name, spec.peer))
         if known is not None:
             status = replace(
                 status,
                 state=known.look.state.value,
                 text=known.look.text,
                 took_s=known.look.took_s,
-                looked_at=None if known.looked_at is None else clock.wall_of(known.looked_at),
+                looked_at=_wall(known.looked_at),
             )
+        path = self._path(status.name)
+        drill = None if path is None else self._drills.of(path)
         if drill is not None:
             status = replace(status, tested_at=drill.at, tested_s=drill.took_s)
         return status
@@ -124,11 +199,14 @@ class FenceService:
 
     def look_at_path(self, name: str) -> PathStatus:
         """Look at a path now; return what is known of it then. Raises RefusedError."""
+        arbiter = self._arbiter.status
+        if name == KIND and arbiter is not None:
+            return arbiter
         path = self._expect_path(name)
         if path.kind in _DRILLED:
             self._watch.look_now(path)
         level = next(number for number, paths in enumerate(self._policy.levels) if path in paths)
-        return self._complete(PathStatus(path.name, path.kind.value, level, limit_s=path.limit_s))
+        return self._complete(PathStatus(name, path.kind.value, level, limit_s=path.limit_s))
 
     def drill(
         self, ask: Callable[[], NodeStatus], name: str, node: str, caller: Caller
@@ -138,9 +216,7 @@ class FenceService:
         ``ask`` returns the present status. Raises RefusedError if nothing was done, ActionError if
         the power was not cut.
         """
-        self._history.record(
-            EntryKind.COMMAND, "", f"fence test --power {name}", f"by {caller.text}", is_alarm=True
-        )
+        self._record_command(f"fence test --power {name}", caller)
         path = self._expect_path(name)
         if path.kind not in _DRILLED:
             raise RefusedError(f"{name} cuts no power")
@@ -150,7 +226,7 @@ class FenceService:
             raise RefusedError(why)
         self._log.warning("node %s: drill: %s cuts the power of %s", status.node, name, node)
         with self.runner.pause():
-            request = self._plan()[1].request("cut", name, node, path.limit_s)
+            request = self._plan()[1].request(CUT, name, node, path.limit_s)
             answer = self._program.ask(request, path.limit_s)
         problem = answer.problem or why_not_proved(path.kind, answer.values)
         if not problem and not self._falls_silent():
@@ -168,6 +244,7 @@ class FenceService:
             is_alarm=bool(problem),
         )
         if problem:
+            self._log.warning("node %s: drill failed: %s: %s", status.node, name, problem)
             raise ActionError(f"{name}: {problem}")
         lines = [f"{name}: {text}; it took {answer.took_s:.1f} s"]
         try:
@@ -175,13 +252,6 @@ class FenceService:
         except SystemFault as error:
             lines.append(f"not kept: {error}")
         return [*lines, f"{node} has no power now: switch it on again"]
-
-    def release(self, status: NodeStatus, caller: Caller) -> list[str]:
-        """Register this node, which was ejected, on the arbiter again. Raises RefusedError."""
-        self._history.record(
-            EntryKind.COMMAND, "", "fence release", f"by {caller.text}", is_alarm=True
-        )
-        raise RefusedError("this node is not ejected: there is nothing to release it from")
 
     def _why_no_drill(self, status: NodeStatus, node: str) -> str:
         if node != status.peer:
@@ -205,9 +275,44 @@ class FenceService:
         return ""
 
     def _falls_silent(self) -> bool:
+        """Wait until the peer is not heard any more; False if it is heard for too long."""
         return clock.wait_until(
             lambda: self._standing() is not PeerStanding.LIVE, self._patience_s() + _STILL_HEARD_S
         )
+
+    def release(self, status: NodeStatus, caller: Caller) -> list[str]:
+        """Register this node, which was ejected, on the arbiter again. Raises RefusedError."""
+        self._record_command("fence release", caller)
+        why = self._why_no_release(status)
+        if why:
+            raise RefusedError(why)
+        text = self._arbiter.release()
+        return [f"registered again: {text}", "services may be started here again"]
+
+    def _why_no_release(self, status: NodeStatus) -> str:
+        fencing = status.fencing
+        if not fencing.is_ejected_by or self._arbiter.status is None:
+            return "this node is not ejected: there is nothing to release it from"
+        running = [
+            f"{svc.name} ({svc.own_state.name})"
+            for svc in status.services
+            if svc.own_state is not None and svc.own_state not in PEER_OUT
+        ]
+        if running:
+            return f"not released: {named(running)} may run here. Stop it first"
+        if status.peer_standing is PeerStanding.LIVE:
+            if self._engine().may_register:
+                return ""
+            return f"not released: {status.peer} has not acknowledged yet that nothing runs here"
+        if fencing.confirmed_by:
+            return ""
+        return (
+            f"not released: {status.peer} is {status.peer_standing.value}, and has the right to"
+            f" what runs. If it runs nothing, type openha fence confirm {status.peer} first"
+        )
+
+    def _record_command(self, command: str, caller: Caller) -> None:
+        self._history.record(EntryKind.COMMAND, "", command, f"by {caller.text}", is_alarm=True)
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -217,7 +322,7 @@ class FenceService:
 
     def _plan(self) -> tuple[FencingPolicy, FencePlan]:
         current = self._configuration.current
-        return current.spec.fencing, current.options.fence_plan
+        return current.spec.fencing, _Requests(current, self._arbiter.generation)
 
     def _path(self, name: str) -> FencePath | None:
         return next((path for path in self._policy.paths if path.name == name), None)
@@ -229,10 +334,24 @@ class FenceService:
             raise RefusedError(f"{name} is no path of [fencing] levels: {known or 'there is none'}")
         return path
 
+    def _standing(self) -> PeerStanding:
+        return self._engine().peer_standing
+
     def _patience_s(self) -> float:
-        """Seconds after which a peer that has fallen silent is called so."""
+        """Seconds within which a peer that has fallen silent is called so."""
         spec = self._configuration.current.spec
         return max((link.timeout_s for link in spec.listeners), default=0.0) + 1.0
 
-    def _step_ended(self, event: FenceStepEnded) -> None:
-        self._put(event)
+    def _beat_s(self) -> float:
+        return timing.PACES[self._configuration.current.spec.profile].beat_interval_s
+
+    def _open_arbiter(self, path: str, generation: int | None) -> ArbiterDisk:
+        # Imported here: most nodes have no arbiter.
+        from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
+
+        spec = self._configuration.current.spec
+        return ArbiterDisk(path, spec.node, spec.peer, generation=generation)
+
+
+def _wall(instant: float | None) -> float | None:
+    return None if instant is None else clock.wall_of(instant)

@@ -28,7 +28,6 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.outbox import BeatOutbox
-from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.key_store import forget_use
 from opensvc_openha.storage.state_writer import StateWriter
 from opensvc_openha.system import clock
@@ -74,11 +73,11 @@ class Incarnation:
         self.runner = ScriptRunner(layout, node, peer, self._script_exited, process.memory)
         self.runner.configure(recovered.kept, current.options.scripts.parallel)
         self.fence = FenceService(
+            layout,
             FenceProgram(layout.environment(), process.memory),
             configuration,
             self.inbox.put,
-            lambda: self.loop.peer_standing,
-            FenceDrills(layout),
+            lambda: self.loop,
             process.history,
             logger,
         )

@@ -60,10 +60,6 @@ class Device:
             "services": list(services),
         }
 
-    def address_of(self, path: str, peer: str) -> str:
-        """An address for each path."""
-        return f"{path}-{peer}"
-
 
 def policy(*paths: FencePath) -> FencingPolicy:
     """A plan with one level for each path."""
