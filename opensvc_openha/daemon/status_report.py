@@ -121,6 +121,8 @@ class StatusReport:
 
 
 def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:
+    if spec.fencing.levels:
+        return ()
     unfenced = [svc.name for svc in spec.own_services if not svc.is_fenced]
     if not unfenced:
         return ()
