@@ -125,7 +125,8 @@ class Pair:
                 names = " ".join(each.name for each in nodes)
                 start, check = self.power.scripts_of(service)
                 self.must(node, f"{EZ}/bin/service -a {service} {start} {names} {check}")
-            node.write(f"{EZ}/conf/openha.conf", options + priorities)
+            text = options + priorities + self.power.configuration
+            node.write(f"{EZ}/conf/openha.conf", text)
         self.power.start()
         for node in nodes:
             self.must(node, f"{EZ}/ezha start")

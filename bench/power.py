@@ -4,6 +4,7 @@
     Boards        an IPMI management board (ipmi_sim) for each node, ordered by ipmitool over eth0,
                   as the `[stonith#1]` of the embedded agent; accepts the order at once, and
                   reports the power when it is asked
+    PlanBoards    the same boards, as the fence plan of openha.conf
 
 Both take some seconds, and carry an order out whatever happens to the node that gave it.
 """
@@ -36,6 +37,7 @@ class Mode(enum.Enum):
     PASS = "accepted, and nothing is done: for a set-up"
     WORK = "carried out"
     FAIL = "refused by the switch; not answered by the boards"
+    LIE = "reported as carried out, and nothing is done"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class PowerSupply(threading.Thread):
     install_options = ""
     """Additional options of `openha install`."""
     fence_time_s = CUT_AFTER_S + 1
+    configuration = ""
+    """Additional text of openha.conf."""
 
     def __init__(self, nodes: TwoNodes) -> None:
         super().__init__(daemon=True)
@@ -172,6 +176,8 @@ class PowerSupply(threading.Thread):
             os.kill(victim.pid, signal.SIGKILL)
             while victim.is_alive:
                 time.sleep(0.01)
+            self._show(victim, False)
+        elif order.mode is Mode.LIE:
             self._show(victim, False)
         self._answer(order)
 
@@ -424,6 +430,43 @@ cipher = 3"""
         """Write the password, too."""
         node.write("/opt/board.secret", "secret\n", 0o600)
         super().equip(node, services)
+
+
+class PlanBoards(Boards):
+    """The boards as `[fencing] levels = ipmi` of both nodes: no script fences."""
+
+    install_options = ""
+    fence_time_s = CUT_AFTER_S + 3
+    configuration = """\
+[fencing]
+levels = ipmi
+check_interval = 5
+    [[ipmi deb1.opensvc.com]]
+    agent = fence_ipmilan
+    ip = 10.50.0.101
+    username = admin
+    password_file = /etc/ipmi.secret
+    lanplus = 1
+    [[ipmi deb2.opensvc.com]]
+    agent = fence_ipmilan
+    ip = 10.50.0.102
+    username = admin
+    password_file = /etc/ipmi.secret
+    lanplus = 1
+"""
+
+    def equip(self, node: Node, services: Iterable[str]) -> None:
+        """Write the board's password."""
+        node.write("/etc/ipmi.secret", "secret\n", 0o600)
+
+    def scripts_of(self, service: str) -> tuple[str, str]:
+        """Return the scripts: there is no check-up beside the plan."""
+        return f"/opt/{service}.sh", "/bin/true"
+
+    def show(self, node: Node, is_on: bool) -> None:
+        """Let a board report a power that its node does not have: it is another machine's."""
+        with self.lock:
+            self._show(node, is_on)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

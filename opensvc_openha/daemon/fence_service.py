@@ -6,20 +6,21 @@ that hangs delays none of the others:
     FenceRunner     the steps that the engine orders
     FenceWatch      looks at the paths from time to time
     ArbiterWatch    keeps this node registered on the arbiter's disk
+    ReservedDisks   finds and watches the reserved disks of services
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import Event
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
-from opensvc_openha.core.states import PEER_OUT
+from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.arbiter_watch import KIND, ArbiterWatch
@@ -27,6 +28,7 @@ from opensvc_openha.daemon.fence_program import FenceProgram
 from opensvc_openha.daemon.fence_runner import (
     CLAIM,
     CUT,
+    PREEMPT,
     FencePlan,
     FenceRunner,
     text_of,
@@ -34,7 +36,8 @@ from opensvc_openha.daemon.fence_runner import (
 )
 from opensvc_openha.daemon.fence_watch import FenceWatch
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
-from opensvc_openha.errors import ActionError, RefusedError, SystemFault
+from opensvc_openha.daemon.reserved_disks import ReservedDisks
+from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.storage.fence_drills import FenceDrills
@@ -42,12 +45,15 @@ from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller
+from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
 
 _STILL_HEARD_S = 5.0
 """A node without power is called silent within the longest link timeout and this, in seconds."""
+_FIND_DISKS = "opensvc_openha.agent.service.reservation_facts"
+_RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START})
 _DRILLED = frozenset({PathKind.POWER, PathKind.CALLOUT})
 
 
@@ -62,6 +68,9 @@ class EngineValues(Protocol):
     def may_register(self) -> bool:
         """True if this node may register on the arbiter."""
 
+    def status(self) -> NodeStatus:
+        """Return the engine's snapshot; NotAnsweringError."""
+
     def await_events(self) -> None:
         """Return once all that was put has been handled; NotAnsweringError if that takes long."""
 
@@ -69,9 +78,15 @@ class EngineValues(Protocol):
 class _Requests:
     """Requests to the fence program, by one configuration."""
 
-    def __init__(self, current: Configuration, generation: int | None) -> None:
+    def __init__(
+        self,
+        current: Configuration,
+        generation: int | None,
+        disks_of: Callable[[Iterable[str]], Mapping[str, object]],
+    ) -> None:
         self._current = current
         self._generation = generation
+        self._disks_of = disks_of
 
     def request(
         self, do: str, path: str, peer: str, limit_s: float, services: tuple[str, ...] = ()
@@ -83,6 +98,8 @@ class _Requests:
         if do == CLAIM:
             found["options"] = {"disk": plan.arbiter}
             found["generation"] = self._generation
+        if do == PREEMPT:
+            found.update(self._disks_of(services))
         return found
 
 
@@ -110,6 +127,7 @@ class FenceService:
         self._has_begun = False
         self._is_watching = False
         self._has_arbiter = False
+        self._has_disks = False
         peer = configuration.current.spec.peer
         self.runner = FenceRunner(program, self._plan, peer, put)
         self._watch = FenceWatch(
@@ -122,7 +140,21 @@ class FenceService:
             configuration.problems,
             lambda: configuration.current.options.fence_plan.check_interval_s,
             self._patience_s,
+            lambda name: self._disks.look(name),
         )
+        self._disks = ReservedDisks(
+            lambda names: FenceProgram(
+                layout.environment(), argv=[*self_command(_FIND_DISKS), *names]
+            ),
+            program,
+            lambda: configuration.current.spec,
+            self._running,
+            lambda: engine().may_register,
+            put,
+            lambda: configuration.current.options.fence_plan.check_interval_s,
+            configuration.suspect,
+        )
+        configuration.complete_by(self._disks.complete)
         self._arbiter = ArbiterWatch(
             lambda: configuration.current.options.fence_plan.arbiter,
             self._open_arbiter,
@@ -151,13 +183,18 @@ class FenceService:
             if self._policy.has_arbiter and not self._has_arbiter:
                 self._has_arbiter = True
                 self._arbiter.start()
+            if self._takes_disks and not self._has_disks:
+                self._has_disks = True
+                self._disks.start()
         self._watch.check_soon()
+        self._disks.check_soon()
 
     def stop(self) -> None:
         """End all of it without waiting for any device."""
         self.runner.close()
         self._watch.stop()
         self._arbiter.stop()
+        self._disks.stop()
         self._program.close()
 
     # --- status -----------------------------------------------------------------------------------
@@ -322,7 +359,19 @@ class FenceService:
 
     def _plan(self) -> tuple[FencingPolicy, FencePlan]:
         current = self._configuration.current
-        return current.spec.fencing, _Requests(current, self._arbiter.generation)
+        return current.spec.fencing, _Requests(current, self._arbiter.generation, self._disks.of)
+
+    @property
+    def _takes_disks(self) -> bool:
+        return any(path.kind is PathKind.RESERVATION for path in self._policy.paths)
+
+    def _running(self) -> frozenset[str]:
+        """Return the services that run here and stay so, as far as is known."""
+        try:
+            services = self._engine().status().services
+        except NotAnsweringError:
+            return frozenset()
+        return frozenset(svc.name for svc in services if svc.own_state in _RUNS and not svc.script)
 
     def _path(self, name: str) -> FencePath | None:
         return next((path for path in self._policy.paths if path.name == name), None)

@@ -74,12 +74,13 @@ class FenceWatch:
         issues: ActiveIssues,
         interval: Callable[[], float],
         patience: Callable[[], float],
+        look_at_disks: Callable[[str], PathLook],
     ) -> None:
         """``standing`` and ``is_fencing`` are asked often, all of these by the thread.
 
         ``report`` gets each look, and all paths at the beginning and after an edit. ``interval`` is
         the time between two looks, ``patience`` that within which a peer that has fallen silent is
-        called so, in seconds.
+        called so, in seconds. ``look_at_disks`` returns what is known of a path that takes disks.
         """
         self._program = program
         self._plan = plan
@@ -90,6 +91,7 @@ class FenceWatch:
         self._issues = issues
         self._interval = interval
         self._patience = patience
+        self._look_at_disks = look_at_disks
         self._lock = threading.Lock()
         self._known: dict[str, WatchedPath] = {}
         self._wake = threading.Event()
@@ -147,6 +149,8 @@ class FenceWatch:
         for known in self.known.values():
             if self._is_over.is_set():
                 return
+            if known.path.kind is PathKind.RESERVATION:
+                self._take_look(known)
             # A board has few sessions: those of a fence come first.
             if self._is_fencing() or clock.monotonic() < known.next_at:
                 continue
@@ -203,6 +207,18 @@ class FenceWatch:
                 self._known[path.name] = known
         self._report(FencePathsLooked((known.look,)))
         return known.look
+
+    def _take_look(self, known: WatchedPath) -> None:
+        """Take what another thread knows of a path, if that is news."""
+        look = self._look_at_disks(known.path.name)
+        if look == known.look:
+            return
+        problem = "" if look.state is PathState.ARMED else look.text
+        known = replace(known, look=look, looked_at=clock.monotonic(), problem=problem)
+        with self._lock:
+            if known.path.name in self._known:
+                self._known[known.path.name] = known
+        self._report(FencePathsLooked((look,)))
 
     def _report_problems(self) -> None:
         broken = [

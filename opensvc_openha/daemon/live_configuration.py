@@ -54,6 +54,7 @@ class LiveConfiguration:
         self._log = logger
         self._take_over = take_over
         self._lock = threading.Lock()
+        self._complete: Callable[[ClusterSpec], ClusterSpec] = lambda spec: spec
         self._files = configuration.fingerprint(layout)
         problem = ""
         try:
@@ -70,6 +71,10 @@ class LiveConfiguration:
     def problems(self) -> ActiveIssues:
         """Keep errors in the files with the daemon's other problems."""
         return self._problems
+
+    def complete_by(self, complete: Callable[[ClusterSpec], ClusterSpec]) -> None:
+        """Add to each configuration that is read what is known beside the files."""
+        self._complete = complete
 
     def suspect(self) -> None:
         """Force reading the files at the next poll, edited or not."""
@@ -131,7 +136,7 @@ class LiveConfiguration:
 
     def _read(self) -> Configuration:
         options = configuration.read_options(self._layout)
-        spec = configuration.read_cluster(self._layout, options)
+        spec = self._complete(configuration.read_cluster(self._layout, options))
         # What cannot be checked here is reported where the path is looked at.
         configuration.check_devices(options)
         return Configuration(spec, options, *read_settings(self._layout, options))

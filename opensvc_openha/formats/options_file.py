@@ -168,10 +168,11 @@ def parse_options(text: str, path: str) -> Options:
     whole = read_sections(text, path)
     whole.check(schema.SECTIONS)
     fencing = whole.inner("fencing")
+    plan = read_fence_plan(fencing)
     return Options(
         heartbeat=_heartbeat(whole.inner("heartbeat")),
         realtime=whole.inner("node").value(schema.REALTIME),
-        timing=_timing(whole.inner("timing")),
+        timing=_timing(whole.inner("timing"), plan.has_levels),
         scripts=_scripts(whole.inner("scripts")),
         fencing=FencingPolicy(
             fencing.value(schema.CHECK),
@@ -179,7 +180,7 @@ def parse_options(text: str, path: str) -> Options:
             fencing.value(schema.RETRY),
             fencing.value(schema.SCOPE),
         ),
-        fence_plan=read_fence_plan(fencing),
+        fence_plan=plan,
         policy=_policies(whole.inner("policy")),
         monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
         path=path,
@@ -201,9 +202,10 @@ def _heartbeat(section: ConfSection) -> HeartbeatOptions:
     )
 
 
-def _timing(section: ConfSection) -> TimingOptions:
+def _timing(section: ConfSection, has_plan: bool) -> TimingOptions:
+    """Read [timing]; a fence plan is measured, so that its time need not be declared."""
     profile, fence_time_s = section.value(schema.PROFILE), section.value(schema.FENCE_TIME)
-    if profile is Profile.FAST and fence_time_s is None:
+    if profile is Profile.FAST and fence_time_s is None and not has_plan:
         raise section.error(
             "profile = fast takes over before a slow check-up script could have fenced the peer:"
             f" declare in [timing] fence_time = SECONDS, at most {FENCE_TIME_MAX_S:g}, or write"

@@ -31,6 +31,7 @@ class Rig:
         self.device = Device(root)
         self.standing = LIVE
         self.is_fencing = False
+        self.disks = PathLook("disk", PathState.ARMED, text="2 disk(s) of web")
         self.interval_s, self.patience_s = NEVER_S, 0.01
         self.looks: queue.SimpleQueue[FencePathsLooked] = queue.SimpleQueue()
         self.issues = ActiveIssues("deb2", logging.getLogger("test"))
@@ -44,6 +45,7 @@ class Rig:
             self.issues,
             lambda: self.interval_s,
             lambda: self.patience_s,
+            lambda name: self.disks,
         )
 
     def next(self) -> PathLook:
@@ -236,9 +238,16 @@ def test_edited_path_is_a_new_one(rig: Rig) -> None:
     rig.device.policy = policy(replace(path, mark="2"), FencePath("disk", PathKind.RESERVATION, 1))
     looks = {look.name: look for look in rig.looks.get(timeout=LIMIT_S).paths}
     assert {look.state for look in looks.values()} == {PathState.UNTESTED}
-    assert rig.next().state is PathState.UNTESTED
+    found = [rig.next(), rig.next()]
+    assert {look.name: look.state for look in found} == {
+        "ipmi": PathState.UNTESTED,
+        "disk": PathState.ARMED,
+    }
     rig.device.policy = policy(FencePath("disk", PathKind.RESERVATION, 1))
     assert [look.name for look in rig.looks.get(timeout=LIMIT_S).paths] == ["disk"]
+    rig.disks = PathLook("disk", PathState.WRONG, text="no disk")
+    assert rig.next() == rig.disks
+    until(lambda: rig.issues.texts == ("fence path broken: disk: no disk",))
     assert set(rig.watch.known) == {"disk"}
 
 

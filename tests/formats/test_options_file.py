@@ -356,3 +356,14 @@ def test_disk_slots_of_the_original_need_19_blocks() -> None:
         parse_monitor(offsets(18), "M", nodes, complete=legacy)
     assert len(parse_monitor(offsets(19), "M", nodes, complete=legacy)) == 2
     assert len(parse_monitor(offsets(10), "M", nodes, complete=mixed)) == 2
+
+
+def test_fast_profile_with_a_fence_plan_needs_no_declared_time() -> None:
+    """The plan is measured; a time that is declared must be short all the same."""
+    plan = "[fencing]\nlevels = own\n" + "".join(
+        f"[[own {node}]]\nagent = callout\ncmd = /opt/cut\n" for node in ("deb1", "deb2")
+    )
+    options = parse_options(f"[timing]\nprofile = fast\n{plan}", "openha.conf")
+    assert (options.timing.profile, options.timing.fence_time_s) == (Profile.FAST, None)
+    with pytest.raises(ConfigError, match="found 3"):
+        parse_options(f"[timing]\nprofile = fast\nfence_time = 3\n{plan}", "openha.conf")
