@@ -253,9 +253,10 @@ def after_look(known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: boo
         text = f"ON, as it must be while {peer} is heard"
         return _with(known, answer, PathState.ARMED, "on", text)
     if not known.is_off_doubtful:
-        # A peer that has just lost its power is not called silent yet.
+        # A peer that has just lost its power is not called silent yet. The engine, which is told,
+        # knows whether beats come in.
         known = replace(known, is_off_doubtful=True)
-        return _with(known, answer, known.look.state, "", f"OFF, and {peer} seems to be heard")
+        return _with(known, answer, known.look.state, "off", f"OFF, and {peer} seems to be heard")
     known = replace(known, is_seen_on=False)
     text = f"OFF while {peer} is heard: this is not its power. Correct the address"
     return _with(known, answer, PathState.WRONG, "off", text)
@@ -266,6 +267,9 @@ def _seen_in_silence(known: WatchedPath, answer: FenceAnswer, peer: str) -> Watc
         text = "OFF, not known to be by this node: a hint, no proof"
     else:
         text = "ON"
+    if known.look.state is PathState.WRONG:
+        # What was found wrong while the peer was heard is not right in its silence.
+        return _with(known, answer, PathState.WRONG, "", f"{text}; {known.problem}")
     if known.is_seen_on:
         return _with(known, answer, PathState.ARMED, "", text)
     text += f"; not looked at while {peer} was heard"

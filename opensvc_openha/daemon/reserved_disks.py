@@ -32,6 +32,9 @@ class Program(Protocol):
     def ask(self, request: Mapping[str, object], limit_s: float) -> FenceAnswer:
         """Return its answer, or why there is none."""
 
+    def close(self) -> None:
+        """Kill what runs; returns at once."""
+
 
 @dataclass(frozen=True)
 class ServiceDisks:
@@ -79,6 +82,7 @@ class ReservedDisks:
         self._generations: dict[str, int] = {}
         self._is_ejected = False
         self._next_find = 0.0
+        self._finder: Program | None = None
         self._is_over = threading.Event()
         self._wake = threading.Event()
 
@@ -95,6 +99,9 @@ class ReservedDisks:
         """End without waiting for a disk."""
         self._is_over.set()
         self._wake.set()
+        finder = self._finder
+        if finder is not None:
+            finder.close()
 
     def complete(self, spec: ClusterSpec) -> ClusterSpec:
         """Return the configuration with what is known of each service's disks."""
@@ -165,7 +172,8 @@ class ReservedDisks:
     def _find_all(self) -> None:
         names = tuple(svc.name for svc in self._spec().own_services)
         self._next_find = clock.monotonic() + self._interval()
-        answer = self._find(names).ask({}, RESERVED_FIND_LIMIT_S)
+        self._finder = self._find(names)
+        answer = self._finder.ask({}, RESERVED_FIND_LIMIT_S)
         if answer.problem:
             # What was found before still holds: the disks of a service rarely change.
             self._problem = f"its disks are not known: {answer.problem}"

@@ -88,13 +88,18 @@ def test_device_that_says_off_while_the_peer_is_heard_is_wrong_at_the_second_loo
     """At the first one the peer may have lost its power just now."""
     rig.device.write(OFF)
     look = rig.start()
-    assert (look.state, look.power) == (PathState.UNTESTED, "")
+    assert (look.state, look.power) == (PathState.UNTESTED, "off")
     look = rig.next()
     assert (look.state, look.power) == (PathState.WRONG, "off")
     assert look.text == f"OFF while {PEER} is heard: this is not its power. Correct the address"
     until(lambda: rig.issues.texts == (f"fence path broken: ipmi: {look.text}",))
+    rig.standing = SILENT
+    wrong = rig.next()
+    assert (wrong.state, wrong.power) == (PathState.WRONG, ""), "it is not right in a silence"
+    assert wrong.text.endswith(f"no proof; {look.text}")
+    rig.standing = LIVE
     rig.device.write(ON)
-    assert rig.again().state is PathState.ARMED
+    until(lambda: rig.again().state is PathState.ARMED)
     until(lambda: rig.issues.texts == ())
 
 
@@ -106,7 +111,7 @@ def test_armed_device_that_says_off_stays_armed_if_the_peer_falls_silent(rig: Ri
     assert rig.start().state is PathState.ARMED
     rig.device.write(OFF)
     look = rig.again()
-    assert (look.state, look.power) == (PathState.ARMED, "")
+    assert (look.state, look.power) == (PathState.ARMED, "off")
     assert look.text == f"OFF, and {PEER} seems to be heard"
     rig.standing = SILENT
     look = rig.next()
