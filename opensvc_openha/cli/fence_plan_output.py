@@ -99,8 +99,9 @@ def order_of(plan: Iterable[Iterable[str]]) -> str:
 class Planned:
     """One step of what would happen.
 
-    ``at_s`` is seconds from now at the earliest, ``latest_s`` at the latest; ``what`` is a word for
-    programs, ``level`` counts from 0, None for what belongs to no level.
+    ``at_s`` is seconds from now as measured, ``latest_s`` at the latest; they are the same where
+    nothing was measured. ``what`` is a word for programs, ``level`` counts from 0, None for what
+    belongs to no level.
     """
 
     at_s: float
@@ -109,6 +110,8 @@ class Planned:
     text: str
     level: int | None = None
     path: str = ""
+    is_measured: bool = True
+    """False if ``at_s`` is a limit, since a path before it was never tested."""
 
 
 def look_ahead(status: NodeStatus, start_ready_s: float) -> list[Planned]:
@@ -143,27 +146,28 @@ def look_ahead(status: NodeStatus, start_ready_s: float) -> list[Planned]:
     if fencing.has_arbiter:
         steps.append(Planned(at_s, latest_s, "claim", "claim: the arbiter decides who may fence"))
     by_name = {path.name: path for path in fencing.paths}
-    first_s: float | None = None
+    has_start, is_measured = False, True
     for level, names in enumerate(fencing.plan):
         for name in names:
             path = by_name.get(name, PathStatus(name, "", level))
             order = "and " if name != names[0] else "if that fails, " if level else ""
             text = f"{order}{_shot(path, level)}"
-            steps.append(Planned(at_s, latest_s, "shoot", text, level, name))
+            steps.append(Planned(at_s, latest_s, "shoot", text, level, name, is_measured))
+            is_measured = is_measured and path.tested_s is not None
             expected_s = _expected_s(path)
             at_s += expected_s
             latest_s += expected_s if path.limit_s is None else path.limit_s
-        if first_s is None and all(
+        if not has_start and all(
             by_name.get(name, PathStatus(name, "", level)).state == _ARMED for name in names
         ):
-            first_s = at_s
+            has_start = True
             text = f"start script of {named(waiting)}"
-            steps.append(Planned(at_s, latest_s, "start", text, level))
+            steps.append(Planned(at_s, latest_s, "start", text, level, "", is_measured))
     text = (
         "if all fail: START_FAILED, and all of it again after a pause, without end; or type openha"
         f" fence confirm {peer}, once you made sure that it is off"
     )
-    return [*steps, Planned(at_s, latest_s, "failed", text)]
+    return [*steps, Planned(at_s, latest_s, "failed", text, is_measured=is_measured)]
 
 
 def _expected_s(path: PathStatus) -> float:
@@ -195,7 +199,10 @@ def forecast(status: NodeStatus, steps: Sequence[Planned]) -> str:
         else f"if {status.peer} fell silent now, {status.node} after:"
     )
     lines = [head]
-    lines += [f"  {step.at_s:6.1f} s  {step.text}" for step in steps]
+    lines += [
+        f"  {'' if step.is_measured else 'at most':>7} {step.at_s:6.1f} s  {step.text}"
+        for step in steps
+    ]
     lines.append("nothing was run")
     return "\n".join(lines) + "\n"
 

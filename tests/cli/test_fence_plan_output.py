@@ -171,18 +171,18 @@ def test_forecast_adds_up_measured_times_and_says_where_there_is_none() -> None:
     steps = look_ahead(STATUS, 5.0)
     assert forecast(STATUS, steps).splitlines() == [
         "if deb1 fell silent now, deb2 after:",
-        "    10.0 s  deb1 is silent: no link has heard it for its timeout",
-        "    15.0 s  START_READY ends: web waits for a proof",
-        "    15.0 s  level 1: ipmi 10.10.0.11: off, then OFF twice; took 2.3 s when tested",
-        "    17.3 s  start script of web",
+        "            10.0 s  deb1 is silent: no link has heard it for its timeout",
+        "            15.0 s  START_READY ends: web waits for a proof",
+        "            15.0 s  level 1: ipmi 10.10.0.11: off, then OFF twice; took 2.3 s when tested",
+        "            17.3 s  start script of web",
         (
-            "    17.3 s  if that fails, level 2: pdu-a: off, then OFF twice; never tested, at most"
-            " 20 s; unreachable now: no answer"
+            "            17.3 s  if that fails, level 2: pdu-a: off, then OFF twice; never tested,"
+            " at most 20 s; unreachable now: no answer"
         ),
-        "    37.3 s  and level 2: pdu-b: off, then OFF twice; never tested, at most 10 s",
+        "  at most   37.3 s  and level 2: pdu-b: off, then OFF twice; never tested, at most 10 s",
         (
-            "    47.3 s  if all fail: START_FAILED, and all of it again after a pause, without end;"
-            " or type openha fence confirm deb1, once you made sure that it is off"
+            "  at most   47.3 s  if all fail: START_FAILED, and all of it again after a pause,"
+            " without end; or type openha fence confirm deb1, once you made sure that it is off"
         ),
         "nothing was run",
     ]

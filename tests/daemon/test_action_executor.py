@@ -4,18 +4,31 @@ where that failed.
 
 from __future__ import annotations
 
+from typing import cast
+
 from opensvc_openha.core.actions import (
+    Action,
     Announce,
     Answer,
     AnswerCode,
+    FenceStep,
     Persist,
     Record,
     RememberFencing,
+    RunFenceStep,
     RunScript,
+    StepKind,
 )
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Command, CommandReceived, RecoveredState, Tick
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    FenceStepEnded,
+    RecoveredState,
+    StepOutcome,
+    Tick,
+)
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
@@ -141,3 +154,41 @@ def test_action_whose_state_is_not_kept_is_no_success() -> None:
         (False, AnswerCode.FAILED)
     ]
     assert answers[-1].detail == "done, but not kept: cannot write the STATE file: I/O error"
+
+
+class ScriptedEngine:
+    """Orders a step of the fence plan, with the note that must be on disk before it."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+        self.spec = ClusterSpec("deb1", "deb2", (), ())
+
+    def step(self, event: object, _now: float) -> list[Action]:
+        """The order for a tick, nothing for anything else."""
+        self.events.append(event)
+        if not isinstance(event, Tick):
+            return []
+        return [RememberFencing(FencingMemory()), RunFenceStep(STEP)]
+
+    def remembered_fencing(self, _memory: FencingMemory, _is_ok: bool, _now: float) -> None:
+        """Nothing to do."""
+
+
+STEP = FenceStep(3, StepKind.SHOOT, "ipmi", 0, 30.0, ("web",))
+
+
+def test_step_of_the_fence_plan_begins_once_the_note_is_on_disk() -> None:
+    """One whose note cannot be written is not begun, and the engine is told so."""
+    surroundings, engine = Surroundings(), ScriptedEngine()
+    node = ActionExecutor(cast(Engine, engine), surroundings)
+    node.handle(Tick(), 1.0)
+    orders = [action for action in surroundings.done if isinstance(action, RunFenceStep)]
+    assert [order.step for order in orders] == [STEP] and len(engine.events) == 1
+
+    surroundings.is_note_refused = True
+    node.handle(Tick(), 2.0)
+    assert sum(isinstance(action, RunFenceStep) for action in surroundings.done) == 1
+    ended = engine.events[-1]
+    assert isinstance(ended, FenceStepEnded)
+    assert (ended.number, ended.outcome) == (3, StepOutcome.NOT_BEGUN)
+    assert "cannot write .proc/fencing" in ended.text
