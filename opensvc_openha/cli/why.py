@@ -100,6 +100,7 @@ def _collect(layout: Layout, service: str) -> Circumstances:
         _running_script(layout, service),
         f"{layout.log_dir}/{service}.log",
         _delay_s(layout),
+        _has_plan(layout, status),
     )
 
 
@@ -126,6 +127,15 @@ def _delay_s(layout: Layout) -> float:
         return PACES[configuration.read_cluster(layout).profile].start_ready_delay_s
     except OpenhaError:
         return START_READY_DELAY_S
+
+
+def _has_plan(layout: Layout, status: NodeStatus | None) -> bool:
+    if status is not None:
+        return bool(status.fencing.plan)
+    try:
+        return configuration.read_options(layout).fence_plan.has_levels
+    except OpenhaError:
+        return False
 
 
 def _stored(layout: Layout, service: str, node: str) -> str:
@@ -178,6 +188,7 @@ def _why_lines(explanation: Explanation) -> list[str]:
             else [f"  {reason}"]
         ),
     ]
+    lines += [f"  proof: {proof}" for proof in explanation.proofs]
     if explanation.rule:
         lines.append(f"  rule: {explanation.rule}")
     if explanation.steps:
@@ -217,7 +228,7 @@ def _why_json(explanation: Explanation) -> dict[str, Any]:
         **{
             key: value
             for key, value in vars(explanation).items()
-            if key not in ("steps", "decision")
+            if key not in ("steps", "decision") and (value or key != "proofs")
         },
         "steps": [
             {**entry_to_json(step.entry), "text": step.text, "took_s": step.took_s}

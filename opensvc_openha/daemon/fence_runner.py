@@ -45,12 +45,17 @@ class FenceRunner:
         plan: Callable[[], tuple[FencingPolicy, FencePlan]],
         peer: str,
         report: Callable[[FenceStepEnded], None],
+        on_done: Callable[[str, float], None] = lambda path, took_s: None,
     ) -> None:
-        """``plan`` returns the configuration in force; it is called when a step begins."""
+        """``plan`` returns the configuration in force; it is called when a step begins.
+
+        ``on_done`` gets the path of a step that was a success, and its seconds.
+        """
         self._program = program
         self._plan = plan
         self._peer = peer
         self._report = report
+        self._on_done = on_done
         self._lock = threading.Lock()
         self._waiting: collections.deque[tuple[FenceStep, Callable[[], bool]]] = collections.deque()
         self._is_at_work = False
@@ -110,6 +115,8 @@ class FenceRunner:
                 text = f"could not be run: {type(error).__name__}: {error}"
                 ended = _failed(step, text, clock.monotonic() - began)
             self._report(ended)
+            if ended.outcome is StepOutcome.DONE and step.path:
+                self._on_done(step.path, ended.took_s)
 
     def _run(self, step: FenceStep, is_overtaken: Callable[[], bool]) -> FenceStepEnded:
         if is_overtaken():

@@ -11,6 +11,7 @@ that hangs delays none of the others:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +130,7 @@ class FenceService:
         self._has_arbiter = False
         self._has_disks = False
         peer = configuration.current.spec.peer
-        self.runner = FenceRunner(program, self._plan, peer, put)
+        self.runner = FenceRunner(program, self._plan, peer, put, self._record_use)
         self._watch = FenceWatch(
             program,
             self._plan,
@@ -350,6 +351,13 @@ class FenceService:
 
     def _record_command(self, command: str, caller: Caller) -> None:
         self._history.record(EntryKind.COMMAND, "", command, f"by {caller.text}", is_alarm=True)
+
+    def _record_use(self, name: str, took_s: float) -> None:
+        """Remember that a path worked, as a drill does; a disk that is full forgets it."""
+        path = self._path(name)
+        if path is not None:
+            with contextlib.suppress(SystemFault):
+                self._drills.record(path, clock.wall(), took_s)
 
     # --- parts ------------------------------------------------------------------------------------
 

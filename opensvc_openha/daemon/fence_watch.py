@@ -264,7 +264,7 @@ def after_look(known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: boo
 
 def _seen_in_silence(known: WatchedPath, answer: FenceAnswer, peer: str) -> WatchedPath:
     if answer.values.get("power") == "off":
-        text = "OFF, not known to be by this node: a hint, no proof"
+        text = "OFF; a look alone is no proof"
     else:
         text = "ON"
     if known.look.state is PathState.WRONG:

@@ -34,6 +34,10 @@ SCRIPT_NAMES = {
 }
 
 
+_FENCE, _PROOF = "FENCE", "proof "
+"""Words of the records of steps: ``FENCE: ipmi: done: off; proof NODE: power: ipmi off``."""
+
+
 @dataclass(frozen=True)
 class ReasonStep:
     """One line of the way to the present state.
@@ -69,6 +73,8 @@ class Explanation:
     ruled_out: tuple[str, ...]
     waits_for: str
     advice: tuple[str, ...]
+    proofs: tuple[str, ...] = ()
+    """What the fence plan has proved on the way."""
 
 
 def moves_of(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
@@ -159,7 +165,23 @@ def explain(facts: Circumstances) -> Explanation:
         ruled_out=_ruled_out(way, decision, facts.spec),
         waits_for=what_it_waits_for(facts, state, reason),
         advice=what_to_do(facts, state),
+        proofs=_proofs(way, facts.context),
     )
+
+
+def _proofs(way: tuple[Entry, ...], context: tuple[Entry, ...]) -> tuple[str, ...]:
+    """Return the proofs among the steps of the fence plan, as the history has them."""
+    if not way:
+        return ()
+    found = []
+    for entry in context:
+        if entry.kind is EntryKind.PEER and entry.new == _FENCE and entry.number >= way[0].number:
+            found += [
+                text.removeprefix(_PROOF)
+                for text in entry.reason.split("; ")
+                if text.startswith(_PROOF)
+            ]
+    return tuple(found)
 
 
 def _cause(moves: tuple[Entry, ...], state: str) -> str:

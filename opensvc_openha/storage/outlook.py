@@ -35,6 +35,8 @@ class Circumstances:
     log_file: str
     delay_s: float
     """The start-ready delay of the time profile, in seconds."""
+    has_plan: bool = False
+    """A fence plan is configured: check-up scripts need not fence."""
 
 
 def what_it_waits_for(facts: Circumstances, state: str, reason: str) -> str:
@@ -134,7 +136,7 @@ def what_to_do(facts: Circumstances, state: str) -> tuple[str, ...]:
         ),
     }
     found += advice.get(ServiceState[state], ()) if state in ServiceState.__members__ else ()
-    if facts.spec is not None and facts.spec.check in ALWAYS_TRUE:
+    if facts.spec is not None and facts.spec.check in ALWAYS_TRUE and not facts.has_plan:
         found.append(
             f"configure fencing: the check-up script {facts.spec.check} lets this node start it"
             f" while {peer} may run it"

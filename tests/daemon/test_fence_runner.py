@@ -23,7 +23,14 @@ class Rig:
     def __init__(self, root: Path) -> None:
         self.device = Device(root, PROVED)
         self.ends: queue.SimpleQueue[FenceStepEnded] = queue.SimpleQueue()
-        self.runner = FenceRunner(self.device.program, self.device.plan, PEER, self.ends.put)
+        self.done: list[str] = []
+        self.runner = FenceRunner(
+            self.device.program,
+            self.device.plan,
+            PEER,
+            self.ends.put,
+            lambda path, took_s: self.done.append(path),
+        )
         self.number = 0
 
     def begin(
@@ -56,6 +63,7 @@ def test_step_on_a_power_device_is_a_proof_once_it_was_off_twice(rig: Rig) -> No
     assert (end.number, end.outcome) == (1, StepOutcome.DONE)
     assert (end.text, end.hints) == ("off, then OFF twice in 3.3 s", ("ON before",))
     assert end.covers is None and end.took_s > 0
+    until(lambda: rig.done == ["ipmi"])
     assert rig.device.requests == [
         {
             "do": "cut",
@@ -98,6 +106,8 @@ def test_answer_that_is_not_clearly_a_success_is_a_failure(
     rig.begin()
     end = rig.end()
     assert (end.outcome, end.text) == (StepOutcome.FAILED, text)
+    until(lambda: not rig.runner.is_busy)
+    assert rig.done == []
 
 
 @pytest.mark.parametrize("body", ["echo yes", f"{PROVED}; exit 1", f"{PROVED}; kill -9 $$", ""])

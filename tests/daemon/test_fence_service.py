@@ -265,6 +265,14 @@ def test_services_that_run_and_stay_so_are_watched(rig: Rig) -> None:
     assert rig.service._running() == frozenset()
 
 
+def test_path_that_worked_in_a_takeover_was_tried_out(rig: Rig) -> None:
+    """As by a drill; one that is configured no more is nobody's."""
+    rig.service._record_use("ipmi", 2.5)
+    rig.service._record_use("pdu", 9.0)
+    shown = rig.service.complete(QUIET.fencing).paths[0]
+    assert shown.tested_s == 2.5 and shown.tested_at is not None
+
+
 def test_damaged_note_of_drills_is_none(rig: Rig) -> None:
     """Nothing was tried out then."""
     Path(rig.layout.fence_drills_file).write_text('{"ipmi": {"mark": "1"}}')

@@ -116,7 +116,7 @@ def test_armed_device_that_says_off_stays_armed_if_the_peer_falls_silent(rig: Ri
     rig.standing = SILENT
     look = rig.next()
     assert (look.state, look.power) == (PathState.ARMED, "")
-    assert look.text == "OFF, not known to be by this node: a hint, no proof"
+    assert look.text == "OFF; a look alone is no proof"
     rig.standing = LIVE
     look = rig.next()
     assert look.state is PathState.ARMED, "the doubt begins anew"
@@ -133,7 +133,7 @@ def test_device_that_was_never_seen_on_while_the_peer_was_heard_is_untested(rig:
     rig.device.write(OFF)
     look = rig.again()
     assert (look.state, look.power) == (PathState.UNTESTED, "")
-    assert "a hint, no proof; not looked at while" in look.text
+    assert "no proof; not looked at while" in look.text
 
 
 def test_peer_that_falls_silent_during_the_look_was_not_heard(rig: Rig) -> None:

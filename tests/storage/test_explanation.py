@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding, Sight
@@ -59,3 +60,35 @@ def test_there_are_rules_that_name_their_evidence() -> None:
 def test_missing_acknowledgement_is_no_evidence() -> None:
     """A reason that has the word, and means the opposite."""
     assert "running it" not in ruled_out("the peer has not acknowledged this node since it booted")
+
+
+def plan_facts(has_plan: bool, *reasons: str) -> Circumstances:
+    """A service that was started after steps of the fence plan, recorded with these reasons."""
+    start = Entry(
+        100.0, 100.0, EntryKind.SERVICE, "web", "STOPPED", "START_READY", "silent", number=5
+    )
+    steps = tuple(
+        Entry(101.0, 101.0, EntryKind.PEER, "deb2", "", "FENCE", reason, number=number)
+        for number, reason in enumerate(reasons, 4)
+    )
+    spec = ServiceSpec("web", "/web.sh", "deb1", "deb2", "/bin/true")
+    known = ("web", "deb1", "deb2", spec, (start,), (start, *steps), None, "nmond is not running")
+    return Circumstances(*known, "STARTED", "", "", 5.0, has_plan)
+
+
+def test_proofs_of_the_fence_plan_are_named_and_nothing_else_is_one() -> None:
+    """Only those of the way to the present state; what failed is among its steps."""
+    facts = plan_facts(
+        True,
+        "ipmi: done: off; proof NODE: power: ipmi, of a silence before",
+        "ipmi: failed: no answer",
+        "pdu: done: off; proof NODE: power: pdu off, then OFF twice; hint: no proof yet",
+    )
+    assert explain(facts).proofs == ("NODE: power: pdu off, then OFF twice",)
+
+
+def test_check_up_script_that_proves_nothing_is_advised_against_without_a_plan_only() -> None:
+    """With one, the plan fences."""
+    assert "configure fencing" in explain(plan_facts(False)).advice[-1]
+    assert not any("configure fencing" in text for text in explain(plan_facts(True)).advice)
+    assert explain(plan_facts(True)).proofs == ()
