@@ -91,7 +91,8 @@ ROOMS = {
                     "action_executor daemon engine_loop engine_ports incarnation recovery"
                     " control_service link_manager open_commands script_runner lock stall_detector"
                     " log_keeper check_scripts readiness outside_starts agent_cache_invalidation"
-                    " realtime",
+                    " realtime fence_program fence_runner fence_watch fence_service arbiter_watch"
+                    " reserved_disks",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (
