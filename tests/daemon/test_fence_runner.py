@@ -233,3 +233,28 @@ def test_closed_runner_begins_nothing(rig: Rig) -> None:
     until(lambda: not rig.runner.is_busy)
     rig.begin()
     assert not rig.runner.is_busy and len(rig.device.requests) == 1
+
+
+def test_no_step_begins_while_the_devices_are_in_use_otherwise(rig: Rig) -> None:
+    """By a drill; it waits, and is looked at again when its turn comes."""
+    looked: list[int] = []
+    with rig.runner.pause():
+        rig.begin(is_overtaken=lambda: bool(looked.append(1)))
+        until(lambda: rig.runner.is_busy)
+        with pytest.raises(queue.Empty):
+            rig.ends.get(timeout=0.3)
+        assert rig.device.requests == [] and looked == []
+    assert rig.end().outcome is StepOutcome.DONE and looked == [1]
+
+
+def test_step_that_cannot_be_run_is_reported_as_a_failure(rig: Rig) -> None:
+    """Whatever the reason: the engine waits for its end. The next one is carried out."""
+    policy_before = rig.device.policy
+    del rig.device.policy
+    rig.begin()
+    end = rig.end()
+    assert end.outcome is StepOutcome.FAILED
+    assert end.text.startswith("could not be run: AttributeError: ")
+    rig.device.policy = policy_before
+    rig.begin()
+    assert rig.end().outcome is StepOutcome.DONE
