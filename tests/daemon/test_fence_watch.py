@@ -187,7 +187,7 @@ def test_device_that_refuses_the_login_is_asked_three_times_and_after_an_edit(ri
         "password refused; the login was refused 3 times: it is not asked any more, lest it locks"
         " the account. Correct that, then type openha fence test ipmi"
     )
-    assert rig.issues.texts and "openha fence test ipmi" in rig.issues.texts[0]
+    until(lambda: "openha fence test ipmi" in " ".join(rig.issues.texts))
     with pytest.raises(queue.Empty):
         rig.looks.get(timeout=1.2)  # Two more rounds.
     assert len(rig.device.requests) == FENCE_REFUSALS_MAX
