@@ -219,6 +219,8 @@ class SharedDisk:
             state = self.read()
             self._expect_registered(state, key)
             if state.is_only(key):
+                if len(self._paths) == 1:
+                    self._drop_old_connection(key)
                 counts = len(paths), len(self._paths)
                 return Taken(self.name, tuple(ejected), was_aborted, *counts, failed)
             self._expect_usual_type(state, key)
@@ -282,6 +284,10 @@ class SharedDisk:
     def writable_paths(self) -> tuple[str, ...]:
         """Return the paths over which writes pass now."""
         return tuple(path.path for path in self._paths if _may_write(path))
+
+    def refused_paths(self) -> tuple[str, ...]:
+        """Return the paths that work, but over which writes are refused: not registered."""
+        return tuple(path.path for path in self._paths if _is_refused(path))
 
     def renew(self, key: int, generation: int) -> tuple[str, ...]:
         """Register again over paths that came back without their registration; return them.

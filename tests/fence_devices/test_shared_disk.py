@@ -166,6 +166,44 @@ def test_node_that_comes_back_again_and_again_is_not_fought_for_ever() -> None:
         pair.second.take(B)
 
 
+def test_node_that_registers_meanwhile_is_ejected_as_well() -> None:
+    """The reservation is ours already, but it could write beside us."""
+    pair = Pair()
+    pair.first.take(A)
+
+    def come(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x05" and ("deb1", "disk-0") not in seen:
+            seen.add(("deb1", "disk-0"))
+            pair.unit.keys[("deb3", "disk-0")] = STRANGER
+
+    seen: set[tuple[str, str]] = set()
+    pair.nodes[1].open("disk-0").after = come
+    assert pair.second.take(B).ejected == (A, STRANGER)
+    assert pair.second.read().is_only(B)
+
+
+def test_nodes_that_keep_registering_end_the_attempt() -> None:
+    """One more after each that was ejected: it is no success, and it ends."""
+    pair = Pair()
+    pair.first.take(A)
+    came: list[int] = []
+
+    def come(nexus: tuple[str, str], command: bytes) -> None:
+        is_read_back = [name for _, name in pair.unit.log][-3:-1] == [
+            "PREEMPT_AND_ABORT",
+            "READ_RESERVATION",
+        ]
+        if command[:2] == b"\x5e\x00" and is_read_back:
+            assert len(came) < 20
+            came.append(STRANGER + len(came))
+            pair.unit.keys[("deb3", f"disk-{len(came)}")] = came[-1]
+
+    pair.nodes[1].open("disk-0").after = come
+    with pytest.raises(DiskFault, match="other nodes keep registering there: 0xdeb2, 0x7"):
+        pair.second.take(B)
+    assert len(came) == 4
+
+
 def test_reservation_of_another_kind_is_refused() -> None:
     """One that all registered nodes hold has no owner that could be ejected."""
     pair = Pair()
@@ -229,6 +267,20 @@ def test_stop_of_a_node_that_only_registered_removes_its_own_key() -> None:
     assert pair.first.read().is_only(A)
 
 
+def test_stop_that_the_disk_did_not_execute_is_no_success() -> None:
+    """The command got no answer, and the disk shows that it did nothing."""
+    pair = Pair()
+    pair.first.take(A)
+
+    def die(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x03":
+            raise DiskFault("hung")
+
+    pair.nodes[0].ports["disk-0"].before = die
+    with pytest.raises(DiskFault, match="disk still shows 0xdeb1 registered, .* a clear: hung"):
+        pair.first.clear(A)
+
+
 # Reconnect -------------------------------------------------------------------------------------
 
 
@@ -278,6 +330,18 @@ def test_change_since_the_last_look_forbids_a_registration() -> None:
     with pytest.raises(DiskFault, match="was changed meanwhile .generation 2, known 1.: left so"):
         pair.first.renew(A, generation)
     assert ("deb1", "disk-0") not in pair.unit.keys
+
+
+def test_path_is_not_even_tried_when_the_counter_is_another() -> None:
+    """A registration that is taken back lets writes pass for a moment."""
+    pair = Pair()
+    pair.first.register(A)
+    generation = pair.first.read().generation
+    before = pair.names("deb1").count("REGISTER_AND_IGNORE")
+    with pytest.raises(DiskFault, match="no path could be registered again"):
+        pair.first.register_again(A, generation - 1)
+    assert pair.names("deb1").count("REGISTER_AND_IGNORE") == before
+    pair.first.register_again(A, generation)
 
 
 def test_ejection_during_a_registration_takes_it_back() -> None:

@@ -133,6 +133,17 @@ def test_names_of_units_are_read() -> None:
     assert scsi_pr.decode_vendor(answer("tgt", "a vendor")) == ("IET", "VIRTUAL-DISK")
 
 
+def test_name_of_a_port_is_none_of_the_unit() -> None:
+    """It differs between the paths; the best of the unit's own names is taken."""
+    port = [1, 0x13, 0, 2, 0xAA, 0xAA]
+    unit = [1, 0x02, 0, 2, 0xBB, 0xBB]
+    vendor = [2, 0x01, 0, 2, 0xCC, 0xCC]
+    body = bytes(port + vendor + unit)
+    assert scsi_pr.decode_identifier(bytes([0, 0x83, 0, len(body)]) + body) == "bbbb"
+    only_port = bytes([0, 0x83, 0, len(port), *port])
+    assert scsi_pr.decode_identifier(only_port) == ""
+
+
 def test_full_status_names_the_initiators() -> None:
     """LIO lists each connection with the name of its node; the holder is one of them."""
     generation, found = scsi_pr.decode_full_status(answer("lio", "b full"))

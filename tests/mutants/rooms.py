@@ -112,7 +112,9 @@ ROOMS = {
             _in(
                 "fence_devices",
                 "power_readings power_device fence_agent ipmi callout programs secret_files"
-                " device_answers agent_metadata power_program run",
+                " device_answers agent_metadata power_program run"
+                " scsi_disk shared_disk block_devices reservations arbiter_disk"
+                " reservation_program",
             ),
             ("tests/fence_devices",),
         ),
@@ -122,7 +124,7 @@ ROOMS = {
                 "formats",
                 "beat_frame frame_seal disk_slot state_file key_file legacy_frame"
                 " nodes_file services_file device_signs netlink name_book state_list"
-                " fence_plan_config",
+                " fence_plan_config scsi_pr reservation_key",
             ),
             (
                 "tests/formats",
@@ -139,6 +141,7 @@ ROOMS = {
                 " service/runner service/ordering"
                 " service/action_lock service/selection service/caller_location host/signals"
                 " host/commands host/system_paths resources/fence_plan resources/fence_status"
+                " resources/scsireserv host/reservation_key"
                 " resources/power_sections"
                 " config/value_types config/checks",
             ),

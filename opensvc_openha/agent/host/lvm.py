@@ -83,6 +83,15 @@ def parse_physical_volumes(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip().startswith("/"))
 
 
+def parse_devices(text: str) -> dict[str, tuple[str, ...]]:
+    """Parse a report of the devices of all groups, ``name|device`` on each line."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        name, _, device = line.partition("|")
+        found[name.strip()] = found.get(name.strip(), ()) + parse_physical_volumes(device)
+    return found
+
+
 def ask_physical_volumes(name: str) -> tuple[str, ...]:
     """Return the devices of one group; empty if it does not exist."""
     result = run_command(_vgs("pv_name", name), _LOOK_TIMEOUT_S, QUIET, is_tied=False)
@@ -95,6 +104,7 @@ class AllVolumeGroups:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: Mapping[str, VolumeGroup] | None = None
+        self._devices: Mapping[str, tuple[str, ...]] | None = None
 
     def group(self, name: str) -> VolumeGroup | None:
         """Return one group; None if it does not exist."""
@@ -107,6 +117,14 @@ class AllVolumeGroups:
                 )
                 self._known = parse_reports(result.output)
             return self._known.get(name)
+
+    def devices(self, name: str) -> tuple[str, ...]:
+        """Return the devices of one group; empty if it does not exist."""
+        with self._lock:
+            if self._devices is None:
+                result = run_command(_vgs("vg_name,pv_name"), _LOOK_TIMEOUT_S, QUIET, is_tied=False)
+                self._devices = parse_devices(result.output)
+            return self._devices.get(name, ())
 
 
 def _vgs(columns: str, *names: str) -> list[str]:

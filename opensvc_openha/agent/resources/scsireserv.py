@@ -16,7 +16,7 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.keywords import AnyKeyword
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.config.value_types import DEVICE_PREFIXES, TRUE_WORDS, split_list
-from opensvc_openha.agent.host.lvm import ask_physical_volumes
+from opensvc_openha.agent.host.lvm import AllVolumeGroups, ask_physical_volumes
 from opensvc_openha.agent.host.reservation_key import (
     key_of_machine,
     read_node_key,
@@ -98,7 +98,7 @@ class ScsiReservation(LocalResource):
         section: Section,
         owner: Section,
         context: DriverContext,
-        find: Callable[[Section], tuple[DiskAddress, ...]] | None = None,
+        find: Callable[[Section, AllVolumeGroups | None], tuple[DiskAddress, ...]] | None = None,
         open_disk: Callable[[DiskAddress], SharedDisk] | None = None,
     ) -> None:
         super().__init__(section, context, Group.DISK, KIND, _NO_DISK)
@@ -110,7 +110,7 @@ class ScsiReservation(LocalResource):
 
     def disks(self) -> tuple[DiskAddress, ...]:
         """Return the disks that are reserved."""
-        return self._find(self._owner)
+        return self._find(self._owner, self._context.volume_groups)
 
     def key(self) -> int:
         """Return this node's key, of the section, of node.conf, or of its MAC address."""
@@ -248,10 +248,10 @@ def label_of(disks: tuple[DiskAddress, ...]) -> str:
     return f"preserv {names[:_LABEL_MAX]} ..." if len(names) > _LABEL_MAX else names
 
 
-def disks_below(owner: Section) -> tuple[DiskAddress, ...]:
+def disks_below(owner: Section, groups: AllVolumeGroups | None) -> tuple[DiskAddress, ...]:
     """Return the disks below a volume group or file system; those that are not there are none."""
     found: dict[str, DiskAddress] = {}
-    for device in _devices_of(owner):
+    for device in _devices_of(owner, groups):
         try:
             found.update({disk.name: disk for disk in disks_under(device)})
         except SystemFault:
@@ -281,9 +281,10 @@ def is_reservable(section: Section) -> bool:
     return is_wanted(section) and has_disks and is_handled
 
 
-def _devices_of(owner: Section) -> tuple[str, ...]:
+def _devices_of(owner: Section, groups: AllVolumeGroups | None) -> tuple[str, ...]:
     if owner.group in ("vg", "disk"):
-        return ask_physical_volumes(owner.value(schema.VGNAME))
+        name = owner.value(schema.VGNAME)
+        return ask_physical_volumes(name) if groups is None else groups.devices(name)
     if owner.group != "fs" or owner.text("type").lower() in schema.NETWORK_TYPES:
         return ()
     device = owner.text(schema.DEV.name)
@@ -298,11 +299,10 @@ def _look_at(disk: SharedDisk, key: int) -> tuple[list[ResourceStatus], list[str
     state = disk.read()
     if not state.is_held_by(key):
         return [ResourceStatus.DOWN], []  # As it must be while the peer runs the service.
-    registered, expected = state.keys.count(key), disk.expected_registrations()
+    registered, expected = _registered(disk, state, key), disk.expected_registrations()
     statuses, remarks = [ResourceStatus.UP], []
-    if registered != expected:
-        remarks.append(f"{disk.name}: {registered}/{expected} paths registered")
     if registered < expected:
+        remarks.append(f"{disk.name}: {registered}/{expected} paths registered")
         statuses.append(ResourceStatus.WARN)
     if state.others(key):
         remarks.append(f"{disk.name}: {state}")
@@ -311,6 +311,16 @@ def _look_at(disk: SharedDisk, key: int) -> tuple[list[ResourceStatus], list[str
 
 def _is_settled(disk: SharedDisk, state: DiskState, key: int, may_eject: bool) -> bool:
     """Return whether a start has nothing to do for this disk."""
-    if not state.is_held_by(key) or state.keys.count(key) < disk.expected_registrations():
+    if not state.is_held_by(key):
+        return False
+    if _registered(disk, state, key) < disk.expected_registrations():
         return False
     return not (may_eject and state.others(key))
+
+
+def _registered(disk: SharedDisk, state: DiskState, key: int) -> int:
+    """Return how many paths are registered.
+
+    A path that was reconnected is not, though the entry of its old connection is still there.
+    """
+    return min(state.keys.count(key), len(disk.address.paths) - len(disk.refused_paths()))

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.host.lvm import parse_report, parse_reports
+from opensvc_openha.agent.host.lvm import (
+    parse_devices,
+    parse_physical_volumes,
+    parse_report,
+    parse_reports,
+)
 from opensvc_openha.agent.resources.disk import tag_changes, users_of
 from opensvc_openha.agent.resources.share import parse_exports
 from tests.agent.embedded import Agent
@@ -55,6 +60,18 @@ def test_tag_of_another_node_is_replaced_in_one_change() -> None:
     assert tag_changes(("deb1",), "deb2") == ["--addtag", "deb2", "--deltag", "deb1"]
     assert tag_changes(("deb1", "deb2"), "deb2") == ["--deltag", "deb1"]
     assert tag_changes(("deb2",), "deb2") == []
+
+
+def test_devices_of_groups_are_read() -> None:
+    """Of one group, and of all; a device that is missing has no path."""
+    assert parse_physical_volumes("  /dev/sda1\n  [unknown]\n\n  /dev/mapper/x\n") == (
+        "/dev/sda1",
+        "/dev/mapper/x",
+    )
+    assert parse_devices("  data|/dev/sda\n  data|/dev/sdb\n  other|[unknown]\n") == {
+        "data": ("/dev/sda", "/dev/sdb"),
+        "other": (),
+    }
 
 
 def test_report_of_all_groups_is_distinguished_by_name() -> None:

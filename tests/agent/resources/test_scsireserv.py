@@ -54,7 +54,7 @@ def disks(monkeypatch: pytest.MonkeyPatch) -> Disks:
     monkeypatch.setattr(
         scsireserv,
         "disks_below",
-        lambda owner: tuple(map(made.address, made.below.get(owner.name, ()))),
+        lambda owner, groups: tuple(map(made.address, made.below.get(owner.name, ()))),
     )
     monkeypatch.setattr(
         scsireserv,
@@ -192,6 +192,20 @@ def test_missing_path_is_a_warning_until_the_next_start(agent: Agent, disks: Dis
     disks.node.ports["/dev/sda-1"].is_dead = False
     act(agent, "prstart")
     assert tree(agent)["vg#1pr"][0] == "up"
+
+
+def test_path_that_reconnected_is_not_up_and_the_next_start_registers(
+    agent: Agent, disks: Disks
+) -> None:
+    """After a reboot the entry of the old connection is there, but writes are refused."""
+    agent.write("a", DEFAULT + VG)
+    act(agent, "prstart")
+    disks.units["/dev/sda"].reconnect(("deb1", "/dev/sda-0"))
+    status, _, log = tree(agent)["vg#1pr"]
+    assert status == "warn" and "/dev/sda: 0/1 paths registered" in log
+    assert "reservation acquired for disk /dev/sda" in act(agent, "prstart").err
+    assert tree(agent)["vg#1pr"][::2] == ("up", "")
+    assert disks.units["/dev/sda"].keys == {("deb1", "/dev/sda-0"): OURS}
 
 
 # Start and stop ----------------------------------------------------------------------------------
