@@ -25,9 +25,11 @@ ARBITER = "arbiter"
 def armament(paths: Sequence[PathStatus]) -> int:
     """Return the exit code for these paths.
 
-    A proof is possible if all paths of some level are armed; paths beside the levels do not count
-    for that.
+    A proof is possible if all paths of some level are armed, and the arbiter, where there is one:
+    without its answer no claim is won.
     """
+    if any(path.kind == ARBITER and path.state != _ARMED for path in paths):
+        return NO_PROOF
     if all(path.state == _ARMED for path in paths):
         return ALL_ARMED if paths else NO_PROOF
     levels = {path.level for path in paths if path.kind != ARBITER}

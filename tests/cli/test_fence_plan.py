@@ -52,14 +52,17 @@ esac
 class Planned:
     """A daemon with two boards, and the voice of its peer."""
 
-    def __init__(self, cluster: ClusterDir) -> None:
+    def __init__(self, cluster: ClusterDir, more: str = "") -> None:
         self.cluster = cluster
         root = cluster.root
         for name in ("board", "spare"):
             cluster.path(name).write_text(BOARD.format(root=root, name=name))
             cluster.path(name).chmod(0o755)
             cluster.path(f"{name}.power").write_text("on\n")
-        cluster.path("conf/openha.conf").write_text(OPTIONS.format(root=root, here=HERE, peer=PEER))
+        text = OPTIONS.format(root=root, here=HERE, peer=PEER)
+        cluster.path("conf/openha.conf").write_text(
+            text.replace("[fencing]\n", f"[fencing]\n{more}")
+        )
         script = cluster.script("web.sh", "exit 0")
         cluster.ok(f"service -a web {script} {HERE} {PEER} /bin/true")
         cluster.ok("ezha start")
@@ -266,6 +269,33 @@ def test_test_without_a_daemon_asks_the_devices_as_they_are_configured(planned: 
     assert done.returncode == 1
     assert json.loads(done.stdout)[0]["state"] == "unreachable"
     assert "no path of [fencing] levels: board, spare" in cluster.fails("openha fence test x", 5)
+
+
+def test_arbiter_that_cannot_be_asked_lets_nobody_fence(cluster_dir: ClusterDir) -> None:
+    """A file has no reservations: the claim fails, no power is cut, nothing starts; the operator
+    sees why.
+    """
+    planned = Planned(cluster_dir, f"arbiter = disk {cluster_dir.root}/disk\n")
+    try:
+        planned.speak()
+        text = planned.until_shown("arbiter  ")
+        assert "cut from each other, the arbiter decides who may fence" in text
+        planned.until_shown("  spare    ")
+        until(lambda: cluster_dir.quick("openha fence status").returncode == 2)
+        found = json.loads(cluster_dir.quick("openha fence test arbiter --json").stdout)
+        assert [path["state"] for path in found] == ["unreachable"]
+        plan = cluster_dir.quick("openha fence plan --json").stdout
+        assert json.loads(plan)["standing"] == "live"
+        planned.fall_silent()
+        planned.until_shown("peer: silent")
+        cluster_dir.ok("service -A web unfreeze")
+        cluster_dir.wait_state("web", "START_FAILED")
+        assert "claim: " in cluster_dir.ok("service -s -v")
+        assert "off" not in planned.calls() and "off" not in planned.calls("spare")
+        cluster_dir.ok(f"openha fence confirm {PEER}")
+        cluster_dir.wait_state("web", "STARTED")
+    finally:
+        planned.close()
 
 
 @pytest.mark.parametrize("words", ["test", "test x", "plan", "test --power x"])

@@ -84,7 +84,8 @@ def test_no_path_is_no_proof_and_an_arbiter_alone_is_none_either() -> None:
     assert armament([]) == NO_PROOF
     arbiter = PathStatus("arbiter", "arbiter", -1, "armed")
     assert armament([arbiter, replace(IPMI, state="wrong")]) == NO_PROOF
-    assert armament([replace(arbiter, state="unreachable"), IPMI]) == SOME_BROKEN
+    assert armament([replace(arbiter, state="unreachable"), IPMI]) == NO_PROOF
+    assert armament([arbiter, IPMI]) == ALL_ARMED
 
 
 def test_line_of_a_path_says_where_it_leads_what_it_said_and_when_it_was_tried_out() -> None:

@@ -148,6 +148,21 @@ def test_peer_that_falls_silent_during_the_look_was_not_heard(rig: Rig) -> None:
     assert (look.state, look.power) == (PathState.UNTESTED, "")
 
 
+def test_device_that_was_wrong_is_not_armed_once_it_answers_again_in_a_silence(rig: Rig) -> None:
+    """It was on before, and is not the peer's since."""
+    rig.start()
+    rig.device.write(OFF)
+    rig.watch.check_soon()
+    until(lambda: rig.watch.known["ipmi"].look.state is PathState.WRONG)
+    rig.standing = SILENT
+    rig.device.write("exit 1")
+    rig.watch.check_soon()
+    until(lambda: rig.watch.known["ipmi"].look.state is PathState.UNREACHABLE)
+    rig.device.write(OFF)
+    rig.watch.check_soon()
+    until(lambda: rig.watch.known["ipmi"].look.state is PathState.UNTESTED)
+
+
 @pytest.mark.parametrize(
     "body, text",
     [
