@@ -122,6 +122,20 @@ def test_armed_device_that_says_off_stays_armed_if_the_peer_falls_silent(rig: Ri
     assert look.state is PathState.ARMED, "the doubt begins anew"
 
 
+def test_doubt_about_a_device_ends_with_a_silence_in_which_it_was_not_looked_at(rig: Rig) -> None:
+    """This node was fencing meanwhile."""
+    rig.patience_s = NEVER_S
+    rig.start()
+    rig.device.write(OFF)
+    rig.again()
+    rig.is_fencing = True
+    for standing in (SILENT, LIVE):
+        rig.standing = standing
+        until(lambda: rig.watch._seen is standing)
+    rig.is_fencing = False
+    assert rig.next().state is PathState.ARMED
+
+
 def test_device_that_was_never_seen_on_while_the_peer_was_heard_is_untested(rig: Rig) -> None:
     """A silent peer, from the start on: whatever the device says, it is not known to be the
     peer's.
