@@ -564,3 +564,42 @@ def test_record_of_the_original_is_looked_for_once_a_beat() -> None:
     assert DioListener(
         replace(spec("/dev/x"), timeout_s=0.3), Simulated()
     )._poll_s == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("what", ["no device", "no room"])
+def test_end_that_cannot_be_opened_keeps_nothing_of_its_device(
+    disk_file: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Neither a process nor its place: the next attempt begins as the first one did."""
+    if what == "no room":
+        small = DeviceInfo(512, 4 * 512, True, True)
+        monkeypatch.setattr(disk_channel.DiskChannel, "open", lambda *_: small)
+    else:
+        os.unlink(disk_file)
+    end = DioSender(spec(disk_file))
+    for _ in range(2):
+        with pytest.raises(LinkFault, match="too small" if what == "no room" else disk_file):
+            end.open()
+        assert not [path for path, _ in disk_channel._channels if path == disk_file]
+    with pytest.raises(LinkFault, match="is not open"):
+        end.send(b"x")
+
+
+@pytest.mark.parametrize(("is_direct", "is_around", "is_said"), [
+    (True, False, True), (True, True, False), (False, False, False),
+])  # fmt: skip
+def test_device_that_is_only_read_through_the_page_cache_is_said_to_be(
+    disk_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+    is_direct: bool,
+    is_around: bool,
+    is_said: bool,
+) -> None:
+    """Where the link promises to read around it: the other node's beats may come late."""
+    info = DeviceInfo(512, 1 << 20, True, is_around)
+    monkeypatch.setattr(disk_channel.DiskChannel, "open", lambda *_: info)
+    end = SlotEnd(spec(disk_file), is_direct, for_writing=False)
+    end.open()
+    text = f"{disk_file} cannot be read around the page cache (no O_DIRECT)"
+    assert end.remark == (text if is_said else "")
+    end.close()
