@@ -360,7 +360,8 @@ def test_board_gives_the_newest_beat_once() -> None:
     assert (board.number, board.wait_after(0, 0.0)) == (0, (0, None))
     got: list[tuple[int, Posted | None]] = []
     threads = [
-        threading.Thread(target=lambda: got.append(board.wait_after(0, LIMIT_S))) for _ in range(2)
+        threading.Thread(target=lambda: got.append(board.wait_after(0, 9 * LIMIT_S)), daemon=True)
+        for _ in range(2)
     ]
     for thread in threads:
         thread.start()
