@@ -113,7 +113,7 @@ class Kernel:
         monkeypatch.setattr(os, "sched_setscheduler", self._set_scheduler)
         monkeypatch.setattr(os, "setpriority", self._set_priority)
         monkeypatch.setattr(os, "getpriority", lambda *who: self._look(who))
-        monkeypatch.setattr(os, "sched_getscheduler", lambda pid: self.scheduler)
+        monkeypatch.setattr(os, "sched_getscheduler", lambda pid: -1 if pid else self.scheduler)
         monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **options: self._library(options))
         monkeypatch.setattr(ctypes, "get_errno", lambda: self._error)
 
