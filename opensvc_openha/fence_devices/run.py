@@ -12,13 +12,16 @@ last line of standard output. Exit code 0 if there is an answer, whatever it is.
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TextIO
 
 from opensvc_openha.errors import OpenhaError, UsageError
 from opensvc_openha.formats.suggestion import what_to_write
+from opensvc_openha.system.clock import monotonic
+from opensvc_openha.system.processes import start_of_process
 
 _REQUEST_MAX = 1_000_000
 _ROOM = "opensvc_openha.fence_devices"
@@ -32,10 +35,15 @@ HANDLERS: Mapping[str, str] = {
 """Module of each request; its function ``answer`` is given the request."""
 
 
-def main(source: TextIO = sys.stdin, target: TextIO = sys.stdout) -> int:
-    """Answer the request on standard input; return the exit code."""
+def main(
+    source: TextIO = sys.stdin, target: TextIO = sys.stdout, age_s: Callable[[], float] = float
+) -> int:
+    """Answer the request on standard input; return the exit code.
+
+    ``age_s``: since when the limit counts, in seconds before now.
+    """
     try:
-        answer = answer_to(_read(source))
+        answer = answer_to(_aged(_read(source), age_s))
     except OpenhaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -63,5 +71,20 @@ def _read(source: TextIO) -> Mapping[str, object]:
     return request
 
 
+def _aged(request: Mapping[str, object], age_s: Callable[[], float]) -> Mapping[str, object]:
+    """Return the request with the time that is left of its limit: a busy machine starts slowly."""
+    limit_s = request.get("limit_s")
+    if not isinstance(limit_s, (int, float)) or isinstance(limit_s, bool) or limit_s <= 0:
+        return request
+    # At most half of it: a fence must not depend on what the kernel calls the start of a process.
+    return {**request, "limit_s": limit_s - min(age_s(), limit_s / 2)}
+
+
+def _age_of_this_process() -> float:
+    """Return the seconds since this process was started, as the kernel counts them."""
+    ticks = start_of_process(os.getpid())
+    return max(0.0, monotonic() - int(ticks) / os.sysconf("SC_CLK_TCK")) if ticks else 0.0
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(age_s=_age_of_this_process))

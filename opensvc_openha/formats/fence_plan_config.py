@@ -187,6 +187,7 @@ LEVELS = Option(
     " succeeds; `a + b`: both must. `reservation` needs no section: the SCSI reservation of the"
     " data disks. Without this option check-up scripts alone fence.",
     example="ipmi",
+    see="fencing",
 )
 ARBITER = Option(
     "arbiter",
@@ -195,6 +196,7 @@ ARBITER = Option(
     "What decides which of two nodes cut from each other may fence: their registrations on a"
     " heartbeat disk. Without one, priorities and turns decide.",
     example="disk /dev/mapper/disk.hb.0",
+    see="fencing",
 )
 CHECK_INTERVAL = Option(
     "check_interval",

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from opensvc_openha.errors import UsageError
 from opensvc_openha.fence_devices import power_program
 from opensvc_openha.fence_devices.run import HANDLERS, answer_to
+from opensvc_openha.fence_devices.run import main as run_main
 from opensvc_openha.system.processes import wait_for_end
 from tests.fence_devices.agents import OwnAgent, secret_file
 from tests.fence_devices.watch_commands import watched_commands
@@ -80,7 +85,24 @@ def test_answer_comes_before_the_limit_at_which_the_daemon_kills(tmp_path: Path)
     for limit_s, expected in ((2.0, 1.8), (100.0, 99.5)):
         assert power_program._limit({"limit_s": limit_s}, 10.0) == pytest.approx(expected)
     agent = OwnAgent(tmp_path, "sleep 1000\n")
-    assert answer(request(agent, "look", limit_s=0.5))["text"] == "no answer in 0.45 s, killed"
+    limit_s = 8.0
+    found = answer(request(agent, "look", limit_s=limit_s))
+    assert re.fullmatch(r"no answer in [0-7][.0-9]* s, killed", found["text"]), found
+
+
+def test_limit_counts_from_the_start_of_the_program() -> None:
+    """A busy machine takes a part of it before anything is asked."""
+    seen: list[Mapping[str, object]] = []
+
+    def answered(limit_s: object, age_s: float) -> int:
+        text = io.StringIO(json.dumps({"do": "look", "limit_s": limit_s, "options": {}}))
+        return run_main(text, io.StringIO(), lambda: age_s)
+
+    with mock.patch.object(power_program, "answer", lambda wanted: seen.append(wanted) or {}):
+        assert answered(10.0, 1.5) == 0 and answered(10, 0.0) == 0
+        assert answered(10.0, 999.0) == 0, "not all of it is lost to a clock that is wrong"
+        assert answered("10", 1.0) == 0, "whoever answers says what is wrong"
+    assert [wanted["limit_s"] for wanted in seen] == [8.5, 10.0, 5.0, "10"]
 
 
 @pytest.mark.parametrize(
