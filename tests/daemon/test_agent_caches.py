@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from opensvc_openha.daemon import agent_cache_invalidation
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.system.processes import wait_for_end
 from tests.waiting import LIMIT_S, until
 
 HB, FS, SUMMARY = "resource.status.last.hb#0", "resource.status.last.fs#1", "status.json"
@@ -207,3 +209,25 @@ def test_command_has_thirty_seconds(node: Node, monkeypatch: pytest.MonkeyPatch)
     caches = node.caches()
     caches._run("/bin/true")
     assert limits == [30.0]
+
+
+def test_command_that_takes_longer_is_killed_with_its_children_and_collected(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child is a member of its process group."""
+    child, collected = node.root / "child", list[int]()
+    wait = subprocess.Popen.wait
+
+    def give_up(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is not None:
+            until(child.exists)
+            raise subprocess.TimeoutExpired("agent", timeout)
+        collected.append(wait(process, LIMIT_S))
+        return collected[-1]
+
+    monkeypatch.setattr(subprocess.Popen, "wait", give_up)
+    node.caches()._run(
+        f"/bin/sh -c 'sleep 1000 & echo $! > {child}.new; mv {child}.new {child}; wait'"
+    )
+    assert collected == [-signal.SIGKILL]
+    assert wait_for_end([int(child.read_text())], LIMIT_S) == []
