@@ -284,7 +284,7 @@ def test_part_that_went_down_is_brought_back_as_often_as_it_may(
     part.fails = {"start": ActionError("no")} if fails else {}
     assert bring_back(bench.service, part) is expected
     tries = restarts if fails else min(restarts, 1)
-    assert bench.done == words("start", Group.APP) * tries and len(pauses) == max(tries - 1, 0)
+    assert bench.done == words("start", Group.APP) * tries and pauses == [1.0] * max(tries - 1, 0)
 
 
 def test_part_whose_start_ends_but_which_is_not_up_is_not_back(
@@ -300,3 +300,47 @@ def test_part_whose_start_ends_but_which_is_not_up_is_not_back(
 
     part.start = idle  # type: ignore[method-assign]
     assert not bring_back(bench.service, part) and bench.done == ["tried"] * 3
+
+
+def test_start_that_began_nothing_takes_nothing_back(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All was up before, and the start of one part fails all the same."""
+    parts = bench.parts(UP)
+    parts[Group.IP].fails["start"] = ActionError("no")
+    with pytest.raises(ActionError):
+        bench.start(parts)
+    assert bench.done == words("start", Group.IP)
+    assert "rolling back" not in capsys.readouterr().err
+
+
+def test_part_that_was_left_out_of_the_start_is_left_out_of_the_rollback(bench: Bench) -> None:
+    """It is optional and cannot be handled: nothing was begun with it."""
+    parts = bench.parts()
+    parts[Group.DISK].unhandled = "drbd is not handled"
+    parts[Group.DISK].spec = replace(parts[Group.DISK].spec, is_optional=True)
+    parts[Group.FS].fails["start"] = ActionError("no")
+    with pytest.raises(ActionError):
+        bench.start(parts)
+    assert bench.done[2:] == words("back", Group.FS, Group.IP)
+
+
+def test_standby_part_stays_up_at_an_ordinary_stop(bench: Bench) -> None:
+    """Force is not what a stop is without being asked."""
+    parts = bench.parts(UP)
+    parts[Group.FS].spec = replace(parts[Group.FS].spec, is_always_on=True)
+    bench.stop(parts)
+    assert len(bench.done) == 5 and words("stop", Group.FS)[0] not in bench.done
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_error_names_its_part_once(bench: Bench, is_named: bool) -> None:
+    """Whether the part has said who it is or not."""
+    parts = bench.parts()
+    spec = parts[Group.IP].spec
+    parts[Group.IP].fails["start"] = (
+        spec.error(ActionError, "no") if is_named else ActionError("no")
+    )
+    with pytest.raises(ActionError) as caught:
+        bench.start(parts)
+    assert (str(caught.value), caught.value.rid) == ("ip#1: no", "ip#1")
