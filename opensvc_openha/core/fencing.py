@@ -315,6 +315,14 @@ class Fencing:
         proof = self._proofs.get(self.group_of(svc))
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
 
+    @property
+    def ejector(self) -> str:
+        """Who took this node's right, as a clause; empty while it has it.
+
+        An operator who made sure that the peer runs nothing gives it back.
+        """
+        return self.desk.ejector if self._confirmation is None else ""
+
     def is_fenced(self, svc: ServiceSpec) -> bool:
         """Return False if nothing is asked that proves the peer out before a start."""
         return self.desk.is_configured or svc.is_fenced

@@ -132,10 +132,10 @@ class FencingPolicy:
     """Seconds to wait after a failed fence; doubled with each failure in a row."""
     is_shared: bool = True
     """One success serves all services with the same kind of check-up script."""
-    levels: tuple[tuple[FencePath, ...], ...] = ()
+    levels: tuple[tuple[FencePath, ...], ...] = field(default=(), repr=False)
     """The fence plan of the node: levels are alternatives, tried in this order; all paths of a
     level must succeed. Empty: check-up scripts are the only fence."""
-    has_arbiter: bool = False
+    has_arbiter: bool = field(default=False, repr=False)
     """A node must win the arbiter's claim before it fences; there are no turns then."""
 
     @property

@@ -256,7 +256,7 @@ class ServiceMachine:
         # Refused: the command before it continues.
         self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
-        detail = detail or self._fencing.desk.ejector
+        detail = detail or self._fencing.ejector
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = (
                 "the peer reports that it could not start it: see service -s -v there; freeze-stop"
@@ -299,7 +299,7 @@ class ServiceMachine:
             recovered=self._recovered_reason or "as the cluster left it",
             proof=self._proof_text(situation, at.now),
             plan=self._plan_text(at.now) if row.run is ScriptKind.CHECK else "",
-            ejector=self._fencing.desk.ejector,
+            ejector=self._fencing.ejector,
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
         if trigger in OPERATOR:
@@ -447,7 +447,7 @@ class ServiceMachine:
             is_fencing=self.is_fencing,
             is_plan_due=self._fencing.is_plan_due(self.spec, now),
             is_round_over=not self._fencing.desk.plan.is_in_round,
-            is_ejected=bool(self._fencing.desk.ejector),
+            is_ejected=bool(self._fencing.ejector),
             is_ownership_unconfirmed=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in UP,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
@@ -658,8 +658,8 @@ class ServiceMachine:
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
         texts = [explanations.explain_wait(self.state, self._situation(at)) or self.reason]
-        if self._fencing.desk.ejector and self.state in PEER_OUT:
-            texts.append(f"not started here: {self._fencing.desk.ejector}")
+        if self._fencing.ejector and self.state in PEER_OUT:
+            texts.append(f"not started here: {self._fencing.ejector}")
         if self._dual.since is not None:
             texts = [f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"]
         elif self._doubt is not None:

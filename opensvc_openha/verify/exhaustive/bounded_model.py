@@ -141,20 +141,22 @@ class ModelNode(SimulatedNode):
 
     def kill_daemon(self) -> None:
         """Kill the daemon; effects of its script stay."""
-        self.end_daemon()
         self._keep_order()
+        self.end_daemon()
         self.scripts.clear()
 
     def _keep_order(self) -> None:
         """Keep the order of a script that is gone: only that acts by itself."""
-        if self.script is None or not self.script.is_fence:
+        is_fence = self.script is not None and self.script.is_fence
+        if not is_fence and self.step_in_air is None:
             self.ordered_at = None
 
     @property
     def has_shot(self) -> bool:
         """True while a switch that this node ordered may act without it."""
         at = self.ordered_at
-        return self.script is None and at is not None and self.world.now <= at + FENCE_S
+        is_free = self.script is None and self.step_in_air is None
+        return is_free and at is not None and self.world.now <= at + FENCE_S
 
     def find_mismatch(self, engine: Engine) -> str:
         """Return what does not agree: disk, last beat and service with the engine's state."""
@@ -318,6 +320,10 @@ class BoundedModel:
         if script.is_fence and outcome is ScriptOutcome.OK:
             node.switch_off(node.peer)
         node.end_script(script, outcome, leaves_running)
+
+    def finish_step(self, index: int) -> None:
+        """End the step of the fence plan that a node has in the air, as it should end."""
+        assert self.nodes[index].step_in_air is None, "these nodes have no fence plan"
 
     def fill_disk(self, index: int, is_full: bool) -> None:
         """Fill the disk, so that no state can be written, or free it."""

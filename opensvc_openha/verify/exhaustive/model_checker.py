@@ -238,15 +238,16 @@ def _state(world: BoundedModel, index: int) -> ServiceState | None:
 
 
 @dataclass
-class _Way:
+class Way:
     """The way to a world."""
 
-    before: _Way | None
+    before: Way | None
     text: str
 
     def steps(self) -> list[str]:
+        """Return the events that led there, in their order."""
         steps: list[str] = []
-        way: _Way | None = self
+        way: Way | None = self
         while way is not None:
             steps.append(way.text)
             way = way.before
@@ -296,13 +297,13 @@ class Enumeration:
 
         From ``start``, or from two nodes that were switched on.
         """
-        way = _Way(None, "both nodes are off" if start is None else start.show())
+        way = Way(None, "both nodes are off" if start is None else start.show())
         if start is None:
             start = BoundedModel(self._key_id, self._is_primary_swapped, self._reports_power)
             start.start()
             if self._reports_power:
                 start.lose_both()
-                way = _Way(way, "both ran, lost their power, and deb2 is back alone")
+                way = Way(way, "both ran, lost their power, and deb2 is back alone")
         frontier = [(start, way)]
         self._seen.add(self._key(start))
         try:
@@ -327,15 +328,15 @@ class Enumeration:
         return hash(world.pair() if self.by_pair else world.fingerprint())
 
     def _expand(
-        self, world: BoundedModel, way: _Way, level: Level
-    ) -> list[tuple[BoundedModel, _Way]]:
+        self, world: BoundedModel, way: Way, level: Level
+    ) -> list[tuple[BoundedModel, Way]]:
         reached = []
         for made, text in self._edges(world, way, level):
             key = self._key(made)
             if key in self._seen:
                 continue
             self._seen.add(key)
-            after = _Way(way, f"{text}: {made.show()}")
+            after = Way(way, f"{text}: {made.show()}")
             reached.append((made, after))
             pair = made.pair()
             if pair not in self._pairs:
@@ -345,7 +346,7 @@ class Enumeration:
         return reached
 
     def _edges(
-        self, world: BoundedModel, way: _Way, level: Level
+        self, world: BoundedModel, way: Way, level: Level
     ) -> Iterator[tuple[BoundedModel, str]]:
         only_forces = self._is_beside_plain and self._is_last and not world.is_forced
         for event in forces_of(world) if only_forces else events_of(world, self.with_force):
@@ -379,7 +380,7 @@ class Enumeration:
         return True
 
     def _try(
-        self, world: BoundedModel, event: Event, fates: tuple[Fate, Fate], way: _Way, level: Level
+        self, world: BoundedModel, event: Event, fates: tuple[Fate, Fate], way: Way, level: Level
     ) -> BoundedModel:
         made = world.copy()
         level.edges += 1
@@ -389,11 +390,11 @@ class Enumeration:
             event.move(made)
             made.run(event.seconds)
         except (InvariantBroken, AssertionError) as error:
-            raise _Broken(_Way(way, f"{event.text}, {_describe(fates)}"), str(error)) from error
+            raise _Broken(Way(way, f"{event.text}, {_describe(fates)}"), str(error)) from error
         made.fates = [Fate.DELIVERED, Fate.DELIVERED]
         return made
 
-    def _leave_alone(self, world: BoundedModel, way: _Way) -> None:
+    def _leave_alone(self, world: BoundedModel, way: Way) -> None:
         """Check liveness without further faults: with both nodes, and with each of them alone."""
         for lost in (None, 0, 1):
             if lost is not None and world.nodes[lost].engine is None:
@@ -409,11 +410,11 @@ class Enumeration:
                     made.nodes[lost].power_off()
                 settle(made)
             except (InvariantBroken, AssertionError) as error:
-                raise _Broken(_Way(way, text), f"{error}\n{made.show()}") from error
+                raise _Broken(Way(way, text), f"{error}\n{made.show()}") from error
 
 
 class _Broken(Exception):
-    def __init__(self, way: _Way, text: str) -> None:
+    def __init__(self, way: Way, text: str) -> None:
         super().__init__(text)
         self.way, self.text = way, text
 
@@ -446,7 +447,8 @@ def settle(world: BoundedModel) -> None:
                 world.report_power(index, is_clear=True)
             if node.script is not None:
                 next(_ends_of(world, index)).move(world)
-        if all(node.script is None for node in world.nodes):
+            world.finish_step(index)
+        if all(node.script is None and node.step_in_air is None for node in world.nodes):
             try:
                 _check_runs(world)
                 return
@@ -463,7 +465,8 @@ def _confirm_where_blocked(world: BoundedModel) -> None:
         if node.engine is None or not world.is_out(1 - index):
             continue
         status = node.engine.snapshot(world.now)
-        if status.fencing.is_blocked and status.peer_standing is PeerStanding.SILENT:
+        is_blocked = status.fencing.is_blocked or status.fencing.is_ejected_by
+        if is_blocked and status.peer_standing is PeerStanding.SILENT:
             world.confirm(index)
 
 

@@ -173,6 +173,10 @@ class InvariantChecker:
         """Return True if it was started there by hand, and the peer cannot know of it."""
         return self._nodes[node].place(service).is_by_hand
 
+    def is_barred(self, node: str, service: str) -> bool:
+        """Return True if what runs there cannot write any more."""
+        return self._nodes[node].place(service).is_barred
+
     def _began(self, node: _Node, seen: ScriptBegan) -> None:
         place = node.place(seen.service)
         if seen.kind is ScriptKind.CHECK:

@@ -3,6 +3,7 @@
 Exceptions:
 
 * a node in any other state keeps the service, or keeps others from it, by the rules
+* the node lost its right to the peer: it waits for that node, or for an operator
 * the peer left it frozen and running when its daemon departed: no node takes it then
 * it is announced as STARTED, and does not run: an operator forced the state, or the daemon had to
   begin with a file that did not hold what its predecessor tried to write, or without an answer of

@@ -130,7 +130,7 @@ class PeerEvidence:
         self._taken_at: dict[str, float] = {}
         """When the plan took the disks of each service from the peer."""
         self.is_lied_to = False
-        """The last step that succeeded lied: the peer lives."""
+        """A step that succeeded in this silence lied: the peer lives."""
         self.fence_began: float | None = None
         self.fenced_at: float | None = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
@@ -270,7 +270,7 @@ class PeerEvidence:
         """Record that a step of the fence plan ended."""
         if not seen.is_done or seen.is_claim or self._step_began is None:
             return
-        self.is_lied_to = seen.is_lie
+        self.is_lied_to = self.is_lied_to or seen.is_lie
         if seen.covers is None:
             self._proved_at = seen.at
         else:

@@ -1,0 +1,265 @@
+"""Two nodes with a fence plan and a service at home on each, small enough to be enumerated.
+
+The nodes are those of `bounded_model`. The scripts of the second service end by themselves; steps
+of the plan end, or act late, when the search decides it. Both nodes reach the arbiter at any time,
+and find out at once what has become of their registration.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from opensvc_openha.core.actions import RunFenceStep, StepKind
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    FencePathsLooked,
+    PathLook,
+    PathState,
+    ScriptKind,
+    ScriptOutcome,
+    StepOutcome,
+    Tick,
+)
+from opensvc_openha.core.model import (
+    ClusterSpec,
+    FenceNeeds,
+    FencePath,
+    FencingPolicy,
+    PathKind,
+    ServiceSpec,
+)
+from opensvc_openha.verify.arbiter import SimulatedArbiter
+from opensvc_openha.verify.exhaustive.bounded_model import (
+    FENCE_S,
+    SERVICE,
+    BoundedModel,
+    Fate,
+)
+from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
+
+OTHER = "files"
+SWITCH = FencePath("switch", PathKind.POWER, FENCE_S)
+SECOND = FencePath("second", PathKind.POWER, FENCE_S)
+SLOW = FencePath("slow", PathKind.POWER, 12.0)
+"""Takes longer than a link timeout and the start-ready delay together."""
+DISKS = FencePath("reservation", PathKind.RESERVATION, FENCE_S)
+_PIECE_S = 0.5
+
+
+class StepFate(enum.Enum):
+    """What becomes of a step that destroys."""
+
+    WORKS = "works"
+    FAILS = "fails"
+    LATE = "fails, and acts later"
+    DEAF = "says that it worked, and did nothing"
+    NOT_BEGUN = "is not begun"
+
+
+@dataclass(frozen=True)
+class Fencing:
+    """What the nodes have to fence with."""
+
+    levels: tuple[tuple[FencePath, ...], ...] = ((SWITCH,),)
+    has_arbiter: bool = False
+    data: frozenset[str] = frozenset()
+    """Services whose disks are reserved, and that need no more."""
+    is_seen_on: bool = True
+    """The standing check saw the switches on, the peer being heard."""
+
+
+class PlanModel(BoundedModel):
+    """Both nodes, the link between them, their switches, disks and arbiter."""
+
+    def __init__(self, fencing: Fencing) -> None:
+        super().__init__()
+        self.fencing = fencing
+        self.arbiter = SimulatedArbiter()
+        self._began_at = [0.0, 0.0]
+        needs = {name: FenceNeeds.DATA for name in fencing.data}
+        self.specs = tuple(
+            ServiceSpec(
+                name,
+                f"/etc/{name}",
+                NODES[index],
+                NODES[1 - index],
+                "/bin/true",
+                fence_needs=needs.get(name, FenceNeeds.NODE),
+                has_reserved_data=name in fencing.data,
+            )
+            for index, name in enumerate((SERVICE, OTHER))
+        )
+        self.checker.expect_plan(fencing.has_arbiter, fencing.data, fencing.data)
+
+    # --- the nodes --------------------------------------------------------------------------------
+
+    def boot(self, index: int) -> None:
+        """Start the daemon, and the machine if it was down."""
+        node = self.nodes[index]
+        if not node.is_powered:
+            node.power_on()
+        policy = FencingPolicy(levels=self.fencing.levels, has_arbiter=self.fencing.has_arbiter)
+        spec = ClusterSpec(
+            node.name,
+            NODES[1 - index],
+            self.links,
+            self.specs,
+            fence_time_s=FENCE_S,
+            fencing=policy,
+        )
+        recovered, kept = node.store.begin_daemon(spec.own_services)
+        counter = node.store.boot_counter
+        node.start_daemon(spec, BootId(counter, 1000 * (index + 1) + counter), recovered, kept)
+        node.give(Tick())
+
+    def is_out(self, index: int) -> bool:
+        """Return True for a node that is off, or has no daemon and nothing of either service."""
+        node = self.nodes[index]
+        is_used = OTHER in node.running or OTHER in node.scripts
+        return super().is_out(index) and not (node.is_powered and is_used)
+
+    def start(self) -> None:
+        """Start each service at home, with the other node as its standby."""
+        super().start()
+        for name, home in ((SERVICE, 0), (OTHER, 1), (SERVICE, 1), (OTHER, 0)):
+            self.nodes[home].give(CommandReceived(1, name, Command.UNFREEZE))
+            self.run(1.1)
+            for index, node in enumerate(self.nodes):
+                if node.script is not None:
+                    self.end_script(index, ScriptOutcome.OK, leaves_running=True)
+            self.run(1.1)
+        if self.fencing.is_seen_on:
+            looks = tuple(
+                PathLook(path.name, PathState.ARMED, "on")
+                for level in self.fencing.levels
+                for path in level
+                if path.kind is PathKind.POWER
+            )
+            for node in self.nodes:
+                node.give(FencePathsLooked(looks))
+        self.run(1.1)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass; scripts of the second service end, and the arbiter is watched."""
+        end = self.now + seconds
+        while self.now < end:
+            super().run(min(_PIECE_S, end - self.now))
+            for node in self.nodes:
+                script = node.scripts.get(OTHER)
+                if script is not None and not node.is_stalled:
+                    kind, is_running = script.action.kind, OTHER in node.running
+                    if kind is ScriptKind.PROBE:
+                        outcome = ScriptOutcome.UP if is_running else ScriptOutcome.DOWN
+                        node.end_script(script, outcome, is_running)
+                    else:
+                        node.end_script(script, ScriptOutcome.OK, kind is ScriptKind.START)
+                self._kill_late_step(node.index)
+                if self.fencing.has_arbiter and not node.is_stalled:
+                    self.arbiter.watch(node)
+
+    def _kill_late_step(self, index: int) -> None:
+        """End a step at its limit, as the daemon does."""
+        node, began_at = self.nodes[index], self._began_at[index]
+        step = node.step_in_air
+        if step is not None and not node.is_stalled and self.now >= began_at + step.limit_s:
+            node.end_step(step, StepOutcome.FAILED, "killed at its limit")
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def run_fence_step(self, node: SimulatedNode, action: RunFenceStep) -> None:
+        """Begin a step; a switch that got its order may act without the node that gave it."""
+        super().run_fence_step(node, action)
+        self._began_at[node.index] = self.now
+        path = self._path(action.step.path)
+        if path is not None and path.kind is PathKind.POWER:
+            self.nodes[node.index].ordered_at = self.now
+
+    def _path(self, name: str) -> FencePath | None:
+        paths = [path for level in self.fencing.levels for path in level]
+        return next((path for path in paths if path.name == name), None)
+
+    def end_claim(self, index: int, is_reached: bool) -> None:
+        """End a claim by what the arbiter says, or without having reached it."""
+        node = self.nodes[index]
+        step = node.step_in_air
+        assert step is not None and step.kind is StepKind.CLAIM, "only a claim"
+        if is_reached:
+            node.end_step(step, *self.arbiter.claim(node))
+        else:
+            node.end_step(step, StepOutcome.UNABLE, "the arbiter does not answer")
+
+    def end_shot(self, index: int, fate: StepFate) -> None:
+        """End a step that destroys."""
+        node = self.nodes[index]
+        step = node.step_in_air
+        path = None if step is None else self._path(step.path)
+        assert step is not None and path is not None, "only a step that destroys"
+        node.ordered_at = self.now if fate is StepFate.LATE else None
+        if fate is StepFate.NOT_BEGUN:
+            node.end_step(step, StepOutcome.NOT_BEGUN, "it stood still")
+        elif fate in (StepFate.FAILS, StepFate.LATE):
+            node.end_step(step, StepOutcome.FAILED, "no answer")
+        elif path.kind is PathKind.RESERVATION:
+            node.end_step(step, StepOutcome.DONE, "disks", frozenset(step.services))
+        else:
+            is_lie = fate is StepFate.DEAF and node.peer.is_powered
+            if fate is StepFate.WORKS:
+                node.switch_off(node.peer)
+            node.end_step(step, StepOutcome.DONE, "off, then OFF twice", is_lie=is_lie)
+
+    def finish_step(self, index: int) -> None:
+        """End the step that a node has in the air, as it should end.
+
+        An operator starts the daemon of a node again that has ejected its peer: nobody else can
+        give that one its right back while services may run there.
+        """
+        node, peer = self.nodes[index], self.nodes[1 - index].engine
+        is_ejected = peer is not None and peer.snapshot(self.now).fencing.is_ejected_by
+        if node.engine is None and node.is_powered and is_ejected:
+            self.boot(index)
+        step = node.step_in_air
+        if step is not None and step.kind is StepKind.CLAIM:
+            self.end_claim(index, is_reached=True)
+        elif step is not None:
+            self.end_shot(index, StepFate.WORKS)
+
+    # --- what is alike ----------------------------------------------------------------------------
+
+    def _others(self) -> tuple[Any, ...]:
+        return tuple(
+            (
+                OTHER in node.running,
+                node.scripts[OTHER].action.kind if OTHER in node.scripts else None,
+                node.store.files.get(OTHER),
+                None
+                if node.step_in_air is None
+                else (node.step_in_air.kind, node.step_in_air.path),
+                tuple(self.checker.is_barred(node.name, name) for name in (SERVICE, OTHER)),
+            )
+            for node in self.nodes
+        )
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Equal for worlds in which the same follows from the same."""
+        return *super().fingerprint(), self._others(), self.arbiter.summary()
+
+    def pair(self) -> tuple[Any, ...]:
+        """Return the states of both nodes, without time and messages."""
+        states = tuple(
+            None
+            if node.engine is None
+            else (node.engine.state_of(OTHER), node.engine.snapshot(self.now).fencing.is_ejected_by)
+            for node in self.nodes
+        )
+        return *super().pair(), states, self._others()
+
+    def cut(self) -> None:
+        """Cut both directions until the first node begins to fence."""
+        self.fates = [Fate.LOST, Fate.LOST]
+        while not any(node.step_in_air for node in self.nodes):
+            self.run(0.5)
+            assert self.now < 20_000.0, "nobody fences"
