@@ -240,7 +240,6 @@ class SharedDisk:
         """
         problem = f"{self.name} has no registered path"
         for path in self._paths if paths is None else paths:
-            was_aborted = False
             try:
                 was_aborted = may_abort and _preempt_and_abort(path, key, victim)
                 if not was_aborted:
@@ -262,7 +261,7 @@ class SharedDisk:
         if state.is_held_by(key):
             problem = self._over_registered(lambda path: path.clear(key))
             after = self.read()
-            if key in after.keys or after.is_held_by(key):
+            if key in after.keys:
                 raise DiskFault(f"{self.name} still shows {after} after a clear: {problem}")
             return True
         if key not in state.keys:

@@ -119,7 +119,8 @@ class SimulatedUnit:
         if action is InAction.READ_KEYS:
             body = b"".join(struct.pack(">Q", key) for key in self.keys.values())
         elif action is InAction.READ_RESERVATION:
-            held = self.holder and struct.pack(">Q4xxB2x", self.keys[self.holder], self.type)
+            key = 0 if self.type in (7, 8) else self.keys.get(self.holder or ("", ""), 0)
+            held = self.holder and struct.pack(">Q4xxB2x", key, self.type)
             body = held or b""
         elif action is InAction.REPORT_CAPABILITIES:
             return _good(struct.pack(">HBBH2x", 8, self.knows_kept, 0x80, 0xEA01)[:wanted])
@@ -208,6 +209,7 @@ class SimulatedPort:
     unit: SimulatedUnit
     nexus: Nexus
     is_dead: bool = False
+    is_closed: bool = False
     before: Callable[[Nexus, bytes], None] = lambda nexus, command: None
     after: Callable[[Nexus, bytes], None] = lambda nexus, command: None
 
@@ -221,7 +223,8 @@ class SimulatedPort:
         return answer
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Released."""
+        self.is_closed = True
 
 
 @dataclass

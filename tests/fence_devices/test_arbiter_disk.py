@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opensvc_openha.fence_devices import arbiter_disk
 from opensvc_openha.fence_devices.arbiter_disk import (
     ArbiterDisk,
     Claim,
@@ -15,8 +16,10 @@ from opensvc_openha.fence_devices.arbiter_disk import (
     address_of_arbiter,
     arbiter_key,
 )
+from opensvc_openha.fence_devices.block_devices import DiskAddress
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
 from opensvc_openha.fence_devices.shared_disk import Ejected
+from opensvc_openha.links.disk_channel import ScsiAnswer
 from tests.fence_devices.duel import duel
 from tests.fence_devices.simulated_disk import SimulatedNode, SimulatedUnit
 
@@ -284,7 +287,41 @@ def test_one_path_is_enough() -> None:
     assert cluster.first.claim().outcome is ClaimOutcome.WON
 
 
-def test_arbiter_is_one_whole_disk(tmp_path: object) -> None:
-    """A file, or what is on no disk, cannot be one."""
+def test_path_that_reconnected_is_registered_again_in_peace() -> None:
+    """The key is there, so that nothing seems to be missing; a claim would fail."""
+    cluster = Cluster().registered()
+    cluster.unit.reconnect(("deb1", "/dev/hb-0"))
+    cluster.first.register_in_peace()
+    assert ("deb1", "/dev/hb-0") in cluster.unit.keys
+    assert cluster.first.claim().outcome is ClaimOutcome.WON
+
+
+def test_arbiter_is_asked_within_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread must not hang; and it is released."""
+    cluster = Cluster().registered()
+    seen: set[float] = set()
+    port = cluster.nodes[0].ports["/dev/hb-0"]
+    execute = port.scsi
+
+    def scsi(command: bytes, sent: bytes, wanted: int, limit_s: float) -> ScsiAnswer:
+        seen.add(limit_s)
+        return execute(command, sent, wanted, limit_s)
+
+    monkeypatch.setattr(port, "scsi", scsi)
+    cluster.first.register_in_peace()
+    cluster.first.claim()
+    assert seen == {2.0}
+    cluster.first.close()
+    assert port.is_closed
+
+
+def test_arbiter_is_one_whole_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on no disk, or on several, cannot be one."""
     with pytest.raises(DiskFault, match="is on no disk: an arbiter needs one SCSI disk"):
         address_of_arbiter("/dev/null")
+    found = [DiskAddress("/dev/sda", ("/dev/sda",)), DiskAddress("/dev/sdb", ("/dev/sdb",))]
+    monkeypatch.setattr(arbiter_disk, "disks_under", lambda path: tuple(found))
+    with pytest.raises(DiskFault, match="/dev/hb is on /dev/sda, /dev/sdb: an arbiter needs one"):
+        address_of_arbiter("/dev/hb")
+    del found[1]
+    assert address_of_arbiter("/dev/hb") is found[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,6 +11,7 @@ from opensvc_openha.fence_devices.reservations import (
     NotAllTaken,
     TakeRules,
     in_order,
+    open_all,
     take_all,
 )
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
@@ -43,6 +45,20 @@ def units(number: int = 2, knows_abort: bool = True) -> list[SimulatedUnit]:
         SimulatedUnit(serial=f"s{number - index}", knows_abort=knows_abort)
         for index in range(number)
     ]
+
+
+def test_disks_are_released_together() -> None:
+    """Whatever happens between."""
+    pair = Pair(*units())
+    with ExitStack() as stack:
+        assert open_all(pair.first, stack) == pair.first
+        assert not any(port.is_closed for port in pair.nodes[0].ports.values())
+    assert all(port.is_closed for port in pair.nodes[0].ports.values())
+
+
+def test_writes_have_ten_seconds() -> None:
+    """Where nothing else is said."""
+    assert TakeRules(A).drain_s == 10 and TakeRules(A).is_proof and TakeRules(A).may_abort
 
 
 def test_order_is_that_of_the_serial_numbers() -> None:

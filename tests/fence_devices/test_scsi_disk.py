@@ -10,7 +10,9 @@ import pytest
 
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.scsi_disk import (
+    ABORT_LIMIT_S,
     ATTENTIONS_MAX,
+    COMMAND_LIMIT_S,
     DiskFault,
     NotSupported,
     ReservationConflict,
@@ -51,14 +53,18 @@ class FixedPort:
 
     answer: ScsiAnswer
     asked: int = 0
+    seen: list[tuple[bytes, bytes, int, float]] = field(default_factory=list)
+    is_closed: bool = False
 
     def scsi(self, command: bytes, sent: bytes, wanted: int, limit_s: float) -> ScsiAnswer:
         """Count, and answer."""
         self.asked += 1
+        self.seen.append((command, sent, wanted, limit_s))
         return self.answer
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Released."""
+        self.is_closed = True
 
 
 def fixed(status: int, sense: bytes = b"", host: int = 0, driver: int = 0) -> FixedPort:
@@ -124,6 +130,7 @@ def test_conflict_is_never_retried(change: Callable[[ScsiDisk], None]) -> None:
         (fixed(Status.CHECK_CONDITION, b"\x72\x04\x44\x00"), "hardware error 44/00"),
         (fixed(Status.GOOD, host=1), "the path failed .host status 0x1,"),
         (fixed(Status.GOOD, driver=6), "driver status 0x6"),
+        (fixed(Status.GOOD, driver=1), "driver status 0x1"),
     ],
 )
 def test_any_other_end_of_a_command_is_a_fault(port: FixedPort, text: str) -> None:
@@ -242,6 +249,45 @@ def test_simulated_disk_answers_as_the_real_ones(target: str) -> None:
         if exchange.step == "b register aptpl":
             break
     assert compared > 40
+
+
+def test_commands_have_limits() -> None:
+    """That of the path; an abort waits for writes, and gets more. Changes read nothing."""
+    port = fixed(Status.GOOD)
+    assert (COMMAND_LIMIT_S, ABORT_LIMIT_S) == (5, 30)
+    for disk, limit_s in (
+        (ScsiDisk("/dev/sda", port), COMMAND_LIMIT_S),
+        (ScsiDisk("/dev/sda", port, limit_s=2), 2),
+    ):
+        port.seen.clear()
+        for change in CHANGES:
+            change(disk)
+        disk.may_write()
+        assert [(wanted, limit) for _, _, wanted, limit in port.seen] == [
+            *([(0, limit_s)] * 5),
+            (0, ABORT_LIMIT_S),
+            (0, limit_s),
+        ]
+        with pytest.raises(DiskFault):
+            disk.registrations()
+        assert port.seen[-1][2:] == (8192, limit_s)
+
+
+def test_commands_carry_the_keys() -> None:
+    """Own key, then that of the action; a registration that ignores what was there has none."""
+    port = fixed(Status.GOOD)
+    disk = ScsiDisk("/dev/sda", port)
+    for change in CHANGES:
+        change(disk)
+    keys = [struct.unpack_from(">QQ", sent) for _, sent, _, _ in port.seen]
+    assert keys == [(A, B), (0, A), (A, 0), (A, 0), (A, B), (A, B)]
+
+
+def test_path_is_released() -> None:
+    """And its I/O process with it."""
+    port = fixed(Status.GOOD)
+    ScsiDisk("/dev/sda", port).close()
+    assert port.is_closed
 
 
 def test_fault_is_a_system_fault() -> None:

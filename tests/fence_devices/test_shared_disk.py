@@ -446,3 +446,151 @@ def test_simulated_path_is_a_port() -> None:
     path.register_anyway(A)
     path.close()
     assert pair.first.read().keys == (A,)
+
+
+# What may go wrong between two commands ----------------------------------------------------------
+
+
+def test_node_that_is_ejected_while_it_takes_a_disk_gives_up() -> None:
+    """Its registration is gone before it looks: it has lost, and changes nothing more."""
+    pair = Pair()
+
+    def eject(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x06":
+            pair.first.take(A)
+
+    pair.nodes[1].open("disk-0").after = eject
+    with pytest.raises(Ejected, match="own key 0xdeb2 is gone"):
+        pair.second.take(B)
+    assert pair.first.read().is_only(A)
+
+
+def test_node_that_reserves_first_is_ejected_in_the_next_round() -> None:
+    """A conflict of the reservation is no loss yet: what the disk shows is."""
+    pair = Pair()
+
+    def reserve(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == b"\x5f\x01" and pair.unit.holder is None:
+            pair.unit.keys[("deb1", "disk-0")] = A
+            pair.unit.holder = ("deb1", "disk-0")
+
+    pair.nodes[1].open("disk-0").before = reserve
+    assert pair.second.take(B).ejected == (A,)
+
+
+def test_path_that_dies_before_the_reservation_is_left_for_the_next() -> None:
+    """Both are registered."""
+    pair = Pair(paths=2)
+    port = pair.nodes[1].open("disk-0")
+
+    def die(nexus: tuple[str, str], command: bytes) -> None:
+        port.is_dead = command[:2] == b"\x5f\x01" or port.is_dead
+
+    port.before = die
+    assert pair.second.take(B).registered == 2
+    assert pair.unit.holder == ("deb2", "disk-1")
+
+
+def test_start_after_a_reboot_leaves_one_entry() -> None:
+    """The old connection's entry goes: there is one path only that could lose its own."""
+    pair = Pair()
+    pair.first.take(A)
+    pair.unit.reconnect(("deb1", "disk-0"))
+    assert pair.first.refused_paths() == ("disk-0",)
+    pair.first.take(A)
+    assert pair.unit.keys == {("deb1", "disk-0"): A} and pair.first.refused_paths() == ()
+
+
+def test_two_of_three_paths_come_back() -> None:
+    """Each registration counts: the second one expects the counter of the first."""
+    pair = Pair(paths=3)
+    pair.first.take(A)
+    generation = pair.first.read().generation
+    for number in (0, 2):
+        pair.unit.reconnect(("deb1", f"disk-{number}"))
+    assert pair.first.refused_paths() == ("disk-0", "disk-2")
+    assert pair.first.renew(A, generation) == ("disk-0", "disk-2")
+    assert pair.first.refused_paths() == ()
+
+
+def test_dead_path_is_neither_writable_nor_refused() -> None:
+    """It is not there: nothing is known of its registration."""
+    pair = Pair(paths=2)
+    pair.first.take(A)
+    pair.nodes[0].ports["disk-1"].is_dead = True
+    assert pair.first.writable_paths() == ("disk-0",) and pair.first.refused_paths() == ()
+    assert str(pair.first.unit()) == "beaf11"
+
+
+def test_reservation_of_all_registered_nodes_is_refused() -> None:
+    """Its holder has no key: there is nobody to eject."""
+    pair = Pair()
+    pair.first.take(A)
+    pair.unit.type = 7
+    for disk, key in ((pair.first, A), (pair.second, B)):
+        with pytest.raises(RefusedError, match=r"by 0x0 \(write exclusive, all registrants\)"):
+            disk.take(key)
+    assert pair.first.read().others(A) == (B,)
+
+
+def test_own_key_that_cannot_be_removed_is_no_success() -> None:
+    """One path is dead: its registration stays."""
+    pair = Pair(paths=2)
+    pair.first.register(A)
+    pair.nodes[0].ports["disk-0"].is_dead = True
+    with pytest.raises(DiskFault, match="own key removed, but it shows 0xdeb1 registered, free"):
+        pair.first.unregister(A)
+    assert list(pair.unit.keys) == [("deb1", "disk-0")]
+
+
+def test_registration_again_takes_the_first_path_that_works() -> None:
+    """The others are dead."""
+    pair = Pair(paths=3)
+    pair.first.register(A)
+    generation = pair.first.read().generation
+    for number in range(3):
+        pair.unit.reconnect(("deb1", f"disk-{number}"))
+    pair.nodes[0].ports["disk-0"].is_dead = True
+    pair.first.register_again(A, generation)
+    assert ("deb1", "disk-1") in pair.unit.keys and ("deb1", "disk-2") not in pair.unit.keys
+
+
+def test_registration_in_peace_needs_one_path() -> None:
+    """One that refuses is left; where all do, it is said why."""
+    pair = Pair(paths=2)
+    state = pair.first.read()
+
+    def die(nexus: tuple[str, str], command: bytes) -> None:
+        if command[0] == 0x5F:
+            raise DiskFault(f"{nexus[1]} hung")
+
+    pair.nodes[0].open("disk-0").before = die
+    pair.first.register_missing(A, state)
+    assert list(pair.unit.keys) == [("deb1", "disk-1")]
+    pair.nodes[0].open("disk-1").before = die
+    with pytest.raises(DiskFault, match="no path can be registered: disk-0 hung; disk-1 hung"):
+        pair.first.register_missing(A, state)
+
+
+def test_some_arrays_count_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One entry for each adapter, whatever the number of paths through it."""
+    pair = Pair(paths=4)
+    assert pair.first.expected_registrations() == 4
+    monkeypatch.setattr(SharedDisk, "vendor", lambda self: "3PARdata")
+    monkeypatch.setattr(
+        "opensvc_openha.fence_devices.shared_disk.host_of", lambda path: path[-1] in "01"
+    )
+    assert pair.first.expected_registrations() == 2
+    assert Pair().first.expected_registrations() == 1
+
+
+def test_vendor_is_that_of_the_disk() -> None:
+    """Some are known for what they cannot do."""
+    assert Pair().first.vendor() == "SIMUL"
+
+
+def test_paths_are_released() -> None:
+    """Each with its I/O process."""
+    pair = Pair(paths=2)
+    pair.first.close()
+    assert all(port.is_closed for port in pair.nodes[0].ports.values())
