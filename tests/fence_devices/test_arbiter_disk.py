@@ -287,6 +287,41 @@ def test_one_path_is_enough() -> None:
     assert cluster.first.claim().outcome is ClaimOutcome.WON
 
 
+def test_disk_that_was_cleared_ejected_nobody() -> None:
+    """Nobody is registered: nobody has won anything. So it is where the counter did not move."""
+    cluster = Cluster().registered()
+    cluster.first.watch()
+    cluster.unit.keys.clear()
+    cluster.unit.generation += 1
+    assert cluster.first.watch().by == ""
+    other = Cluster().registered()
+    other.second.watch()
+    other.first.watch()
+    del other.unit.keys[("deb1", "/dev/hb-0")]
+    assert other.first.watch().by == ""
+
+
+def test_registration_that_is_not_there_afterwards_is_no_success() -> None:
+    """The peer removed it at once: it is read back."""
+    cluster = Cluster()
+
+    def forget(nexus: tuple[str, str], command: bytes) -> None:
+        if command[0] == 0x5F:
+            cluster.unit.keys.clear()
+
+    cluster.nodes[0].open("/dev/hb-0").after = forget
+    with pytest.raises(DiskFault, match="registered, but no node registered on /dev/hb"):
+        cluster.first.register_in_peace()
+
+
+def test_claim_waits_for_no_write() -> None:
+    """A heartbeat disk holds no data: nothing has to be aborted, and a hung write holds nobody."""
+    cluster = Cluster().registered()
+    cluster.first.claim()
+    assert "PREEMPT" in cluster.names("deb1")
+    assert "PREEMPT_AND_ABORT" not in cluster.names("deb1")
+
+
 def test_path_that_reconnected_is_registered_again_in_peace() -> None:
     """The key is there, so that nothing seems to be missing; a claim would fail."""
     cluster = Cluster().registered()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_of, disks_under
+from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_of, disks_under, host_of
 
 
 class Sysfs:
@@ -90,6 +90,22 @@ def test_loop_devices_are_left_out(sysfs: Sysfs) -> None:
 def test_device_that_the_kernel_does_not_know_is_on_no_disk(sysfs: Sysfs) -> None:
     """It went away meanwhile."""
     assert sysfs.disks("8:200") == ()
+
+
+def test_devices_in_a_circle_end(sysfs: Sysfs) -> None:
+    """Sysfs has none; a search that never ended would hold its caller."""
+    sysfs.add("dm-7", "253:7", uuid="LVM-a", name="a")
+    sysfs.add("dm-8", "253:8", "dm-7", uuid="LVM-b", name="b")
+    (sysfs.root / "block/dm-7/slaves/dm-8").symlink_to(sysfs.root / "block/dm-8")
+    assert [disk.name for disk in sysfs.disks("253:7")] in ([], ["/dev/dm-7"], ["/dev/dm-8"])
+
+
+def test_host_of_a_path_is_its_adapter(sysfs: Sysfs) -> None:
+    """The first number of its place; the path itself where it has none."""
+    (sysfs.root / "block/sda/3:0:1:7").mkdir()
+    (sysfs.root / "block/sda/device").symlink_to(sysfs.root / "block/sda/3:0:1:7")
+    assert host_of("/dev/sda", str(sysfs.root)) == "3"
+    assert host_of("/dev/sdb", str(sysfs.root)) == "/dev/sdb"
 
 
 def test_device_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -138,11 +138,62 @@ def test_watch_tells_an_ejection_from_a_reconnect(world: World) -> None:
     assert unknown["is_ejected"] is False
 
 
+def test_look_says_what_each_disk_shows(world: World) -> None:
+    """A disk that another node holds, without having been ours: no ejection. One that is free."""
+    world.owned_by_peer()
+    seen = answer_to({"do": "watch", "disks": disks()})
+    assert (seen["is_ejected"], seen["by"]) == (False, "")
+    assert isinstance(seen["disks"], list) and isinstance(seen["took_s"], float)
+    assert 0 <= seen["took_s"] < 1000
+    assert seen["disks"][0] == {
+        "name": "disk0",
+        "is_held": False,
+        "generation": 1,
+        "by": "",
+        "renewed": [],
+        "text": "0xdeb1 registered, held by 0xdeb1 (write exclusive, registrants only)",
+    }
+
+
+def test_disk_whose_keys_are_gone_was_taken_by_nobody(world: World) -> None:
+    """Known to be ours, and now free: an ejection all the same, for anybody may write."""
+    for name in world.units:
+        SharedDisk(world.node.address(name), world.node.open).take(B)
+    world.units["disk1"].keys.clear()
+    world.units["disk1"].holder = None
+    seen = answer_to({"do": "watch", "disks": disks(generation=1)})
+    assert (seen["is_ejected"], seen["by"]) == (True, "nobody")
+    assert isinstance(seen["disks"], list)
+    assert "own key 0xdeb2 is gone" not in seen["disks"][0]["text"]
+    world.units["disk0"].reconnect(("deb2", "disk0-0"))
+    changed = answer_to({"do": "watch", "disks": disks(generation=7)})
+    assert isinstance(changed["disks"], list)
+    assert "was changed meanwhile" in changed["disks"][0]["text"]
+    world.node.ports["disk0-0"].is_dead = True
+    dead = answer_to({"do": "watch", "disks": disks(generation=1)})
+    assert isinstance(dead["disks"], list) and dead["disks"][0]["is_held"] is False
+
+
+def test_one_disk_that_must_not_be_aborted_is_enough(world: World) -> None:
+    """All are preempted without abort then: a mixture would promise too much."""
+    world.owned_by_peer()
+    mixed = disks()
+    mixed[0]["may_abort"] = False
+    answer_to({"do": "preempt", "disks": mixed, "services": [], "drain_s": 0})
+    for unit in world.units.values():
+        assert "PREEMPT_AND_ABORT" not in [name for nexus, name in unit.log if nexus[0] == "deb2"]
+
+
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
         ({"do": "preempt"}, "disks: expected the disks"),
+        ({"do": "preempt", "disks": []}, "disks: expected the disks"),
+        ({"do": "preempt", "disks": {"a": 1}}, "disks: expected the disks"),
         ({"do": "preempt", "disks": [1]}, "disks: expected objects"),
+        ({"do": "preempt", "disks": [*disks(), 1]}, "disks: expected objects"),
+        ({"do": "claim", "options": {"disk": 5}, "node": "a", "peer": "b"}, "expected the disk"),
+        ({"do": "claim", "options": {"disk": ""}, "node": "a", "peer": "b"}, "expected the disk"),
         ({"do": "preempt", "disks": [{"name": "d", "key": "0x1"}]}, "paths: expected one path"),
         ({"do": "preempt", "disks": disks(key="deb2")}, "key is 'deb2', must have 16"),
         ({"do": "preempt", "disks": disks(name="")}, "name: expected a word; found ''"),
