@@ -142,7 +142,7 @@ def test_agent_of_the_board_would_show_the_password(board: IpmiBoard) -> None:
     "agent, options, interface",
     [
         ("fence_ipmilan", {}, "lan"),
-        ("fence_ipmilan", {"lanplus": "yes"}, "lanplus"),
+        *(("fence_ipmilan", {"lanplus": word}, "lanplus") for word in ("1", "yes", "on", "True")),
         ("fence_ilo4", {}, "lanplus"),
         ("fence_ilo4", {"lanplus": "0"}, "lan"),
         ("/usr/sbin/fence_ilo5", {}, "lanplus"),

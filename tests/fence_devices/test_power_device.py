@@ -207,6 +207,19 @@ def test_without_time_nothing_is_ordered() -> None:
     assert report.text.endswith("no time was left for the order")
 
 
+def test_order_is_given_even_with_little_time() -> None:
+    """It may not be proved any more, but the next round finds the peer off."""
+    device = ModelledDevice()
+    assert not cut(device, limit_s=0.9).is_proved and len(device.orders) == 1
+
+
+def test_each_question_has_the_limit_of_a_look() -> None:
+    """A lost answer must not take the time of the next."""
+    device = ModelledDevice()
+    cut(device, limit_s=60.0)
+    assert device.limits[0] == 10.0 and device.limits[2:] == [10.0, 10.0]
+
+
 def test_device_that_cannot_be_asked_is_believed_by_its_success() -> None:
     """A command of the operator without status_cmd: neither look nor readings."""
     device = ModelledDevice()
