@@ -3,7 +3,7 @@
 ::
 
     claim    "options": {"disk": PATH}, "node", "peer", "generation" of the last look, or null
-    preempt  "disks": [{"name", "paths", "key", "may_abort"}], "drain_s", "services"
+    preempt  "disks": [{"name", "paths", "key", "may_abort"}], "drain_s", "services", "limit_s"
     watch    "disks", as above, each with the "generation" of the last look, or null
 
 Disks come with the request: they were found before they were needed, for to find them a disk that
@@ -57,7 +57,8 @@ def _preempt(request: Mapping[str, object]) -> dict[str, object]:
     with ExitStack() as stack:
         opened = open_all((SharedDisk(_address(disk)) for disk in disks), stack)
         try:
-            report = take_all(opened, TakeRules(key, may_abort, _drain(request)))
+            rules = TakeRules(key, may_abort, _drain(request), ends_at=_end(request))
+            report = take_all(opened, rules)
         except SystemFault as error:
             return {
                 "is_proved": False,
@@ -138,6 +139,12 @@ def _drain(request: Mapping[str, object]) -> float:
     if not isinstance(drain_s, (int, float)) or not 0 <= drain_s <= _DRAIN_MAX_S:
         raise UsageError(f"drain_s: expected seconds up to {_DRAIN_MAX_S:g}; found {drain_s!r}")
     return float(drain_s)
+
+
+def _end(request: Mapping[str, object]) -> float | None:
+    """Return the instant at which the daemon kills this program; None if it does not say."""
+    limit_s = request.get("limit_s")
+    return monotonic() + limit_s if isinstance(limit_s, (int, float)) else None
 
 
 def _text(given: Mapping[str, object], name: str) -> str:

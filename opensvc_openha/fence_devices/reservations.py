@@ -8,6 +8,7 @@ writes of the node that was ejected, these may land some seconds later: then the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
 from opensvc_openha.fence_devices.shared_disk import SharedDisk, Taken
 from opensvc_openha.formats.reservation_key import key_text
-from opensvc_openha.system.clock import pause
+from opensvc_openha.system.clock import monotonic, pause
 
 DRAIN_S = 10.0
 """How long a write without abort may still be on its way."""
@@ -38,6 +39,8 @@ class TakeRules:
     may_abort: bool = True
     drain_s: float = DRAIN_S
     is_proof: bool = True
+    ends_at: float | None = None
+    """Instant, of ``clock.monotonic``, at which this process will be killed."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,12 @@ def take_all(
     )
     if not any(_needs_drain(disk, rules) for disk in taken):
         return TakeReport(tuple(taken), 0.0, hints)
+    left_s = math.inf if rules.ends_at is None else rules.ends_at - monotonic()
+    if left_s < rules.drain_s:
+        raise NotAllTaken(
+            f"writes without abort need drain = {rules.drain_s:g} s to land, and {left_s:.0f} s are"
+            " left of the limit"
+        )
     wait(rules.drain_s)
     for disk in ordered:
         state = disk.read()

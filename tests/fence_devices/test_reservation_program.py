@@ -79,6 +79,15 @@ def test_preempt_waits_where_nothing_was_aborted(world: World) -> None:
     assert str(answer["text"]).endswith("writes without abort had 0.01 s to land")
 
 
+def test_wait_that_does_not_fit_the_limit_is_reported_at_once(world: World) -> None:
+    """The daemon would kill the program while it waits, and nobody would know why."""
+    world.owned_by_peer()
+    request = {"do": "preempt", "disks": disks(may_abort=False), "services": [], "drain_s": 40}
+    answer = answer_to({**request, "limit_s": 30})
+    assert answer["is_proved"] is False
+    assert "need drain = 40 s to land, and 30 s are left of the limit" in str(answer["text"])
+
+
 def test_preempt_that_fails_proves_nothing(world: World) -> None:
     """The text says why; no service is covered."""
     world.owned_by_peer()
