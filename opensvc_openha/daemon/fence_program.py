@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.system import clock
-from opensvc_openha.system.processes import send_signal
+from opensvc_openha.system.processes import descendants_of, send_signal
 from opensvc_openha.system.self_command import self_command
 
 PROGRAM = "opensvc_openha.fence_devices.run"
@@ -92,7 +92,7 @@ class FenceProgram:
         with self._lock:
             self._is_closed = True
             for pid in self._running:
-                send_signal(pid, signal.SIGKILL, is_group=True)
+                _kill(pid)
 
     def _begin(self, request: Mapping[str, object]) -> subprocess.Popen[bytes] | None:
         with self._lock:
@@ -116,14 +116,14 @@ class FenceProgram:
         with self._lock:
             self._running.add(process.pid)
             if self._is_closed:
-                send_signal(process.pid, signal.SIGKILL, is_group=True)
+                _kill(process.pid)
         return process
 
     def _finish(self, process: subprocess.Popen[bytes]) -> int | None:
         """Kill what is left of the group; return the exit code, None if it cannot be killed."""
         with self._lock:
             # Its leader is not collected before, so that nothing else can have the group's number.
-            send_signal(process.pid, signal.SIGKILL, is_group=True)
+            _kill(process.pid)
             self._running.discard(process.pid)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -132,6 +132,14 @@ class FenceProgram:
             return process.wait(ABANDON_AFTER_S)
         except subprocess.TimeoutExpired:
             return None
+
+
+def _kill(pid: int) -> None:
+    """Kill a program that leads a group, and all that it has started, in whatever groups."""
+    found = descendants_of(pid)
+    send_signal(pid, signal.SIGKILL, is_group=True)
+    for each in found:
+        send_signal(each, signal.SIGKILL)
 
 
 class _Reading:

@@ -74,6 +74,22 @@ def descends_from(ancestor: int) -> bool:
     return ancestor != os.getpid() and ancestor in ancestors()
 
 
+def descendants_of(ancestor: int) -> list[int]:
+    """Return the pids of all processes that descend from that one, by their present parents."""
+    children: dict[int, list[int]] = {}
+    for pid in all_pids():
+        found = stat_of(pid)
+        if found is not None:
+            children.setdefault(found.parent, []).append(pid)
+    found_pids: list[int] = []
+    waiting = [ancestor]
+    while waiting:
+        own = children.get(waiting.pop(), [])
+        found_pids += own
+        waiting += own
+    return found_pids
+
+
 def process_name(pid: int) -> str:
     """Return the kernel's name of a process, of up to 15 characters; ``?`` if it is gone."""
     return text_of(pid, "comm").strip() or "?"

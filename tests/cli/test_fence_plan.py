@@ -42,6 +42,7 @@ BOARD = """#!/bin/sh
 cd {root}
 echo "$1" >> {name}.calls
 [ -e {name}.dead ] && exit 1
+[ -e {name}.hangs ] && sleep 5000
 case $1 in
 off) [ -e {name}.deaf ] || echo off > {name}.power ;;
 status) [ "$(cat {name}.power)" = on ] && exit 0; exit 2 ;;
@@ -214,6 +215,39 @@ def test_drill_cuts_the_named_peer_measures_and_is_kept(planned: Planned) -> Non
 def _silence_once_off(planned: Planned) -> None:
     until(lambda: "off" in planned.calls())
     planned.fall_silent()
+
+
+def test_board_that_hangs_holds_neither_decisions_nor_the_end_of_the_daemon(
+    planned: Planned,
+) -> None:
+    """Commands are answered while it hangs, in a look and in a step; the daemon ends, and nothing
+    of it is left.
+    """
+    cluster = planned.cluster
+    planned.speak()
+    planned.until_shown("  spare    armed  ")
+    cluster.path("board.hangs").touch()
+    planned.fall_silent()
+    planned.until_shown("peer: silent")
+    cluster.ok("service -A web unfreeze")
+    planned.until_shown(f"fencing {PEER}: board, begun ")
+    cluster.fails("service -A web freeze-stop", 5)
+    cluster.ok("ezha kill")
+    assert cluster.daemons() == []
+    until(lambda: _running(str(cluster.root)) == [], bool, "what it has started is gone")
+
+
+def _running(text: str) -> list[str]:
+    """Command lines of processes that have a text in it, except editors of this test."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if f"{text}/board" in line:
+            found.append(line)
+    return found
 
 
 def test_drill_whose_peer_goes_on_is_a_failure(planned: Planned) -> None:

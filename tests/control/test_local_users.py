@@ -259,6 +259,10 @@ def test_user_who_asks_without_end_delays_no_beat(opened: ClusterDir, voice: Pee
         {"do": "reload"},
         {"do": "note", "service": "registry", "word": "x", "reason": "y"},
         {"do": "forget-peer"},
+        {"do": "confirm", "node": "deb2"},
+        {"do": "fence-look", "path": "ipmi"},
+        {"do": "fence-drill", "path": "ipmi", "node": "deb2"},
+        {"do": "fence-release"},
         {"do": "leave", "how": "stop"},
     ],
 )

@@ -47,6 +47,18 @@ def test_program_gets_the_request_and_gives_its_answer(tmp_path: Path) -> None:
     assert (tmp_path / "words").read_text() == "0\n"
 
 
+def test_what_runs_in_groups_of_its_own_is_killed_as_well(tmp_path: Path) -> None:
+    """As agents do, and what they have started."""
+    answer = ask(
+        tmp_path,
+        "setsid sh -c 'sleep 10000 & echo $! > $OPENHA_HERE/child; wait' & wait",
+        SOON_S,
+    )
+    assert answer.problem.startswith("no answer within")
+    pid = int((tmp_path / "child").read_text())
+    until(lambda: not start_of_process(pid))
+
+
 @pytest.mark.parametrize(
     "body, problem",
     [
