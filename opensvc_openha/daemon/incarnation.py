@@ -141,7 +141,9 @@ class Incarnation:
         added = tuple(svc for svc in current.spec.own_services if svc.name not in known)
         kept = self.removed.present()
         self.removed.follow(former.spec, current.spec)
-        recovered = self.store.learn(added, is_same_life=True, unwritten={svc.name for svc in kept})
+        recovered = self.store.recover(
+            added, is_same_life=True, unwritten={svc.name for svc in kept}
+        )
         self.store.record_managed(current.spec.own_services)
         self.inbox.put(ConfigChanged(current.spec, recovered))
 

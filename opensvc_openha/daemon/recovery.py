@@ -51,7 +51,7 @@ def recover_engine(layout: Layout, configuration: Configuration, history: Histor
         store.kept(spec.own_services) if is_same_life else ()
     )
     removed = RemovedServices(layout, spec.node, kept)
-    recovered = store.learn((*spec.own_services, *kept), is_same_life, is_first_start)
+    recovered = store.recover((*spec.own_services, *kept), is_same_life, is_first_start)
     store.record_managed(spec.own_services)
     history.record_start(recovered, is_same_life)
 

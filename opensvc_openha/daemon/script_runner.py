@@ -181,20 +181,10 @@ class ScriptRunner:
         limit_s = _limit_s(self._limits_of(service), ScriptKind.PROBE)
         answer = ScriptLog("", is_answer=True, may_linger=False)
         try:
-            argv, environment = (
-                self._with_own_score([path, _ARGUMENT[ScriptKind.PROBE]]),
-                self._environment(action, limit_s),
-            )
+            argv = self._with_own_score([path, _ARGUMENT[ScriptKind.PROBE]])
+            environment = self._environment(action, limit_s)
             with self._spawning:
-                process = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=answer.handle,
-                    stderr=answer.handle,
-                    cwd="/",
-                    start_new_session=True,
-                    env=environment,
-                )
+                process = _spawn(argv, environment, answer)
             code = _wait(process, limit_s)
             return (
                 ScriptOutcome.UNSURE if code is None else _read_probe(path, code, answer.output())
@@ -217,23 +207,13 @@ class ScriptRunner:
         try:
             log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
-                argv, environment = (
-                    self._with_own_score(command),
-                    self._environment(action, limit_s),
-                )
+                argv = self._with_own_score(command)
+                environment = self._environment(action, limit_s)
                 with self._spawning as has_waited:
                     if has_waited and action.kind in _REVOCABLE and is_overtaken():
                         log.note("not begun: this node stood still before\n")
                         return _put_off(action)
-                    process = subprocess.Popen(
-                        argv,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log.handle,
-                        stderr=log.handle,
-                        cwd="/",
-                        start_new_session=True,
-                        env=environment,
-                    )
+                    process = _spawn(argv, environment, log)
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
                 is_start = action.kind is ScriptKind.START
@@ -370,6 +350,20 @@ def _put_off(action: RunScript) -> tuple[ScriptOutcome, str]:
 
 def _failure(kind: ScriptKind) -> ScriptOutcome:
     return ScriptOutcome.UNSURE if kind in _QUESTIONS else ScriptOutcome.FAILED
+
+
+def _spawn(
+    argv: list[str], environment: Mapping[str, str], log: ScriptLog
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=log.handle,
+        stderr=log.handle,
+        cwd="/",
+        start_new_session=True,
+        env=environment,
+    )
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:

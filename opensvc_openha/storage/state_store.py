@@ -90,7 +90,7 @@ class StateStore:
                     self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False
                 )
 
-    def learn(
+    def recover(
         self,
         services: tuple[ServiceSpec, ...],
         is_same_life: bool,

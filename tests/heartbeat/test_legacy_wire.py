@@ -269,7 +269,7 @@ def test_first_start_after_a_c_openha_asks_what_its_7_means(
     folder.mkdir(parents=True)
     (folder / "STATE.deb1").write_bytes(left)
     service = ServiceSpec("registry", "/x", "deb1", "deb2", "/x")
-    known = StateStore(layout, "deb1", "deb2").learn((service,), True, is_first_start)["registry"]
+    known = StateStore(layout, "deb1", "deb2").recover((service,), True, is_first_start)["registry"]
     assert (known.state, known.must_probe) == (state, must_probe)
 
 

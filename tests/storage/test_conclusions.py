@@ -109,7 +109,7 @@ def learn(
     store = StateStore(layout, "deb1", "deb2")
     if was_managed:
         store.record_managed((WEB,))
-    return store.learn((WEB,), is_same_life)["web"]
+    return store.recover((WEB,), is_same_life)["web"]
 
 
 @pytest.mark.parametrize("content", [b"", b"x\n", b"99", b"-1", b" 2", b"\xff\xfe"])
@@ -135,7 +135,7 @@ def test_file_that_cannot_be_read_is_unknown_with_the_reason(tmp_path: Path) -> 
     """A directory stands in its place."""
     layout = tree_layout(str(tmp_path))
     os.makedirs(layout.state_file("web", "deb1"))
-    recovered = StateStore(layout, "deb1", "deb2").learn((WEB,), is_same_life=True)["web"]
+    recovered = StateStore(layout, "deb1", "deb2").recover((WEB,), is_same_life=True)["web"]
     assert recovered.state is S.UNKNOWN and "Is a directory" in recovered.reason
 
 
@@ -143,7 +143,7 @@ def test_what_is_concluded_is_written_down(tmp_path: Path) -> None:
     """START_READY of the daemon before: STOPPED on disk too."""
     layout = tree_layout(str(tmp_path))
     write_state(layout, "web", "deb1", StoredState(S.START_READY))
-    StateStore(layout, "deb1", "deb2").learn((WEB,), is_same_life=True)
+    StateStore(layout, "deb1", "deb2").recover((WEB,), is_same_life=True)
     assert decode(Path(layout.state_file("web", "deb1")).read_bytes()) == StoredState(S.STOPPED)
 
 
@@ -155,7 +155,7 @@ def test_place_that_cannot_be_written_is_part_of_the_reason_and_keeps_no_other_s
     mail = ServiceSpec("mail", "/opt/mail", "deb1", "deb2", "/bin/true")
     write_state(layout, "mail", "deb1", StoredState(S.STARTED))
     Path(os.path.dirname(layout.state_file("web", "deb1"))).write_text("in the way")
-    recovered = StateStore(layout, "deb1", "deb2").learn((WEB, mail), is_same_life=True)
+    recovered = StateStore(layout, "deb1", "deb2").recover((WEB, mail), is_same_life=True)
     assert recovered["mail"].state is S.STARTED
     assert (
         "cannot make directory" in recovered["web"].reason and recovered["web"].state is S.UNKNOWN

@@ -245,11 +245,11 @@ def test_what_a_start_ends_is_on_disk_with_one_wait(
     for svc in services:
         write_state(layout, svc.name, "deb1", StoredState(ServiceState.STARTED))
     store = StateStore(layout, "deb1", "deb2")
-    recovered = store.learn(services, is_same_life=False)
+    recovered = store.recover(services, is_same_life=False)
     assert {known.state for known in recovered.values()} == {ServiceState.STOPPED} and waits == [
         layout.services_dir
     ]
-    store.learn(services, is_same_life=True)
+    store.recover(services, is_same_life=True)
     assert waits == [layout.services_dir]
 
 

@@ -55,8 +55,8 @@ def test_service_added_after_the_machine_was_started_is_not_believed_to_run(
     """
     layout = tree_layout(str(tmp_path))
     write_state(layout, "web", "deb1", StoredState(left))
-    StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life)
-    added = StateStore(layout, "deb1", "deb2").learn((_WEB,), is_same_life=True)["web"]
+    StateStore(layout, "deb1", "deb2").recover((_MAIL,), is_same_life)
+    added = StateStore(layout, "deb1", "deb2").recover((_WEB,), is_same_life=True)["web"]
     assert added.state is expected
 
 
@@ -71,13 +71,13 @@ def test_service_whose_state_could_not_be_ended_at_a_reboot_is_not_believed_to_r
     write_state(layout, "web", "deb1", StoredState(ServiceState.STARTED))
     store = StateStore(layout, "deb1", "deb2")
     with full_disk():
-        store.learn((_MAIL,), is_same_life=False)
+        store.recover((_MAIL,), is_same_life=False)
     assert Path(layout.state_file("web", "deb1")).read_bytes() == b"2\0"
-    assert store.learn((_WEB,), is_same_life=True)["web"].state is ServiceState.STOPPED
+    assert store.recover((_WEB,), is_same_life=True)["web"].state is ServiceState.STOPPED
     # It was ended by that: what it does from now on is believed again, should it be taken out and
     # added once more.
     write_state(layout, "web", "deb1", StoredState(ServiceState.STARTED))
-    assert store.learn((_WEB,), is_same_life=True)["web"].state is ServiceState.STARTED
+    assert store.recover((_WEB,), is_same_life=True)["web"].state is ServiceState.STARTED
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_file_without_a_state_is_left_as_it_is_at_a_reboot(tmp_path: Path) -> No
     """
     layout = tree_layout(str(tmp_path))
     store = StateStore(layout, "deb1", "deb2")
-    assert store.learn((), is_same_life=False) == {}
+    assert store.recover((), is_same_life=False) == {}
     write_state(layout, "web", "deb1", StoredState(ServiceState.STARTED))
     Path(layout.state_file("web", "deb1")).write_bytes(b"damaged")
     os.mkdir(f"{layout.services_dir}/mail")
-    store.learn((), is_same_life=False)
+    store.recover((), is_same_life=False)
     assert Path(layout.state_file("web", "deb1")).read_bytes() == b"damaged"
     assert os.listdir(f"{layout.services_dir}/mail") == []
 
@@ -129,7 +129,7 @@ def test_services_are_learned_with_one_wait_for_the_disk(
     for name in ("mail", "web"):
         write_state(layout, name, "deb1", StoredState(ServiceState.STARTED))
     waits = mocker.spy(os, "fsync")
-    recovered = StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life=False)
+    recovered = StateStore(layout, "deb1", "deb2").recover((_MAIL,), is_same_life=False)
     assert recovered["mail"].state is ServiceState.STOPPED and not waits.called
     for name in ("mail", "web"):
         assert Path(layout.state_file(name, "deb1")).read_bytes() == b"0\0"
@@ -142,9 +142,9 @@ def test_state_that_another_thread_writes_is_left_to_it(tmp_path: Path) -> None:
     path = Path(layout.state_file("mail", "deb1"))
     before = path.read_bytes()
     store = StateStore(layout, "deb1", "deb2")
-    found = store.learn((_MAIL,), is_same_life=False, unwritten=("mail",))
+    found = store.recover((_MAIL,), is_same_life=False, unwritten=("mail",))
     assert found["mail"].state is ServiceState.STOPPED and path.read_bytes() == before
-    assert store.learn((_MAIL,), is_same_life=False)["mail"] == found["mail"]
+    assert store.recover((_MAIL,), is_same_life=False)["mail"] == found["mail"]
     assert path.read_bytes() != before
 
 
