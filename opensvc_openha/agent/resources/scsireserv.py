@@ -106,7 +106,12 @@ class ScsiReservation(LocalResource):
         self._owner, self._section, self._context = owner, section, context
         self._find = find or disks_below
         self._open_disk = open_disk or SharedDisk
-        self._has_touched = False
+        self._is_refused = False
+
+    @property
+    def owner(self) -> Section:
+        """Section of the resource whose disks are reserved."""
+        return self._owner
 
     def disks(self) -> tuple[DiskAddress, ...]:
         """Return the disks that are reserved."""
@@ -163,7 +168,10 @@ class ScsiReservation(LocalResource):
         with ExitStack() as stack:
             disks = open_all(map(self._open_disk, self.disks()), stack)
             if not disks:
-                self._log.warning(f"{self._owner.name} is on no SCSI disk: nothing is reserved")
+                # Only what must be on disks is worth a warning: [DEFAULT] may ask for all.
+                must_be = self._owner.group in ("vg", "disk")
+                note = self._log.warning if must_be else self._log.info
+                note(f"{self._owner.name} is on no SCSI disk: nothing is reserved")
                 return
             try:
                 self._start(disks, key)
@@ -185,8 +193,11 @@ class ScsiReservation(LocalResource):
             raise self.spec.error(ActionError, "; ".join(failures))
 
     def roll_back(self) -> None:
-        """Release what this start has reserved; nothing if it was refused before."""
-        if self._has_touched:
+        """Release what this start has reserved; nothing if it was refused before.
+
+        Not asked the other way round: a start side by side runs in a process of its own.
+        """
+        if not self._is_refused:
             self.stop()
 
     # --------------------------------------------------------------------------------------------
@@ -199,7 +210,6 @@ class ScsiReservation(LocalResource):
             return
         if not may_eject:
             self._refuse_others(before, key)
-        self._has_touched = True
         may_abort = self.may_abort and not any(disk.vendor() == _NO_ABORT for disk in disks)
         rules = TakeRules(key, may_abort, self.drain_s, is_proof=False)
         report = take_all(disks, rules)
@@ -229,6 +239,7 @@ class ScsiReservation(LocalResource):
                     why = " (--cluster ejects another node only in a start by the node daemon)"
                 text = f"{name} is already reserved. use --force to override this safety net{why}"
                 self._log.error(f"{name}: {state}")
+                self._is_refused = True
                 raise self.spec.error(ActionError, text)
 
     def _note_key(self) -> None:

@@ -20,7 +20,11 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.agent.resources.scsireserv import ScsiReservation
 from opensvc_openha.agent.service.loaded_service import Service, load_service
-from opensvc_openha.agent.service.reserved_data import has_reserved_data
+from opensvc_openha.agent.service.reserved_data import (
+    has_reserved_data,
+    is_shared,
+    is_volume,
+)
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.status import NodeStatus
@@ -63,7 +67,8 @@ def _facts_of(service: Service) -> dict[str, object]:
         except OpenhaError as error:
             problems.append(f"{resource.spec.rid}: {error}")
             continue
-        if not found:
+        owner = resource.owner
+        if not found and is_shared(owner) and not is_volume(owner, service.file):
             problems.append(f"{resource.spec.rid}: no SCSI disk was found below it")
         drain_s = max(drain_s, resource.drain_s)
         known = {disk["name"] for disk in disks}

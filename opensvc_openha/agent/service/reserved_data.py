@@ -19,27 +19,41 @@ _ELSEWHERE = frozenset({"drbd", "pool"})
 
 def has_reserved_data(file: ServiceFile) -> bool:
     """Return whether the service has disks, and reserves all of them."""
-    return any(map(is_reservable, file.sections)) and not any(unreserved(file))
+    return any(map(_is_reserved, file.sections)) and not any(unreserved(file))
 
 
 def unreserved(file: ServiceFile) -> Iterator[Section]:
     """Yield the sections of shared data that no reservation covers."""
-    groups = [
-        section.text(section.spelling(schema.VGNAME))
-        for section in file.sections
-        if section.group in ("vg", "disk") and is_reservable(section)
-    ]
     for section in resource_sections(file):
-        if is_reservable(section):
-            continue
-        type_ = section.text("type").lower()
-        is_disk = section.group in ("vg", *_ELSEWHERE) or (
-            section.group == "disk" and type_ != "loop"
-        )
-        is_fs = section.group == "fs" and type_ not in _NO_SHARED_DATA
-        device = section.text(schema.DEV.name)
-        if is_disk or (is_fs and not any(_is_volume_of(device, name) for name in groups)):
+        if is_shared(section) and not _is_reserved(section) and not is_volume(section, file):
             yield section
+
+
+def is_shared(section: Section) -> bool:
+    """Return whether a resource is data that both nodes can reach."""
+    type_ = section.text("type").lower()
+    if section.group == "fs":
+        return type_ not in _NO_SHARED_DATA
+    return section.group in ("vg", *_ELSEWHERE) or (section.group == "disk" and type_ != "loop")
+
+
+def is_volume(section: Section, file: ServiceFile) -> bool:
+    """Return whether a file system is, by its name, on a group that is reserved itself."""
+    if section.group != "fs":
+        return False
+    groups = (
+        group.text(group.spelling(schema.VGNAME))
+        for group in file.sections
+        if group.group in ("vg", "disk") and is_reservable(group)
+    )
+    device = section.text(schema.DEV.name)
+    return any(_is_volume_of(device, name) for name in groups)
+
+
+def _is_reserved(section: Section) -> bool:
+    """Return whether a resource's own reservation can cover it: the network has none."""
+    type_ = section.text("type").lower()
+    return is_shared(section) and is_reservable(section) and type_ not in schema.NETWORK_TYPES
 
 
 def _is_volume_of(device: str, group: str) -> bool:

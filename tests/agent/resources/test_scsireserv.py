@@ -501,6 +501,33 @@ def test_facts_for_the_daemon(
         ]
 
 
+def test_default_covers_what_is_on_a_reserved_group(agent: Agent, disks: Disks) -> None:
+    """Its volumes are not even there on a passive node; what is no shared data has no disks."""
+    sections = (
+        "[vg#1]\nvgname = data\n"
+        "[fs#1]\ntype = ext4\ndev = /dev/mapper/data-root\nmnt = /m\n"
+        "[fs#2]\ntype = tmpfs\ndev = none\nmnt = /n\n"
+        "[fs#3]\ntype = bind\ndev = /m/a\nmnt = /o\n"
+    )
+    agent.write("a", f"{DEFAULT}scsireserv = true\n{sections}{HB}")
+    facts = reservation_facts.facts_of(AgentLayout(str(agent.etc)), ["a"])["a"]
+    assert facts["has_reserved_data"] is True and facts["problems"] == []
+    more = "[fs#4]\ntype = nfs\ndev = server:/x\nmnt = /p\n"
+    agent.write("a", f"{DEFAULT}scsireserv = true\n{sections}{more}{HB}")
+    facts = reservation_facts.facts_of(AgentLayout(str(agent.etc)), ["a"])["a"]
+    assert facts["has_reserved_data"] is False
+    assert facts["problems"] == ["fs#4pr: no SCSI disk was found below it"]
+
+
+def test_refused_start_leaves_what_was_reserved_before(agent: Agent, disks: Disks) -> None:
+    """One disk is ours, the other one the peer's: refused, and the first one stays ours."""
+    agent.write("a", DEFAULT + VG)
+    act(agent, "prstart")
+    disks.theirs("/dev/sdb").take(PEERS)
+    assert act(agent, "prstart").exit_code == ActionError.exit_code
+    assert disks.keys() == {"/dev/sda": {OURS}, "/dev/sdb": {PEERS}}
+
+
 def test_facts_of_a_service_with_problems(agent: Agent, disks: Disks) -> None:
     """What the daemon reports: no disk found, no key, a file that cannot be read."""
     disks.below = {}
