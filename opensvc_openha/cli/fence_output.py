@@ -124,10 +124,11 @@ def _type_confirm(peer: str) -> str:
 def _block(status: NodeStatus, now: float) -> list[str]:
     """Report what a node waits for whose peer has not answered since it booted."""
     fencing, peer = status.fencing, status.peer
+    which = "" if fencing.plan else " with a check-up script"
     lines = [
         (
             f"{peer} has not answered since {status.node} booted, which neither fences nor starts"
-            " services with a check-up script before one of these:"
+            f" services{which} before one of these:"
         ),
         (
             f"  {peer} is heard, and acknowledges this node (openha hb -s -v shows what is wrong"

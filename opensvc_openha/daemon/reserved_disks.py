@@ -79,6 +79,7 @@ class ReservedDisks:
         self._on_news = on_news
         self._known: dict[str, ServiceDisks] = {}
         self._problem = ""
+        self._has_looked = False
         self._generations: dict[str, int] = {}
         self._is_ejected = False
         self._next_find = 0.0
@@ -133,6 +134,8 @@ class ReservedDisks:
             for service, known in self._known.items()
             if known.needs is FenceNeeds.DATA
         }
+        if not self._has_looked:
+            return PathLook(name, PathState.UNTESTED, text="its disks are being looked for")
         problems = [self._problem] if self._problem else []
         problems += [
             f"{service}: {problem}"
@@ -174,6 +177,7 @@ class ReservedDisks:
         self._next_find = clock.monotonic() + self._interval()
         self._finder = self._find(names)
         answer = self._finder.ask({}, RESERVED_FIND_LIMIT_S)
+        self._has_looked = True
         if answer.problem:
             # What was found before still holds: the disks of a service rarely change.
             self._problem = f"its disks are not known: {answer.problem}"

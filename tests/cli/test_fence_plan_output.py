@@ -164,7 +164,10 @@ def test_blocked_node_reports_what_it_waits_for() -> None:
     """As without a plan."""
     fencing = replace(STATUS.fencing, is_blocked=True)
     text = fence_report(replace(STATUS, fencing=fencing), NOW)
-    assert "deb1 has not answered since deb2 booted" in text
+    assert (
+        "deb1 has not answered since deb2 booted, which neither fences nor starts services before"
+        in text
+    )
 
 
 def test_forecast_adds_up_measured_times_and_says_where_there_is_none() -> None:

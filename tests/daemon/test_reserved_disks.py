@@ -112,6 +112,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 def test_disks_are_found_and_completed_in_the_configuration_and_in_a_request(rig: Rig) -> None:
     """Those of services that need nothing but their disks; each disk once."""
     rig.found({"web": facts(disks=[DISK, OTHER]), "mail": facts(disks=[OTHER], drain_s=20.0)})
+    assert rig.disks.look("reservation").state is PathState.UNTESTED
     rig.start()
     assert rig.asked == [("web", "db", "mail")]
     completed = {svc.name: svc for svc in rig.disks.complete(rig.spec).services}
