@@ -66,14 +66,14 @@ class Origin:
         self._link = link
         self._address = link.peer_address
         self._heard_at = -math.inf
-        self._is_learnt = not link.peer_address and link.wire is Wire.LEGACY
-        self._is_open = link.is_disk or not (link.peer_address or self._is_learnt)
+        self._keeps_first = not link.peer_address and link.wire is Wire.LEGACY
+        self._is_open = link.is_disk or not (link.peer_address or self._keeps_first)
 
     def admits(self, source: str, received_at: float) -> bool:
         """Return True if a frame from this source (``host:port``) may be parsed."""
         if self._is_open or not source:
             return True
-        if self._is_learnt and received_at >= self._heard_at + self._link.timeout_s:
+        if self._keeps_first and received_at >= self._heard_at + self._link.timeout_s:
             return True
         return _host_of(source) == self._address
 

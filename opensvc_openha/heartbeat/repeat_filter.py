@@ -1,9 +1,9 @@
 """Recognize frames that a listener has used before, before their tag costs anything.
 
-The one place of this room that asks whether a frame is new; on a disk the listener of links.slot
-has asked before whether the slot has changed since its last read. What is dropped here says nothing
-that the engine does not know. Whether a beat is new for a decision (order, incarnation, first
-arrival on any link) is decided in core.beat_filter alone.
+The one place of this room that asks whether a frame is new; on a disk links.slot_link has asked
+before whether the slot has changed since its last read. What is dropped here holds nothing that the
+engine does not know. Whether a beat is new for a decision (order, incarnation, first arrival on any
+link) is decided in core.beat_filter alone.
 
 Nothing is noted of a frame before the engine has its beat: otherwise a forged frame, or one for
 which there was no room, would keep the genuine one out.

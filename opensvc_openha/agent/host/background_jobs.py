@@ -1,6 +1,6 @@
 """Child processes that each do one job for a service and are never waited for.
 
-A child that hangs delays no other. Children die with their parent.
+A child that hangs delays no other. BackgroundJobs die with their parent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from opensvc_openha.system.processes import end_processes
 _END_LIMIT_S = 1.0
 
 
-class Children:
+class BackgroundJobs:
     """The running children, by service name."""
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class _Child:
     is_reaped: bool = False
 
 
-def run_side_by_side(jobs: Sequence[Job]) -> list[JobFailure]:
+def run_in_parallel(jobs: Sequence[Job]) -> list[JobFailure]:
     """Run all jobs, wait for all of them, and return those that failed.
 
     An exception here terminates the jobs first.
@@ -76,9 +76,9 @@ def _fork(job: Job, children: list[_Child]) -> None:
             job.run()
             return 0
         except (OpenhaError, InterruptedAction) as error:
-            _tell(writer, str(error))
+            _report(writer, str(error))
         except Exception as error:  # Top level of the process: the parent waits for a report.
-            _tell(writer, f"{job.name}: {type(error).__name__}: {error}")
+            _report(writer, f"{job.name}: {type(error).__name__}: {error}")
         return 1
 
     try:
@@ -92,7 +92,7 @@ def _fork(job: Job, children: list[_Child]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _tell(writer: int, message: str) -> None:
+def _report(writer: int, message: str) -> None:
     os.write(writer, json.dumps(message[:2000]).encode())
 
 

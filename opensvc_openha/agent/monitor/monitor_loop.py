@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from opensvc_openha.agent.config.file_cache import FileReadings
-from opensvc_openha.agent.host.background_jobs import Children
+from opensvc_openha.agent.host.background_jobs import BackgroundJobs
 from opensvc_openha.agent.monitor.resource_monitor import is_watched
 from opensvc_openha.agent.service.loaded_service import Service
 from opensvc_openha.core.states import ServiceState
@@ -39,7 +39,7 @@ class MonitorRounds:
         self._ask = ask
         self._look = look
         self._readings = FileReadings(files, self._cluster_name)
-        self._children = Children()
+        self._children = BackgroundJobs()
 
     def run(self) -> None:
         """Begin the checks of one round; return at once."""

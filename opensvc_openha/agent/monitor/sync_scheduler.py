@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from opensvc_openha.agent.config.file_cache import FileReadings
-from opensvc_openha.agent.host.background_jobs import Children
+from opensvc_openha.agent.host.background_jobs import BackgroundJobs
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service
@@ -58,7 +58,7 @@ class SyncRounds:
         self._now = now
         self._readings = FileReadings(files, self._read)
         self._tried: dict[str, datetime.datetime] = {}
-        self._children = Children()
+        self._children = BackgroundJobs()
 
     def run(self) -> None:
         """Begin the synchronisations that are due; return at once."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from opensvc_openha.agent.host.commands import run_logged
-from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
+from opensvc_openha.agent.host.parallel_jobs import Job, run_in_parallel
 from opensvc_openha.agent.host.signals import uninterrupted
 from opensvc_openha.agent.resources.base import Resource, ResourceSpec
 from opensvc_openha.agent.service.loaded_service import Service, look
@@ -100,7 +100,7 @@ def bring_back(service: Service, resource: Resource) -> bool:
 
 
 def refuse_unhandled(resources: Iterable[Resource]) -> None:
-    """Raise RefusedError if a start would leave out a required resource.
+    """Raise ActionError if a start would leave out a required resource.
 
     Called before anything is changed: such a start must not end with exit code 0.
     """
@@ -122,7 +122,7 @@ def _run_part(service: Service, part: Stage, step: _Step) -> list[tuple[Resource
     """Run the step for each resource; return the failed ones with their errors."""
     if part.is_parallel:
         service.log.info(f"side by side: {', '.join(res.spec.rid for res in part.resources)}")
-        failures = run_side_by_side([_job(resource, step) for resource in part.resources])
+        failures = run_in_parallel([_job(resource, step) for resource in part.resources])
         by_rid = {resource.spec.rid: resource for resource in part.resources}
         # Report all failures as one error: the first one raised must not hide the others.
         error = ActionError("; ".join(failure.message for failure in failures))

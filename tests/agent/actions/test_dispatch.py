@@ -17,7 +17,7 @@ import pytest
 from opensvc_openha.agent.actions.service_actions import FROZEN, SAFETY_NET
 from opensvc_openha.agent.host import commands
 from opensvc_openha.agent.host.commands import run_command
-from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
+from opensvc_openha.agent.host.parallel_jobs import Job, run_in_parallel
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.errors import InterruptedAction, RefusedError, SystemFault
@@ -434,7 +434,7 @@ def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(
 
     monkeypatch.setattr(os, "fork", fork_and_be_interrupted)
     with interruptible(), pytest.raises(InterruptedAction):
-        run_side_by_side([Job("one", lambda: time.sleep(60))])
+        run_in_parallel([Job("one", lambda: time.sleep(60))])
     assert_is_reaped(pids[0])
 
 
