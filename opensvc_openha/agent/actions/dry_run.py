@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.sync import Rsync
-from opensvc_openha.agent.service.loaded_service import Service, look
+from opensvc_openha.agent.service.loaded_service import Service, finding_of
 from opensvc_openha.agent.service.ordering import Stage, in_start_order, start_stages, stop_stages
 from opensvc_openha.agent.service.runner import refuse_unhandled, trigger_commands
 from opensvc_openha.agent.values.resource_status import Finding, ResourceStatus
@@ -42,7 +42,7 @@ def rehearse_start(
         yield from _beginning(stage)
         for resource in stage.resources:
             is_down = is_stopped and not resource.spec.is_always_on
-            finding = _STOPPED if is_down else look(resource)
+            finding = _STOPPED if is_down else finding_of(resource)
             yield from _with_triggers(resource, "start", _start_line(resource, finding))
 
 
@@ -60,7 +60,7 @@ def rehearse_stop(
             elif resource.spec.is_always_on and not is_forced:
                 yield f"  leave {name}: a standby resource (--force stops it)"
             else:
-                finding = look(resource)
+                finding = finding_of(resource)
                 is_down = finding.status is ResourceStatus.DOWN
                 line = f"leave {name}: is down" if is_down else f"stop {name}: {_state(finding)}"
                 yield from _with_triggers(resource, "stop", line)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from opensvc_openha.agent.actions.action_options import ActionOptions
-from opensvc_openha.agent.service.loaded_service import Service, look
+from opensvc_openha.agent.service.loaded_service import Service, finding_of
 from opensvc_openha.agent.show import render
 from opensvc_openha.agent.show.render import print_lines
 from opensvc_openha.agent.values.resource_status import merge
@@ -69,6 +69,6 @@ def stonith_status(service: Service, options: ActionOptions) -> int:
 def prstatus(service: Service, options: ActionOptions) -> int:
     """Print the merged status of the service's reservations; exit code as for ``status``."""
     chosen = [res for res in service.selected(options.choice) if res.spec.kind == RESERVATION]
-    merged = merge(look(res).status for res in chosen)
+    merged = merge(finding_of(res).status for res in chosen)
     print_lines([merged.value])
     return merged.exit_code

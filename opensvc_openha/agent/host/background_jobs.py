@@ -1,6 +1,6 @@
 """Child processes that each do one job for a service and are never waited for.
 
-A child that hangs delays no other. BackgroundJobs die with their parent.
+A child that hangs delays no other. Children die with their parent.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from opensvc_openha.agent.host.reset import end_node
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.service.action_lock import MONITOR, action_lock
-from opensvc_openha.agent.service.loaded_service import Service, look
+from opensvc_openha.agent.service.loaded_service import Service, finding_of
 from opensvc_openha.agent.service.ordering import in_display_order, in_start_order
 from opensvc_openha.agent.service.runner import bring_back
 from opensvc_openha.agent.values.resource_status import ResourceStatus
@@ -37,7 +37,7 @@ Note = Callable[[str, str, bool], None]
 """Records in the history: word, reason, whether it is an alarm."""
 
 _WELL = frozenset({ResourceStatus.UP, ResourceStatus.STDBY_UP, ResourceStatus.NA})
-_TOLD = "monitor.told"
+_REPORTED = "monitor.told"
 _HISTORY_PAUSE_S = 1.0
 
 
@@ -67,7 +67,7 @@ def monitor_service(service: Service, note: Note) -> int:
         service.log.info(f"nothing to monitor: {reason}")
         return 0
     if not _failing(watched):
-        _forget_told(service)
+        _forget_report(service)
         return 0
     try:
         with interruptible(), action_lock(service.var_dir, MONITOR, 0):
@@ -75,17 +75,19 @@ def monitor_service(service: Service, note: Note) -> int:
                 return 0
             failing = _failing(watched)
             # All is up: every resource has its full number of restarts again.
-            left = failing if _told(service) else _bring_back(service, failing, note)
+            left = failing if _reported(service) else _bring_back(service, failing, note)
     except RefusedError:
         return 0  # Another action runs: what is down now may be up when it ends.
     monitored = [res for res in left if res.spec.is_monitored]
-    text = ", ".join(f"{res.spec.rid} is {look(res).status.value}" for res in monitored or left)
+    text = ", ".join(
+        f"{res.spec.rid} is {finding_of(res).status.value}" for res in monitored or left
+    )
     if not left:
-        _forget_told(service)
+        _forget_report(service)
     elif monitored:
         _act(service, text, note)
     else:
-        _tell_once(service, f"{text}; it is not monitored, so nothing follows", note)
+        _report_once(service, f"{text}; it is not monitored, so nothing follows", note)
     return 0
 
 
@@ -108,7 +110,7 @@ def why_not_now(service: Service) -> str:
 
 
 def _failing(resources: list[Resource]) -> list[Resource]:
-    return [res for res in resources if look(res).status not in _WELL]
+    return [res for res in resources if finding_of(res).status not in _WELL]
 
 
 def _bring_back(service: Service, failing: list[Resource], note: Note) -> list[Resource]:
@@ -116,7 +118,7 @@ def _bring_back(service: Service, failing: list[Resource], note: Note) -> list[R
     others = [res for res in failing if res not in in_start_order(failing)]
     left = []
     for resource in [*in_start_order(failing), *in_display_order(others)]:
-        found = look(resource).status
+        found = finding_of(resource).status
         if found in _WELL:
             continue  # It came up together with an earlier one.
         rid = resource.spec.rid
@@ -131,15 +133,15 @@ def _bring_back(service: Service, failing: list[Resource], note: Note) -> list[R
 def _act(service: Service, failing: str, note: Note) -> None:
     action = MonitorAction(service.file.default.value(schema.MONITOR_ACTION))
     if action is MonitorAction.NONE:
-        _tell_once(service, f"{failing}; monitor_action is not set", note)
+        _report_once(service, f"{failing}; monitor_action is not set", note)
         return
     obstacle = _why_nobody_takes_over(service)
     if obstacle:
-        _tell_once(service, f"{failing}; {action.value} is not done, for {obstacle}", note)
+        _report_once(service, f"{failing}; {action.value} is not done, for {obstacle}", note)
         return
     service.log.info(f"start monitor action '{action.value}'")
     note(action.value.upper(), failing, True)
-    _forget_told(service)
+    _forget_report(service)
     command = service.file.default.value(schema.PRE_MONITOR_ACTION)
     if command:
         run_logged(service.log, ["/bin/sh", "-c", command])
@@ -174,11 +176,11 @@ def _why_nobody_takes_over(service: Service) -> str:
     return ""
 
 
-def _tell_once(service: Service, text: str, note: Note) -> None:
+def _report_once(service: Service, text: str, note: Note) -> None:
     """Report a lasting alarm when it begins and when its text changes."""
-    if _told(service) == text:
+    if _reported(service) == text:
         return
-    path = os.path.join(service.var_dir, _TOLD)
+    path = os.path.join(service.var_dir, _REPORTED)
     service.log.error(text)
     note("FAILED", text, True)
     try:
@@ -187,10 +189,10 @@ def _tell_once(service: Service, text: str, note: Note) -> None:
         service.log.warning(f"cannot write {path}, so this may be reported again: {error.strerror}")
 
 
-def _told(service: Service) -> str:
-    return text_or_empty(os.path.join(service.var_dir, _TOLD))
+def _reported(service: Service) -> str:
+    return text_or_empty(os.path.join(service.var_dir, _REPORTED))
 
 
-def _forget_told(service: Service) -> None:
+def _forget_report(service: Service) -> None:
     with contextlib.suppress(OSError):
-        os.unlink(os.path.join(service.var_dir, _TOLD))
+        os.unlink(os.path.join(service.var_dir, _REPORTED))

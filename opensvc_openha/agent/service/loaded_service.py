@@ -108,11 +108,17 @@ class Service:
     def report(self) -> ServiceReport:
         """Check every resource and return the status report."""
         findings = {
-            res.spec.rid: look(res) for res in self.resources if res.spec.group is not Group.SYNC
+            res.spec.rid: finding_of(res)
+            for res in self.resources
+            if res.spec.group is not Group.SYNC
         }
         self.view.remember(_data_status(self.resources, lambda res: findings[res.spec.rid]))
         findings.update(
-            {res.spec.rid: look(res) for res in self.resources if res.spec.group is Group.SYNC}
+            {
+                res.spec.rid: finding_of(res)
+                for res in self.resources
+                if res.spec.group is Group.SYNC
+            }
         )
         resources = tuple(
             _report_of(res, findings[res.spec.rid]) for res in in_display_order(self.resources)
@@ -172,7 +178,7 @@ def load_service(
         resources = build_resources(file, context)
     except ConfigError as exc:
         raise _one_of_many(exc, file, context) from exc
-    context.view.answer_with(lambda: _data_status(resources, look))
+    context.view.answer_with(lambda: _data_status(resources, finding_of))
     return Service(name, node, file, resources, layout, log, cluster, context.view)
 
 
@@ -217,7 +223,7 @@ def _is_named(resource: Resource, name: str) -> bool:
     return name in (resource.spec.rid, resource.spec.rid.partition("#")[0])
 
 
-def look(resource: Resource) -> Finding:
+def finding_of(resource: Resource) -> Finding:
     """Return the status of one resource; an error of the check becomes a warning."""
     if resource.spec.is_disabled:
         return Finding(ResourceStatus.NA)

@@ -14,7 +14,7 @@ from opensvc_openha.agent.host.commands import run_logged
 from opensvc_openha.agent.host.parallel_jobs import Job, run_in_parallel
 from opensvc_openha.agent.host.signals import uninterrupted
 from opensvc_openha.agent.resources.base import Resource, ResourceSpec
-from opensvc_openha.agent.service.loaded_service import Service, look
+from opensvc_openha.agent.service.loaded_service import Service, finding_of
 from opensvc_openha.agent.service.ordering import Stage, in_start_order, start_stages, stop_stages
 from opensvc_openha.agent.values.resource_status import Group, ResourceStatus
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
@@ -35,7 +35,7 @@ def start_resources(
         for stage in start_stages(resources, service.file):
             for part in _parts(stage):
                 begun += [
-                    res for res in part.resources if look(res).status is not ResourceStatus.UP
+                    res for res in part.resources if finding_of(res).status is not ResourceStatus.UP
                 ]
                 for _, error in _run_part(service, part, lambda res: _start(service, res)):
                     raise error
@@ -93,7 +93,7 @@ def bring_back(service: Service, resource: Resource) -> bool:
             with_triggers(service, resource, "start", resource.start)
         except OpenhaError as error:
             log.error(f"restart resource failed: {error}")
-        if look(resource).status is ResourceStatus.UP:
+        if finding_of(resource).status is ResourceStatus.UP:
             log.info(f"monitored resource {resource.spec.rid} restarted.")
             return True
     return False
@@ -152,7 +152,10 @@ def _stop(service: Service, resource: Resource) -> None:
     try:
         resource.stop()
     except OpenhaError as error:
-        if resource.spec.group is not Group.APP or look(resource).status is not ResourceStatus.DOWN:
+        if (
+            resource.spec.group is not Group.APP
+            or finding_of(resource).status is not ResourceStatus.DOWN
+        ):
             raise
         service.log.error(f"{error}, but its check reports that it is down: continuing")
 
