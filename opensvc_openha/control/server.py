@@ -275,6 +275,8 @@ class ControlServer:
         status = protocol.status_to_json(self._served.status())
         for svc in status["services"]:
             svc["reason"] = without_output(svc["reason"])
+        status["warnings"] = [without_output(text) for text in status["warnings"]]
+        status["fencing"] = _without_output(status["fencing"])
         return {"status": status}
 
     def _history_for_all(self) -> dict[str, Any]:
@@ -302,6 +304,17 @@ class ControlServer:
             open_ends -= answer.is_last
             _send(connection, {"answer": protocol.answer_to_json(answer)})
         _send(connection, {"done": True})
+
+
+def _without_output(fencing: dict[str, Any]) -> dict[str, Any]:
+    """Return the status of fencing without what scripts and devices printed."""
+    found = dict(fencing)
+    for name, key in (("groups", "detail"), ("paths", "text"), ("proofs", "text")):
+        if name in found:
+            found[name] = [{**item, key: without_output(item[key])} for item in found[name]]
+    if "hints" in found:
+        found["hints"] = [without_output(hint) for hint in found["hints"]]
+    return found
 
 
 class _Places:

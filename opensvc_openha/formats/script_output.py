@@ -23,6 +23,10 @@ _LEFT_OUT = "(what it printed is for root)"
 _ENDED = re.compile(r"\b(exited with \d+|was ended by signal \d+) \(.*\)")
 
 
+_DEVICE = re.compile(r"\b(exit code -?\d+|, killed|the fence program [^:]*): .*")
+"""How a fencing device was asked in vain; the rest is what it said, which may be anything."""
+
+
 def with_output(ended: str, output: str) -> str:
     """Return how a script ended, with its first line that contains ERROR, or else its last one.
 
@@ -35,5 +39,5 @@ def with_output(ended: str, output: str) -> str:
 
 
 def without_output(text: str) -> str:
-    """Return a reason without the script's output, for any user."""
-    return _ENDED.sub(rf"\1 {_LEFT_OUT}", text)
+    """Return a reason without the output of scripts and fencing devices, for any user."""
+    return _DEVICE.sub(rf"\1 {_LEFT_OUT}", _ENDED.sub(rf"\1 {_LEFT_OUT}", text))

@@ -13,7 +13,14 @@ from pytest_mock import MockerFixture
 from opensvc_openha.control import client
 from opensvc_openha.control.protocol import path_from_json, status_to_json
 from opensvc_openha.control.server import ControlServer
-from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
+from opensvc_openha.core.status import (
+    FenceGroup,
+    FencingStatus,
+    NodeStatus,
+    PathStatus,
+    PeerStanding,
+    ProofStatus,
+)
 from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import Layout, tree_layout
 
@@ -84,6 +91,31 @@ def test_path_of_a_newer_daemon_is_read_without_what_is_unknown() -> None:
     assert path_from_json({"name": "ipmi", "kind": "power", "level": 1}) == PathStatus(
         "ipmi", "power", 1
     )
+
+
+def test_what_devices_and_scripts_printed_is_for_root(rig: Rig) -> None:
+    """Other users see how each ended, and not a word of it; the daemon's own values are not
+    touched.
+    """
+    secret = "exit code 1: Error: token 4711; more of it"
+    group = FenceGroup("", "/fence", ("web",), detail="exited with 3 (4711)")
+    path = dataclasses.replace(PATH, text=f"not switched off in 2 s: {secret}")
+    killed = dataclasses.replace(PATH, name="pdu", text="no answer in 9.5 s, killed: 4711")
+    proof = ProofStatus("script", "node", 1.0, f"callout {secret}")
+    fencing = FencingStatus(
+        groups=(group,), plan=(("ipmi",),), paths=(path, killed), proofs=(proof,), hints=(secret,)
+    )
+    warning = "fence path broken: ipmi: the fence program ended with 1: 4711"
+    rig.served.status.return_value = NodeStatus(
+        "deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), (), (warning,), fencing=fencing
+    )
+    found = rig.server._status_for_all()["status"]
+    assert "4711" not in json.dumps(found) and "more of it" not in json.dumps(found)
+    assert found["fencing"]["paths"][0]["text"] == (
+        "not switched off in 2 s: exit code 1 (what it printed is for root)"
+    )
+    assert found["fencing"]["groups"][0]["detail"] == "exited with 3 (what it printed is for root)"
+    assert path.text.endswith("more of it") and "4711" in group.detail
 
 
 def test_status_without_a_fence_plan_has_the_keys_that_readers_know() -> None:
