@@ -32,7 +32,7 @@ class Kept:
     def found_by(self, mutant: Mutant) -> str:
         """Return the test that found this fault in this code; empty if that is not known."""
         code, test, state = self._known.get(mutant.lasting_name, ("", "", ""))
-        is_same = code == self._state_of(mutant) and state == self._tests.get(test)
+        is_same = code == self._state_of(mutant) and state == self._tests.get(test, "")
         return test if is_same else ""
 
     def former_finders(self) -> list[tuple[str, str]]:
@@ -40,8 +40,9 @@ class Kept:
         return [(name.partition(" ")[0], test) for name, (_, test, _) in self._known.items()]
 
     def keep(self, mutant: Mutant, test: str) -> None:
-        """Write down that a test found it."""
-        entry = (mutant.lasting_name, (self._state_of(mutant), test, self._tests[test]))
+        """Write down that a test found it, or that it ended the process that ran them."""
+        state = self._tests.get(test, "")
+        entry = (mutant.lasting_name, (self._state_of(mutant), test, state))
         with open(_PLACE, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

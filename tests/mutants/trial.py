@@ -129,6 +129,7 @@ class Bench:
         self._found[trial.mutant.file, found_by] += 1
         if found_by in self._items:
             self._finders.add(found_by)
+        if found_by and found_by != UNPLANTED:
             self._kept.keep(trial.mutant, found_by)
         return Verdict(
             trial.mutant,
