@@ -569,3 +569,76 @@ def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
         match=f"{message}.*the same can be done by hand on deb2: service -A webha freeze-stop",
     ):
         model.ask("start")
+
+
+def log_of(model: Model) -> str:
+    return Path(model.service.layout.log_dir, "web.log").read_text()
+
+
+def test_state_is_read_five_times_a_second_and_reported_every_ten_seconds(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon limits the script, whatever its limit is."""
+    model, pauses = make(S.STOPPED, S.FROZEN_STOP), set[float]()
+    model.is_slow = True
+
+    def pause(seconds: float) -> None:
+        pauses.add(seconds)
+        model.pass_time(seconds)
+
+    monkeypatch.setattr(cluster_actions, "pause", pause)
+    assert model.ask("start") == 0 and pauses == {0.2}
+    assert "webha is STARTING, for 10 s now" in log_of(model)
+    assert "webha is STARTING, for 20 s now" in log_of(model)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [(S.STARTED, "already started"), (S.FROZEN_START, "already started and frozen")],
+)
+def test_start_of_what_runs_is_logged_as_such(make: Make, own: S, words: str) -> None:
+    """Beside a peer that runs it as well it is refused: an operator must look."""
+    model = make(own, S.STOPPED)
+    assert model.ask("start") == 0
+    assert [line for line in log_of(model).splitlines() if line.endswith(words)]
+    model.states["deb2"] = S.STARTED
+    with pytest.raises(RefusedError):
+        model.ask("start")
+    assert model.done == []
+
+
+@pytest.mark.parametrize("peer", [S.STOPPED, S.FROZEN_STOP])
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_agent_of_a_peer_that_left_or_that_asked_is_not_called(
+    make: Make, peer: S, is_remote: bool
+) -> None:
+    """Neither before the start nor after it."""
+    model = make(S.STOPPED, peer)
+    model.has_peer_left = not is_remote
+    assert model._agents["deb1"]("start", is_remote, "") == 0
+    assert model.done == ["deb1 start"]
+
+
+def test_service_that_is_frozen_while_the_peer_is_asked_is_thawed_all_the_same(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer's agent may take its time: what was seen before is of the past."""
+    model = make(S.STOPPED, S.STOPPED)
+
+    def ssh(command: list[str], limit_s: float) -> CommandResult:
+        model.states["deb1"] = S.FROZEN_STOP
+        return model.ssh(command, limit_s)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded_actions, "run_command", ssh)
+        model.ask("start")
+    assert "deb1 unfreeze" in model.done
+
+
+def test_log_has_the_outcome_and_no_request_that_the_daemon_may_refuse(make: Make) -> None:
+    """A start is asked for to skip a hold: the node starts by itself in any case."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+    assert model.ask("start") == 0
+    lines = [line.split(None, 3)[-1].strip() for line in log_of(model).splitlines()]
+    assert any(line.endswith("webha is STARTED on this node") for line in lines)
+    assert not any("service -A webha start" in line for line in lines)
