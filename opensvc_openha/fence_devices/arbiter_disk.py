@@ -155,6 +155,7 @@ class ArbiterDisk:
         registered again, if nothing else has changed since.
         """
         try:
+            self._disk.unit()
             state = self._disk.read()
             verdict = self._verdict(state)
             if verdict is None:

@@ -19,7 +19,7 @@ from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
 from opensvc_openha.fence_devices.block_devices import DiskAddress
 from opensvc_openha.fence_devices.reservations import DRAIN_S, TakeRules, open_all, take_all
-from opensvc_openha.fence_devices.shared_disk import SharedDisk
+from opensvc_openha.fence_devices.shared_disk import SharedDisk, meet
 from opensvc_openha.formats.reservation_key import key_text, parse_key
 from opensvc_openha.system.clock import monotonic
 
@@ -78,30 +78,33 @@ def _preempt(request: Mapping[str, object]) -> dict[str, object]:
 
 def _watch(request: Mapping[str, object]) -> dict[str, object]:
     """Look at each disk; register again over paths that came back, where that is safe."""
-    looks = [_look(given) for given in _disks(request)]
+    disks = _disks(request)
+    with ExitStack() as stack:
+        opened = open_all((SharedDisk(_address(given)) for given in disks), stack)
+        meet(opened)
+        looks = [_look(given, disk) for given, disk in zip(disks, opened, strict=True)]
     by = next((str(look["by"]) for look in looks if look["by"]), "")
     return {"is_ejected": bool(by), "by": by, "disks": looks}
 
 
-def _look(given: Mapping[str, object]) -> dict[str, object]:
+def _look(given: Mapping[str, object], disk: SharedDisk) -> dict[str, object]:
     """Return what one disk shows. ``by``: who removed our key; only if it was known there."""
     key, known = _key(given), _generation(given)
-    look: dict[str, object] = {"name": _text(given, "name"), "is_held": False, "generation": None}
-    with closing(SharedDisk(_address(given))) as disk:
-        renewed: tuple[str, ...] = ()
-        problem = ""
-        try:
-            renewed = disk.renew(key, known) if known is not None else ()
-        except SystemFault as error:
-            problem = str(error)
-        try:
-            state = disk.read()
-        except SystemFault as error:
-            return {**look, "by": "", "renewed": [], "text": str(error)}
-        is_ejected = known is not None and key not in state.keys
-        by = ", ".join(map(key_text, state.others(key))) or "nobody" if is_ejected else ""
-        look["is_held"], look["generation"] = state.is_held_by(key), state.generation
-        return {**look, "by": by, "renewed": list(renewed), "text": problem or str(state)}
+    look: dict[str, object] = {"name": disk.name, "is_held": False, "generation": None}
+    renewed: tuple[str, ...] = ()
+    problem = ""
+    try:
+        renewed = disk.renew(key, known) if known is not None else ()
+    except SystemFault as error:
+        problem = str(error)
+    try:
+        state = disk.read()
+    except SystemFault as error:
+        return {**look, "by": "", "renewed": [], "text": str(error)}
+    is_ejected = known is not None and key not in state.keys
+    by = ", ".join(map(key_text, state.others(key))) or "nobody" if is_ejected else ""
+    look["is_held"], look["generation"] = state.is_held_by(key), state.generation
+    return {**look, "by": by, "renewed": list(renewed), "text": problem or str(state)}
 
 
 def _disks(request: Mapping[str, object]) -> Sequence[Mapping[str, object]]:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from opensvc_openha.errors import SystemFault
+from opensvc_openha.errors import OpenhaError, SystemFault
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
-from opensvc_openha.fence_devices.shared_disk import SharedDisk, Taken
+from opensvc_openha.fence_devices.shared_disk import SharedDisk, Taken, meet
 from opensvc_openha.formats.reservation_key import key_text
 from opensvc_openha.system.clock import monotonic, pause
 
@@ -72,6 +72,7 @@ class TakeReport:
 def in_order(disks: Iterable[SharedDisk]) -> list[SharedDisk]:
     """Return disks in the order of every node; DiskFault if that cannot be known."""
     known = list(disks)
+    meet(known)
     nameless = [disk.name for disk in known if disk.unit().is_empty]
     if nameless and len(known) > 1:
         raise DiskFault(
@@ -90,7 +91,7 @@ def take_all(
     for disk in ordered:
         try:
             taken.append(disk.take(rules.key, rules.may_abort))
-        except SystemFault as error:
+        except OpenhaError as error:
             ours = ", ".join(done.name for done in taken)
             raise NotAllTaken(f"{error}{f' (already taken: {ours})' if ours else ''}") from None
     hints = tuple(

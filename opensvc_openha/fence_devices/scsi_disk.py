@@ -8,6 +8,7 @@ the loser of a duel gets. Decides nothing about other disks and paths.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -81,6 +82,13 @@ class ScsiDisk:
         self._port = port
         self._wait = wait
         self._limit_s = limit_s
+        self.met: UnitName | None = None
+        """Name of the disk that the path leads to; None until it was asked, and answered."""
+
+    def meet(self) -> None:
+        """Ask which disk the path leads to; one that does not answer is left unknown."""
+        with contextlib.suppress(SystemFault):
+            self.met = self.name()
 
     def close(self) -> None:
         """Release the path."""

@@ -9,7 +9,8 @@ command.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -121,17 +122,17 @@ class SharedDisk:
     def unit(self) -> UnitName:
         """Return what identifies the disk on every node; DiskFault if its paths disagree."""
         if self._unit is None:
-            found = {}
-            for path in self._paths:
-                try:
-                    found[path.path] = path.name()
-                except DiskFault:
-                    continue
+            meet([self])
+            found = {path.path: path.met for path in self._paths if path.met is not None}
             if len(set(found.values())) > 1:
                 shown = ", ".join(f"{path} leads to {unit}" for path, unit in found.items())
                 raise DiskFault(f"{self.name}: its paths lead to different disks: {shown}")
             self._unit = next(iter(found.values())) if found else self._on_any(ScsiDisk.name)
         return self._unit
+
+    def paths_to_meet(self) -> list[ScsiDisk]:
+        """Return the paths that were not yet asked who they lead to."""
+        return [path for path in self._paths if path.met is None]
 
     def read(self) -> DiskState:
         """Return what the disk shows now."""
@@ -423,6 +424,23 @@ class SharedDisk:
             except DiskFault as error:
                 problem = error
         raise problem
+
+
+def meet(disks: Iterable[SharedDisk]) -> None:
+    """Ask all paths of some disks for the name of their disk, at the same time.
+
+    A path that hangs costs its limit once, however many there are: the next command over it fails
+    at once. So half of a fabric may be gone and the rest is still used in time.
+    """
+    paths = [path for disk in disks for path in disk.paths_to_meet()]
+    if len(paths) == 1:
+        paths[0].meet()
+        return
+    threads = [threading.Thread(target=path.meet, daemon=True) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _preempt_and_abort(path: ScsiDisk, key: int, victim: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from contextlib import ExitStack
 
@@ -19,6 +20,7 @@ from opensvc_openha.fence_devices.shared_disk import SharedDisk
 from tests.fence_devices.duel import duel
 from tests.fence_devices.simulated_disk import SimulatedNode, SimulatedUnit
 from tests.formats.test_scsi_pr import A, B
+from tests.waiting import LIMIT_S
 
 
 class Pair:
@@ -69,6 +71,43 @@ def test_order_is_that_of_the_serial_numbers() -> None:
     assert [disk.name for disk in in_order(pair.second)] == expected
     twins = Pair(SimulatedUnit(identifier=b"\x02"), SimulatedUnit(identifier=b"\x01"))
     assert [disk.name for disk in in_order(twins.first)] == ["disk1", "disk0"]
+
+
+def test_paths_are_met_at_the_same_time() -> None:
+    """Those of all disks: one that hangs costs its limit once, not for each of them."""
+    shared = {f"disk{n}": SimulatedUnit(serial=f"s{n}") for n in (0, 1)}
+    node = SimulatedNode("deb1", shared, paths=2)
+    found = [SharedDisk(node.address(name), node.open) for name in shared]
+    together = threading.Barrier(4)
+
+    def arrive(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:3] == b"\x12\x01\x80":
+            together.wait(LIMIT_S)
+
+    for port in node.ports.values():
+        port.before = arrive
+    assert [disk.name for disk in in_order(found)] == ["disk0", "disk1"]
+    assert not together.broken
+
+
+def test_order_is_known_with_half_of_the_paths() -> None:
+    """The others hang."""
+    shared = {f"disk{n}": SimulatedUnit(serial=f"s{9 - n}") for n in (0, 1)}
+    node = SimulatedNode("deb1", shared, paths=2)
+    found = [SharedDisk(node.address(name), node.open) for name in shared]
+    node.ports["disk0-0"].is_dead = node.ports["disk1-1"].is_dead = True
+    assert [disk.name for disk in in_order(found)] == ["disk1", "disk0"]
+    report = take_all(found, TakeRules(A, is_proof=False))
+    assert [disk.paths_text for disk in report.taken] == ["1/2 paths registered"] * 2
+
+
+def test_reservation_that_no_agent_makes_is_no_success() -> None:
+    """The message says what was taken before."""
+    pair = Pair(*units())
+    take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
+    pair.units["disk0"].type = 3
+    with pytest.raises(NotAllTaken, match=r"is no reservation of an OpenSVC agent.*taken: disk1\)"):
+        take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
 
 
 def test_disks_without_a_name_have_no_order() -> None:

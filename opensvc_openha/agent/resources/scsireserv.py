@@ -33,7 +33,7 @@ from opensvc_openha.agent.values.resource_status import (
 from opensvc_openha.errors import ActionError, ConfigError, SystemFault
 from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_under
 from opensvc_openha.fence_devices.reservations import TakeRules, open_all, take_all
-from opensvc_openha.fence_devices.shared_disk import DiskState, SharedDisk
+from opensvc_openha.fence_devices.shared_disk import DiskState, SharedDisk, meet
 from opensvc_openha.formats.reservation_key import key_text
 
 SUFFIX = "pr"
@@ -203,6 +203,7 @@ class ScsiReservation(LocalResource):
     # --------------------------------------------------------------------------------------------
 
     def _start(self, disks: list[SharedDisk], key: int) -> None:
+        meet(disks)
         before = {disk.name: disk.read() for disk in disks}
         may_eject = self._may_eject()
         if all(_is_settled(disk, before[disk.name], key, may_eject) for disk in disks):
