@@ -22,6 +22,10 @@ from opensvc_openha.formats.options_file import Options
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.key_store import read_settings, write_keys
 
+_AGENTS_LIMIT_S = 3.0
+"""Time in which all fence agents are asked after an edit: the main thread waits, which answers the
+supervisor's watchdog."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -102,7 +106,7 @@ class LiveConfiguration:
                 raise ConfigError(
                     "the services file has vanished: nothing is changed", self._layout.services_file
                 )
-            found = self._read()
+            found = self._read(_AGENTS_LIMIT_S)
             if (found.spec.node, found.spec.peer) != (former.spec.node, former.spec.peer):
                 raise ConfigError(
                     "the nodes of a running daemon are fixed: restart it", self._layout.nodes_file
@@ -134,9 +138,9 @@ class LiveConfiguration:
         self._log.info("node %s: key rotation: key %s in use, %s", node, ring.current.key_id, step)
         self.poll()
 
-    def _read(self) -> Configuration:
+    def _read(self, agents_limit_s: float = configuration.DEVICES_LIMIT_S) -> Configuration:
         options = configuration.read_options(self._layout)
         spec = self._complete(configuration.read_cluster(self._layout, options))
         # What cannot be checked here is reported where the path is looked at.
-        configuration.check_devices(options)
+        configuration.check_devices(options, agents_limit_s)
         return Configuration(spec, options, *read_settings(self._layout, options))

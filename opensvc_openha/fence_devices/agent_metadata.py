@@ -15,7 +15,7 @@ from opensvc_openha.fence_devices.programs import find_program, run_program
 from opensvc_openha.formats.suggestion import did_you_mean
 from opensvc_openha.system.files import stamp_of
 
-METADATA_LIMIT_S = 5.0
+METADATA_LIMIT_S = 20.0
 PACKAGE = "fence-agents"
 FILE_SUFFIX = "_file"
 
@@ -117,7 +117,7 @@ def why_absent(agent: str) -> str:
 _known: dict[str, tuple[object, AgentMetadata]] = {}
 
 
-def metadata_of(agent: str) -> AgentMetadata:
+def metadata_of(agent: str, limit_s: float = METADATA_LIMIT_S) -> AgentMetadata:
     """Ask an agent for its metadata, once for each version of its file.
 
     Raises SystemFault if it is absent or gives none.
@@ -130,7 +130,7 @@ def metadata_of(agent: str) -> AgentMetadata:
     if known is not None and known[0] == stamp:
         return known[1]
     # The daemon asks, too, which has threads.
-    end = run_program([path, "-o", "metadata"], METADATA_LIMIT_S, is_tied=False)
+    end = run_program([path, "-o", "metadata"], limit_s, is_tied=False)
     if end.exit_code != 0:
         why = end.problem or f"exited with {end.exit_code}"
         raise SystemFault(f"{agent} gives no metadata: {why}")

@@ -20,7 +20,12 @@ from opensvc_openha.core.timing import (
     POWER_LOOK_LIMIT_S,
     POWER_OFF_GAP_S,
 )
-from opensvc_openha.fence_devices.agent_metadata import AgentMetadata, metadata_of, why_absent
+from opensvc_openha.fence_devices.agent_metadata import (
+    METADATA_LIMIT_S,
+    AgentMetadata,
+    metadata_of,
+    why_absent,
+)
 from opensvc_openha.fence_devices.callout import Callout
 from opensvc_openha.fence_devices.fence_agent import FenceAgent
 from opensvc_openha.fence_devices.ipmi import AGENTS as IPMI_AGENTS
@@ -160,9 +165,9 @@ def device_of(name: str, agent: str, options: Mapping[str, str], peer: str) -> P
     return PowerDevice(name, FenceAgent(agent, options))
 
 
-def description_of(agent: str) -> AgentMetadata:
+def description_of(agent: str, limit_s: float = METADATA_LIMIT_S) -> AgentMetadata:
     """Return what options an agent takes; SystemFault if it cannot be asked for them."""
-    return ipmi_metadata_of(agent) if is_board(agent) else metadata_of(agent)
+    return ipmi_metadata_of(agent) if is_board(agent) else metadata_of(agent, limit_s)
 
 
 def why_unusable(agent: str) -> str:

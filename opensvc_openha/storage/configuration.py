@@ -31,11 +31,14 @@ from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.system.atomic_files import read_text, write_atomically
+from opensvc_openha.system.clock import monotonic
 from opensvc_openha.system.files import stamp_of
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.lock_file import hold_lock
 
 _EDIT_WAIT_S = 5.0
+DEVICES_LIMIT_S = 30.0
+"""Time in which all agents of a fence plan are asked what options they take."""
 
 
 def read_options(layout: Layout) -> Options:
@@ -172,11 +175,12 @@ def _path(name: str, device: DeviceConfig | None) -> FencePath:
     return FencePath(name, kind, device.timeout_s, mark=device.mark)
 
 
-def check_devices(options: Options) -> list[str]:
+def check_devices(options: Options, limit_s: float = DEVICES_LIMIT_S) -> list[str]:
     """Check the sections of the fence plan against what the agents themselves take.
 
-    Raises ConfigError for the first mistake. Returns what cannot be checked here, such as an agent
-    that is not installed: that keeps no daemon from starting, but the path cannot be used.
+    ``limit_s`` is for all agents together. Raises ConfigError for the first mistake. Returns what
+    cannot be checked here, such as an agent that is not installed: that keeps no daemon from
+    starting, but the path cannot be used.
     """
     if not options.fence_plan.has_levels:
         return []
@@ -184,21 +188,23 @@ def check_devices(options: Options) -> list[str]:
     from opensvc_openha.fence_devices.agent_metadata import mistakes_in
     from opensvc_openha.fence_devices.power_device import description_of
 
-    problems: dict[str, None] = {}
+    deadline = monotonic() + limit_s
+    problems: dict[str, str] = {}
     for device in options.fence_plan.devices:
-        if device.is_callout:
+        name = f"{device.path}: {device.agent}"
+        if device.is_callout or name in problems:
             continue
         try:
-            metadata = description_of(device.agent)
+            metadata = description_of(device.agent, max(0.0, deadline - monotonic()))
         except SystemFault as error:
-            problems[f"{device.path}: {error}"] = None
+            problems[name] = f"{device.path}: {error}"
             continue
         for mistake in mistakes_in(metadata, device.options):
             subject = f"{mistake.option}: " if mistake.option else ""
             raise device.error(
                 f"[[{device.path} {device.node}]] {subject}{mistake.text}", mistake.option
             )
-    return list(problems)
+    return list(problems.values())
 
 
 def check_count(spec: ClusterSpec, path: str) -> None:

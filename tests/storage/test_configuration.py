@@ -139,6 +139,18 @@ def test_options_of_the_devices_are_checked_with_their_line(layout: Layout) -> N
     assert absent == ["ipmi: there is no program fence_nowhere: install the package fence-agents"]
 
 
+def test_agents_that_do_not_answer_cost_one_limit_together(layout: Layout, tmp_path: Path) -> None:
+    """A running daemon must not miss what it does each second; what is not checked is reported."""
+    script = tmp_path / "fence_hanging"
+    script.write_text("#!/bin/sh\necho $1 >> $0.asked\nexec sleep 1000\n")
+    script.chmod(0o755)
+    text = PLAN.format(here=node_name()).replace("fence_ipmilan", str(script))
+    Path(layout.options_file).write_text(text)
+    (problem,) = check_devices(read_options(layout), 0.5)
+    assert problem.startswith(f"ipmi: {script} gives no metadata: no answer in 0.")
+    assert len(Path(f"{script}.asked").read_text().split()) <= 1
+
+
 def test_daemon_refuses_to_start_with_a_misspelt_device(
     cluster_dir: ClusterDir,
 ) -> None:
