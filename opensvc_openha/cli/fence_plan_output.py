@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import PathState
 from opensvc_openha.core.model import PathKind
-from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.states import WILLING
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
 from opensvc_openha.system.clock import date_stamp
@@ -16,8 +16,6 @@ ALL_ARMED, SOME_BROKEN, NO_PROOF = 0, 1, 2
 """Exit codes of ``openha fence status``."""
 
 _ARMED = PathState.ARMED.value
-_WAITING = frozenset({S.STOPPED, S.START_READY, S.STARTING})
-"""Own states of a service that a silent peer's fence is for."""
 ARBITER = "arbiter"
 """Kind of the line that shows the arbiter; it proves nothing."""
 
@@ -122,7 +120,7 @@ def look_ahead(status: NodeStatus, start_ready_s: float) -> list[Planned]:
     Nothing is run. Times are those last measured, and the limits where nothing was measured.
     """
     peer, fencing = status.peer, status.fencing
-    waiting = [svc.name for svc in status.services if svc.own_state in _WAITING]
+    waiting = [svc.name for svc in status.services if svc.own_state in WILLING]
     is_silent = status.peer_standing is PeerStanding.SILENT
     timeouts = [
         link.spec.timeout_s for link in status.links if not link.is_sender and link.is_up

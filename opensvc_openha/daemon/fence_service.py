@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import Event
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
-from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.core.states import PEER_OUT, UP
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.arbiter_watch import KIND, ArbiterWatch
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 _STILL_HEARD_S = 5.0
 """A node without power is called silent within the longest link timeout and this, in seconds."""
 _FIND_DISKS = "opensvc_openha.agent.service.reservation_facts"
-_RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START})
 _DRILLED = frozenset({PathKind.POWER, PathKind.CALLOUT})
 
 
@@ -379,7 +378,7 @@ class FenceService:
             services = self._engine().status().services
         except NotAnsweringError:
             return frozenset()
-        return frozenset(svc.name for svc in services if svc.own_state in _RUNS and not svc.script)
+        return frozenset(svc.name for svc in services if svc.own_state in UP and not svc.script)
 
     def _path(self, name: str) -> FencePath | None:
         return next((path for path in self._policy.paths if path.name == name), None)

@@ -4,13 +4,15 @@ what it proves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import Announce
+from opensvc_openha.core.actions import Announce, Record
 from opensvc_openha.core.beat import BootId, Goodbye
+from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
@@ -19,11 +21,12 @@ from opensvc_openha.core.events import (
     Leaving,
     RecoveredState,
     ScriptKind,
+    Tick,
 )
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import Profile
 from opensvc_openha.core.states import ServiceState
-from tests.core.pair import Host, Pair, links
+from tests.core.pair import TIMEOUT_S, Host, Pair, links
 
 _STOPPED = RecoveredState(ServiceState.STOPPED)
 
@@ -331,3 +334,29 @@ def test_repeats_have_numbers_below_that_of_the_state_being_written() -> None:
     numbers = [repeat.beat.seq for repeat in repeats if repeat is not None]
     assert len(announced) == 1 and len(numbers) == 3
     assert numbers == sorted(set(numbers)) and max(numbers) < announced[0]
+
+
+def test_nothing_is_repeated_before_the_first_beat() -> None:
+    """A daemon that has sent nothing yet has nothing to repeat."""
+    pair = Pair()
+    deb1, _ = pair.boot()
+    assert deb1.engine is not None
+    fresh = Engine(deb1.engine.spec, BootId(9, 9), {}, pair.now)
+    assert fresh.repeat(pair.now) is None and fresh.repeat_at == math.inf
+
+
+def test_repeat_that_came_too_late_hides_no_stall() -> None:
+    """States are still being written and the process stands still: the beat that is repeated after
+    that is as late as a step would be.
+    """
+    pair = Pair()
+    deb1, _ = pair.boot()
+    pair.run(2)
+    engine = deb1.engine
+    assert engine is not None
+    engine.make_room()
+    engine.step(CommandReceived(1, "registry", Command.UNFREEZE), pair.now)
+    late = pair.now + 2 * TIMEOUT_S
+    assert engine.repeat(late) is not None
+    done = engine.step(Tick(), late + 0.01)
+    assert "STALLED" in [action.new for action in done if isinstance(action, Record)]

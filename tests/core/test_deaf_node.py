@@ -49,6 +49,7 @@ def test_node_that_opened_no_link_takes_nothing_over() -> None:
     node.run(10 * TIMEOUT_S)
     status = node.engine.snapshot(node.now)
     assert (node.scripts, status.peer_standing) == ([], PeerStanding.UNKNOWN)
+    assert node.engine.is_deaf
     assert (
         status.peer_reason == "no link of this node could be opened yet, so that it hears no peer"
     )
