@@ -36,6 +36,7 @@ from opensvc_openha.daemon.fence_runner import (
     why_not_proved,
 )
 from opensvc_openha.daemon.fence_watch import FenceWatch
+from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.daemon.reserved_disks import ReservedDisks
 from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError, SystemFault
@@ -178,16 +179,22 @@ class FenceService:
             if not self._has_begun:
                 return
             if self._policy.levels and not self._is_watching:
-                self._is_watching = True
-                self._watch.start()
+                self._is_watching = self._begin(self._watch.start)
             if self._policy.has_arbiter and not self._has_arbiter:
-                self._has_arbiter = True
-                self._arbiter.start()
+                self._has_arbiter = self._begin(self._arbiter.start)
             if self._takes_disks and not self._has_disks:
-                self._has_disks = True
-                self._disks.start()
+                self._has_disks = self._begin(self._disks.start)
         self._watch.check_soon()
         self._disks.check_soon()
+
+    def _begin(self, start: Callable[[], None]) -> bool:
+        """Start a thread; without one the daemon goes on, and the next edit tries again."""
+        try:
+            start()
+        except RuntimeError as error:
+            self._configuration.problems.report(Issue.FENCE_WATCH, str(error))
+            return False
+        return True
 
     def stop(self) -> None:
         """End all of it without waiting for any device."""

@@ -22,6 +22,7 @@ from opensvc_openha.core.status import (
 )
 from opensvc_openha.daemon import fence_service
 from opensvc_openha.daemon.fence_service import FenceService
+from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.fence_drills import FenceDrills
@@ -263,6 +264,27 @@ def test_services_that_run_and_stay_so_are_watched(rig: Rig) -> None:
     assert rig.service._running() == {"web"}
     rig.engine.status.side_effect = NotAnsweringError("busy")
     assert rig.service._running() == frozenset()
+
+
+def test_daemon_without_threads_for_the_plan_goes_on_and_reports_it(
+    rig: Rig, mocker: MockerFixture
+) -> None:
+    """The next edit tries again; each thread is started once."""
+    starts = [
+        mocker.patch.object(part, "start", side_effect=RuntimeError("can't start new thread"))
+        for part in (rig.service._watch, rig.service._arbiter, rig.service._disks)
+    ]
+    rig.service.follow()
+    assert [start.call_count for start in starts] == [0, 0, 0], "not before the daemon has begun"
+    rig.service.start()
+    rig.configuration.problems.report.assert_called_with(
+        Issue.FENCE_WATCH, "can't start new thread"
+    )
+    for start in starts:
+        start.side_effect = None
+    rig.service.follow()
+    rig.service.follow()
+    assert [start.call_count for start in starts] == [2, 2, 2]
 
 
 def test_path_that_worked_in_a_takeover_was_tried_out(rig: Rig) -> None:
