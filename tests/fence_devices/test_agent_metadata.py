@@ -189,7 +189,13 @@ def test_absent_agent_is_reported_with_its_package() -> None:
 def test_boards_are_described_by_our_own_driver(agent: str) -> None:
     """Whether fence-agents is installed or not; what ipmitool would show to all is refused."""
     metadata = description_of(agent)
-    assert mistakes(metadata, username="admin", password_file="/x", lanplus="1", cipher="3") == []
+    usual = {
+        **{"ipport": "623", "username": "admin", "password_file": "/x", "lanplus": "1"},
+        **{"cipher": "3", "privlvl": "operator", "auth": "md5", "target": "0x24"},
+        **{"method": "onoff", "login_timeout": "6", "shell_timeout": "6", "power_timeout": "20"},
+        **{"power_wait": "2", "ca_file": "/x"},
+    }
+    assert mistakes(metadata, **usual) == []
     for option in ("hexadecimal_kg", "hexadecimal_kg_file", "password_script", "use_sudo"):
         ((name, text),) = mistakes(metadata, **{option: "1"})
         assert name == option and "is refused" in text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.fence_devices import programs
 from opensvc_openha.fence_devices.fence_agent import FenceAgent
 from opensvc_openha.fence_devices.ipmi import Ipmi
 from opensvc_openha.fence_devices.power_device import PowerDevice, device_of
@@ -158,3 +159,30 @@ def test_interface_is_that_of_the_agent(
         for _ in range(5):
             Ipmi(agent, options).status(0.3)
     assert any(f"-I {interface} -H 127.0.0.1 -p 9" in line for line in commands.seen)
+
+
+def test_board_that_refuses_to_switch_off_what_is_off_has_taken_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some boards answer so; whether the power is off is read all the same. Any other refusal is
+    one.
+    """
+    tool = tmp_path / "ipmitool"
+    monkeypatch.setattr(programs, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    board = Ipmi("fence_ipmilan", {"ip": "127.0.0.1"})
+    for said, expected in (
+        ("Set Chassis Power Control to Down/Off failed: Command not supported in present state", 1),
+        ("Set Chassis Power Control to Down/Off failed: Node busy", 0),
+    ):
+        tool.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        tool.chmod(0o755)
+        assert board.off(LONG_S).is_accepted is bool(expected)
+
+
+def test_missing_tool_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install."""
+    monkeypatch.setattr(programs, "PATH", str(tmp_path))
+    board = Ipmi("fence_ipmilan", {"ip": "127.0.0.1"})
+    text = "there is no program ipmitool: install that package"
+    assert (board.status(LONG_S).text, board.off(LONG_S).text) == (text, text)
+    assert board.status(LONG_S).power is UNKNOWN and not board.off(LONG_S).is_accepted
