@@ -5,6 +5,7 @@ iSCSI targets, and boards with IPMI.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -75,8 +76,10 @@ class Bed:
 
     def boot_nodes(self) -> None:
         """Boot both nodes."""
-        for machine in self.nodes:
-            self.note(f"{machine.name} takes commands {machine.power_on():.1f} s after power on")
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            times = pool.map(Machine.power_on, self.nodes)
+        for machine, boot_s in zip(self.nodes, times):
+            self.note(f"{machine.name} takes commands {boot_s:.1f} s after power on")
 
     def serve_disks(self, *luns: str) -> None:
         """Boot the third machine and let its kernel serve disks: NAME, or NAME=DELAY_MS."""

@@ -25,7 +25,7 @@ LINKS = (0, 1, 2)
 NAMES = {1: "deb1", 2: "deb2", 3: "target"}
 HOST_ADDRESS = "10.60.0.254"
 COMMAND_PORT = 7777
-BOOT_LIMIT_S = 120.0
+BOOT_LIMIT_S = 300.0
 SHARED_DISKS = ("registry.img", "hb.img", "files.img")
 """Disks that both nodes see as /dev/ubdb, /dev/ubdc and /dev/ubdd."""
 

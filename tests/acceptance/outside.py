@@ -18,7 +18,7 @@ from tests.acceptance.machines import add_address
 USER = "admin"
 PASSWORD = "acceptance"
 IPMI_PORT = 623
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 LAN_CONF = """\
 name "{node}"
 set_working_mc 0x20
@@ -112,7 +112,7 @@ class Board:
 
     def ask(self, order: str) -> str:
         """Return the answer to `power ORDER`: on, off, or what ipmitool said."""
-        argv = ["/usr/bin/ipmitool", "-I", "lanplus", "-C", "3", "-N", "1", "-R", "1"]
+        argv = ["/usr/bin/ipmitool", "-I", "lanplus", "-C", "3", "-N", "2", "-R", "3"]
         argv += ["-H", self.address, "-p", str(IPMI_PORT), "-U", USER, "-P", PASSWORD]
         with contextlib.suppress(subprocess.TimeoutExpired):
             said = self._outside.run([*argv, "power", order]).stdout.strip()

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.acceptance.errors import NotAccepted
 from tests.acceptance.machines import Machine, Outcome
@@ -55,9 +56,11 @@ class Player:
         return outcome.output
 
     def on_both(self, command: str, expect: tuple[str, ...] = ()) -> None:
-        """Run a command on both machines; show the first one's."""
-        self.on(self.deb1, command, expect)
-        problem = _problem(self._run(self.deb2, command, LIMIT_S), expect, (), 0)
+        """Run a command on both machines at once; show the first one's."""
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(self._run, self.deb2, command, LIMIT_S)
+            self.on(self.deb1, command, expect)
+            problem = _problem(second.result(), expect, (), 0)
         if problem:
             raise NotAccepted(f"on {self.deb2.name}: {command}: {problem}")
         self.note("the same on deb2")
