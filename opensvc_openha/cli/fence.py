@@ -14,7 +14,13 @@ from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PathStatus
 from opensvc_openha.core.wording import NAMED
-from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError
+from opensvc_openha.errors import (
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:
@@ -175,7 +181,7 @@ def _test(layout: Layout, options: Namespace) -> int:
 
 def _drill(layout: Layout, options: Namespace) -> int:
     if not options.path:
-        raise RefusedError("openha fence test --power: expected the PATH to try out")
+        raise UsageError("openha fence test --power: expected PATH (see openha fence test --help)")
     status = client.fetch_status(layout)
     _expect_plan(status)
     sys.stderr.write(

@@ -280,7 +280,8 @@ def test_drill_is_refused_for_a_silent_peer_an_unknown_path_and_none(planned: Pl
     assert done.returncode == 5 and "bord is no path of [fencing] levels: board, spare" in (
         done.stderr
     )
-    assert planned.drill("", "").returncode == 5
+    done = planned.drill("", "")
+    assert done.returncode == 2 and "expected PATH" in done.stderr
     assert "off" not in planned.calls()
 
 
