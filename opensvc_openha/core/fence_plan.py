@@ -167,7 +167,6 @@ class FencePlan:
 
     def begin_round(self) -> None:
         """Begin at the claim."""
-        self._end_round()
         self.is_in_round = True
         self._reasons, self.hints = (), ()
 

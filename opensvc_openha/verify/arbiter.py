@@ -35,9 +35,13 @@ class SimulatedArbiter:
         engine, name = node.engine, node.name
         if engine is None or name in self.away:
             return
-        if name not in self.registered and engine.may_register:
+        told = self._told.get(name)
+        # A registration that is gone is reported before anything else: to register again first
+        # would hide that the peer has won.
+        is_news = told is not None and told[1] and name not in self.registered
+        if name not in self.registered and engine.may_register and not is_news:
             self.registered.add(name)
-        is_in, told = name in self.registered, self._told.get(name)
+        is_in = name in self.registered
         if told == (engine.boot, is_in) or (not is_in and told is None):
             return
         self._told[name] = engine.boot, is_in

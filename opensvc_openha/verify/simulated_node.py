@@ -40,6 +40,7 @@ from opensvc_openha.core.events import (
     Ejected,
     Event,
     FenceStepEnded,
+    Readmitted,
     RecoveredState,
     ScriptExited,
     ScriptKind,
@@ -224,8 +225,8 @@ class SimulatedNode:
             self.observe(Heard(now, self.name, event.beat, bool(event.key_id)))
         elif isinstance(event, CommandReceived):
             self.observe(Ordered(now, self.name, event.service, event.command))
-        elif isinstance(event, Ejected):
-            self.observe(RightLost(now, self.name))
+        elif isinstance(event, (Ejected, Readmitted)):
+            self.observe(RightLost(now, self.name, isinstance(event, Readmitted)))
         elif isinstance(event, FenceStepEnded):
             if event.outcome is StepOutcome.LOST:
                 self.observe(RightLost(now, self.name))

@@ -54,6 +54,8 @@ class _Node:
         self.peer = peer
         self.evidence = evidence
         self.places: dict[str, ServicePlace] = {}
+        self.has_lost_right = False
+        """It knows that its registration on the arbiter is gone."""
 
     def place(self, service: str) -> ServicePlace:
         if service not in self.places:
@@ -141,8 +143,7 @@ class InvariantChecker:
             if not seen.is_done:
                 self._settling.forget()
         elif isinstance(seen, RightLost):
-            for place in node.places.values():
-                place.has_lost_right = True
+            node.has_lost_right = not seen.is_back
             self._settling.forget()
         elif isinstance(seen, Ordered):
             place = node.place(seen.service)
@@ -182,7 +183,7 @@ class InvariantChecker:
         if seen.kind is ScriptKind.CHECK:
             node.evidence.begin_check(place, seen.at, seen.is_fence)
         s8_booted.check_fence(seen, node.evidence.has_heard or self.may_fence_alone)
-        s3_frozen.check_script(seen, place)
+        s3_frozen.check_script(seen, place, node.has_lost_right)
         if seen.kind is ScriptKind.START:
             ground = node.evidence.check_start(place, seen.at, seen.node, seen.service)
             other = self._nodes[node.peer].place(seen.service)
@@ -242,9 +243,9 @@ class InvariantChecker:
 
     def _moved(self, node: _Node, seen: Moved) -> None:
         place = node.place(seen.service)
-        s3_frozen.check_move(seen, place)
+        s3_frozen.check_move(seen, place, node.has_lost_right)
         if seen.state in FROZEN:
-            place.is_ordered = place.has_lost_right = False
+            place.is_ordered = False
         if seen.state is not place.state:
             self._settling.check_move(seen)
         if seen.state is ServiceState.START_READY:

@@ -201,10 +201,14 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class RightLost:
-    """A node got to know that its registration is gone, or that it lost the claim."""
+    """A node got to know that its registration is gone, or that it lost the claim.
+
+    ``is_back``: that it is registered again.
+    """
 
     at: float
     node: str
+    is_back: bool = False
 
 
 @dataclass(frozen=True)

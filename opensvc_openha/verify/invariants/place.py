@@ -33,8 +33,6 @@ class ServicePlace:
         """Its disks carry a reservation of the node that runs it."""
         self.is_barred = False
         """The peer has taken its disks: what runs here cannot write any more."""
-        self.has_lost_right = False
-        """Its node was ejected since it was frozen."""
         self.is_ordered = False
         self.ready_seq: int | None = None
         self.check_began: float | None = None

@@ -19,20 +19,20 @@ from opensvc_openha.verify.invariants.promise import Promise
 S3 = Promise("S3", "a frozen service is never started or stopped by the engine")
 
 
-def check_move(seen: Moved, place: ServicePlace) -> None:
+def check_move(seen: Moved, place: ServicePlace, has_lost_right: bool) -> None:
     """Check that a frozen state is left only by order."""
     is_left = place.state in FROZEN and seen.state is not place.state
     is_found_up = place.is_running and seen.state is ServiceState.FROZEN_START
-    is_barred = place.has_lost_right and place.state is ServiceState.FROZEN_START
+    is_barred = has_lost_right and place.state is ServiceState.FROZEN_START
     if is_left and not (place.is_ordered or is_found_up or is_barred):
         assert place.state is not None
         text = f"left {place.state.name} for {seen.state.name} without an order"
         S3.fail(seen.at, seen.node, seen.service, text)
 
 
-def check_script(seen: ScriptBegan, place: ServicePlace) -> None:
+def check_script(seen: ScriptBegan, place: ServicePlace, has_lost_right: bool) -> None:
     """Check that no script starts or stops a frozen service."""
-    is_barred = place.has_lost_right and seen.kind is ScriptKind.STOP
+    is_barred = has_lost_right and seen.kind is ScriptKind.STOP
     if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN and not is_barred:
         assert place.state is not None
         text = f"{seen.kind.value} script in {place.state.name}"

@@ -13,6 +13,7 @@ from opensvc_openha.core.actions import (
     Record,
     RememberFencing,
     RememberIncarnations,
+    RunFenceStep,
     RunScript,
 )
 from opensvc_openha.core.beat import Beat, BootId
@@ -32,6 +33,7 @@ from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.verify.invariants import Arrived, Confirmed, StateLost
+from opensvc_openha.verify.random.fence_steps import FenceSteps
 from opensvc_openha.verify.random.scripts import Scripts
 from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemon
 from opensvc_openha.verify.random.simulated_disk import SlotReader
@@ -58,6 +60,7 @@ class ClusterNode(SimulatedNode):
         leave.
         """
         self.outcomes = Scripts(self, world, lambda: self.on_decisive(self))
+        self.steps = FenceSteps(self, world, world.arbiter)
         self._reader = self._make_reader()
         self._commands = 0
 
@@ -284,6 +287,13 @@ class ClusterNode(SimulatedNode):
         assert self.daemon is not None
         if not self.daemon.puts_off(action):
             super().run_script(action)
+
+    def run_fence_step(self, action: RunFenceStep) -> None:
+        """Begin a step of the fence plan, unless the daemon puts it off."""
+        self._may_be_killed()
+        assert self.daemon is not None
+        if not self.daemon.puts_off_step(action):
+            super().run_fence_step(action)
 
     def answer(self, action: Answer) -> None:
         """Trace an operator's answer."""

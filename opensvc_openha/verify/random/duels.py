@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opensvc_openha.core.events import Command, ScriptKind
+from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
-from opensvc_openha.verify.random.plan import Plan
+from opensvc_openha.verify.random.plan import Fence, Plan
 from opensvc_openha.verify.random.simulated_cluster import Cluster
 from opensvc_openha.verify.random.trace import Trace
 from opensvc_openha.verify.simulated_node import NODES
@@ -34,6 +35,13 @@ OFFSETS_S = (0.3, 1.0, 4.0, 9.7, 10.3, 14.0, 15.2, 16.5, 18.0, 24.0, 33.0, 40.0,
 LAGS_S = (0.0, 1.5, 12.0)
 FAILURES = ((0, 0), (1, 0), (0, 1), (2, 2))
 """Number of failing fences of each node before one works."""
+_LEVELS = ((FencePath("ipmi", PathKind.POWER, 30.0),),)
+FENCINGS = {
+    "script": FencingPolicy(),
+    "plan": FencingPolicy(levels=_LEVELS),
+    "arbiter": FencingPolicy(levels=_LEVELS, has_arbiter=True),
+}
+"""What the nodes fence with: check-up scripts, a fence plan, a fence plan with an arbiter."""
 _STEP_S = 0.5
 _CALM_S = 60.0
 
@@ -70,7 +78,7 @@ def duels() -> Iterator[Duel]:
             yield Duel(homes, first_cut, offset_s, lag_s, failures)
 
 
-def play(duel: Duel) -> str:
+def play(duel: Duel, fencing: FencingPolicy = FencingPolicy()) -> str:  # noqa: B008 - frozen
     """Play one run; return the broken invariant, empty if all held."""
     plan = Plan(
         seed=1,
@@ -80,6 +88,8 @@ def play(duel: Duel) -> str:
         timeouts_s=(TIMEOUT_S,),
         fence_lag_s=(duel.lag_s,),
         fence_s=(0.5,),
+        fence=Fence.PLAN if fencing.levels else Fence.PERFECT,
+        fencing=fencing,
     )
     cluster = Cluster(plan, Trace(None))
     try:
@@ -125,6 +135,7 @@ def _watch_fences(cluster: Cluster, left: dict[str, int], seconds: float) -> Non
             failing.discard(ScriptKind.CHECK)
             if node.outcomes.count_of(ScriptKind.CHECK) < left[node.name]:
                 failing.add(ScriptKind.CHECK)
+            node.steps.is_failing = node.steps.shots < left[node.name]
         _run(cluster, min(_STEP_S, end - cluster.scheduler.now))
         if not any(node.is_powered for node in cluster.nodes):
             raise InvariantBroken("S5 broken: no node is left")
@@ -158,11 +169,15 @@ def main() -> int:
         prog="python -m opensvc_openha.verify.random.duels", description=__doc__
     )
     parser.add_argument("--every", type=int, default=1, help="play each so-many-th duel only")
-    every = parser.parse_args().every
+    parser.add_argument(
+        "--fencing", choices=tuple(FENCINGS), default="script", help="what the nodes fence with"
+    )
+    asked = parser.parse_args()
+    every, fencing = asked.every, FENCINGS[asked.fencing]
     broken = played = 0
     for duel in itertools.islice(duels(), 0, None, every):
         played += 1
-        problem = play(duel)
+        problem = play(duel, fencing)
         if problem:
             broken += 1
             print(f"{duel.text}\n    {problem}")

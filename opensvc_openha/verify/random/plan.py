@@ -9,10 +9,13 @@ from random import Random
 from opensvc_openha.core.model import (
     SLOT_BLOCKS,
     ClusterSpec,
+    FenceNeeds,
+    FencePath,
     FencingPolicy,
     LinkSpec,
     OnDualRun,
     OnStartFailure,
+    PathKind,
     Policy,
     ServiceSpec,
     Wire,
@@ -41,9 +44,11 @@ class Fence(enum.Enum):
     """Powers it off; success means that it is off."""
     TRUE = "true"
     """Nothing, successfully: /bin/true, as in the tutorial."""
+    PLAN = "plan"
+    """Nothing: the fence plan of the node does it."""
 
 
-_CHECKS = {Fence.PERFECT: "/etc/openha/fence", Fence.TRUE: "/bin/true"}
+_CHECKS = {Fence.PERFECT: "/etc/openha/fence", Fence.TRUE: "/bin/true", Fence.PLAN: "/bin/true"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,10 @@ class Plan:
     fence_lag_s: tuple[float, ...] = (0.0,)
     """Time from the order to the power switch until its effect, which outlives the ordering node.
     """
+    fence_deaf: float = field(default=0.0, repr=False)
+    """Share of the steps in which a power switch says that it worked, and does nothing."""
+    data: tuple[str, ...] = field(default=(), repr=False)
+    """Services whose disks carry a reservation, and that need no more of a proof."""
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
     reports_power: bool = False
@@ -176,6 +185,8 @@ class Plan:
                 NODES[1 - index % 2],
                 _CHECKS[self.fence],
                 policy=self.policy,
+                fence_needs=FenceNeeds.DATA if name in self.data else FenceNeeds.NODE,
+                has_reserved_data=name in self.data,
             )
             for index, name in enumerate(self.services)
         )
@@ -194,6 +205,42 @@ def scenario_from_seed(seed: int) -> Plan:
             plan, step_s=dice.choice((0.0, 0.002, 0.02)), write_s=dice.choice((0.01, 0.2, 1.0))
         )
     return plan
+
+
+_IPMI = FencePath("ipmi", PathKind.POWER, 30.0)
+_PDU = FencePath("pdu", PathKind.POWER, 30.0)
+_DISKS = FencePath("reservation", PathKind.RESERVATION, 40.0)
+_LEVELS = (
+    ((_IPMI,),),
+    ((_IPMI,), (_PDU,)),
+    ((_IPMI, _PDU),),
+    ((_DISKS,), (_IPMI,)),
+    ((_IPMI, _DISKS), (_PDU,)),
+)
+
+
+def plan_from_seed(seed: int) -> Plan:
+    """Return the plan of a seed, with a fence plan in place of check-up scripts."""
+    dice, plan = Random(f"{seed} fence plan"), scenario_from_seed(seed)
+    levels = dice.choice(_LEVELS)
+    has_disks = any(_DISKS in level for level in levels)
+    return replace(
+        plan,
+        fence=Fence.PLAN,
+        fencing=replace(
+            plan.fencing,
+            is_check_always=False,
+            levels=levels,
+            has_arbiter=dice.random() < 0.6,
+        ),
+        data=plan.services[: dice.choice((1, len(plan.services)))] if has_disks else (),
+        fence_deaf=dice.choice((0.0, 0.0, 0.0, 0.2)),
+        reports_power=False,
+        # What the plan rests on must be understood on both nodes.
+        is_legacy=False,
+        unknown_flag=0,
+        forger_gap_s=(),
+    )
 
 
 def _draw(seed: int) -> Plan:

@@ -95,7 +95,7 @@ def _settle(cluster: Cluster) -> None:
     cluster.calm(dead)
     healthy = [node.name for node in cluster.nodes if node is not dead]
     bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
-    if plan.fence is Fence.PERFECT:
+    if plan.fence is not Fence.TRUE:
         bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s, silent_s)
     end = scheduler.now + 1.1 * bound_s
     is_settled = False
@@ -132,13 +132,16 @@ def _confirm_where_blocked(cluster: Cluster, dead: ClusterNode | None) -> None:
         if node is dead or dead is None or node.engine is None:
             continue
         fencing = node.engine.snapshot(node.now).fencing
-        if fencing.is_blocked or cluster.plan.is_switch_on_host:
+        is_helpless = fencing.is_blocked or bool(fencing.is_ejected_by)
+        # A switch that was never seen on proves nothing, nor one that has no power.
+        is_unproved = any(path.kind == "power" and not path.is_seen_on for path in fencing.paths)
+        if is_helpless or is_unproved or cluster.plan.is_switch_on_host:
             node.confirm()
 
 
 def _longest_script_s(plan: Plan) -> float:
     """Return the longest script, begun before or after the end of faults."""
     began_before = max(
-        max(plan.scripts_s), max(plan.fence_s) if plan.fence is Fence.PERFECT else 0.0
+        max(plan.scripts_s), max(plan.fence_s) if plan.fence is not Fence.TRUE else 0.0
     )
     return max(_SCRIPT_S, began_before if not plan.script_hangs else 620.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from opensvc_openha.agent.actions.peer_fencing import FencingVerdict, PeerKnowledge, decide
-from opensvc_openha.core.actions import FenceStep, RunScript
+from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.timing import (
@@ -67,10 +67,6 @@ class Scripts:
     def count_of(self, kind: ScriptKind) -> int:
         """Return how many scripts of that kind began on this node."""
         return self._began.get(kind, 0)
-
-    def run_step(self, step: FenceStep) -> None:
-        """Begin a step of the fence plan."""
-        self._node.begin_step(step)
 
     # --- begin ------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Cluster(World):
 
     def run_fence_step(self, node: SimulatedNode, action: RunFenceStep) -> None:
         """Draw what becomes of a step of the fence plan."""
-        self.nodes[node.index].outcomes.run_step(action.step)
+        self.nodes[node.index].steps.run(action.step)
 
     def disturb(self) -> None:
         """Mark a disturbance: transitions are counted from here."""
@@ -108,7 +108,7 @@ class Cluster(World):
         for node in self.nodes:
             node.store.is_full = False
             node.kill_in = None
-            node.outcomes.is_calm = True
+            node.outcomes.is_calm = node.steps.is_calm = True
             if node.daemon is not None and (node.daemon.is_stalled or node.daemon.is_hung):
                 self._resume(node, node.daemon)
         # First what a stalled daemon has queued.

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from random import Random
 
-from opensvc_openha.core.actions import RunScript
+from opensvc_openha.core.actions import RunFenceStep, RunScript
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
     ConfigChanged,
     Event,
+    FenceStepEnded,
     RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
     SendersMuted,
+    StepOutcome,
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
@@ -378,4 +380,13 @@ class SimulatedDaemon:
             action.service, action.kind, ScriptOutcome.POSTPONED, "this node stood still"
         )
         self._scheduler.after(0.001, self.handle, put_off)
+        return True
+
+    def puts_off_step(self, action: RunFenceStep) -> bool:
+        """Put off a step of the fence plan if the process was stopped since it was ordered."""
+        if not self._was_stopped:
+            return False
+        text = "this node stood still"
+        ended = FenceStepEnded(action.step.number, StepOutcome.NOT_BEGUN, text)
+        self._scheduler.after(0.001, self.handle, ended)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.invariants import InvariantChecker, Observation
 from opensvc_openha.verify.random.plan import Plan
 from opensvc_openha.verify.random.simulated_disk import SharedDisk
@@ -27,6 +28,11 @@ class World:
         self.checker = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
         if plan.unknown_flag or plan.is_legacy:
             self.checker.expect_no_turns()
+        if plan.fencing.levels:
+            self.checker.expect_plan(plan.fencing.has_arbiter, plan.data, plan.data)
+        if plan.interface_gap_s:
+            self.checker.expect_mutes()
+        self.arbiter = SimulatedArbiter()
         self.checker.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
             plan.forger_gap_s
         )
