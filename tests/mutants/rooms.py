@@ -24,6 +24,9 @@ class Room:
 
 
 _DECISIONS = (
+    "fence_paths.py",
+    "fence_plan.py",
+    "plan_desk.py",
     "transitions.py",
     "service_machine.py",
     "engine.py",
