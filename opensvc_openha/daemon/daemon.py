@@ -54,8 +54,7 @@ class Survivors:
 class Daemon:
     """One node daemon, from reading the configuration to its last goodbye.
 
-    Its methods are called by the main thread, except those that other parts are given to call:
-    they say so.
+    Its methods are called by the main thread, unless their docstring states another one.
     """
 
     def __init__(
