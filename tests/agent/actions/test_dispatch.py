@@ -228,6 +228,40 @@ def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_to
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
 
 
+def test_restart_that_could_not_start_again_stops_nothing(agent: Agent) -> None:
+    """The service runs, and a container was added to its file meanwhile."""
+    agent.write("a", three_apps(agent))
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    agent.write("a", three_apps(agent) + "[container#1]\ntype = lxc\nname = x\n")
+    assert agent.svcmgr("-s", "a", "restart").exit_code == 6
+    assert changes(agent) == ["one start", "two start", "three start"]
+
+
+def test_switch_of_a_service_without_a_cluster_is_refused(agent: Agent) -> None:
+    """It has no other node to go to; --cluster makes no difference."""
+    agent.write("a", three_apps(agent))
+    for words in (("switch",), ("switch", "--cluster")):
+        outcome = agent.svcmgr("-s", "a", *words)
+        assert outcome.exit_code == 5
+        assert "switch is for services that a cluster decides about" in outcome.err
+    assert agent.calls == []
+
+
+def test_shutdown_is_the_clusters_own_where_there_is_one(agent: Agent) -> None:
+    """Nothing is stopped, and that is no error; its own call and a service without it do stop."""
+    heartbeat = "[hb#0]\ntype = OpenHA\n"
+    agent.write("a", three_apps(agent) + heartbeat)
+    assert agent.svcmgr("-s", "a", "start", "--cluster").exit_code == 0
+    assert agent.svcmgr("-s", "a", "shutdown").exit_code == 0
+    assert changes(agent) == ["one start", "two start", "three start"]
+    assert agent.svcmgr("-s", "a", "shutdown", "--cluster").exit_code == 0
+    assert changes(agent)[3:] == ["three stop", "two stop", "one stop"]
+    agent.write("a", three_apps(agent))
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert agent.svcmgr("-s", "a", "shutdown").exit_code == 0
+    assert len(changes(agent)) == 12
+
+
 def test_rid_restricts_and_unknown_rid_is_refused(agent: Agent) -> None:
     """--rid app#2 touches only that.
 
