@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from opensvc_openha.core.actions import AnswerCode
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
@@ -47,6 +49,7 @@ def holds(host: Host) -> bool:
     return fencing.confirmed_by == WHO
 
 
+@pytest.mark.exhaustive
 def test_word_holds_for_what_is_unfrozen_hours_later() -> None:
     """No second confirmation and no script; it is in the history once."""
     pair, deb2 = alone(

@@ -510,7 +510,7 @@ def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
     assert deb1.shown == ("FROZEN_START", "STOPPED")
 
 
-@pytest.mark.parametrize("seed", seeds(150, fast=20))
+@pytest.mark.parametrize("seed", seeds(150, fast=8))
 def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int) -> None:
     """Loss, delay, cuts, crashes, stalls, restarts and operators at random: at most one node runs
     the service.

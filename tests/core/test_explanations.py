@@ -8,7 +8,7 @@ import pytest
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Leaving, ScriptKind
+from opensvc_openha.core.events import Command, Leaving, ScriptKind
 from opensvc_openha.core.explanations import (
     BOOT_BLOCKED,
     explain_confirmed,
@@ -20,6 +20,8 @@ from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.transitions import Situation
+from tests.core.bench import Bench
+from tests.core.fences import Fences
 from tests.core.pair import links, services
 
 _SILENT = Situation(Role.PRIMARY, Evidence.SILENT)
@@ -86,3 +88,30 @@ def test_service_of_two_other_nodes_is_shown_without_a_state() -> None:
     status = Engine(spec, BootId(1, 1), {}, 0.0).snapshot(0.0).services[-1]
     assert (status.name, status.own_state, status.primary_state) == ("files", None, S.UNKNOWN)
     assert status.reason == "this node is neither primary nor secondary"
+
+
+def test_status_script_keeps_a_stopped_service_from_being_announced() -> None:
+    """Until it ends the service may be in use here."""
+    bench = Bench(S.STOPPED, must_probe=True)
+    reason = bench.engine.snapshot(bench.now).services[0].reason
+    assert "its status script runs, and until that ends it is not announced" in reason
+
+
+def test_services_that_wait_name_the_one_whose_script_fences_the_peer() -> None:
+    """One check-up script at a time: the others wait for its end."""
+    pair = Fences(names=("registry", "web", "files"))
+    pair.boot()
+    for host in (pair.deb1, pair.deb2):
+        for name in ("registry", "files", "web"):
+            pair.run(3)
+            host.command(Command.UNFREEZE, name)
+    pair.run(6)
+    pair.deb1.crash()
+    while not pair.checks():
+        pair.run(0.5)
+    engine = pair.deb2.engine
+    assert engine is not None
+    [fences] = [svc.name for svc in engine.snapshot(pair.now).services if svc.script == "check"]
+    text = f"the peer is being fenced by the check-up script of {fences}"
+    reasons = [svc.reason for svc in engine.snapshot(pair.now).services if svc.name != fences]
+    assert [text in reason for reason in reasons] == [True, True]

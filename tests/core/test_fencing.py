@@ -343,6 +343,7 @@ def test_daemon_restarted_in_a_silence_remembers_that_it_had_heard_its_peer() ->
     assert pair.state("deb2") is S.STARTED and pair.alive() == {"deb2"}
 
 
+@pytest.mark.exhaustive
 def test_right_to_fence_first_is_never_held_by_both() -> None:
     """Services are moved to and fro and beats get lost: at each instant at most one node holds the
     right, and it settles.

@@ -117,6 +117,7 @@ def test_profile_and_timeouts_edited_on_one_node_during_a_cut_move_no_turn() -> 
         assert len(pair.fenced) == 1, works_after_s
 
 
+@pytest.mark.exhaustive
 def test_daemon_restarted_during_a_cut_with_another_fence_time_counts_as_before() -> None:
     """What both knew before the cut is remembered."""
     for works_after_s in range(20, 200, 22):
@@ -271,6 +272,7 @@ def test_daemon_started_during_the_cut_leaves_its_turns_to_a_holder_that_may_fen
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("is_wary", [False, True], ids=["equal", "wary"])
 @pytest.mark.parametrize("has_facts", [False, True], ids=["started in the cut", "heard before"])
 @pytest.mark.parametrize("turn", [Turn.NONE, Turn.HELD])

@@ -575,3 +575,15 @@ def test_failed_service_is_not_handed_over_to_a_peer_that_is_not_heard() -> None
     pair.deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(20)
     assert (pair.deb1.state, pair.deb2.state) == ("STOPPED", "STARTED")
+
+
+def test_failures_in_a_row_end_the_handing_over() -> None:
+    """Few of them: handed over; more within the window: not again, with the number."""
+    policy, failures = Policy(on_start_failure=OnStartFailure.HAND_OVER), StartFailures()
+    assert failures.explain(policy) == ""
+    failures.record(0.0)
+    assert failures.explain(policy) == "is handed over once the peer is heard and STOPPED"
+    for number in range(START_FAILURES_MAX):
+        failures.record(1.0 + number)
+    assert failures.explain(policy).startswith(f"failed {START_FAILURES_MAX + 1} times within")
+    assert failures.explain(Policy()) == ""
