@@ -20,12 +20,16 @@ from opensvc_openha.core.events import (
     RecoveredState,
 )
 from opensvc_openha.core.facts import Turn
-from opensvc_openha.core.model import FencingPolicy, Policy
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, Policy
+from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import BOOT_PATIENCE_S, PROOF_LIFE_S, START_READY_DELAY_S
 from tests.core.fences import FENCE_S, OUT_S, STOPPED, Fences
-from tests.core.pair import TIMEOUT_S, Host
+from tests.core.pair import TIMEOUT_S, Host, links, services
+from tests.core.plans import IPMI
 
 
 def test_planned_start_runs_no_check_up_script() -> None:
@@ -594,3 +598,19 @@ def test_script_that_cannot_be_begun_is_decided_on_less_and_less_often() -> None
             bench.run(0.1, S.STOPPED)
         waits.append(round(bench.now - began))
     assert waits[:6] == [1, 2, 4, 8, PUT_OFF_MAX_S, PUT_OFF_MAX_S] and waits[-1] == 1
+
+
+def test_no_round_of_the_plan_begins_before_its_time() -> None:
+    """A service waits already, and the last round failed a moment ago."""
+    spec = ClusterSpec(
+        "deb1", "deb2", links(), services(), fencing=FencingPolicy(levels=((IPMI,),))
+    )
+    fencing = Fencing(spec, FencingMemory(has_heard=True), 0.0)
+    view = PeerView(BootId(1, 1))
+    view.judge(False, 0.0, 0.0)
+    plan = fencing.desk.plan
+    plan.join(spec.services[0])
+    plan.retry_at = 1000.0
+    assert fencing.order_step(view, 999.0) == [] and not plan.is_in_round
+    fencing.order_step(view, 1000.0)
+    assert plan.is_in_round
