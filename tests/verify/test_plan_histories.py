@@ -21,6 +21,11 @@ def test_no_promise_breaks_in_histories_with_a_fence_plan(first: int) -> None:
         assert not outcome.failure, f"seed {seed}: {outcome.failure}"
 
 
+def test_copy_that_was_started_by_hand_is_no_matter_of_the_barrier() -> None:
+    """Nobody could know of it; the start itself takes the disks."""
+    assert not run_history(213, 0.05, plan=plan_from_seed(213)).failure
+
+
 def test_histories_meet_what_a_fence_plan_can_meet() -> None:
     """Claims won and lost, arbiters away, switches that work and fail, reservations, ejections."""
     lines: list[str] = []

@@ -1,7 +1,9 @@
 """S7: no write of an ejected or dead incarnation lands after the barrier of its successor.
 
 A service whose disks carry a reservation may be started while a copy of it runs on the peer only if
-the peer cannot write there any more. What a node without reservations must not do is of S1.
+the peer cannot write there any more; a copy that was started by hand, that its own daemon cannot
+know of, or that was forced, is of nobody's incarnation. What a node without reservations must not
+do is of S1.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ S7 = Promise(
 
 def check_start(seen: ScriptBegan, other: ServicePlace, peer: str) -> None:
     """Check that a copy which runs on the peer cannot write any more."""
-    if other.is_running and other.is_reserved and not other.is_barred and not other.is_forced:
+    is_known = not (other.is_hidden or other.is_by_hand or other.is_forced)
+    if other.is_running and other.is_reserved and not other.is_barred and is_known:
         text = f"started while {peer} runs it and can still write to its disks"
         S7.fail(seen.at, seen.node, seen.service, text)
