@@ -214,12 +214,13 @@ class PlanModel(BoundedModel):
     def finish_step(self, index: int) -> None:
         """End the step that a node has in the air, as it should end.
 
-        An operator starts the daemon of a node again that has ejected its peer: nobody else can
-        give that one its right back while services may run there.
+        An operator starts the daemon of a node again whose peer was ejected, or has booted without
+        hearing it: nobody else can help that one while services may run there.
         """
         node, peer = self.nodes[index], self.nodes[1 - index].engine
-        is_ejected = peer is not None and peer.snapshot(self.now).fencing.is_ejected_by
-        if node.engine is None and node.is_powered and is_ejected:
+        fencing = None if peer is None else peer.snapshot(self.now).fencing
+        is_helpless = fencing is not None and (fencing.is_ejected_by or fencing.is_blocked)
+        if node.engine is None and node.is_powered and is_helpless:
             self.boot(index)
         step = node.step_in_air
         if step is not None and step.kind is StepKind.CLAIM:
