@@ -81,9 +81,14 @@ class Planned:
                 self.voice.throw(self.voice.frame(with_names=True))
 
     def speak(self) -> None:
-        """The peer is heard from now on."""
+        """The peer is heard from now on, and has acknowledged this node."""
         self._is_heard.set()
-        self.until_shown("peer: live")
+        until(
+            self.status,
+            lambda seen: "peer: live" in seen and "has not answered" not in seen,
+            "an acknowledgement",
+            self.cluster.log,
+        )
 
     def fall_silent(self) -> None:
         """And no more."""
