@@ -17,6 +17,7 @@ from opensvc_openha.agent.service.runner import (
     refuse_unhandled,
     start_resources,
     stop_resources,
+    trigger_commands,
 )
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
@@ -344,3 +345,14 @@ def test_error_names_its_part_once(bench: Bench, is_named: bool) -> None:
     with pytest.raises(ActionError) as caught:
         bench.start(parts)
     assert (str(caught.value), caught.value.rid) == ("ip#1: no", "ip#1")
+
+
+def test_triggers_of_a_synchronisation_have_two_spellings() -> None:
+    """As the action is called, and with the underscore that old files have; the first counts."""
+    triggers = {"pre_sync_nodes": "1", "blocking_pre_syncnodes": "2", "post_syncnodes": "3"}
+    spec = ResourceSpec("sync#1", Group.SYNC, "sync", "", triggers={**triggers, "pre_start": "0"})
+    assert list(trigger_commands(spec, "syncnodes")) == [
+        ("pre_syncnodes", "1"),
+        ("blocking_pre_syncnodes", "2"),
+        ("post_syncnodes", "3"),
+    ]
