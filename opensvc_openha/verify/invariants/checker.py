@@ -188,7 +188,7 @@ class InvariantChecker:
             ground = node.evidence.check_start(place, seen.at, seen.node, seen.service)
             other = self._nodes[node.peer].place(seen.service)
             place.is_check_lie = place.is_check_lie or node.evidence.is_lied_to
-            s7_barrier.check_start(seen, other, node.peer)
+            s7_barrier.check_start(seen, place, other, node.peer)
             s1_one_copy.check_start(seen, place, other, node.peer, ground)
             place.is_running = True
             # The first thing that a start does is to take the disks.
