@@ -30,7 +30,7 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.plan_desk import PlanDesk
 from opensvc_openha.core.proof import ProofKind, Scope
-from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, STEP_AGAIN_S
+from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, STEP_AGAIN_S, STEP_GRACE_S
 from tests.core.plans import CALL, DISKS, IPMI, PDU, PlanPair
 
 NODE = ServiceSpec("files", "/etc/files", "deb1", "deb2", "/bin/true")
@@ -241,6 +241,16 @@ def test_level_is_left_half_way_if_nobody_waits_for_its_rest() -> None:
     assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
     plan.leave("registry")
     assert plan.order_step(2.0) is None
+
+
+def test_step_is_given_up_some_time_after_its_limit() -> None:
+    """The daemon that ends it at its limit has to report that first."""
+    plan = _plan((IPMI,))
+    assert plan.gives_up_at() is None
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan, now=100.0)
+    assert plan.gives_up_at() == 100.0 + IPMI.limit_s + STEP_GRACE_S
 
 
 def test_last_one_who_leaves_ends_the_round() -> None:

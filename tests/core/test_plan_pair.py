@@ -268,6 +268,24 @@ def test_stall_of_this_node_makes_the_round_void() -> None:
     assert not [at for at, node in pair.starts() if node == "deb2"]
 
 
+def test_proof_is_void_after_a_stall_of_this_node() -> None:
+    """The peer may have been back meanwhile: what is unfrozen later needs another step."""
+    pair = PlanPair(names=("registry", "mail"))
+    pair.start_both()
+    pair.deb2.command(Command.FREEZE_STOP, "mail")
+    pair.run(1)
+    pair.deb1.crash()
+    pair.run(OUT_S + 4)
+    assert pair.order_of_steps("deb2") == ["ipmi"] and len(pair.fence("deb2").proofs) == 1
+    pair.deb2.is_stalled = True
+    pair.run(9)
+    pair.resume(pair.deb2)
+    assert pair.fence("deb2").proofs == ()
+    pair.deb2.command(Command.UNFREEZE, "mail")
+    pair.run(25)
+    assert pair.order_of_steps("deb2") == ["ipmi", "ipmi"]
+
+
 def test_leaving_node_begins_no_further_step() -> None:
     """Its services go back to STOPPED at once."""
     pair = PlanPair((IPMI,), (PDU,))
