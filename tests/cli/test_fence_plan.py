@@ -1,5 +1,5 @@
-"""`openha fence` with a real daemon that has a fence plan, devices that do what a test says, and a
-peer that is played.
+"""`openha fence` with a real daemon that has a fence plan, devices that do what a test asks for,
+and a peer that is played.
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ def _running(text: str) -> list[str]:
     return found
 
 
-def test_drill_whose_peer_goes_on_is_a_failure(planned: Planned) -> None:
-    """The device says OFF, and it is another machine's."""
+def test_drill_whose_peer_continues_is_a_failure(planned: Planned) -> None:
+    """The device reports OFF, and it is another machine's."""
     planned.speak()
     planned.until_shown("  spare    armed  ")
     done = planned.drill("board", f"{PEER}\n")
@@ -339,7 +339,7 @@ def test_arbiter_that_cannot_be_asked_lets_nobody_fence(cluster_dir: ClusterDir)
 
 
 @pytest.mark.parametrize("words", ["test", "test x", "plan", "test --power x"])
-def test_commands_for_a_plan_say_that_there_is_none(cluster_dir: ClusterDir, words: str) -> None:
+def test_commands_for_a_plan_report_that_there_is_none(cluster_dir: ClusterDir, words: str) -> None:
     """Exit code 5."""
     cluster_dir.ok("ezha start")
     assert "there is no fence plan: [fencing] levels" in cluster_dir.fails(

@@ -71,7 +71,7 @@ STATUS = NodeStatus(
         (("untested", "untested", "untested"), NO_PROOF),
     ],
 )
-def test_exit_code_says_whether_a_proof_is_possible(states: tuple[str, ...], code: int) -> None:
+def test_exit_code_reports_whether_a_proof_is_possible(states: tuple[str, ...], code: int) -> None:
     """All paths of one level are needed, and the other levels are no matter for that."""
     paths = [
         replace(path, state=state) for path, state in zip((IPMI, PDU_A, PDU_B), states, strict=True)
@@ -88,7 +88,7 @@ def test_no_path_is_no_proof_and_an_arbiter_alone_is_none_either() -> None:
     assert armament([arbiter, IPMI]) == ALL_ARMED
 
 
-def test_line_of_a_path_says_where_it_leads_what_it_said_and_when_it_was_tried_out() -> None:
+def test_line_of_a_path_reports_where_it_leads_what_it_showed_and_when_it_was_tried_out() -> None:
     """Names and devices stand below each other."""
     day = clock.date_stamp(NOW - 86_400)
     assert path_lines((IPMI, PDU_A), NOW) == [
@@ -170,7 +170,7 @@ def test_blocked_node_reports_what_it_waits_for() -> None:
     )
 
 
-def test_forecast_adds_up_measured_times_and_says_where_there_is_none() -> None:
+def test_forecast_adds_up_measured_times_and_reports_where_there_is_none() -> None:
     """The longest timeout of the links that are up, START_READY, each level with what it took."""
     steps = look_ahead(STATUS, 5.0)
     assert forecast(STATUS, steps).splitlines() == [
@@ -219,7 +219,7 @@ def test_start_is_foretold_only_after_a_level_that_is_armed() -> None:
     ],
 )
 def test_forecast_of_a_node_that_may_not_fence(change: dict[str, object], text: str) -> None:
-    """It says why."""
+    """It reports why."""
     status = replace(STATUS, fencing=replace(STATUS.fencing, **change))  # type: ignore[arg-type]
     steps = look_ahead(status, 5.0)
     assert steps[-1].what == "nothing" and steps[-1].text.startswith(text)

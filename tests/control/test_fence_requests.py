@@ -28,7 +28,7 @@ PATH = PathStatus("ipmi", "power", 0, "armed", "ON", 1.5, 0.2, 2.5, 3.5, 30.0, T
 
 
 class Rig:
-    """A control server whose daemon does what the test says."""
+    """A control server whose daemon does what the test asks for."""
 
     def __init__(self, layout: Layout, mocker: MockerFixture) -> None:
         self.layout = layout
@@ -63,7 +63,7 @@ def test_drill_returns_what_was_measured_and_names_the_caller(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("error", [RefusedError("it runs web"), ActionError("still heard")])
-def test_drill_that_is_refused_and_one_that_failed_are_told_apart(
+def test_drill_that_is_refused_and_one_that_failed_are_distinguished(
     rig: Rig, error: Exception
 ) -> None:
     """By the type of the error, and so by the exit code."""

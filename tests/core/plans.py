@@ -41,7 +41,7 @@ Device = Callable[[Host, FenceStep], StepEnd]
 class PlanPair(Pair):
     """Both nodes by one plan; every service is at home on deb1, in a duel one on each node.
 
-    ``works`` names the paths that work, ``lies`` those that only say so. ``is_seen_on``: the
+    ``works`` names the paths that work, ``lies`` those that only claim to. ``is_seen_on``: the
     standing check of both nodes saw each power device on, the peer being heard.
     """
 

@@ -112,7 +112,7 @@ def test_claim_that_is_lost_is_believed_even_if_the_round_is_void() -> None:
     assert _end(plan, StepOutcome.LOST) is PlanEnd.LOST
 
 
-def test_shot_that_says_lost_has_failed() -> None:
+def test_shot_that_reports_lost_has_failed() -> None:
     """Only a claim can be lost."""
     plan = _plan((IPMI,), (PDU,))
     plan.join(NODE)
@@ -277,7 +277,7 @@ def test_edited_levels_void_the_round_and_other_edits_do_not() -> None:
     assert not plan.is_in_round and _end(plan, StepOutcome.DONE) is PlanEnd.VOID
 
 
-def test_looks_at_unknown_paths_and_in_silence_say_nothing() -> None:
+def test_looks_at_unknown_paths_and_in_silence_report_nothing() -> None:
     """Only what is seen while the peer is heard counts."""
     policy = FencingPolicy(levels=((IPMI,), (PDU,)))
     paths = FencePaths(policy, ())
@@ -305,7 +305,7 @@ def test_edited_path_must_be_seen_on_again() -> None:
     paths.record_heard(100.0, 10.0)
 
 
-def test_device_that_says_on_again_is_believed_again() -> None:
+def test_device_that_reports_on_again_is_believed_again() -> None:
     """OFF for a moment, then ON, the peer being heard all the time."""
     paths = FencePaths(FencingPolicy(levels=((IPMI,),)), ("ipmi 10.10.0.11",))
     for power, at in (("off", 1.0), ("on", 5.0)):

@@ -54,7 +54,7 @@ def test_node_without_power_is_taken_over_by_one_step_for_all_services() -> None
     assert shown.plan == (("ipmi",),) and shown.step == "" and shown.step_began_at is None
 
 
-def test_services_say_what_is_done_while_the_step_is_in_the_air() -> None:
+def test_services_report_what_is_done_while_the_step_is_in_the_air() -> None:
     """STARTING from the first step, with the path and since when."""
     pair = PlanPair()
     pair.step_s = lambda step: 4.0
@@ -148,7 +148,7 @@ def test_what_was_seen_on_is_known_to_the_next_daemon() -> None:
     assert pair.deb2.store.fencing.after_boot().seen_on == ("ipmi 10.10.0.11",)
 
 
-def test_device_that_says_off_while_the_peer_lives_is_not_believed() -> None:
+def test_device_that_reports_off_while_the_peer_lives_is_not_believed() -> None:
     """Its OFF right after the last beat may be true; a timeout later the peer is still heard."""
     pair = PlanPair()
     pair.start_both()
@@ -163,7 +163,7 @@ def test_device_that_says_off_while_the_peer_lives_is_not_believed() -> None:
     assert pair.fence("deb2").paths[0].is_seen_on
 
 
-def test_device_that_says_off_as_the_peer_dies_is_believed() -> None:
+def test_device_that_reports_off_as_the_peer_dies_is_believed() -> None:
     """The standing check looks within the link timeout: the peer counts as heard."""
     pair = PlanPair()
     pair.start_both()
@@ -392,7 +392,7 @@ def test_barrier_beside_a_power_switch_is_left_out_where_no_disk_is_reserved() -
     assert pair.order_of_steps("deb2") == ["ipmi"] and pair.state("deb2") is S.STARTED
 
 
-def test_service_that_no_level_serves_waits_and_says_so() -> None:
+def test_service_that_no_level_serves_waits_and_reports_it() -> None:
     """Only an operator can help."""
     pair = PlanPair((DISKS,))
     pair.start_both()
@@ -437,7 +437,7 @@ def test_one_of_two_nodes_survives_a_cut(has_arbiter: bool) -> None:
     assert pair.state(survivor, "registry") is pair.state(survivor, "files") is S.STARTED
 
 
-def test_loser_of_the_claim_shoots_nobody_and_stops_what_it_runs() -> None:
+def test_loser_of_the_claim_fences_no_node_and_stops_what_it_runs() -> None:
     """The switch of the winner fails: both live, and one alone has the right to the data."""
     pair = PlanPair(has_arbiter=True, is_duel=True)
     pair.works, pair.step_s = set(), lambda step: 0.2

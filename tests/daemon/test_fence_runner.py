@@ -57,7 +57,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_step_on_a_power_device_is_a_proof_once_it_was_off_twice(rig: Rig) -> None:
-    """What was asked, and all that the device said, is passed on."""
+    """What was asked, and all that the device reported, is passed on."""
     rig.begin(limit_s=77.0)
     end = rig.end()
     assert (end.number, end.outcome) == (1, StepOutcome.DONE)
@@ -166,7 +166,7 @@ def test_steps_run_one_at_a_time_and_each_is_looked_at_when_its_turn_comes(rig: 
         ("no JSON", StepOutcome.UNABLE),
     ],
 )
-def test_claim_is_won_or_lost_only_if_the_arbiter_says_so(
+def test_claim_is_won_or_lost_only_if_the_arbiter_reports_it(
     rig: Rig, answer: object, outcome: StepOutcome
 ) -> None:
     """Whatever else it answers, the arbiter could not be asked."""
@@ -206,7 +206,7 @@ def test_path_that_an_edit_has_removed_fails(rig: Rig) -> None:
 
 
 def test_texts_are_single_lines_of_limited_length_and_number(rig: Rig) -> None:
-    """A device may say anything."""
+    """A device may report anything."""
     answer = {
         "is_proved": True,
         "readings": ["off", "off"],

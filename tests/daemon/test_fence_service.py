@@ -266,7 +266,7 @@ def test_services_that_run_and_stay_so_are_watched(rig: Rig) -> None:
     assert rig.service._running() == frozenset()
 
 
-def test_daemon_without_threads_for_the_plan_goes_on_and_reports_it(
+def test_daemon_without_threads_for_the_plan_continues_and_reports_it(
     rig: Rig, mocker: MockerFixture
 ) -> None:
     """The next edit tries again; each thread is started once."""

@@ -1,4 +1,4 @@
-"""The standing check with real processes: what it says of a path, and when it looks again."""
+"""The standing check with real processes: what it reports of a path, and when it looks again."""
 
 from __future__ import annotations
 
@@ -60,21 +60,21 @@ class Rig:
         return self.next()
 
     def again(self) -> PathLook:
-        """What the next look says."""
+        """What the next look reports."""
         self.watch.check_soon()
         return self.next()
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    """The peer is heard, and its device says on."""
+    """The peer is heard, and its device reports on."""
     made = Rig(tmp_path)
     yield made
     made.watch.stop()
     made.device.program.close()
 
 
-def test_path_whose_device_says_on_while_the_peer_is_heard_is_armed(rig: Rig) -> None:
+def test_path_whose_device_reports_on_while_the_peer_is_heard_is_armed(rig: Rig) -> None:
     """The device is asked for its status alone."""
     look = rig.start()
     assert (look.state, look.power) == (PathState.ARMED, "on")
@@ -84,7 +84,9 @@ def test_path_whose_device_says_on_while_the_peer_is_heard_is_armed(rig: Rig) ->
     assert rig.issues.texts == ()
 
 
-def test_device_that_says_off_while_the_peer_is_heard_is_wrong_at_the_second_look(rig: Rig) -> None:
+def test_device_that_reports_off_while_the_peer_is_heard_is_wrong_at_the_second_look(
+    rig: Rig,
+) -> None:
     """At the first one the peer may have lost its power just now."""
     rig.device.write(OFF)
     look = rig.start()
@@ -103,7 +105,7 @@ def test_device_that_says_off_while_the_peer_is_heard_is_wrong_at_the_second_loo
     until(lambda: rig.issues.texts == ())
 
 
-def test_armed_device_that_says_off_stays_armed_if_the_peer_falls_silent(rig: Rig) -> None:
+def test_armed_device_that_reports_off_stays_armed_if_the_peer_falls_silent(rig: Rig) -> None:
     """The peer lost its power shortly before the look: that its device was right is not
     forgotten.
     """
@@ -137,7 +139,7 @@ def test_doubt_about_a_device_ends_with_a_silence_in_which_it_was_not_looked_at(
 
 
 def test_device_that_was_never_seen_on_while_the_peer_was_heard_is_untested(rig: Rig) -> None:
-    """A silent peer, from the start on: whatever the device says, it is not known to be the
+    """A silent peer, from the start on: whatever the device reports, it is not known to be the
     peer's.
     """
     rig.standing = SILENT
@@ -286,7 +288,7 @@ def test_edited_path_is_a_new_one(rig: Rig) -> None:
 
 
 def test_failure_of_the_check_itself_is_reported_while_it_lasts(rig: Rig) -> None:
-    """It goes on."""
+    """It continues."""
     rig.start()
     del rig.device.policy
     until(lambda: rig.issues.texts and "fence paths not looked at" in rig.issues.texts[0])

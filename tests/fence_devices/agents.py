@@ -114,7 +114,7 @@ class OwnAgent:
 
     @property
     def actions(self) -> list[str]:
-        """The actions that it was told, in order."""
+        """The actions that it was asked for, in order."""
         return self._lines("actions")
 
     @property

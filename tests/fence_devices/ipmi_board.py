@@ -85,12 +85,12 @@ class IpmiBoard:
 
     @property
     def is_on(self) -> bool:
-        """Whether the power is on, whatever the board says."""
+        """Whether the power is on, whatever the board reports."""
         return (self.folder / "power").read_text().strip() == "1"
 
     @property
     def orders(self) -> list[str]:
-        """What it was told to do, besides being asked."""
+        """What it was ordered to do, besides being asked."""
         calls = self.folder / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []
         return [line for line in lines if not line.startswith("get ") and " get " not in line]

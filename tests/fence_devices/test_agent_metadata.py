@@ -143,7 +143,7 @@ def test_unencrypted_session_is_refused_where_the_agent_could_encrypt() -> None:
     ],
 )
 def test_secrets_are_known_by_their_names(name: str, expected: bool) -> None:
-    """Metadata does not say which options are secret."""
+    """Metadata does not report which options are secret."""
     assert is_secret(name) is expected
 
 
@@ -169,7 +169,7 @@ def test_metadata_is_asked_for_once_for_each_version_of_the_agent(tmp_path: Path
     ],
 )
 def test_agent_without_metadata_is_reported(tmp_path: Path, body: str, message: str) -> None:
-    """It cannot be checked, which is said; nothing is guessed."""
+    """It cannot be checked, which is reported; nothing is guessed."""
     path = tmp_path / "fence_odd"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)

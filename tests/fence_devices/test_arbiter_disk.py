@@ -82,7 +82,7 @@ def test_both_nodes_register_in_peace() -> None:
 
 
 def test_registrations_are_kept_over_a_loss_of_power_where_the_disk_can() -> None:
-    """As the disk says itself that it can; another one is not asked to."""
+    """As the disk reports itself that it can; another one is not asked to."""
     cluster = Cluster(SimulatedUnit(knows_kept=True)).registered()
     cluster.unit.lose_power()
     assert cluster.first.watch().is_registered

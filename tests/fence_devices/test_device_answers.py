@@ -51,7 +51,7 @@ def test_telling_line_is_found(output: str, line: str) -> None:
         ("", False),
     ],
 )
-def test_refused_login_is_told_from_an_answer_that_did_not_come(
+def test_refused_login_is_distinguished_from_an_answer_that_did_not_come(
     output: str, expected: bool
 ) -> None:
     """Many refused logins lock an account; lost answers do not."""

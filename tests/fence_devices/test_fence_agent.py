@@ -98,7 +98,7 @@ def test_ignored_option_is_named(agent: OwnAgent) -> None:
 
 
 def test_agent_that_lies_about_its_order_is_found_out(agent: OwnAgent) -> None:
-    """It says "Powered OFF" and does nothing."""
+    """It reports "Powered OFF" and does nothing."""
     agent.rewrite('case $action in off) echo "Success: Powered OFF"; exit 0 ;; esac\n' + HONEST)
     report = device(agent).cut(4.0)
     assert not report.is_proved and OFF not in report.readings and agent.power == "ON"
@@ -119,7 +119,7 @@ def test_agent_that_fails_is_tried_once_more_and_then_given_up(agent: OwnAgent) 
 
 
 def test_agent_that_comes_late_is_waited_for(agent: OwnAgent) -> None:
-    """The device needs some questions until it says off."""
+    """The device needs some questions until it reports off."""
     agent.rewrite(
         """
         case $action in
@@ -194,7 +194,7 @@ def test_text_is_one_line_of_bounded_length(agent: OwnAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    "said, is_refused",
+    "message, is_refused",
     [
         ("Failed: 401 Unauthorized", True),
         ("ERROR: Permission denied, please try again", True),
@@ -203,10 +203,10 @@ def test_text_is_one_line_of_bounded_length(agent: OwnAgent) -> None:
     ],
 )
 def test_refused_login_is_known_by_the_words_of_the_agent(
-    agent: OwnAgent, said: str, is_refused: bool
+    agent: OwnAgent, message: str, is_refused: bool
 ) -> None:
     """Three of those end the standing check: devices lock accounts."""
-    agent.rewrite(f'echo "{said}"; exit 1\n')
+    agent.rewrite(f'echo "{message}"; exit 1\n')
     assert device(agent).look(LONG_S).is_refused is is_refused
     device(agent).cut(LONG_S)
     assert agent.actions.count("off") == 1, "an unknown look, and one order"

@@ -47,7 +47,7 @@ def test_power_is_looked_at_and_cut(board: IpmiBoard) -> None:
 
 
 def test_machine_that_was_off_already_is_a_hint(board: IpmiBoard) -> None:
-    """It lost its power, or the address is wrong: the board alone cannot tell."""
+    """It lost its power, or the address is wrong: the board alone cannot tell which."""
     device(board).cut(LONG_S)
     report = device(board).cut(LONG_S)
     assert report.is_proved and report.readings == (OFF, OFF, OFF)
@@ -55,14 +55,14 @@ def test_machine_that_was_off_already_is_a_hint(board: IpmiBoard) -> None:
 
 
 def test_power_that_goes_late_is_waited_for(board: IpmiBoard) -> None:
-    """The board says yes at once; the machine goes off 3 s later."""
+    """The board accepts at once; the machine goes off 3 s later."""
     board.misbehave("late", "3")
     report = device(board).cut(LONG_S)
     assert report.is_proved and report.readings[-3:] == (ON, OFF, OFF)
 
 
 def test_deaf_board_is_not_believed(board: IpmiBoard) -> None:
-    """It says yes and does nothing."""
+    """It accepts and does nothing."""
     board.misbehave("deaf")
     report = device(board).cut(6.0)
     assert not report.is_proved and OFF not in report.readings and board.is_on
@@ -107,7 +107,7 @@ def test_board_that_is_dead_answers_within_the_limit(board: IpmiBoard) -> None:
 def test_secret_that_others_may_read_is_refused(
     board: IpmiBoard, tmp_path: Path, mode: int
 ) -> None:
-    """Nothing is sent; the message says what to do."""
+    """Nothing is sent; the message reports what to do."""
     exposed = secret_file(tmp_path, PASSWORD, mode)
     look = device(board, password_file=exposed).look(LONG_S)
     if mode == 0o700:
@@ -170,11 +170,11 @@ def test_board_that_refuses_to_switch_off_what_is_off_has_taken_the_order(
     tool = tmp_path / "ipmitool"
     monkeypatch.setattr(programs, "PATH", f"{tmp_path}:/usr/bin:/bin")
     board = Ipmi("fence_ipmilan", {"ip": "127.0.0.1"})
-    for said, expected in (
+    for message, expected in (
         ("Set Chassis Power Control to Down/Off failed: Command not supported in present state", 1),
         ("Set Chassis Power Control to Down/Off failed: Node busy", 0),
     ):
-        tool.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        tool.write_text(f"#!/bin/sh\necho '{message}' >&2\nexit 1\n")
         tool.chmod(0o755)
         assert board.off(LONG_S).is_accepted is bool(expected)
 

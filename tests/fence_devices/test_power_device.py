@@ -117,7 +117,7 @@ def test_off_read_once_before_the_limit_is_not_proved() -> None:
 
 
 def test_deaf_device_is_not_believed() -> None:
-    """It succeeds and does nothing."""
+    """It accepts and does nothing."""
     report = cut(ModelledDevice(is_deaf=True))
     assert not report.is_proved and OFF not in report.readings
 

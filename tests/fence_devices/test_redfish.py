@@ -71,7 +71,7 @@ def test_machine_that_is_powering_off_is_on(board: RedfishBoard, tmp_path: Path)
 
 @pytest.mark.parametrize("state", ["Paused", "Unknown", "off", ""])
 def test_no_other_state_is_off(board: RedfishBoard, tmp_path: Path, state: str) -> None:
-    """Whatever a service may say."""
+    """Whatever a service may report."""
     board.state = state
     assert device(board, tmp_path).look(LONG_S).power is not OFF
 
@@ -94,7 +94,7 @@ def test_service_that_hangs_is_given_up_at_the_limit(board: RedfishBoard, tmp_pa
 
 
 def test_service_that_refuses_the_login_is_unknown(board: RedfishBoard, tmp_path: Path) -> None:
-    """It answers 401 without a state; the agent does not say why it found none."""
+    """It answers 401 without a state; the agent does not report why it found none."""
     board.status = 401
     board.answers["/redfish/v1/Systems/1"] = {"error": "no such user"}
     look = device(board, tmp_path).look(LONG_S)

@@ -1,4 +1,4 @@
-"""Requests of the node daemon about reservations: what they say, and what is refused."""
+"""Requests of the node daemon about reservations: what they report, and what is refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def disks(**more: object) -> list[dict[str, object]]:
 
 
 def test_preempt_takes_the_disks(world: World) -> None:
-    """The answer proves, and says what for."""
+    """The answer proves, and reports what for."""
     world.owned_by_peer()
     answer = answer_to({"do": "preempt", "disks": disks(), "services": ["registry"]})
     assert answer["is_proved"] and answer["covers"] == ["registry"]
@@ -71,7 +71,7 @@ def test_preempt_takes_the_disks(world: World) -> None:
 
 
 def test_preempt_waits_where_nothing_was_aborted(world: World) -> None:
-    """As long as the request says."""
+    """As long as the request demands."""
     world.owned_by_peer()
     answer = answer_to(
         {"do": "preempt", "disks": disks(may_abort=False), "services": [], "drain_s": 0.01}
@@ -89,7 +89,7 @@ def test_wait_that_does_not_fit_the_limit_is_reported_at_once(world: World) -> N
 
 
 def test_preempt_that_fails_proves_nothing(world: World) -> None:
-    """The text says why; no service is covered."""
+    """The text reports why; no service is covered."""
     world.owned_by_peer()
     world.node.open("disk1-0").is_dead = True
     answer = answer_to({"do": "preempt", "disks": disks(), "services": ["registry"]})
@@ -97,7 +97,7 @@ def test_preempt_that_fails_proves_nothing(world: World) -> None:
     assert "hung" in str(answer["text"])
 
 
-def test_claim_says_who_has_the_right(world: World) -> None:
+def test_claim_reports_who_has_the_right(world: World) -> None:
     """Won, lost, or not to be known."""
     request: Mapping[str, object] = {
         "do": "claim",
@@ -126,7 +126,7 @@ def test_claim_on_no_disk_is_unable() -> None:
     assert answer["outcome"] == "unable" and "needs one SCSI disk" in str(answer["text"])
 
 
-def test_watch_tells_an_ejection_from_a_reconnect(world: World) -> None:
+def test_watch_distinguishes_an_ejection_from_a_reconnect(world: World) -> None:
     """Each disk with its counter; the first look knows nothing yet."""
     for name in world.units:
         SharedDisk(world.node.address(name), world.node.open).take(B)
@@ -147,7 +147,7 @@ def test_watch_tells_an_ejection_from_a_reconnect(world: World) -> None:
     assert unknown["is_ejected"] is False
 
 
-def test_look_says_what_each_disk_shows(world: World) -> None:
+def test_look_reports_what_each_disk_shows(world: World) -> None:
     """A disk that another node holds, without having been ours: no ejection. One that is free."""
     world.owned_by_peer()
     seen = answer_to({"do": "watch", "disks": disks()})

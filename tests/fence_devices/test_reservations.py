@@ -59,7 +59,7 @@ def test_disks_are_released_together() -> None:
 
 
 def test_writes_have_ten_seconds() -> None:
-    """Where nothing else is said."""
+    """Where nothing else is given."""
     assert TakeRules(A).drain_s == 10 and TakeRules(A).is_proof and TakeRules(A).may_abort
 
 
@@ -102,7 +102,7 @@ def test_order_is_known_with_half_of_the_paths() -> None:
 
 
 def test_reservation_that_no_agent_makes_is_no_success() -> None:
-    """The message says what was taken before."""
+    """The message reports what was taken before."""
     pair = Pair(*units())
     take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
     pair.units["disk0"].type = 3
@@ -119,7 +119,7 @@ def test_disks_without_a_name_have_no_order() -> None:
 
 
 def test_all_disks_are_taken_from_their_owner() -> None:
-    """One line says what was done; nothing is waited for where all writes were aborted."""
+    """One line reports what was done; nothing is waited for where all writes were aborted."""
     pair = Pair(*units())
     take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
     report = take_all(pair.second, TakeRules(B), pair.waits.append)
@@ -215,7 +215,7 @@ def test_duels_over_several_disks_have_at_most_one_winner(knows_abort: bool) -> 
             try:
                 for disk in in_order(disks):
                     disk.eject(key, victim, knows_abort)
-            except Exception:  # noqa: BLE001 - whatever the disks say, it is no win
+            except Exception:  # noqa: BLE001 - whatever the disks report, it is no win
                 return False
             return True
 

@@ -73,7 +73,7 @@ def test_look_and_cut_are_answered(tmp_path: Path) -> None:
 
 
 def test_failed_cut_is_an_answer_too(tmp_path: Path) -> None:
-    """The exit code says only that there is one."""
+    """The exit code reports only that there is one."""
     agent = OwnAgent(tmp_path, "exit 1\n")
     found = answer(request(agent, "cut"))
     assert not found["is_proved"] and found["readings"] == ["unknown"]

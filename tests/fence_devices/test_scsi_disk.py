@@ -73,7 +73,9 @@ def fixed(status: int, sense: bytes = b"", host: int = 0, driver: int = 0) -> Fi
 
 
 def test_unit_attention_is_taken_and_the_command_repeated() -> None:
-    """One says that the command was not executed: the second attempt is at once, others later."""
+    """One reports that the command was not executed: the second attempt is at once, others
+    later.
+    """
     path = Path(SimulatedUnit())
     path.unit.attend(NODE, PREEMPTED)
     path.disk.register_anyway(A)
@@ -94,7 +96,7 @@ def test_unit_attention_that_does_not_end_is_reported() -> None:
 
 
 def test_busy_disk_is_asked_again() -> None:
-    """It says itself that it did not execute the command."""
+    """It reports itself that it did not execute the command."""
     for status in (Status.BUSY, Status.TASK_SET_FULL):
         port = fixed(status)
         with pytest.raises(DiskFault, match="busy after 10 more attempts"):
@@ -141,11 +143,11 @@ def test_any_other_end_of_a_command_is_a_fault(port: FixedPort, text: str) -> No
 
 
 def test_recovered_error_is_success() -> None:
-    """The device says that it did what it was asked for; sense data alone are no failure."""
+    """The device reports that it did what it was asked for; sense data alone are no failure."""
     ScsiDisk("/dev/sda", fixed(Status.CHECK_CONDITION, b"\x72\x01\x0b\x00", driver=8)).reserve(A)
 
 
-def test_unknown_action_is_told_from_other_faults() -> None:
+def test_unknown_action_is_distinguished_from_other_faults() -> None:
     """So that a target without abort can be preempted without."""
     with pytest.raises(NotSupported, match="illegal request 24/00"):
         ScsiDisk("/dev/sda", fixed(Status.CHECK_CONDITION, INVALID)).preempt_and_abort(A, B)
@@ -184,7 +186,7 @@ def test_list_beyond_any_answer_is_a_fault() -> None:
 
 
 def test_life_of_a_reservation() -> None:
-    """Two nodes: register, reserve, refuse, eject, clear, as the disk tells it."""
+    """Two nodes: register, reserve, refuse, eject, clear, as the disk reports it."""
     unit = SimulatedUnit()
     ours, theirs = Path(unit).disk, Path(unit, PEER).disk
     ours.register_anyway(A)
@@ -218,7 +220,7 @@ def test_names_of_a_disk() -> None:
 def test_simulated_disk_answers_as_the_real_ones(target: str) -> None:
     """The recording of each target, command by command, until they part for reasons of their own.
 
-    tgt knows no abort; LIO lets writes of nothing pass, and says "not ready" for some conflicts.
+    tgt knows no abort; LIO lets writes of nothing pass, and reports "not ready" for some conflicts.
     """
     unit = SimulatedUnit(
         knows_abort=target == "lio",

@@ -556,7 +556,7 @@ def test_registration_again_takes_the_first_path_that_works() -> None:
 
 
 def test_registration_in_peace_needs_one_path() -> None:
-    """One that refuses is left; where all do, it is said why."""
+    """One that refuses is left; where all do, the reason is reported."""
     pair = Pair(paths=2)
     state = pair.first.read()
 
