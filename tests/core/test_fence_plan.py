@@ -253,6 +253,28 @@ def test_step_is_given_up_some_time_after_its_limit() -> None:
     assert plan.gives_up_at() == 100.0 + IPMI.limit_s + STEP_GRACE_S
 
 
+def test_reservation_is_not_enough_for_a_reserved_service_that_needs_the_node() -> None:
+    """Its disks are taken, and its address may still be up there."""
+    both = ServiceSpec("both", "/b", "deb1", "deb2", "/bin/true", has_reserved_data=True)
+    plan = _plan((DISKS,), (CALL,))
+    plan.join(DATA)
+    plan.join(both)
+    plan.begin_round()
+    assert _order(plan).services == ("both", "registry")
+    assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    assert plan.proof_for(both, 1.0) is None and plan.proof_for(DATA, 1.0) is not None
+
+
+def test_end_of_another_step_leaves_the_one_in_the_air() -> None:
+    """It was given up, and reports late."""
+    desk = _desk()
+    desk.plan.join(NODE)
+    desk.plan.begin_round()
+    assert desk.order_step(1.0)
+    assert desk.end_step(FenceStepEnded(99, StepOutcome.DONE, "off"), 2.0) == (PlanEnd.VOID, [])
+    assert desk.plan.in_air is not None
+
+
 def test_last_one_who_leaves_ends_the_round() -> None:
     """What is in the air proves nothing for whoever comes later."""
     plan = _plan((CALL,))

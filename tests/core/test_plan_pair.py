@@ -286,6 +286,36 @@ def test_proof_is_void_after_a_stall_of_this_node() -> None:
     assert pair.order_of_steps("deb2") == ["ipmi", "ipmi"]
 
 
+def test_failed_rounds_are_forgotten_once_the_peer_is_heard() -> None:
+    """The next silence begins with the first wait."""
+    pair = PlanPair()
+    pair.works = set()
+    pair.start_both()
+    pair.cut_all()
+    pair.run(OUT_S + 3)
+    assert pair.fence("deb2").next_try_at is not None
+    pair.heal()
+    pair.run(2)
+    assert pair.fence("deb2").next_try_at is None
+
+
+def test_ejected_node_starts_once_an_operator_confirmed_that_the_peer_is_out() -> None:
+    """The node that had won is gone for good."""
+    pair = PlanPair(has_arbiter=True)
+    pair.start_both()
+    pair.arbiter.registered.discard("deb1")
+    pair.cut_all()
+    pair.run(5)
+    assert pair.state("deb1") is S.STOPPED
+    pair.deb2.crash()
+    pair.run(OUT_S)
+    assert pair.state("deb1") is S.STOPPED
+    pair.observe(Confirmed(pair.now, "deb1"))
+    pair.deb1.handle(pair.deb1.life, PeerConfirmedOut(1, "root"))
+    pair.run(15)
+    assert pair.state("deb1") is S.STARTED
+
+
 def test_leaving_node_begins_no_further_step() -> None:
     """Its services go back to STOPPED at once."""
     pair = PlanPair((IPMI,), (PDU,))
