@@ -158,6 +158,7 @@ def _install_cluster(
         make_dir(folder)
     for name, command in _CLUSTER_COMMANDS.items():
         _write_launcher(f"{layout.bin_dir}/{name}", command, layout, agent)
+    _write(f"{layout.bin_dir}/fence", read_template("fence"), 0o755)
     _write_launcher(f"{layout.ez}/ezha", "ezha", layout, agent)
     _write_launcher(f"{layout.ez}/ezha.init", "ezha", layout, agent)
     agent_lines = "" if agent is None else _agent_environment(agent)

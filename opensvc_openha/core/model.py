@@ -26,8 +26,11 @@ MARK_BYTES = 8
 ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
 """Check-up scripts that always succeed and prove nothing."""
 
-PLAN_COMMANDS = ("/bin/fence", "openha fence")
-"""Ends of a check-up column that stands for the fence plan of the node."""
+PLAN_COMMANDS = ("/cluster/bin/fence", "/lib/openha/bin/fence", "openha fence")
+"""Ends of a check-up column that stands for the fence plan of the node.
+
+A script named ``fence`` elsewhere is the operator's own, and is run.
+"""
 
 
 class Role(enum.Enum):
@@ -244,7 +247,7 @@ class ServiceSpec:
     def runs_check_too(self) -> bool:
         """True if the check-up script adds something to the fence plan of the node.
 
-        A script that always succeeds, and the command ``.../bin/fence``, mean the plan alone.
+        A script that always succeeds, and the cluster's command ``fence``, mean the plan alone.
         """
         return self.is_fenced and not self.check.endswith(PLAN_COMMANDS)
 

@@ -47,6 +47,13 @@ def test_fhs_layout_works_with_its_own_command(tmp_path: Path) -> None:
     assert shown.returncode == 3 and f"{tmp_path}/etc/openha/nodes" in shown.stderr
 
 
+def test_check_up_command_of_the_fence_plan_proves_nothing_by_itself(tmp_path: Path) -> None:
+    """Run where no plan is configured, it fails, and its last line is the reason of the failure."""
+    _install("--prefix", str(tmp_path))
+    done = _run(f"{tmp_path}/bin/fence")
+    assert done.returncode == 1 and "there is no fence plan: nothing was fenced" in done.stderr
+
+
 def test_functions_of_env_sh_work_in_a_plain_shell(tmp_path: Path) -> None:
     """Sourced from `sh`: the variables point below the prefix and the functions report what they
     ask.
