@@ -467,6 +467,36 @@ def test_one_of_two_nodes_survives_a_cut(has_arbiter: bool) -> None:
     assert pair.state(survivor, "registry") is pair.state(survivor, "files") is S.STARTED
 
 
+def test_node_waits_for_its_turn_in_start_ready() -> None:
+    """Without an arbiter: STARTING is for the node whose turn it is, whatever becomes of its step."""
+    pair = PlanPair(is_duel=True)
+    pair.works = set()
+    pair.step_s = lambda step: 3.0
+    pair.start_both()
+    pair.cut_all()
+    pair.run(OUT_S + 2)
+    assert pair.state("deb1", "files") is S.STARTING
+    assert pair.state("deb2", "registry") is S.START_READY
+    assert pair.order_of_steps("deb2") == []
+    pair.run(60)
+    assert pair.order_of_steps("deb2") != []
+
+
+def test_reservation_leaves_the_peer_its_turns() -> None:
+    """A peer that lost some disks can still fence: the next step waits for a turn of this node."""
+    pair = PlanPair(
+        (DISKS,), (IPMI,), is_duel=True, names=("registry", "files", "mail"), data=("registry",)
+    )
+    pair.works = {"reservation"}
+    pair.step_s = lambda step: 3.0
+    pair.start_both()
+    pair.cut_all()
+    pair.run(200)
+    own = [(at, step.path) for at, node, step in pair.steps if node == "deb2"]
+    assert [path for _, path in own] == ["reservation", "ipmi"]
+    assert own[1][0] - own[0][0] > 2 * IPMI.limit_s
+
+
 def test_loser_of_the_claim_fences_no_node_and_stops_what_it_runs() -> None:
     """The switch of the winner fails: both live, and one alone has the right to the data."""
     pair = PlanPair(has_arbiter=True, is_duel=True)
