@@ -41,7 +41,11 @@ MISTAKES = (
     ),
     ("[fencing]\nscope = cluster\n", 2, "scope: expected one of node, service; found 'cluster'"),
     ("# notes\n[fencing]\nretries = 3\n", 3, "unknown option 'retries'"),
-    ("[fencing]\n[[web]]\ncheck = always\n", 2, "unknown section [[web]]"),
+    (
+        "[fencing]\n[[web]]\ncheck = always\n",
+        2,
+        "[[web]]: expected the name of a path and that of a node",
+    ),
     (
         "[timing]\nfence_time = 0\n",
         2,

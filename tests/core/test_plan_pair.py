@@ -468,7 +468,7 @@ def test_one_of_two_nodes_survives_a_cut(has_arbiter: bool) -> None:
 
 
 def test_node_waits_for_its_turn_in_start_ready() -> None:
-    """Without an arbiter: STARTING is for the node whose turn it is, whatever becomes of its step."""
+    """Without an arbiter STARTING is for the node whose turn it is, whatever its step does."""
     pair = PlanPair(is_duel=True)
     pair.works = set()
     pair.step_s = lambda step: 3.0

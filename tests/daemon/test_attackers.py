@@ -222,7 +222,9 @@ def test_peer_that_lost_its_counter_is_believed_when_it_acknowledges_this_node(
     guarded.ok("ezha restart")
     voice.close()
     voices(guarded, counter=7).meet(guarded)
-    assert "its boot counter is lower than 8, seen before" in guarded.log()
+    guarded.wait(
+        lambda: "its boot counter is lower than 8, seen before" in guarded.log(), "it is reported"
+    )
 
 
 def test_forged_goodbye_moves_nothing(
