@@ -159,7 +159,7 @@ def _plan(layout: Layout, options: Namespace) -> int:
 
 
 def _test(layout: Layout, options: Namespace) -> int:
-    from opensvc_openha.cli.fence_plan_output import armament, path_lines
+    from opensvc_openha.cli.fence_plan_output import armament
 
     if options.is_drill:
         return _drill(layout, options)
@@ -172,10 +172,7 @@ def _test(layout: Layout, options: Namespace) -> int:
     _expect_plan(status)
     names = [options.path] if options.path else [path.name for path in status.fencing.paths]
     found = [client.look_at_path(layout, name) for name in names]
-    if options.is_json:
-        _print_json([vars(path) for path in found])
-    else:
-        sys.stdout.write("".join(f"{line}\n" for line in path_lines(found, clock.wall())))
+    _print_paths(found, options.is_json)
     return armament(found)
 
 
@@ -199,8 +196,6 @@ def _drill(layout: Layout, options: Namespace) -> int:
 
 def _test_without_daemon(layout: Layout, options: Namespace) -> int:
     """Look at the paths as they are configured: whether the peer is heard is not known then."""
-    from opensvc_openha.cli.fence_plan_output import path_lines
-    from opensvc_openha.core.model import PathKind
     from opensvc_openha.core.timing import POWER_LOOK_LIMIT_S
     from opensvc_openha.daemon.fence_program import FenceProgram
     from opensvc_openha.daemon.fence_runner import text_of
@@ -215,7 +210,7 @@ def _test_without_daemon(layout: Layout, options: Namespace) -> int:
     program, found = FenceProgram(layout.environment()), []
     for path in paths:
         look = PathStatus(path.name, path.kind.value, 0, text="not looked at: its daemon does that")
-        if path.kind in (PathKind.POWER, PathKind.CALLOUT):
+        if path.kind.has_device:
             request = settings.fence_plan.request("look", path.name, spec.peer, POWER_LOOK_LIMIT_S)
             answer = program.ask(request, POWER_LOOK_LIMIT_S)
             power = str(answer.values.get("power", ""))
@@ -232,10 +227,8 @@ def _test_without_daemon(layout: Layout, options: Namespace) -> int:
                 device=settings.fence_plan.address_of(path.name, spec.peer),
             )
         found.append(look)
-    if options.is_json:
-        _print_json([vars(path) for path in found])
-    else:
-        sys.stdout.write("".join(f"{line}\n" for line in path_lines(found, clock.wall())))
+    _print_paths(found, options.is_json)
+    if not options.is_json:
         print(f"no daemon runs here: whether {spec.peer} is heard is not known")
     return 1 if any(path.state == "unreachable" for path in found) else 0
 
@@ -246,6 +239,15 @@ def _expect_plan(status: NodeStatus) -> None:
             "there is no fence plan: [fencing] levels in openha.conf names none (openha fence"
             " status shows the check-up scripts)"
         )
+
+
+def _print_paths(paths: Sequence[PathStatus], is_json: bool) -> None:
+    from opensvc_openha.cli.fence_plan_output import path_lines
+
+    if is_json:
+        _print_json([vars(path) for path in paths])
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in path_lines(paths, clock.wall())))
 
 
 def _print_lines(lines: Sequence[str], is_json: bool) -> None:

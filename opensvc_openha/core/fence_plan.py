@@ -62,7 +62,7 @@ class PlanEnd(enum.Enum):
     """The step proves nothing, and the round is over."""
 
 
-# The instant of the begin only tells how long the step has taken.
+# When it began only shows how long the step has taken.
 @state_marks(not_state={"began_at"})
 @dataclass(frozen=True)
 class StepInAir:

@@ -97,6 +97,11 @@ class PathKind(enum.Enum):
     CALLOUT = "callout"
     """A command of the operator: proves what the operator says that it proves."""
 
+    @property
+    def has_device(self) -> bool:
+        """True if something can be asked for the peer's power, and ordered to cut it."""
+        return self is not PathKind.RESERVATION
+
 
 class FenceNeeds(enum.Enum):
     """What a service needs to be proved of a silent peer before it is started."""
@@ -145,6 +150,10 @@ class FencingPolicy:
     def paths(self) -> tuple[FencePath, ...]:
         """The paths of all levels, in their order."""
         return tuple(path for level in self.levels for path in level)
+
+    def path(self, name: str) -> FencePath | None:
+        """Return the path of that name; None if no level has it."""
+        return next((path for path in self.paths if path.name == name), None)
 
 
 @dataclass(frozen=True)

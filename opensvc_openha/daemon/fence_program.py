@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.system import clock
-from opensvc_openha.system.processes import descendants_of, send_signal
+from opensvc_openha.system.processes import descendants_of, is_ended_child, send_signal
 from opensvc_openha.system.self_command import self_command
 
 PROGRAM = "opensvc_openha.fence_devices.run"
@@ -30,7 +30,6 @@ ANSWER_BYTES = 65_536
 ABANDON_AFTER_S = 2.0
 """A killed process is waited for at most this long, in seconds."""
 _LOOK_S = 0.05
-_ENDED_NOT_COLLECTED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _TEXT_CHARACTERS = 300
 
 
@@ -163,7 +162,7 @@ class _Reading:
             if left_s <= 0:
                 return None
             # Looked at before the last reading: what was printed before the end is taken.
-            is_ended = os.waitid(os.P_PID, self._pid, _ENDED_NOT_COLLECTED) is not None
+            is_ended = is_ended_child(self._pid)
             has_read = False
             for handle, _ in self._poll.poll(0 if is_ended else 1000 * min(left_s, _LOOK_S)):
                 has_read = self._take(handle) or has_read

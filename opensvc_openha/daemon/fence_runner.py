@@ -123,16 +123,16 @@ class FenceRunner:
             text = f"this node stood still, or {self._peer} is heard: not begun"
             return FenceStepEnded(step.number, StepOutcome.NOT_BEGUN, text, took_s=0.0)
         policy, plan = self._plan()
-        kinds = {path.name: path.kind for path in policy.paths}
+        path = policy.path(step.path)
         if step.kind is StepKind.CLAIM:
             do = CLAIM
-        elif step.path not in kinds:
+        elif path is None:
             return _failed(step, f"{step.path} is not in levels any more", 0.0)
         else:
-            do = PREEMPT if kinds[step.path] is PathKind.RESERVATION else CUT
+            do = CUT if path.kind.has_device else PREEMPT
         request = plan.request(do, step.path, self._peer, step.limit_s, step.services)
         answer = self._program.ask(request, step.limit_s)
-        return ended_of(step, kinds.get(step.path), answer)
+        return ended_of(step, None if path is None else path.kind, answer)
 
 
 def ended_of(step: FenceStep, kind: PathKind | None, answer: FenceAnswer) -> FenceStepEnded:

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 _STILL_HEARD_S = 5.0
 """A node without power is called silent within the longest link timeout and this, in seconds."""
 _FIND_DISKS = "opensvc_openha.agent.service.reservation_facts"
-_DRILLED = frozenset({PathKind.POWER, PathKind.CALLOUT})
 
 
 class EngineValues(Protocol):
@@ -188,7 +187,7 @@ class FenceService:
         self._disks.check_soon()
 
     def _begin(self, start: Callable[[], None]) -> bool:
-        """Start a thread; without one the daemon goes on, and the next edit tries again."""
+        """Start a thread; without one the daemon continues, and the next edit tries again."""
         try:
             start()
         except RuntimeError as error:
@@ -215,15 +214,17 @@ class FenceService:
         return replace(
             fencing,
             paths=tuple(paths if arbiter is None else [*paths, arbiter]),
-            step_began_at=_wall(fencing.step_began_at),
-            next_try_at=_wall(fencing.next_try_at),
-            proofs=tuple(replace(proof, at=_wall(proof.at)) for proof in fencing.proofs),
+            step_began_at=clock.wall_if_known(fencing.step_began_at),
+            next_try_at=clock.wall_if_known(fencing.next_try_at),
+            proofs=tuple(
+                replace(proof, at=clock.wall_if_known(proof.at)) for proof in fencing.proofs
+            ),
         )
 
     def _complete(self, status: PathStatus) -> PathStatus:
         current = self._configuration.current
         device = current.options.fence_plan.address_of(status.name, current.spec.peer)
-        status = replace(status, device=device, looked_at=_wall(status.looked_at))
+        status = replace(status, device=device, looked_at=clock.wall_if_known(status.looked_at))
         known = self._watch.known.get(status.name)
         if known is not None:
             status = replace(
@@ -231,9 +232,9 @@ class FenceService:
                 state=known.look.state.value,
                 text=known.look.text,
                 took_s=known.look.took_s,
-                looked_at=_wall(known.looked_at),
+                looked_at=clock.wall_if_known(known.looked_at),
             )
-        path = self._path(status.name)
+        path = self._policy.path(status.name)
         drill = None if path is None else self._drills.of(path)
         if drill is not None:
             status = replace(status, tested_at=drill.at, tested_s=drill.took_s)
@@ -247,7 +248,7 @@ class FenceService:
         if name == KIND and arbiter is not None:
             return arbiter
         path = self._expect_path(name)
-        if path.kind in _DRILLED:
+        if path.kind.has_device:
             self._watch.look_now(path)
         level = next(number for number, paths in enumerate(self._policy.levels) if path in paths)
         return self._complete(PathStatus(name, path.kind.value, level, limit_s=path.limit_s))
@@ -262,7 +263,7 @@ class FenceService:
         """
         self._record_command(f"fence test --power {name}", caller)
         path = self._expect_path(name)
-        if path.kind not in _DRILLED:
+        if not path.kind.has_device:
             raise RefusedError(f"{name} cuts no power")
         status = ask()
         why = self._why_no_drill(status, node)
@@ -360,7 +361,7 @@ class FenceService:
 
     def _record_use(self, name: str, took_s: float) -> None:
         """Remember that a path worked, as a drill does; a disk that is full forgets it."""
-        path = self._path(name)
+        path = self._policy.path(name)
         if path is not None:
             with contextlib.suppress(SystemFault):
                 self._drills.record(path, clock.wall(), took_s)
@@ -387,11 +388,8 @@ class FenceService:
             return frozenset()
         return frozenset(svc.name for svc in services if svc.own_state in UP and not svc.script)
 
-    def _path(self, name: str) -> FencePath | None:
-        return next((path for path in self._policy.paths if path.name == name), None)
-
     def _expect_path(self, name: str) -> FencePath:
-        path = self._path(name)
+        path = self._policy.path(name)
         if path is None:
             known = ", ".join(each.name for each in self._policy.paths)
             raise RefusedError(f"{name} is no path of [fencing] levels: {known or 'there is none'}")
@@ -414,7 +412,3 @@ class FenceService:
 
         spec = self._configuration.current.spec
         return ArbiterDisk(path, spec.node, spec.peer, generation=generation)
-
-
-def _wall(instant: float | None) -> float | None:
-    return None if instant is None else clock.wall_of(instant)

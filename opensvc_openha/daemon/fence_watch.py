@@ -38,7 +38,6 @@ from opensvc_openha.system.thread_names import name_thread
 _POLL_S = 0.5
 """Seconds between two looks at the peer's standing, which is one value in memory."""
 _LOOK = "look"
-_LOOKED_AT = frozenset({PathKind.POWER, PathKind.CALLOUT})
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class FenceWatch:
             # A board has few sessions: those of a fence come first.
             if self._is_fencing() or clock.monotonic() < known.next_at:
                 continue
-            if known.path.kind in _LOOKED_AT and known.refusals < FENCE_REFUSALS_MAX:
+            if known.path.kind.has_device and known.refusals < FENCE_REFUSALS_MAX:
                 self._look(known.path)
         self._report_problems()
 
@@ -253,8 +252,8 @@ def after_look(known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: boo
         text = f"ON, as it must be while {peer} is heard"
         return _with(known, answer, PathState.ARMED, "on", text)
     if not known.is_off_doubtful:
-        # A peer that has just lost its power is not called silent yet. The engine, which is told,
-        # knows whether beats come in.
+        # A peer that has just lost its power is not called silent yet. The engine, which
+        # gets this look, knows whether beats come in.
         known = replace(known, is_off_doubtful=True)
         return _with(known, answer, known.look.state, "off", f"OFF, and {peer} seems to be heard")
     known = replace(known, is_seen_on=False)

@@ -133,7 +133,7 @@ class LinkManager:
         return tuple(
             replace(
                 link,
-                updated_at=None if link.updated_at is None else clock.wall_of(link.updated_at),
+                updated_at=clock.wall_if_known(link.updated_at),
             )
             for link in found
         )

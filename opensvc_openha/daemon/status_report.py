@@ -47,7 +47,9 @@ class StatusReport:
 
     def complete(self, status: NodeStatus, spec: ClusterSpec) -> NodeStatus:
         """Return the engine's snapshot as it is shown under the configuration ``spec``."""
-        services = tuple(replace(svc, since=_wall(svc.since)) for svc in status.services)
+        services = tuple(
+            replace(svc, since=clock.wall_if_known(svc.since)) for svc in status.services
+        )
         return replace(
             status,
             pid=os.getpid(),
@@ -68,7 +70,7 @@ class StatusReport:
             groups.append(
                 replace(
                     group,
-                    retry_at=_wall(group.retry_at),
+                    retry_at=clock.wall_if_known(group.retry_at),
                     worked_at=times.worked_at,
                     failed_at=times.failed_at,
                 )
@@ -76,10 +78,10 @@ class StatusReport:
         return replace(
             self._fence.complete(fencing),
             groups=tuple(groups),
-            opens_at=_wall(fencing.opens_at),
-            alone_at=_wall(fencing.alone_at),
-            confirmed_at=_wall(fencing.confirmed_at),
-            power_said_at=_wall(fencing.power_said_at),
+            opens_at=clock.wall_if_known(fencing.opens_at),
+            alone_at=clock.wall_if_known(fencing.alone_at),
+            confirmed_at=clock.wall_if_known(fencing.confirmed_at),
+            power_said_at=clock.wall_if_known(fencing.power_said_at),
         )
 
     def warnings(self, spec: ClusterSpec) -> tuple[str, ...]:
@@ -127,7 +129,3 @@ def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:
     if not unfenced:
         return ()
     return (f"no fencing: the check-up script of {named(unfenced)} always succeeds",)
-
-
-def _wall(instant: float | None) -> float | None:
-    return None if instant is None else clock.wall_of(instant)

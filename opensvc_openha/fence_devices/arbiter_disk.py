@@ -82,7 +82,7 @@ class ArbiterDisk:
     """The arbiter as one node sees it. Raises SystemFault if the disk cannot be asked.
 
     ``generation`` of the last look of an earlier process at which this node was registered, if
-    that is known: an ejection is told from a disk that restarted empty by its counter.
+    that is known: its counter distinguishes an ejection from a disk that restarted empty.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from opensvc_openha.fence_devices.device_answers import telling_line
+from opensvc_openha.fence_devices.device_answers import telling_line, why_no_answer
 from opensvc_openha.fence_devices.power_readings import (
     OrderAnswer,
     Power,
@@ -37,20 +37,14 @@ class Callout:
             return Reading(Power.UNKNOWN, "it has no status_cmd")
         end = self._run(self._status_cmd, limit_s)
         power = Power.UNKNOWN if end.exit_code is None else power_of_exit_code(end.exit_code)
-        return Reading(power, power.name if power is not Power.UNKNOWN else _why(end))
+        return Reading(power, power.name if power is not Power.UNKNOWN else why_no_answer(end))
 
     def off(self, limit_s: float) -> OrderAnswer:
         """Run the command that cuts the peer."""
         end = self._run(self._cmd, limit_s)
         if end.exit_code == 0:
             return OrderAnswer(True, telling_line(end.output, ()))
-        return OrderAnswer(False, f"{mask_script(self._cmd)}: {_why(end)}")
+        return OrderAnswer(False, f"{mask_script(self._cmd)}: {why_no_answer(end)}")
 
     def _run(self, command: str, limit_s: float) -> ProgramEnd:
         return run_program(["/bin/sh", "-c", command], limit_s, env=self._env)
-
-
-def _why(end: ProgramEnd) -> str:
-    said = telling_line(end.output, ())
-    how = end.problem or f"exit code {end.exit_code}"
-    return f"{how}: {said}" if said else how

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from opensvc_openha.fence_devices.programs import ProgramEnd
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.secrets import MASK, mask_text
 
@@ -30,6 +31,13 @@ def telling_line(output: str, secrets: Iterable[str]) -> str:
         return ""
     refusal = next((line for line in telling if _LOGIN.search(line)), telling[-1])
     return masked(refusal, secrets)[:_TEXT_MAX]
+
+
+def why_no_answer(end: ProgramEnd, secrets: Iterable[str] = ()) -> str:
+    """Return how a program ended that gave no clear answer, with what it printed about that."""
+    said = telling_line(end.output, secrets)
+    how = end.problem or f"exit code {end.exit_code}"
+    return f"{how}: {said}" if said else how
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:

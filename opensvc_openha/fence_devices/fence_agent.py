@@ -17,7 +17,11 @@ from opensvc_openha.fence_devices.agent_metadata import (
     is_secret,
     why_absent,
 )
-from opensvc_openha.fence_devices.device_answers import is_login_refused, telling_line
+from opensvc_openha.fence_devices.device_answers import (
+    is_login_refused,
+    telling_line,
+    why_no_answer,
+)
 from opensvc_openha.fence_devices.power_readings import (
     OrderAnswer,
     Power,
@@ -114,6 +118,4 @@ def _why(end: ProgramEnd, secrets: list[str]) -> str:
     ignored = _ignored(end.output)
     if ignored:
         return f"the agent ignores the option {ignored}: correct it"
-    said = telling_line(end.output, secrets)
-    how = end.problem or f"exit code {end.exit_code}"
-    return f"{how}: {said}" if said else how
+    return why_no_answer(end, secrets)

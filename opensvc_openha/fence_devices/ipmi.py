@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from opensvc_openha.core.timing import AGENT_LOGIN_S
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.agent_metadata import AgentMetadata, AgentOption
-from opensvc_openha.fence_devices.device_answers import is_login_refused, telling_line
+from opensvc_openha.fence_devices.device_answers import (
+    is_login_refused,
+    telling_line,
+    why_no_answer,
+)
 from opensvc_openha.fence_devices.power_readings import OrderAnswer, Power, Reading
 from opensvc_openha.fence_devices.programs import ProgramEnd, find_program, run_program
 from opensvc_openha.fence_devices.secret_files import read_secret
@@ -84,7 +88,7 @@ class Ipmi:
         if end.exit_code == 0 and len(words) == 1:
             power = Power(words[0])
             return Reading(power, power.name)
-        return Reading(Power.UNKNOWN, _why(end, secret), is_login_refused(end.output))
+        return Reading(Power.UNKNOWN, why_no_answer(end, [secret]), is_login_refused(end.output))
 
     def off(self, limit_s: float) -> OrderAnswer:
         """Order to switch off; a board that is off already may refuse that, which is as good."""
@@ -94,7 +98,7 @@ class Ipmi:
             return OrderAnswer(False, str(error))
         if end.exit_code == 0 or (end.exit_code is not None and _ALREADY in end.output):
             return OrderAnswer(True, telling_line(end.output, [secret]))
-        return OrderAnswer(False, _why(end, secret), is_login_refused(end.output))
+        return OrderAnswer(False, why_no_answer(end, [secret]), is_login_refused(end.output))
 
     def _run(self, action: str, limit_s: float) -> tuple[ProgramEnd, str]:
         """Return how ipmitool ended, and the password."""
@@ -123,9 +127,3 @@ class Ipmi:
         # Only with -v it says that the login was refused.
         argv += ["-N", str(wait_s), "-R", "2", "-v", "-E", "chassis", "power", action]
         return run_program(argv, limit_s, env={"IPMI_PASSWORD": password}), password
-
-
-def _why(end: ProgramEnd, secret: str) -> str:
-    said = telling_line(end.output, [secret])
-    how = end.problem or f"exit code {end.exit_code}"
-    return f"{how}: {said}" if said else how

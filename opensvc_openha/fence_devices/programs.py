@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from opensvc_openha.system.child_process import die_with_parent
-from opensvc_openha.system.clock import wait_until
-from opensvc_openha.system.processes import send_signal
+from opensvc_openha.system.processes import send_signal, wait_for_child
 from opensvc_openha.system.programs import why_not_runnable
 from opensvc_openha.system.script_log import ScriptLog
 
@@ -78,7 +76,7 @@ def run_program(
             return ProgramEnd(None, problem=f"cannot be run: {why}")
         try:
             _write(process, stdin)
-            has_ended = _has_ended(process, limit_s)
+            has_ended = wait_for_child(process.pid, limit_s)
         finally:
             # Before it is collected: until then no other process can get its number.
             send_signal(process.pid, signal.SIGKILL, is_group=True)
@@ -102,21 +100,6 @@ def _write(process: subprocess.Popen[bytes], text: str) -> None:
         process.stdin.write(text.encode())
     with suppress(OSError):
         process.stdin.close()
-
-
-def _has_ended(process: subprocess.Popen[bytes], limit_s: float) -> bool:
-    try:
-        handle = os.pidfd_open(process.pid)
-    except OSError:
-        # An old kernel. It stays a zombie, so that its number is not used again.
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return wait_until(lambda: os.waitid(os.P_PID, process.pid, options) is not None, limit_s)
-    try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return bool(poll.poll(max(0.0, limit_s) * 1000))
-    finally:
-        os.close(handle)
 
 
 def _tie() -> None:

@@ -112,7 +112,8 @@ class ScsiDisk:
     def capabilities(self) -> Capabilities:
         """Return what the disk offers; NotSupported where it does not say."""
         return self._decoded(
-            scsi_pr.decode_capabilities, self._read(scsi_pr.encode_in(InAction(2), 8), 8)
+            scsi_pr.decode_capabilities,
+            self._read(scsi_pr.encode_in(InAction.REPORT_CAPABILITIES, 8), 8),
         )
 
     def name(self) -> UnitName:

@@ -22,7 +22,6 @@ LIST_BYTES = 8192
 """Bytes to ask for at first: a thousand registrations."""
 LIST_BYTES_MAX = 65_528
 """Most bytes that one answer can have."""
-SENSE_BYTES = 64
 
 _LIST_HEAD = struct.Struct(">II")
 _PARAMETERS = struct.Struct(">QQ4xB3x")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 
-from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.system.atomic_files import make_dir, write_record
+from opensvc_openha.storage.proc_files import write_proc_file
 
 _FILE_BYTES = 4_096
 
@@ -33,10 +32,4 @@ class ArbiterMemory:
     def write(self, disk: str, generation: int) -> None:
         """Store the counter; it is on disk on return. Raises SystemFault."""
         text = json.dumps({"disk": disk, "generation": generation})
-        try:
-            make_dir(self._layout.proc_dir)
-            write_record(self._layout.arbiter_file, text.encode("ascii"))
-        except OSError as error:
-            raise SystemFault(
-                f"cannot write {self._layout.arbiter_file}: {error.strerror}"
-            ) from error
+        write_proc_file(self._layout, self._layout.arbiter_file, text.encode("ascii"))

@@ -10,9 +10,8 @@ import threading
 from dataclasses import dataclass
 
 from opensvc_openha.core.model import FencePath
-from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.system.atomic_files import make_dir, write_record
+from opensvc_openha.storage.proc_files import write_proc_file
 
 _FILE_BYTES = 65_536
 
@@ -44,13 +43,8 @@ class FenceDrills:
         with self._lock:
             self._known = {**self._known, path.name: Drill(path.mark, at, round(took_s, 2))}
             text = json.dumps({name: vars(drill) for name, drill in self._known.items()})
-            try:
-                make_dir(self._layout.proc_dir)
-                write_record(self._layout.fence_drills_file, text.encode("ascii"), 0o600)
-            except OSError as error:
-                raise SystemFault(
-                    f"cannot write {self._layout.fence_drills_file}: {error.strerror}"
-                ) from error
+            path_of_file = self._layout.fence_drills_file
+            write_proc_file(self._layout, path_of_file, text.encode("ascii"), 0o600)
 
 
 def _read(path: str) -> dict[str, Drill]:

@@ -13,10 +13,9 @@ from typing import Any
 
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
-from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage.proc_files import write_proc_file
 from opensvc_openha.system import clock, identity
-from opensvc_openha.system.atomic_files import make_dir, write_record
 
 _FILE_BYTES = 262_144
 
@@ -76,13 +75,8 @@ class FencingStore:
                 group: [item.worked_at, item.failed_at] for group, item in self.times.items()
             },
         }
-        try:
-            make_dir(self._layout.proc_dir)
-            write_record(self._layout.fencing_file, json.dumps(found).encode("ascii"))
-        except OSError as error:
-            raise SystemFault(
-                f"cannot write {self._layout.fencing_file}: {error.strerror}"
-            ) from error
+        data = json.dumps(found).encode("ascii")
+        write_proc_file(self._layout, self._layout.fencing_file, data)
 
 
 def _memory_of(found: dict[str, Any]) -> FencingMemory:

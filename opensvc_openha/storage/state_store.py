@@ -22,6 +22,7 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
 from opensvc_openha.storage.managed_list import kept_services, managed_names, record_managed
+from opensvc_openha.storage.proc_files import write_proc_file
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import (
     make_dir,
@@ -267,11 +268,7 @@ def next_boot(layout: Layout) -> tuple[BootId, bool]:
         max((counter + 1) & _COUNTER_MAX, min(int(clock.wall()), _COUNTER_MAX)),
         secrets.randbits(64),
     )
-    try:
-        make_dir(layout.proc_dir)
-        write_record(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
-    except OSError as error:
-        raise SystemFault(f"cannot write {layout.boot_file}: {error.strerror}") from error
+    write_proc_file(layout, layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
     # Without the identity of the last boot, assume that services may still run and query their
     # wrappers.
     return boot, known_life in ("", here)

@@ -30,6 +30,11 @@ def wall_of(instant: float) -> float:
     return time.time() - (monotonic() - instant)
 
 
+def wall_if_known(instant: float | None) -> float | None:
+    """Return the wall-clock time of a monotonic instant; None for None."""
+    return None if instant is None else wall_of(instant)
+
+
 def stamp(wall_s: float) -> str:
     """Format a wall-clock instant as in ``hb -s``: ``Jun 19 08:00:57``."""
     return time.strftime("%b %d %H:%M:%S", time.localtime(wall_s))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -108,6 +109,29 @@ def send_signal(pid: int, number: int, is_group: bool = False) -> None:
     """Send a signal to a process, or to the group that it leads, unless it has just ended."""
     with contextlib.suppress(OSError):
         (os.killpg if is_group else os.kill)(pid, number)
+
+
+def is_ended_child(pid: int) -> bool:
+    """Return True if a child has ended; it is not collected, so that its pid is not used again."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def wait_for_child(pid: int, limit_s: float) -> bool:
+    """Wait for the end of a child, which is not collected; False if it still runs at the limit.
+
+    Returns at once where the kernel reports the end: Popen.wait sleeps up to 50 ms between two
+    polls. A child that is not collected keeps its pid, so that its group can be killed after it.
+    """
+    try:
+        end = os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return clock.wait_until(lambda: is_ended_child(pid), limit_s)
+    try:
+        poll = select.poll()
+        poll.register(end, select.POLLIN)
+        return bool(poll.poll(max(0.0, limit_s) * 1000))
+    finally:
+        os.close(end)
 
 
 def end_processes(

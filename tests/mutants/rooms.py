@@ -79,7 +79,7 @@ ROOMS = {
                 ),
                 (
                     "storage",
-                    "state_store managed_list key_store fencing_store state_writer"
+                    "state_store proc_files managed_list key_store fencing_store state_writer"
                     " history_writer history_file",
                     ("tests/storage", "tests/daemon", "tests/cli"),
                 ),

@@ -8,7 +8,6 @@ reading it would never end.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,7 @@ from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
 from opensvc_openha.system.child_process import die_with_parent
-from opensvc_openha.system.clock import wait_until
-from opensvc_openha.system.processes import send_signal
+from opensvc_openha.system.processes import send_signal, wait_for_child
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
 
 COMMAND_TIMEOUT_S = 600.0
@@ -196,36 +194,11 @@ def _wait(
 
 
 def _wait_for_end(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
-    """Wait like process.wait, but return at once where the kernel reports the end of a process.
-
-    process.wait sleeps up to 50 ms between two polls.
-    """
-    if hasattr(os, "pidfd_open"):
-        try:
-            end = os.pidfd_open(process.pid)
-        except OSError:
-            return _wait_by_looking(process, limit_s, ends_group)
-        try:
-            poll = select.poll()
-            poll.register(end, select.POLLIN)
-            if not poll.poll(limit_s * 1000):
-                raise subprocess.TimeoutExpired(process.args, limit_s)
-        finally:
-            os.close(end)
-        if ends_group:
-            send_signal(process.pid, signal.SIGKILL, is_group=True)
-        return process.wait()
-    return _wait_by_looking(process, limit_s, ends_group)
-
-
-def _wait_by_looking(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
-    if not ends_group:
-        return process.wait(limit_s)
-    # Keep it a zombie until its group is killed, so that its pid cannot be reused before.
-    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    if not wait_until(lambda: os.waitid(os.P_PID, process.pid, options) is not None, limit_s):
+    """Wait like process.wait, but return as soon as it has ended; ``ends_group`` kills the rest."""
+    if not wait_for_child(process.pid, limit_s):
         raise subprocess.TimeoutExpired(process.args, limit_s)
-    send_signal(process.pid, signal.SIGKILL, is_group=True)
+    if ends_group:
+        send_signal(process.pid, signal.SIGKILL, is_group=True)
     return process.wait()
 
 

@@ -11,14 +11,14 @@ import os
 import re
 
 from opensvc_openha.errors import ConfigError, SystemFault
-from opensvc_openha.formats.reservation_key import parse_key
+from opensvc_openha.formats.reservation_key import KEY_PROBLEM, parse_key
 from opensvc_openha.system.atomic_files import write_atomically
 
 _SECTION = re.compile(r"^[ \t]*\[[ \t]*node[ \t]*\][ \t]*$", re.MULTILINE)
 _ANY_SECTION = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _KEY_LINE = re.compile(r"^[ \t]*prkey[ \t]*[=:][ \t]*(\S*)[ \t]*$", re.MULTILINE)
 _LOCAL_BIT = 1 << 40
-"""Set in an address that was drawn by lot, for want of a real one."""
+"""Set in a random address, which is used where there is no real one."""
 
 
 def node_conf(etc_dir: str) -> str:
@@ -36,9 +36,8 @@ def read_node_key(etc_dir: str) -> int | None:
     try:
         return parse_key(match.group(1))
     except ValueError:
-        # The whole line of the agents, so that who searches for it finds their documentation.
-        example = "must have 16 significant hex digits max (ex: 0x90520a45138e85)"
-        raise ConfigError(f"prkey in node.conf {example}", path) from None
+        # The agents' own message, which their documentation has.
+        raise ConfigError(f"prkey in node.conf {KEY_PROBLEM}", path) from None
 
 
 def key_of_machine() -> int:

@@ -58,7 +58,9 @@ class FenceSteps:
             self._cut(step, owner)
 
     def _kind_of(self, step: FenceStep) -> PathKind:
-        return next(path.kind for path in self._plan.fencing.paths if path.name == step.path)
+        path = self._plan.fencing.path(step.path)
+        assert path is not None, step.path
+        return path.kind
 
     def _later(self, delay_s: float, call: object, step: FenceStep, owner: BootId | None) -> None:
         assert callable(call)
