@@ -104,6 +104,64 @@ class RunFenceStep:
     step: FenceStep
 
 
+@dataclass(frozen=True)
+class ArmWatchdog:
+    """Have the keeper of the watchdog there; it opens the device at the first permit only.
+
+    WatchdogReady follows, or WatchdogLost.
+    """
+
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class GrantPermit:
+    """Let the keeper pet the watchdog once, for the renewal that began at ``renewed_at``.
+
+    It does so at once, and not at all later than the time for an answer after ``renewed_at``.
+    """
+
+    renewed_at: float
+
+
+@dataclass(frozen=True)
+class HoldWatchdog:
+    """Let the keeper pet the watchdog by itself until then, in monotonic seconds.
+
+    The daemon ends and leaves its services running, and has promised that.
+    """
+
+    until: float
+
+
+@dataclass(frozen=True)
+class DisarmWatchdog:
+    """Close the watchdog in order; the promise was withdrawn on every medium that it named."""
+
+
+@dataclass(frozen=True)
+class RenewWitness:
+    """Renew this node's sign of life at the witness; its end comes back as RenewalConfirmed."""
+
+    seq: int
+
+
+@dataclass(frozen=True)
+class WithdrawWitness:
+    """Mark at the witness that this node promises nothing any more.
+
+    Its end comes back as RenewalConfirmed.
+    """
+
+    seq: int
+
+
+LeaseAction = (
+    ArmWatchdog | GrantPermit | HoldWatchdog | DisarmWatchdog | RenewWitness | WithdrawWitness
+)
+"""What is ordered for this node's own promise."""
+
+
 class AnswerCode(enum.Enum):
     """Meaning of an answer; the command line's renderer holds the text."""
 
@@ -190,6 +248,7 @@ Action = (
     | Announce
     | RunScript
     | RunFenceStep
+    | LeaseAction
     | Answer
     | Record
     | Exit

@@ -16,15 +16,21 @@ from opensvc_openha.core.actions import (
     Action,
     Announce,
     Answer,
+    ArmWatchdog,
+    DisarmWatchdog,
     Exit,
+    GrantPermit,
+    HoldWatchdog,
     MirrorPeer,
     Persist,
     Record,
     RecordKind,
     RememberFencing,
     RememberIncarnations,
+    RenewWitness,
     RunFenceStep,
     RunScript,
+    WithdrawWitness,
 )
 from opensvc_openha.core.announcer import Announcer, Report
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
@@ -40,17 +46,21 @@ from opensvc_openha.core.events import (
     FenceStepEnded,
     LeaveRequested,
     ListenerTried,
+    MediumQuiet,
     PeerConfirmedOut,
     PeerForgotten,
     ReadinessFound,
     Readmitted,
     RecoveredState,
+    RenewalConfirmed,
     ScriptExited,
     ScriptKind,
     SeemsUp,
     SendersMuted,
     StoreFailed,
     Tick,
+    WatchdogLost,
+    WatchdogReady,
 )
 from opensvc_openha.core.fence_plan import PlanEnd
 from opensvc_openha.core.fencing import Fencing
@@ -69,11 +79,18 @@ from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.work_list import WorkList
 
 # An announced state must survive a crash, and a script may only act on an announced state.
+# A permit needs nothing of the step: the watchdog does not wait.
 _ORDER = (
+    GrantPermit,
     Persist,
     RememberIncarnations,
     RememberFencing,
     Announce,
+    ArmWatchdog,
+    RenewWitness,
+    WithdrawWitness,
+    HoldWatchdog,
+    DisarmWatchdog,
     MirrorPeer,
     RunScript,
     RunFenceStep,
@@ -304,6 +321,9 @@ class Engine:
         if isinstance(event, FencePathsLooked):
             is_heard = self._peer.view.standing is PeerStanding.LIVE
             self._fencing.desk.record_looks(event, is_heard, now)
+            return []
+
+        if isinstance(event, (RenewalConfirmed, WatchdogReady, WatchdogLost, MediumQuiet)):
             return []
 
         self._work.mark_all()

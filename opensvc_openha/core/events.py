@@ -286,6 +286,57 @@ class Readmitted:
     """This node is registered on the arbiter; given at each beginning and after each ejection."""
 
 
+@dataclass(frozen=True)
+class RenewalConfirmed:
+    """A sign of life of this node is where its peer looks: a medium of its promise has it.
+
+    The slot of a disk link, named by the link's mark, holds the beat ``seq`` and was read back; or
+    the witness has it. A repeat has the number of the beat that it repeats. ``began_at`` was taken
+    before the write or the request began, ``confirmed_at`` when its end was known.
+    """
+
+    medium: bytes
+    seq: int
+    began_at: float
+    confirmed_at: float
+
+
+@dataclass(frozen=True)
+class WatchdogReady:
+    """The keeper has opened the watchdog, with a permit at hand; it is armed from now on.
+
+    ``timeout_s`` is as read back from the driver, ``granularity_s`` how late it may act beside
+    that. ``holders`` is how many timeouts a promise must count. ``name`` is the driver's:
+    "softdog", "iTCO_wdt".
+    """
+
+    timeout_s: float
+    granularity_s: float
+    holders: int
+    is_virtual: bool
+    name: str
+
+
+@dataclass(frozen=True)
+class WatchdogLost:
+    """The watchdog cannot be armed, or is not kept any more; ``reason`` is a clause."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class MediumQuiet:
+    """A medium of the peer's promise was read with success, and showed nothing new.
+
+    The read of the peer's slot, named by the link's mark, began at ``read_at``; whatever an earlier
+    read found was given to the engine before. Or the witness was asked at ``read_at`` for the peer,
+    and answered, by a majority, that it has no sign of its life.
+    """
+
+    medium: bytes
+    read_at: float
+
+
 Event = (
     Tick
     | BeatReceived
@@ -304,4 +355,8 @@ Event = (
     | FencePathsLooked
     | Ejected
     | Readmitted
+    | RenewalConfirmed
+    | WatchdogReady
+    | WatchdogLost
+    | MediumQuiet
 )

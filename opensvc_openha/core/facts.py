@@ -11,6 +11,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from opensvc_openha.core.promise import Promise
+
 
 class Turn(enum.Enum):
     """Standing of a node with regard to the right to fence first after a cut."""
@@ -52,3 +54,8 @@ class Facts:
     marks: tuple[bytes, ...] = ()
     """Marks of the parts of the configuration that must be alike on both nodes, see
     core.configuration_marks."""
+    promise: Promise | None = None
+    """When the node is dead for certain; None if it promises nothing.
+
+    Facts without a promise withdraw an earlier one; a beat without facts does not.
+    """

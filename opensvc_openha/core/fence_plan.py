@@ -37,7 +37,11 @@ from opensvc_openha.core.state_marks import state_marks
 
 Level = tuple[FencePath, ...]
 
-_PROOF_KINDS = {PathKind.POWER: ProofKind.POWER, PathKind.CALLOUT: ProofKind.SCRIPT}
+_PROOF_KINDS = {
+    PathKind.POWER: ProofKind.POWER,
+    PathKind.CALLOUT: ProofKind.SCRIPT,
+    PathKind.LEASE: ProofKind.SELF_FENCED,
+}
 
 
 class PlanState(enum.Enum):

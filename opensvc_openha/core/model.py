@@ -96,11 +96,13 @@ class PathKind(enum.Enum):
     """Preempt and abort on the data disks of services: the peer cannot change them any more."""
     CALLOUT = "callout"
     """A command of the operator: proves what the operator says that it proves."""
+    LEASE = "lease"
+    """Nothing is done: the peer promised to be dead by then, and its watchdog keeps that."""
 
     @property
     def has_device(self) -> bool:
         """True if something can be asked for the peer's power, and ordered to cut it."""
-        return self is not PathKind.RESERVATION
+        return self in (PathKind.POWER, PathKind.CALLOUT)
 
 
 class FenceNeeds(enum.Enum):
@@ -127,6 +129,34 @@ class FencePath:
     mark: str = ""
 
 
+class OnLost(enum.Enum):
+    """What a node does that cannot show any more that it lives."""
+
+    RESET = "reset"
+    """Nothing: its watchdog resets it, with all that runs on it."""
+    STOP = "stop"
+    """It stops its services in the time that is left, so that it need not be reset."""
+
+
+@dataclass(frozen=True)
+class LeasePolicy:
+    """How this node's watchdog keeps its promise.
+
+    ``timeout_s`` is that of the watchdog, ``answer_s`` the longest time in which a renewal must be
+    confirmed. ``holders`` is how many timeouts the promise counts, see ``promise.death_after_s``.
+    ``is_pause_excluded`` if the operator states that no virtual machine of this cluster is ever
+    paused; ``has_witness`` if a witness is a medium of the promise.
+    """
+
+    device: str
+    timeout_s: float
+    answer_s: float
+    holders: int = 2
+    on_lost: OnLost = OnLost.RESET
+    is_pause_excluded: bool = False
+    has_witness: bool = False
+
+
 @dataclass(frozen=True)
 class FencingPolicy:
     """When check-up scripts run, and what a node may do that has not heard its peer yet."""
@@ -145,6 +175,8 @@ class FencingPolicy:
     level must succeed. Empty: check-up scripts are the only fence."""
     has_arbiter: bool = field(default=False, repr=False)
     """A node must win the arbiter's claim before it fences; there are no turns then."""
+    lease: LeasePolicy | None = field(default=None, repr=False)
+    """How this node promises to be dead soon after its last sign of life; None: it does not."""
 
     @property
     def paths(self) -> tuple[FencePath, ...]:

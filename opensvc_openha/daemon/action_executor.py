@@ -17,6 +17,7 @@ from opensvc_openha.core.actions import (
     Answer,
     AnswerCode,
     Exit,
+    LeaseAction,
     MirrorPeer,
     Persist,
     Record,
@@ -81,6 +82,9 @@ class Ports(Protocol):
 
     def run_fence_step(self, action: RunFenceStep) -> None:
         """Run a step of the fence plan; its end comes back as FenceStepEnded."""
+
+    def carry_out_lease(self, action: LeaseAction) -> None:
+        """Do something for this node's own promise, without waiting for it."""
 
     def answer(self, action: Answer) -> None:
         """Send an answer to an operator."""
@@ -220,6 +224,8 @@ class ActionExecutor:
                 self._run_fence_step(
                     action, problems.get(_FENCING, "") or _problem_of_all(action, failed)
                 )
+            elif isinstance(action, LeaseAction):
+                self._ports.carry_out_lease(action)
             elif isinstance(action, Record):
                 self._ports.record(action)
             elif isinstance(action, Answer):

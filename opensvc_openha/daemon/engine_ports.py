@@ -10,6 +10,7 @@ from dataclasses import replace
 from opensvc_openha.core.actions import (
     Announce,
     Answer,
+    LeaseAction,
     MirrorPeer,
     Persist,
     Record,
@@ -194,6 +195,9 @@ class EnginePorts:
             lambda: self._inbox.are_beats_taken, _DRAIN_LIMIT_S, _DRAIN_PAUSE_S
         )
         return is_drained and self._engine.is_peer_silent
+
+    def carry_out_lease(self, action: LeaseAction) -> None:
+        """Do nothing: this node promises nothing."""
 
     # --- for people -------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -246,15 +246,17 @@ def _pack_mute(marks: frozenset[bytes], room: int) -> bytes:
 
 
 def _pack_facts(beat: Beat, names: tuple[str, ...], room: int) -> bytes:
-    """Encode the facts if they fit: states come first."""
+    """Encode the facts if they fit: states come first.
+
+    If not all of them do, those without which a promise could not be withdrawn.
+    """
     if beat.facts is None:
         return b""
-    packed = pack_facts(beat.facts, names)
-    return (
-        _FACTS_LENGTH.pack(len(packed)) + packed
-        if _FACTS_LENGTH.size + len(packed) <= room
-        else b""
-    )
+    for facts in (beat.facts, replace(beat.facts, unready=frozenset(), marks=())):
+        packed = pack_facts(facts, names)
+        if _FACTS_LENGTH.size + len(packed) <= room:
+            return _FACTS_LENGTH.pack(len(packed)) + packed
+    return b""
 
 
 def _room(wanted: int, limit: int, step: int) -> int:

@@ -6,6 +6,7 @@
                  (0xFFFFFFFF: none)
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
     3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
+    4  promise   dead after, ms 4 | flags 1 (1: virtual machine) | count 1 | mark of a medium 8 each
 
 An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored,
 so that a later version may add both. Sets of services are indexes here: their names are those
@@ -14,18 +15,23 @@ behind the frame's digest.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core.configuration_marks import MARK_BYTES
 from opensvc_openha.core.facts import Facts, Turn
+from opensvc_openha.core.model import MARK_BYTES as MEDIUM_BYTES
+from opensvc_openha.core.promise import Promise
 
 _ENTRY = struct.Struct(">BH")
 _NODE = struct.Struct(">BBIII")
-_NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE = 1, 2, 3
+_PROMISE = struct.Struct(">IBB")
+_NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE = 1, 2, 3, 4
 _MARKS_MAX = 32
 _BOOTING, _DEFENDING = 1, 2
+_VIRTUAL = 1
 _NONE = 0xFFFFFFFF
 _TURNS = {turn.value: turn for turn in Turn}
 
@@ -56,6 +62,8 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
     packed = _entry(_NODE_TYPE, node)
     if facts.marks:
         packed += _entry(_MARKS_TYPE, b"".join(facts.marks))
+    if facts.promise is not None:
+        packed += _entry(_PROMISE_TYPE, _pack_promise(facts.promise))
     if facts.unready:
         packed += _entry(_UNREADY_TYPE, _pack_set(facts.unready, names))
     return packed
@@ -69,6 +77,7 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
     facts = Facts()
     unready: frozenset[int] = frozenset()
     marks: tuple[bytes, ...] = ()
+    promise: Promise | None = None
     seen = set()
     offset = 0
     while offset < len(data):
@@ -89,7 +98,9 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
             unready = _unpack_set(value, services)
         elif kind == _MARKS_TYPE:
             marks = _unpack_marks(value)
-    return RawFacts(replace(facts, marks=marks), unready)
+        elif kind == _PROMISE_TYPE:
+            promise = _unpack_promise(value)
+    return RawFacts(replace(facts, marks=marks, promise=promise), unready)
 
 
 def _entry(kind: int, value: bytes) -> bytes:
@@ -116,6 +127,27 @@ def _unpack_marks(value: bytes) -> tuple[bytes, ...]:
     if len(value) % MARK_BYTES or len(value) > _MARKS_MAX * MARK_BYTES:
         raise ValueError(f"marks of the configuration take {len(value)} bytes")
     return tuple(value[at : at + MARK_BYTES] for at in range(0, len(value), MARK_BYTES))
+
+
+def _pack_promise(promise: Promise) -> bytes:
+    # Rounded up: a shorter promise would be broken. Half a microsecond is the error of a float.
+    milliseconds = min(_NONE, math.ceil(promise.death_s * 1000 - 0.0005))
+    flags = _VIRTUAL if promise.is_virtual else 0
+    media = sorted(promise.media)
+    return _PROMISE.pack(milliseconds, flags, len(media)) + b"".join(media)
+
+
+def _unpack_promise(value: bytes) -> Promise:
+    if len(value) < _PROMISE.size:
+        raise ValueError(f"a promise takes {len(value)} bytes")
+    milliseconds, flags, count = _PROMISE.unpack_from(value)
+    marks = value[_PROMISE.size : _PROMISE.size + count * MEDIUM_BYTES]
+    if len(marks) < count * MEDIUM_BYTES:
+        raise ValueError(f"a promise with {count} media takes {len(value)} bytes")
+    if not milliseconds:
+        raise ValueError("a promise of 0 ms")
+    media = frozenset(marks[at : at + MEDIUM_BYTES] for at in range(0, len(marks), MEDIUM_BYTES))
+    return Promise(milliseconds / 1000, media, bool(flags & _VIRTUAL))
 
 
 def _to_ms(seconds: float | None) -> int:

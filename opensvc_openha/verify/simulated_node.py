@@ -22,6 +22,7 @@ from opensvc_openha.core.actions import (
     Announce,
     Answer,
     FenceStep,
+    LeaseAction,
     MirrorPeer,
     Persist,
     Record,
@@ -368,6 +369,9 @@ class SimulatedNode:
     def run_fence_step(self, action: RunFenceStep) -> None:
         """Run a step of the fence plan."""
         self.driver.run_fence_step(self, action)
+
+    def carry_out_lease(self, action: LeaseAction) -> None:
+        """Do nothing: the nodes promise nothing."""
 
     def mirror(self, action: MirrorPeer) -> None:
         """Do nothing: for display only."""

@@ -6,6 +6,7 @@ from opensvc_openha.core.actions import (
     Action,
     Announce,
     Answer,
+    LeaseAction,
     MirrorPeer,
     Persist,
     Record,
@@ -53,11 +54,11 @@ class Surroundings:
         | Announce
         | RunScript
         | RunFenceStep
+        | LeaseAction
         | Answer
         | Record,
     ) -> None:
         self.done.append(action)
 
-    remember_incarnations = mirror = announce = run_script = run_fence_step = answer = record = (
-        _note
-    )
+    remember_incarnations = mirror = announce = run_script = run_fence_step = _note
+    carry_out_lease = answer = record = _note

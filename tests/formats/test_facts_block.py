@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.facts import Facts, Turn
+from opensvc_openha.core.model import MARK_BYTES
+from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.beat_frame import HAS_FACTS, encode_beat
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
@@ -20,6 +22,13 @@ from tests.decoding import decode_frame
 
 NAMES = tuple(f"svc{number:02d}" for number in range(11))
 DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
+MEDIA = st.just(WITNESS_MARK) | st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES)
+PROMISES = st.builds(
+    Promise,
+    st.integers(1, 10**8).map(lambda milliseconds: milliseconds / 1000),
+    st.frozensets(MEDIA, max_size=20),
+    st.booleans(),
+)
 
 
 @given(
@@ -30,6 +39,7 @@ DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseco
     DURATIONS,
     DURATIONS,
     st.frozensets(st.sampled_from(NAMES)),
+    st.none() | PROMISES,
 )
 def test_facts_come_back_as_they_were_packed(
     booting: bool,
@@ -39,9 +49,10 @@ def test_facts_come_back_as_they_were_packed(
     fence_s: float | None,
     silent_s: float | None,
     unready: frozenset[str],
+    promise: Promise | None,
 ) -> None:
-    """Every value, to the millisecond, and every set of services."""
-    facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready)
+    """Every value, to the millisecond, every set of services, and every promise."""
+    facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready, promise=promise)
     assert (
         unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts
     )
@@ -53,6 +64,53 @@ def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read() -> None:
     packed = pack_facts(facts, NAMES)
     longer = bytes([packed[0]]) + struct.pack(">H", len(packed) - 3 + 5) + packed[3:] + b"later"
     assert unpack_facts(b"\xfa\x00\x03abc" + longer, len(NAMES)).facts == facts
+
+
+@given(st.floats(0.001, 10**6))
+def test_a_promise_is_never_shorter_in_a_frame(death_s: float) -> None:
+    """It is rounded up to a millisecond."""
+    packed = pack_facts(Facts(promise=Promise(death_s, frozenset())), ())
+    promise = unpack_facts(packed, 0).facts.promise
+    assert promise is not None
+    assert death_s - 0.000001 <= promise.death_s <= death_s + 0.001
+
+
+@given(PROMISES)
+def test_what_a_later_version_adds_to_a_promise_is_skipped(promise: Promise) -> None:
+    """Flags and bytes that are not known."""
+    packed = pack_facts(Facts(), ())
+    value = pack_facts(Facts(promise=promise), ())[len(packed) + 3 :]
+    value = value[:4] + bytes([value[4] | 0xFE]) + value[5:] + b"later"
+    entry = b"\x04" + struct.pack(">H", len(value)) + value
+    assert unpack_facts(entry, 0).facts.promise == promise
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        bytes.fromhex("00002c88"),
+        bytes.fromhex("00002c88 00 01"),
+        bytes.fromhex("00002c88 00 02") + bytes(2 * MARK_BYTES - 1),
+        bytes.fromhex("00000000 00 00"),
+    ],
+)
+def test_a_malformed_promise_is_refused(value: bytes) -> None:
+    """No head, fewer media than it counts, no time."""
+    with pytest.raises(ValueError):
+        unpack_facts(b"\x04" + struct.pack(">H", len(value)) + value, 0)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_of_a_promise_are_read_or_refused(value: bytes) -> None:
+    """No other error, and no promise that is no time."""
+    try:
+        raw = unpack_facts(b"\x04" + struct.pack(">H", len(value)) + value, 0)
+    except ValueError:
+        return
+    promise = raw.facts.promise
+    assert promise is not None and promise.death_s > 0
+    assert unpack_facts(pack_facts(raw.facts, ()), 0) == raw
 
 
 @pytest.mark.parametrize(
@@ -106,6 +164,15 @@ def test_where_there_is_no_room_the_states_go_without_facts() -> None:
         ).facts
         is None
     )
+    # The least of the facts, with which a promise is made or withdrawn, come before all others.
+    full = Facts(marks=(bytes(4),), unready=frozenset(NAMES), promise=Promise(11.4, frozenset()))
+    least = Facts(promise=full.promise)
+    room = len(pack_facts(least, NAMES)) + 2
+    data = encode_beat(
+        _beat(full), pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + room
+    )
+    raw = decode_frame(data).facts
+    assert raw is not None and raw.facts == least and not raw.unready
     packed = len(pack_facts(Facts(), NAMES)) + 2
     for room, is_there in ((packed, True), (packed - 1, False)):
         data = encode_beat(

@@ -1,0 +1,72 @@
+"""Define the promise of a node to be dead soon after its last sign of life.
+
+A node whose watchdog is armed pets it only for a *renewal*: a sign of life that is confirmed to
+have reached a place where the peer looks. So it is dead ``death_s`` after its peer has last seen
+one. The durations from which that follows are related here, in one place for both nodes: the owner
+of the watchdog counts it, and the peer believes what the owner announces.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from opensvc_openha.core.model import MARK_BYTES
+
+WITNESS_MARK = b"witness."
+"""Mark of the witness among the media of a promise: as long as the mark of a link."""
+
+CLOCK_RATIO = 1.2
+"""Bound of the rates of two clocks.
+
+The clocks of both nodes may be slewed by 8.3 % in opposite directions (the default limit of chrony
+is 83,333 ppm): 1.0833 / 0.9167 = 1.182.
+"""
+
+MARGIN_S = 0.5
+FAST_MARGIN_S = 0.2
+"""Added to every promise, for what is not counted elsewhere; the second one in profile `fast`."""
+
+_TINY_S = 1e-9
+"""More than the rounding of sums and products of such durations."""
+
+assert len(WITNESS_MARK) == MARK_BYTES, "a mark like any other"
+assert CLOCK_RATIO > 1.0833 / 0.9167, "clocks at the extremes"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a node promises of itself, as its beats carry it.
+
+    It executes nothing any more ``death_s`` seconds after its peer has received its last sign of
+    life. ``media`` are the marks of the disk links, and of the witness, by which it can show that
+    it lives without its peer: a peer that cannot read one of them can conclude nothing.
+    """
+
+    death_s: float
+    media: frozenset[bytes]
+    is_virtual: bool = False
+    """It is a virtual machine: one that is paused does not notice it, nor does its watchdog."""
+
+
+def death_after_s(
+    answer_s: float, timeout_s: float, holders: int, granularity_s: float, margin_s: float
+) -> float:
+    """Return the seconds from the last sign of life received to certain death, rounded up to ms.
+
+    ``answer_s`` is the longest time from the beginning of a renewal to the petting that stands for
+    it, ``timeout_s`` that of the watchdog as read back from its driver, ``granularity_s`` how late
+    it may act beside that. ``holders`` is how many timeouts must be counted: the kernel pets the
+    watchdog by itself when its last open file is closed, which the death of a process does, unless
+    a second process holds it open.
+    """
+    seconds = CLOCK_RATIO * (answer_s + holders * timeout_s) + granularity_s + margin_s
+    return math.ceil(seconds * 1000 - _TINY_S) / 1000
+
+
+def has_slack(timeout_s: float, interval_s: float, answer_s: float) -> bool:
+    """Return True if a single lost renewal resets nobody.
+
+    ``interval_s`` is the time between two renewals: the beat interval.
+    """
+    return timeout_s >= 2 * (interval_s + answer_s) - _TINY_S

@@ -1,0 +1,85 @@
+"""The time after which a node is dead, and the slack that one lost renewal needs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.core.model import MARK_BYTES
+from opensvc_openha.core.promise import (
+    CLOCK_RATIO,
+    FAST_MARGIN_S,
+    MARGIN_S,
+    WITNESS_MARK,
+    death_after_s,
+    has_slack,
+)
+
+FASTEST, SLOWEST = 1.0833, 0.9167
+
+
+@pytest.mark.parametrize(
+    ("answer_s", "timeout_s", "holders", "margin_s", "death_s"),
+    [
+        (1.0, 4.0, 2, MARGIN_S, 11.4),
+        (0.5, 3.0, 2, MARGIN_S, 8.4),
+        (0.3, 1.0, 2, FAST_MARGIN_S, 3.06),
+        (0.3, 1.0, 1, FAST_MARGIN_S, 1.86),
+    ],
+)
+def test_the_usual_promises(
+    answer_s: float, timeout_s: float, holders: int, margin_s: float, death_s: float
+) -> None:
+    """Of both profiles, with a watchdog that acts 0.1 s late."""
+    assert death_after_s(answer_s, timeout_s, holders, 0.1, margin_s) == death_s
+
+
+@given(
+    st.floats(0.01, 10),
+    st.floats(1, 300),
+    st.sampled_from([1, 2]),
+    st.floats(0, 1),
+    st.sampled_from([FASTEST, 1.0, SLOWEST]),
+    st.sampled_from([FASTEST, 1.0, SLOWEST]),
+)
+def test_the_watchdog_has_bitten_when_the_promise_ends_whatever_the_clocks_do(
+    answer_s: float,
+    timeout_s: float,
+    holders: int,
+    granularity_s: float,
+    owner_rate: float,
+    peer_rate: float,
+) -> None:
+    """Both are slewed to their limits: the owner's clock is slow, the peer's fast, or reversed."""
+    death_s = death_after_s(answer_s, timeout_s, holders, granularity_s, FAST_MARGIN_S)
+    bitten_after_s = (answer_s + holders * timeout_s) / owner_rate + granularity_s
+    assert bitten_after_s < death_s / peer_rate + granularity_s * (1 - 1 / FASTEST)
+    assert death_s * 1000 == pytest.approx(round(death_s * 1000), abs=1e-6)
+
+
+def test_the_bound_of_the_rates_is_the_one_of_both_extremes() -> None:
+    """Not of one clock alone."""
+    assert FASTEST / SLOWEST < CLOCK_RATIO < 1.21
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "interval_s", "answer_s", "is_enough"),
+    [
+        (4.0, 1.0, 1.0, True),
+        (3.0, 1.0, 0.5, True),
+        (0.8, 0.1, 0.3, True),
+        (0.79, 0.1, 0.3, False),
+        (3.999, 1.0, 1.0, False),
+    ],
+)
+def test_one_lost_renewal_resets_nobody(
+    timeout_s: float, interval_s: float, answer_s: float, is_enough: bool
+) -> None:
+    """The watchdog waits for two intervals and two answers."""
+    assert has_slack(timeout_s, interval_s, answer_s) is is_enough
+
+
+def test_the_witness_has_a_mark_as_links_have() -> None:
+    """So that a promise lists them alike."""
+    assert len(WITNESS_MARK) == MARK_BYTES
