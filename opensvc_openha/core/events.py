@@ -330,11 +330,15 @@ class MediumQuiet:
 
     The read of the peer's slot, named by the link's mark, began at ``read_at``; whatever an earlier
     read found was given to the engine before. Or the witness was asked at ``read_at`` for the peer,
-    and answered, by a majority, that it has no sign of its life.
+    and answered that its record of the peer's present life is still the same.
+
+    ``since`` is the end of the read that was the first to find what the medium still holds: it may
+    be a sign of life that was not given to the engine.
     """
 
     medium: bytes
     read_at: float
+    since: float = -math.inf
 
 
 Event = (
