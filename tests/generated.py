@@ -33,6 +33,10 @@ def options_page(text: str) -> str:
             names = ", ".join(f"`{option.name}`" for option in shared)
             rows.append(f"| `[[{schema.inner}]]` in it | {names} | | | {schema.inner_text} |")
             rows += [_row("", option) for option in schema.inner_options if option not in shared]
+        for part in schema.parts:
+            about = f"{part.text} See [{part.see}]({part.see}.md)."
+            rows.append(f"| `[[{part.name}]]` in it | | | | {about} |")
+            rows += [_row("", option) for option in part.options]
     return _between_marks(text, "\n".join(rows))
 
 
@@ -83,6 +87,10 @@ def options_sample(_: str) -> str:
                     lines.append(f"#{option.name} = {_sample_value(option)}")
                 else:
                     lines += _sample_lines(option)
+        for part in schema.parts:
+            lines += [*_comment(part.text), f"#[[{part.name}]]"]
+            for option in part.options:
+                lines += _sample_lines(option)
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 

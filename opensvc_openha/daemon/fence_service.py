@@ -156,7 +156,7 @@ class FenceService:
         )
         configuration.complete_by(self._disks.complete)
         self._arbiter = ArbiterWatch(
-            lambda: configuration.current.options.fence_plan.arbiter,
+            lambda: configuration.current.options.fence_plan.arbiter_disk,
             self._open_arbiter,
             ArbiterMemory(layout),
             lambda: engine().may_register,

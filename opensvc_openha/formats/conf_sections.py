@@ -73,6 +73,12 @@ class SectionSchema:
     """True if subsections have further options, which are checked where they are known."""
     inner_text: str = ""
     inner_example: str = ""
+    parts: tuple[SectionSchema, ...] = ()
+    """Subsections of a fixed name, beside those named after something."""
+    text: str = ""
+    """What a part is for."""
+    see: str = ""
+    """Page of the documentation about a part."""
 
 
 def choice(words: Mapping[str, _T]) -> ConfValueType[_T]:
@@ -141,9 +147,13 @@ class ConfSection:
         for name, schema in known.items():
             section = self.inner(name)
             section._expect(schema.options, None if schema.inner else ())
+            parts = {part.name: part for part in schema.parts}
             for inner_name in section.inner_names:
                 inner = section.inner(inner_name)
-                inner._expect(None if schema.has_free_options else schema.inner_options, ())
+                if inner_name in parts:
+                    inner.expect(parts[inner_name].options)
+                else:
+                    inner._expect(None if schema.has_free_options else schema.inner_options, ())
 
     def expect(self, options: Iterable[Option[Any]]) -> None:
         """Raise ConfigError for options that are not listed, and for any subsection."""

@@ -5,6 +5,8 @@
         [[ipmi deb1.opensvc.com]]     how path ipmi cuts that node
         agent = fence_ipmilan
         ...                           options of the agent
+        [[lease]]                     this node's watchdog, see lease_config
+        [[etcd]]                      the witness
 
 Both nodes have the sections of both. What options an agent takes is not known here.
 """
@@ -17,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from opensvc_openha.core.model import Profile
 from opensvc_openha.core.timing import POWER_CUT_LIMIT_S
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_sections import (
@@ -24,6 +27,15 @@ from opensvc_openha.formats.conf_sections import (
     ConfValueType,
     Option,
     seconds,
+)
+from opensvc_openha.formats.lease_config import (
+    ETCD,
+    LEASE,
+    PARTS,
+    EtcdConfig,
+    LeaseConfig,
+    read_etcd,
+    read_lease,
 )
 from opensvc_openha.formats.nodes_file import is_same_node
 from opensvc_openha.formats.suggestion import did_you_mean
@@ -33,7 +45,8 @@ RESERVATION = "reservation"
 """A level that needs no section: the SCSI reservation of the services' data disks."""
 
 Levels = tuple[tuple[str, ...], ...]
-_NOT_AVAILABLE = ("lease", "etcd", "sbd")
+_NOT_AVAILABLE = (ETCD, "sbd")
+_PARTS = tuple(part.name for part in PARTS)
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _AGENT = re.compile(r"(/[^\s]*/)?fence_[a-z0-9_]+\Z")
 
@@ -84,14 +97,23 @@ class FencePlanConfig:
 
     levels: Levels = ()
     arbiter: str = ""
-    """Device of the disk that decides who may fence; empty without one."""
+    """Device of the disk that decides who may fence, or `etcd`; empty without one."""
     check_interval_s: float = 60.0
     devices: tuple[DeviceConfig, ...] = ()
+    lease: LeaseConfig | None = None
+    """This node's watchdog; None if it promises nothing."""
+    etcd: EtcdConfig | None = None
+    """The witness; None without one."""
 
     @property
     def has_levels(self) -> bool:
         """True if there is a plan; without one check-up scripts alone fence."""
         return bool(self.levels)
+
+    @property
+    def arbiter_disk(self) -> str:
+        """Device of the arbiter; empty if it is none, or no disk."""
+        return "" if self.arbiter == ETCD else self.arbiter
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -157,8 +179,12 @@ def _levels(text: str) -> Levels:
     levels = tuple(tuple(name.strip() for name in level.split("+")) for level in text.split(","))
     seen = set()
     for name in (name for level in levels for name in level):
+        if name == ETCD:
+            raise ValueError(
+                "etcd proves nothing by itself: write arbiter = etcd, or name lease, which uses it"
+            )
         if name in _NOT_AVAILABLE:
-            raise ValueError(f"{name} is no path of this version: name sections [[{name} NODE]] or")
+            raise ValueError(f"{name} is no path of this version: name sections [[{name} NODE]]")
         if not _PATH.match(name):
             raise ValueError(
                 "expected names of sections [[NAME NODE]], separated by commas, or by + where all"
@@ -173,9 +199,13 @@ def _levels(text: str) -> Levels:
 def _arbiter(text: str) -> str:
     if text == "none":
         return ""
+    if text == ETCD:
+        return ETCD
     word, _, device = text.partition(" ")
     if word != "disk" or not device.strip().startswith("/"):
-        raise ValueError(f"expected none, or disk and a device, as disk /dev/sdb; found {text!r}")
+        raise ValueError(
+            f"expected none, etcd, or disk and a device, as disk /dev/sdb; found {text!r}"
+        )
     return device.strip()
 
 
@@ -185,16 +215,19 @@ LEVELS = Option(
     (),
     "How a silent peer is fenced: names of sections `[[NAME NODE]]`, tried in this order until one"
     " succeeds; `a + b`: both must. `reservation` needs no section: the SCSI reservation of the"
-    " data disks. Without this option check-up scripts alone fence.",
-    example="ipmi",
+    " data disks. `lease`: the peer's own watchdog. Without this option check-up scripts alone"
+    " fence; with `[[lease]]`, what has a section is used.",
+    example="ipmi, lease",
     see="fencing",
 )
 ARBITER = Option(
     "arbiter",
-    ConfValueType(_arbiter, "`none`, or `disk` and a device of a disk link", {"none": ""}),
+    ConfValueType(
+        _arbiter, "`none`, `etcd`, or `disk` and a device of a disk link", {"none": "", ETCD: ETCD}
+    ),
     "",
     "What decides which of two nodes cut from each other may fence: their registrations on a"
-    " heartbeat disk. Without one, priorities and turns decide.",
+    " heartbeat disk, or the witness of `[[etcd]]`. Without one, priorities and turns decide.",
     example="disk /dev/mapper/disk.hb.0",
     see="fencing",
 )
@@ -250,13 +283,41 @@ CA_FILE = Option(
 DEVICE_OPTIONS = (AGENT, CMD, STATUS_CMD, TIMEOUT, PASSWORD_FILE, CA_FILE)
 
 
-def read_fence_plan(section: ConfSection) -> FencePlanConfig:
+def read_fence_plan(section: ConfSection, profile: Profile = Profile.TUTORIAL) -> FencePlanConfig:
     """Read the section [fencing]; ConfigError for a level without section, and the reverse."""
-    levels = section.value(LEVELS)
     devices = tuple(_devices(section))
+    lease, etcd = read_lease(section, profile), read_etcd(section)
+    levels = section.value(LEVELS)
+    if not levels and lease is not None:
+        levels = _levels_of(devices)
+    _check_levels(section, levels, devices, lease)
+    arbiter = section.value(ARBITER)
+    if arbiter and not levels:
+        raise section.error("arbiter: without levels there is nothing to decide about", "arbiter")
+    if arbiter == ETCD and etcd is None:
+        raise section.error("arbiter: etcd has no section [[etcd]]", "arbiter")
+    if etcd is not None and arbiter != ETCD and lease is None:
+        raise etcd.error(
+            "would never be used: write arbiter = etcd, or add [[lease]], whose witness it is"
+        )
+    return FencePlanConfig(levels, arbiter, section.value(CHECK_INTERVAL), devices, lease, etcd)
+
+
+def _levels_of(devices: Sequence[DeviceConfig]) -> Levels:
+    """Return the levels of a plan with a lease that names none: all that is there, in its order."""
+    names = dict.fromkeys(device.path for device in devices)
+    return (*((name,) for name in names), (LEASE,))
+
+
+def _check_levels(
+    section: ConfSection,
+    levels: Levels,
+    devices: Sequence[DeviceConfig],
+    lease: LeaseConfig | None,
+) -> None:
     paths = {name for level in levels for name in level}
     known = {device.path for device in devices}
-    for name in sorted(paths - known - {RESERVATION}):
+    for name in sorted(paths - known - {RESERVATION, LEASE}):
         raise section.error(
             f"levels: {name} has no section [[{name} NODE]]{did_you_mean(name, known)}", "levels"
         )
@@ -266,16 +327,27 @@ def read_fence_plan(section: ConfSection) -> FencePlanConfig:
             raise device.error(
                 f"[[{device.path} {device.node}]] is in no level, and would never be used{hint}"
             )
-    arbiter = section.value(ARBITER)
-    if arbiter and not levels:
-        raise section.error("arbiter: without levels there is nothing to decide about", "arbiter")
-    return FencePlanConfig(levels, arbiter, section.value(CHECK_INTERVAL), devices)
+    if lease is None and LEASE in paths:
+        raise section.error(
+            "levels: lease has no section [[lease]], with the watchdog of this node", "levels"
+        )
+    if lease is not None and LEASE not in paths:
+        shown = ", ".join([*(" + ".join(level) for level in levels), LEASE])
+        raise lease.error(f"is in no level, and would never be used: write levels = {shown}")
 
 
 def _devices(section: ConfSection) -> Iterator[DeviceConfig]:
     for name in section.inner_names:
+        if name in _PARTS:
+            continue
         inner = section.inner(name)
         words = name.split()
+        if words and words[0] in _PARTS:
+            raise section.error(
+                f"[[{name}]]: the section is [[{words[0]}]], without the name of a node: it is for"
+                " the node that reads it",
+                name,
+            )
         if len(words) != 2 or not _PATH.match(words[0]):
             raise section.error(
                 f"[[{name}]]: expected the name of a path and that of a node, as [[ipmi deb1]]",

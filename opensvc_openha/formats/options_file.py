@@ -168,7 +168,7 @@ def parse_options(text: str, path: str) -> Options:
     whole = read_sections(text, path)
     whole.check(schema.SECTIONS)
     fencing = whole.inner("fencing")
-    plan = read_fence_plan(fencing)
+    plan = read_fence_plan(fencing, whole.inner("timing").value(schema.PROFILE))
     return Options(
         heartbeat=_heartbeat(whole.inner("heartbeat")),
         realtime=whole.inner("node").value(schema.REALTIME),

@@ -43,6 +43,7 @@ from opensvc_openha.formats.fence_plan_config import (
     DEVICE_OPTIONS,
     LEVELS,
 )
+from opensvc_openha.formats.lease_config import PARTS
 
 _CLUSTER_MAX = 63
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -272,6 +273,7 @@ SECTIONS = (
         inner_text="How a path of `levels` cuts one node, with the options of its agent: `ip`,"
         " `username`... Sections of both nodes stand in the files of both.",
         inner_example="ipmi deb1.opensvc.com",
+        parts=PARTS,
     ),
     SectionSchema(
         "policy",

@@ -16,27 +16,33 @@ from opensvc_openha.core.model import (
     ClusterSpec,
     FencePath,
     FencingPolicy,
+    LeasePolicy,
     LinkSpec,
     PathKind,
     Profile,
     ServiceSpec,
     Wire,
 )
+from opensvc_openha.core.promise import FAST_MARGIN_S, MARGIN_S, death_after_s
 from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S, RESERVATION_LIMIT_S
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.fence_plan_config import DeviceConfig
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.lease_config import LEASE
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.system.atomic_files import read_text, write_atomically
 from opensvc_openha.system.clock import monotonic
 from opensvc_openha.system.files import stamp_of
+from opensvc_openha.system.hypervisor import is_virtual_machine
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.lock_file import hold_lock
 
 _EDIT_WAIT_S = 5.0
+_FINE_S, _COARSE_S = 0.1, 1.0
+"""How late a watchdog may act: one in software, and one in hardware that counts seconds."""
 DEVICES_LIMIT_S = 30.0
 """Time in which all agents of a fence plan are asked what options they take."""
 
@@ -153,7 +159,7 @@ def _fencing(
         return options.fencing
     plan.check_nodes(nodes)
     disks = sorted({link.device for link in links if link.is_disk})
-    if plan.arbiter and plan.arbiter not in disks:
+    if plan.arbiter_disk and plan.arbiter_disk not in disks:
         known = f"it has {', '.join(disks)}" if disks else "it has none"
         raise options.error(
             f"arbiter: {plan.arbiter} is the disk of no heartbeat link ({known}): both"
@@ -161,10 +167,83 @@ def _fencing(
             "fencing",
             "arbiter",
         )
+    lease = _lease(options, links)
     levels = tuple(
         tuple(_path(name, plan.device(name, peer)) for name in level) for level in plan.levels
     )
-    return replace(options.fencing, levels=levels, has_arbiter=bool(plan.arbiter))
+    if lease is not None:
+        limit_s = longest_death_s(lease, options.timing.profile)
+        kind = PathKind.LEASE
+        levels = tuple(
+            tuple(FencePath(LEASE, kind, limit_s) if path.name == LEASE else path for path in level)
+            for level in levels
+        )
+    return replace(options.fencing, levels=levels, has_arbiter=bool(plan.arbiter), lease=lease)
+
+
+def _lease(options: Options, links: tuple[LinkSpec, ...]) -> LeasePolicy | None:
+    """Return this node's lease.
+
+    Raises ConfigError for one that would reset a node in good health, or that would prove nothing.
+    """
+    plan = options.fence_plan
+    lease = plan.lease
+    if lease is None:
+        return None
+    policy = LeasePolicy(
+        lease.device,
+        lease.timeout_s,
+        lease.answer_s,
+        on_lost=lease.on_lost,
+        is_pause_excluded=lease.is_pause_excluded,
+        has_witness=plan.etcd is not None,
+    )
+    # Sockets and devices: commands that only need the other files are quicker without.
+    from opensvc_openha.links.disk import DISK
+
+    disks = [link for link in links if link.is_disk]
+    own = [link for link in disks if link.wire is Wire.OWN]
+    if plan.etcd is None and not own:
+        which = "the disk links have wire = legacy" if disks else "there is no disk link"
+        raise lease.error(
+            f"{which}: a cut of the network would reset this node. Add a link of type dio to the"
+            " monitor file, or a witness with [[etcd]]"
+        )
+    for link in own:
+        if link.kind == DISK.word:
+            raise lease.error(
+                f"{link.link_id} is read through the page cache, which may show what is not on the"
+                " device any more: write dio in place of disk in the monitor file"
+            )
+    timing = options.timing
+    death_s = longest_death_s(policy, timing.profile)
+    declared_s = timing.fence_time_s
+    if timing.profile is Profile.FAST and declared_s is not None and declared_s < death_s:
+        raise options.error(
+            f"fence_time: {declared_s:g} s are declared, and the lease proves that the"
+            f" peer is out after {death_s:g} s: remove fence_time, or [[lease]]",
+            "timing",
+            "fence_time",
+        )
+    is_alone = all(name == LEASE for name in plan.paths)
+    if is_alone and not lease.is_pause_excluded and is_virtual_machine():
+        raise lease.error(
+            "is the only level, and this is a virtual machine: while it is paused its watchdog is"
+            " paused, too, so that its promise proves nothing. Add the power switch of its"
+            " hypervisor to levels (fence_virsh, fence_vmware_rest), or `reservation`; or write"
+            " virtual_pause = never if that cannot happen"
+        )
+    return policy
+
+
+def longest_death_s(lease: LeasePolicy, profile: Profile) -> float:
+    """Return the seconds from its last sign to the death of a node with this lease.
+
+    Before its watchdog is open: what that is like is counted as if it were the least exact kind.
+    """
+    margin_s = FAST_MARGIN_S if profile is Profile.FAST else MARGIN_S
+    granularity_s = _FINE_S if profile is Profile.FAST else _COARSE_S
+    return death_after_s(lease.answer_s, lease.timeout_s, lease.holders, granularity_s, margin_s)
 
 
 def _path(name: str, device: DeviceConfig | None) -> FencePath:

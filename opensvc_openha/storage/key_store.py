@@ -178,6 +178,13 @@ def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dic
             "heartbeat",
             "authentication",
         )
+    lease = options.fence_plan.lease
+    if lease is not None and (ring is None or mode is AuthMode.OFF):
+        raise lease.error(
+            "needs authenticated heartbeats: anybody could keep a dead node alive, or promise in"
+            " its name. Write authentication = enforced in [heartbeat]; `openha key generate` makes"
+            " a key, `openha key install` takes the peer's"
+        )
     if ring is None and mode is None and (incarnations or os.path.exists(layout.key_mark_file)):
         raise ConfigError(
             "the key file is gone, although the peer was heard with a key: bring it back, or write"

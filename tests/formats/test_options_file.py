@@ -183,12 +183,15 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
         for inner, members in (
             ((), schema.options),
             ((schema.inner_example,), schema.inner_options),
+            *(((part.name,), part.options) for part in schema.parts),
         )
         for option in members
     }
     headings = {name for schema in SECTIONS for name in (schema.name, schema.inner_example)}
     headings_of = {(name,) for name in headings} | {
-        (schema.name, schema.inner_example) for schema in SECTIONS
+        (schema.name, inner)
+        for schema in SECTIONS
+        for inner in (schema.inner_example, *(part.name for part in schema.parts))
     }
     assert {place for place in options.lines if place not in headings_of} == declared
     limits = ScriptLimits(START_LIMIT_S, STOP_LIMIT_S, CHECK_LIMIT_S, PROBE_LIMIT_S)
@@ -199,7 +202,7 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
         scripts=ScriptOptions(limits, services={"registry": limits}),
         policy=PolicyOptions(services={"registry": Policy()}),
     )
-    assert options.fence_plan.levels == (("ipmi",),)
+    assert options.fence_plan.levels == (("ipmi",), ("lease",))
     assert [(each.node, each.agent) for each in options.fence_plan.devices] == [
         ("deb1.opensvc.com", "fence_ipmilan")
     ]

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.control import client
-from opensvc_openha.core.model import OnDualRun, PathKind, Profile
+from opensvc_openha.core.model import LeasePolicy, OnDualRun, PathKind, Profile
 from opensvc_openha.daemon.launch import expect_startable
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.options_file import parse_options
+from opensvc_openha.storage import configuration
 from opensvc_openha.storage.configuration import check_devices, read_cluster, read_options
+from opensvc_openha.storage.key_store import new_key, read_settings, write_keys
 from opensvc_openha.system.identity import node_name
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
@@ -103,6 +107,63 @@ def test_fence_plan_reaches_the_cluster(layout: Layout) -> None:
         path.name for path in read_cluster(layout).fencing.paths if path.mark != marks[path.name]
     }
     assert changed == {"ipmi"}
+
+
+def test_lease_reaches_the_cluster(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path lasts as long as the promise of a watchdog of the least exact kind."""
+    monkeypatch.setattr(configuration, "is_virtual_machine", lambda: False)
+    Path(layout.options_file).write_text(
+        "[fencing]\n[[lease]]\nwatchdog = /dev/watchdog1\n[[etcd]]\nurls = http://a:2379\n"
+    )
+    policy = read_cluster(layout).fencing
+    assert policy.lease == LeasePolicy("/dev/watchdog1", 4.0, 1.0, has_witness=True)
+    assert [
+        [(path.name, path.kind, path.limit_s) for path in level] for level in policy.levels
+    ] == [[("lease", PathKind.LEASE, 12.3)]]
+    Path(layout.options_file).write_text("[timing]\nprofile = fast\n[fencing]\n[[lease]]\n")
+    policy = read_cluster(layout).fencing
+    assert [path.limit_s for path in policy.paths] == [3.06]
+
+
+def test_lease_that_would_harm_or_prove_nothing_is_refused(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With file and line, and what to do."""
+    monkeypatch.setattr(configuration, "is_virtual_machine", lambda: True)
+    alone = "[fencing]\n[[lease]]\n"
+    paused = f"{alone}virtual_pause = never\n"
+    refused = refusal(layout, alone)
+    assert refused.startswith("openha.conf:2: [[lease]] is the only level, and this is a virtual")
+    assert "virtual_pause = never" in refused
+    Path(layout.options_file).write_text(paused)
+    lease = read_cluster(layout).fencing.lease
+    assert lease is not None and lease.is_pause_excluded
+    Path(layout.options_file).write_text(f"{alone}[timing]\nprofile = fast\nfence_time = 2\n")
+    assert refusal(layout, f"{alone}[timing]\nprofile = fast\nfence_time = 2\n").startswith(
+        "openha.conf:5: fence_time: 2 s are declared, and the lease proves that the peer is out"
+        " after 3.06 s"
+    )
+    legacy = refusal(layout, f"{paused}[heartbeat]\nwire = legacy\n")
+    assert legacy.startswith("openha.conf:2: [[lease]] the disk links have wire = legacy: a cut of")
+    for links, why in (
+        ("{} unicast lo 127.0.0.1 1 2\n{} unicast lo 127.0.0.1 2 2\n", "there is no disk link"),
+        ("{} disk /dev/sdb 0 2\n{} disk /dev/sdb 19 2\n", "disk /dev/sdb:0 is read through the"),
+    ):
+        Path(layout.monitor_file).write_text(links.format(node_name(), "peer"))
+        assert refusal(layout, paused).startswith(f"openha.conf:2: [[lease]] {why}")
+
+
+def test_lease_without_a_key_is_refused(layout: Layout) -> None:
+    """Whatever the authentication: anybody could promise in the name of a node."""
+    text = "[fencing]\n[[lease]]\nvirtual_pause = never\n"
+    for more in ("", "[heartbeat]\nauthentication = off\n"):
+        options = parse_options(text + more, layout.options_file)
+        with pytest.raises(ConfigError, match=r"2: \[\[lease\]\] needs authenticated heartbeats"):
+            read_settings(layout, options)
+    write_keys(layout, KeyRing(new_key()))
+    assert read_settings(layout, parse_options(text, layout.options_file))[0] is not None
+    with pytest.raises(ConfigError, match="needs authenticated heartbeats"):
+        read_settings(layout, options)
 
 
 def test_plan_must_fit_the_nodes_and_the_links(layout: Layout) -> None:

@@ -1,0 +1,341 @@
+"""Read the sections [[lease]] and [[etcd]] of [fencing]: this node's watchdog, and the witness.
+
+Both stand beside the devices of the fence plan, under a fixed name, since they are no device that
+cuts one node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from opensvc_openha.core.model import OnLost, Profile
+from opensvc_openha.core.promise import has_slack
+from opensvc_openha.core.timing import PACES
+from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.conf_sections import (
+    ConfSection,
+    ConfValueType,
+    Option,
+    SectionSchema,
+    choice,
+    seconds,
+    whole,
+    words_of,
+)
+
+LEASE = "lease"
+"""A level, and the section of the watchdog."""
+ETCD = "etcd"
+"""An arbiter, and the section of the witness."""
+
+_TIMEOUT_MAX_S = 300
+_ANSWER_MAX_S = 60
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,126}\Z")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class SectionPlace:
+    """Where a section and its options are written; only for messages."""
+
+    file: str = ""
+    line: int | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def error(self, message: str, option: str = "") -> ConfigError:
+        """Return an error about an option of the section, or about the whole section."""
+        return ConfigError(message, self.file, self.lines.get(option, self.line))
+
+
+@dataclass(frozen=True)
+class LeaseConfig:
+    """The section [[lease]]: the watchdog of this node."""
+
+    device: str
+    timeout_s: float
+    answer_s: float
+    on_lost: OnLost = OnLost.RESET
+    is_pause_excluded: bool = False
+    place: SectionPlace = field(default=SectionPlace(), compare=False, repr=False)
+
+    def error(self, message: str, option: str = "") -> ConfigError:
+        """Return an error about an option, or about the whole section."""
+        return self.place.error(f"[[{LEASE}]] {message}", option)
+
+
+@dataclass(frozen=True)
+class EtcdConfig:
+    """The section [[etcd]]: how the members of the witness are reached.
+
+    ``limit_s`` is for one question with all its tries. Files are only named here.
+    """
+
+    urls: tuple[str, ...]
+    username: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    prefix: str = "openha"
+    limit_s: float = 2.0
+    place: SectionPlace = field(default=SectionPlace(), compare=False, repr=False)
+
+    def error(self, message: str, option: str = "") -> ConfigError:
+        """Return an error about an option, or about the whole section."""
+        return self.place.error(f"[[{ETCD}]] {message}", option)
+
+    def as_options(self) -> dict[str, object]:
+        """Return the fields as they stand in a request to the fence program."""
+        return {
+            "urls": list(self.urls),
+            "username": self.username,
+            "password_file": self.password_file,
+            "ca_file": self.ca_file,
+            "cert_file": self.cert_file,
+            "key_file": self.key_file,
+            "prefix": self.prefix,
+            "limit_s": self.limit_s,
+        }
+
+
+def _file(text: str) -> str:
+    if not text.startswith("/") or text.endswith("/"):
+        raise ValueError(f"expected the absolute path of a file; found {text!r}")
+    return text
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    urls = tuple(url.strip().rstrip("/") for url in text.split(","))
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            is_valid = (
+                parts.scheme in ("http", "https")
+                and bool(parts.hostname)
+                and parts.port is not None
+                and not (parts.path or parts.query or parts.fragment or parts.username)
+            )
+        except ValueError:
+            is_valid = False
+        if not is_valid:
+            raise ValueError(
+                "expected addresses as http://10.10.0.21:2379, separated by commas; found"
+                f" {url or text!r}"
+            )
+        if urls.count(url) > 1:
+            raise ValueError(f"{url} stands in it twice")
+    if len({urlsplit(url).scheme for url in urls}) > 1:
+        raise ValueError("http and https are mixed: write all of one kind")
+    return urls
+
+
+def _prefix(text: str) -> str:
+    if not _PREFIX.match(text):
+        raise ValueError(
+            f"expected letters, digits, dots, hyphens, underscores and slashes; found {text!r}"
+        )
+    return text.rstrip("/")
+
+
+_PATH = ConfValueType(_file, "an absolute path")
+WATCHDOG = Option(
+    "watchdog",
+    _PATH,
+    "/dev/watchdog",
+    "The watchdog of this node, which nothing else may use.",
+)
+TIMEOUT = Option[float | None](
+    "timeout",
+    whole(_TIMEOUT_MAX_S),
+    None,
+    "Whole seconds after the last sign from which the watchdog resets this node; with `profile ="
+    " fast` 1 by default. At least twice the sum of the beat interval and `answer`, so that one"
+    " lost beat resets nobody.",
+    default_text="4",
+)
+ANSWER = Option[float | None](
+    "answer",
+    seconds(_ANSWER_MAX_S),
+    None,
+    "Time within which a beat must be confirmed, by the peer, a disk or the witness; with `profile"
+    " = fast` 0.3 by default.",
+    default_text="1",
+)
+ON_LOST = Option(
+    "on_lost",
+    choice(words_of(OnLost)),
+    OnLost.RESET,
+    "What a node does whose beats nothing confirms any more: `reset`, wait for its watchdog, or"
+    " `stop` its services first in the time that is left.",
+)
+VIRTUAL_PAUSE = Option(
+    "virtual_pause",
+    choice({"possible": False, "never": True}),
+    False,
+    "`never` if no hypervisor ever pauses, migrates or restores either node: only then the"
+    " watchdog of a virtual machine is a proof. Both nodes must say so.",
+)
+LEASE_SECTION = SectionSchema(
+    LEASE,
+    (WATCHDOG, TIMEOUT, ANSWER, ON_LOST, VIRTUAL_PAUSE),
+    text="The watchdog by which this node is dead soon after its last sign, and promises that to"
+    " its peer.",
+    see="lease",
+)
+URLS = Option[tuple[str, ...]](
+    "urls",
+    ConfValueType(_urls, "`http://HOST:PORT` or `https://HOST:PORT`, with commas", is_list=True),
+    (),
+    "Members of an etcd (3.4 or newer): one, or all of a cluster. Any of them is asked.",
+    example="https://10.10.0.21:2379",
+)
+USERNAME = Option(
+    "username",
+    ConfValueType(str, "a name"),
+    "",
+    "Name for its authentication, with `password_file`.",
+    example="openha",
+)
+PASSWORD_FILE = Option(
+    "password_file",
+    _PATH,
+    "",
+    "File with the password of `username`. Its mode must be 0600.",
+    example="/etc/openha/etcd.secret",
+)
+CA_FILE = Option(
+    "ca_file",
+    _PATH,
+    "",
+    "Certificates that are trusted for `https`, in place of those of the system.",
+    example="/etc/openha/etcd-ca.pem",
+)
+CERT_FILE = Option(
+    "cert_file",
+    _PATH,
+    "",
+    "Certificate by which this node identifies itself, with `key_file`.",
+    example="/etc/openha/etcd-client.pem",
+)
+KEY_FILE = Option(
+    "key_file",
+    _PATH,
+    "",
+    "The key of `cert_file`. Its mode must be 0600.",
+    example="/etc/openha/etcd-client.key",
+)
+PREFIX = Option(
+    "prefix",
+    ConfValueType(_prefix, "a name, with slashes if you like"),
+    "openha",
+    "Begin of the names of all keys: clusters that share an etcd need different ones.",
+)
+LIMIT = Option(
+    "limit",
+    seconds(30),
+    2.0,
+    "Limit of one question with all its tries.",
+)
+ETCD_SECTION = SectionSchema(
+    ETCD,
+    (URLS, USERNAME, PASSWORD_FILE, CA_FILE, CERT_FILE, KEY_FILE, PREFIX, LIMIT),
+    text="A witness, as arbiter (`arbiter = etcd`) and for the lease.",
+    see="lease",
+)
+PARTS = (LEASE_SECTION, ETCD_SECTION)
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    timeout_s: float
+    answer_s: float
+
+
+_DEFAULTS = {Profile.TUTORIAL: _Defaults(4.0, 1.0), Profile.FAST: _Defaults(1.0, 0.3)}
+
+
+def read_lease(fencing: ConfSection, profile: Profile) -> LeaseConfig | None:
+    """Return the section [[lease]]; None without one.
+
+    Raises ConfigError for times that a node in good health could not keep.
+    """
+    section = _part(fencing, LEASE)
+    if section is None:
+        return None
+    defaults = _DEFAULTS[profile]
+    lease = LeaseConfig(
+        section.value(WATCHDOG),
+        float(_given(section.value(TIMEOUT), defaults.timeout_s)),
+        _given(section.value(ANSWER), defaults.answer_s),
+        section.value(ON_LOST),
+        section.value(VIRTUAL_PAUSE),
+        _place(section),
+    )
+    interval_s = PACES[profile].beat_interval_s
+    if not has_slack(lease.timeout_s, interval_s, lease.answer_s):
+        least_s = 2 * (interval_s + lease.answer_s)
+        raise lease.error(
+            f"timeout: {lease.timeout_s:g} s are too short: one lost beat would reset this node."
+            f" With a beat each {interval_s:g} s and answer = {lease.answer_s:g}, write timeout ="
+            f" {-(-least_s // 1):.0f} or more",
+            "timeout" if section.value(TIMEOUT) is not None else "answer",
+        )
+    if lease.is_pause_excluded and profile is Profile.FAST:
+        raise lease.error(
+            "virtual_pause = never is not offered with profile = fast: a pause of a second is too"
+            " easily missed. Write profile = tutorial, or use the power switch of the hypervisor",
+            "virtual_pause",
+        )
+    return lease
+
+
+def read_etcd(fencing: ConfSection) -> EtcdConfig | None:
+    """Return the section [[etcd]]; None without one. Raises ConfigError for what does not fit."""
+    section = _part(fencing, ETCD)
+    if section is None:
+        return None
+    etcd = EtcdConfig(
+        section.value(URLS),
+        section.value(USERNAME),
+        section.value(PASSWORD_FILE),
+        section.value(CA_FILE),
+        section.value(CERT_FILE),
+        section.value(KEY_FILE),
+        section.value(PREFIX),
+        section.value(LIMIT),
+        _place(section),
+    )
+    if not etcd.urls:
+        raise etcd.error("urls is missing: write urls = http://HOST:2379")
+    is_secure = etcd.urls[0].startswith("https:")
+    for option, needs, value, other in (
+        (USERNAME, PASSWORD_FILE, etcd.username, etcd.password_file),
+        (PASSWORD_FILE, USERNAME, etcd.password_file, etcd.username),
+        (CERT_FILE, KEY_FILE, etcd.cert_file, etcd.key_file),
+        (KEY_FILE, CERT_FILE, etcd.key_file, etcd.cert_file),
+    ):
+        if value and not other:
+            raise etcd.error(f"{option.name} needs {needs.name}", option.name)
+    for option, value in ((CA_FILE, etcd.ca_file), (CERT_FILE, etcd.cert_file)):
+        if value and not is_secure:
+            raise etcd.error(f"{option.name} is for urls that begin with https", option.name)
+    return etcd
+
+
+def _part(fencing: ConfSection, name: str) -> ConfSection | None:
+    return fencing.inner(name) if name in fencing.inner_names else None
+
+
+def _given(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
+def _place(section: ConfSection) -> SectionPlace:
+    lines: dict[str, Any] = {
+        name: line for name in section.names if (line := section.line_of(name)) is not None
+    }
+    return SectionPlace(section.path, section.line_of(), lines)
