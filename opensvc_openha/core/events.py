@@ -330,10 +330,8 @@ class MediumQuiet:
 
     The read of the peer's slot, named by the link's mark, began at ``read_at``; whatever an earlier
     read found was given to the engine before. Or the witness was asked at ``read_at`` for the peer,
-    and answered that its record of the peer's present life is still the same.
-
-    ``since`` is the end of the read that was the first to find what the medium still holds: it may
-    be a sign of life that was not given to the engine.
+    and answered, by a majority, that it has no sign of its life. ``since`` is when the content that
+    the slot still has was read first: whatever it is, the peer may have written it just before.
     """
 
     medium: bytes

@@ -17,6 +17,7 @@ from opensvc_openha.core.actions import (
     Answer,
     AnswerCode,
     Exit,
+    GrantPermit,
     LeaseAction,
     MirrorPeer,
     Persist,
@@ -130,12 +131,19 @@ class ActionExecutor:
         while self._events and not self.is_writing:
             if self._defer is not None:
                 self.engine.make_room()
-            actions = self.engine.step(self._events.pop(0), now)
+            actions = self._permit(self.engine.step(self._events.pop(0), now))
             if self._defer is not None and any(isinstance(action, _WRITTEN) for action in actions):
                 self._held, self._seen_progress, self._moved_on_at = actions, self._progress, now
                 self._defer(partial(self._write_all, actions))
             else:
                 self._finish(actions, self._write_all(actions), now)
+
+    def _permit(self, actions: list[Action]) -> list[Action]:
+        """Hand out the watchdog's permits, which wait for no disk; return all other actions."""
+        for action in actions:
+            if isinstance(action, GrantPermit):
+                self._ports.carry_out_lease(action)
+        return [action for action in actions if not isinstance(action, GrantPermit)]
 
     @property
     def is_writing(self) -> bool:

@@ -2,7 +2,8 @@
 
 A beat that was received in time must not wait behind thousands of ends of scripts: the peer would
 be called silent for it. One other item passes after so many beats in a row, so that a flood of them
-locks out no operator.
+locks out no operator. What shows that a link is quiet stays behind the beats of that link. Renewals
+of this node's own promise come before everything: its watchdog does not wait.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import collections
 import threading
 from typing import Generic, TypeVar
 
-from opensvc_openha.core.events import BeatReceived, Event, ListenerTried
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Event,
+    ListenerTried,
+    MediumQuiet,
+    RenewalConfirmed,
+)
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
 
@@ -23,6 +30,7 @@ ANSWER_LIMIT_S = 1.5
 SILENT = "the engine does not answer"
 
 Item = TypeVar("Item")
+_OfLinks = BeatReceived | ListenerTried | MediumQuiet
 
 
 class Barrier:
@@ -46,15 +54,18 @@ class Inbox(Generic[Item]):
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._beats: collections.deque[BeatReceived | ListenerTried] = collections.deque()
+        self._renewals: collections.deque[RenewalConfirmed] = collections.deque()
+        self._beats: collections.deque[_OfLinks] = collections.deque()
         self._others: collections.deque[Item] = collections.deque()
         self._in_a_row = 0
         self._is_one_in_hand = False
 
-    def put(self, item: Item | BeatReceived | ListenerTried) -> None:
+    def put(self, item: Item | _OfLinks | RenewalConfirmed) -> None:
         """Add an item; never block."""
         with self._changed:
-            if isinstance(item, (BeatReceived, ListenerTried)):
+            if isinstance(item, RenewalConfirmed):
+                self._renewals.append(item)
+            elif isinstance(item, _OfLinks):
                 self._beats.append(item)
             else:
                 self._others.append(item)
@@ -67,18 +78,25 @@ class Inbox(Generic[Item]):
         self.put(beat)
         return True
 
-    def get(self, timeout_s: float) -> Item | BeatReceived | ListenerTried | None:
+    def get(self, timeout_s: float) -> Item | _OfLinks | RenewalConfirmed | None:
         """Return the next item; None if there is none within ``timeout_s`` seconds."""
         with self._changed:
             self._is_one_in_hand = False
-            if not self._beats and not self._others and timeout_s > 0:
+            if not (self._renewals or self._beats or self._others) and timeout_s > 0:
                 self._changed.wait(timeout_s)
+            if self._renewals:
+                return self._renewals.popleft()
             if self._beats and (not self._others or self._in_a_row < BEATS_IN_A_ROW):
                 self._in_a_row += 1
                 self._is_one_in_hand = True
                 return self._beats.popleft()
             self._in_a_row = 0
             return self._others.popleft() if self._others else None
+
+    def take_renewal(self) -> RenewalConfirmed | None:
+        """Return the next renewal, and leave all else to wait."""
+        with self._changed:
+            return self._renewals.popleft() if self._renewals else None
 
     @property
     def has_beats(self) -> bool:
@@ -93,7 +111,7 @@ class Inbox(Generic[Item]):
 
     def qsize(self) -> int:
         """Return the number of waiting items."""
-        return len(self._beats) + len(self._others)
+        return len(self._renewals) + len(self._beats) + len(self._others)
 
 
 EngineInbox = Inbox[Event | Barrier]

@@ -13,7 +13,13 @@ from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Names
 from opensvc_openha.heartbeat.codec.registry import codec_for
-from opensvc_openha.heartbeat.link_workers import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.heartbeat.link_workers import (
+    NO_REPORTS,
+    LeaseReports,
+    LinkThread,
+    ListenerThread,
+    SenderThread,
+)
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
@@ -57,8 +63,10 @@ class LinkManager:
         history: History,
         logger: logging.Logger,
         enter: Callable[[], None],
+        reports: LeaseReports = NO_REPORTS,
     ) -> None:
         """Start nothing yet; each thread calls ``enter`` first."""
+        self._reports = reports
         self._outbox = outbox
         self._inbox = inbox
         self._authentication = authentication
@@ -83,10 +91,15 @@ class LinkManager:
             thread: LinkThread
             codec = codec_for(link, self._own_names, self._authentication)
             if role == SenderThread.role:
-                thread = SenderThread(link, codec, self._outbox, self._log_link)
+                thread = SenderThread(link, codec, self._outbox, self._log_link, self._reports)
             else:
                 thread = ListenerThread(
-                    link, codec, self._inbox.offer, self._inbox.put, self._log_link
+                    link,
+                    codec,
+                    self._inbox.offer,
+                    self._inbox.put,
+                    self._log_link,
+                    self._reports,
                 )
             self._threads[link, role] = thread
             thread.start(self._enter)

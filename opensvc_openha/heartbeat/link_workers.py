@@ -6,26 +6,50 @@ status shows the reason.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.events import (
+    BeatReceived,
+    ListenerTried,
+    MediumQuiet,
+    RenewalConfirmed,
+)
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.outbox import BeatOutbox
-from opensvc_openha.links.base import BeatListener
+from opensvc_openha.links.base import BeatListener, Quiet
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 
 _WAIT_S = 0.5
+_QUIET_WAIT_S = 0.05
+"""Longest wait for a beat, in seconds, while each quiet read is reported."""
 _NOT_WRONG = frozenset({"received", "blank"})
 """A blank slot means that the peer never wrote, which is no error."""
 Log = Callable[[LinkSpec, bool, str], None]
+
+
+@dataclass(frozen=True)
+class LeaseReports:
+    """What the disk links report for promises: this node's renewals, and quiet slots of the peer.
+
+    ``wants_renewals`` and ``wants_quiet`` are asked at each beat and each read.
+    """
+
+    wants_renewals: Callable[[], bool] = lambda: False
+    wants_quiet: Callable[[], bool] = lambda: False
+    put: Callable[[RenewalConfirmed | MediumQuiet], None] = lambda event: None
+
+
+NO_REPORTS = LeaseReports()
 
 
 class LinkThread:
@@ -139,9 +163,17 @@ class SenderThread(LinkThread):
     role = "sender"
     complaint = "what was written is gone"
 
-    def __init__(self, link: LinkSpec, codec: Codec, board: BeatOutbox, log: Log) -> None:
+    def __init__(
+        self,
+        link: LinkSpec,
+        codec: Codec,
+        board: BeatOutbox,
+        log: Log,
+        reports: LeaseReports = NO_REPORTS,
+    ) -> None:
         super().__init__(link, log)
         self._codec = codec
+        self._reports = reports
         self._board = board
         self._seen = 0
         self._sent_at: float | None = None
@@ -157,8 +189,14 @@ class SenderThread(LinkThread):
                 self._seen = number
                 if posted is None:
                     continue
+                # A renewal counts from before the write: the peer may read it from then on.
+                began_at = clock.monotonic()
                 sender.send(self._codec.encode(posted.beat, self.thread_id, posted.with_names))
                 self._sent_at, self._sent_number = clock.monotonic(), number
+                if self.link.is_disk and self._reports.wants_renewals():
+                    self._reports.put(
+                        RenewalConfirmed(self.link.mark, posted.beat.seq, began_at, self._sent_at)
+                    )
                 self._record_health()
                 self._record_counters(sender.counters)
         finally:
@@ -193,8 +231,11 @@ class ListenerThread(LinkThread):
         deliver: Callable[[BeatReceived], bool],
         report_tried: Callable[[ListenerTried], None],
         log: Log,
+        reports: LeaseReports = NO_REPORTS,
     ) -> None:
         super().__init__(link, log)
+        self._reports = reports
+        self._quiet_at = -math.inf
         self._intake = BeatIntake(link, codec, deliver, self._count)
         self._report_tried = report_tried
         self._is_open: bool | None = None
@@ -206,15 +247,24 @@ class ListenerThread(LinkThread):
             self._open(listener)
             self.remark = listener.remark
             while not self._ending.is_set():
-                received = listener.receive(_WAIT_S)
+                wants_quiet = self.link.is_disk and self._reports.wants_quiet()
+                received = listener.receive(_QUIET_WAIT_S if wants_quiet else _WAIT_S)
                 self._record_health()
                 self._record_counters(listener.counters)
                 if received is not None:
                     self._intake.take(received)
+                elif wants_quiet:
+                    self._report_quiet(listener.quiet)
         finally:
             self._record_counters(listener.counters)
             self._of_link = {}
             listener.close()
+
+    def _report_quiet(self, quiet: Quiet | None) -> None:
+        """Report a read that showed nothing new; all that earlier ones found was passed before."""
+        if quiet is not None and quiet.read_at > self._quiet_at:
+            self._quiet_at = quiet.read_at
+            self._reports.put(MediumQuiet(self.link.mark, quiet.read_at, quiet.since))
 
     def _open(self, listener: BeatListener) -> None:
         """Open the link.

@@ -43,6 +43,17 @@ class Received:
     is_checked: bool = False
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """A place of a beat was read around all caches, and held what it had held before.
+
+    The read began at ``read_at``; ``since`` is when the read ended that showed this content first.
+    """
+
+    read_at: float
+    since: float
+
+
 class BeatSender(Protocol):
     """Sending end. ``remark`` is a hint for the operator about a working link, or empty.
 
@@ -63,10 +74,15 @@ class BeatSender(Protocol):
 
 
 class BeatListener(Protocol):
-    """Receiving end. ``counters`` holds the received frames and the dropped ones by reason."""
+    """Receiving end. ``counters`` holds the received frames and the dropped ones by reason.
+
+    ``quiet`` is the last read that found nothing new; None where a beat does not stay, and as long
+    as no read of this opening can say so.
+    """
 
     remark: str
     counters: dict[str, int]
+    quiet: Quiet | None
 
     def open(self) -> None:
         """Prepare the end, again if need be; raise LinkFault."""

@@ -24,7 +24,7 @@ from opensvc_openha.formats.device_signs import (
     without_heartbeats,
 )
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
-from opensvc_openha.links.base import Clock, LinkFault, Received
+from opensvc_openha.links.base import Clock, LinkFault, Quiet, Received
 from opensvc_openha.links.blkid_probe import ask_blkid
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
 from opensvc_openha.links.disk_worker import MAX_BYTES
@@ -261,12 +261,16 @@ class SlotListener(SlotEnd):
         self._pause = threading.Event()
         self._next_read_at: float | None = None
         self._last_frame: bytes | None = None
+        self.quiet: Quiet | None = None
+        self._last_data: bytes | None = None
+        self._since = 0.0
 
     def open(self) -> None:
         """Open the device again; the present content of the slot is the past."""
         super().open()
         self._next_read_at = None
         self._last_frame = None
+        self.quiet, self._last_data = None, None
 
     def receive(self, timeout_s: float) -> Received | None:
         """Return the next beat written after the first read, or None."""
@@ -278,11 +282,13 @@ class SlotListener(SlotEnd):
             self._pause.wait(max(0.0, min(read_at, deadline) - self._clock()))
             if read_at > deadline:
                 return None
+            asked_at = self._clock()
             data = channel.read(self._offset, self._slot_bytes, self._limit_s)
             if self._info.is_block_device and len(data) < self._slot_bytes:
                 # A file may still be short: its slots are written one after the other.
                 raise LinkFault(self._gone(data))
             received_at = self._clock()
+            self._note_quiet(data, asked_at, received_at)
             self._next_read_at = read_at = received_at + self._poll_s
             frame = self._new_frame(data)
             if (
@@ -296,6 +302,17 @@ class SlotListener(SlotEnd):
             if frame is not None:
                 self.counters["received"] += 1
                 return Received(frame, received_at, self._spec.label, is_checked=not self._is_raw)
+
+    def _note_quiet(self, data: bytes, read_at: float, received_at: float) -> None:
+        """Note whether the slot holds what it held before, whatever that is.
+
+        Also what is passed to nobody is news: the first content after the slot was opened may have
+        been written a moment ago. Pages of a cache are no news of the device.
+        """
+        if data != self._last_data:
+            self._last_data, self._since, self.quiet = data, received_at, None
+        elif self._info.is_around_cache:
+            self.quiet = Quiet(read_at, self._since)
 
     def _new_frame(self, data: bytes) -> bytes | None:
         """Return the frame in the slot if it differs from the last good read."""

@@ -15,7 +15,7 @@ import socket
 from abc import ABC, abstractmethod
 
 from opensvc_openha.core.model import LinkSpec, Wire
-from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
+from opensvc_openha.links.base import Clock, LinkFault, Quiet, Received, fault_of
 from opensvc_openha.links.host_name import HostName
 
 LARGEST_DATAGRAM = 65_536
@@ -177,6 +177,7 @@ class UdpListener(UdpEnd):
 
     def __init__(self, spec: LinkSpec, clock: Clock) -> None:
         super().__init__(spec)
+        self.quiet: Quiet | None = None
         self.counters: dict[str, int] = {"received": 0}
         self._clock = clock
         self._waiting: collections.deque[Received] = collections.deque()

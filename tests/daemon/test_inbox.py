@@ -5,7 +5,14 @@ from __future__ import annotations
 import threading
 
 from opensvc_openha.core.beat import Beat, BootId
-from opensvc_openha.core.events import BeatReceived, Event, ListenerTried, Tick
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Event,
+    ListenerTried,
+    MediumQuiet,
+    RenewalConfirmed,
+    Tick,
+)
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.daemon.inbox import BEATS_IN_A_ROW, Inbox
 
@@ -33,6 +40,29 @@ def test_beats_overtake_what_came_before_them() -> None:
     assert not inbox.has_beats
     assert [inbox.get(0) for _ in range(1000)] == list(range(1000))
     assert inbox.get(0) is None
+
+
+def test_quiet_slot_never_overtakes_the_beats_of_its_link() -> None:
+    """Not even where others have their turn in a flood: it says that there is none before it."""
+    inbox: Inbox[Event] = Inbox()
+    for seq in range(2 * BEATS_IN_A_ROW):
+        inbox.put(beat(seq))
+    inbox.put(MediumQuiet(LINK.mark, 1.0))
+    inbox.put(Tick())
+    taken = [inbox.get(0) for _ in range(2 * BEATS_IN_A_ROW + 2)]
+    assert taken[-1] == MediumQuiet(LINK.mark, 1.0) and taken[BEATS_IN_A_ROW] == Tick()
+
+
+def test_renewal_of_the_own_promise_comes_before_all() -> None:
+    """Also while the engine may take nothing else."""
+    inbox: Inbox[Event] = Inbox()
+    renewals = [RenewalConfirmed(LINK.mark, seq, 1.0, 1.1) for seq in (1, 2)]
+    items: list[Event] = [Tick(), beat(1), *renewals]
+    for item in items:
+        inbox.put(item)
+    assert inbox.qsize() == 4 and inbox.take_renewal() == renewals[0]
+    assert [inbox.get(0) for _ in range(3)] == [renewals[1], beat(1), Tick()]
+    assert inbox.take_renewal() is None
 
 
 def test_flood_of_beats_lets_others_through() -> None:

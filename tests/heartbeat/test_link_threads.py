@@ -13,15 +13,25 @@ from dataclasses import dataclass, field
 import pytest
 
 from opensvc_openha.core.beat import Beat, BootId
-from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.events import (
+    BeatReceived,
+    ListenerTried,
+    MediumQuiet,
+    RenewalConfirmed,
+)
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.heartbeat import link_workers
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.own import OwnCodec
-from opensvc_openha.heartbeat.link_workers import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.heartbeat.link_workers import (
+    LeaseReports,
+    LinkThread,
+    ListenerThread,
+    SenderThread,
+)
 from opensvc_openha.heartbeat.outbox import BeatOutbox, Posted
-from opensvc_openha.links.base import LinkFault, Received
+from opensvc_openha.links.base import LinkFault, Quiet, Received
 from tests.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S, until
 
@@ -38,8 +48,8 @@ def frame(seq: int) -> Received:
 
 
 Counters = dict[str, int]
-Step = Exception | Received | Counters | None
-"""A fault, a frame, the link's counters from now on, or nothing."""
+Step = Exception | Received | Counters | Quiet | None
+"""A fault, a frame, the link's counters from now on, a quiet read, or nothing."""
 
 
 @dataclass
@@ -55,6 +65,7 @@ class End:
     is_open: bool = False
     is_closed: bool = False
     watch: Callable[[], object] = lambda: None
+    quiet: Quiet | None = None
 
     def open(self) -> None:
         if self.opening is not None:
@@ -73,6 +84,9 @@ class End:
         assert self.is_open
         self.watch()
         step = self.steps.pop(0)
+        if isinstance(step, Quiet):
+            self.quiet = step
+            return None
         if isinstance(step, dict):
             self.counters = step
             return None
@@ -325,6 +339,62 @@ def test_sender_is_up_for_the_timeout_of_its_link_after_a_beat(
         clock.now = now
         expected = LinkStatus(LINK, True, is_up, number, 100.0, reason, number, counts)
         assert thread.status() == expected
+
+
+DISK = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 10, 10.0)
+Reported = RenewalConfirmed | MediumQuiet
+
+
+def lease_reports(found: list[Reported], is_wanted: bool = True) -> LeaseReports:
+    return LeaseReports(lambda: is_wanted, lambda: is_wanted, found.append)
+
+
+def test_beat_in_a_slot_is_a_renewal_that_began_before_its_write(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """A write that failed is none, nor is a beat on a network; without a lease nothing is told."""
+    clock = SimulatedClock(monkeypatch)
+    clock.now = 100.0
+
+    def run(link: LinkSpec, is_wanted: bool = True) -> list[Reported]:
+        found: list[Reported] = []
+
+        def write() -> None:
+            clock.now += 0.5
+
+        board = Board(*(Posted(beat(seq), False) for seq in (5, 6, 7)))
+        thread = SenderThread(link, CODEC, board, lambda *_: None, lease_reports(found, is_wanted))
+        serve(thread, monkeypatch, End(None, [None, LinkFault("EIO")], watch=write), End(None))
+        return found
+
+    assert run(DISK) == [RenewalConfirmed(DISK.mark, 5, 100.0, 100.5)]
+    assert run(LINK) == [] and run(DISK, is_wanted=False) == []
+
+
+def test_quiet_read_is_reported_once_behind_the_beats_before_it(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """And looked for often; not asked for, not told."""
+    beats, found = list[BeatReceived](), list[Reported]()
+    quiet, later = Quiet(50.0, 40.0), Quiet(50.25, 40.0)
+    steps: list[Step] = [None, quiet, None, frame(1), later]
+
+    def run(is_wanted: bool) -> End:
+        end = End(None, list(steps))
+        thread = ListenerThread(
+            DISK,
+            OwnCodec(DISK, tuple, Authentication("deb2", BootId(9, 9))),
+            lambda event: not beats.append(event),
+            lambda _: None,
+            lambda *_: None,
+            lease_reports(found, is_wanted),
+        )
+        serve(thread, monkeypatch, end)
+        return end
+
+    assert run(is_wanted=False).waits == [0.5] * 6 and found == []
+    assert run(is_wanted=True).waits == [0.05] * 6
+    assert found == [MediumQuiet(DISK.mark, each.read_at, each.since) for each in (quiet, later)]
 
 
 def test_thread_enters_first_is_a_daemon_and_ends_when_it_is_asked() -> None:

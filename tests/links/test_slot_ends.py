@@ -15,7 +15,7 @@ import pytest
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links import disk_channel
-from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.base import LinkFault, Quiet
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener, DiskSender
 from opensvc_openha.links.disk_channel import DeviceInfo
@@ -605,3 +605,45 @@ def test_device_that_is_only_read_through_the_page_cache_is_said_to_be(
     text = f"{disk_file} cannot be read around the page cache (no O_DIRECT)"
     assert end.remark == (text if is_said else "")
     end.close()
+
+
+def test_slot_is_quiet_since_the_read_that_showed_its_content_first(
+    opened: Callable[..., Any], disk_file: str
+) -> None:
+    """Whoever opens a slot late passes to nobody what it finds, and that may have been written just
+    before: it is as young as that read. Garbage is content, too.
+    """
+    clock = Simulated()
+    listener = listening(opened, disk_file, clock)
+    assert listener.quiet is None
+    assert listener.receive(0.25) is None and listener.quiet == Quiet(1000.25, 1000.0)
+    assert listener.receive(0.25) is None and listener.quiet == Quiet(1000.5, 1000.0)
+    put(disk_file, slot(b"beat"))
+    assert received(listener.receive(0.25)).data == b"beat" and listener.quiet is None
+    put(disk_file, b"garbage" * 700)
+    assert listener.receive(0.25) is None and listener.quiet is None
+    assert listener.receive(0.25) is None and listener.quiet == Quiet(1001.25, 1001.0)
+    put(disk_file, slot(b"while nobody looked"))
+    listener.open()
+    assert listener.receive(0.0) is None and listener.quiet is None
+    assert listener.receive(0.25) is None and listener.quiet == Quiet(1001.5, 1001.25)
+
+
+def test_read_that_fails_is_not_quiet(opened: Callable[..., Any], disk_file: str) -> None:
+    """What cannot be read may have changed."""
+    clock = Simulated()
+    listener = listening(opened, disk_file, clock)
+    assert listener.receive(0.25) is None and listener.quiet == Quiet(1000.25, 1000.0)
+    os.kill(disk_channel._channels[(disk_file, True)].worker_pid, signal.SIGKILL)
+    with pytest.raises(LinkFault):
+        until(lambda: listener.receive(0.25))
+    assert listener.quiet == Quiet(1000.25, 1000.0)
+
+
+def test_page_cache_is_never_quiet(opened: Callable[..., Any], disk_file: str) -> None:
+    """It may show what is not on the device any more."""
+    clock = Simulated()
+    listener = opened(DiskListener(spec(disk_file), clock))
+    listener._pause = clock
+    for _ in range(3):
+        assert listener.receive(0.25) is None and listener.quiet is None
