@@ -34,6 +34,8 @@ SCRIPT_NAMES = {
 }
 
 
+_NEXT_TRY = "START_FAILED, evaluate -> START_READY"
+"""Rule by which a service is tried again, once a try started nothing."""
 _FENCE, _PROOF = "FENCE", "proof "
 """Words of the records of steps: ``FENCE: ipmi: done: off; proof NODE: power: ipmi off``."""
 
@@ -151,7 +153,7 @@ def explain(facts: Circumstances) -> Explanation:
             "" if status is None else f"{status.peer_standing.value}: {status.peer_reason}"
         ),
         since=now.since if now is not None else None if last is None else last.at,
-        cause=_cause(moves, state),
+        cause=_cause(moves, moves_of(facts.entries, facts.service), state),
         reason=reason,
         rule="" if last is None else last.rule,
         no_daemon=_end_of_daemon(facts),
@@ -184,12 +186,27 @@ def _proofs(way: tuple[Entry, ...], context: tuple[Entry, ...]) -> tuple[str, ..
     return tuple(found)
 
 
-def _cause(moves: tuple[Entry, ...], state: str) -> str:
-    """Return what caused a successful start or stop; the reason of a failure is more useful."""
+def _cause(moves: tuple[Entry, ...], known: tuple[Entry, ...], state: str) -> str:
+    """Return what caused a successful start or stop; the reason of a failure is more useful.
+
+    ``known`` are all changes that the history has: a try that follows another one has the cause of
+    the first.
+    """
     if state in _PASSING or state in _FAILED:
         return ""
     changes = [entry for entry in moves[:-1] if entry.old in ServiceState.__members__]
-    return next((entry.reason for entry in reversed(changes) if entry.new in _SET_OFF), "")
+    cause = next((entry for entry in reversed(changes) if entry.new in _SET_OFF), None)
+    if cause is None:
+        return ""
+    tries = [entry for entry in known[: known.index(cause) + 1] if entry.new in _SET_OFF]
+    number = 0
+    while number + 1 < len(tries) and tries[-1 - number].rule == _NEXT_TRY:
+        number += 1
+    if not number:
+        return cause.reason
+    failed = known[known.index(cause) - 1].reason
+    what = "one try failed" if number == 1 else f"{number} tries failed, the last one"
+    return f"{tries[-1 - number].reason}; {what}: {failed}"
 
 
 def _state(facts: Circumstances, last: Entry | None) -> str:

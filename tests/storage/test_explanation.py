@@ -92,3 +92,49 @@ def test_check_up_script_that_proves_nothing_is_advised_against_without_a_plan_o
     assert "configure fencing" in explain(plan_facts(False)).advice[-1]
     assert not any("configure fencing" in text for text in explain(plan_facts(True)).advice)
     assert explain(plan_facts(True)).proofs == ()
+
+
+def tried(*rounds: str) -> tuple[Entry, ...]:
+    """A service that was started in a silence, after rounds that failed for these reasons."""
+    retry = next(row for row in TABLE if row.reason.startswith("nothing was started: next try"))
+    moves = [("STOPPED", "START_READY", "peer is silent", "")]
+    for reason in rounds:
+        moves.append(("START_READY", "STARTING", "peer is silent: it is fenced", ""))
+        moves.append(("STARTING", "START_FAILED", reason, ""))
+        again = "nothing was started: next try, peer is silent"
+        moves.append(("START_FAILED", "START_READY", again, retry.name))
+    moves.append(("START_READY", "STARTING", "peer is silent: it is fenced", ""))
+    moves.append(("STARTING", "STARTED", "start script succeeded", ""))
+    return tuple(
+        Entry(10.0 * at, 10.0 * at, EntryKind.SERVICE, "web", *move, number=at)
+        for at, move in enumerate(moves)
+    )
+
+
+@pytest.mark.parametrize(
+    "rounds, cause",
+    [
+        ((), "peer is silent"),
+        (("not proved: a",), "peer is silent; one try failed: not proved: a"),
+        (
+            ("not proved: a", "not proved: b"),
+            "peer is silent; 2 tries failed, the last one: not proved: b",
+        ),
+    ],
+)
+def test_start_after_tries_that_failed_has_the_cause_of_the_first(
+    rounds: tuple[str, ...], cause: str
+) -> None:
+    """The silence, and what the last of them said."""
+    entries = tried(*rounds)
+    known = ("web", "deb1", "deb2", None, entries, entries, None, "nmond is not running")
+    explained = explain(Circumstances(*known, "STARTED", "", "", 5.0))
+    assert explained.cause == cause and explained.reason == "start script succeeded"
+
+
+def test_start_whose_first_try_the_history_does_not_have_any_more() -> None:
+    """The oldest try that it has is named."""
+    entries = tried("not proved: a")[3:]
+    known = ("web", "deb1", "deb2", None, entries, entries, None, "nmond is not running")
+    explained = explain(Circumstances(*known, "STARTED", "", "", 5.0))
+    assert explained.cause == "nothing was started: next try, peer is silent"
