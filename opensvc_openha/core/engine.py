@@ -415,6 +415,8 @@ class Engine:
         # A peer that left services running counts as silent once it should be back.
         if is_new or (view.standing is PeerStanding.DEPARTED and view.silent_since is not None):
             self._work.mark_all()
+        if is_new and view.standing is not PeerStanding.LIVE:
+            self._fencing.desk.paths.record_silence()
         if is_new and view.standing is PeerStanding.SILENT:
             done += self._fencing.boot_block_records(now)
         return done
@@ -471,6 +473,11 @@ class Engine:
         if not self._fencing.desk.ejector:
             return True
         return self._clear_seq is not None and view.newest_acked_seq >= self._clear_seq
+
+    @property
+    def wrong_paths(self) -> tuple[str, ...]:
+        """The paths of the fence plan whose device is not the peer's; safe to read likewise."""
+        return self._fencing.desk.paths.wrong
 
     # --- an operator's confirmation ---------------------------------------------------------------
 

@@ -242,7 +242,10 @@ class FenceStepEnded:
 
 
 class PathState(enum.Enum):
-    """What the standing check says of a path."""
+    """What is known of a path.
+
+    Of a device a look alone finds only whether it answers: ARMED, or UNREACHABLE.
+    """
 
     ARMED = "armed"
     WRONG = "wrong"
@@ -254,7 +257,8 @@ class PathState(enum.Enum):
 class PathLook:
     """One look at a path of the fence plan, which changes nothing.
 
-    ``power`` is what a power device reports of the peer: "on", "off", or empty.
+    ``power`` is what a power device reports of the peer, which was heard when the look began and
+    when it ended: "on", "off", or empty.
     """
 
     name: str

@@ -500,6 +500,8 @@ class Fencing:
     def order_step(self, view: PeerView, now: float) -> list[Action]:
         """Order the next step of the fence plan, if services wait for it and it may begin."""
         plan = self.desk.plan
+        # The rules have already taken back whoever waited, once the peer is heard. Asked again all
+        # the same: a step cannot be undone.
         if not plan.waiting or plan.in_air is not None or view.silent_since is None:
             return []
         if not plan.is_in_round:

@@ -36,7 +36,7 @@ class PlanDesk:
         self._spec = spec
         self.plan = FencePlan(spec.fencing)
         self.plan.lost_to = memory.lost_to
-        self.paths = FencePaths(spec.fencing, memory.seen_on)
+        self.paths = FencePaths(spec.fencing, memory.seen_on, spec.peer)
         self.ejected_by = memory.ejected_by
 
     def reconfigure(self, spec: ClusterSpec) -> None:

@@ -47,9 +47,9 @@ class EngineLoop:
     """The only thread that touches core.
 
     Any thread may call ``status``, ``await_events`` and ``displace``. ``peer_standing`` and
-    ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register`` is
-    read by the watch of the arbiter. ``failure`` and ``displaced``
-    are final once ``is_over`` is set.
+    ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register`` and
+    ``wrong_paths`` are read by the watches of the arbiter and of the paths. ``failure`` and
+    ``displaced`` are final once ``is_over`` is set.
     """
 
     def __init__(
@@ -116,6 +116,11 @@ class EngineLoop:
     def may_register(self) -> bool:
         """True if this node may register on the arbiter."""
         return self._executor.engine.may_register
+
+    @property
+    def wrong_paths(self) -> tuple[str, ...]:
+        """The paths of the fence plan whose device is not the peer's."""
+        return self._executor.engine.wrong_paths
 
     # --- the engine's thread ----------------------------------------------------------------------
 

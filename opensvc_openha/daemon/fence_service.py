@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,6 +67,10 @@ class EngineValues(Protocol):
     @property
     def may_register(self) -> bool:
         """True if this node may register on the arbiter."""
+
+    @property
+    def wrong_paths(self) -> Collection[str]:
+        """The paths whose device is not the peer's."""
 
     def status(self) -> NodeStatus:
         """Return the engine's snapshot; NotAnsweringError."""
@@ -139,7 +143,7 @@ class FenceService:
             put,
             configuration.problems,
             lambda: configuration.current.options.fence_plan.check_interval_s,
-            self._patience_s,
+            lambda: engine().wrong_paths,
             lambda name: self._disks.look(name),
         )
         self._disks = ReservedDisks(
@@ -225,15 +229,6 @@ class FenceService:
         current = self._configuration.current
         device = current.options.fence_plan.address_of(status.name, current.spec.peer)
         status = replace(status, device=device, looked_at=clock.wall_if_known(status.looked_at))
-        known = self._watch.known.get(status.name)
-        if known is not None:
-            status = replace(
-                status,
-                state=known.look.state.value,
-                text=known.look.text,
-                took_s=known.look.took_s,
-                looked_at=clock.wall_if_known(known.looked_at),
-            )
         path = self._policy.path(status.name)
         drill = None if path is None else self._drills.of(path)
         if drill is not None:
@@ -250,8 +245,13 @@ class FenceService:
         path = self._expect_path(name)
         if path.kind.has_device:
             self._watch.look_now(path)
-        level = next(number for number, paths in enumerate(self._policy.levels) if path in paths)
-        return self._complete(PathStatus(name, path.kind.value, level, limit_s=path.limit_s))
+        # What the look means is the engine's to say.
+        engine = self._engine()
+        engine.await_events()
+        known = [status for status in engine.status().fencing.paths if status.name == name]
+        if not known:
+            raise RefusedError(f"{name} was taken out of [fencing] levels just now")
+        return self._complete(known[0])
 
     def drill(
         self, ask: Callable[[], NodeStatus], name: str, node: str, caller: Caller

@@ -1,14 +1,13 @@
 """Look at each path of the fence plan while it is not needed: the standing check.
 
     the peer is heard, and the device says on     armed
-    the peer is heard, and the device says off    wrong: it is not the peer's device; looked at
-                                                  twice, since a peer that has just lost its power
-                                                  is called silent only later
+    the peer is heard, and the device says off    wrong, if it is still heard a link timeout later
     no clear answer                               unreachable
     not looked at while the peer was heard        untested
 
-Nothing is changed by a look. A device that refuses the login some times in a row is not asked any
-more, since a management board locks the account: it is asked again after an edit, or by an
+What the answers mean is decided by the engine (``core.fence_paths``), which knows when beats came
+in. Nothing is changed by a look. A device that refuses the login some times in a row is not asked
+any more, since a management board locks the account: it is asked again after an edit, or by an
 operator's test.
 
 While the peer is silent a look only adds a hint: OFF proves nothing by itself.
@@ -18,10 +17,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core.events import FencePathsLooked, PathLook, PathState
+from opensvc_openha.core.fence_paths import wrong_text
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
@@ -44,9 +44,8 @@ _LOOK = "look"
 class WatchedPath:
     """What is known of one path; ``looked_at`` is monotonic, None before the first look.
 
-    ``refusals`` counts logins refused in a row. ``is_seen_on``: on while the peer was heard, as far
-    as this daemon knows. ``is_off_doubtful``: the last look said off while the peer seemed to be
-    heard. ``problem`` is the text of the look that found the path broken.
+    ``refusals`` counts logins refused in a row. ``problem`` is the text of the look that found the
+    path broken.
     """
 
     look: PathLook
@@ -54,8 +53,6 @@ class WatchedPath:
     looked_at: float | None = None
     next_at: float = 0.0
     refusals: int = 0
-    is_seen_on: bool = False
-    is_off_doubtful: bool = False
     problem: str = ""
 
 
@@ -72,14 +69,15 @@ class FenceWatch:
         report: Callable[[FencePathsLooked], None],
         issues: ActiveIssues,
         interval: Callable[[], float],
-        patience: Callable[[], float],
+        wrong: Callable[[], Collection[str]],
         look_at_disks: Callable[[str], PathLook],
     ) -> None:
         """``standing`` and ``is_fencing`` are asked often, all of these by the thread.
 
         ``report`` gets each look, and all paths at the beginning and after an edit. ``interval`` is
-        the time between two looks, ``patience`` that within which a peer that has fallen silent is
-        called so, in seconds. ``look_at_disks`` returns what is known of a path that takes disks.
+        the time between two looks, in seconds. ``wrong`` returns the paths whose device the engine
+        has found to be another machine's. ``look_at_disks`` returns what is known of a path that
+        takes disks.
         """
         self._program = program
         self._plan = plan
@@ -89,7 +87,7 @@ class FenceWatch:
         self._report = report
         self._issues = issues
         self._interval = interval
-        self._patience = patience
+        self._wrong = wrong
         self._look_at_disks = look_at_disks
         self._lock = threading.Lock()
         self._known: dict[str, WatchedPath] = {}
@@ -182,9 +180,7 @@ class FenceWatch:
         is_due = standing in (PeerStanding.LIVE, PeerStanding.SILENT)
         with self._lock:
             self._known = {
-                name: replace(
-                    known, next_at=0.0 if is_due else known.next_at, is_off_doubtful=False
-                )
+                name: replace(known, next_at=0.0 if is_due else known.next_at)
                 for name, known in self._known.items()
             }
 
@@ -199,8 +195,6 @@ class FenceWatch:
             former = self._known.get(path.name, _untested(path))
             known = after_look(former, answer, self._peer, is_heard)
             wait_s = self._interval() * random.uniform(1 - FENCE_LOOK_JITTER, 1 + FENCE_LOOK_JITTER)
-            if known.is_off_doubtful:
-                wait_s = self._patience()
             known = replace(known, looked_at=now, next_at=now + wait_s)
             if path.name in self._known:
                 self._known[path.name] = known
@@ -220,8 +214,11 @@ class FenceWatch:
         self._report(FencePathsLooked((look,)))
 
     def _report_problems(self) -> None:
+        wrong = self._wrong()
         broken = [
-            f"{known.look.name}: {known.problem}" for known in self.known.values() if known.problem
+            f"{name}: {wrong_text(self._peer) if name in wrong else known.problem}"
+            for name, known in self.known.items()
+            if known.problem or name in wrong
         ]
         if broken:
             self._issues.report(Issue.FENCE_PATH, "; ".join(broken))
@@ -246,33 +243,10 @@ def after_look(known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: boo
             )
         return _with(known, answer, PathState.UNREACHABLE, "", text)
     if not is_heard:
-        return _seen_in_silence(replace(known, is_off_doubtful=False), answer, peer)
-    if power == "on":
-        known = replace(known, is_seen_on=True, is_off_doubtful=False)
-        text = f"ON, as it must be while {peer} is heard"
-        return _with(known, answer, PathState.ARMED, "on", text)
-    if not known.is_off_doubtful:
-        # A peer that has just lost its power is not called silent yet. The engine, which
-        # gets this look, knows whether beats come in.
-        known = replace(known, is_off_doubtful=True)
-        return _with(known, answer, known.look.state, "off", f"OFF, and {peer} seems to be heard")
-    known = replace(known, is_seen_on=False)
-    text = f"OFF while {peer} is heard: this is not its power. Correct the address"
-    return _with(known, answer, PathState.WRONG, "off", text)
-
-
-def _seen_in_silence(known: WatchedPath, answer: FenceAnswer, peer: str) -> WatchedPath:
-    if answer.values.get("power") == "off":
-        text = "OFF; a look alone is no proof"
-    else:
-        text = "ON"
-    if known.look.state is PathState.WRONG:
-        # What was found wrong while the peer was heard is not right in its silence.
-        return _with(known, answer, PathState.WRONG, "", f"{text}; {known.problem}")
-    if known.is_seen_on:
+        text = "OFF; a look alone is no proof" if power == "off" else "ON"
         return _with(known, answer, PathState.ARMED, "", text)
-    text += f"; not looked at while {peer} was heard"
-    return _with(known, answer, PathState.UNTESTED, "", text)
+    heard = f"as it must be while {peer} is heard" if power == "on" else f"and {peer} is heard"
+    return _with(known, answer, PathState.ARMED, str(power), f"{str(power).upper()}, {heard}")
 
 
 def _with(
@@ -280,7 +254,7 @@ def _with(
 ) -> WatchedPath:
     """Return the path with a look; a problem keeps the words in which it began."""
     look = PathLook(known.path.name, state, power, text, answer.took_s)
-    if state not in (PathState.WRONG, PathState.UNREACHABLE):
+    if state is not PathState.UNREACHABLE:
         problem = ""
     elif state is known.look.state and known.refusals not in (1, FENCE_REFUSALS_MAX):
         problem = known.problem

@@ -115,9 +115,8 @@ class PlanPair(Pair):
 
     def look(self, power: str = "on", *hosts: Host) -> None:
         """Let the standing check of both nodes see the power devices in that state."""
-        state = PathState.ARMED if power == "on" else PathState.WRONG
         looks = tuple(
-            PathLook(path.name, state, power, power.upper(), 0.2)
+            PathLook(path.name, PathState.ARMED, power, power.upper(), 0.2)
             for path in self.fencing.paths
             if path.kind is PathKind.POWER
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import FenceStep, Record, StepKind
+from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import (
     ConfigChanged,
     Ejected,
@@ -19,6 +20,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.fence_paths import FencePaths
 from opensvc_openha.core.fence_plan import FencePlan, PlanEnd, PlanState
+from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import (
     ClusterSpec,
@@ -28,6 +30,7 @@ from opensvc_openha.core.model import (
     PathKind,
     ServiceSpec,
 )
+from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.plan_desk import PlanDesk
 from opensvc_openha.core.proof import ProofKind, Scope
 from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, STEP_AGAIN_S, STEP_GRACE_S
@@ -322,9 +325,16 @@ def test_edited_path_must_be_seen_on_again() -> None:
     paths.record_looks((PathLook("ipmi", PathState.WRONG, "off"),), is_heard=True, now=1.0)
     paths.reconfigure(FencingPolicy(levels=((IPMI,),)))
     assert paths.seen_on == ("ipmi 10.10.0.11",) and paths.is_seen_on("ipmi")
-    paths.reconfigure(FencingPolicy(levels=((FencePath("ipmi", PathKind.POWER, 16.0),),)))
-    assert paths.seen_on == () and not paths.is_seen_on("ipmi")
     paths.record_heard(100.0, 10.0)
+    assert paths.wrong == ("ipmi",)
+    paths.record_looks((PathLook("ipmi", PathState.ARMED, "on"),), is_heard=True, now=101.0)
+    paths.record_looks((PathLook("ipmi", PathState.ARMED, "off"),), is_heard=True, now=102.0)
+    edited = FencingPolicy(levels=((FencePath("ipmi", PathKind.POWER, 16.0),),))
+    paths.reconfigure(edited)
+    assert paths.seen_on == () and not paths.is_seen_on("ipmi")
+    paths.record_heard(200.0, 10.0)
+    paths.reconfigure(FencingPolicy(levels=((IPMI,),)))
+    assert paths.wrong == ()
 
 
 def test_device_that_reports_on_again_is_believed_again() -> None:
@@ -340,6 +350,66 @@ def test_device_that_reports_on_again_is_believed_again() -> None:
     assert paths.is_seen_on("ipmi")
     paths.record_heard(40.0, 10.0)
     assert not paths.is_seen_on("ipmi")
+
+
+def test_no_step_is_ordered_while_the_peer_is_not_silent() -> None:
+    """The last guard before what cannot be undone, whatever the rules have left waiting."""
+    spec = ClusterSpec("deb2", "deb1", (), (NODE,), fencing=FencingPolicy(levels=((IPMI,),)))
+    desk, view = Fencing(spec, FencingMemory(has_heard=True), 0.0), PeerView(BootId(1, 1))
+    desk.desk.plan.join(NODE)
+    for is_in_round in (False, True):
+        if is_in_round:
+            desk.desk.plan.begin_round()
+        view.judge(True, None, 1.0)
+        assert desk.order_step(view, 1.0) == []
+    view.judge(False, 1.0, 2.0)
+    assert len(desk.order_step(view, 2.0)) == 2
+
+
+def _shown(paths: FencePaths) -> tuple[str, str]:
+    """State and text of the first path."""
+    first = paths.statuses()[0]
+    return first.state, first.text
+
+
+def test_what_the_looks_at_a_device_mean() -> None:
+    """Armed once it was on while the peer was heard; wrong once it said off and the peer lived."""
+    paths = FencePaths(FencingPolicy(levels=((IPMI,),)), (), "deb1")
+    off, on = (PathLook("ipmi", PathState.ARMED, power, power) for power in ("off", "on"))
+    silent = PathLook("ipmi", PathState.ARMED, "", "OFF; no proof")
+    dead = PathLook("ipmi", PathState.UNREACHABLE, "", "no answer")
+    assert _shown(paths) == ("untested", "")
+    paths.record_looks((silent,), is_heard=False, now=1.0)
+    assert _shown(paths) == ("untested", "OFF; no proof; it was never ON while deb1 was heard")
+    paths.record_looks((on,), is_heard=True, now=2.0)
+    paths.record_looks((off,), is_heard=True, now=3.0)
+    assert _shown(paths) == ("armed", "off") and paths.wrong == ()
+    paths.record_heard(13.0, 10.0)
+    wrong = "it said OFF while deb1 was heard: this is not its power. Correct the address"
+    assert _shown(paths) == ("wrong", wrong) and paths.wrong == ("ipmi",)
+    paths.record_looks((dead,), is_heard=True, now=14.0)
+    assert _shown(paths) == ("unreachable", "no answer")
+    paths.record_looks((silent,), is_heard=False, now=15.0)
+    assert _shown(paths) == ("wrong", f"OFF; no proof; {wrong}")
+    paths.record_looks((on,), is_heard=True, now=16.0)
+    assert _shown(paths) == ("armed", "on") and paths.wrong == ()
+
+
+def test_device_that_was_off_before_a_silence_may_have_been_right() -> None:
+    """The peer lost its power, and is heard again once it has booted."""
+    paths = FencePaths(FencingPolicy(levels=((IPMI,),)), ("ipmi 10.10.0.11",))
+    paths.record_looks((PathLook("ipmi", PathState.ARMED, "off"),), is_heard=True, now=1.0)
+    paths.record_silence()
+    paths.record_heard(100.0, 10.0)
+    assert paths.is_seen_on("ipmi") and paths.wrong == ()
+
+
+def test_state_of_disks_is_that_of_the_look() -> None:
+    """Nothing is asked for the peer's power there."""
+    paths = FencePaths(FencingPolicy(levels=((DISKS,),)), ())
+    for state in (PathState.ARMED, PathState.WRONG):
+        paths.record_looks((PathLook("reservation", state, "", "text"),), is_heard=True, now=1.0)
+        assert _shown(paths) == (state.value, "text")
 
 
 def _desk(memory: FencingMemory = FencingMemory(), fence_time_s: float | None = None) -> PlanDesk:

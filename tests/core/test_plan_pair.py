@@ -157,7 +157,9 @@ def test_device_that_reports_off_while_the_peer_lives_is_not_believed() -> None:
     assert pair.fence("deb2").paths[0].is_seen_on
     pair.run(4)
     shown = pair.fence("deb2").paths[0]
-    assert (shown.state, shown.text, shown.is_seen_on) == ("wrong", "OFF", False)
+    assert (shown.state, shown.is_seen_on) == ("wrong", False)
+    assert "while deb1 was heard: this is not its power" in shown.text
+    assert pair.deb2.engine is not None and pair.deb2.engine.wrong_paths == ("ipmi",)
     assert pair.deb2.store.fencing.seen_on == ()
     pair.look("on")
     assert pair.fence("deb2").paths[0].is_seen_on
@@ -172,6 +174,9 @@ def test_device_that_reports_off_as_the_peer_dies_is_believed() -> None:
     pair.look("off", pair.deb2)
     pair.run(OUT_S + 4)
     assert pair.state("deb2") is S.STARTED
+    pair.deb1.boot_from_files()
+    pair.run(3)
+    assert pair.fence("deb2").paths[0].is_seen_on, "it was right"
 
 
 def test_proof_is_used_within_a_minute_or_made_again() -> None:

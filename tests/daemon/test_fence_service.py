@@ -61,7 +61,9 @@ class Rig:
         self.layout = tree_layout(str(root))
         Path(self.layout.proc_dir).mkdir(parents=True)
         self.device = Device(root, PROVED)
-        self.engine = mocker.Mock(peer_standing=PeerStanding.LIVE, may_register=True)
+        self.engine = mocker.Mock(
+            peer_standing=PeerStanding.LIVE, may_register=True, wrong_paths=()
+        )
         policy = FencingPolicy(levels=((IPMI,), (DISKS,)), has_arbiter=True)
         self.configuration: Any = mocker.Mock()
         self.configuration.current.spec = ClusterSpec(
@@ -171,15 +173,27 @@ def test_look_of_an_operator_asks_the_device_and_the_arbiter_is_what_its_watch_k
 ) -> None:
     """A path of disks is not a device."""
     rig.device.write(ON)
+    known = (
+        PathStatus("ipmi", "power", 0, "wrong", "what the engine says"),
+        PathStatus("reservation", "reservation", 1),
+    )
+    rig.engine.status.return_value = replace(QUIET, fencing=replace(QUIET.fencing, paths=known))
     found = rig.service.look_at_path("ipmi")
-    assert (found.name, found.level, found.device) == ("ipmi", 0, "10.1.1.1")
+    assert (found.name, found.state, found.text) == ("ipmi", "wrong", "what the engine says")
+    assert found.device == "10.1.1.1"
     assert [request["do"] for request in rig.device.requests] == ["look"]
+    # Only after the engine has taken the look.
+    calls = [call[0] for call in rig.engine.method_calls]
+    assert calls[-2:] == ["await_events", "status"]
     assert rig.service.look_at_path("reservation").level == 1
     arbiter = rig.service.look_at_path("arbiter")
     assert (arbiter.kind, arbiter.text) == ("arbiter", "not looked at yet")
     assert len(rig.device.requests) == 1
     with pytest.raises(RefusedError, match="is no path of"):
         rig.service.look_at_path("pdu")
+    rig.engine.status.return_value = replace(QUIET, fencing=replace(QUIET.fencing, paths=()))
+    with pytest.raises(RefusedError, match="was taken out of"):
+        rig.service.look_at_path("ipmi")
 
 
 def test_arbiter_is_shown_beside_the_paths_and_instants_are_those_of_the_wall(rig: Rig) -> None:

@@ -140,7 +140,7 @@ class FenceSteps:
         node, peer = self._node, self._node.peer
         is_dead = self._plan.is_switch_on_host and not peer.is_powered
         power = "" if is_dead else ("on" if peer.is_powered else "off")
-        state = {"on": PathState.ARMED, "off": PathState.WRONG, "": PathState.UNREACHABLE}[power]
+        state = PathState.UNREACHABLE if is_dead else PathState.ARMED
         node.give(
             FencePathsLooked(
                 tuple(
