@@ -9,9 +9,11 @@ of the watchdog counts it, and the peer believes what the owner announces.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
-from opensvc_openha.core.model import MARK_BYTES
+from opensvc_openha.core.model import MARK_BYTES, LinkSpec, Wire
 
 WITNESS_MARK = b"witness."
 """Mark of the witness among the media of a promise: as long as the mark of a link."""
@@ -40,13 +42,34 @@ class Promise:
 
     It executes nothing any more ``death_s`` seconds after its peer has received its last sign of
     life. ``media`` are the marks of the disk links, and of the witness, by which it can show that
-    it lives without its peer: a peer that cannot read one of them can conclude nothing.
+    it lives without its peer, see ``media_of``: a peer that cannot read one of them can conclude
+    nothing.
     """
 
     death_s: float
     media: frozenset[bytes]
     is_virtual: bool = False
     """It is a virtual machine: one that is paused does not notice it, nor does its watchdog."""
+
+
+def media_of(links: Iterable[LinkSpec]) -> dict[LinkSpec, bytes]:
+    """Return the mark of each of ``links`` that is a medium: its disk links in our own format.
+
+    ``links`` are those on which one node sends, or listens, in the order of the configuration. Two
+    disks with the same offset have the same mark as links, since a device may have another name on
+    each node; as media they are told apart by their number, so that a promise shows how many there
+    are.
+    """
+    media: dict[LinkSpec, bytes] = {}
+    for link in links:
+        if link.is_disk and link.wire is Wire.OWN:
+            number = sum(each.mark == link.mark for each in media)
+            media[link] = _numbered(link.mark, number) if number else link.mark
+    return media
+
+
+def _numbered(mark: bytes, number: int) -> bytes:
+    return blake2b(mark + number.to_bytes(4, "big"), digest_size=MARK_BYTES).digest()
 
 
 def death_after_s(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensvc_openha.core.model import MARK_BYTES
+from opensvc_openha.core.model import MARK_BYTES, LinkSpec, Wire
 from opensvc_openha.core.promise import (
     CLOCK_RATIO,
     FAST_MARGIN_S,
@@ -14,6 +14,7 @@ from opensvc_openha.core.promise import (
     WITNESS_MARK,
     death_after_s,
     has_slack,
+    media_of,
 )
 
 FASTEST, SLOWEST = 1.0833, 0.9167
@@ -83,3 +84,20 @@ def test_one_lost_renewal_resets_nobody(
 def test_the_witness_has_a_mark_as_links_have() -> None:
     """So that a promise lists them alike."""
     assert len(WITNESS_MARK) == MARK_BYTES
+
+
+def test_media_are_the_disk_links_in_our_own_format() -> None:
+    """Each has a mark of its own, also if two disks have the same offset."""
+    disks = [LinkSpec("deb1", "dio", f"/dev/sd{letter}", "", 0, 10, 10.0) for letter in "abc"]
+    other = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 40, 10.0)
+    net = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5000, 0, 10.0)
+    original = LinkSpec("deb1", "dio", "/dev/sdd", "", 0, 10, 10.0, wire=Wire.LEGACY)
+    media = media_of([original, net, disks[0], other, *disks[1:]])
+    assert set(media) == {*disks, other}
+    assert len(set(media.values())) == 4
+    assert media[disks[0]] == disks[0].mark and media[other] == other.mark
+    # Fewer of them have a part of the marks, whatever the devices are called.
+    assert set(media_of(disks[1:]).values()) == {media[disks[0]], media[disks[1]]}
+    assert WITNESS_MARK not in media.values() and all(
+        len(mark) == MARK_BYTES for mark in media.values()
+    )
