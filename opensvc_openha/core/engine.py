@@ -479,6 +479,11 @@ class Engine:
         """The paths of the fence plan whose device is not the peer's; safe to read likewise."""
         return self._fencing.desk.paths.wrong
 
+    @property
+    def settled_services(self) -> frozenset[str]:
+        """The services that are up here and that no script changes; safe from any thread."""
+        return self._services.settled
+
     # --- an operator's confirmation ---------------------------------------------------------------
 
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:

@@ -22,7 +22,7 @@ from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import Moment, ServiceMachine
 from opensvc_openha.core.state_marks import state_marks
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import UP, ServiceState
 from opensvc_openha.core.status import ServiceStatus
 from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.wording import named
@@ -161,6 +161,16 @@ class ManagedServices(Mapping[str, ServiceMachine]):
     def is_any_in_use(self) -> bool:
         """True while some of a service may be in use here."""
         return any(machine.may_run for machine in self._machines.values())
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """The services that are up here and that no script changes; safe from any thread."""
+        return frozenset(
+            name
+            # Copied in one step, since the engine may add and remove services meanwhile.
+            for name, machine in list(self._machines.items())
+            if machine.state in UP and machine.running is None
+        )
 
     @property
     def is_busy(self) -> bool:

@@ -298,11 +298,14 @@ HISTORY_INBOX_LIMIT = 50_000
 HISTORY_ENTRIES = 50_000
 """Entries that the history keeps at least; the oldest are dropped first."""
 
-RESERVED_LOOK_S = 5.0
-"""Time between two looks at the reserved disks of services that run here."""
+RESERVED_LOOK_S = 1.0
+"""Time between two looks at the reserved disks of services that run here.
+
+An owner whose path came back without its registration writes again within two seconds.
+"""
 
 RESERVED_FIND_LIMIT_S = 30.0
-"""Longest time in which the reserved disks are found, or looked at."""
+"""Longest time in which the reserved disks are found."""
 
 FENCE_LOOK_JITTER = 0.1
 """Part by which the time between two looks is longer or shorter.

@@ -123,6 +123,11 @@ class ArbiterWatch:
         return self._generation
 
     @property
+    def is_registered(self) -> bool:
+        """True if this node was registered at the last look."""
+        return self._is_registered
+
+    @property
     def status(self) -> PathStatus | None:
         """What is known of the arbiter, with a wall-clock instant; None without one."""
         return self._status if self._path() else None

@@ -47,9 +47,9 @@ class EngineLoop:
     """The only thread that touches core.
 
     Any thread may call ``status``, ``await_events`` and ``displace``. ``peer_standing`` and
-    ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register`` and
-    ``wrong_paths`` are read by the watches of the arbiter and of the paths. ``failure`` and
-    ``displaced`` are final once ``is_over`` is set.
+    ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register``,
+    ``wrong_paths`` and ``settled_services`` are read by the watches of arbiter, paths and disks.
+    ``failure`` and ``displaced`` are final once ``is_over`` is set.
     """
 
     def __init__(
@@ -121,6 +121,11 @@ class EngineLoop:
     def wrong_paths(self) -> tuple[str, ...]:
         """The paths of the fence plan whose device is not the peer's."""
         return self._executor.engine.wrong_paths
+
+    @property
+    def settled_services(self) -> frozenset[str]:
+        """The services that are up here and that no script changes."""
+        return self._executor.engine.settled_services
 
     # --- the engine's thread ----------------------------------------------------------------------
 

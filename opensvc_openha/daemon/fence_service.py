@@ -3,10 +3,11 @@
 Without a plan nothing of it runs. With one, each of these has a thread of its own, so that a device
 that hangs delays none of the others:
 
-    FenceRunner     the steps that the engine orders
-    FenceWatch      looks at the paths from time to time
-    ArbiterWatch    keeps this node registered on the arbiter's disk
-    ReservedDisks   finds and watches the reserved disks of services
+    FenceRunner         the steps that the engine orders
+    FenceWatch          looks at the paths from time to time
+    ArbiterWatch        keeps this node registered on the arbiter's disk
+    ReservedDisks       finds the reserved disks of services
+    ReservationWatch    looks whether this node holds those of what runs here
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import Event
-from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
-from opensvc_openha.core.states import PEER_OUT, UP
+from opensvc_openha.core.model import FencePath, FencingPolicy
+from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.arbiter_watch import KIND, ArbiterWatch
@@ -38,8 +39,9 @@ from opensvc_openha.daemon.fence_runner import (
 from opensvc_openha.daemon.fence_watch import FenceWatch
 from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
+from opensvc_openha.daemon.reservation_watch import ReservationWatch
 from opensvc_openha.daemon.reserved_disks import ReservedDisks
-from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError, SystemFault
+from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.storage.fence_drills import FenceDrills
@@ -51,6 +53,7 @@ from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
+    from opensvc_openha.fence_devices.held_disks import HeldDisks
 
 _STILL_HEARD_S = 5.0
 """A node without power is called silent within the longest link timeout and this, in seconds."""
@@ -71,6 +74,10 @@ class EngineValues(Protocol):
     @property
     def wrong_paths(self) -> Collection[str]:
         """The paths whose device is not the peer's."""
+
+    @property
+    def settled_services(self) -> frozenset[str]:
+        """The services that run here, without those that a script changes."""
 
     def status(self) -> NodeStatus:
         """Return the engine's snapshot; NotAnsweringError."""
@@ -132,6 +139,7 @@ class FenceService:
         self._is_watching = False
         self._has_arbiter = False
         self._has_disks = False
+        self._is_holding = False
         peer = configuration.current.spec.peer
         self.runner = FenceRunner(program, self._plan, peer, put, self._record_use)
         self._watch = FenceWatch(
@@ -150,11 +158,7 @@ class FenceService:
             lambda names: FenceProgram(
                 layout.environment(), argv=[*self_command(_FIND_DISKS), *names]
             ),
-            program,
             lambda: configuration.current.spec,
-            self._running,
-            lambda: engine().may_register,
-            put,
             lambda: configuration.current.options.fence_plan.check_interval_s,
             configuration.suspect,
         )
@@ -169,6 +173,16 @@ class FenceService:
             configuration.problems,
             self._beat_s,
             peer,
+        )
+        self._reservations = ReservationWatch(
+            _open_held_disks,
+            self._disks.disks_of,
+            lambda: engine().settled_services,
+            lambda: not self._policy.has_arbiter or self._arbiter.is_registered,
+            lambda: engine().may_register,
+            put,
+            self._record_renewal,
+            configuration.problems,
         )
 
     def start(self) -> None:
@@ -185,8 +199,10 @@ class FenceService:
                 self._is_watching = self._begin(self._watch.start)
             if self._policy.has_arbiter and not self._has_arbiter:
                 self._has_arbiter = self._begin(self._arbiter.start)
-            if self._takes_disks and not self._has_disks:
+            if self._policy.levels and not self._has_disks:
                 self._has_disks = self._begin(self._disks.start)
+            if self._has_disks and not self._is_holding:
+                self._is_holding = self._begin(self._reservations.start)
         self._watch.check_soon()
         self._disks.check_soon()
 
@@ -205,6 +221,7 @@ class FenceService:
         self._watch.stop()
         self._arbiter.stop()
         self._disks.stop()
+        self._reservations.stop()
         self._program.close()
 
     # --- status -----------------------------------------------------------------------------------
@@ -366,6 +383,11 @@ class FenceService:
             with contextlib.suppress(SystemFault):
                 self._drills.record(path, clock.wall(), took_s)
 
+    def _record_renewal(self, text: str) -> None:
+        node = self._configuration.current.spec.node
+        self._log.info("node %s: reservation: %s", node, text)
+        self._history.record(EntryKind.NODE, node, "RESERVATION", text)
+
     # --- parts ------------------------------------------------------------------------------------
 
     @property
@@ -375,18 +397,6 @@ class FenceService:
     def _plan(self) -> tuple[FencingPolicy, FencePlan]:
         current = self._configuration.current
         return current.spec.fencing, _Requests(current, self._arbiter.generation, self._disks.of)
-
-    @property
-    def _takes_disks(self) -> bool:
-        return any(path.kind is PathKind.RESERVATION for path in self._policy.paths)
-
-    def _running(self) -> frozenset[str]:
-        """Return the services that run here and stay so, as far as is known."""
-        try:
-            services = self._engine().status().services
-        except NotAnsweringError:
-            return frozenset()
-        return frozenset(svc.name for svc in services if svc.own_state in UP and not svc.script)
 
     def _expect_path(self, name: str) -> FencePath:
         path = self._policy.path(name)
@@ -412,3 +422,10 @@ class FenceService:
 
         spec = self._configuration.current.spec
         return ArbiterDisk(path, spec.node, spec.peer, generation=generation)
+
+
+def _open_held_disks() -> HeldDisks:
+    # Imported here: most nodes have no reserved disks.
+    from opensvc_openha.fence_devices.held_disks import HeldDisks
+
+    return HeldDisks()

@@ -22,6 +22,7 @@ class Issue(enum.Enum):
     FENCE_PATH = "fence path broken"
     ARBITER = "arbiter not usable, so this node cannot win the right to fence"
     ARBITER_MEMORY = "the registration on the arbiter is not remembered"
+    RESERVED_DISK = "reserved disk of a service that runs here"
     FENCE_WATCH = "fence paths not looked at"
     STATE_ROOM = "little room for states"
     LOG_ROOM = "little room for logs"

@@ -1,12 +1,8 @@
-"""Know the reserved disks of services before they are needed, and watch those that run here.
+"""Know the reserved disks of services before they are needed.
 
 To find the disks of a volume group LVM reads disks, and one that hangs must hold nothing: so a
 program of the embedded agent finds them, from time to time, in a process that is killed at its
-limit. What it found last is used by a fence.
-
-While a service with reserved disks runs here, they are looked at: a reservation that is gone means
-that the peer has taken them. Only a service that ran before and after the look counts, since a stop
-takes the keys away as well.
+limit. What it found last is used by a fence, and watched while a service runs here.
 """
 
 from __future__ import annotations
@@ -16,14 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from opensvc_openha.core.events import Ejected, PathLook, PathState, Readmitted
-from opensvc_openha.core.model import ClusterSpec, FenceNeeds, ServiceSpec
-from opensvc_openha.core.timing import RESERVED_FIND_LIMIT_S, RESERVED_LOOK_S
+from opensvc_openha.core.events import PathLook, PathState
+from opensvc_openha.core.model import ClusterSpec, FenceNeeds, PathKind, ServiceSpec
+from opensvc_openha.core.timing import RESERVED_FIND_LIMIT_S
 from opensvc_openha.daemon.fence_program import FenceAnswer
-from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
-
-_WATCH = "watch"
 
 
 class Program(Protocol):
@@ -48,52 +41,39 @@ class ServiceDisks:
 
 
 class ReservedDisks:
-    """Find and watch the disks, in a thread of its own.
+    """Find the disks, in a thread of its own.
 
-    Any thread may call ``complete``, ``of`` and ``look``.
+    Any thread may call ``complete``, ``of``, ``disks_of`` and ``look``.
     """
 
     def __init__(
         self,
         find: Callable[[tuple[str, ...]], Program],
-        program: Program,
         spec: Callable[[], ClusterSpec],
-        running: Callable[[], frozenset[str]],
-        may_register: Callable[[], bool],
-        report: Callable[[Ejected | Readmitted], None],
         interval: Callable[[], float],
         on_news: Callable[[], None],
     ) -> None:
         """``find`` returns the program that finds the disks of these services.
 
-        ``running`` are the services that run here, without those that are being started or stopped.
         ``on_news`` is called when what ``complete`` adds has changed.
         """
         self._find = find
-        self._program = program
         self._spec = spec
-        self._running = running
-        self._may_register = may_register
-        self._report = report
         self._interval = interval
         self._on_news = on_news
         self._known: dict[str, ServiceDisks] = {}
         self._problem = ""
         self._has_looked = False
-        self._generations: dict[str, int] = {}
-        self._is_ejected = False
-        self._next_find = 0.0
         self._finder: Program | None = None
         self._is_over = threading.Event()
         self._wake = threading.Event()
 
     def start(self) -> None:
-        """Start to look."""
+        """Start to find them; at once."""
         threading.Thread(target=self._run, name="reserved disks", daemon=True).start()
 
     def check_soon(self) -> None:
         """Find the disks soon: something was edited."""
-        self._next_find = 0.0
         self._wake.set()
 
     def stop(self) -> None:
@@ -105,8 +85,23 @@ class ReservedDisks:
             finder.close()
 
     def complete(self, spec: ClusterSpec) -> ClusterSpec:
-        """Return the configuration with what is known of each service's disks."""
-        return replace(spec, services=tuple(map(self._completed, spec.services)))
+        """Return the configuration with what is known of each service's disks.
+
+        A step that takes disks may wait for writes to land, which its limit must allow.
+        """
+        drain_s = self._drain_s(self._known)
+        levels = tuple(
+            tuple(
+                replace(path, limit_s=path.limit_s + drain_s)
+                if path.kind is PathKind.RESERVATION
+                else path
+                for path in level
+            )
+            for level in spec.fencing.levels
+        )
+        fencing = replace(spec.fencing, levels=levels)
+        services = tuple(map(self._completed, spec.services))
+        return replace(spec, services=services, fencing=fencing)
 
     def _completed(self, svc: ServiceSpec) -> ServiceSpec:
         known = self._known.get(svc.name)
@@ -117,14 +112,25 @@ class ReservedDisks:
     def of(self, services: Iterable[str]) -> Mapping[str, object]:
         """Return the disks of those services that need no more than them, as for a request."""
         chosen = [
-            self._known[name]
+            name
             for name in services
             if name in self._known and self._known[name].needs is FenceNeeds.DATA
         ]
-        disks = {str(disk["name"]): disk for known in chosen for disk in known.disks}
+        disks = {str(disk["name"]): disk for name in chosen for disk in self._known[name].disks}
+        return {"disks": list(disks.values()), "drain_s": self._drain_s(chosen)}
+
+    def _drain_s(self, services: Iterable[str]) -> float:
+        """Return the longest time that one of these services gives writes to land."""
+        known = map(self._known.__getitem__, services)
+        return max((each.drain_s for each in known if each.needs is FenceNeeds.DATA), default=0.0)
+
+    def disks_of(self, services: frozenset[str]) -> Mapping[str, Mapping[str, object]]:
+        """Return all reserved disks of these services, by name."""
+        known = self._known
         return {
-            "disks": list(disks.values()),
-            "drain_s": max((known.drain_s for known in chosen), default=0.0),
+            str(disk["name"]): disk
+            for name in services & known.keys()
+            for disk in known[name].disks
         }
 
     def look(self, name: str) -> PathLook:
@@ -162,19 +168,15 @@ class ReservedDisks:
         name_thread("reserved disks")
         while not self._is_over.is_set():
             try:
-                if clock.monotonic() >= self._next_find:
-                    self._find_all()
-                self._watch()
-                self._return()
+                self._find_all()
             # The only catch-all of this thread: shown while the failure lasts.
             except Exception as error:
                 self._problem = f"{type(error).__name__}: {error}"
-            self._wake.wait(RESERVED_LOOK_S)
+            self._wake.wait(self._interval())
             self._wake.clear()
 
     def _find_all(self) -> None:
         names = tuple(svc.name for svc in self._spec().own_services)
-        self._next_find = clock.monotonic() + self._interval()
         self._finder = self._find(names)
         answer = self._finder.ask({}, RESERVED_FIND_LIMIT_S)
         self._has_looked = True
@@ -191,46 +193,6 @@ class ReservedDisks:
         if found != self._known:
             self._known = found
             self._on_news()
-
-    def _watch(self) -> None:
-        """Look whether this node still holds the disks of what runs here."""
-        before = self._running()
-        disks = {
-            str(disk["name"]): disk
-            for name in before & self._known.keys()
-            for disk in self._known[name].disks
-        }
-        if not disks:
-            self._generations.clear()
-            return
-        request = {
-            "do": _WATCH,
-            "disks": [
-                {**disk, "generation": self._generations.get(name)} for name, disk in disks.items()
-            ],
-        }
-        answer = self._program.ask(request, RESERVED_FIND_LIMIT_S)
-        looks = answer.values.get("disks")
-        if answer.problem or not isinstance(looks, list):
-            return  # A disk that does not answer has ejected nobody.
-        if answer.values.get("is_ejected") is True and before <= self._running():
-            if not self._is_ejected:
-                self._is_ejected = True
-                self._report(Ejected(f"the holder of key {answer.values.get('by')}"))
-            return
-        self._generations = {
-            str(look["name"]): look["generation"]
-            for look in looks
-            if isinstance(look, dict)
-            and look.get("is_held") is True
-            and isinstance(look.get("generation"), int)
-        }
-
-    def _return(self) -> None:
-        """Come back after an ejection, where no arbiter decides that."""
-        if self._is_ejected and not self._spec().fencing.has_arbiter and self._may_register():
-            self._is_ejected = False
-            self._report(Readmitted())
 
 
 def disks_of(values: Mapping[str, object]) -> ServiceDisks:

@@ -21,6 +21,8 @@ from opensvc_openha.system.clock import monotonic, pause
 
 DRAIN_S = 10.0
 """How long a write without abort may still be on its way."""
+DRAIN_MAX_S = 600.0
+"""Longest such time that a fence waits."""
 
 
 class NotAllTaken(SystemFault):

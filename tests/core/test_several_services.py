@@ -99,3 +99,16 @@ def test_end_of_a_stalls_doubt_wakes_no_thread_while_the_peer_is_heard(
     spy = watch_evaluations(mocker)
     bench.run(TIMEOUT_S + 1, S.STOPPED)
     assert evaluated(spy) == []
+
+
+def test_services_that_are_up_are_settled_while_no_script_changes_them() -> None:
+    """`registry` between its start and its stop; `zabbix`, which is frozen as stopped, never."""
+    bench = _Two()
+    assert bench.engine.settled_services == frozenset()
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.CHECK)
+    assert bench.engine.settled_services == frozenset(), "its start script runs"
+    bench.ends(K.START)
+    assert bench.engine.settled_services == {"registry"}
+    bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    assert bench.engine.settled_services == frozenset()

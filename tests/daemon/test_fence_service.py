@@ -23,7 +23,8 @@ from opensvc_openha.core.status import (
 from opensvc_openha.daemon import fence_service
 from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.issues import Issue
-from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError
+from opensvc_openha.daemon.reserved_disks import ServiceDisks
+from opensvc_openha.errors import ActionError, RefusedError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.history_writer import History
@@ -265,19 +266,42 @@ def test_requests_are_complete_for_what_they_ask(rig: Rig) -> None:
     assert plan.request("cut", "ipmi", PEER, 1.0) == {"do": "cut", "node": NODE}
 
 
-def test_services_that_run_and_stay_so_are_watched(rig: Rig) -> None:
-    """None that has a script running, and none while the engine does not answer."""
-    rig.engine.status.return_value = replace(
-        QUIET,
-        services=(
-            service(S.STARTED, S.STOPPED),
-            replace(service(S.STARTED, S.STOPPED), name="db", script="stop"),
-            replace(service(S.STOPPED, S.STARTED), name="mail"),
-        ),
+def test_services_that_run_and_stay_so_are_watched(rig: Rig, mocker: MockerFixture) -> None:
+    """As the engine's loop has them, without a snapshot of all; the disks are those found."""
+    disk = {"name": "/dev/mapper/data", "paths": ["/dev/sda"], "key": "0x1"}
+    known = {"web": ServiceDisks(disks=(disk,)), "mail": ServiceDisks(disks=(disk,))}
+    mocker.patch.object(rig.service._disks, "_known", known)
+    held = mocker.patch("opensvc_openha.fence_devices.held_disks.HeldDisks")
+    held.return_value.look.return_value = {"disks": []}
+    rig.engine.settled_services = frozenset({"mail"})
+    assert rig.service._reservations._watch() == ""
+    held.return_value.look.assert_called_once_with([{**disk, "generation": None}])
+    rig.engine.settled_services = frozenset({"db"})
+    assert rig.service._reservations._watch() == ""
+    assert held.return_value.look.call_count == 1 and rig.engine.status.call_count == 0
+
+
+def test_renewed_reservation_is_logged_and_kept(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """An operator finds out later which path had gone."""
+    with caplog.at_level(logging.INFO):
+        rig.service._record_renewal("/dev/sdb of /dev/mapper/data came back: registered again")
+    assert "node deb2: reservation: /dev/sdb of /dev/mapper/data came back" in caplog.text
+    assert rig.reasons() == [
+        ("RESERVATION", "/dev/sdb of /dev/mapper/data came back: registered again")
+    ]
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_arbiter_that_has_nothing_against_an_ejected_node_lets_it_come_back(
+    rig: Rig, mocker: MockerFixture, is_registered: bool
+) -> None:
+    """Its disks alone were taken, by hand for instance: no claim was lost, and none will end it."""
+    mocker.patch.object(rig.service._arbiter, "_is_registered", is_registered)
+    assert rig.service._reservations._is_admitted() is is_registered
+    rig.configuration.current.spec = replace(
+        rig.configuration.current.spec, fencing=FencingPolicy(levels=((IPMI,),))
     )
-    assert rig.service._running() == {"web"}
-    rig.engine.status.side_effect = NotAnsweringError("busy")
-    assert rig.service._running() == frozenset()
+    assert rig.service._reservations._is_admitted()
 
 
 def test_daemon_without_threads_for_the_plan_continues_and_reports_it(
@@ -288,6 +312,7 @@ def test_daemon_without_threads_for_the_plan_continues_and_reports_it(
         mocker.patch.object(part, "start", side_effect=RuntimeError("can't start new thread"))
         for part in (rig.service._watch, rig.service._arbiter, rig.service._disks)
     ]
+    reservations = mocker.patch.object(rig.service._reservations, "start")
     rig.service.follow()
     assert [start.call_count for start in starts] == [0, 0, 0], "not before the daemon has begun"
     rig.service.start()
@@ -299,6 +324,7 @@ def test_daemon_without_threads_for_the_plan_continues_and_reports_it(
     rig.service.follow()
     rig.service.follow()
     assert [start.call_count for start in starts] == [2, 2, 2]
+    assert reservations.call_count == 1, "nothing is watched before the disks are looked for"
 
 
 def test_path_that_worked_in_a_takeover_was_tried_out(rig: Rig) -> None:

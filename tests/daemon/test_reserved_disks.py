@@ -1,16 +1,15 @@
-"""The reserved disks of services: found by a real program, used by requests, watched in use."""
+"""The reserved disks of services: found by a real program, used by requests."""
 
 from __future__ import annotations
 
 import json
-import queue
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from opensvc_openha.core.events import Ejected, PathState, Readmitted
+from opensvc_openha.core.events import PathState
 from opensvc_openha.core.model import (
     ClusterSpec,
     FenceNeeds,
@@ -19,11 +18,10 @@ from opensvc_openha.core.model import (
     PathKind,
     ServiceSpec,
 )
-from opensvc_openha.daemon import reserved_disks
 from opensvc_openha.daemon.fence_program import FenceProgram
 from opensvc_openha.daemon.reserved_disks import ReservedDisks, ServiceDisks, disks_of
 from tests.daemon.fence_devices import Device
-from tests.waiting import LIMIT_S, until
+from tests.waiting import until
 
 DISK = {"name": "/dev/mapper/data", "paths": ["/dev/sda"], "key": "0xdeb2", "may_abort": True}
 OTHER = {"name": "/dev/mapper/more", "paths": ["/dev/sdb"], "key": "0xdeb2", "may_abort": True}
@@ -42,12 +40,11 @@ def facts(**values: object) -> dict[str, object]:
 
 
 class Rig:
-    """Two services, a program that finds their disks, and one that looks at them."""
+    """Three services, and a program that finds their disks."""
 
     def __init__(self, root: Path) -> None:
         (root / "find").mkdir()
-        (root / "look").mkdir()
-        self.finder, self.looker = Device(root / "find"), Device(root / "look")
+        self.finder = Device(root / "find")
         self.services = tuple(
             ServiceSpec(name, f"/{name}.sh", "deb1", "deb2", "/bin/true")
             for name in ("web", "db", "mail")
@@ -56,18 +53,11 @@ class Rig:
         self.spec = ClusterSpec(
             "deb2", "deb1", (), self.services, fencing=FencingPolicy(levels=((path,),))
         )
-        self.running: frozenset[str] = frozenset()
-        self.may_register = False
         self.news = 0
         self.asked: list[tuple[str, ...]] = []
-        self.reports: queue.SimpleQueue[Ejected | Readmitted] = queue.SimpleQueue()
         self.disks = ReservedDisks(
             self._finder,
-            self.looker.program,
             lambda: self.spec,
-            lambda: self.running,
-            lambda: self.may_register,
-            self.reports.put,
             lambda: 10_000.0,
             self._note,
         )
@@ -84,29 +74,19 @@ class Rig:
         """What the program finds from now on."""
         self.finder.write(f"cat << 'END'\n{json.dumps(values)}\nEND")
 
-    def looked(self, **values: object) -> None:
-        """What the look at the disks says from now on."""
-        self.looker.write(f"cat << 'END'\n{json.dumps(values)}\nEND")
-
     def start(self) -> None:
         """Start, and wait until the disks are found."""
         self.disks.start()
         until(lambda: self.news == 1)
 
-    def looks(self) -> list[dict[str, Any]]:
-        """The requests to look at disks."""
-        return self.looker.requests
-
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     """Not started."""
-    monkeypatch.setattr(reserved_disks, "RESERVED_LOOK_S", 0.02)
     made = Rig(tmp_path)
     yield made
     made.disks.stop()
-    for device in (made.finder, made.looker):
-        device.program.close()
+    made.finder.program.close()
 
 
 def test_disks_are_found_and_completed_in_the_configuration_and_in_a_request(rig: Rig) -> None:
@@ -149,6 +129,24 @@ def test_path_that_proves_nothing_is_wrong(rig: Rig, found: dict[str, object], t
     assert look.state is PathState.WRONG and look.text.startswith(text), look
 
 
+def test_step_that_takes_disks_may_last_as_long_as_their_writes_take_to_land(rig: Rig) -> None:
+    """The longest of those that it may take; other steps keep their limit."""
+    power = FencePath("ipmi", PathKind.POWER, 30.0)
+    ((disks,),) = rig.spec.fencing.levels
+    rig.spec = replace(rig.spec, fencing=FencingPolicy(levels=((power, disks), (disks,))))
+    rig.found(
+        {
+            "web": facts(drain_s=40.0),
+            "mail": facts(drain_s=20.0),
+            "db": facts(fence_needs="node", drain_s=300.0),
+        }
+    )
+    assert rig.disks.complete(rig.spec) == rig.spec, "nothing is known yet"
+    rig.start()
+    levels = rig.disks.complete(rig.spec).fencing.levels
+    assert [[path.limit_s for path in level] for level in levels] == [[30.0, 70.0], [70.0]]
+
+
 def test_program_that_fails_is_shown_and_what_was_found_before_holds(rig: Rig) -> None:
     """Disks that hang are those whose fence is needed."""
     rig.start()
@@ -162,74 +160,14 @@ def test_program_that_fails_is_shown_and_what_was_found_before_holds(rig: Rig) -
     until(lambda: rig.disks.look("r").state is PathState.ARMED)
 
 
-def test_disks_are_watched_while_the_service_runs_here(rig: Rig) -> None:
-    """With the counter of the last look at which this node held them."""
-    rig.looked(is_ejected=False, by="", disks=[{**DISK, "is_held": True, "generation": 7}])
+def test_all_disks_of_services_are_watched_also_of_one_that_needs_the_node(rig: Rig) -> None:
+    """Each once, by its name."""
     rig.start()
-    assert rig.looks() == []
-    rig.running = frozenset({"web"})
-    until(lambda: len(rig.looks()) >= 2)
-    first, second = rig.looks()[:2]
-    assert first == {"do": "watch", "disks": [{**DISK, "generation": None}]}
-    assert second == {"do": "watch", "disks": [{**DISK, "generation": 7}]}
-    rig.running = frozenset()
-    count = len(rig.looks())
-    until(lambda: not rig.disks._generations)
-    assert len(rig.looks()) <= count + 1
-    assert rig.reports.empty()
-
-
-def test_reservation_that_is_gone_ejects_this_node_once(rig: Rig) -> None:
-    """It comes back when its services are down, and the peer knows that."""
-    rig.looked(is_ejected=True, by="0xdeb1", disks=[])
-    rig.start()
-    rig.running = frozenset({"web"})
-    assert rig.reports.get(timeout=LIMIT_S) == Ejected("the holder of key 0xdeb1")
-    count = len(rig.looks())
-    until(lambda: len(rig.looks()) > count + 2)
-    assert rig.reports.empty()
-    rig.running, rig.may_register = frozenset(), True
-    assert rig.reports.get(timeout=LIMIT_S) == Readmitted()
-
-
-@pytest.mark.parametrize("body", ["exit 1", "echo '{}'", 'echo \'{"is_ejected": "yes"}\''])
-def test_disk_that_does_not_answer_ejects_nobody(rig: Rig, body: str) -> None:
-    """Only a clear answer does."""
-    rig.looker.write(body)
-    rig.start()
-    rig.running = frozenset({"web"})
-    until(lambda: len(rig.looks()) > 2)
-    assert rig.reports.empty()
-
-
-def test_service_that_is_stopped_during_the_look_was_not_ejected(rig: Rig) -> None:
-    """Its stop took the keys away."""
-    release = rig.looker.root / "release"
-    rig.looker.write(
-        f"while [ ! -e {release} ]; do sleep 0.02; done;"
-        """ echo '{"is_ejected": true, "by": "nobody", "disks": []}'"""
-    )
-    rig.start()
-    rig.running = frozenset({"web"})
-    until(lambda: len(rig.looks()) == 1)
-    rig.running = frozenset()
-    release.touch()
-    rig.disks.check_soon()
-    until(lambda: len(rig.asked) == 2)
-    assert rig.reports.empty()
-
-
-def test_arbiter_decides_when_an_ejected_node_comes_back(rig: Rig) -> None:
-    """Where there is one."""
-    policy = FencingPolicy(levels=rig.spec.fencing.levels, has_arbiter=True)
-    rig.spec = ClusterSpec("deb2", "deb1", (), rig.services, fencing=policy)
-    rig.looked(is_ejected=True, by="0xdeb1", disks=[])
-    rig.start()
-    rig.running, rig.may_register = frozenset({"web"}), True
-    rig.reports.get(timeout=LIMIT_S)
-    count = len(rig.looks())
-    until(lambda: len(rig.looks()) > count + 2)
-    assert rig.reports.empty()
+    assert rig.disks.disks_of(frozenset({"web", "db", "mail"})) == {
+        DISK["name"]: DISK,
+        OTHER["name"]: OTHER,
+    }
+    assert rig.disks.disks_of(frozenset({"mail"})) == {}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import pytest
 
 from opensvc_openha.errors import UsageError
-from opensvc_openha.fence_devices import arbiter_disk, reservation_program, shared_disk
+from opensvc_openha.fence_devices import arbiter_disk, held_disks, reservation_program, shared_disk
 from opensvc_openha.fence_devices.block_devices import DiskAddress
 from opensvc_openha.fence_devices.run import answer_to
 from opensvc_openha.fence_devices.scsi_disk import open_port
@@ -160,6 +161,7 @@ def test_look_reports_what_each_disk_shows(world: World) -> None:
         "generation": 1,
         "by": "",
         "renewed": [],
+        "problem": "",
         "text": "0xdeb1 registered, held by 0xdeb1 (write exclusive, registrants only)",
     }
 
@@ -177,7 +179,7 @@ def test_disk_whose_keys_are_gone_was_taken_by_nobody(world: World) -> None:
     world.units["disk0"].reconnect(("deb2", "disk0-0"))
     changed = answer_to({"do": "watch", "disks": disks(generation=7)})
     assert isinstance(changed["disks"], list)
-    assert "was changed meanwhile" in changed["disks"][0]["text"]
+    assert "was changed meanwhile" in changed["disks"][0]["problem"]
     world.node.ports["disk0-0"].is_dead = True
     dead = answer_to({"do": "watch", "disks": disks(generation=1)})
     assert isinstance(dead["disks"], list) and dead["disks"][0]["is_held"] is False
@@ -219,3 +221,34 @@ def test_request_that_cannot_be_used_is_named(request_: Mapping[str, object], te
     """Nothing is done on a guess."""
     with pytest.raises(UsageError, match=text):
         reservation_program.answer(request_)
+
+
+def test_paths_that_a_disk_has_now_are_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that came back may have another name than it had when the disk was found; a map that has
+    no path at the moment is looked at over those that it had.
+    """
+    two = SimulatedNode("deb2", world.units, paths=2)
+    world.node.paths = 2
+    SharedDisk(two.address("disk0"), world.node.open).take(B)
+    found: dict[str, tuple[DiskAddress, ...]] = {}
+    monkeypatch.setattr(held_disks, "disks_under", lambda device: found.get(device, ()))
+    with closing(held_disks.HeldDisks()) as held:
+        (look,) = _looks(held.look(disks()[:1]))
+        world.units["disk0"].reconnect(("deb2", "disk0-1"))
+        found["disk0"] = (two.address("disk0"),)
+        (look,) = _looks(held.look([{**disks()[0], "generation": look["generation"]}]))
+        assert look["renewed"] == ["disk0-1"]
+        found["disk0"] = (DiskAddress("disk0", ()),)
+        (look,) = _looks(held.look(disks()[:1]))
+        assert look["is_held"] is True
+        found["disk0"] = (DiskAddress("other", ("disk1-0",)),)
+        (look,) = _looks(held.look(disks()[:1]))
+        assert look["is_held"] is True
+
+
+def _looks(answer: Mapping[str, object]) -> list[dict[str, object]]:
+    looks = answer["disks"]
+    assert isinstance(looks, list)
+    return looks

@@ -95,7 +95,7 @@ ROOMS = {
                     " control_service link_manager open_commands script_runner lock stall_detector"
                     " log_keeper check_scripts readiness outside_starts agent_cache_invalidation"
                     " realtime fence_program fence_runner fence_watch fence_service arbiter_watch"
-                    " reserved_disks",
+                    " reserved_disks reservation_watch",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (
@@ -117,7 +117,7 @@ ROOMS = {
                 "power_readings power_device fence_agent ipmi callout programs secret_files"
                 " device_answers agent_metadata power_program run"
                 " scsi_disk shared_disk block_devices reservations arbiter_disk"
-                " reservation_program",
+                " reservation_program held_disks disk_requests",
             ),
             ("tests/fence_devices",),
         ),

@@ -29,6 +29,7 @@ from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError
+from opensvc_openha.fence_devices.reservations import DRAIN_MAX_S
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
 
 
@@ -71,6 +72,11 @@ def _facts_of(service: Service) -> dict[str, object]:
         if not found and is_shared(owner) and not is_volume(owner, service.file):
             problems.append(f"{resource.spec.rid}: no SCSI disk was found below it")
         drain_s = max(drain_s, resource.drain_s)
+        if resource.drain_s > DRAIN_MAX_S:
+            problems.append(
+                f"{resource.spec.rid}: drain = {resource.drain_s:g}: a fence waits at most"
+                f" {DRAIN_MAX_S:g} s"
+            )
         known = {disk["name"] for disk in disks}
         disks += [
             {

@@ -528,6 +528,18 @@ def test_refused_start_leaves_what_was_reserved_before(agent: Agent, disks: Disk
     assert disks.keys() == {"/dev/sda": {OURS}, "/dev/sdb": {PEERS}}
 
 
+def test_wait_that_no_fence_makes_is_a_problem_beforehand(agent: Agent, disks: Disks) -> None:
+    """Not in the middle of a takeover: the request would be refused there."""
+    text = "fence_needs = data\n{}[vg#1]\nvgname = data\nscsireserv = true\n" + HB
+    for drain, problems in (
+        ("drain = 600\n", []),
+        ("drain = 601\n", ["vg#1pr: drain = 601: a fence waits at most 600 s"]),
+    ):
+        agent.write("a", DEFAULT + text.format(drain))
+        facts = reservation_facts.facts_of(AgentLayout(str(agent.etc)), ["a"])["a"]
+        assert facts["problems"] == problems and facts["has_reserved_data"] is not bool(problems)
+
+
 def test_facts_of_a_service_with_problems(agent: Agent, disks: Disks) -> None:
     """What the daemon reports: no disk found, no key, a file that cannot be read."""
     disks.below = {}
