@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.errors import (
     ActionError,
     NotAnsweringError,
@@ -24,6 +23,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 from opensvc_openha.system.lock_file import is_locked, read_owner
 from opensvc_openha.system.processes import stat_of
+from opensvc_openha.system.unix_socket_path import ShortPath
 
 # Imported only when the daemon is asked: most commands find that none runs, or need no answer.
 if TYPE_CHECKING:

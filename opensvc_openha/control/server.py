@@ -35,7 +35,6 @@ from opensvc_openha.control.requests import (
     StatusRequest,
     parse_request,
 )
-from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.status import NodeStatus, PathStatus
@@ -52,6 +51,7 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.files import identity_of
 from opensvc_openha.system.peer_credentials import Caller, caller_of
+from opensvc_openha.system.unix_socket_path import ShortPath
 
 _REQUEST_LIMIT_S = 10.0
 _STRANGER_LIMIT_S = 2.0

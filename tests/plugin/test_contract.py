@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from opensvc_openha.agent.values.cluster_client import finding_of_state
-from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import States, finding
+from opensvc_openha.system.unix_socket_path import ShortPath
 from tests.plugin.minimal_agent import HERE, PEER, Host
 from tests.plugin.status_table import STATUS_OF, UP, WARN
 
