@@ -66,6 +66,7 @@ from opensvc_openha.core.fence_plan import PlanEnd
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.lateness import Lateness
+from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.managed_services import ManagedServices, ServiceEvent
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_watch import PeerWatch
@@ -135,6 +136,8 @@ class Engine:
         self._configuration = ConfigurationDifferences(spec)
         self._announcer = Announcer(spec, boot, now)
         self._departure = Departure(now)
+        self._lease = LeaseOwner(spec, now)
+        self._was_promise_due = False
         self._lateness = Lateness(now)
         self._stepped_at = now
         self._sight: Sight | None = None
@@ -150,7 +153,8 @@ class Engine:
         return self._announcer.seq
 
     def _moment(self, now: float) -> Moment:
-        return Moment(now, self._peer.view, self._departure.leaving, self.seq + 1)
+        is_due = self._lease.is_awaited(now)
+        return Moment(now, self._peer.view, self._departure.leaving, self.seq + 1, is_due)
 
     # --- the step ---------------------------------------------------------------------------------
 
@@ -185,6 +189,7 @@ class Engine:
             done += self._end_fence_step(lost, now)
         # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
+        done += self._keep_promise(now)
         if work.is_dirty:
             done += self._mismatch.update(services.keys(), view)
             has_same_services = not self._mismatch.own_only and not self._mismatch.peer_only
@@ -207,6 +212,8 @@ class Engine:
             self._fencing.update_turn(work.announced, view, self.seq + 1)
         work.finish(just_moved | _services_written(moved))
         done += moved
+        if moved:
+            done += self._update_promise(now)
         if not self._departure.is_announced:
             done += self._fencing.ask_for_power(view, now)
             if self._fencing.desk.is_configured:
@@ -238,6 +245,7 @@ class Engine:
             self._peer.view.next_deadline(now),
             self._departure.deadline,
             *notices_at,
+            *self._lease.deadlines(now),
             *self._work.deadlines.values(),
         ]
         # The last step has already acted on deadlines in the past.
@@ -323,7 +331,14 @@ class Engine:
             self._fencing.desk.record_looks(event, is_heard, now)
             return []
 
-        if isinstance(event, (RenewalConfirmed, WatchdogReady, WatchdogLost, MediumQuiet)):
+        if isinstance(event, RenewalConfirmed):
+            return [*self._lease.confirmed(event, now)]
+        if isinstance(event, WatchdogReady):
+            self._lease.watchdog_ready(event, now)
+            return []
+        if isinstance(event, WatchdogLost):
+            return self._lease.watchdog_lost(event, now)
+        if isinstance(event, MediumQuiet):
             return []
 
         self._work.mark_all()
@@ -382,6 +397,9 @@ class Engine:
         # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
         if received.is_ack_new or beat.is_legacy:
             self._work.mark(self._work.unacknowledged)
+        ack = beat.ack
+        if event.key_id and ack is not None and ack.is_taken and ack.boot == self.boot:
+            done += self._lease.acknowledged(ack.seq, now)
         notice = self._announcer.notice
         # A new incarnation knows nothing of this node: acknowledge at once, and repeat notices.
         if received.is_new_incarnation:
@@ -430,6 +448,7 @@ class Engine:
         self.spec = spec
         self._configuration.reconfigure(spec)
         self._fencing.reconfigure(spec)
+        self._lease.reconfigure(spec)
         self._peer.monitor.update(spec.listeners, now)
         return done
 
@@ -484,6 +503,45 @@ class Engine:
         """The services that are up here and that no script changes; safe from any thread."""
         return self._services.settled
 
+    # --- this node's own promise ------------------------------------------------------------------
+
+    def _keep_promise(self, now: float) -> list[Action]:
+        """Arm, promise and withdraw; services whose start does not wait any more are evaluated."""
+        done = self._update_promise(now)
+        was_due, self._was_promise_due = self._was_promise_due, self._lease.is_awaited(now)
+        if was_due is not self._was_promise_due:
+            self._work.mark(self._work.starting)
+        return done
+
+    def _update_promise(self, now: float) -> list[Action]:
+        if not self._lease.is_active:
+            return []
+        view, peer = self._peer.view, self.spec.peer
+        goodbye = self._departure.goodbye(self._services, now)
+        proved_out = self._fencing.proved_out(now)
+        if view.standing is PeerStanding.DEPARTED and view.newest is not None:
+            is_left = view.newest.goodbye is Goodbye.LEFT and not view.is_departure_doubted
+            proved_out = self._peer.standing_reason if is_left else proved_out
+        problem = "" if view.takes_facts else f"{peer} is not known to understand promises"
+        if view.is_unauthenticated:
+            problem = f"the beats of {peer} are not authenticated"
+        at = Circumstances(
+            next_seq=self.seq + 1,
+            is_in_use=bool(self._work.in_use),
+            is_start_near=bool(self._work.starting) and view.silent_since is None,
+            proved_out=proved_out,
+            peer_problem=problem,
+            goodbye=goodbye,
+        )
+        return self._lease.update(at, now)
+
+    def confirm_renewal(self, event: RenewalConfirmed, now: float) -> list[GrantPermit]:
+        """Return the permit that a confirmed renewal gives while states are being written.
+
+        The watchdog does not wait for a slow disk. Nothing else is decided meanwhile.
+        """
+        return self._lease.confirmed(event, now)
+
     # --- an operator's confirmation ---------------------------------------------------------------
 
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
@@ -517,6 +575,12 @@ class Engine:
         sent: list[Action] = []
         departure = self._departure
         goodbye = departure.goodbye(self._services, now)
+        is_first = goodbye is not Goodbye.NONE and not departure.is_announced
+        # What is promised must hold without a daemon.
+        if is_first and self._lease.holds_back(now):
+            goodbye, is_first = Goodbye.NONE, False
+        if is_first:
+            sent += self._lease.leave()
         if goodbye is not Goodbye.NONE:
             if departure.is_announced and not self._announcer.is_goodbye_due(now):
                 return []
@@ -526,19 +590,26 @@ class Engine:
         else:
             if any(isinstance(action, Persist) for action in done):
                 self._announcer.has_news = True
+            self._announcer.has_news = self._announcer.has_news or self._lease.has_news
             # Starts were announced before they run, and a question is urgent. Other changes may be
             # collected for a while, to spare a peer that is heard.
             is_urgent = (
                 any(isinstance(action, RunScript) for action in done)
                 or self._work.is_question_new
+                or self._lease.has_news
                 or self._peer.view.standing is not PeerStanding.LIVE
             )
-            if self._announcer.is_beat_due(is_urgent, now):
+            is_due = self._announcer.is_beat_due(is_urgent, now) or self._lease.is_ask_due(now)
+            if is_due:
                 sent.append(self._announcer.announce(self._report(), now))
             elif self._announcer.is_notice_due(now):
                 sent.append(self._announcer.announce_notice(self._report(), now))
         if sent:
             self._peer.view.own_seq = self.seq
+        for action in tuple(sent):
+            if isinstance(action, Announce):
+                has_facts = action.beat.facts is not None
+                sent += self._lease.record_beat(action.beat.seq, has_facts, now)
         return sent
 
     def beat(self) -> Beat:
@@ -554,9 +625,10 @@ class Engine:
             states.update({name: self._services[name].state for name in work.unacknowledged})
         return Report(
             states,
-            wants_ack=bool(work.unacknowledged),
+            wants_ack=bool(work.unacknowledged) or self._lease.asks(self._stepped_at),
             facts=replace(
                 self._fencing.facts(work.announced, self._stepped_at),
+                promise=self._lease.promise,
                 marks=self._configuration.marks,
                 unready=self._problems.services,
             ),
@@ -586,6 +658,7 @@ class Engine:
             # The next step was expected for this beat, and the beat left in time.
             self._lateness.expected_at = max(self._lateness.expected_at, self.repeat_at)
         self._peer.view.own_seq = max(self._peer.view.own_seq, announce.beat.seq)
+        self._lease.record_repeat(announce.beat.seq, announce.beat.facts is not None, now)
         return announce
 
     def wrote(self, now: float) -> None:
@@ -616,6 +689,7 @@ class Engine:
             own_only=self._mismatch.own_only,
             peer_only=self._mismatch.peer_only,
             fencing=self._fencing.status(view, now),
+            lease=self._lease.status(now),
         )
 
     @property

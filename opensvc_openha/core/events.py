@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.beat import Beat
-from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.model import ClusterSpec, LeasePolicy, LinkSpec
 from opensvc_openha.core.states import ServiceState
 
 
@@ -296,13 +296,15 @@ class RenewalConfirmed:
 
     The slot of a disk link, named by the link's mark, holds the beat ``seq`` and was read back; or
     the witness has it. A repeat has the number of the beat that it repeats. ``began_at`` was taken
-    before the write or the request began, ``confirmed_at`` when its end was known.
+    before the write or the request began, ``confirmed_at`` when its end was known. ``has_facts`` is
+    False if the frame had no room for facts: such a beat promises and withdraws nothing.
     """
 
     medium: bytes
     seq: int
     began_at: float
     confirmed_at: float
+    has_facts: bool = True
 
 
 @dataclass(frozen=True)
@@ -311,7 +313,8 @@ class WatchdogReady:
 
     ``timeout_s`` is as read back from the driver, ``granularity_s`` how late it may act beside
     that. ``holders`` is how many timeouts a promise must count. ``name`` is the driver's:
-    "softdog", "iTCO_wdt".
+    "softdog", "iTCO_wdt". ``settings`` are those of a keeper that works by others than it was
+    ordered to, or that a former daemon has ordered.
     """
 
     timeout_s: float
@@ -319,6 +322,7 @@ class WatchdogReady:
     holders: int
     is_virtual: bool
     name: str
+    settings: LeasePolicy | None = None
 
 
 @dataclass(frozen=True)

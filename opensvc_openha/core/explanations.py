@@ -31,6 +31,8 @@ def explain_wait(state: S, situation: Situation) -> str:
             if not situation.is_delay_over
             else "peer is silent: waits to fence it"
         )
+    if situation.is_promise_due and situation.evidence is not Evidence.OUT:
+        return "waits until the watchdog is armed and this node's promise is confirmed"
     if situation.is_legacy:
         return f"peer is {situation.evidence.value} and cannot acknowledge: start-ready delay"
     return f"peer is {situation.evidence.value}: waits for its acknowledgement"

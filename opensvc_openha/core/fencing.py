@@ -310,6 +310,13 @@ class Fencing:
         # Both must hold: the plan speaks of the node, the script of what the service needs.
         return None if own is None else replace(proof, text=f"{proof.text}; {own.text}")
 
+    def proved_out(self, now: float) -> str:
+        """Return why the peer is out, by any proof that holds; empty without one."""
+        if self._confirmation is not None:
+            return f"confirmed by {self._confirmation.who}"
+        proofs = (*self._proofs.values(), *self.desk.plan.proofs)
+        return next((proof.text for proof in proofs if now < proof.at + timing.PROOF_LIFE_S), "")
+
     def _script_proof(self, svc: ServiceSpec, now: float) -> Proof | None:
         # Somebody may switch the peer on again: an old proof is obtained again.
         proof = self._proofs.get(self.group_of(svc))

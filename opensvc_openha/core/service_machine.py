@@ -76,6 +76,8 @@ class Moment:
     view: PeerView
     leaving: Leaving | None
     next_seq: int
+    is_promise_due: bool = False
+    """A start waits for the promise of this node to be confirmed."""
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -463,6 +465,8 @@ class ServiceMachine:
             is_stuck=self.state is ServiceState.START_READY
             and now >= self._ready_since + STUCK_S
             and self._goes_second,
+            # Beside a silent peer a start needs a proof, and then nothing is promised.
+            is_promise_due=at.is_promise_due and silent is None,
             leaving=at.leaving,
         )
 
@@ -651,6 +655,22 @@ class ServiceMachine:
             or self._probe_at is not None
             or self._seems_up
         )
+
+    @property
+    def is_in_use(self) -> bool:
+        """True while some of the service may be in use here, or its start script runs.
+
+        A query of the wrapper uses nothing of it.
+        """
+        has_parts = self._probe_at is not None or self._seems_up
+        return has_parts or (self.state in MAY_RUN and not self.is_starting)
+
+    @property
+    def is_starting(self) -> bool:
+        """True while the service is about to be started, and nothing of it was."""
+        if self.state is ServiceState.STARTING:
+            return self.running not in (ScriptKind.START, ScriptKind.PROBE)
+        return self.state is ServiceState.START_READY
 
     def status(self, at: Moment) -> ServiceStatus:
         """Return the service's status as shown to the operator."""

@@ -233,6 +233,33 @@ class FencingStatus:
 
 
 @dataclass(frozen=True)
+class LeaseStatus:
+    """What this node promises of itself, and how well its watchdog is fed.
+
+    ``watchdog`` is off, taken over, being armed, armed or lost; ``name`` and ``timeout_s`` are as
+    its driver reports them. ``death_s`` is what beats promise, None for nothing, and ``why_not``
+    why nothing is promised, or not yet confirmed. ``permit_at`` is when the newest permit was
+    given, ``permit_by`` for what: acknowledged beat, disk slot, witness. ``margin_s`` is what is
+    left of the watchdog's time, ``least_margin_s`` the least that was left in the last day.
+    """
+
+    watchdog: str
+    name: str = ""
+    timeout_s: float | None = None
+    answer_s: float | None = None
+    death_s: float | None = None
+    is_virtual: bool = False
+    is_confirmed: bool = False
+    is_withdrawing: bool = False
+    """The peer may still believe in what was promised before."""
+    permit_at: float | None = None
+    permit_by: str = ""
+    margin_s: float | None = None
+    least_margin_s: float | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """Snapshot of one node daemon.
 
@@ -254,6 +281,8 @@ class NodeStatus:
     own_only: tuple[str, ...] = ()
     peer_only: tuple[str, ...] = ()
     fencing: FencingStatus = FencingStatus()
+    lease: LeaseStatus | None = None
+    """What this node promises; None if no lease is configured."""
 
     def service(self, name: str) -> ServiceStatus | None:
         """Return the status of one service; None if this node does not know it."""

@@ -316,6 +316,25 @@ Two nodes, and many clusters, then do not ask at the same moments.
 FENCE_REFUSALS_MAX = 3
 """Logins that a device may refuse in a row before the standing check stops."""
 
+LEASE_WAIT_S = 5.0
+"""A start waits at most so long for the watchdog and the confirmed promise."""
+
+LEASE_CONFIRM_S = 5.0
+"""A medium that takes nothing for so long does not keep a promise from being withdrawn, if another
+one that the promise names has taken the withdrawal."""
+
+LEASE_SETTLE_S = 6.0
+"""A daemon that leaves waits at most so long for what it has to promise or to withdraw."""
+
+LEASE_RETRY_S = 10.0
+"""A watchdog that could not be armed is tried again after this time."""
+
+LEASE_TAKEOVER_S = 10.0
+"""A daemon that finds the watchdog armed has so long to hear a peer that takes promises."""
+
+LEASE_MARGIN_S = 86400.0
+"""The least margin of a permit is shown of the last day, and of the one before."""
+
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
@@ -370,6 +389,7 @@ assert 0 < PUT_OFF_MAX_S <= STORE_RETRY_S, (
     "a script that could not be begun waits no longer than a state"
 )
 assert SOLO_GROWTH > (1 + TURN_DRIFT) ** 2, "turns that are left to the peer are few"
+assert LEASE_CONFIRM_S < LEASE_SETTLE_S < RESTART_HOLD_S, "a broken medium delays a leave only"
 assert PROOF_LIFE_S >= CHECK_LIMIT_S, "a proof outlives the wait for a place to run a script"
 assert FAST_TURN_OPEN_S > FAST_BEAT_INTERVAL_S and TURN_OPEN_S > BEAT_INTERVAL_S, (
     "a turn is not missed for one late step"

@@ -134,6 +134,9 @@ class Situation:
     """No round of the fence plan is going on any more."""
     is_ejected: bool = False
     """This node has lost the right to its data: the peer has won the arbiter's claim."""
+    is_promise_due: bool = False
+    """This node's promise is to be confirmed before it starts anything beside a peer that is heard.
+    """
     leaving: Leaving | None = None
 
     @property
@@ -231,7 +234,8 @@ def _may_check(s: Situation) -> bool:
     # A script of the service's own comes after the proof of the node's plan.
     if s.evidence is Evidence.SILENT:
         return not s.is_plan_due and _may_fence(s)
-    return not s.is_put_off and s.leaving is None and s.is_check_always and _is_proved_out(s)
+    is_free = not s.is_put_off and s.leaving is None and not s.is_promise_due
+    return is_free and s.is_check_always and _is_proved_out(s)
 
 
 def _is_to_defend(s: Situation) -> bool:
@@ -255,6 +259,7 @@ def _defends_no_more(s: Situation) -> bool:
 def _needs_no_check(s: Situation) -> bool:
     return (
         not s.is_put_off
+        and not s.is_promise_due
         and _may_start(s)
         and (s.evidence is Evidence.SILENT or not s.is_check_always)
     )
@@ -272,6 +277,10 @@ def _may_start(s: Situation) -> bool:
         and not s.is_ejected
         and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
     )
+
+
+def _may_start_fenced(s: Situation) -> bool:
+    return s.is_fencing and not s.is_promise_due and _may_start(s)
 
 
 def _must_yield(s: Situation) -> bool:
@@ -335,7 +344,7 @@ _START_ROWS = (
         S.STOPPED, "peer is {evidence}, it goes first", clears=True, holds=True,
         done=_A.ROLLED_BACK),
     # The round may have ended, and the peer may have come back, since the service began to wait.
-    Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _may_start(s),
+    Row(S.STARTING, _T.EVALUATE, _may_start_fenced,
         S.STARTING, "peer is {evidence}{proof}", run=_K.START),
     Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _may_check(s),
         S.STARTING, "peer is {evidence}, {plan}; check-up script", run=_K.CHECK),

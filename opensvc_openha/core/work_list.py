@@ -13,7 +13,9 @@ from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 
 
-@state_marks(not_state={"announced", "unacknowledged", "deadlines", "is_question_new"})
+@state_marks(
+    not_state={"announced", "unacknowledged", "in_use", "starting", "deadlines", "is_question_new"}
+)
 class WorkList:
     """The services to evaluate, and the states to announce."""
 
@@ -27,6 +29,10 @@ class WorkList:
         """The states that beats report, of all services."""
         self.unacknowledged: set[str] = set()
         """The services that wait for the peer's acknowledgement."""
+        self.in_use: set[str] = set()
+        """The services of which some may be in use here."""
+        self.starting: set[str] = set()
+        """The services that are about to be started."""
         self.is_question_new = False
         """The first service asks for an acknowledgement: further ones can wait with it."""
 
@@ -74,19 +80,20 @@ class WorkList:
         before, had_questions, has_news = self.announced, bool(self.unacknowledged), False
         if self.is_dirty:
             self.announced = {}
-            self.unacknowledged.clear()
+            for members in (self.unacknowledged, self.in_use, self.starting):
+                members.clear()
         for name in names:
             machine = services.get(name)
             if machine is None:
                 self.announced.pop(name, None)
-                self.unacknowledged.discard(name)
+                for members in (self.unacknowledged, self.in_use, self.starting):
+                    members.discard(name)
                 continue
             has_news = has_news or before.get(name) is not machine.announced
             self.announced[name] = machine.announced
-            if machine.is_waiting_for_ack(at.view):
-                self.unacknowledged.add(name)
-            else:
-                self.unacknowledged.discard(name)
+            _put(name, self.unacknowledged, machine.is_waiting_for_ack(at.view))
+            _put(name, self.in_use, machine.is_in_use)
+            _put(name, self.starting, machine.is_starting)
         self.is_question_new = bool(self.unacknowledged) and not had_questions
         return has_news
 
@@ -95,3 +102,7 @@ class WorkList:
         self.is_dirty = False
         # A state just entered may lead on at once, but is written and announced first.
         self._touched = moved
+
+
+def _put(name: str, members: set[str], is_member: bool) -> None:
+    (members.add if is_member else members.discard)(name)

@@ -1,0 +1,756 @@
+"""What a node promises of itself, and when it takes that back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import (
+    ArmWatchdog,
+    DisarmWatchdog,
+    GrantPermit,
+    RenewWitness,
+    WithdrawWitness,
+)
+from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.events import (
+    Command,
+    Leaving,
+    RenewalConfirmed,
+    WatchdogLost,
+    WatchdogReady,
+)
+from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkSpec, Profile
+from opensvc_openha.core.promise import WITNESS_MARK, Promise, death_after_s, media_of
+from opensvc_openha.core.timing import (
+    LEASE_CONFIRM_S,
+    LEASE_RETRY_S,
+    LEASE_SETTLE_S,
+    LEASE_TAKEOVER_S,
+    LEASE_WAIT_S,
+    RESTART_HOLD_S,
+)
+from tests.core.leases import FAST_POLICY, POLICY, LeaseHost, LeasePair
+
+D_S = death_after_s(1.0, 4.0, 2, 0.1, 0.5)
+
+
+def _promised(host: LeaseHost) -> Promise | None:
+    assert host.engine is not None
+    facts = host.engine.beat().facts
+    return None if facts is None else facts.promise
+
+
+def _alive(pair: LeasePair) -> list[str]:
+    return [host.name for host in pair.hosts if host.is_powered]
+
+
+# --- armed before anything runs -------------------------------------------------------------------
+
+
+def test_a_start_waits_until_the_promise_is_confirmed() -> None:
+    """The watchdog is armed, and the peer has the armed beat, before the start script runs."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    promised_at = next(at for at, promise in deb1.promises if promise is not None)
+    [(started_at, node)] = pair.starts()
+    assert node == "deb1" and promised_at < started_at < promised_at + 0.1
+    assert _promised(deb1) == Promise(D_S, frozenset(media_of(pair.links_of(deb1)).values()))
+    shown = deb1.lease
+    assert (shown.watchdog, shown.name, shown.timeout_s, shown.answer_s) == (
+        "armed",
+        "softdog",
+        4.0,
+        1.0,
+    )
+    assert shown.death_s == D_S and shown.is_confirmed and shown.why_not == ""
+    assert shown.permit_by in ("acknowledged beat", "disk slot")
+    assert shown.margin_s is not None and shown.margin_s <= 4.0
+    assert deb1.reasons("PROMISED") == [
+        f"dead {D_S} s after its last sign of life, by softdog of 4 s"
+    ]
+    # A standby has nothing to promise.
+    assert _promised(deb2) is None and not deb2.keeper.permits
+    assert deb2.lease.why_not == "no service runs here"
+
+
+def test_a_node_without_a_watchdog_promises_nothing_and_starts_all_the_same() -> None:
+    """The reason is an alarm and in the status; it is tried again, and found in time."""
+    pair = LeasePair()
+    pair.deb1.keeper.problem = "/dev/watchdog is held by systemd"
+    deb1, _ = pair.start_first()
+    assert _promised(deb1) is None
+    assert deb1.lease.watchdog == "lost" and deb1.lease.why_not == deb1.keeper.problem
+    assert deb1.reasons("NO WATCHDOG") == [deb1.keeper.problem]
+    deb1.keeper.problem = ""
+    pair.run(LEASE_RETRY_S + 1)
+    assert _promised(deb1) is not None and deb1.lease.is_confirmed
+
+
+def test_a_start_does_not_wait_for_ever() -> None:
+    """A keeper that does not answer costs the time of the wait, and an alarm, once."""
+    pair = LeasePair()
+    pair.boot()
+    pair.run(2)
+    pair.deb1.keeper.answer_s = 0.0
+    pair.deb1.keeper.carry_out = lambda action: None  # type: ignore[method-assign]
+    pair.deb1.command(Command.UNFREEZE)
+    asked_at = pair.now
+    pair.run(LEASE_WAIT_S - 1)
+    assert pair.deb1.state == "START_READY" and not pair.starts()
+    assert "promise is confirmed" in pair.deb1.service().reason
+    pair.run(3)
+    [(started_at, _)] = pair.starts()
+    assert started_at == pytest.approx(asked_at + LEASE_WAIT_S, abs=0.2)
+    assert pair.deb1.reasons("NO PROMISE") == [
+        "the watchdog is being armed: starts do not wait for it"
+    ]
+    pair.run(20)
+    assert len(pair.deb1.reasons("NO PROMISE")) == 1
+
+
+def test_a_node_whose_beats_nobody_confirms_does_not_open_the_watchdog() -> None:
+    """Without a permit the device stays closed, and the status says what is missing."""
+    pair = LeasePair()
+    pair.boot()
+    pair.run(2)
+    pair.cut_net()
+    pair.break_disk(pair.deb1)
+    pair.deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    assert not pair.deb1.keeper.is_open and "no beat was confirmed yet" in pair.deb1.lease.why_not
+
+
+def test_nothing_is_promised_to_a_peer_without_a_key() -> None:
+    """Anybody could withdraw a promise, or acknowledge what the peer has never heard."""
+    pair = LeasePair()
+    pair.key_id = ""
+    deb1, _ = pair.start_first()
+    assert deb1.lease.why_not == "the beats of deb2 are not authenticated"
+    assert not deb1.keeper.permits and _promised(deb1) is None
+
+
+def test_nothing_is_promised_without_a_medium() -> None:
+    """A network cut would reset the owner."""
+    pair = LeasePair(disks=0)
+    deb1, _ = pair.start_first()
+    assert "neither a disk link nor a witness" in deb1.lease.why_not
+    assert not deb1.keeper.permits
+
+
+def test_the_promise_counts_with_what_the_driver_reports() -> None:
+    """A driver that rounds up, a watchdog that is held twice, a virtual machine."""
+    pair = LeasePair()
+    keeper = pair.deb1.keeper
+    keeper.read_back, keeper.holders, keeper.granularity_s = (lambda timeout_s: 6.0), 1, 1.0
+    pair.deb1.is_virtual = True
+    deb1, _ = pair.start_first()
+    promise = _promised(deb1)
+    assert promise is not None and promise.is_virtual
+    assert promise.death_s == death_after_s(1.0, 6.0, 1, 1.0, 0.5)
+    assert deb1.lease.is_virtual and deb1.lease.timeout_s == 6.0
+
+
+def test_profile_fast_promises_three_seconds() -> None:
+    """Its margin is smaller, and its renewals are ten a second: 3.2 s with a software watchdog."""
+    pair = LeasePair(policy=FAST_POLICY, profile=Profile.FAST, timeout_s=0.5)
+    deb1, _ = pair.start_first()
+    promise = _promised(deb1)
+    assert promise is not None and promise.death_s == death_after_s(0.3, 1.0, 2, 0.1, 0.2)
+    assert promise.death_s < 3.1
+
+
+# --- renewals -------------------------------------------------------------------------------------
+
+
+def test_either_medium_alone_keeps_the_owner_alive() -> None:
+    """A network cut with a living disk, then a dead disk with a living network: no reset."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.cut_net()
+    pair.run(30)
+    assert deb1.lease.permit_by == "disk slot"
+    pair.heal()
+    pair.run(2)
+    pair.break_disk(deb1)
+    pair.run(30)
+    assert deb1.lease.permit_by == "acknowledged beat"
+    assert _alive(pair) == ["deb1", "deb2"]
+    assert deb1.lease.least_margin_s is not None and 1.0 < deb1.lease.least_margin_s < 4.0
+
+
+def test_an_owner_that_nobody_confirms_is_reset_in_time() -> None:
+    """It loses all at once: the last permit stands for a renewal from before the cut."""
+    pair = LeasePair()
+    pair.deb1.keeper.pet_late = 1.0
+    deb1, _ = pair.start_first()
+    pair.run(10)
+    cut_at = pair.now
+    pair.cut_net()
+    pair.break_disk(deb1)
+    pair.run(20)
+    [(bitten_at, name)] = pair.bitten
+    assert name == "deb1" and bitten_at <= cut_at + 1.0 + 2 * 4.0 + 0.2
+
+
+def test_permits_are_for_fresh_renewals_only_and_once_each() -> None:
+    """A slow disk, late acknowledgements: whatever comes too late gives no permit."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.cut_net()
+    for write_s in (0.5, 0.95, 1.05, 2.5):
+        deb1.write_s = lambda write_s=write_s: write_s  # type: ignore[misc]
+        pair.run(2.8)
+    pair.mend_disk(deb1)
+    pair.run(5)
+    given = deb1.keeper.permits
+    assert all(at <= renewed_at + 1.0 for at, renewed_at in given)
+    assert [renewed_at for _, renewed_at in given] == sorted({at for _, at in given})
+
+
+def test_acknowledgements_without_a_key_renew_nothing() -> None:
+    """A forged one would keep a node alive that the peer counts out."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.break_disk(deb1)
+    pair.run(4)
+    pair.key_id = ""
+    given = len(deb1.keeper.permits)
+    pair.run(3)
+    assert len(deb1.keeper.permits) == given
+
+
+@pytest.mark.parametrize("are_both", [False, True], ids=["one owner", "both are owners"])
+@pytest.mark.parametrize("profile", [Profile.TUTORIAL, Profile.FAST])
+def test_quick_acknowledgements_are_no_storm(profile: Profile, are_both: bool) -> None:
+    """An owner asks once in an interval, and answers do not ask."""
+    is_fast = profile is Profile.FAST
+    pair = LeasePair(
+        "registry",
+        "files",
+        policy=FAST_POLICY if is_fast else POLICY,
+        profile=profile,
+        timeout_s=0.5 if is_fast else 10.0,
+    )
+    if are_both:
+        pair.services = (
+            pair.services[0],
+            replace(pair.services[1], primary="deb2", secondary="deb1"),
+        )
+        pair.boot()
+        pair.run(2)
+        pair.deb1.command(Command.UNFREEZE, "registry")
+        pair.deb2.command(Command.UNFREEZE, "files")
+        pair.run(4)
+        assert _promised(pair.deb1) is not None and _promised(pair.deb2) is not None
+    else:
+        pair.start_first()
+    beats_s = 10.0 if is_fast else 1.0
+    for host in pair.hosts:
+        before = len(pair.sent)
+        pair.run(10)
+        sent = [name for _, name, _ in pair.sent[before:] if name == host.name]
+        assert 9 * beats_s <= len(sent) <= 22 * beats_s
+        asked = [
+            beat for _, name, beat in pair.sent[before:] if name == host.name and beat.wants_ack
+        ]
+        assert len(asked) <= 11 * beats_s
+
+
+def test_permits_go_on_while_a_state_is_written() -> None:
+    """A disk of states that hangs is not the watchdog's matter: nothing else is decided then."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    engine = deb1.engine
+    assert engine is not None
+    engine.make_room()
+    pair.scheduler.run_until(pair.now)
+    repeat = engine.repeat(deb1.now + 0.5)
+    assert repeat is not None
+    [medium] = media_of(pair.links_of(deb1)).values()
+    began_at = deb1.now + 0.6
+    event = RenewalConfirmed(medium, repeat.beat.seq, began_at, began_at + 0.1)
+    assert engine.confirm_renewal(event, began_at + 0.1) == [GrantPermit(began_at)]
+    assert engine.confirm_renewal(event, began_at + 0.2) == []
+
+
+# --- withdrawn ------------------------------------------------------------------------------------
+
+
+def test_nothing_is_promised_once_nothing_runs() -> None:
+    """Withdrawn, confirmed, disarmed; no permit after that, and none is needed."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(4)
+    assert _promised(deb1) is None and not deb1.keeper.is_open
+    assert deb1.lease.watchdog == "off"
+    assert deb1.reasons("WITHDRAWN") == deb1.reasons("DISARMED") == ["no service runs here"]
+    given = len(deb1.keeper.permits)
+    pair.run(20)
+    assert len(deb1.keeper.permits) == given and not pair.bitten
+
+
+def test_a_promise_that_no_medium_takes_back_is_kept() -> None:
+    """The only slot has the promise still: permits go on by acknowledgements."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.break_disk(deb1)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(20)
+    assert deb1.keeper.is_open and deb1.lease.is_withdrawing
+    assert _alive(pair) == ["deb1", "deb2"]
+    pair.mend_disk(deb1)
+    pair.run(4)
+    assert not deb1.keeper.is_open and not deb1.lease.is_withdrawing
+
+
+def test_one_broken_medium_of_two_does_not_bind_for_ever() -> None:
+    """The survivor has to read both: one that shows the withdrawal is enough, after a while."""
+    pair = LeasePair(disks=2)
+    deb1, _ = pair.start_first()
+    broken = pair.links_of(deb1)[1]
+    write = deb1.write
+    deb1.write = lambda link, beat: None if link == broken else write(link, beat)  # type: ignore
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(LEASE_CONFIRM_S - 1)
+    assert deb1.keeper.is_open
+    pair.run(4)
+    assert not deb1.keeper.is_open
+
+
+def test_a_promise_is_made_again_before_the_withdrawal_is_confirmed() -> None:
+    """Stopped and wanted again at once: the watchdog was never disarmed."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first(is_frozen=True)
+    pair.break_disk(deb1)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(2)
+    assert _promised(deb1) is None
+    deb1.command(Command.UNFREEZE)
+    pair.run(2)
+    assert _promised(deb1) is not None and deb1.keeper.is_open and deb1.lease.is_confirmed
+    assert not deb1.reasons("DISARMED")
+
+
+def test_a_lone_survivor_does_not_die_of_its_own_promise() -> None:
+    """The peer is proved out: withdrawn; the disk is lost after that. Promised again to a peer that
+    acknowledges.
+    """
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb2.crash()
+    pair.run(15)
+    assert _promised(deb1) is not None
+    pair.confirm_out(deb1)
+    pair.run(2)
+    assert _promised(deb1) is None and not deb1.keeper.is_open
+    assert deb1.lease.why_not == "deb2 is out: confirmed by root"
+    pair.break_disk(deb1)
+    pair.run(30)
+    assert _alive(pair) == ["deb1"]
+    pair.mend_disk(deb1)
+    deb2.boot_from_files()
+    pair.run(4)
+    assert _promised(deb1) is not None and deb1.lease.is_confirmed
+
+
+def test_a_peer_that_left_with_its_services_stopped_is_out() -> None:
+    """Its goodbye is a proof; one that only restarts its daemon is none."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb2.leave(Leaving.KEEP_SERVICES)
+    pair.run(5)
+    assert _promised(deb1) is not None
+    deb2.boot_from_files()
+    pair.run(4)
+    deb2.leave(Leaving.STOP_SERVICES)
+    pair.run(3)
+    assert _promised(deb1) is None and not deb1.keeper.is_open
+    assert deb1.lease.why_not == "deb2 is out: it stopped its services and said goodbye"
+
+
+def test_a_takeover_waits_for_no_watchdog() -> None:
+    """A start beside a silent peer needs a proof, and with a proof nothing is promised."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb1.crash()
+    pair.run(12)
+    pair.confirm_out(deb2)
+    pair.run(3)
+    assert pair.starts()[-1][1] == "deb2" and not deb2.keeper.permits
+    assert deb2.lease.why_not == "deb1 is out: confirmed by root"
+
+
+# --- the daemon ends ------------------------------------------------------------------------------
+
+
+def test_a_restart_of_the_daemon_resets_nobody() -> None:
+    """The long promise is confirmed before the goodbye, the keeper holds, and is taken over."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb1.leave(Leaving.KEEP_SERVICES)
+    pair.run(2)
+    assert deb1.engine is None and deb1.keeper.is_open
+    long_s = D_S + math.ceil(RESTART_HOLD_S * 1.2)
+    at, promise = deb1.promises[-1]
+    assert promise is not None and promise.death_s == long_s
+    assert deb1.keeper.held_until == pytest.approx(at + RESTART_HOLD_S)
+    goodbyes = [beat for _, name, beat in pair.sent if name == "deb1" and beat.goodbye.value]
+    assert len(goodbyes) == 3
+    assert all(beat.facts is not None and beat.facts.promise == promise for beat in goodbyes)
+    pair.run(20)
+    deb1.boot_from_files()
+    pair.run(5)
+    promise = _promised(deb1)
+    assert promise is not None and promise.death_s == D_S and deb1.lease.is_confirmed
+    assert deb1.keeper.held_until == -math.inf
+    pair.run(20)
+    assert _alive(pair) == ["deb1", "deb2"] and deb1.state == "STARTED"
+
+
+def test_a_daemon_that_does_not_come_back_leaves_the_node_to_its_watchdog() -> None:
+    """The hold ends, and the peer may count with it."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    deb1.leave(Leaving.KEEP_SERVICES)
+    left_at = pair.now
+    pair.run(RESTART_HOLD_S + 12)
+    [(bitten_at, name)] = pair.bitten
+    assert name == "deb1" and RESTART_HOLD_S < bitten_at - left_at < RESTART_HOLD_S + 9
+
+
+def test_a_daemon_that_cannot_promise_longer_leaves_with_an_alarm() -> None:
+    """The slot has the short promise: the peer may count with it, so that nothing is held."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.break_disk(deb1)
+    pair.run(4)
+    deb1.leave(Leaving.KEEP_SERVICES)
+    pair.run(LEASE_SETTLE_S + 1)
+    assert deb1.engine is None and deb1.keeper.held_until == -math.inf
+    assert "the watchdog resets this node" in deb1.reasons("LEFT ARMED")[0]
+    pair.run(9)
+    assert [name for _, name in pair.bitten] == ["deb1"]
+
+
+def test_a_daemon_that_stops_its_services_disarms_before_it_leaves() -> None:
+    """Withdrawn and confirmed, then the goodbye."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb1.leave(Leaving.STOP_SERVICES)
+    pair.run(5)
+    assert deb1.engine is None and not deb1.keeper.is_open
+    pair.run(20)
+    assert _alive(pair) == ["deb1", "deb2"] and pair.starts()[-1][1] == "deb2"
+
+
+def test_a_daemon_that_has_stopped_its_services_does_not_leave_an_armed_watchdog() -> None:
+    """Its disk takes no withdrawal; nothing runs here, so that no promise can be broken."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.break_disk(deb1)
+    deb1.leave(Leaving.STOP_SERVICES)
+    pair.run(LEASE_SETTLE_S - 1)
+    assert deb1.engine is not None and deb1.keeper.is_open
+    pair.run(4)
+    assert deb1.engine is None and not deb1.keeper.is_open
+    assert not deb1.reasons("LEFT ARMED")
+
+
+def test_a_killed_daemon_is_replaced_in_time_or_the_node_is_reset() -> None:
+    """A new one takes the armed watchdog over, with the promise of the old one standing."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.run(2)
+    deb1.kill_daemon()
+    pair.run(3)
+    deb1.boot_from_files()
+    pair.run(20)
+    assert _alive(pair) == ["deb1", "deb2"] and _promised(deb1) is not None
+    deb1.kill_daemon()
+    pair.run(12)
+    assert [name for _, name in pair.bitten] == ["deb1"]
+
+
+def test_a_watchdog_of_a_former_daemon_is_disarmed_if_nothing_runs() -> None:
+    """Once a beat of the new daemon has ended the old promise in the slot."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first(is_frozen=True)
+    pair.break_disk(deb1)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(2)
+    deb1.kill_daemon()
+    pair.run(1)
+    deb1.boot_from_files()
+    pair.run(3)
+    assert deb1.keeper.is_open and deb1.lease.is_withdrawing
+    pair.mend_disk(deb1)
+    pair.run(4)
+    assert deb1.state == "FROZEN_STOP" and not deb1.keeper.is_open
+    assert deb1.reasons("DISARMED") == ["no service runs here"]
+
+
+def test_a_daemon_that_hears_nobody_gives_a_former_watchdog_up_in_time() -> None:
+    """Nobody is there to promise to; it had the time to hear of somebody."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb2.crash()
+    deb1.kill_daemon()
+    pair.run(1)
+    deb1.boot_from_files()
+    pair.run(LEASE_TAKEOVER_S - 2)
+    assert deb1.lease.watchdog == "taken over" and deb1.keeper.is_open
+    assert deb1.lease.why_not == "deb2 is not known to understand promises"
+    pair.run(4)
+    assert not deb1.keeper.is_open and _alive(pair) == ["deb1"]
+
+
+# --- changes --------------------------------------------------------------------------------------
+
+
+def test_another_timeout_is_promised_only_after_the_former_one_was_withdrawn() -> None:
+    """Withdrawn, disarmed, armed anew: the service runs on meanwhile."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.configure(deb1, replace(POLICY, timeout_s=6.0))
+    pair.run(4)
+    spoken = [None if each is None else each.death_s for _, each in deb1.promises]
+    assert spoken[-3:] == [D_S, None, death_after_s(1.0, 6.0, 2, 0.1, 0.5)]
+    assert deb1.reasons("WITHDRAWN") == ["its configuration was changed"]
+    assert deb1.lease.is_confirmed and deb1.state == "STARTED"
+
+
+def test_a_lease_that_is_removed_is_withdrawn_and_disarmed() -> None:
+    """And one that is added is promised while the service runs."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.configure(deb1, None)
+    pair.run(3)
+    assert not deb1.keeper.is_open and _promised(deb1) is None
+    assert deb1.engine is not None and deb1.engine.snapshot(deb1.now).lease is None
+    pair.configure(deb1, POLICY)
+    pair.run(3)
+    assert deb1.lease.is_confirmed
+
+
+def test_a_new_disk_renews_only_once_the_promise_that_does_not_name_it_is_gone() -> None:
+    """A peer that believes in the former promise does not look at the new disk."""
+    pair = LeasePair(disks=2)
+    full = pair.links
+    pair.links = tuple(link for link in full if link.device != "/dev/hb1")
+    deb1, _ = pair.start_first()
+    old, new = (link for link in full if link.node == "deb1" and link.is_disk)
+    write = deb1.write
+    dead = {old}
+    deb1.write = lambda link, beat: None if link in dead else write(link, beat)  # type: ignore
+    pair.cut_net()
+    pair.configure(deb1, POLICY, full)
+    given = len(deb1.keeper.permits)
+    pair.run(3)
+    promise = _promised(deb1)
+    assert promise is not None and len(promise.media) == 2 and pair.slots[new].beat is not None
+    assert deb1.lease.is_withdrawing and len(deb1.keeper.permits) == given
+    dead.clear()
+    pair.run(2)
+    dead.add(old)
+    given = len(deb1.keeper.permits)
+    pair.run(5)
+    assert not deb1.lease.is_withdrawing and len(deb1.keeper.permits) >= given + 3
+
+
+def test_a_lost_watchdog_is_armed_again_at_once_and_then_in_time() -> None:
+    """What is promised meanwhile is nothing."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    deb1.keeper.problem = "its process is gone"
+    deb1.keeper.lose()
+    pair.run(1)
+    assert _promised(deb1) is None and deb1.reasons("WITHDRAWN") == ["its process is gone"]
+    deb1.keeper.is_open, deb1.keeper.problem = False, ""
+    pair.run(LEASE_RETRY_S + 1)
+    assert deb1.lease.is_confirmed
+    assert deb1.reasons("NO WATCHDOG") == ["its process is gone"]
+
+
+# --- by itself ------------------------------------------------------------------------------------
+
+_LINK = LinkSpec("deb1", "dio", "/dev/hb0", "", 0, 10, 10.0)
+_HEARD = LinkSpec("deb2", "dio", "/dev/hb0", "", 0, 20, 10.0)
+_MEDIUM = media_of([_LINK])[_LINK]
+_READY = WatchdogReady(4.0, 0.1, 2, False, "softdog")
+_RUNS = Circumstances(1, True, False, "", "", Goodbye.NONE)
+
+
+def _spec(has_witness: bool = False, links: tuple[LinkSpec, ...] = (_LINK, _HEARD)) -> ClusterSpec:
+    policy = replace(POLICY, has_witness=has_witness)
+    return ClusterSpec("deb1", "deb2", links, (), fencing=FencingPolicy(lease=policy))
+
+
+def _armed(has_witness: bool = False, links: tuple[LinkSpec, ...] = (_LINK, _HEARD)) -> LeaseOwner:
+    """An owner whose promise is confirmed by beat 2, at 101."""
+    owner = LeaseOwner(_spec(has_witness, links), 100.0)
+    assert owner.update(_RUNS, 100.0) == [ArmWatchdog(4.0)]
+    owner.record_beat(1, True, 100.0)
+    assert owner.acknowledged(1, 100.1) == [GrantPermit(100.0)]
+    owner.watchdog_ready(_READY, 100.2)
+    owner.update(replace(_RUNS, next_seq=2), 100.2)
+    assert owner.promise is not None
+    owner.record_beat(2, True, 101.0)
+    if _LINK in links:
+        owner.confirmed(RenewalConfirmed(_MEDIUM, 2, 101.0, 101.1), 101.1)
+    else:
+        owner.acknowledged(2, 101.1)
+    assert owner.is_awaited(101.1) is False
+    return owner
+
+
+def test_the_witness_renews_and_takes_the_withdrawal_as_a_mark() -> None:
+    """It is asked once in an interval; the withdrawal is asked for until it is confirmed."""
+    owner = _armed(has_witness=True)
+    assert owner.record_beat(3, True, 102.0) == [RenewWitness(3)]
+    assert owner.record_beat(4, True, 102.1) == []
+    event = RenewalConfirmed(WITNESS_MARK, 3, 102.0, 102.2)
+    assert owner.confirmed(event, 102.2) == [GrantPermit(102.0)]
+    assert owner.status(102.2).permit_by == "witness"  # type: ignore[union-attr]
+    ends = replace(_RUNS, next_seq=5, is_in_use=False)
+    owner.update(ends, 103.0)
+    assert owner.promise is None
+    assert owner.record_beat(5, True, 103.0) == [WithdrawWitness(5)]
+    # A late renewal is no withdrawal, whatever its number.
+    owner.confirmed(RenewalConfirmed(WITNESS_MARK, 4, 103.0, 103.1), 103.1)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 5, 103.0, 103.1), 103.1)
+    assert DisarmWatchdog() not in owner.update(replace(ends, next_seq=6), 103.2)
+    assert owner.record_beat(6, True, 104.0) == [WithdrawWitness(6)]
+    assert owner.confirmed(RenewalConfirmed(WITNESS_MARK, 6, 104.0, 104.1), 104.1) == []
+    assert DisarmWatchdog() in owner.update(replace(ends, next_seq=7), 104.2)
+
+
+def test_a_longer_promise_is_nothing_that_a_witness_can_show() -> None:
+    """With the witness alone, the peer itself has to acknowledge it before anything is held."""
+    owner = _armed(has_witness=True, links=(_HEARD,))
+    leaves = replace(_RUNS, next_seq=3, goodbye=Goodbye.RESTART)
+    owner.update(leaves, 102.0)
+    owner.record_beat(3, True, 102.0)
+    owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 102.0, 102.1), 102.1)
+    owner.update(replace(leaves, next_seq=4), 102.2)
+    assert owner.holds_back(102.2)
+    owner.acknowledged(3, 102.3)
+    owner.update(replace(leaves, next_seq=4), 102.4)
+    assert not owner.holds_back(102.4)
+
+
+def test_a_smaller_promise_is_made_only_after_the_time_of_the_larger_one() -> None:
+    """The driver reports less than before."""
+    owner = _armed()
+    owner.watchdog_ready(replace(_READY, timeout_s=3.0), 102.0)
+    owner.update(replace(_RUNS, next_seq=3), 102.0)
+    assert owner.promise is not None and owner.promise.death_s == D_S
+    assert pytest.approx(102.0 + D_S) in owner.deadlines(102.0)
+    owner.update(replace(_RUNS, next_seq=20), 102.1 + D_S)
+    assert owner.promise.death_s == death_after_s(1.0, 3.0, 2, 0.1, 0.5)
+
+
+def test_a_larger_promise_is_made_at_once() -> None:
+    """The driver reports more than before: the least that can be done."""
+    owner = _armed()
+    owner.watchdog_ready(replace(_READY, timeout_s=8.0), 102.0)
+    owner.update(replace(_RUNS, next_seq=3), 102.0)
+    assert owner.promise is not None
+    assert owner.promise.death_s == death_after_s(1.0, 8.0, 2, 0.1, 0.5)
+
+
+def test_a_beat_without_facts_withdraws_nothing() -> None:
+    """Neither one for a peer without facts, nor a frame that had no room for them."""
+    owner = _armed()
+    ends = replace(_RUNS, next_seq=3, is_in_use=False)
+    owner.update(ends, 102.0)
+    owner.record_beat(3, False, 102.0)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.0, 102.1), 102.1)
+    owner.record_beat(4, True, 102.2)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 4, 102.2, 102.3, has_facts=False), 102.3)
+    assert DisarmWatchdog() not in owner.update(replace(ends, next_seq=5), 102.4)
+    owner.record_beat(5, True, 102.5)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 5, 102.5, 102.6), 102.6)
+    assert DisarmWatchdog() in owner.update(replace(ends, next_seq=6), 102.7)
+
+
+def test_a_promise_that_no_beat_has_made_needs_no_withdrawal() -> None:
+    """Made and taken back before the next beat."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3, is_in_use=False), 102.0)
+    owner.record_beat(3, True, 102.0)
+    owner.update(replace(_RUNS, next_seq=4), 102.1)
+    assert owner.promise is not None
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.1, 102.2), 102.2)
+    assert DisarmWatchdog() in owner.update(replace(_RUNS, next_seq=4, is_in_use=False), 102.3)
+
+
+def test_a_keeper_with_other_settings_is_disarmed_and_armed_anew() -> None:
+    """openha.conf was edited while the daemon was down; permits keep to what is enforced."""
+    owner = LeaseOwner(_spec(), 100.0)
+    settings = replace(POLICY, answer_s=0.5)
+    owner.watchdog_ready(replace(_READY, settings=settings), 100.0)
+    assert owner.update(_RUNS, 100.0) == []
+    owner.record_beat(1, True, 100.0)
+    assert owner.acknowledged(1, 100.6) == []
+    assert owner.acknowledged(1, 100.5) == [GrantPermit(100.0)]
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 1, 100.0, 100.7), 100.7)
+    assert owner.update(replace(_RUNS, next_seq=2), 100.8)[0] == DisarmWatchdog()
+    assert owner.update(replace(_RUNS, next_seq=2), 100.9) == [ArmWatchdog(4.0)]
+
+
+def test_a_keeper_of_a_lease_that_is_not_configured_any_more_is_disarmed() -> None:
+    """The daemon was down when the section was removed; a short answer is asked for meanwhile."""
+    spec = replace(_spec(), fencing=FencingPolicy())
+    owner = LeaseOwner(spec, 100.0)
+    assert owner.update(_RUNS, 100.0) == [] and owner.status(100.0) is None
+    assert owner.deadlines(100.0) == [] and not owner.is_active
+    owner.record_repeat(1, True, 100.0)
+    assert owner.record_beat(1, True, 100.0) == []
+    owner.watchdog_ready(_READY, 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.record_beat(2, False, 100.1)
+    assert owner.confirmed(RenewalConfirmed(_MEDIUM, 2, 100.1, 100.5), 100.5) == []
+    assert DisarmWatchdog() in owner.update(_RUNS, 100.6)
+    assert owner.status(100.6) is None
+
+
+def test_a_lost_watchdog_that_nobody_has_ordered_means_nothing() -> None:
+    """The answer to an order that was taken back."""
+    owner = LeaseOwner(_spec(), 100.0)
+    assert owner.watchdog_lost(WatchdogLost("gone"), 100.0) == []
+
+
+def test_beats_are_forgotten_after_a_while() -> None:
+    """However many there are, and however old."""
+    owner = _armed()
+    for seq in range(3, 9000):
+        owner.record_beat(seq, True, 102.0 + seq / 1e5)
+    assert owner.acknowledged(3, 102.1) == []
+    assert owner.acknowledged(8999, 102.1) == [GrantPermit(102.0 + 8999 / 1e5)]
+    owner.record_beat(9001, True, 300.0)
+    assert owner.acknowledged(8998, 300.0) == []
+
+
+def test_the_least_margin_is_of_the_last_days() -> None:
+    """A bad day is shown for a day more, not for ever."""
+    owner = _armed()
+    day_s = 86400.0
+    shown = []
+    for seq, at in (
+        (3, 104.5),
+        (4, 105.0),
+        (5, day_s + 200),
+        (6, day_s + 201),
+        (7, 2 * day_s + 300),
+    ):
+        owner.record_beat(seq, True, at)
+        owner.acknowledged(seq, at)
+        status = owner.status(at)
+        assert status is not None
+        shown.append(status.least_margin_s)
+    assert shown[1] == pytest.approx(0.6) and shown[2] is not None and shown[2] < 0
