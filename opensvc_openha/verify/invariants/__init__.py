@@ -11,6 +11,7 @@ from opensvc_openha.verify.invariants.observations import (
     Adopted,
     Announced,
     Arrived,
+    Barred,
     Confirmed,
     DaemonBegan,
     DaemonEnded,
@@ -30,6 +31,7 @@ from opensvc_openha.verify.invariants.observations import (
     StateLost,
     StepBegan,
     StepEnded,
+    WriteLanded,
 )
 from opensvc_openha.verify.invariants.promise import InvariantBroken, Promise
 from opensvc_openha.verify.invariants.s1_one_copy import S1
@@ -47,6 +49,7 @@ __all__ = [
     "SETTLE_MOVES",
     "Adopted",
     "Arrived",
+    "Barred",
     "Confirmed",
     "DaemonBegan",
     "DaemonEnded",
@@ -69,6 +72,7 @@ __all__ = [
     "RightLost",
     "StepBegan",
     "StepEnded",
+    "WriteLanded",
     "PowerReported",
     "fence_wait_bound_s",
     "liveness_bound_s",

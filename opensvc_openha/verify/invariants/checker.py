@@ -19,6 +19,7 @@ from opensvc_openha.verify.invariants.observations import (
     Adopted,
     Announced,
     Arrived,
+    Barred,
     Confirmed,
     DaemonBegan,
     DaemonEnded,
@@ -38,6 +39,7 @@ from opensvc_openha.verify.invariants.observations import (
     StateLost,
     StepBegan,
     StepEnded,
+    WriteLanded,
 )
 from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvidence
@@ -140,11 +142,17 @@ class InvariantChecker:
             node.evidence.end_step(seen)
             for service in seen.covers if seen.covers is not None and seen.is_done else ():
                 self._nodes[node.peer].place(service).is_barred = True
+                self._bar(node, service)
             if not seen.is_done:
                 self._settling.forget()
         elif isinstance(seen, RightLost):
             node.has_lost_right = not seen.is_back
             self._settling.forget()
+        elif isinstance(seen, Barred):
+            self._bar(node, seen.service)
+        elif isinstance(seen, WriteLanded):
+            other = self._nodes[node.peer].place(seen.service)
+            s7_barrier.check_write(seen, other, node.peer)
         elif isinstance(seen, Ordered):
             place = node.place(seen.service)
             place.is_ordered = True
@@ -210,6 +218,10 @@ class InvariantChecker:
                 self._settling.forget_service(seen.service)
         if not seen.is_running and seen.kind is ScriptKind.STOP:
             place.is_forced = False
+
+    def _bar(self, node: _Node, service: str) -> None:
+        node.place(service).has_barrier = True
+        self._nodes[node.peer].place(service).has_barrier = False
 
     # --- states -----------------------------------------------------------------------------------
 

@@ -212,6 +212,24 @@ class RightLost:
 
 
 @dataclass(frozen=True)
+class Barred:
+    """A start has taken the disks of its service from the peer, and begins to use them."""
+
+    at: float
+    node: str
+    service: str
+
+
+@dataclass(frozen=True)
+class WriteLanded:
+    """What a node had written before it was ejected, or lost its power, lands only now."""
+
+    at: float
+    node: str
+    service: str
+
+
+@dataclass(frozen=True)
 class StartedByHand:
     """The service was started on a node outside the cluster."""
 
@@ -245,6 +263,8 @@ Observation = (
     | StepBegan
     | StepEnded
     | RightLost
+    | Barred
+    | WriteLanded
     | StartedByHand
     | Disturbed
 )

@@ -33,6 +33,8 @@ class ServicePlace:
         """Its disks carry a reservation of the node that runs it."""
         self.is_barred = False
         """The peer has taken its disks: what runs here cannot write any more."""
+        self.has_barrier = False
+        """This node relies on it that nothing of the peer lands on the disks any more."""
         self.is_ordered = False
         self.ready_seq: int | None = None
         self.check_began: float | None = None

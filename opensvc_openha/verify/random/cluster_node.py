@@ -91,6 +91,7 @@ class ClusterNode(SimulatedNode):
         """End everything on the node at once."""
         if self.is_powered:
             self._lose_daemon()
+            self._world.disks.lose(self)
             super().power_off(why)
 
     def boot_daemon(self) -> None:

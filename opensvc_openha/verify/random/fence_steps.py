@@ -95,8 +95,20 @@ class FenceSteps:
             return
         if not self.is_calm and self._dice.random() < self._plan.fence_fails:
             self._end(step, owner, StepOutcome.FAILED, "conflict")
+            return
+        wait_s = self._world.disks.take(self._node, step.services, is_proof=True)
+        if wait_s:
+            self._later(wait_s, self._end_drain, step, owner)
         else:
+            self._end_drain(step, owner)
+
+    def _end_drain(self, step: FenceStep, owner: BootId | None) -> None:
+        if not self._node.is_powered:
+            return
+        if self._world.disks.holds(self._node, step.services):
             self._end(step, owner, StepOutcome.DONE, "1 disk", frozenset(step.services))
+        else:
+            self._end(step, owner, StepOutcome.FAILED, "lost while writes had time to land")
 
     def _cut(self, step: FenceStep, owner: BootId | None) -> None:
         plan, dice, peer = self._plan, self._dice, self._node.peer

@@ -93,6 +93,10 @@ class Plan:
     """Share of the steps in which a power switch says that it worked, and does nothing."""
     data: tuple[str, ...] = field(default=(), repr=False)
     """Services whose disks carry a reservation, and that need no more of a proof."""
+    knows_abort: bool = field(default=True, repr=False)
+    """The disks of services abort the writes of a node that is ejected."""
+    late_writes_s: tuple[float, ...] = field(default=(), repr=False)
+    """Delays with which a write lands that was on its way when its node was cut off."""
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
     reports_power: bool = False
@@ -235,6 +239,8 @@ def plan_from_seed(seed: int) -> Plan:
         ),
         data=plan.services[: dice.choice((1, len(plan.services)))] if has_disks else (),
         fence_deaf=dice.choice((0.0, 0.0, 0.0, 0.2)),
+        knows_abort=Random(f"{seed} abort").random() < 0.5,
+        late_writes_s=(0.1, 2.0, 5.0, 9.5) if has_disks else (),
         reports_power=False,
         # What the plan rests on must be understood on both nodes.
         is_legacy=False,

@@ -92,11 +92,31 @@ class Scripts:
         if kind is not ScriptKind.PROBE:
             self._announce_decisive()
         duration_s = self._draw(fate)
+        if kind is ScriptKind.START:
+            duration_s += self._take_disks(fate)
         limit_s = _LIMIT_S[kind]
         if duration_s > limit_s:
             fate.is_ok = False
             duration_s = limit_s + KILL_GRACE_S
         self._scheduler.after(duration_s, self._end, fate)
+
+    def _take_disks(self, fate: _Fate) -> float:
+        """Take the disks of a service, as the first thing of its start; return how long it waits.
+        """
+        service = fate.script.action.service
+        wait_s = self._world.disks.take(self._node, (service,), is_proof=False)
+        if wait_s:
+            self._scheduler.after(wait_s, self._use_disks, fate)
+        else:
+            self._use_disks(fate)
+        return wait_s
+
+    def _use_disks(self, fate: _Fate) -> None:
+        node, service = self._node, fate.script.action.service
+        if self._is_alive(fate.script):
+            fate.is_ok = fate.is_ok and self._world.disks.holds(node, (service,))
+            if fate.is_ok:
+                self._world.disks.begin_use(node, service)
 
     def _await_orphan(self, action: RunScript, owner: BootId | None, before: Script) -> None:
         """Wait for a dead daemon's script, and end it after the limit of the longest one."""
@@ -197,6 +217,8 @@ class Scripts:
         outcome, detail, is_running = self._effect(script.action, is_ok)
         recipient = "" if script.owner == node.incarnation else ", no daemon waits for it"
         node.note(f"{kind.value} script of {service} ends: {outcome.name}{recipient}")
+        if kind is ScriptKind.STOP and not is_running:
+            self._world.disks.end_use(node, service)
         is_lie = kind is ScriptKind.CHECK and self._plan.fence is Fence.TRUE
         node.end_script(script, outcome, is_running, detail, is_lie)
 

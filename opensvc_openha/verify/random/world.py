@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.invariants import InvariantChecker, Observation
 from opensvc_openha.verify.random.plan import Plan
 from opensvc_openha.verify.random.simulated_disk import SharedDisk
 from opensvc_openha.verify.random.simulated_network import Network
 from opensvc_openha.verify.random.trace import Trace
+from opensvc_openha.verify.reserved_disks import ReservedDisks
 from opensvc_openha.verify.scheduler import Scheduler
 from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
 
@@ -33,6 +36,13 @@ class World:
         if plan.interface_gap_s:
             self.checker.expect_mutes()
         self.arbiter = SimulatedArbiter()
+        self.disks = ReservedDisks(
+            self.scheduler,
+            plan.data,
+            plan.knows_abort,
+            plan.late_writes_s,
+            Random(f"{plan.seed} late writes"),
+        )
         self.checker.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
             plan.forger_gap_s
         )
