@@ -7,6 +7,7 @@ the engine decides: it observes what was announced, heard, run and ordered.
 from opensvc_openha.verify.invariants.checker import InvariantChecker
 from opensvc_openha.verify.invariants.l1_liveness import L1, fence_wait_bound_s, liveness_bound_s
 from opensvc_openha.verify.invariants.l2_settles import L2, SETTLE_MOVES
+from opensvc_openha.verify.invariants.l3_rounds import L3
 from opensvc_openha.verify.invariants.observations import (
     Adopted,
     Announced,
@@ -42,7 +43,7 @@ from opensvc_openha.verify.invariants.s5_survivor import S5
 from opensvc_openha.verify.invariants.s7_barrier import S7
 from opensvc_openha.verify.invariants.s8_booted import S8
 
-PROMISES = (S1, S2, S3, S4, S5, S7, S8, L1, L2)
+PROMISES = (S1, S2, S3, S4, S5, S7, S8, L1, L2, L3)
 
 __all__ = [
     "PROMISES",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opensvc_openha.core import timing
+from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
 from opensvc_openha.verify.invariants import (
@@ -15,6 +16,7 @@ from opensvc_openha.verify.invariants import (
     s8_booted,
 )
 from opensvc_openha.verify.invariants.l2_settles import Settling
+from opensvc_openha.verify.invariants.l3_rounds import Rounds
 from opensvc_openha.verify.invariants.observations import (
     Adopted,
     Announced,
@@ -52,9 +54,10 @@ _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
 class _Node:
     """One node, as far as the promises need it."""
 
-    def __init__(self, peer: str, evidence: PeerEvidence) -> None:
+    def __init__(self, peer: str, evidence: PeerEvidence, rounds: Rounds) -> None:
         self.peer = peer
         self.evidence = evidence
+        self.rounds = rounds
         self.places: dict[str, ServicePlace] = {}
         self.has_lost_right = False
         """It knows that its registration on the arbiter is gone."""
@@ -80,7 +83,7 @@ class InvariantChecker:
         limits = Limits(shortest_timeout_s, longest_timeout_s + timing.BEAT_INTERVAL_S)
         self._births = Births()
         self._nodes = {
-            name: _Node(peer, PeerEvidence(limits, self._births, peer))
+            name: _Node(peer, PeerEvidence(limits, self._births, peer), Rounds(longest_timeout_s))
             for name, peer in zip(nodes, nodes[::-1])
         }
         self._settling = Settling()
@@ -111,8 +114,12 @@ class InvariantChecker:
         """Check one observation."""
         if isinstance(seen, Disturbed):
             self._settling.forget()
+            for each in self._nodes.values():
+                each.rounds.disturb()
             return
         node = self._nodes[seen.node]
+        if isinstance(seen, (Arrived, Heard, Forged)):
+            node.rounds.hear(seen.at)
         if isinstance(seen, Fenced):
             self._survivor.check_fence(seen)
         elif isinstance(seen, Confirmed):
@@ -137,9 +144,11 @@ class InvariantChecker:
             self._shots.check_step(seen, node.evidence)
             s8_booted.check_step(seen, node.evidence.has_heard or self.may_fence_alone)
             node.evidence.begin_step(seen.at)
+            node.rounds.begin_step(seen)
         elif isinstance(seen, StepEnded):
             self._shots.end_step(seen)
             node.evidence.end_step(seen)
+            node.rounds.end_step(seen)
             for service in seen.covers if seen.covers is not None and seen.is_done else ():
                 self._nodes[node.peer].place(service).is_barred = True
                 self._bar(node, service)
@@ -158,6 +167,7 @@ class InvariantChecker:
             place.is_ordered = True
             place.is_forced = place.is_forced or seen.command in _FORCED
             self._settling.forget()
+            node.rounds.disturb()
         elif isinstance(seen, DaemonBegan):
             self._daemon_began(node, seen)
         elif isinstance(seen, Adopted):
@@ -190,6 +200,7 @@ class InvariantChecker:
         place = node.place(seen.service)
         if seen.kind is ScriptKind.CHECK:
             node.evidence.begin_check(place, seen.at, seen.is_fence)
+        place.is_trying = False
         s8_booted.check_fence(seen, node.evidence.has_heard or self.may_fence_alone)
         s3_frozen.check_script(seen, place, node.has_lost_right)
         if seen.kind is ScriptKind.START:
@@ -228,9 +239,11 @@ class InvariantChecker:
     def _gone(self, name: str, is_machine: bool) -> None:
         node = self._nodes[name]
         node.evidence.end(is_machine)
+        node.rounds.end_daemon()
         self._shots.forget(name)
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
+            place.is_trying = False
             place.is_ordered = False
             if is_machine:
                 place.is_running = place.is_forced = place.is_hidden = place.is_by_hand = False
@@ -261,6 +274,7 @@ class InvariantChecker:
         if seen.state is not place.state:
             self._settling.check_move(seen)
         if seen.state is ServiceState.START_READY:
+            place.is_trying = True
             place.ready_seq, place.check_began, place.is_check_ok = None, None, False
         place.state = place.kept = seen.state
         place.is_guess = place.is_lost = False
@@ -284,6 +298,15 @@ class InvariantChecker:
             is_ready = state in (ServiceState.START_READY, ServiceState.STARTING)
             if is_ready and place.ready_seq is None:
                 place.ready_seq = seen.beat.seq
+        word = node.evidence.last_word
+        may_fence = node.evidence.has_plan and self._shots.has_arbiter and node.evidence.has_heard
+        node.rounds.check(
+            seen.at,
+            seen.node,
+            node.places,
+            may_fence and not node.has_lost_right,
+            has_goodbye=word is not None and word.goodbye is not Goodbye.NONE,
+        )
 
     # --- liveness ---------------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ class ServicePlace:
         self.has_barrier = False
         """This node relies on it that nothing of the peer lands on the disks any more."""
         self.is_ordered = False
+        self.is_trying = False
+        """It has become START_READY, and no script of it has begun since."""
         self.ready_seq: int | None = None
         self.check_began: float | None = None
         self.is_check_silent = False

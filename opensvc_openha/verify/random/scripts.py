@@ -101,8 +101,7 @@ class Scripts:
         self._scheduler.after(duration_s, self._end, fate)
 
     def _take_disks(self, fate: _Fate) -> float:
-        """Take the disks of a service, as the first thing of its start; return how long it waits.
-        """
+        """Take the disks of a service, first of all; return how long the start waits then."""
         service = fate.script.action.service
         wait_s = self._world.disks.take(self._node, (service,), is_proof=False)
         if wait_s:
