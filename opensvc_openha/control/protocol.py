@@ -35,6 +35,7 @@ _OF_THE_PLAN = frozenset(
         "next_try_at",
     }
 )
+_OF_THE_LEASE = frozenset({"lease", "lease_ends_at"})
 LINE_LIMIT = 16_000_000
 """Longest line that either side accepts, in bytes."""
 
@@ -165,8 +166,10 @@ def path_from_json(data: dict[str, Any]) -> PathStatus:
 
 
 def _fencing_to_json(fencing: FencingStatus) -> dict[str, Any]:
-    """Return an object that has the keys of the fence plan only where there is one."""
+    """Return an object that has the keys of the fence plan, and the lease, where there is one."""
     found = {**vars(fencing), "groups": [vars(group) for group in fencing.groups]}
+    if not fencing.lease:
+        found = {key: value for key, value in found.items() if key not in _OF_THE_LEASE}
     if not fencing.plan:
         return {key: value for key, value in found.items() if key not in _OF_THE_PLAN}
     found["paths"] = [vars(path) for path in fencing.paths]

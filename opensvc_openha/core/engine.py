@@ -70,6 +70,7 @@ from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.managed_services import ManagedServices, ServiceEvent
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_watch import PeerWatch
+from opensvc_openha.core.promise import Promise
 from opensvc_openha.core.service_machine import Moment
 from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.start_problems import StartProblems
@@ -189,6 +190,7 @@ class Engine:
             done += self._end_fence_step(lost, now)
         # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
+        done += self._continue_round(now)
         done += self._keep_promise(now)
         if work.is_dirty:
             done += self._mismatch.update(services.keys(), view)
@@ -241,6 +243,7 @@ class Engine:
         times = [
             self._fencing.power_due_at(self._peer.view),
             self._fencing.step_due_at(self._peer.view, now),
+            self._fencing.desk.lease.next_deadline(now),
             self._peer.monitor.next_deadline(now),
             self._peer.view.next_deadline(now),
             self._departure.deadline,
@@ -339,6 +342,7 @@ class Engine:
         if isinstance(event, WatchdogLost):
             return self._lease.watchdog_lost(event, now)
         if isinstance(event, MediumQuiet):
+            self._fencing.desk.lease.record_quiet(event)
             return []
 
         self._work.mark_all()
@@ -377,7 +381,12 @@ class Engine:
 
     def _take_beat(self, event: BeatReceived, now: float) -> list[Action]:
         # Beats under this node's own name, or a stranger's, say nothing of the peer.
-        if event.beat.node != self.spec.peer or event.link not in self._peer.monitor:
+        if event.beat.node != self.spec.peer:
+            return []
+        lease = self._fencing.desk.lease
+        # Whatever becomes of the beat: a peer that sends has not died yet.
+        lease.record_life(event.received_at)
+        if event.link not in self._peer.monitor:
             return []
         # Before any check: even a rejected beat contradicts an operator who confirmed the peer out.
         done = self._end_confirmation("a beat of it came in")
@@ -385,6 +394,9 @@ class Engine:
         # Answer a new incarnation at once: it can acknowledge only beats that it has heard.
         if received.wants_greeting:
             self._announcer.request_greeting()
+        newest = self._peer.view.newest
+        if event.key_id and newest is not None and newest.boot == event.beat.boot:
+            lease.record_beat(event.link, newest.boot)
         beat = received.beat
         if beat is None:
             return done + received.actions
@@ -429,6 +441,10 @@ class Engine:
         view, before = self._peer.view, self._peer.view.standing
         done = self._peer.judge(self._announcer.peer_patience_s, now)
         self._fencing.judge(view)
+        is_lease_new, proved = self._fencing.desk.judge_lease(view, now)
+        done += proved
+        if is_lease_new:
+            self._work.mark_all()
         is_new = view.standing is not before
         # A peer that left services running counts as silent once it should be back.
         if is_new or (view.standing is PeerStanding.DEPARTED and view.silent_since is not None):
@@ -463,12 +479,19 @@ class Engine:
         detail = event.text if end is PlanEnd.LOST else self._fencing.desk.plan.failure
         return self._services.fence_ended(trigger, detail, self._moment(now)) + done
 
+    def _continue_round(self, now: float) -> list[Action]:
+        """Continue a round that had no step to take: it waited for the peer's promise, or fails."""
+        if self._fencing.continue_round(now) is not PlanEnd.FAILED:
+            return []
+        detail = self._fencing.desk.plan.failure
+        return self._services.fence_ended(Trigger.FENCE_FAILED, detail, self._moment(now))
+
     def _carry_out_plan(self, now: float) -> list[Action]:
         """Order the next step of the fence plan."""
         plan = self._fencing.desk.plan
         done = self._fencing.order_step(self._peer.view, now)
-        # Whoever still waits for a round that is over has to be looked at again.
-        if plan.waiting and not plan.is_in_round:
+        # Whoever still waits for a round that is over, or has failed, has to be looked at again.
+        if not plan.is_in_round or (plan.is_idle and not plan.waits_for_lease):
             self._work.mark(plan.waiting)
         return done
 
@@ -709,6 +732,11 @@ class Engine:
     def peer_standing(self) -> PeerStanding:
         """Standing of the peer; safe to read from any thread."""
         return self._peer.view.standing
+
+    @property
+    def promised(self) -> tuple[BootId, Promise] | None:
+        """The peer's incarnation and its promise, if the fence plan uses it; from any thread."""
+        return self._fencing.desk.lease.promised
 
     @property
     def is_deaf(self) -> bool:

@@ -9,6 +9,11 @@ time up to ``FENCE_RETRY_MAX_S``.
 Whatever puts the silence in question makes the round void: no further step is ordered, and what is
 in the air proves nothing when it ends. The plan knows no device: a path is a name and a kind.
 
+The lease is a path without steps: the peer's promise proves it dead by time alone
+(``lease_view``). By itself it is sought from the first moment of the silence, beside the steps of
+other levels, and needs no claim, since it destroys nothing. Nothing behind it in the order is begun
+while it may still prove something, and a round does not fail before.
+
     IDLE -> CLAIMING -> SHOOTING (level by level) -> PROVED
               |   |        |
               |   |        +-> FAILED, or IDLE if the round is void
@@ -25,6 +30,7 @@ from dataclasses import dataclass, replace
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import FenceStep, StepKind
 from opensvc_openha.core.events import FenceStepEnded, StepOutcome
+from opensvc_openha.core.lease_view import LeaseSight
 from opensvc_openha.core.model import (
     FenceNeeds,
     FencePath,
@@ -90,6 +96,13 @@ class FencePlan:
         """Services that wait for the plan's proof."""
         self.in_air: StepInAir | None = None
         self.proofs: tuple[Proof, ...] = ()
+        """What the steps of rounds have proved."""
+        self.lease = LeaseSight()
+        """What the peer's promise comes to."""
+        self.waits_for_lease = False
+        """Nothing of the round can be done but to wait for the peer's promise."""
+        self.is_idle = False
+        """The round has no step to take now: it waits for the promise, or has failed."""
         self.lost_to = ""
         """Why this node lost the claim, until the peer is heard or it is admitted again."""
         self.hints: tuple[Hint, ...] = ()
@@ -127,7 +140,7 @@ class FencePlan:
             return PlanState.CLAIMING if is_claim else PlanState.SHOOTING
         if self.is_in_round:
             return PlanState.SHOOTING
-        if self.proofs:
+        if self.proofs or self._lease_proof is not None:
             return PlanState.PROVED
         return PlanState.FAILED if self.failures else PlanState.IDLE
 
@@ -154,14 +167,40 @@ class FencePlan:
 
     def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
         """Return a valid proof that covers a service; None if there is none."""
-        return next(
+        return next((proof for proof in self.held(now) if _is_sufficient(proof, svc)), None)
+
+    def held(self, now: float) -> tuple[Proof, ...]:
+        """Return the proofs that hold."""
+        lease = self._lease_proof
+        proofs = self.proofs if lease is None else (*self.proofs, lease)
+        return tuple(proof for proof in proofs if now < proof.at + timing.PROOF_LIFE_S)
+
+    @property
+    def _lease_proof(self) -> Proof | None:
+        """What the peer's promise proves by itself."""
+        is_level = any(
+            len(level) == 1 and level[0].kind is PathKind.LEASE for level in self._policy.levels
+        )
+        return self.lease.proof if is_level else None
+
+    @property
+    def is_self_fenced(self) -> bool:
+        """True while the peer's promise proves it dead."""
+        return self._lease_proof is not None
+
+    def begins_with_lease(self, svc: ServiceSpec) -> bool:
+        """Return True if a round for the service would only wait for the peer's promise as yet."""
+        first = next(
             (
-                proof
-                for proof in self.proofs
-                if now < proof.at + timing.PROOF_LIFE_S and _is_sufficient(proof, svc)
+                path
+                for level in self._policy.levels
+                if self._serves(level, svc)
+                for path in level
+                if path.kind is not PathKind.RESERVATION or svc.has_reserved_data
             ),
             None,
         )
+        return first is not None and first.kind is PathKind.LEASE and self.lease.is_open
 
     def may_begin(self, now: float) -> bool:
         """Return True if a round may begin now, as far as the plan itself is concerned."""
@@ -177,16 +216,19 @@ class FencePlan:
     def order_step(self, now: float) -> FenceStep | None:
         """Return the next step of the round, and take it for ordered.
 
-        None if no path is left that serves anybody who waits: then the round has failed.
+        None while it waits for the peer's promise, and if no path is left that serves anybody who
+        waits: then the round has failed.
         """
         assert self.in_air is None, "one step at a time"
+        # A claim takes the peer's right, so that there is none for a lease alone.
+        found = self._next_path(now)
+        self.is_idle = found is None
+        if found is None:
+            return None
         if self._policy.has_arbiter and not self._has_won:
             kind, path, level, limit_s = StepKind.CLAIM, "", -1, timing.CLAIM_LIMIT_S
             services = tuple(sorted(self.waiting))
         else:
-            found = self._next_path(now)
-            if found is None:
-                return None
             kind, path, level, limit_s = StepKind.SHOOT, found.name, self._level, found.limit_s
             services = self._served_by(found, now)
         self._number += 1
@@ -195,22 +237,38 @@ class FencePlan:
         return step
 
     def _next_path(self, now: float) -> FencePath | None:
-        """Return the next path of use, from the present level on; moves to its level."""
+        """Return the next path with a step to take, from the present level on; moves to its level.
+
+        None also if the round waits for the peer's promise.
+        """
+        self.waits_for_lease = False
         while self._level < len(self._policy.levels):
             level = self._policy.levels[self._level]
             if any(self._serves(level, svc) for svc in self._uncovered(now)):
                 self._skip_idle_paths(level, now)
                 if len(self._parts) < len(level):
-                    return level[len(self._parts)]
+                    path = level[len(self._parts)]
+                    if path.kind is not PathKind.LEASE:
+                        return path
+                    if self.lease.is_open:
+                        self.waits_for_lease = True
+                        return None
+                    self._reasons += (f"{path.name}: {self.lease.text}",)
+                elif any(part is not _NOTHING for part in self._parts):
+                    self.proofs += (_joined(self._parts),)
             self._level, self._parts = self._level + 1, ()
         return None
 
     def _skip_idle_paths(self, level: Level, now: float) -> None:
-        """Pass over paths that would take disks which nobody who waits has."""
+        """Pass over a lease that has proved its part, and disks which nobody who waits has."""
         while len(self._parts) < len(level):
-            if self._served_by(level[len(self._parts)], now):
+            path = level[len(self._parts)]
+            if path.kind is PathKind.LEASE and self.lease.proof is not None:
+                self._parts += (self.lease.proof,)
+            elif path.kind is PathKind.RESERVATION and not self._served_by(path, now):
+                self._parts += (_NOTHING,)
+            else:
                 break
-            self._parts += (_NOTHING,)
 
     def _served_by(self, path: FencePath, now: float) -> tuple[str, ...]:
         return tuple(
@@ -249,7 +307,7 @@ class FencePlan:
         if step.kind is StepKind.CLAIM:
             self._has_won = outcome is StepOutcome.DONE
             if not self._has_won:
-                return self._fail((f"claim: {event.text}",), now)
+                return self._fail((*self._reasons, f"claim: {event.text}"), now)
             return PlanEnd.CONTINUES
         return self._end_shot(step, event, is_seen_on, now)
 
@@ -273,6 +331,12 @@ class FencePlan:
                 self.hints += (Hint(f"{path.name}: {text}"),)
             self._reasons += (f"{path.name}: {text}",)
             self._level, self._parts = self._level + 1, ()
+        return self.continue_round(now)
+
+    def continue_round(self, now: float) -> PlanEnd:
+        """Return what becomes of the round after a step, or after the wait for the lease."""
+        path = self._next_path(now) if self._uncovered(now) else None
+        self.is_idle = path is None
         if not self._uncovered(now):
             self._end_round()
             self.proofs = tuple(
@@ -280,7 +344,7 @@ class FencePlan:
             )
             self.failures, self.retry_at = 0, -math.inf
             return PlanEnd.CONTINUES
-        return PlanEnd.CONTINUES if self._next_path(now) else self.fail_round(now)
+        return PlanEnd.CONTINUES if path or self.waits_for_lease else self.fail_round(now)
 
     def fail_round(self, now: float) -> PlanEnd:
         """End a round that has no further path."""
@@ -295,14 +359,14 @@ class FencePlan:
         return PlanEnd.FAILED
 
     def _end_round(self) -> None:
-        self.is_in_round, self._has_won = False, False
+        self.is_in_round = self._has_won = self.waits_for_lease = self.is_idle = False
         self._level, self._parts = 0, ()
 
     # --- what puts the silence in question --------------------------------------------------------
 
     def void(self) -> None:
         """Void the proofs and the round; a step in the air will prove nothing."""
-        self.proofs = ()
+        self.proofs, self.lease = (), LeaseSight()
         self._end_round()
         if self.in_air is not None:
             self.in_air = replace(self.in_air, is_void=True)

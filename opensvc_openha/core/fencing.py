@@ -98,7 +98,7 @@ class Fencing:
         self.formerly_confirmed_by = memory.confirmed_by
         """Operator whose confirmation ended with the former daemon."""
         self.power = PowerQuestions()
-        self.desk = PlanDesk(spec, memory)
+        self.desk = PlanDesk(spec, memory, now)
         self._flight: Flight | None = None
         self._failures: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
@@ -194,7 +194,7 @@ class Fencing:
         """Void proofs: the peer is heard, or may have been back during a stall of this node."""
         self._proofs.clear()
         self.power.void()
-        self.desk.plan.void()
+        self.desk.void()
         if self._flight is not None:
             self._flight = replace(self._flight, is_void=True)
 
@@ -396,8 +396,8 @@ class Fencing:
 
     @property
     def is_peer_fenced(self) -> bool:
-        """True if a fence succeeded since the peer was last heard."""
-        return self._has_fenced
+        """True if a fence succeeded since the peer was last heard, or its promise proves it out."""
+        return self._has_fenced or self.desk.plan.is_self_fenced
 
     def may_fence_now(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
         """Return whether this service may begin its fence now, or wait for one in the air."""
@@ -407,6 +407,9 @@ class Fencing:
                 return False
             if plan.is_in_round:
                 return True
+            # While only time is awaited, nothing is done that a service would be STARTING for.
+            if plan.begins_with_lease(svc):
+                return False
             is_free = self._flight is None and plan.may_begin(now)
             return is_free and now >= self.turn_opens(view, now)
         if (
@@ -452,8 +455,9 @@ class Fencing:
 
     def turn_opens(self, view: PeerView, now: float) -> float:
         """Return the earliest instant from ``now`` on at which this node may begin a fence."""
-        # Once the peer was fenced it cannot fence back: there are no turns to keep.
-        if self._has_fenced or self.desk.has_arbiter:
+        # Once the peer was fenced it cannot fence back: there are no turns to keep. Nor are there
+        # where nothing is shot.
+        if self.is_peer_fenced or self.desk.has_arbiter or self.desk.only_waits:
             return now
         if self._opens is None or self._opens[0] != now:
             self._opens = now, self.turns.opens(view, now, self.fence_s)
@@ -523,7 +527,23 @@ class Fencing:
         plan = self.desk.plan
         if plan.in_air is not None:
             return plan.gives_up_at()
+        if plan.is_idle:
+            return None
         return self.turn_opens(view, now) if plan.is_in_round else None
+
+    def continue_round(self, now: float) -> PlanEnd:
+        """Continue a round that had no step to take."""
+        plan = self.desk.plan
+        if not plan.is_idle:
+            return PlanEnd.CONTINUES
+        end = plan.continue_round(now)
+        self._note_fenced()
+        return end
+
+    def _note_fenced(self) -> None:
+        self._has_fenced = self._has_fenced or any(
+            proof.scope is Scope.NODE for proof in self.desk.plan.proofs
+        )
 
     def end_step(self, event: FenceStepEnded, now: float) -> tuple[PlanEnd, list[Action]]:
         """Judge the end of a step of the fence plan."""
@@ -539,9 +559,7 @@ class Fencing:
                 self._slowest = None
                 measured_s = max(self._measured_s.get(group, 0.0), _rounded_up(event.took_s))
                 self._measured_s[group] = measured_s
-        self._has_fenced = self._has_fenced or any(
-            proof.scope is Scope.NODE for proof in self.desk.plan.proofs
-        )
+        self._note_fenced()
         return end, done
 
     # --- showing ----------------------------------------------------------------------------------
@@ -605,13 +623,15 @@ class Fencing:
         return {
             "plan": tuple(tuple(path.name for path in level) for level in policy.levels),
             "has_arbiter": policy.has_arbiter,
-            "paths": self.desk.paths.statuses(),
+            "paths": self.desk.path_statuses(now),
             "step": "" if in_air is None else self.desk.name_of(in_air.step),
             "step_began_at": None if in_air is None else in_air.began_at,
             "proofs": self.desk.proof_statuses(now),
             "hints": tuple(hint.text for hint in plan.hints),
             "is_ejected_by": self.desk.ejected_by or (self.spec.peer if plan.lost_to else ""),
             "next_try_at": self.desk.next_try_at(),
+            "lease": self.desk.explain_lease(now),
+            "lease_ends_at": self.desk.lease.sight.ends_at,
         }
 
 

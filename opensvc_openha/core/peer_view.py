@@ -99,6 +99,7 @@ class PeerView:
         self._doubted_until = -math.inf
         self._is_departure_doubted = False
         self._is_authentic = False
+        self._are_facts_authentic = False
         self.held_back = ""
         """Why there is no verdict about a peer that is heard but rejected; empty otherwise."""
         self._ack_floor = 0
@@ -218,7 +219,8 @@ class PeerView:
         self._update_same_since(beat, now)
         self._newest, self._taken_at, self._is_authentic = beat, now, is_authentic
         # A beat without facts withdraws none: they hold for the incarnation.
-        self._facts = beat.facts or self._facts
+        if beat.facts is not None:
+            self._facts, self._are_facts_authentic = beat.facts, is_authentic
         ack = beat.ack
         if (
             ack is not None
@@ -366,6 +368,11 @@ class PeerView:
             and self._facts is not None
             and service in self._facts.unready
         )
+
+    @property
+    def are_facts_authentic(self) -> bool:
+        """True if the newest facts came with a key, and so did the newest beat."""
+        return self._is_authentic and self._are_facts_authentic
 
     @property
     def takes_facts(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -18,22 +19,30 @@ from opensvc_openha.core.actions import (
     RunFenceStep,
     StepKind,
 )
-from opensvc_openha.core.events import FencePathsLooked, FenceStepEnded, StepOutcome
+from opensvc_openha.core.events import (
+    FencePathsLooked,
+    FenceStepEnded,
+    PathState,
+    StepOutcome,
+)
 from opensvc_openha.core.fence_paths import FencePaths
 from opensvc_openha.core.fence_plan import FencePlan, PlanEnd
 from opensvc_openha.core.fencing_memory import FencingMemory
-from opensvc_openha.core.model import ClusterSpec, FencePath, ServiceSpec
+from opensvc_openha.core.lease_view import LeaseSight, LeaseView
+from opensvc_openha.core.model import ClusterSpec, FencePath, PathKind, ServiceSpec
+from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.proof import Proof
 from opensvc_openha.core.state_marks import state_marks
-from opensvc_openha.core.status import ProofStatus
+from opensvc_openha.core.status import PathStatus, ProofStatus
 
 
 @state_marks(not_state={"_spec"})
 class PlanDesk:
     """The fence plan of one node, with its memory."""
 
-    def __init__(self, spec: ClusterSpec, memory: FencingMemory) -> None:
+    def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
         self._spec = spec
+        self.lease = LeaseView(spec, now)
         self.plan = FencePlan(spec.fencing)
         self.plan.lost_to = memory.lost_to
         self.paths = FencePaths(spec.fencing, memory.seen_on, spec.peer)
@@ -42,6 +51,7 @@ class PlanDesk:
     def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply a configuration."""
         self._spec = spec
+        self.lease.reconfigure(spec)
         self.plan.reconfigure(spec.fencing)
         self.paths.reconfigure(spec.fencing)
 
@@ -49,6 +59,13 @@ class PlanDesk:
     def is_configured(self) -> bool:
         """True if the node has a fence plan."""
         return self.plan.is_configured
+
+    @property
+    def only_waits(self) -> bool:
+        """True if the plan has no step to take: the peer's promise is all that it relies on."""
+        return self.is_configured and all(
+            path.kind is PathKind.LEASE for path in self._spec.fencing.paths
+        )
 
     @property
     def has_arbiter(self) -> bool:
@@ -75,6 +92,31 @@ class PlanDesk:
         self.plan.forget()
         timeout_s = max((link.timeout_s for link in self._spec.listeners), default=0.0)
         self.paths.record_heard(now, timeout_s)
+
+    def void(self) -> None:
+        """Void what was proved in this silence, or might be by what is under way."""
+        self.plan.void()
+        self.lease.void()
+
+    def judge_lease(self, view: PeerView, now: float) -> tuple[bool, list[Action]]:
+        """Work out what the peer's promise comes to.
+
+        Return whether that changed something for services that wait, and the record of a proof.
+        """
+        if not self.lease.is_configured:
+            return False, []
+        before = self.lease.sight
+        self.lease.judge(view, timing.PACES[self._spec.profile].start_ready_delay_s, now)
+        self.plan.lease = sight = self.lease.sight
+        is_news = (before.is_open, before.proof) != (sight.is_open, sight.proof)
+        if sight.proof is None or before.proof is not None:
+            return is_news, []
+        text = f"{self._lease_name}: proof {sight.proof.scope.name}: {sight.proof.text}"
+        return True, [self._record(RecordKind.PEER, "", "FENCE", text)]
+
+    @property
+    def _lease_name(self) -> str:
+        return next(path.name for path in self._spec.fencing.paths if path.kind is PathKind.LEASE)
 
     def record_looks(self, event: FencePathsLooked, is_heard: bool, now: float) -> None:
         """Take what the standing check saw."""
@@ -104,10 +146,14 @@ class PlanDesk:
     # --- steps ------------------------------------------------------------------------------------
 
     def order_step(self, now: float) -> list[Action]:
-        """Order the next step of the round; the round has failed if there is none."""
+        """Order the next step of the round; the round has failed if there is none.
+
+        Where there is a lease, the plan is idle then: it may be waiting.
+        """
         step = self.plan.order_step(now)
         if step is None:
-            self.plan.fail_round(now)
+            if not self.lease.is_configured:
+                self.plan.fail_round(now)
             return []
         text = f"{self.name_of(step)} begins, for {', '.join(step.services)}"
         return [RunFenceStep(step), self._record(RecordKind.PEER, "", "FENCE", text)]
@@ -153,29 +199,52 @@ class PlanDesk:
             (
                 _path_s(path, measured_s.get(path_key(path.name)), declared_s)
                 for path in self._spec.fencing.paths
+                if path.kind is not PathKind.LEASE
             ),
             default=None,
         )
 
     def explain(self, now: float) -> str:
-        """Describe what is being done; empty while no step is in the air."""
-        in_air = self.plan.in_air
-        if in_air is None:
+        """Describe what is being done and awaited; empty for nothing."""
+        in_air, found = self.plan.in_air, []
+        if in_air is not None:
+            took_s = now - in_air.began_at
+            step = self.name_of(in_air.step)
+            found.append(f"fencing {self._spec.peer}: {step}, begun {took_s:.1f} s ago")
+        if self.plan.lease.is_open:
+            found.append(self.explain_lease(now))
+        return "; ".join(found)
+
+    def explain_lease(self, now: float) -> str:
+        """Say what the peer's promise comes to; empty where the plan has no lease."""
+        if not self.lease.is_configured:
             return ""
-        took_s = now - in_air.began_at
-        return f"fencing {self._spec.peer}: {self.name_of(in_air.step)}, begun {took_s:.1f} s ago"
+        return f"{self._lease_name}: {self.lease.sight.explain(now)}"
+
+    def path_statuses(self, now: float) -> tuple[PathStatus, ...]:
+        """Return each path, as shown to operators."""
+        sight = self.lease.sight
+        return tuple(
+            replace(path, state=_state_of(sight).value, text=sight.explain(now))
+            if path.kind == PathKind.LEASE.value
+            else path
+            for path in self.paths.statuses()
+        )
 
     def proof_statuses(self, now: float) -> tuple[ProofStatus, ...]:
         """Return the proofs that hold."""
-        return tuple(
-            proof_status(proof)
-            for proof in self.plan.proofs
-            if now < proof.at + timing.PROOF_LIFE_S
-        )
+        return tuple(proof_status(proof) for proof in self.plan.held(now))
 
     def next_try_at(self) -> float | None:
         """Return when the next round may begin after one that failed; None without one."""
         return None if self.plan.retry_at == -math.inf else self.plan.retry_at
+
+
+def _state_of(sight: LeaseSight) -> PathState:
+    if sight.is_usable:
+        is_missing = sight.proof is None and sight.ends_at is not None and not sight.is_open
+        return PathState.UNREACHABLE if is_missing else PathState.ARMED
+    return PathState.UNREACHABLE if sight.is_promised else PathState.UNTESTED
 
 
 def proof_status(proof: Proof) -> ProofStatus:

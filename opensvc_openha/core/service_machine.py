@@ -737,6 +737,8 @@ class ServiceMachine:
         if fencing.is_plan_due(self.spec, now) and not fencing.desk.plan.can_prove(self.spec):
             needs = self.spec.fence_needs.value
             return f"no level of the fence plan proves what it needs ({needs}); {confirm}"
+        if fencing.is_plan_due(self.spec, now) and fencing.desk.plan.begins_with_lease(self.spec):
+            return fencing.desk.explain_lease(now)
         flight = fencing.flight
         if flight is not None and flight.service != self.spec.name:
             return f"the peer is being fenced by the check-up script of {flight.service}"

@@ -230,6 +230,10 @@ class FencingStatus:
     """Who ejected this node from the arbiter: it neither fences nor starts."""
     next_try_at: float | None = None
     """The earliest next round after one that failed."""
+    lease: str = ""
+    """What the peer's promise comes to; empty where the plan makes no use of it."""
+    lease_ends_at: float | None = None
+    """When the promised time is over, while the peer is silent."""
 
 
 @dataclass(frozen=True)

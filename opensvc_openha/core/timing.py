@@ -61,6 +61,9 @@ CLAIM_LIMIT_S = 15.0
 STEP_GRACE_S = 10.0
 """A step of the fence plan whose end is not reported so long after its limit counts as failed."""
 
+LEASE_LAST_READ_S = 3.0
+"""Once the time that the peer promised is over, a round waits for so long for the last reads."""
+
 STEP_AGAIN_S = 1.0
 """A round of the fence plan that could not begin, since this node stood still, waits for so long.
 """
@@ -372,6 +375,7 @@ assert START_FAILURES_WINDOW_S > START_FAILURES_MAX * START_FAILURE_HOLD_S, (
 )
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"
 assert 0 < STALL_FRACTION < 1
+assert LEASE_LAST_READ_S > 4 * SLOT_READ_S, "a slot that can be read was read by then"
 assert WORK_NOTED_S < STALL_FRACTION * FAST_TIMEOUT_MIN_S, (
     "work that would pass for a stall is noted"
 )

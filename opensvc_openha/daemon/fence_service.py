@@ -237,6 +237,7 @@ class FenceService:
             paths=tuple(paths if arbiter is None else [*paths, arbiter]),
             step_began_at=clock.wall_if_known(fencing.step_began_at),
             next_try_at=clock.wall_if_known(fencing.next_try_at),
+            lease_ends_at=clock.wall_if_known(fencing.lease_ends_at),
             proofs=tuple(
                 replace(proof, at=clock.wall_if_known(proof.at)) for proof in fencing.proofs
             ),

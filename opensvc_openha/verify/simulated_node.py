@@ -41,6 +41,7 @@ from opensvc_openha.core.events import (
     Ejected,
     Event,
     FenceStepEnded,
+    MediumQuiet,
     Readmitted,
     RecoveredState,
     ScriptExited,
@@ -60,6 +61,7 @@ from opensvc_openha.verify.invariants import (
     Fenced,
     Heard,
     InvariantBroken,
+    MediumRead,
     Moved,
     NodeLost,
     Observation,
@@ -223,7 +225,9 @@ class SimulatedNode:
         """
         now = self.now
         if isinstance(event, BeatReceived):
-            self.observe(Heard(now, self.name, event.beat, bool(event.key_id)))
+            self.observe(Heard(now, self.name, event.beat, bool(event.key_id), event.received_at))
+        elif isinstance(event, MediumQuiet):
+            self.observe(MediumRead(now, self.name, event.medium, event.read_at, event.since))
         elif isinstance(event, CommandReceived):
             self.observe(Ordered(now, self.name, event.service, event.command))
         elif isinstance(event, (Ejected, Readmitted)):

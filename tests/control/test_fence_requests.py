@@ -11,7 +11,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from opensvc_openha.control import client
-from opensvc_openha.control.protocol import path_from_json, status_to_json
+from opensvc_openha.control.protocol import path_from_json, status_from_json, status_to_json
 from opensvc_openha.control.server import ControlServer
 from opensvc_openha.core.status import (
     FenceGroup,
@@ -119,7 +119,7 @@ def test_what_devices_and_scripts_printed_is_for_root(rig: Rig) -> None:
 
 
 def test_status_without_a_fence_plan_has_the_keys_that_readers_know() -> None:
-    """Not one more: nothing changes for those who configure no plan."""
+    """Not one more: nothing changes for those who configure no plan, or no lease in it."""
     plain = NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), ())
     found = status_to_json(plain)["fencing"]
     new = {
@@ -127,7 +127,13 @@ def test_status_without_a_fence_plan_has_the_keys_that_readers_know() -> None:
         "is_ejected_by", "next_try_at",
     }  # fmt: skip
     assert new.isdisjoint(found)
-    assert new | set(found) == {field.name for field in dataclasses.fields(FencingStatus)}
+    lease = {"lease", "lease_ends_at"}
+    names = {field.name for field in dataclasses.fields(FencingStatus)}
+    assert lease | new | set(found) == names and lease.isdisjoint(found)
     planned = dataclasses.replace(plain, fencing=FencingStatus(plan=(("ipmi",),), paths=(PATH,)))
     found = status_to_json(planned)["fencing"]
-    assert new <= set(found) and json.dumps(found)
+    assert new <= set(found) and json.dumps(found) and lease.isdisjoint(found)
+    leased = dataclasses.replace(planned.fencing, lease="lease: ends in 3.4 s", lease_ends_at=7.0)
+    found = status_to_json(dataclasses.replace(plain, fencing=leased))
+    assert set(found["fencing"]) == names
+    assert status_from_json(found).fencing == leased

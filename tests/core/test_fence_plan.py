@@ -93,6 +93,7 @@ def test_states_of_a_plan() -> None:
     _order(plan)
     assert _end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
     states.append(plan.state)
+    plan.void()
     plan.begin_round()
     _order(plan)
     assert _end(plan, StepOutcome.LOST, "deb2 holds it") is PlanEnd.LOST
@@ -416,7 +417,7 @@ def _desk(memory: FencingMemory = FencingMemory(), fence_time_s: float | None = 
     slow = FencePath("slow", PathKind.CALLOUT, 30.0, expected_s=4.0)
     policy = FencingPolicy(levels=((IPMI,), (slow,)))
     spec = ClusterSpec("deb2", "deb1", (), (NODE,), fencing=policy, fence_time_s=fence_time_s)
-    return PlanDesk(spec, memory)
+    return PlanDesk(spec, memory, 0.0)
 
 
 def test_longest_step_is_as_declared_measured_or_limited() -> None:
@@ -426,7 +427,8 @@ def test_longest_step_is_as_declared_measured_or_limited() -> None:
     assert _desk().longest_s({"path ipmi": 2.5, "path slow": 6.0}) == 6.0
     assert _desk(fence_time_s=3.0).longest_s({"path slow": 6.0}) == 6.0
     assert _desk(fence_time_s=3.0).longest_s({}) == 3.0
-    assert PlanDesk(ClusterSpec("deb2", "deb1", (), ()), FencingMemory()).longest_s({}) is None
+    bare = PlanDesk(ClusterSpec("deb2", "deb1", (), ()), FencingMemory(), 0.0)
+    assert bare.longest_s({}) is None
 
 
 def test_end_of_a_step_that_is_not_in_the_air_means_nothing() -> None:

@@ -69,6 +69,9 @@ class StateFingerprint:
             facts.fence_s,
             silent,
             tuple(sorted(facts.unready)),
+            None
+            if facts.promise is None
+            else (facts.promise.death_s, facts.promise.media, facts.promise.is_virtual),
         )
 
     def _ack(self, ack: Ack | None) -> tuple[Any, ...] | None:

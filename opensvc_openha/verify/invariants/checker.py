@@ -29,6 +29,7 @@ from opensvc_openha.verify.invariants.observations import (
     Fenced,
     Forged,
     Heard,
+    MediumRead,
     Moved,
     NodeLost,
     Observation,
@@ -130,6 +131,8 @@ class InvariantChecker:
             node.evidence.take_arrival(seen)
         elif isinstance(seen, Heard):
             self._heard(node, seen)
+        elif isinstance(seen, MediumRead):
+            node.evidence.lease.take_read(seen)
         elif isinstance(seen, Forged):
             node.evidence.take_forgery(seen.at)
         elif isinstance(seen, Announced):

@@ -117,12 +117,27 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Heard:
-    """An engine got a beat of the peer. Implies that it arrived."""
+    """An engine got a beat of the peer, which came in at ``received_at``, or just now."""
 
     at: float
     node: str
     beat: Beat
     is_authentic: bool = False
+    received_at: float | None = None
+
+
+@dataclass(frozen=True)
+class MediumRead:
+    """A medium of the peer's promise was read, and showed nothing new.
+
+    The read began at ``read_at``; what the medium holds was first found at ``since``.
+    """
+
+    at: float
+    node: str
+    medium: bytes
+    read_at: float
+    since: float
 
 
 @dataclass(frozen=True)
@@ -256,6 +271,7 @@ Observation = (
     | Announced
     | Arrived
     | Heard
+    | MediumRead
     | Forged
     | Ordered
     | ScriptBegan

@@ -13,6 +13,7 @@ silence           a check-up begun in silence succeeded; or a fence of this node
                   nothing was heard of the peer since it began
 plan              a step of the fence plan succeeded, begun in silence, lately, and nothing was
                   heard of the peer since; where there is a plan, no script replaces it
+lease             the peer's promise proves it dead (`lease_ground`), where there is a plan
 reservation       the same of the disks of the service, which needs no more
 old goodbye       a goodbye that is older: with /bin/true nothing keeps a peer that came back out
 
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.verify.invariants.lease_ground import LeaseGround
 from opensvc_openha.verify.invariants.observations import Arrived, Heard, StepEnded
 from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
@@ -134,11 +136,13 @@ class PeerEvidence:
         self.fence_began: float | None = None
         self.fenced_at: float | None = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
+        self.lease = LeaseGround()
 
     def end(self, is_machine: bool) -> None:
         """Forget what the daemon knew, or the whole machine."""
         self.boot, self.last_word = None, None
         self.incarnations.clear()
+        self.lease = LeaseGround()
         # Nothing listens until the next daemon does: the peer may come back unheard.
         self._forget_absence()
         self.has_heard = self.has_heard and not is_machine
@@ -210,6 +214,7 @@ class PeerEvidence:
     def take_beat(self, seen: Heard) -> None:
         """Record what the engine heard."""
         beat = seen.beat
+        self.lease.take_sign(seen)
         known = self.incarnations.setdefault(beat.boot, PeerIncarnation())
         names_us = self._names_us(beat)
         known.is_proven = known.is_proven or names_us or not seen.is_authentic
@@ -230,6 +235,7 @@ class PeerEvidence:
             if state in PEER_OUT
         }
         known.newest, known.heard_at = beat, seen.at
+        self.lease.take_beat(seen)
         # A beat in one direction alone is no answer: the peer may be fencing this node. A C OpenHA
         # acknowledges nothing.
         self.has_heard = self.has_heard or names_us or beat.is_legacy
@@ -280,6 +286,8 @@ class PeerEvidence:
         oldest = at - timing.PROOF_LIFE_S - _SLACK_S
         if self._proved_at is not None and self._proved_at >= oldest:
             return "plan"
+        if self.lease.is_dead(at):
+            return "lease"
         is_taken = service in self.data_only and self._taken_at.get(service, oldest - 1) >= oldest
         return "reservation" if is_taken else ""
 

@@ -1,0 +1,215 @@
+"""Keep what the peer promised of its own death, and find out when that proves it dead.
+
+The peer's watchdog is petted for confirmed signs of life only, and the peer announces how long
+after the last one that *this* node can have seen it is dead. So it is dead once
+
+* that time has passed since this node last received anything in its name, believed or not, and
+* each medium of the promise was read with success, in a read begun after that time, and showed
+  nothing that came later.
+
+A medium that cannot be read proves nothing, however still it is: the peer may be renewing its sign
+of life there. A disk counts only if it has brought an authenticated beat of the peer's present
+incarnation: another disk, or a copy of one, is still for ever. A medium may hold something that
+was not taken for a beat; it is a sign of life all the same (``MediumQuiet.since``).
+
+Only the newest facts of the present incarnation promise anything, and only authenticated. This
+incarnation must have been acknowledged by the peer (``incarnations``): what lies in a slot when
+this node boots may be older than a withdrawal which that slot could not take. Beyond the promise,
+the start-ready delay is kept as the peer's last chance to be heard.
+
+Nothing here depends on this node having listened without a break: what it has missed was neither
+acknowledged, nor is a medium quiet then. A proof is void after a stall all the same, as any other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.beat import BootId, Goodbye
+from opensvc_openha.core.events import MediumQuiet
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, PathKind
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
+from opensvc_openha.core.proof import Proof, ProofKind, Scope
+from opensvc_openha.core.state_marks import state_marks
+
+_MEMORY_S = dict.fromkeys(("_life_at", "_quiet_at"), timing.PROOF_LIFE_S + 1)
+
+
+@state_marks(not_state={"text"})
+@dataclass(frozen=True)
+class LeaseSight:
+    """What the promise of the peer comes to at one instant.
+
+    ``text`` says what stands, or what is missing, as a clause. ``is_usable`` if the promise, should
+    there be one (``is_promised``), can prove something once the peer is silent. During a silence,
+    ``ends_at`` is when the promised time, and the start-ready delay, are over; ``is_open`` while a
+    round has to wait for it.
+    """
+
+    text: str = "no beat of the peer came in yet"
+    is_promised: bool = False
+    is_usable: bool = False
+    ends_at: float | None = None
+    is_open: bool = False
+    proof: Proof | None = None
+
+    def explain(self, now: float) -> str:
+        """Return the text, with the time that is left."""
+        if self.ends_at is not None and now < self.ends_at:
+            return f"ends in {self.ends_at - now:.1f} s"
+        return self.text
+
+
+@state_marks(not_state={"_spec", "_links", "_boot"}, memory_s=_MEMORY_S)
+class LeaseView:
+    """The promise of one peer, and the reads of the media that it names."""
+
+    def __init__(self, spec: ClusterSpec, now: float) -> None:
+        self._life_at = now
+        """The last reception of anything in the peer's name."""
+        self._boot: BootId | None = None
+        """The incarnation that ``_shown_by`` is about."""
+        self._shown_by: set[LinkSpec] = set()
+        """Links that brought an authenticated beat of that incarnation."""
+        self._quiet_at: dict[bytes, float] = {}
+        """When the newest read of each medium began that showed nothing new."""
+        self.sight = LeaseSight()
+        self.promised: tuple[BootId, Promise] | None = None
+        """The peer's present incarnation and its promise, if that is of use here; one value, which
+        any thread may read."""
+        self.reconfigure(spec)
+
+    def reconfigure(self, spec: ClusterSpec) -> None:
+        """Apply a configuration."""
+        self._spec = spec
+        self._links = {mark: link for link, mark in media_of(spec.listeners).items()}
+        self._shown_by.intersection_update(spec.listeners)
+
+    @property
+    def is_configured(self) -> bool:
+        """True if the fence plan of this node makes use of the peer's promise."""
+        return any(path.kind is PathKind.LEASE for path in self._spec.fencing.paths)
+
+    # --- what is heard and read -------------------------------------------------------------------
+
+    def record_life(self, received_at: float) -> None:
+        """Handle a sign of life: any beat in the peer's name, believed or not."""
+        self._life_at = max(self._life_at, received_at)
+
+    def record_beat(self, link: LinkSpec, boot: BootId) -> None:
+        """Record which link has brought an authenticated beat of the present incarnation."""
+        if boot != self._boot:
+            self._boot = boot
+            self._shown_by.clear()
+        self._shown_by.add(link)
+
+    def record_quiet(self, event: MediumQuiet) -> None:
+        """Record a read of a medium that showed nothing new."""
+        # The first one that found what is there now may have been the first to look at all.
+        self.record_life(event.since)
+        self._quiet_at[event.medium] = max(
+            event.read_at, self._quiet_at.get(event.medium, -math.inf)
+        )
+
+    def void(self) -> None:
+        """Void the proof, and ask for new reads: this node may have missed something."""
+        self._quiet_at.clear()
+        self.sight = LeaseSight(self.sight.text)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def judge(self, view: PeerView, delay_s: float, now: float) -> None:
+        """Work out what the promise comes to; ``delay_s`` is the start-ready delay."""
+        self.sight = self._judged(view, delay_s, now)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when time alone changes what the promise comes to."""
+        sight = self.sight
+        ahead = [] if sight.ends_at is None else [sight.ends_at, _waits_until(sight.ends_at)]
+        if sight.proof is not None:
+            ahead.append(sight.proof.at + timing.PROOF_LIFE_S)
+        return min((instant for instant in ahead if instant > now), default=None)
+
+    def _judged(self, view: PeerView, delay_s: float, now: float) -> LeaseSight:
+        promise = None if view.facts is None else view.facts.promise
+        is_held = self.is_configured and view.newest is not None and view.are_facts_authentic
+        self.promised = (
+            (view.newest.boot, promise)
+            if is_held and view.newest is not None and promise is not None
+            else None
+        )
+        if promise is None:
+            return LeaseSight(f"{self._spec.peer} made no promise")
+        media, problem = self._media(promise)
+        problem = self._doubt(view, promise) or problem
+        if problem:
+            return LeaseSight(problem, is_promised=True)
+        if view.silent_since is None:
+            text = f"{self._spec.peer} promises: dead {promise.death_s:.1f} s after its last sign"
+            return LeaseSight(text, is_promised=True, is_usable=True)
+        return self._countdown(view.silent_since + delay_s, promise, media, now)
+
+    def _doubt(self, view: PeerView, promise: Promise) -> str:
+        """Return why the promise proves nothing, whatever can be read; empty if it does."""
+        peer, policy, newest = self._spec.peer, self._spec.fencing.lease, view.newest
+        if not view.are_facts_authentic:
+            return f"the beats of {peer} are not authenticated"
+        if promise.is_virtual and (policy is None or not policy.is_pause_excluded):
+            return f"{peer} is a virtual machine"
+        # It promised to be petted beyond its daemon's end, or nothing at all: that is not known.
+        if newest is not None and newest.goodbye is not Goodbye.NONE and newest.facts is None:
+            return f"{peer} said goodbye without a promise"
+        return ""
+
+    def _media(self, promise: Promise) -> tuple[dict[bytes, str], str]:
+        """Return the media to be read, with a name for each, and what prevents that."""
+        peer, lease = self._spec.peer, self._spec.fencing.lease
+        named: dict[bytes, str] = {}
+        marks = set()
+        for medium in sorted(promise.media):
+            if medium == WITNESS_MARK:
+                named[medium] = "the witness"
+                if lease is None or not lease.has_witness:
+                    return {}, f"no witness is configured here, {peer} has one"
+            elif medium in self._links:
+                marks.add(self._links[medium].mark)
+            else:
+                return {}, f"a disk of {peer} is not read here"
+        # Where two disks have the same offset it is not known which one is meant: both are read.
+        for medium, link in self._links.items():
+            if link.mark in marks:
+                named[medium] = f"slot of {link.device}"
+                if link not in self._shown_by:
+                    return {}, f"slot of {link.device} has not shown the present life of {peer}"
+        return named, "" if named else f"the promise of {peer} names no medium"
+
+    def _countdown(
+        self, last_chance: float, promise: Promise, media: dict[bytes, str], now: float
+    ) -> LeaseSight:
+        dead_at = self._life_at + promise.death_s
+        ends_at = max(dead_at, last_chance)
+        unread = [name for medium, name in media.items() if not self._is_read(medium, dead_at, now)]
+        if now < ends_at or unread:
+            text = f"{unread[0]} cannot be read" if unread else ""
+            return LeaseSight(text, True, True, ends_at, is_open=now < _waits_until(ends_at))
+        before = self.sight.proof
+        if before is not None and now < before.at + timing.PROOF_LIFE_S:
+            return self.sight
+        read_s = min(self._quiet_at[medium] for medium in media) - self._life_at
+        text = (
+            f"self-fenced: promised to be dead {promise.death_s:.1f} s after its last sign,"
+            f" {' and '.join(media.values())} read {read_s:.1f} s after it"
+        )
+        proof = Proof(ProofKind.SELF_FENCED, Scope.NODE, None, now, text)
+        return LeaseSight(text, True, True, ends_at, proof=proof)
+
+    def _is_read(self, medium: bytes, dead_at: float, now: float) -> bool:
+        read_at = self._quiet_at.get(medium)
+        return read_at is not None and dead_at <= read_at and now < read_at + timing.PROOF_LIFE_S
+
+
+def _waits_until(ends_at: float) -> float:
+    return ends_at + timing.LEASE_LAST_READ_S

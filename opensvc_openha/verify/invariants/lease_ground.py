@@ -1,0 +1,55 @@
+"""The ground "lease" of S2: the peer promised to be dead by then, and was seen nowhere since.
+
+Stated by itself: the newest promise that came with a key, nothing received in the peer's name for
+the promised time, whether believed or not, and each medium of the promise read after that time.
+"""
+
+from __future__ import annotations
+
+import math
+
+from opensvc_openha.core.beat import Beat, Goodbye
+from opensvc_openha.core.promise import Promise
+from opensvc_openha.verify.invariants.observations import Heard, MediumRead
+
+_SLACK_S = 0.001
+"""Rounding of a sum of instants."""
+
+
+class LeaseGround:
+    """What the present daemon of a node may know of its peer's promise."""
+
+    def __init__(self) -> None:
+        self._promise: Promise | None = None
+        self._newest: Beat | None = None
+        self._life_at = -math.inf
+        self._reads: dict[bytes, float] = {}
+
+    def take_sign(self, seen: Heard) -> None:
+        """Record a beat in the peer's name, whatever becomes of it."""
+        self._life_at = max(self._life_at, seen.received_at or seen.at)
+
+    def take_beat(self, seen: Heard) -> None:
+        """Record a beat that is the newest of its incarnation."""
+        beat = seen.beat
+        if self._newest is None or self._newest.boot != beat.boot:
+            self._promise = None
+        self._newest = beat
+        if beat.facts is not None:
+            self._promise = beat.facts.promise if seen.is_authentic else None
+
+    def take_read(self, seen: MediumRead) -> None:
+        """Record a read that showed nothing new."""
+        self._life_at = max(self._life_at, seen.since)
+        self._reads[seen.medium] = max(seen.read_at, self._reads.get(seen.medium, -math.inf))
+
+    def is_dead(self, at: float) -> bool:
+        """Return True if the promise proves the peer dead."""
+        promise, newest = self._promise, self._newest
+        if promise is None or newest is None or promise.is_virtual or not promise.media:
+            return False
+        if newest.goodbye is not Goodbye.NONE and newest.facts is None:
+            return False
+        dead_at = self._life_at + promise.death_s - _SLACK_S
+        reads = [self._reads.get(medium, -math.inf) for medium in promise.media]
+        return at >= dead_at and min(reads) >= dead_at

@@ -1,0 +1,375 @@
+"""The peer's promise by itself: when it proves the peer dead, and what is missing otherwise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.events import MediumQuiet
+from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.lease_view import LeaseView
+from opensvc_openha.core.model import (
+    ClusterSpec,
+    FencePath,
+    FencingPolicy,
+    LeasePolicy,
+    LinkSpec,
+    PathKind,
+)
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
+from opensvc_openha.core.proof import ProofKind, Scope
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.timing import LEASE_LAST_READ_S, PROOF_LIFE_S
+
+LEASE = FencePath("lease", PathKind.LEASE, 0.0)
+POLICY = FencingPolicy(levels=((LEASE,),))
+WITNESSED = replace(POLICY, lease=LeasePolicy("/dev/watchdog0", 4.0, 1.0, has_witness=True))
+OURS, PEERS, OTHERS = BootId(1, 1), BootId(7, 70), BootId(8, 80)
+DISK = LinkSpec("deb1", "dio", "/dev/sda", "", 0, 10, 10.0)
+SECOND = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 10, 10.0)
+NET = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
+D, DELAY_S, SILENT_S = 11.4, 5.0, 10.0
+PROMISE = Promise(D, frozenset({DISK.mark}))
+
+
+class Watch:
+    """One node that has heard deb1 at 100 s, for the last time, and reads one disk."""
+
+    def __init__(
+        self,
+        promise: Promise | None = PROMISE,
+        *listeners: LinkSpec,
+        policy: FencingPolicy = POLICY,
+        is_authentic: bool = True,
+    ) -> None:
+        listeners = listeners or (NET, DISK)
+        self.spec = ClusterSpec("deb2", "deb1", listeners, (), fencing=policy)
+        self.lease, self.view = LeaseView(self.spec, 90.0), PeerView(OURS)
+        self.view.own_seq = 50
+        self.beat(100.0, None if promise is None else Facts(promise=promise), 1, is_authentic)
+        for link in listeners:
+            self.lease.record_beat(link, PEERS)
+
+    def beat(
+        self,
+        now: float,
+        facts: Facts | None,
+        seq: int,
+        is_authentic: bool = True,
+        boot: BootId = PEERS,
+        goodbye: Goodbye = Goodbye.NONE,
+    ) -> None:
+        """Take a beat."""
+        states = {"registry": ServiceState.STARTED}
+        ack = Ack(OURS, 3)
+        beat = Beat("deb1", boot, seq, ack, states, goodbye=goodbye, facts=facts)
+        self.lease.record_life(now)
+        assert self.view.take(beat, now, is_authentic)
+
+    def quiet(self, read_at: float, medium: bytes = DISK.mark, since: float = -math.inf) -> None:
+        """A read that showed nothing new."""
+        self.lease.record_quiet(MediumQuiet(medium, read_at, since))
+
+    def at(self, now: float, silent_since: float | None = 100.0 + SILENT_S) -> str:
+        """Return what the promise comes to."""
+        self.view.judge(False, silent_since if silent_since and now >= silent_since else None, now)
+        self.lease.judge(self.view, DELAY_S, now)
+        return self.lease.sight.explain(now)
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the peer is proved dead."""
+        return self.lease.sight.proof is not None
+
+
+def test_a_quiet_disk_after_the_promised_time_is_a_proof() -> None:
+    """And names what was promised and what was read."""
+    watch = Watch()
+    text = watch.at(105.0)
+    assert text == "deb1 promises: dead 11.4 s after its last sign" and watch.lease.sight.is_usable
+    assert watch.at(111.0) == "ends in 4.0 s" and watch.lease.sight.is_open
+    assert watch.lease.next_deadline(111.0) == 115.0
+    watch.quiet(111.6)
+    assert watch.at(114.9) == "ends in 0.1 s" and not watch.is_proved
+    text = watch.at(115.0)
+    proof = watch.lease.sight.proof
+    assert proof is not None and proof.covers is None and proof.at == 115.0
+    assert (proof.kind, proof.scope) == (ProofKind.SELF_FENCED, Scope.NODE)
+    assert text == proof.text == (
+        "self-fenced: promised to be dead 11.4 s after its last sign, slot of /dev/sda read"
+        " 11.6 s after it"
+    )  # fmt: skip
+
+
+def test_a_long_promise_outlasts_the_start_ready_delay() -> None:
+    """What ends later counts."""
+    watch = Watch(replace(PROMISE, death_s=20.0))
+    watch.quiet(119.9)
+    assert watch.at(119.9) == "ends in 0.1 s"
+    watch.at(120.0)
+    assert not watch.is_proved, "read before the end"
+    watch.quiet(120.0)
+    watch.at(120.0)
+    assert watch.is_proved
+
+
+def test_an_unread_medium_is_no_quiet_one() -> None:
+    """A round waits for the last reads, and no longer; a late read proves all the same."""
+    watch = Watch()
+    watch.quiet(111.39)
+    assert watch.at(115.0) == "slot of /dev/sda cannot be read"
+    assert watch.lease.sight.is_open and not watch.is_proved
+    assert watch.lease.next_deadline(115.0) == 115.0 + LEASE_LAST_READ_S
+    watch.at(115.0 + LEASE_LAST_READ_S)
+    assert not watch.lease.sight.is_open and not watch.is_proved
+    assert watch.lease.next_deadline(118.0) is None
+    watch.quiet(300.0)
+    watch.at(300.0)
+    assert watch.is_proved
+
+
+def test_any_sign_of_life_begins_the_time_again() -> None:
+    """A beat that is believed or not, and what a disk holds that was not given to the engine."""
+    watch = Watch()
+    watch.quiet(115.0)
+    watch.at(115.0)
+    assert watch.is_proved
+    watch.lease.record_life(114.0)
+    watch.lease.record_life(113.0)
+    assert watch.at(115.0) == "ends in 10.4 s" and not watch.is_proved
+    watch.quiet(126.0, since=116.0)
+    assert watch.at(126.0) == "ends in 1.4 s"
+    watch.quiet(127.4, since=116.0)
+    watch.at(127.4)
+    assert watch.is_proved
+
+
+def test_a_proof_is_void_after_a_stall_until_the_media_are_read_again() -> None:
+    """This node may have missed something."""
+    watch = Watch()
+    watch.quiet(115.0)
+    watch.at(115.0)
+    watch.lease.void()
+    assert not watch.is_proved
+    assert watch.at(115.1) == "slot of /dev/sda cannot be read"
+    watch.quiet(115.2)
+    watch.at(115.2)
+    assert watch.is_proved
+
+
+def test_a_proof_holds_for_a_minute_and_is_made_again_by_a_new_read() -> None:
+    """One that relies on an old read does not."""
+    watch = Watch()
+    watch.quiet(115.0)
+    watch.at(115.0)
+    first = watch.lease.sight.proof
+    watch.quiet(120.0)
+    watch.at(120.0)
+    assert watch.lease.sight.proof is first
+    assert watch.lease.next_deadline(120.0) == 115.0 + PROOF_LIFE_S
+    watch.at(115.0 + PROOF_LIFE_S)
+    second = watch.lease.sight.proof
+    assert second is not None and second.at == 115.0 + PROOF_LIFE_S
+    watch.at(120.0 + PROOF_LIFE_S)
+    assert not watch.is_proved
+
+
+def test_every_medium_is_read() -> None:
+    """Two disks and the witness: each by itself is not enough."""
+    media = media_of([DISK, SECOND])
+    promise = Promise(D, frozenset({*media.values(), WITNESS_MARK}))
+    watch = Watch(promise, DISK, SECOND, policy=WITNESSED)
+    missing = {media[DISK]: "/dev/sda", media[SECOND]: "/dev/sdb", WITNESS_MARK: "the witness"}
+    for medium, name in missing.items():
+        for each in missing:
+            watch.quiet(116.0, each)
+        watch.lease.void()
+        for each in missing:
+            if each != medium:
+                watch.quiet(117.0, each)
+        assert watch.at(117.0).endswith(f"{name} cannot be read") and not watch.is_proved
+    for number, medium in enumerate(missing):
+        watch.quiet(118.0 + number, medium)
+    text = watch.at(120.0)
+    assert watch.is_proved
+    assert text.startswith("self-fenced") and text.endswith("read 18.0 s after it")
+    assert all(name in text for name in missing.values())
+
+
+def test_of_two_disks_with_one_offset_both_are_read_though_one_is_named() -> None:
+    """The peer may call them in the other order, and use the one that cannot be read here."""
+    watch = Watch(PROMISE, DISK, SECOND)
+    watch.quiet(116.0)
+    assert watch.at(116.0) == "slot of /dev/sdb cannot be read"
+    watch.quiet(116.0, media_of([DISK, SECOND])[SECOND])
+    watch.at(116.0)
+    assert watch.is_proved
+
+
+def test_a_disk_that_never_showed_the_present_incarnation_is_no_medium() -> None:
+    """Another disk, or a copy, is quiet for ever."""
+    watch = Watch()
+    watch.lease.record_beat(NET, OTHERS)
+    watch.quiet(120.0)
+    assert watch.at(120.0) == "slot of /dev/sda has not shown the present life of deb1"
+    assert not watch.lease.sight.is_usable and watch.lease.sight.is_promised
+    watch.lease.record_beat(DISK, OTHERS)
+    watch.at(120.0)
+    assert watch.is_proved
+    # Nor is one that is not configured any more.
+    watch.lease.reconfigure(replace(watch.spec, links=(NET,)))
+    assert watch.at(121.0) == "a disk of deb1 is not read here"
+    watch.lease.reconfigure(watch.spec)
+    assert watch.at(121.0) == "slot of /dev/sda has not shown the present life of deb1"
+
+
+@pytest.mark.parametrize(
+    ("promise", "policy", "is_authentic", "text"),
+    [
+        (None, POLICY, True, "deb1 made no promise"),
+        (replace(PROMISE, is_virtual=True), POLICY, True, "deb1 is a virtual machine"),
+        (replace(PROMISE, is_virtual=True), WITNESSED, True, "deb1 is a virtual machine"),
+        (PROMISE, POLICY, False, "the beats of deb1 are not authenticated"),
+        (Promise(D, frozenset()), POLICY, True, "the promise of deb1 names no medium"),
+        (
+            Promise(D, frozenset({b"12345678"})), POLICY, True, "a disk of deb1 is not read here"
+        ),
+        (
+            Promise(D, frozenset({WITNESS_MARK})), POLICY, True,
+            "no witness is configured here, deb1 has one",
+        ),
+        (
+            Promise(D, frozenset({WITNESS_MARK})),
+            replace(POLICY, lease=LeasePolicy("/dev/watchdog0", 4.0, 1.0)), True,
+            "no witness is configured here, deb1 has one",
+        ),
+    ],
+)  # fmt: skip
+def test_what_proves_nothing_says_so(
+    promise: Promise | None, policy: FencingPolicy, is_authentic: bool, text: str
+) -> None:
+    """Whatever is read, and however long it takes."""
+    watch = Watch(promise, policy=policy, is_authentic=is_authentic)
+    for now in (105.0, 112.0, 500.0):
+        watch.quiet(now)
+        watch.quiet(now, WITNESS_MARK)
+        watch.quiet(now, b"12345678")
+        assert watch.at(now) == text
+        sight = watch.lease.sight
+        assert not (sight.is_usable or sight.is_open or sight.proof)
+        assert sight.is_promised is (promise is not None)
+
+
+def test_virtual_machines_are_believed_where_a_pause_is_excluded() -> None:
+    """By the configuration of this node, too."""
+    lease = LeasePolicy("/dev/watchdog0", 4.0, 1.0, is_pause_excluded=True)
+    watch = Watch(replace(PROMISE, is_virtual=True), policy=replace(POLICY, lease=lease))
+    watch.quiet(115.0)
+    watch.at(115.0)
+    assert watch.is_proved
+
+
+def test_the_newest_facts_of_the_present_incarnation_promise() -> None:
+    """Facts without a promise withdraw it, a beat without facts does not, another life has none."""
+    watch = Watch()
+    watch.beat(101.0, None, 2)
+    watch.quiet(120.0)
+    watch.at(120.0)
+    assert watch.is_proved and watch.lease.promised == (PEERS, PROMISE)
+    watch.beat(121.0, Facts(), 3)
+    assert watch.at(150.0) == "deb1 made no promise" and watch.lease.promised is None
+    longer = replace(PROMISE, death_s=40.0)
+    watch.beat(151.0, Facts(promise=longer), 4)
+    watch.quiet(180.0)
+    assert watch.at(180.0) == "ends in 11.0 s" and watch.lease.promised == (PEERS, longer)
+    watch.beat(181.0, None, 1, boot=OTHERS)
+    watch.lease.record_beat(DISK, OTHERS)
+    watch.quiet(300.0)
+    assert watch.at(300.0) == "deb1 made no promise"
+
+
+def test_an_unauthenticated_beat_neither_makes_a_promise_nor_leaves_one_usable() -> None:
+    """Facts that came without a key are not believed later, either."""
+    watch = Watch()
+    watch.beat(101.0, Facts(promise=replace(PROMISE, death_s=0.5)), 2, is_authentic=False)
+    watch.quiet(130.0)
+    text = "the beats of deb1 are not authenticated"
+    assert watch.at(130.0) == text and watch.lease.promised is None
+    watch.beat(131.0, None, 3)
+    assert watch.at(160.0) == text
+    watch.beat(161.0, Facts(promise=PROMISE), 4)
+    watch.beat(162.0, None, 5, is_authentic=False)
+    assert watch.at(190.0) == text
+    watch.beat(191.0, None, 6)
+    watch.quiet(210.0)
+    watch.at(210.0)
+    assert watch.is_proved
+
+
+def test_a_goodbye_counts_with_the_promise_that_it_carries_alone() -> None:
+    """Its watchdog is petted without a daemon for some time."""
+    watch = Watch()
+    watch.beat(101.0, None, 2, goodbye=Goodbye.RESTART)
+    watch.quiet(300.0)
+    assert watch.at(300.0) == "deb1 said goodbye without a promise"
+    watch = Watch()
+    longer = Facts(promise=replace(PROMISE, death_s=47.4))
+    watch.beat(101.0, longer, 2, goodbye=Goodbye.RESTART)
+    watch.quiet(148.3)
+    assert watch.at(148.3) == "ends in 0.1 s"
+    watch.quiet(148.4)
+    watch.at(148.4)
+    assert watch.is_proved
+
+
+def test_without_a_lease_in_the_plan_nothing_is_of_use() -> None:
+    """The daemon is not asked to read anything."""
+    watch = Watch(policy=FencingPolicy())
+    assert not watch.lease.is_configured
+    watch.at(105.0)
+    assert watch.lease.promised is None
+
+
+@given(
+    st.floats(0.5, 30.0),
+    st.lists(
+        st.tuples(st.sampled_from(["life", "read", "late read", "void", "wait"]), st.floats(0, 8)),
+        min_size=1,
+        max_size=30,
+    ),
+)
+def test_no_proof_comes_before_its_time(death_s: float, moves: list[tuple[str, float]]) -> None:
+    """Whatever comes in, in whatever order: stated once more, in other words."""
+    watch = Watch(replace(PROMISE, death_s=death_s))
+    now, last_life, reads = 110.0, 100.0, [-math.inf]
+    for what, seconds in moves:
+        now += seconds
+        if what == "life":
+            watch.lease.record_life(now)
+            last_life = now
+        elif what == "read":
+            watch.quiet(now)
+            reads.append(now)
+        elif what == "late read":
+            watch.quiet(now - seconds, since=now - seconds)
+            reads.append(now - seconds)
+            last_life = max(last_life, now - seconds)
+        elif what == "void":
+            watch.lease.void()
+            reads = [-math.inf]
+        watch.at(now)
+        is_over = now >= max(last_life + death_s, 110.0 + DELAY_S)
+        newest = max(reads)
+        is_read = newest >= last_life + death_s and now < newest + PROOF_LIFE_S
+        assert watch.is_proved is (is_over and is_read)
+        sight = watch.lease.sight
+        assert sight.is_usable
+        if not watch.is_proved:
+            assert sight.ends_at == max(last_life + death_s, 110.0 + DELAY_S)
+            assert sight.is_open is (now < sight.ends_at + LEASE_LAST_READ_S)
