@@ -18,10 +18,11 @@ import sys
 import time
 
 SETTINGS = {
-    # Errors come back after 5 s instead of 120; a silent portal is noticed after 3.
+    # Errors come back after 5 s instead of 120. A silent portal is noticed after 10: LIO answers
+    # nothing else on a connection while an abort waits for a write.
     "node.session.timeo.replacement_timeout": "5",
-    "node.conn[0].timeo.noop_out_interval": "1",
-    "node.conn[0].timeo.noop_out_timeout": "2",
+    "node.conn[0].timeo.noop_out_interval": "5",
+    "node.conn[0].timeo.noop_out_timeout": "5",
 }
 LIMIT_S = 20.0
 

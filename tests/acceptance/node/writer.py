@@ -1,0 +1,71 @@
+#!/usr/bin/python3
+"""An application that writes all the time: `writer.py start|stop|status|run NAME`.
+
+A line with the time and the node's name is on the disk before the next one is written to
+/opt/NAME/journal. If a write fails, what it said is left in /run/writer-NAME.error.
+"""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+GAP_S = 0.2
+LIMIT_S = 20.0
+
+
+def run(name: str) -> None:
+    """Write until a write fails."""
+    node = socket.gethostname().partition(".")[0]
+    file = os.open(f"/opt/{name}/journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        while True:
+            os.write(file, f"{time.time():.3f} {node}\n".encode())
+            os.fsync(file)
+            time.sleep(GAP_S)
+    except OSError as error:
+        with open(f"/run/writer-{name}.error", "w") as out:
+            code = errno.errorcode.get(error.errno or 0, "?")
+            out.write(f"{time.time():.3f} {code} {error.strerror}\n")
+
+
+def pid_of(name: str) -> int:
+    """Return the process that writes; 0 if none."""
+    try:
+        with open(f"/run/writer-{name}.pid") as file:
+            pid = int(file.read())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return 0
+    return pid
+
+
+def main(verb: str, name: str) -> int:
+    """Do what an application's script is asked for."""
+    if verb == "run":
+        run(name)
+    elif verb == "start" and not pid_of(name):
+        process = subprocess.Popen(
+            [sys.executable, __file__, "run", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        with open(f"/run/writer-{name}.pid", "w") as file:
+            file.write(str(process.pid))
+    elif verb == "stop" and pid_of(name):
+        os.kill(pid_of(name), signal.SIGKILL)
+        deadline = time.monotonic() + LIMIT_S
+        while pid_of(name) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    elif verb == "status":
+        return 0 if pid_of(name) else 1
+    return 0
+
+
+sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,38 @@
+"""Reading what writers and watchers of a block print."""
+
+from __future__ import annotations
+
+from tests.acceptance.blocks import Line, landed_after, lines
+
+WRITES = """\
+10.000 begun 1
+13.000 done 1
+13.000 begun 2
+13.500 failed 2 EIO
+20.500 begun 3
+20.600 failed 3 EBADE
+20.700 begun 4
+20.900 failed 4 EBADE
+21.000 begun 5
+21.300 done 5
+"""
+
+
+def test_lines_are_read_with_their_time() -> None:
+    """Instant and text, and what kind of text."""
+    seen = lines(WRITES)
+    assert seen[0] == Line(10.0, "begun 1") and seen[0].is_begun
+    assert [line.text for line in seen if line.is_failed] == [
+        "failed 2 EIO",
+        "failed 3 EBADE",
+        "failed 4 EBADE",
+    ]
+    assert [line.at for line in seen if line.is_done] == [13.0, 21.3]
+    assert lines("") == []
+
+
+def test_what_landed_late_is_of_that_node_and_later() -> None:
+    """Neither what landed before, nor the other node's writes, nor an empty block."""
+    seen = lines("9.0 \n10.0 deb1 1\n12.0 deb2 1\n13.0 deb1 2\n14.0 deb11 1\n")
+    assert landed_after(seen, "deb1", 10.0) == [Line(13.0, "deb1 2")]
+    assert landed_after(seen, "deb1", 13.0) == []
