@@ -37,11 +37,17 @@ def build_parser() -> Parser:
         "status", "show what would be done about a silent peer, and when that last worked"
     )
     status.add_flag("--json", dest="is_json", help="as JSON")
+    status.add_flag(
+        "--history",
+        dest="is_history",
+        help="what each path did and when it last proved anything, instead; works without a daemon",
+    )
     status.epilog = (
         "Exit code with a fence plan ([fencing] levels): 0 all paths are armed, 1 some path is"
         " broken, 2 no proof is possible.\n"
         "Without one: 0 a check-up script that worked before, 1 one that was never seen to work or"
-        " failed last,\n2 a service whose check-up script proves nothing."
+        " failed last,\n2 a service whose check-up script proves nothing.\n"
+        "With --history: 0."
     )
     test = parser.add_verb("test", "look at each path of the fence plan, or at PATH, now")
     test.add_argument("path", nargs="?", default="", metavar="PATH", help="a path of levels")
@@ -101,6 +107,8 @@ def main(args: list[str]) -> int:
 
 
 def _status(layout: Layout, options: Namespace) -> int:
+    if options.is_history:
+        return _history(layout, options)
     status = client.fetch_status(layout)
     groups = status.fencing.groups
     if options.is_json:
@@ -122,6 +130,17 @@ def _status(layout: Layout, options: Namespace) -> int:
         group.worked_at is None or group.worked_at < (group.failed_at or 0.0) for group in groups
     )
     return 1 if is_doubtful else 0
+
+
+def _history(layout: Layout, options: Namespace) -> int:
+    from opensvc_openha.cli import fence_history
+
+    paths = fence_history.collect(layout)
+    if options.is_json:
+        _print_json(fence_history.as_json(paths))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in fence_history.lines_of(paths)))
+    return 0
 
 
 def _confirm(layout: Layout, options: Namespace) -> int:

@@ -86,7 +86,7 @@ def main(args: list[str]) -> int:
     if limit is None:
         limit = _NEWEST if options.since is None else -1
     entries = read_history(layout, newest, options.service, options.since or 0.0, limit or -1)
-    if not _may_read(layout):
+    if not may_read(layout):
         sys.stderr.write("only root may read the whole history: these are its newest entries\n")
     if options.is_json:
         sys.stdout.write(json.dumps([entry_to_json(entry) for entry in entries], indent=2) + "\n")
@@ -103,7 +103,7 @@ def no_such_service(service: str, configured: list[str]) -> UsageError:
     )
 
 
-def _may_read(layout: Layout) -> bool:
+def may_read(layout: Layout) -> bool:
     """Return whether this user may read the history file; True if it is missing.
 
     Reading a missing file gives the proper message.
@@ -116,7 +116,7 @@ def newest_of_daemon(layout: Layout) -> list[Entry]:
     try:
         return client.fetch_history(layout)
     except OpenhaError as error:
-        if _may_read(layout):
+        if may_read(layout):
             return []
         if not isinstance(error, NotRunningError):
             raise
@@ -138,7 +138,7 @@ def read_history(
 
     ``newest`` are those of the daemon, ``since`` is wall-clock seconds.
     """
-    is_readable = _may_read(layout) and (os.path.exists(layout.history_file) or not newest)
+    is_readable = may_read(layout) and (os.path.exists(layout.history_file) or not newest)
     written = (
         read_entries(layout.history_file, service, since, limit, is_with_node)
         if is_readable

@@ -80,12 +80,14 @@ class ArbiterWatch:
         issues: ActiveIssues,
         interval: Callable[[], float],
         peer: str,
+        on_change: Callable[[str, str], None],
     ) -> None:
         """``path`` is the disk that is configured now, empty for none.
 
         ``open_disk`` gets it and the last counter. ``may_register`` is the engine's, and
         ``settle`` returns once the engine has handled what was reported; NotAnsweringError if it
-        does not in time.
+        does not in time. ``on_change`` gets ``KIND`` with the problem once the arbiter is not
+        usable, and with an empty text once it is again.
         """
         self._path = path
         self._open_disk = open_disk
@@ -97,6 +99,8 @@ class ArbiterWatch:
         self._issues = issues
         self._interval = interval
         self._peer = peer
+        self._on_change = on_change
+        self._is_broken = False
         self._opened = ""
         self._disk: Disk | None = None
         self._generation: int | None = None
@@ -241,7 +245,11 @@ class ArbiterWatch:
         self._status = replace(
             before, state=state.value, text=text, looked_at=clock.wall(), took_s=took_s
         )
-        if state is PathState.ARMED:
+        is_broken = state is not PathState.ARMED
+        if is_broken != self._is_broken:
+            self._is_broken = is_broken
+            self._on_change(KIND, text if is_broken else "")
+        if not is_broken:
             self._issues.solve(Issue.ARBITER)
         elif before.state != state.value:
             self._issues.report(Issue.ARBITER, text)

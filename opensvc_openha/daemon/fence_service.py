@@ -45,6 +45,7 @@ from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.storage.fence_drills import FenceDrills
+from opensvc_openha.storage.fence_history import DRILL, DRILL_FAILED, FENCE_PATH, RESERVATION
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
@@ -153,6 +154,7 @@ class FenceService:
             lambda: configuration.current.options.fence_plan.check_interval_s,
             lambda: engine().wrong_paths,
             lambda name: self._disks.look(name),
+            self._record_path,
         )
         self._disks = ReservedDisks(
             lambda names: FenceProgram(
@@ -173,6 +175,7 @@ class FenceService:
             configuration.problems,
             self._beat_s,
             peer,
+            self._record_path,
         )
         self._reservations = ReservationWatch(
             _open_held_disks,
@@ -301,7 +304,7 @@ class FenceService:
         self._history.record(
             EntryKind.NODE,
             status.node,
-            "DRILL FAILED" if problem else "DRILL",
+            DRILL_FAILED if problem else DRILL,
             f"{name}: {text}",
             took_s=answer.took_s,
             is_alarm=bool(problem),
@@ -387,7 +390,12 @@ class FenceService:
     def _record_renewal(self, text: str) -> None:
         node = self._configuration.current.spec.node
         self._log.info("node %s: reservation: %s", node, text)
-        self._history.record(EntryKind.NODE, node, "RESERVATION", text)
+        self._history.record(EntryKind.NODE, node, RESERVATION, text)
+
+    def _record_path(self, name: str, problem: str) -> None:
+        text = f"{name}: {problem or 'in order again'}"
+        node = self._configuration.current.spec.node
+        self._history.record(EntryKind.NODE, node, FENCE_PATH, text, is_alarm=bool(problem))
 
     # --- parts ------------------------------------------------------------------------------------
 

@@ -71,13 +71,15 @@ class FenceWatch:
         interval: Callable[[], float],
         wrong: Callable[[], Collection[str]],
         look_at_disks: Callable[[str], PathLook],
+        on_change: Callable[[str, str], None],
     ) -> None:
         """``standing`` and ``is_fencing`` are asked often, all of these by the thread.
 
         ``report`` gets each look, and all paths at the beginning and after an edit. ``interval`` is
         the time between two looks, in seconds. ``wrong`` returns the paths whose device the engine
         has found to be another machine's. ``look_at_disks`` returns what is known of a path that
-        takes disks.
+        takes disks. ``on_change`` gets a path that has become broken, with its problem, or with an
+        empty text one that is in order again.
         """
         self._program = program
         self._plan = plan
@@ -89,6 +91,8 @@ class FenceWatch:
         self._interval = interval
         self._wrong = wrong
         self._look_at_disks = look_at_disks
+        self._on_change = on_change
+        self._broken: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._known: dict[str, WatchedPath] = {}
         self._wake = threading.Event()
@@ -215,13 +219,19 @@ class FenceWatch:
 
     def _report_problems(self) -> None:
         wrong = self._wrong()
-        broken = [
-            f"{name}: {wrong_text(self._peer) if name in wrong else known.problem}"
-            for name, known in self.known.items()
-            if known.problem or name in wrong
-        ]
+        known = self.known
+        broken = {
+            name: wrong_text(self._peer) if name in wrong else path.problem
+            for name, path in known.items()
+            if path.problem or name in wrong
+        }
+        for name in sorted(broken.keys() ^ self._broken):
+            if name in known:
+                self._on_change(name, broken.get(name, ""))
+        self._broken = frozenset(broken)
         if broken:
-            self._issues.report(Issue.FENCE_PATH, "; ".join(broken))
+            text = "; ".join(f"{name}: {problem}" for name, problem in broken.items())
+            self._issues.report(Issue.FENCE_PATH, text)
         else:
             self._issues.solve(Issue.FENCE_PATH)
 

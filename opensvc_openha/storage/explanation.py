@@ -13,6 +13,7 @@ from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import FAILED, PASSING, SET_OFF, ServiceState
 from opensvc_openha.core.status import Sight
+from opensvc_openha.storage.fence_history import FENCE, proofs_in
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances, what_it_waits_for, what_to_do
 
@@ -36,8 +37,6 @@ SCRIPT_NAMES = {
 
 _NEXT_TRY = "START_FAILED, evaluate -> START_READY"
 """Rule by which a service is tried again, once a try started nothing."""
-_FENCE, _PROOF = "FENCE", "proof "
-"""Words of the records of steps: ``FENCE: ipmi: done: off; proof NODE: power: ipmi off``."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +176,8 @@ def _proofs(way: tuple[Entry, ...], context: tuple[Entry, ...]) -> tuple[str, ..
         return ()
     found = []
     for entry in context:
-        if entry.kind is EntryKind.PEER and entry.new == _FENCE and entry.number >= way[0].number:
-            found += [
-                text.removeprefix(_PROOF)
-                for text in entry.reason.split("; ")
-                if text.startswith(_PROOF)
-            ]
+        if entry.kind is EntryKind.PEER and entry.new == FENCE and entry.number >= way[0].number:
+            found += proofs_in(entry.reason)
     return tuple(found)
 
 

@@ -302,15 +302,30 @@ def read_entries(
     if service:
         where.append(f"({_OF_SERVICE} OR {_OF_NODE})" if is_with_node else _OF_SERVICE)
         values.append(service)
+    return _read(path, " AND ".join(where), [*values, limit])
+
+
+def read_words(path: str, kinds: Sequence[EntryKind], words: Sequence[str]) -> list[Entry]:
+    """Return the entries of these kinds whose old or new value is a word, oldest first.
+
+    Raises SystemFault.
+    """
+    of_kind, of_word = (", ".join("?" * len(each)) for each in (kinds, words))
+    where = f"kind IN ({of_kind}) AND (new IN ({of_word}) OR old IN ({of_word}))"
+    return _read(path, where, [*(kind.value for kind in kinds), *words, *words, -1])
+
+
+def _read(path: str, where: str, values: Sequence[object]) -> list[Entry]:
+    """Return the newest entries that fulfil a condition; the last value is how many."""
     if os.path.exists(path) and not os.access(path, os.R_OK):
         raise SystemFault(f"only root may read the history {path}")
-    query = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY entry.id DESC LIMIT ?"
+    query = f"{_SELECT} WHERE {where} ORDER BY entry.id DESC LIMIT ?"
     if not os.path.exists(path):
         raise SystemFault(f"there is no history yet: {path} (nmond writes it)")
     try:
         connection = _open_to_read(path)
         try:
-            rows = connection.execute(query, (*values, limit)).fetchall()
+            rows = connection.execute(query, values).fetchall()
         finally:
             connection.close()
         return [_entry(row) for row in reversed(rows)]

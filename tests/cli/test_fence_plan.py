@@ -181,6 +181,16 @@ def test_silent_peer_is_taken_over_by_the_level_that_works(planned: Planned) -> 
     assert steps[3].startswith("spare: done: ") and "proof NODE" in steps[3], steps
     assert "proved (node): " in planned.status()
     assert "spare" in cluster.ok("openha why web")
+    lines = cluster.ok("openha fence status --history").splitlines()
+    assert lines[0] == "board: never proved anything, as far as the history goes back"
+    begun = next(number for number, line in enumerate(lines) if line.endswith("begins, for web"))
+    assert " ! failed: " in lines[begun + 1]
+    assert any(": last proved 2" in line and line.startswith("spare") for line in lines)
+    assert lines[-1].partition(" ! done: ")[2], lines
+    board, spare = json.loads(cluster.ok("openha fence status --history --json"))
+    assert (board["path"], board["proved_at"], board["proof"]) == ("board", None, "")
+    assert spare["proof"].startswith("NODE: power: spare off")
+    assert spare["proved_at"] == spare["events"][-1]["at"]
 
 
 def test_plan_runs_nothing(planned: Planned) -> None:

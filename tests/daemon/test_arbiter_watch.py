@@ -85,6 +85,7 @@ class Rig:
         self.is_engine_busy = False
         self.settled = 0
         self.disks: list[Disk] = []
+        self.changes: list[tuple[str, str]] = []
         self.reports: queue.SimpleQueue[Ejected | Readmitted] = queue.SimpleQueue()
         self.issues = ActiveIssues(NODE, logging.getLogger("test"))
         layout = tree_layout(str(root))
@@ -100,6 +101,7 @@ class Rig:
             self.issues,
             lambda: 0.01,
             PEER,
+            lambda name, problem: self.changes.append((name, problem)),
         )
 
     def _open(self, path: str, generation: int | None) -> Disk:

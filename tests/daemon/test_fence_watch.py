@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.core.events import FencePathsLooked, PathLook, PathState
-from opensvc_openha.core.model import FencePath, PathKind
+from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import FENCE_REFUSALS_MAX
 from opensvc_openha.daemon.fence_watch import FenceWatch
@@ -35,6 +35,7 @@ class Rig:
         self.disks = PathLook("disk", PathState.ARMED, text="2 disk(s) of web")
         self.interval_s = NEVER_S
         self.wrong: set[str] = set()
+        self.changes: list[tuple[str, str]] = []
         self.looks: queue.SimpleQueue[FencePathsLooked] = queue.SimpleQueue()
         self.issues = ActiveIssues("deb2", logging.getLogger("test"))
         self.watch = FenceWatch(
@@ -48,6 +49,7 @@ class Rig:
             lambda: self.interval_s,
             lambda: self.wrong,
             lambda name: self.disks,
+            lambda name, problem: self.changes.append((name, problem)),
         )
 
     def next(self) -> PathLook:
@@ -244,3 +246,27 @@ def test_failure_of_the_check_itself_is_reported_while_it_lasts(rig: Rig) -> Non
     until(lambda: rig.issues.texts and "fence paths not looked at" in rig.issues.texts[0])
     rig.device.policy = policy(FencePath("ipmi", PathKind.POWER, 30.0, mark="1"))
     until(lambda: rig.issues.texts == ())
+
+
+def test_path_that_breaks_and_is_repaired_is_reported_once_each(rig: Rig) -> None:
+    """Not at each look, nor with each other word of it; one that is configured no more never."""
+    rig.start()
+    rig.device.write("exit 1")
+    rig.again()
+    until(lambda: len(rig.changes) == 1)
+    rig.device.write("exit 2")
+    rig.again()
+    rig.wrong = {"ipmi"}
+    rig.device.write(ON)
+    rig.again()
+    rig.wrong = set()
+    until(lambda: len(rig.changes) == 2)
+    assert rig.changes[0] == ("ipmi", "the fence program ended with 1 without an answer")
+    assert rig.changes[1] == ("ipmi", "")
+    rig.device.write("exit 1")
+    rig.again()
+    until(lambda: len(rig.changes) == 3)
+    rig.device.policy = FencingPolicy()
+    rig.watch.check_soon()
+    until(lambda: not rig.issues.texts)
+    assert len(rig.changes) == 3
