@@ -219,9 +219,11 @@ def test_disk_that_does_not_answer_is_no_ejection(rig: Rig) -> None:
     """It is opened again, with the counter that is known."""
     rig.register()
     generation = rig.disk.generation
+    rig.changes.clear()
     rig.disk.fault = "hung: no answer within 2 s"
-    rig.until_shown("unreachable", "hung: no answer within 2 s")
-    until(lambda: len(rig.disks) > 1)
+    # Each state lasts for one look only: what was shown is asked for, not what is.
+    until(lambda: len(rig.changes) == 2)
+    assert rig.changes == [("arbiter", "hung: no answer within 2 s"), ("arbiter", "")]
     rig.until_shown("armed")
     assert rig.disks[0].is_closed and rig.disk.known == generation
     assert rig.reports.empty()

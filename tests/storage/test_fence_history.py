@@ -64,7 +64,7 @@ def a_round() -> list[Entry]:
     policy = FencingPolicy(
         levels=((FencePath("pdu", PathKind.POWER, 30.0),), (ipmi,)), has_arbiter=True
     )
-    desk = PlanDesk(ClusterSpec(NODE, PEER, (), (svc,), fencing=policy), FencingMemory())
+    desk = PlanDesk(ClusterSpec(NODE, PEER, (), (svc,), fencing=policy), FencingMemory(), 0.0)
     desk.record_looks(FencePathsLooked((PathLook("ipmi", PathState.ARMED, "on"),)), True, 0.0)
     desk.plan.join(svc)
     desk.plan.begin_round()
@@ -126,7 +126,7 @@ def test_what_is_no_path_is_shown_too() -> None:
     """An operator's word with its end, what happened to this node's disks, check-up scripts."""
     svc = ServiceSpec("web", "/web.sh", PEER, NODE, "/bin/true")
     policy = FencingPolicy(levels=((FencePath("ipmi", PathKind.POWER, 30.0),),))
-    desk = PlanDesk(ClusterSpec(NODE, PEER, (), (svc,), fencing=policy), FencingMemory())
+    desk = PlanDesk(ClusterSpec(NODE, PEER, (), (svc,), fencing=policy), FencingMemory(), 0.0)
     confirmed = confirmation.accepted(
         PeerConfirmedOut(1, "root", 9.0), PEER, PeerStanding.SILENT, ""
     )
