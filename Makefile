@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-fast coverage coverage-core coverage-package test-pythons format generated agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
+	@echo "make test-failed  again, one at a time, what failed in the last run, three tests at most"
 	@echo "make test-fast  the pure tests (decisions, formats, rendering), in half a minute: after each edit"
 	@echo "make coverage  fails if a branch of the decision code is met by none of its tests (coverage-core), or more than a tenth of the"
 	@echo "            package's lines by none at all (coverage-package); long"
@@ -40,12 +41,20 @@ demo: venv
 JOBS ?= 6
 FAST_JOBS ?= 2
 
-test: venv
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
-
-# pytest compiles the modules of tests, which takes longer than most of them: kept for the next time, whatever the shell's
-# environment demands.
+# Modules are compiled once, whatever the shell's environment demands: not by each process that a test starts, nor by each
+# worker that collects the tests, which takes longer than most of them.
 COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
+
+test: venv
+	@$(BIN)/python -m compileall -q opensvc_openha
+	@$(COMPILED) $(BIN)/python -m pytest -q --collect-only $(TESTS) >/dev/null || true
+	$(COMPILED) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+# A second try, one at a time, of up to three tests that failed in the last run.
+test-failed: venv
+	@$(BIN)/python -c 'import json, sys; n = len(json.load(open(".pytest_cache/v/cache/lastfailed"))); \
+	    print(n, "failed"); sys.exit(not 1 <= n <= 3)'
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(TESTS)
 
 test-fast: venv
 	$(COMPILED) $(BIN)/python -m pytest -q -n $(FAST_JOBS) --dist worksteal -m fast $(TESTS)

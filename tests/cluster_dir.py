@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,9 @@ HERE = os.uname().nodename
 PEER = "peer.opensvc.com"
 
 
-_LOOKS = ("service -s", "hb -s", "openha history", "openha why")
+_IN_PROCESS = ("service -s", "hb -s", "openha history", "openha why", "service -A")
+_STREAMS = threading.Lock()
+"""Held while a command of this process has the standard streams and the environment."""
 _LOG_LIMIT_S = 20.0
 _OVERLOADED = "does not answer"
 
@@ -47,12 +49,7 @@ class ClusterDir:
         self.env = {
             key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "opensvc_openha", "install", "--no-key", "--prefix", str(root)],
-            capture_output=True,
-            text=True,
-            env=self.env,
-        )
+        done = self.quick(f"openha install --no-key --prefix {root}")
         assert done.returncode == 0, done.stderr
         self.path("conf/nodes").write_text(f"{HERE}\n{PEER}\n")
         disk = root / "disk"
@@ -98,13 +95,21 @@ class ClusterDir:
     def ok(self, command: str) -> str:
         """Run a command that must succeed with nothing on stderr; return its output.
 
-        Read-only commands run in this process.
+        What only asks the daemon runs in this process, unless another thread has its output.
 
         On a busy machine a healthy daemon may be too slow for a command, which then gives up before
         it has changed anything: it is repeated.
         """
-        run = self.quick if command.startswith(_LOOKS) else self.run
-        done = until(lambda: run(command), lambda done: _OVERLOADED not in done.stderr, command)
+
+        def run() -> subprocess.CompletedProcess[str]:
+            if not command.startswith(_IN_PROCESS) or not _STREAMS.acquire(blocking=False):
+                return self.run(command)
+            try:
+                return self.quick(command)
+            finally:
+                _STREAMS.release()
+
+        done = until(run, lambda done: _OVERLOADED not in done.stderr, command)
         assert (done.returncode, done.stderr) == (0, ""), f"{command}: {done}"
         return done.stdout
 

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from tests.cluster_dir import HERE, PEER, ClusterDir
-from tests.waiting import LIMIT_S, stays
+from tests.waiting import LIMIT_S, stays, until
 
 
 def test_start_is_done_when_the_daemon_serves_and_stop_when_it_has_gone(
@@ -286,8 +286,9 @@ def test_service_added_and_removed_by_hand_is_taken_over(cluster_dir: ClusterDir
     good = services.read_text()
     web = cluster_dir.script("web.sh", "exit 0")
     services.write_text(good + f"web {web} {HERE} {PEER} /bin/true\n")
+    # Until its script has answered, nobody knows whether a new service runs.
     cluster_dir.wait(lambda: "web" in cluster_dir.ok("service -s -c"), "web is known")
-    assert cluster_dir.state("web") == "FROZEN_STOP"
+    cluster_dir.wait_state("web", "FROZEN_STOP")
     services.write_text("rubbish\n")
     cluster_dir.wait(
         lambda: "configuration not taken over" in cluster_dir.ok("service -s -v"),
@@ -465,7 +466,11 @@ def test_service_removed_and_added_again_by_hand_keeps_its_state(cluster_dir: Cl
     cluster_dir.wait(lambda: "registry" not in cluster_dir.ok("service -s -c"), "registry is gone")
     services.write_text(both)
     cluster_dir.wait(lambda: "registry" in cluster_dir.ok("service -s -c"), "registry is back")
-    assert cluster_dir.state("registry") in ("STOPPED", "START_READY")
+    until(
+        lambda: cluster_dir.state("registry"),
+        lambda state: state in ("STOPPED", "START_READY"),
+        "its script has answered",
+    )
 
 
 def test_scripts_run_without_a_place_for_their_output(cluster_dir: ClusterDir) -> None:
