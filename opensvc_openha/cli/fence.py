@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
@@ -19,12 +20,15 @@ from opensvc_openha.errors import (
     NotRunningError,
     OpenhaError,
     RefusedError,
+    SystemFault,
     UsageError,
 )
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:
+    from opensvc_openha.core.model import ClusterSpec
     from opensvc_openha.formats.layout import Layout
+    from opensvc_openha.formats.lease_config import EtcdConfig
 
 
 def build_parser() -> Parser:
@@ -246,10 +250,30 @@ def _test_without_daemon(layout: Layout, options: Namespace) -> int:
                 device=settings.fence_plan.address_of(path.name, spec.peer),
             )
         found.append(look)
+    witness = settings.fence_plan.arbiter_witness
+    if witness is not None and not options.path:
+        found.append(_look_at_witness(witness, spec))
     _print_paths(found, options.is_json)
     if not options.is_json:
         print(f"no daemon runs here: whether {spec.peer} is heard is not known")
     return 1 if any(path.state == "unreachable" for path in found) else 0
+
+
+def _look_at_witness(witness: EtcdConfig, spec: ClusterSpec) -> PathStatus:
+    """Ask the witness what an arbiter's look asks; it is told nothing."""
+    from opensvc_openha.cli.fence_plan_output import ARBITER
+    from opensvc_openha.fence_devices.etcd_arbiter import EtcdArbiter
+
+    began, state = clock.monotonic(), "answers"
+    try:
+        with closing(EtcdArbiter(witness, spec.node, spec.peer)) as arbiter:
+            text = arbiter.look().text
+    except SystemFault as error:
+        state, text = "unreachable", str(error)
+    took_s = clock.monotonic() - began
+    return PathStatus(
+        ARBITER, ARBITER, -1, state, text, clock.wall(), took_s, device=witness.address
+    )
 
 
 def _expect_plan(status: NodeStatus) -> None:

@@ -1,12 +1,13 @@
-"""Keep this node registered on the arbiter's disk, and notice when the peer has removed it.
+"""Keep this node registered on the arbiter, and notice when the peer has removed it.
 
     registered                              the right can be claimed when the peer is silent
     removed by the peer                     ejected: the engine stops what runs here
     neither, and the peer acknowledges us   registered now, in peace
 
 A node registers only while its peer acknowledges it, never in order to fence; one that was ejected
-only once its services are down, which the engine knows. A disk that does not answer is no
-ejection.
+only once its services are down, which the engine knows. An arbiter that does not answer is no
+ejection. It is a disk, or the witness, which has the same rules; what is said of the disk here is
+true of both.
 """
 
 from __future__ import annotations

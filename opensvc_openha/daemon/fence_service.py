@@ -5,7 +5,7 @@ that hangs delays none of the others:
 
     FenceRunner         the steps that the engine orders
     FenceWatch          looks at the paths from time to time
-    ArbiterWatch        keeps this node registered on the arbiter's disk
+    ArbiterWatch        keeps this node registered on the arbiter, a disk or a witness
     ReservedDisks       finds the reserved disks of services
     ReservationWatch    looks whether this node holds those of what runs here
 """
@@ -54,6 +54,7 @@ from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
+    from opensvc_openha.fence_devices.etcd_arbiter import EtcdArbiter
     from opensvc_openha.fence_devices.held_disks import HeldDisks
 
 _STILL_HEARD_S = 5.0
@@ -108,7 +109,7 @@ class _Requests:
         found = plan.request(do, path, peer, limit_s, services)
         found["node"] = self._current.spec.node
         if do == CLAIM:
-            found["options"] = {"disk": plan.arbiter}
+            found["options"] = plan.arbiter_options
             found["generation"] = self._generation
         if do == PREEMPT:
             found.update(self._disks_of(services))
@@ -166,7 +167,7 @@ class FenceService:
         )
         configuration.complete_by(self._disks.complete)
         self._arbiter = ArbiterWatch(
-            lambda: configuration.current.options.fence_plan.arbiter_disk,
+            lambda: configuration.current.options.fence_plan.arbiter_address,
             self._open_arbiter,
             ArbiterMemory(layout),
             lambda: engine().may_register,
@@ -425,12 +426,19 @@ class FenceService:
     def _beat_s(self) -> float:
         return timing.PACES[self._configuration.current.spec.profile].beat_interval_s
 
-    def _open_arbiter(self, path: str, generation: int | None) -> ArbiterDisk:
+    def _open_arbiter(self, address: str, generation: int | None) -> ArbiterDisk | EtcdArbiter:
+        """Open the arbiter that is configured now; a disk needs the last counter."""
+        current = self._configuration.current
+        spec, plan = current.spec, current.options.fence_plan
+        witness = plan.arbiter_witness
         # Imported here: most nodes have no arbiter.
+        if witness is not None:
+            from opensvc_openha.fence_devices.etcd_arbiter import EtcdArbiter
+
+            return EtcdArbiter(witness, spec.node, spec.peer)
         from opensvc_openha.fence_devices.arbiter_disk import ArbiterDisk
 
-        spec = self._configuration.current.spec
-        return ArbiterDisk(path, spec.node, spec.peer, generation=generation)
+        return ArbiterDisk(address, spec.node, spec.peer, generation=generation)
 
 
 def _open_held_disks() -> HeldDisks:

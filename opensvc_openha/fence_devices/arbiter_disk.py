@@ -13,12 +13,11 @@ claim, so it never does. There is no reservation, so that beats continue to be w
 
 from __future__ import annotations
 
-import enum
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.fence_devices.arbiter_answers import ArbiterLook, Claim, ClaimOutcome
 from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_under
 from opensvc_openha.fence_devices.scsi_disk import DiskFault, ScsiPort, open_port
 from opensvc_openha.fence_devices.shared_disk import DiskState, Ejected, SharedDisk
@@ -27,37 +26,6 @@ from opensvc_openha.system.clock import pause
 
 LIMIT_S = 2.0
 """Limit of one command: the standing look must not keep its thread."""
-
-
-class ClaimOutcome(enum.Enum):
-    """Result of a claim; ``value`` is the word in answers."""
-
-    WON = "won"
-    LOST = "lost"
-    UNABLE = "unable"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Who may fence. ``by`` is the node that has the right, if this one lost."""
-
-    outcome: ClaimOutcome
-    text: str
-    by: str = ""
-
-
-@dataclass(frozen=True)
-class ArbiterLook:
-    """Whether this node is registered; if not, the node that removed it.
-
-    ``by`` is empty if this node was not yet registered, or if the disk lost its registrations.
-    """
-
-    is_registered: bool
-    by: str
-    is_peer_registered: bool
-    text: str
-    generation: int = 0
 
 
 def arbiter_key(node: str) -> int:

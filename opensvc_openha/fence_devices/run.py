@@ -28,7 +28,7 @@ _ROOM = "opensvc_openha.fence_devices"
 HANDLERS: Mapping[str, str] = {
     "look": f"{_ROOM}.power_program",
     "cut": f"{_ROOM}.power_program",
-    "claim": f"{_ROOM}.reservation_program",
+    "claim": f"{_ROOM}.claim_program",
     "preempt": f"{_ROOM}.reservation_program",
     "watch": f"{_ROOM}.reservation_program",
 }

@@ -116,6 +116,23 @@ class FencePlanConfig:
         return "" if self.arbiter == ETCD else self.arbiter
 
     @property
+    def arbiter_witness(self) -> EtcdConfig | None:
+        """The witness, if it is the arbiter."""
+        return self.etcd if self.arbiter == ETCD else None
+
+    @property
+    def arbiter_address(self) -> str:
+        """Where the arbiter is, for display; empty without one."""
+        witness = self.arbiter_witness
+        return self.arbiter if witness is None else witness.address
+
+    @property
+    def arbiter_options(self) -> dict[str, object]:
+        """How the arbiter is reached, as it stands in the request to claim."""
+        witness = self.arbiter_witness
+        return {"disk": self.arbiter} if witness is None else {ETCD: witness.as_options()}
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Names of all paths, in the order of the levels."""
         return tuple(name for level in self.levels for name in level)

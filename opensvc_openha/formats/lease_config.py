@@ -88,6 +88,11 @@ class EtcdConfig:
         """Return an error about an option, or about the whole section."""
         return self.place.error(f"[[{ETCD}]] {message}", option)
 
+    @property
+    def address(self) -> str:
+        """Where it is, for display."""
+        return f"{ETCD} {','.join(self.urls)}"
+
     def as_options(self) -> dict[str, object]:
         """Return the fields as they stand in a request to the fence program."""
         return {

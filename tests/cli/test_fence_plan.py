@@ -53,7 +53,7 @@ esac
 class Planned:
     """A daemon with two boards, and the voice of its peer."""
 
-    def __init__(self, cluster: ClusterDir, more: str = "") -> None:
+    def __init__(self, cluster: ClusterDir, more: str = "", sections: str = "") -> None:
         self.cluster = cluster
         root = cluster.root
         for name in ("board", "spare"):
@@ -62,7 +62,7 @@ class Planned:
             cluster.path(f"{name}.power").write_text("on\n")
         text = OPTIONS.format(root=root, here=HERE, peer=PEER)
         cluster.path("conf/openha.conf").write_text(
-            text.replace("[fencing]\n", f"[fencing]\n{more}")
+            text.replace("[fencing]\n", f"[fencing]\n{more}") + sections
         )
         script = cluster.script("web.sh", "exit 0")
         cluster.ok(f"service -a web {script} {HERE} {PEER} /bin/true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.reserved_disks import ServiceDisks
 from opensvc_openha.errors import ActionError, RefusedError
+from opensvc_openha.fence_devices.etcd_arbiter import EtcdArbiter
+from opensvc_openha.formats.fence_plan_config import FencePlanConfig
 from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system.peer_credentials import Caller
@@ -71,7 +75,8 @@ class Rig:
             NODE, PEER, (), (), Profile.TUTORIAL, fencing=policy
         )
         self.plan = self.configuration.current.options.fence_plan
-        self.plan.arbiter, self.plan.check_interval_s = "/dev/hb", 60.0
+        self.plan.arbiter_address, self.plan.check_interval_s = "/dev/hb", 60.0
+        self.plan.arbiter_options = {"disk": "/dev/hb"}
         self.plan.request.side_effect = lambda do, *rest: {"do": do}
         self.plan.address_of.return_value = "10.1.1.1"
         self.history = History(self.layout, 1, lambda is_fault, text: None)
@@ -264,6 +269,20 @@ def test_requests_are_complete_for_what_they_ask(rig: Rig) -> None:
         "drain_s": 0.0,
     }
     assert plan.request("cut", "ipmi", PEER, 1.0) == {"do": "cut", "node": NODE}
+
+
+def test_witness_is_opened_and_asked_as_the_arbiter(rig: Rig) -> None:
+    """With all its options; nothing is asked before its thread looks."""
+    etcd = EtcdConfig(("http://127.0.0.1:1", "http://127.0.0.1:2"), username="openha", prefix="x")
+    plan = FencePlanConfig(arbiter="etcd", etcd=etcd)
+    rig.configuration.current.options.fence_plan = plan
+    arbiter = rig.service._arbiter.status
+    assert arbiter is not None
+    asked = rig.service._plan()[1].request("claim", "", PEER, 1.0)
+    assert asked["options"] == {"etcd": etcd.as_options()}
+    assert plan.arbiter_address == "etcd http://127.0.0.1:1,http://127.0.0.1:2"
+    with closing(rig.service._open_arbiter(plan.arbiter_address, 7)) as opened:
+        assert isinstance(opened, EtcdArbiter)
 
 
 def test_services_that_run_and_stay_so_are_watched(rig: Rig, mocker: MockerFixture) -> None:

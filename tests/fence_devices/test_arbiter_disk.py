@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.fence_devices import arbiter_disk
+from opensvc_openha.fence_devices.arbiter_answers import Claim, ClaimOutcome
 from opensvc_openha.fence_devices.arbiter_disk import (
     ArbiterDisk,
-    Claim,
-    ClaimOutcome,
     address_of_arbiter,
     arbiter_key,
 )
