@@ -159,6 +159,8 @@ class LeaseOwner:
         self._is_wanted = False
         self._given_up_at = -math.inf
         """A start waits for the promise until then at most."""
+        self._was_confirmed = False
+        """A promise was confirmed since one is wanted: no start waited in vain."""
         self._settled_at: float | None = None
         """A daemon that leaves waits until then at most for what it has to withdraw or to promise.
         """
@@ -417,8 +419,9 @@ class LeaseOwner:
             self._settled_at = now + timing.LEASE_SETTLE_S
         is_wanted = not self._why
         if is_wanted and not self._is_wanted:
-            self._given_up_at = now + timing.LEASE_WAIT_S
+            self._given_up_at, self._was_confirmed = now + timing.LEASE_WAIT_S, False
         self._is_wanted = is_wanted
+        self._was_confirmed = self._was_confirmed or self._is_confirmed
         done = self._pursue(at, now) if is_wanted else self._end(at, now)
         return done + self._tell(now)
 
@@ -481,7 +484,8 @@ class LeaseOwner:
     def is_awaited(self, now: float) -> bool:
         """Return True while a start waits until the promise is confirmed."""
         is_due = self._is_wanted and self._watchdog is not Watchdog.LOST
-        return is_due and not self._is_confirmed and now < self._given_up_at
+        is_confirmed = self._was_confirmed or self._is_confirmed
+        return is_due and not is_confirmed and now < self._given_up_at
 
     def holds_back(self, now: float) -> bool:
         """Return True while a daemon that would say goodbye has to wait for its promise."""
@@ -516,7 +520,7 @@ class LeaseOwner:
             times.append(self._settled_at)
         if self._watchdog in _KEPT:
             times.append(self._asked_at + self._interval_s)
-        if self._is_wanted and not self._is_confirmed:
+        if self._is_wanted and not self._was_confirmed:
             times.append(self._given_up_at)
         if self._watchdog is Watchdog.LOST and self._is_wanted:
             times.append(self._retry_at)
@@ -530,7 +534,7 @@ class LeaseOwner:
     def _tell(self, now: float) -> list[Action]:
         """Report once why a start does not wait any longer."""
         told, self._told = self._told, ""
-        if not self._is_wanted or self._is_confirmed or now < self._given_up_at:
+        if not self._is_wanted or self._was_confirmed or now < self._given_up_at:
             return []
         self._told = self._explain(now)
         if told or self._watchdog is Watchdog.LOST:

@@ -402,6 +402,7 @@ def test_a_restart_of_the_daemon_resets_nobody() -> None:
     goodbyes = [beat for _, name, beat in pair.sent if name == "deb1" and beat.goodbye.value]
     assert len(goodbyes) == 3
     assert all(beat.facts is not None and beat.facts.promise == promise for beat in goodbyes)
+    assert not deb1.reasons("NO PROMISE")
     pair.run(20)
     deb1.boot_from_files()
     pair.run(5)
