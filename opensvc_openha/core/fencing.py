@@ -314,7 +314,7 @@ class Fencing:
         """Return why the peer is out, by any proof that holds; empty without one."""
         if self._confirmation is not None:
             return f"confirmed by {self._confirmation.who}"
-        proofs = (*self._proofs.values(), *self.desk.plan.proofs)
+        proofs = (*self._proofs.values(), *self.desk.plan.held(now))
         return next((proof.text for proof in proofs if now < proof.at + timing.PROOF_LIFE_S), "")
 
     def _script_proof(self, svc: ServiceSpec, now: float) -> Proof | None:

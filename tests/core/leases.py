@@ -34,7 +34,15 @@ from opensvc_openha.core.events import (
     WatchdogLost,
     WatchdogReady,
 )
-from opensvc_openha.core.model import FencingPolicy, LeasePolicy, LinkSpec, Profile, ServiceSpec
+from opensvc_openha.core.model import (
+    FencePath,
+    FencingPolicy,
+    LeasePolicy,
+    LinkSpec,
+    PathKind,
+    Profile,
+    ServiceSpec,
+)
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LeaseStatus
@@ -43,6 +51,7 @@ from opensvc_openha.verify.invariants import Confirmed
 from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
+LEASE = FencePath("lease", PathKind.LEASE, 0.0)
 FASTEST, SLOWEST = 1.0833, 0.9167
 POLICY = LeasePolicy("/dev/watchdog", timeout_s=4.0, answer_s=1.0)
 FAST_POLICY = LeasePolicy("/dev/watchdog", timeout_s=1.0, answer_s=0.3)
@@ -63,6 +72,8 @@ class Keeper:
         self.answer_s = 0.0
         self.holders = 2
         self.granularity_s = 0.1
+        self.late_s = 0.0
+        """How much later it bites than its driver says."""
         self.problem = ""
         """Why the watchdog cannot be opened."""
         self.read_back: Callable[[float], float] = lambda timeout_s: timeout_s
@@ -80,7 +91,7 @@ class Keeper:
         if not self.is_open:
             return math.inf
         fed_at = max(self.petted_at, self.held_until)
-        return fed_at + self.holders * self.timeout_s + self.granularity_s
+        return fed_at + self.holders * self.timeout_s + self.granularity_s + self.late_s
 
     def carry_out(self, action: LeaseAction) -> None:
         """Do what the daemon orders."""
@@ -290,10 +301,13 @@ class LeasePair(Pair):
         timeout_s: float = TIMEOUT_S,
         disks: int = 1,
         check: str = "/etc/fence",
+        is_believed: bool = False,
     ) -> None:
         super().__init__(*names, timeout_s=timeout_s, link_count=1, profile=profile)
         self.policy = policy
-        self.fencing = FencingPolicy(lease=policy)
+        # With a plan, the promise of the other node is a proof.
+        self.fencing = FencingPolicy(lease=policy, levels=((LEASE,),) if is_believed else ())
+        check = "/bin/true" if is_believed else check
         self.services = tuple(
             ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", check)
             for name in names or ("registry",)
@@ -308,6 +322,9 @@ class LeasePair(Pair):
         self.deb1: LeaseHost = LeaseHost(self, 0)
         self.deb2: LeaseHost = LeaseHost(self, 1)
         self.deb1.peer, self.deb2.peer = self.deb2, self.deb1
+        assert self.invariants is not None
+        if is_believed:
+            self.invariants.expect_plan(False, (), ())
         self.hosts = (self.deb1, self.deb2)
         self.sent: list[tuple[float, str, Beat]] = []
         self.script_ok = lambda host, action: action.kind.value != "check"
