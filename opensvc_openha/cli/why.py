@@ -37,6 +37,7 @@ from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.kernel_log import refused_writes
 from opensvc_openha.system.processes import start_of_process
 
 _NEWEST_OF_SERVICE = 400
@@ -101,6 +102,7 @@ def _collect(layout: Layout, service: str) -> Circumstances:
         f"{layout.log_dir}/{service}.log",
         _delay_s(layout),
         _has_plan(layout, status),
+        refused_writes(),
     )
 
 

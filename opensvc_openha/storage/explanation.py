@@ -16,6 +16,8 @@ from opensvc_openha.core.status import Sight
 from opensvc_openha.storage.fence_history import FENCE, proofs_in
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances, what_it_waits_for, what_to_do
+from opensvc_openha.system.clock import precise_stamp
+from opensvc_openha.system.kernel_log import RefusedWrites
 
 _PASSING = frozenset(state.name for state in PASSING)
 _FAILED = frozenset(state.name for state in FAILED)
@@ -157,9 +159,12 @@ def explain(facts: Circumstances) -> Explanation:
         rule="" if last is None else last.rule,
         no_daemon=_end_of_daemon(facts),
         warnings=(
-            ()
-            if status is None
-            else tuple(text for text in status.warnings if text not in status.fencing_warnings)
+            *(
+                ()
+                if status is None
+                else (text for text in status.warnings if text not in status.fencing_warnings)
+            ),
+            *_refused(way, facts.refused),
         ),
         steps=_steps(way, facts),
         decision=decision,
@@ -179,6 +184,18 @@ def _proofs(way: tuple[Entry, ...], context: tuple[Entry, ...]) -> tuple[str, ..
         if entry.kind is EntryKind.PEER and entry.new == FENCE and entry.number >= way[0].number:
             found += proofs_in(entry.reason)
     return tuple(found)
+
+
+def _refused(way: tuple[Entry, ...], refused: tuple[RefusedWrites, ...]) -> list[str]:
+    """Return what reserved disks have refused this node since the way to the present state."""
+    since = way[0].at - CONTEXT_S if way else 0.0
+    return [
+        f"writes of this node to {each.device} were refused {each.count} time(s), last at"
+        f" {precise_stamp(each.last_at)} (EBADE): it has no registration on that disk, which is"
+        " reserved; openha fence status shows whether it was ejected"
+        for each in refused
+        if each.last_at >= since
+    ]
 
 
 def _cause(moves: tuple[Entry, ...], known: tuple[Entry, ...], state: str) -> str:

@@ -11,6 +11,7 @@ from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.system.kernel_log import RefusedWrites
 
 _PARTS = "parts of it may be in use there until it is frozen as stopped"
 
@@ -37,6 +38,8 @@ class Circumstances:
     """The start-ready delay of the time profile, in seconds."""
     has_plan: bool = False
     """A fence plan is configured: check-up scripts need not fence."""
+    refused: tuple[RefusedWrites, ...] = ()
+    """Writes of this node that reserved disks have refused."""
 
 
 def what_it_waits_for(facts: Circumstances, state: str, reason: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from opensvc_openha.core.model import ServiceSpec
@@ -12,6 +14,7 @@ from opensvc_openha.core.transitions import TABLE
 from opensvc_openha.storage.explanation import explain
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances
+from opensvc_openha.system.kernel_log import RefusedWrites
 
 SIGHT = Sight(100.0, (), PeerStanding.LIVE, 0.0, None)
 STARTS = [
@@ -138,3 +141,16 @@ def test_start_whose_first_try_the_history_does_not_have_any_more() -> None:
     known = ("web", "deb1", "deb2", None, entries, entries, None, "nmond is not running")
     explained = explain(Circumstances(*known, "STARTED", "", "", 5.0))
     assert explained.cause == "nothing was started: next try, peer is silent"
+
+
+def test_writes_that_a_reserved_disk_refused_are_a_warning() -> None:
+    """Those on the way to the present state; none of an older story."""
+    facts = replace(
+        plan_facts(True),
+        refused=(RefusedWrites("sda", 34, 170.0), RefusedWrites("sdb", 2, 39.0)),
+    )
+    (warning,) = explain(facts).warnings
+    assert warning.startswith("writes of this node to sda were refused 34 time(s), last at 1970-")
+    assert "(EBADE)" in warning
+    (first, second) = explain(replace(facts, entries=())).warnings
+    assert "sda" in first and "sdb" in second

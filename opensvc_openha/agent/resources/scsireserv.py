@@ -32,6 +32,7 @@ from opensvc_openha.agent.values.resource_status import (
 )
 from opensvc_openha.errors import ActionError, ConfigError, SystemFault
 from opensvc_openha.fence_devices.block_devices import DiskAddress, disks_under
+from opensvc_openha.fence_devices.multipath_keys import problem_of
 from opensvc_openha.fence_devices.reservations import TakeRules, open_all, take_all
 from opensvc_openha.fence_devices.shared_disk import DiskState, SharedDisk, meet
 from opensvc_openha.formats.reservation_key import key_text
@@ -117,6 +118,11 @@ class ScsiReservation(LocalResource):
         """Return the disks that are reserved."""
         return self._find(self._owner, self._context.volume_groups)
 
+    @staticmethod
+    def multipath_problem(disks: tuple[DiskAddress, ...]) -> str:
+        """Return why multipathd prevents that these are reserved; empty if it does not."""
+        return problem_of(disks)
+
     def key(self) -> int:
         """Return this node's key, of the section, of node.conf, or of its MAC address."""
         key = self._section.value(schema.PRKEY)
@@ -158,6 +164,9 @@ class ScsiReservation(LocalResource):
                 statuses, remarks = [ResourceStatus.WARN], [str(error)]
             found += statuses
             log += remarks
+        problem = self.multipath_problem(disks)
+        if problem:
+            found, log = [*found, ResourceStatus.WARN], [*log, problem]
         merged = merge(found) if found else ResourceStatus.UNDEF
         return Finding(merged, tuple(log), label)
 
@@ -165,8 +174,13 @@ class ScsiReservation(LocalResource):
         """Reserve each disk; eject another node only where that is allowed."""
         self._note_key()
         key = self.key()
+        addresses = self.disks()
+        problem = self.multipath_problem(addresses)
+        if problem:
+            self._is_refused = True
+            raise self.spec.error(ActionError, problem)
         with ExitStack() as stack:
-            disks = open_all(map(self._open_disk, self.disks()), stack)
+            disks = open_all(map(self._open_disk, addresses), stack)
             if not disks:
                 # Only what must be on disks is worth a warning: [DEFAULT] may ask for all.
                 must_be = self._owner.group in ("vg", "disk")

@@ -77,6 +77,9 @@ def _facts_of(service: Service) -> dict[str, object]:
                 f"{resource.spec.rid}: drain = {resource.drain_s:g}: a fence waits at most"
                 f" {DRAIN_MAX_S:g} s"
             )
+        refused = resource.multipath_problem(found)
+        if refused:
+            problems.append(f"{resource.spec.rid}: {refused}")
         known = {disk["name"] for disk in disks}
         disks += [
             {

@@ -12,6 +12,7 @@ from opensvc_openha.agent.host import reservation_key
 from opensvc_openha.agent.resources import scsireserv
 from opensvc_openha.agent.service import reservation_facts
 from opensvc_openha.errors import ActionError, ConfigError, SystemFault
+from opensvc_openha.fence_devices import multipath_keys
 from opensvc_openha.fence_devices.block_devices import DiskAddress
 from opensvc_openha.fence_devices.shared_disk import SharedDisk
 from opensvc_openha.formats.layout import AgentLayout
@@ -526,6 +527,32 @@ def test_refused_start_leaves_what_was_reserved_before(agent: Agent, disks: Disk
     disks.theirs("/dev/sdb").take(PEERS)
     assert act(agent, "prstart").exit_code == ActionError.exit_code
     assert disks.keys() == {"/dev/sda": {OURS}, "/dev/sdb": {PEERS}}
+
+
+def test_map_whose_keys_multipathd_keeps_is_refused_before_it_is_needed(
+    agent: Agent, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start fails with the reason before any registration; status and daemon show it."""
+    conf = agent.etc / "multipath.conf"
+    monkeypatch.setattr(
+        scsireserv, "problem_of", lambda found: multipath_keys.problem_of(found, str(conf))
+    )
+    disks.node.paths = 2
+    agent.write("a", DEFAULT + "fence_needs = data\n" + VG + HB)
+    conf.write_text("defaults {\n reservation_key file\n}\n")
+    outcome = act(agent, "prstart", "--cluster")
+    assert outcome.exit_code == ActionError.exit_code
+    assert "/dev/sda: " in outcome.err and "reservation_key file: multipathd would" in outcome.err
+    assert disks.keys() == {"/dev/sda": set(), "/dev/sdb": set()}
+    status, _, log = tree(agent)["vg#1pr"]
+    assert status == "warn" and f"{conf}:2: reservation_key file" in log
+    facts = reservation_facts.facts_of(AgentLayout(str(agent.etc)), ["a"])["a"]
+    assert facts["has_reserved_data"] is False and "vg#1pr: /dev/sda: " in str(facts["problems"])
+    conf.write_text("defaults {\n reservation_key 0xdeb1\n}\n")
+    assert act(agent, "prstart", "--cluster").exit_code == 0
+    assert tree(agent)["vg#1pr"][0] == "up"
+    facts = reservation_facts.facts_of(AgentLayout(str(agent.etc)), ["a"])["a"]
+    assert facts["problems"] == [] and facts["has_reserved_data"] is True
 
 
 def test_wait_that_no_fence_makes_is_a_problem_beforehand(agent: Agent, disks: Disks) -> None:
