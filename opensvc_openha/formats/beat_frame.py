@@ -326,6 +326,11 @@ def peek_number(data: bytes) -> tuple[BootId, int] | None:
     return BootId(counter, nonce), seq
 
 
+def carries_facts(frame: bytes) -> bool:
+    """Return True if a frame of this package's own format has facts of its sender."""
+    return bool(_HEAD.unpack_from(frame)[3] & HAS_FACTS)
+
+
 def _check_envelope(data: bytes, is_checked: bool) -> int:
     """Check a frame's envelope; return where its fields end.
 

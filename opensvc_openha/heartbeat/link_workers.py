@@ -21,6 +21,7 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.beat_frame import carries_facts
 from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.outbox import BeatOutbox
@@ -41,9 +42,11 @@ Log = Callable[[LinkSpec, bool, str], None]
 class LeaseReports:
     """What the disk links report for promises: this node's renewals, and quiet slots of the peer.
 
-    ``wants_renewals`` and ``wants_quiet`` are asked at each beat and each read.
+    ``medium_of`` returns the mark of a link among the media of a promise, None for one that is
+    none. ``wants_renewals`` and ``wants_quiet`` are asked at each beat and each read.
     """
 
+    medium_of: Callable[[LinkSpec], bytes | None] = lambda link: None
     wants_renewals: Callable[[], bool] = lambda: False
     wants_quiet: Callable[[], bool] = lambda: False
     put: Callable[[RenewalConfirmed | MediumQuiet], None] = lambda event: None
@@ -191,18 +194,26 @@ class SenderThread(LinkThread):
                     continue
                 # A renewal counts from before the write: the peer may read it from then on.
                 began_at = clock.monotonic()
-                sender.send(self._codec.encode(posted.beat, self.thread_id, posted.with_names))
+                frame = self._codec.encode(posted.beat, self.thread_id, posted.with_names)
+                sender.send(frame)
                 self._sent_at, self._sent_number = clock.monotonic(), number
-                if self.link.is_disk and self._reports.wants_renewals():
-                    self._reports.put(
-                        RenewalConfirmed(self.link.mark, posted.beat.seq, began_at, self._sent_at)
-                    )
+                self._report_renewal(posted.beat.seq, frame, began_at, self._sent_at)
                 self._record_health()
                 self._record_counters(sender.counters)
         finally:
             self._record_counters(sender.counters)
             self._of_link = {}
             sender.close()
+
+    def _report_renewal(self, seq: int, frame: bytes, began_at: float, ended_at: float) -> None:
+        """Report a beat that stays in its slot, where it was read back."""
+        if not self._reports.wants_renewals():
+            return
+        medium = self._reports.medium_of(self.link)
+        if medium is not None:
+            self._reports.put(
+                RenewalConfirmed(medium, seq, began_at, ended_at, carries_facts(frame))
+            )
 
     def has_sent(self, number: int) -> bool:
         """Return True if this link has sent the outbox's beat ``number``, or a later one."""
@@ -247,24 +258,25 @@ class ListenerThread(LinkThread):
             self._open(listener)
             self.remark = listener.remark
             while not self._ending.is_set():
-                wants_quiet = self.link.is_disk and self._reports.wants_quiet()
+                medium = self._reports.medium_of(self.link)
+                wants_quiet = medium is not None and self._reports.wants_quiet()
                 received = listener.receive(_QUIET_WAIT_S if wants_quiet else _WAIT_S)
                 self._record_health()
                 self._record_counters(listener.counters)
                 if received is not None:
                     self._intake.take(received)
-                elif wants_quiet:
-                    self._report_quiet(listener.quiet)
+                elif medium is not None and wants_quiet:
+                    self._report_quiet(medium, listener.quiet)
         finally:
             self._record_counters(listener.counters)
             self._of_link = {}
             listener.close()
 
-    def _report_quiet(self, quiet: Quiet | None) -> None:
+    def _report_quiet(self, medium: bytes, quiet: Quiet | None) -> None:
         """Report a read that showed nothing new; all that earlier ones found was passed before."""
         if quiet is not None and quiet.read_at > self._quiet_at:
             self._quiet_at = quiet.read_at
-            self._reports.put(MediumQuiet(self.link.mark, quiet.read_at, quiet.since))
+            self._reports.put(MediumQuiet(medium, quiet.read_at, quiet.since))
 
     def _open(self, listener: BeatListener) -> None:
         """Open the link.

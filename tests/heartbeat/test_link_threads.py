@@ -346,7 +346,7 @@ Reported = RenewalConfirmed | MediumQuiet
 
 
 def lease_reports(found: list[Reported], is_wanted: bool = True) -> LeaseReports:
-    return LeaseReports(lambda: is_wanted, lambda: is_wanted, found.append)
+    return LeaseReports({DISK: b"12345678"}.get, lambda: is_wanted, lambda: is_wanted, found.append)
 
 
 def test_beat_in_a_slot_is_a_renewal_that_began_before_its_write(
@@ -367,7 +367,7 @@ def test_beat_in_a_slot_is_a_renewal_that_began_before_its_write(
         serve(thread, monkeypatch, End(None, [None, LinkFault("EIO")], watch=write), End(None))
         return found
 
-    assert run(DISK) == [RenewalConfirmed(DISK.mark, 5, 100.0, 100.5)]
+    assert run(DISK) == [RenewalConfirmed(b"12345678", 5, 100.0, 100.5, False)]
     assert run(LINK) == [] and run(DISK, is_wanted=False) == []
 
 
@@ -394,7 +394,7 @@ def test_quiet_read_is_reported_once_behind_the_beats_before_it(
 
     assert run(is_wanted=False).waits == [0.5] * 6 and found == []
     assert run(is_wanted=True).waits == [0.05] * 6
-    assert found == [MediumQuiet(DISK.mark, each.read_at, each.since) for each in (quiet, later)]
+    assert found == [MediumQuiet(b"12345678", each.read_at, each.since) for each in (quiet, later)]
 
 
 def test_thread_enters_first_is_a_daemon_and_ends_when_it_is_asked() -> None:
