@@ -118,9 +118,12 @@ def _status(layout: Layout, options: Namespace) -> int:
     if options.is_json:
         from opensvc_openha.control.protocol import status_to_json
 
-        found = status_to_json(status)["fencing"]
+        whole = status_to_json(status)
+        found = whole["fencing"]
         if status.fencing.plan:
             found["standing"] = status.peer_standing.value
+        if status.lease is not None:
+            found["promise"] = whole["lease"]
         _print_json(found)
     else:
         sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opensvc_openha.cli.fence_plan_output import path_lines, plan_lines
+from opensvc_openha.cli.lease_output import lease_lines
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.core.wording import named
@@ -74,6 +75,7 @@ def _plan_report(status: NodeStatus, now: float, plans: Mapping[str, str]) -> st
     fencing, peer = status.fencing, status.peer
     lines = [f"{status.node} can prove that {peer} is out by:"]
     lines += path_lines(fencing.paths, now)
+    lines += lease_lines(status.lease, now)
     lines += [
         line
         for group in fencing.groups

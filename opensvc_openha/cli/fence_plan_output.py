@@ -10,6 +10,7 @@ from opensvc_openha.core.model import PathKind
 from opensvc_openha.core.states import WILLING
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
+from opensvc_openha.system import clock
 from opensvc_openha.system.clock import date_stamp
 
 ALL_ARMED, SOME_BROKEN, NO_PROOF = 0, 1, 2
@@ -55,7 +56,12 @@ def _told(path: PathStatus, now: float) -> str:
     if path.looked_at is not None:
         took = "" if path.took_s is None else f" in {path.took_s:.2f} s"
         parts.append(f"looked at {max(0.0, now - path.looked_at):.0f} s ago{took}")
-    if path.tested_at is not None:
+    if path.tested_at is not None and path.kind == PathKind.LEASE.value:
+        took = "" if path.tested_s is None else f": bit after {path.tested_s:.1f} s"
+        parts.append(f"watchdog tested {date_stamp(path.tested_at)}{took}")
+    elif path.kind == PathKind.LEASE.value:
+        parts.append("watchdog never tested")
+    elif path.tested_at is not None:
         took = "" if path.tested_s is None else f": {path.tested_s:.1f} s"
         parts.append(f"off tested {date_stamp(path.tested_at)}{took}")
     elif path.kind in (PathKind.POWER.value, PathKind.CALLOUT.value):
@@ -146,28 +152,61 @@ def look_ahead(status: NodeStatus, start_ready_s: float) -> list[Planned]:
     if fencing.has_arbiter:
         steps.append(Planned(at_s, latest_s, "claim", "claim: the arbiter decides who may fence"))
     by_name = {path.name: path for path in fencing.paths}
-    has_start, is_measured = False, True
+    lease = next((path for path in fencing.paths if path.kind == PathKind.LEASE.value), None)
+    ends_s = _lease_ends_s(status, lease, at_s)
+    is_measured = True
+    starts: list[tuple[int, Planned]] = []
     for level, names in enumerate(fencing.plan):
         for name in names:
             path = by_name.get(name, PathStatus(name, "", level))
             order = "and " if name != names[0] else "if that fails, " if level else ""
-            text = f"{order}{_shot(path, level)}"
-            steps.append(Planned(at_s, latest_s, "shoot", text, level, name, is_measured))
+            if path is lease:
+                begins_s, text = ends_s, _promised(path, level)
+                # Nothing is shot while it can still prove.
+                at_s, latest_s = max(at_s, ends_s), max(latest_s, ends_s)
+            else:
+                begins_s, text = at_s, f"{order}{_shot(path, level)}"
+            steps.append(Planned(begins_s, latest_s, "shoot", text, level, name, is_measured))
+            if path is lease:
+                continue
             is_measured = is_measured and path.tested_s is not None
             expected_s = _expected_s(path)
             at_s += expected_s
             latest_s += expected_s if path.limit_s is None else path.limit_s
-        if not has_start and all(
-            by_name.get(name, PathStatus(name, "", level)).state == _ARMED for name in names
-        ):
-            has_start = True
+        if all(by_name.get(name, PathStatus(name, "", level)).state == _ARMED for name in names):
+            is_lease_alone = lease is not None and names == (lease.name,)
             text = f"start script of {named(waiting)}"
-            steps.append(Planned(at_s, latest_s, "start", text, level, "", is_measured))
+            start = (
+                Planned(ends_s, ends_s, "start", text, level)
+                if is_lease_alone
+                else Planned(at_s, latest_s, "start", text, level, "", is_measured)
+            )
+            starts.append((len(steps), start))
+    if starts:
+        # Whatever proves first: the promise ends beside the levels before it.
+        steps.insert(*min(starts, key=lambda start: start[1].at_s))
+    if lease is not None:
+        steps.sort(key=lambda step: step.at_s)
     text = (
         "if all fail: START_FAILED, and all of it again after a pause, without end; or type openha"
         f" fence confirm {peer}, once you made sure that it is off"
     )
     return [*steps, Planned(at_s, latest_s, "failed", text, is_measured=is_measured)]
+
+
+def _lease_ends_s(status: NodeStatus, lease: PathStatus | None, ready_s: float) -> float:
+    """Return the seconds from now until the peer's promise has proved it dead."""
+    if lease is None or lease.limit_s is None:
+        return ready_s
+    ends_at = status.fencing.lease_ends_at
+    if ends_at is not None:
+        return max(ready_s, ends_at - clock.wall())
+    return max(ready_s, lease.limit_s)
+
+
+def _promised(path: PathStatus, level: int) -> str:
+    doubt = "" if path.state == _ARMED else f"; {path.state} now: {path.text}"
+    return f"level {level + 1}: {path.name}: nothing is done: the promise ends{doubt}"
 
 
 def _expected_s(path: PathStatus) -> float:

@@ -13,6 +13,7 @@ from opensvc_openha.core.status import (
     AuthStatus,
     FenceGroup,
     FencingStatus,
+    LeaseStatus,
     LinkStatus,
     NodeStatus,
     PathStatus,
@@ -46,8 +47,8 @@ def dump(message: dict[str, Any]) -> bytes:
 
 
 def status_to_json(status: NodeStatus) -> dict[str, Any]:
-    """Return a status as plain values."""
-    return {
+    """Return a status as plain values; those of a lease only where there is one."""
+    found = {
         "node": status.node,
         "peer": status.peer,
         "pid": status.pid,
@@ -63,6 +64,7 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "links": [_link_to_json(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
+    return found if status.lease is None else {**found, "lease": vars(status.lease)}
 
 
 def status_from_json(data: dict[str, Any]) -> NodeStatus:
@@ -73,6 +75,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
     if not isinstance(data, dict):
         raise TypeError(f"a status is an object, not {type(data).__name__}")
     authentication = _known(AuthStatus, data.get("authentication", {}))
+    lease = data.get("lease")
     return NodeStatus(
         node=data["node"],
         peer=data["peer"],
@@ -90,6 +93,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
         authentication=AuthStatus(
             **{**authentication, "accepts": tuple(authentication.get("accepts", ()))}
         ),
+        lease=None if lease is None else LeaseStatus(**_known(LeaseStatus, lease)),
     )
 
 

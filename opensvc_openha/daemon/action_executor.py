@@ -32,6 +32,7 @@ from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     Event,
     FenceStepEnded,
+    RenewalConfirmed,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -165,6 +166,11 @@ class ActionExecutor:
         self.engine.wrote(now)
         self._finish(actions, problems, now)
         self._advance(now)
+
+    def renew(self, event: RenewalConfirmed, now: float) -> None:
+        """Hand out what a renewal permits while states are being written."""
+        for permit in self.engine.confirm_renewal(event, now):
+            self._ports.carry_out_lease(permit)
 
     @property
     def speak_at(self) -> float:

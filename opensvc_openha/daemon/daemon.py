@@ -101,6 +101,7 @@ class Daemon:
             process.history,
             logger,
             self._realtime.enter,
+            incarnation.lease.reports,
         )
         self._report = StatusReport(
             layout,
@@ -110,6 +111,7 @@ class Daemon:
             process.history,
             incarnation.fencing_store,
             incarnation.fence,
+            incarnation.lease,
             self._issues,
             incarnation.removed,
         )
@@ -162,6 +164,7 @@ class Daemon:
             self._history.open()
             self._process.stall_detector.start(self._realtime.enter)
         self._incarnation.agent_caches.begin(self._own_names())
+        self._incarnation.lease.start(self._realtime.enter)
         # Listeners first: the engine may pass a verdict only on links that are listened to.
         self._links.reconcile(self._spec)
         self._log.info(
@@ -280,6 +283,7 @@ class Daemon:
         self._links.flush()
         self._watchers.stop()
         self._incarnation.fence.stop()
+        self._incarnation.lease.stop()
         self._server.close()
         if failure is None:
             self._systemd.stopping()
@@ -330,6 +334,7 @@ class Daemon:
         current = self._configuration.current
         self._incarnation.apply_options(current)
         self._incarnation.fence.follow()
+        self._incarnation.lease.follow()
         if current.spec == former.spec:
             return
         # Before the links: a beat of a link that the engine does not know would be lost.

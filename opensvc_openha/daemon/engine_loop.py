@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 
 from opensvc_openha.core import timing
+from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Tick
+from opensvc_openha.core.promise import Promise
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.engine_ports import EnginePorts
@@ -48,8 +50,9 @@ class EngineLoop:
 
     Any thread may call ``status``, ``await_events`` and ``displace``. ``peer_standing`` and
     ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register``,
-    ``wrong_paths`` and ``settled_services`` are read by the watches of arbiter, paths and disks.
-    ``failure`` and ``displaced`` are final once ``is_over`` is set.
+    ``wrong_paths`` and ``settled_services`` are read by the watches of arbiter, paths and disks,
+    ``promised`` by what reads the media of a promise. ``failure`` and ``displaced`` are final once
+    ``is_over`` is set.
     """
 
     def __init__(
@@ -113,6 +116,11 @@ class EngineLoop:
         return self._executor.engine.is_deaf
 
     @property
+    def promised(self) -> tuple[BootId, Promise] | None:
+        """What the peer promises now, and its incarnation."""
+        return self._executor.engine.promised
+
+    @property
     def may_register(self) -> bool:
         """True if this node may register on the arbiter."""
         return self._executor.engine.may_register
@@ -173,6 +181,7 @@ class EngineLoop:
         executor, now = self._executor, clock.monotonic()
         problems = self._writer.wait(min(max(executor.speak_at - now, 0.001), _WRITER_PAUSE_S))
         now = clock.monotonic()
+        self._renew(now)
         self._answer_questions(now)
         if problems is not None:
             self._excuse_work(self._decided_at)
@@ -180,6 +189,11 @@ class EngineLoop:
             self._systemd.alive()
         elif executor.speak_meanwhile(now):
             self._systemd.alive()
+
+    def _renew(self, now: float) -> None:
+        """Hand out permits while states are written: the watchdog does not wait for a slow disk."""
+        while (renewal := self._inbox.take_renewal()) is not None:
+            self._executor.renew(renewal, now)
 
     def _excuse_work(self, began: float) -> None:
         """Exclude this thread's own work, mostly writing states, from stall detection.

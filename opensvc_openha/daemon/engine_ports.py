@@ -25,6 +25,7 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
 from opensvc_openha.daemon.fence_runner import FenceRunner
 from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.lease_service import LeaseService
 from opensvc_openha.daemon.lock import Place
 from opensvc_openha.daemon.open_commands import OpenCommands
 from opensvc_openha.daemon.script_runner import ScriptRunner
@@ -71,6 +72,7 @@ class EnginePorts:
         outbox: BeatOutbox,
         runner: ScriptRunner,
         fence_runner: FenceRunner,
+        lease: LeaseService,
         stall_detector: StallDetector,
         commands: OpenCommands,
         history: History,
@@ -90,6 +92,7 @@ class EnginePorts:
         self._outbox = outbox
         self._runner = runner
         self._fence_runner = fence_runner
+        self._lease = lease
         self._stall_detector = stall_detector
         self._commands = commands
         self._history = history
@@ -197,7 +200,8 @@ class EnginePorts:
         return is_drained and self._engine.is_peer_silent
 
     def carry_out_lease(self, action: LeaseAction) -> None:
-        """Do nothing: this node promises nothing."""
+        """Pass an order to the thread of the watchdog, or of the witness."""
+        self._lease.carry_out(action)
 
     # --- for people -------------------------------------------------------------------------------
 

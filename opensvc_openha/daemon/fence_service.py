@@ -20,8 +20,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
+from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Event
-from opensvc_openha.core.model import FencePath, FencingPolicy
+from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
+from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
@@ -80,6 +82,10 @@ class EngineValues(Protocol):
     @property
     def settled_services(self) -> frozenset[str]:
         """The services that run here, without those that a script changes."""
+
+    @property
+    def promised(self) -> tuple[BootId, Promise] | None:
+        """What the peer promises now, and its incarnation."""
 
     def status(self) -> NodeStatus:
         """Return the engine's snapshot; NotAnsweringError."""
@@ -252,10 +258,26 @@ class FenceService:
         device = current.options.fence_plan.address_of(status.name, current.spec.peer)
         status = replace(status, device=device, looked_at=clock.wall_if_known(status.looked_at))
         path = self._policy.path(status.name)
+        if path is not None and path.kind is PathKind.LEASE:
+            status = self._complete_lease(status)
         drill = None if path is None else self._drills.of(path)
         if drill is not None:
             status = replace(status, tested_at=drill.at, tested_s=drill.took_s)
         return status
+
+    def _complete_lease(self, status: PathStatus) -> PathStatus:
+        """Add by which media the peer promises, and when that promise ends."""
+        promised = self._engine().promised
+        if promised is None:
+            return replace(status, looked_at=None)
+        media = promised[1].media
+        names = {
+            mark: link.device
+            for link, mark in media_of(self._configuration.current.spec.listeners).items()
+        }
+        names[WITNESS_MARK] = "witness"
+        device = ", ".join(names[mark] for mark in sorted(media) if mark in names)
+        return replace(status, looked_at=None, device=device, limit_s=promised[1].death_s)
 
     # --- for operators ----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 A beat that was received in time must not wait behind thousands of ends of scripts: the peer would
 be called silent for it. One other item passes after so many beats in a row, so that a flood of them
 locks out no operator. What shows that a link is quiet stays behind the beats of that link. Renewals
-of this node's own promise come before everything: its watchdog does not wait.
+of this node's own promise, and the state of its watchdog, come first: that does not wait.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from opensvc_openha.core.events import (
     ListenerTried,
     MediumQuiet,
     RenewalConfirmed,
+    WatchdogLost,
+    WatchdogReady,
 )
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
@@ -31,6 +33,7 @@ SILENT = "the engine does not answer"
 
 Item = TypeVar("Item")
 _OfLinks = BeatReceived | ListenerTried | MediumQuiet
+_OfWatchdog = RenewalConfirmed | WatchdogReady | WatchdogLost
 
 
 class Barrier:
@@ -54,17 +57,17 @@ class Inbox(Generic[Item]):
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._renewals: collections.deque[RenewalConfirmed] = collections.deque()
+        self._of_watchdog: collections.deque[_OfWatchdog] = collections.deque()
         self._beats: collections.deque[_OfLinks] = collections.deque()
         self._others: collections.deque[Item] = collections.deque()
         self._in_a_row = 0
         self._is_one_in_hand = False
 
-    def put(self, item: Item | _OfLinks | RenewalConfirmed) -> None:
+    def put(self, item: Item | _OfLinks | _OfWatchdog) -> None:
         """Add an item; never block."""
         with self._changed:
-            if isinstance(item, RenewalConfirmed):
-                self._renewals.append(item)
+            if isinstance(item, _OfWatchdog):
+                self._of_watchdog.append(item)
             elif isinstance(item, _OfLinks):
                 self._beats.append(item)
             else:
@@ -78,14 +81,14 @@ class Inbox(Generic[Item]):
         self.put(beat)
         return True
 
-    def get(self, timeout_s: float) -> Item | _OfLinks | RenewalConfirmed | None:
+    def get(self, timeout_s: float) -> Item | _OfLinks | _OfWatchdog | None:
         """Return the next item; None if there is none within ``timeout_s`` seconds."""
         with self._changed:
             self._is_one_in_hand = False
-            if not (self._renewals or self._beats or self._others) and timeout_s > 0:
+            if not (self._of_watchdog or self._beats or self._others) and timeout_s > 0:
                 self._changed.wait(timeout_s)
-            if self._renewals:
-                return self._renewals.popleft()
+            if self._of_watchdog:
+                return self._of_watchdog.popleft()
             if self._beats and (not self._others or self._in_a_row < BEATS_IN_A_ROW):
                 self._in_a_row += 1
                 self._is_one_in_hand = True
@@ -94,9 +97,13 @@ class Inbox(Generic[Item]):
             return self._others.popleft() if self._others else None
 
     def take_renewal(self) -> RenewalConfirmed | None:
-        """Return the next renewal, and leave all else to wait."""
+        """Return the next renewal, unless other news of the watchdog come before it."""
         with self._changed:
-            return self._renewals.popleft() if self._renewals else None
+            first = self._of_watchdog[0] if self._of_watchdog else None
+            if not isinstance(first, RenewalConfirmed):
+                return None
+            self._of_watchdog.popleft()
+            return first
 
     @property
     def has_beats(self) -> bool:
@@ -111,7 +118,7 @@ class Inbox(Generic[Item]):
 
     def qsize(self) -> int:
         """Return the number of waiting items."""
-        return len(self._renewals) + len(self._beats) + len(self._others)
+        return len(self._of_watchdog) + len(self._beats) + len(self._others)
 
 
 EngineInbox = Inbox[Event | Barrier]

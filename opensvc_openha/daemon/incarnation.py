@@ -18,6 +18,7 @@ from opensvc_openha.daemon.engine_ports import EnginePorts
 from opensvc_openha.daemon.fence_program import FenceProgram
 from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.lease_service import LeaseService
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.daemon.open_commands import OpenCommands
 from opensvc_openha.daemon.process_parts import ProcessParts
@@ -81,6 +82,14 @@ class Incarnation:
             process.history,
             logger,
         )
+        self.lease = LeaseService(
+            layout,
+            recovered.engine.boot,
+            configuration,
+            self.inbox.put,
+            lambda: self.loop,
+            logger,
+        )
         self._writer = StateWriter(enter)
 
         self.ports = EnginePorts(
@@ -95,6 +104,7 @@ class Incarnation:
             outbox=self.outbox,
             runner=self.runner,
             fence_runner=self.fence.runner,
+            lease=self.lease,
             stall_detector=process.stall_detector,
             commands=self.commands,
             history=process.history,

@@ -24,6 +24,8 @@ class Issue(enum.Enum):
     ARBITER_MEMORY = "the registration on the arbiter is not remembered"
     RESERVED_DISK = "reserved disk of a service that runs here"
     FENCE_WATCH = "fence paths not looked at"
+    WATCHDOG = "watchdog not kept"
+    WITNESS = "witness not usable"
     STATE_ROOM = "little room for states"
     LOG_ROOM = "little room for logs"
     LOG = "log not written"

@@ -10,6 +10,7 @@ from opensvc_openha.core.status import FencingStatus, NodeStatus
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.issues import ActiveIssues
+from opensvc_openha.daemon.lease_service import LeaseService
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.realtime import Realtime
 from opensvc_openha.daemon.removed_services import RemovedServices
@@ -32,6 +33,7 @@ class StatusReport:
         history: History,
         fencing_store: FencingStore,
         fence: FenceService,
+        lease: LeaseService,
         issues: ActiveIssues,
         removed: RemovedServices,
     ) -> None:
@@ -42,6 +44,7 @@ class StatusReport:
         self._history = history
         self._fencing_store = fencing_store
         self._fence = fence
+        self._lease = lease
         self._issues = issues
         self._removed = removed
 
@@ -58,6 +61,7 @@ class StatusReport:
             warnings=self.warnings(spec) + status.warnings,
             fencing_warnings=_fencing_warnings(spec),
             fencing=self._fencing(status.fencing),
+            lease=self._lease.complete(status.lease),
             scheduling=self._realtime.text,
             authentication=self._authentication.status(),
         )

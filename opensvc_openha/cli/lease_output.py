@@ -1,0 +1,50 @@
+"""Render what this node promises of itself, and when the peer's promise would end."""
+
+from __future__ import annotations
+
+from opensvc_openha.core.status import LeaseStatus
+
+
+def lease_lines(lease: LeaseStatus | None, now: float) -> list[str]:
+    """Return what this node promises, and how its watchdog is fed; nothing without a lease.
+
+    ``now`` is in wall-clock seconds.
+    """
+    if lease is None:
+        return []
+    if lease.death_s is None:
+        text = f"this node promises nothing: {lease.why_not or 'its watchdog is being armed'}"
+        return [*_in_lines(text, lease, now)]
+    name = "" if not lease.name else f" ({_watchdog(lease)})"
+    text = f"this node promises: dead {lease.death_s:g} s after its last sign{name}"
+    if not lease.is_confirmed:
+        text += f"; {lease.why_not or 'not confirmed yet'}"
+    lines = [*_in_lines(text, lease, now)]
+    if lease.is_virtual:
+        lines.append(
+            "  it is a virtual machine: believed only where virtual_pause = never says that it is"
+            " never paused"
+        )
+    return lines
+
+
+def _in_lines(text: str, lease: LeaseStatus, now: float) -> list[str]:
+    """Return the text with the state of a watchdog that runs."""
+    parts = [text]
+    if lease.permit_at is not None:
+        by = f" ({lease.permit_by})" if lease.permit_by else ""
+        parts.append(f"last permit {max(0.0, now - lease.permit_at):.1f} s ago{by}")
+    shown = "; ".join(parts)
+    if lease.margin_s is not None:
+        shown += f", margin {lease.margin_s:.1f} s"
+    if lease.least_margin_s is not None:
+        shown += f", least today {lease.least_margin_s:.1f} s"
+    if not lease.is_withdrawing:
+        return [shown]
+    return [shown, "  what it promised before is being withdrawn: its watchdog runs until then"]
+
+
+def _watchdog(lease: LeaseStatus) -> str:
+    time = "" if lease.timeout_s is None else f" {lease.timeout_s:g} s"
+    kind = ", in software" if lease.name == "softdog" else ""
+    return f"{lease.name}{time}{kind}"

@@ -1,0 +1,209 @@
+"""What surrounds the engine of a promise: the watchdog's keeper, the media, what operators see.
+
+    WatchdogThread    orders to the keeper: arm, permit, hold, disarm
+    WitnessRenewals   this node's sign of life at the witness
+    WitnessLooks      the peer's
+    LeaseReports      what the threads of disk links report: renewals of this node, quiet slots
+
+Without `[[lease]]`, and without a watchdog that a former daemon has armed, nothing of it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.actions import (
+    ArmWatchdog,
+    DisarmWatchdog,
+    GrantPermit,
+    HoldWatchdog,
+    LeaseAction,
+)
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.events import Event
+from opensvc_openha.core.model import FencingPolicy, LinkSpec, PathKind
+from opensvc_openha.core.promise import Promise, media_of
+from opensvc_openha.core.status import LeaseStatus, PeerStanding
+from opensvc_openha.daemon.issues import Issue
+from opensvc_openha.daemon.live_configuration import LiveConfiguration
+from opensvc_openha.daemon.watchdog_thread import Keeper, WatchdogThread
+from opensvc_openha.daemon.witness_threads import Witness, WitnessLooks, WitnessRenewals
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.lease_config import EtcdConfig
+from opensvc_openha.heartbeat.link_workers import LeaseReports
+from opensvc_openha.system import clock
+from opensvc_openha.watchdog.keeper import SOCKET_NAME
+from opensvc_openha.watchdog.keeper_client import KeeperSettings
+
+
+class EngineValues(Protocol):
+    """What the engine's loop reports to any thread."""
+
+    @property
+    def peer_standing(self) -> PeerStanding:
+        """Standing of the peer after the last step."""
+
+    @property
+    def promised(self) -> tuple[BootId, Promise] | None:
+        """What the peer promises now, and its incarnation."""
+
+
+class LeaseService:
+    """The promise of one node, and the looks at that of its peer."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        boot: BootId,
+        configuration: LiveConfiguration,
+        put: Callable[[Event], None],
+        engine: Callable[[], EngineValues],
+        logger: logging.Logger,
+    ) -> None:
+        """Start no thread. ``put`` gives the engine an event."""
+        self._layout = layout
+        self._boot = boot
+        self._configuration = configuration
+        self._put = put
+        self._engine = engine
+        self._media: dict[LinkSpec, bytes] = {}
+        self._watchdog = WatchdogThread(
+            lambda: self._policy.lease,
+            self._connect,
+            self._find_running,
+            _is_virtual,
+            put,
+            configuration.problems,
+            logger,
+        )
+        self._renewals = WitnessRenewals(
+            boot, self._witness_config, self._connect_witness, put, configuration.problems
+        )
+        self._looks = WitnessLooks(
+            lambda: engine().promised,
+            lambda: timing.PACES[configuration.current.spec.profile].beat_interval_s,
+            self._witness_config,
+            self._connect_witness,
+            put,
+        )
+        self._enter: Callable[[], None] = lambda: None
+        self._has_watchdog = False
+        self._has_looks = False
+        self.reports = LeaseReports(
+            lambda link: self._media.get(link),
+            lambda: self._watchdog.is_used or self._policy.lease is not None,
+            self._wants_quiet,
+            put,
+        )
+        self._name_media()
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def start(self, enter: Callable[[], None]) -> None:
+        """Take over a watchdog that is armed, before the engine decides anything; start threads.
+
+        Threads that must not be late call ``enter`` first.
+        """
+        self._enter = enter
+        self._watchdog.take_over()
+        if self._watchdog.is_used:
+            self._begin_watchdog()
+        self.follow()
+
+    def follow(self) -> None:
+        """Follow the configuration that is in force now."""
+        self._name_media()
+        if self._policy.lease is not None:
+            self._begin_watchdog()
+        if self._witness_config() is not None and self._takes_promises and not self._has_looks:
+            self._has_looks = True
+            self._looks.start()
+
+    def _begin_watchdog(self) -> None:
+        if self._has_watchdog:
+            return
+        try:
+            self._watchdog.start(self._enter)
+            self._has_watchdog = True
+        except RuntimeError as error:
+            self._configuration.problems.report(Issue.WATCHDOG, str(error))
+
+    def stop(self) -> None:
+        """Carry out the last orders to the keeper, and leave it as it is."""
+        self._looks.stop()
+        self._renewals.stop()
+        self._watchdog.stop()
+
+    def carry_out(self, action: LeaseAction) -> None:
+        """Order something; never block."""
+        if isinstance(action, (ArmWatchdog, GrantPermit, HoldWatchdog, DisarmWatchdog)):
+            self._watchdog.order(action)
+        else:
+            self._renewals.order(action)
+
+    # --- for people -------------------------------------------------------------------------------
+
+    def complete(self, lease: LeaseStatus | None) -> LeaseStatus | None:
+        """Return the engine's part with what the keeper says, in wall-clock seconds."""
+        if lease is None:
+            return None
+        lease = replace(lease, permit_at=clock.wall_if_known(lease.permit_at))
+        keeper = self._watchdog.status
+        if keeper is None or not keeper.is_armed:
+            return lease
+        margin_s = None
+        if keeper.last_pet_at is not None:
+            margin_s = keeper.last_pet_at + keeper.timeout_s - clock.monotonic()
+        return replace(lease, margin_s=margin_s, least_margin_s=keeper.least_margin_s)
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    @property
+    def _policy(self) -> FencingPolicy:
+        return self._configuration.current.spec.fencing
+
+    @property
+    def _takes_promises(self) -> bool:
+        return any(path.kind is PathKind.LEASE for path in self._policy.paths)
+
+    def _name_media(self) -> None:
+        spec = self._configuration.current.spec
+        self._media = {**media_of(spec.senders), **media_of(spec.listeners)}
+
+    def _wants_quiet(self) -> bool:
+        """Return True if the peer's promise may end: it is not heard, and has made one."""
+        if not self._takes_promises:
+            return False
+        engine = self._engine()
+        return engine.peer_standing is not PeerStanding.LIVE and engine.promised is not None
+
+    def _connect(self, settings: KeeperSettings) -> Keeper:
+        from opensvc_openha.watchdog.keeper_client import KeeperClient
+
+        return KeeperClient(self._layout.proc_dir, settings)
+
+    def _find_running(self) -> KeeperSettings | None:
+        from opensvc_openha.watchdog.keeper_client import running_settings
+
+        if not os.path.exists(f"{self._layout.proc_dir}/{SOCKET_NAME}"):
+            return None
+        return running_settings(self._layout.proc_dir)
+
+    def _witness_config(self) -> EtcdConfig | None:
+        plan = self._configuration.current.options.fence_plan
+        return plan.etcd if plan.lease is not None else None
+
+    def _connect_witness(self, config: EtcdConfig) -> Witness:
+        raise SystemFault(f"{', '.join(config.urls)}: this version cannot use it")
+
+
+def _is_virtual() -> bool:
+    from opensvc_openha.system.hypervisor import is_virtual_machine
+
+    return is_virtual_machine()
