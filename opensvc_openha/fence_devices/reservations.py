@@ -95,6 +95,9 @@ def take_all(
             taken.append(disk.take(rules.key, rules.may_abort))
         except OpenhaError as error:
             ours = ", ".join(done.name for done in taken)
+            if not rules.is_proof and any(each.may_hold_writes for each in ordered):
+                # What is tried next finds these disks its own, and nobody to wait for.
+                wait(rules.drain_s)
             raise NotAllTaken(f"{error}{f' (already taken: {ours})' if ours else ''}") from None
     hints = tuple(
         f"{disk.name}: {disk.paths_text} (not {', '.join(disk.failed_paths)})"

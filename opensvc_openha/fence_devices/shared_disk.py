@@ -108,6 +108,8 @@ class SharedDisk:
             ScsiDisk(path, open_path(path), wait, limit_s) for path in address.paths
         )
         self._unit: UnitName | None = None
+        self.may_hold_writes = False
+        """A node was ejected, or that was tried, and its writes are not known to be aborted."""
 
     @property
     def name(self) -> str:
@@ -240,6 +242,7 @@ class SharedDisk:
         Ejected if this node's own key is gone: then nothing was changed.
         """
         problem = f"{self.name} has no registered path"
+        held_before, self.may_hold_writes = self.may_hold_writes, True
         for path in self._paths if paths is None else paths:
             try:
                 was_aborted = may_abort and _preempt_and_abort(path, key, victim)
@@ -250,6 +253,7 @@ class SharedDisk:
             state = self.read()
             self._expect_registered(state, key)
             if victim not in state.keys and not _is_held(state, victim):
+                self.may_hold_writes = held_before or not was_aborted
                 return was_aborted
         raise DiskFault(f"{self.name}: {key_text(victim)} is still registered: {problem}")
 

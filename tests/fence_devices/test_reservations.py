@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.reservations import (
     NotAllTaken,
     TakeRules,
@@ -17,6 +18,7 @@ from opensvc_openha.fence_devices.reservations import (
 )
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
 from opensvc_openha.fence_devices.shared_disk import SharedDisk
+from opensvc_openha.formats.scsi_pr import OutAction
 from tests.fence_devices.duel import duel
 from tests.fence_devices.simulated_disk import SimulatedNode, SimulatedUnit
 from tests.formats.test_scsi_pr import A, B
@@ -187,6 +189,61 @@ def test_first_loss_ends_it() -> None:
     with pytest.raises(NotAllTaken, match=r"hung: no answer .* \(already taken: disk2\)"):
         take_all(pair.second, TakeRules(B), pair.waits.append)
     assert set(pair.units["disk0"].keys.values()) == {A}
+
+
+def test_failed_take_leaves_no_write_on_its_way() -> None:
+    """A disk without abort was taken, the next one not: who tries again waits for nothing."""
+    pair = Pair(*units(2, knows_abort=False))
+    take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
+    pair.nodes[1].open("disk0-0")
+    pair.second[1].unit()
+    pair.nodes[1].ports["disk0-0"].is_dead = True
+    pair.units["disk1"].write(("deb1", "disk1-0"), "late")
+
+    def wait(seconds: float) -> None:
+        pair.waits.append(seconds)
+        pair.units["disk1"].settle()
+
+    with pytest.raises(NotAllTaken, match=r"hung: no answer"):
+        take_all(pair.second, TakeRules(B, drain_s=7, is_proof=False), wait)
+    assert pair.waits == [7] and pair.units["disk1"].landed
+    pair.nodes[1].ports["disk0-0"].is_dead = False
+    pair.units["disk0"].keys.clear()
+    pair.units["disk0"].holder = None
+    take_all(pair.second, TakeRules(B, drain_s=7, is_proof=False), wait)
+    assert pair.waits == [7]
+
+
+def test_abort_without_an_answer_has_time_to_end() -> None:
+    """The target has ejected the peer, waits for its writes, and is out of reach then."""
+    pair = Pair(*units(1))
+    take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
+    pair.nodes[1].open("disk0-0")
+    pair.second[0].unit()
+    port = pair.nodes[1].ports["disk0-0"]
+
+    def after(nexus: tuple[str, str], command: bytes) -> None:
+        if command[:2] == bytes([0x5F, OutAction.PREEMPT_AND_ABORT]):
+            port.is_dead = True
+            raise SystemFault("hung: no answer")
+
+    port.after = after
+    with pytest.raises(NotAllTaken, match="hung"):
+        take_all(pair.second, TakeRules(B, drain_s=7, is_proof=False), pair.waits.append)
+    assert pair.waits == [7] and set(pair.units["disk0"].keys.values()) == {B}
+
+
+def test_failed_take_without_an_ejection_waits_for_nothing() -> None:
+    """Nor one whose ejected writes were all aborted; nor a round of a fence: its next does."""
+    for knows_abort, is_proof in ((True, False), (False, True)):
+        pair = Pair(*units(2, knows_abort=knows_abort))
+        take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
+        pair.nodes[1].open("disk0-0")
+        pair.second[1].unit()
+        pair.nodes[1].ports["disk0-0"].is_dead = True
+        with pytest.raises(NotAllTaken, match="already taken: disk1"):
+            take_all(pair.second, TakeRules(B, is_proof=is_proof), pair.waits.append)
+        assert pair.waits == []
 
 
 def test_paths_that_are_down_are_hints() -> None:
