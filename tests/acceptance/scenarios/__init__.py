@@ -13,6 +13,7 @@ MODULES = {
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",
     "A9": "tests.acceptance.scenarios.boards",
+    "A11": "tests.acceptance.scenarios.agents",
 }
 
 
