@@ -254,7 +254,7 @@ class FencePlan:
                         self.waits_for_lease = True
                         return None
                     self._reasons += (f"{path.name}: {self.lease.text}",)
-                elif any(part is not _NOTHING for part in self._parts):
+                else:
                     self.proofs += (_joined(self._parts),)
             self._level, self._parts = self._level + 1, ()
         return None

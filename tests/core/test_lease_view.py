@@ -250,6 +250,10 @@ def test_a_disk_that_never_showed_the_present_incarnation_is_no_medium() -> None
             "no witness is configured here, deb1 has one",
         ),
     ],
+    ids=[
+        "no promise", "virtual", "virtual, a lease here", "no key", "no medium", "no disk",
+        "no witness", "no witness, a lease here",
+    ],
 )  # fmt: skip
 def test_what_proves_nothing_says_so(
     promise: Promise | None, policy: FencingPolicy, is_authentic: bool, text: str
@@ -294,7 +298,7 @@ def test_the_newest_facts_of_the_present_incarnation_promise() -> None:
     assert watch.at(300.0) == "deb1 made no promise"
 
 
-def test_an_unauthenticated_beat_neither_makes_a_promise_nor_leaves_one_usable() -> None:
+def test_a_beat_without_a_key_neither_makes_a_promise_nor_leaves_one_usable() -> None:
     """Facts that came without a key are not believed later, either."""
     watch = Watch()
     watch.beat(101.0, Facts(promise=replace(PROMISE, death_s=0.5)), 2, is_authentic=False)

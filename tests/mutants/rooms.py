@@ -26,6 +26,8 @@ class Room:
 _DECISIONS = (
     "fence_paths.py",
     "fence_plan.py",
+    "lease_view.py",
+    "promise.py",
     "plan_desk.py",
     "transitions.py",
     "service_machine.py",

@@ -5,6 +5,9 @@ does, from the moment at which the first of two cut nodes begins to fence. Steps
 fail, act late, say that they worked and did nothing, or are not begun; nodes lose power, daemons
 die and come back, the cut heals and comes back in each direction, nodes stall. It is done for each
 of several plans: one switch, two levels, an arbiter, reservations, a switch that was never seen on.
+
+Plans with a lease are searched from two nodes that hear each other, and in each move either of them
+may be unable to write, or to read.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from functools import partial
 from typing import Any
 
 from opensvc_openha.core.actions import StepKind
-from opensvc_openha.core.events import ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Leaving, ScriptKind, ScriptOutcome
 from opensvc_openha.core.timing import START_READY_DELAY_S
 from opensvc_openha.verify.exhaustive.bounded_model import TIMEOUT_S, BoundedModel, Fate
+from opensvc_openha.verify.exhaustive.lease_model import LEASE, POLICY, LeaseModel
 from opensvc_openha.verify.exhaustive.model_checker import Enumeration, Event, Found, Level, Way
 from opensvc_openha.verify.exhaustive.plan_model import (
     DISKS,
@@ -46,6 +50,10 @@ PLANS = {
     ),
     "switch and reservation": Fencing(levels=((SWITCH, DISKS),), data=frozenset({OTHER})),
     "never seen on": Fencing(is_seen_on=False),
+    "lease": Fencing(levels=((LEASE,),), lease=POLICY),
+    "switch, lease": Fencing(levels=((SWITCH,), (LEASE,)), lease=POLICY),
+    "lease, switch": Fencing(levels=((LEASE,), (SWITCH,)), lease=POLICY),
+    "lease and switch": Fencing(levels=((LEASE, SWITCH),), lease=POLICY),
 }
 _D, _L = Fate.DELIVERED, Fate.LOST
 _FATES = ((_L, _L), (_D, _D), (_L, _D), (_D, _L))
@@ -63,6 +71,11 @@ def events_of(world: PlanModel) -> Iterator[Event]:
             continue
         yield Event(f"{name} loses power", partial(_lose, index=index))
         yield Event(f"daemon of {name} dies", partial(_kill, index=index))
+        if isinstance(world, LeaseModel):
+            is_blind = not world.ends[index].is_blind
+            text = "cannot read its disk" if is_blind else "can read its disk again"
+            yield Event(f"{name} {text}", partial(_blind, index=index, is_blind=is_blind))
+            yield Event(f"daemon of {name} is started again", partial(_restart, index=index))
         step = node.step_in_air
         if step is not None and step.kind is StepKind.CLAIM:
             for is_reached in (True, False):
@@ -84,6 +97,18 @@ def _land(world: BoundedModel, index: int) -> None:
 
 def _boot(world: BoundedModel, index: int) -> None:
     world.boot(index)
+
+
+def _blind(world: BoundedModel, index: int, is_blind: bool) -> None:
+    assert isinstance(world, LeaseModel)
+    world.blind(index, is_blind)
+
+
+def _restart(world: BoundedModel, index: int) -> None:
+    world.leave(index, Leaving.KEEP_SERVICES)
+    world.run(1.0)
+    if world.nodes[index].engine is None:
+        world.boot(index)
 
 
 def _lose(world: BoundedModel, index: int) -> None:
@@ -129,10 +154,14 @@ class PlanEnumeration(Enumeration):
     """Search the worlds of one fence plan."""
 
     def begin(self, fencing: Fencing, depth: int) -> Found:
-        """Search from the moment at which the first of two cut nodes begins to fence."""
-        world = PlanModel(fencing)
+        """Search from the moment at which the first of two cut nodes begins to fence.
+
+        With a lease, from two nodes that hear each other.
+        """
+        world = PlanModel(fencing) if fencing.lease is None else LeaseModel(fencing)
         world.start()
-        world.cut()
+        if fencing.lease is None:
+            world.cut()
         return self.run(depth, start=world)
 
     def _edges(

@@ -29,6 +29,7 @@ from opensvc_openha.core.model import (
     FenceNeeds,
     FencePath,
     FencingPolicy,
+    LeasePolicy,
     PathKind,
     ServiceSpec,
 )
@@ -70,6 +71,8 @@ class Fencing:
     """Services whose disks are reserved, and that need no more."""
     is_seen_on: bool = True
     """The standing check saw the switches on, the peer being heard."""
+    lease: LeasePolicy | None = None
+    """How both nodes promise to be dead, see `lease_model`."""
 
 
 class PlanModel(BoundedModel):
@@ -102,7 +105,10 @@ class PlanModel(BoundedModel):
         node = self.nodes[index]
         if not node.is_powered:
             node.power_on()
-        policy = FencingPolicy(levels=self.fencing.levels, has_arbiter=self.fencing.has_arbiter)
+        fencing = self.fencing
+        policy = FencingPolicy(
+            levels=fencing.levels, has_arbiter=fencing.has_arbiter, lease=fencing.lease
+        )
         spec = ClusterSpec(
             node.name,
             NODES[1 - index],
