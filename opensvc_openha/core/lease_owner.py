@@ -12,8 +12,9 @@ of the witness. One permit for each renewal at most, none that is older than the
      +--- disarmed <--- confirmed wherever it was promised <---+ withdrawn: permits go on
 
 What a beat says of the promise is a *statement*. One that promised stands until a later statement
-was read back on every medium that it named; only such media give permits until then. So a peer that
-still believes in it looks at all that renews it.
+was read back on every medium that it named (after a while: on one of them, or the peer has
+acknowledged it); only such media give permits until then. So a peer that still believes in it looks
+at all that renews it.
 
 Nothing here is done by time alone but giving up: the watchdog, not this module, ends the node.
 """
@@ -376,9 +377,11 @@ class LeaseOwner:
                 return self._acked_seq >= statement.ended_seq
         has_it = [shown.get(medium, -1) >= statement.ended_seq for medium in media]
         # A medium that takes nothing, or was removed, must not bind this node for ever. A peer that
-        # believes in the statement has to read every medium of it, so that one is enough.
+        # believes in the statement has to read every medium of it, so that one is enough; or it has
+        # said that it knows better. A daemon that was just started there believes in no slot.
         is_patience_over = now >= statement.ended_at + timing.LEASE_CONFIRM_S
-        return all(has_it) or (is_patience_over and any(has_it))
+        is_known = any(has_it) or self._acked_seq >= statement.ended_seq
+        return all(has_it) or (is_patience_over and is_known)
 
     def _wanted(self, at: Circumstances, now: float) -> Promise:
         """Return what an armed node promises."""

@@ -60,6 +60,8 @@ class Bench:
         # What the judge knows.
         self.beats: list[tuple[float, bool, Promise | None]] = []
         self.shown: dict[bytes, int] = {}
+        self.acked = 0
+        """Newest beat with facts that the peer has."""
         self.said_at: list[tuple[int, float, Promise | None]] = []
         """From which beat with facts on, and when, this was said."""
         self.is_armed = False
@@ -90,6 +92,8 @@ class Bench:
         self.now += 0.1
         seq = len(self.beats) - back
         if seq > 0:
+            if self.beats[seq - 1][1]:
+                self.acked = max(seq, self.acked)
             done = self.owner.acknowledged(seq, self.now)
             self._judge(done, self.beats[seq - 1][0])
         self._update()
@@ -177,14 +181,18 @@ class Bench:
     # --- the judge --------------------------------------------------------------------------------
 
     def _believed(self) -> list[tuple[Promise, float]]:
-        """What a peer may still believe in, that reads every medium of it; and until when said."""
+        """What a peer may still believe in, and until when it was said.
+
+        It reads every medium of it, and believes its newest beat.
+        """
         found = []
         for number, (_, _, promise) in enumerate(self.said_at):
             if promise is None:
                 continue
             later = self.said_at[number + 1 :]
             ended, ended_at = later[0][:2] if later else (sys.maxsize, math.inf)
-            if all(self.shown.get(medium, 0) < ended for medium in promise.media):
+            shown = [self.acked, *(self.shown.get(medium, 0) for medium in promise.media)]
+            if max(shown) < ended:
                 found.append((promise, ended_at))
         return found
 

@@ -294,18 +294,30 @@ def test_nothing_is_promised_once_nothing_runs() -> None:
     assert len(deb1.keeper.permits) == given and not pair.bitten
 
 
-def test_a_promise_that_no_medium_takes_back_is_kept() -> None:
-    """The only slot has the promise still: permits go on by acknowledgements."""
+def test_a_promise_that_nobody_knows_to_be_withdrawn_is_kept() -> None:
+    """The only slot has it still, and the peer acknowledges nothing: whoever reads it counts."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    deb2.end_daemon()
+    pair.break_disk(deb1)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(4)
+    assert deb1.keeper.is_open and deb1.lease.is_withdrawing
+    pair.mend_disk(deb1)
+    pair.run(4)
+    assert not deb1.keeper.is_open and not deb1.lease.is_withdrawing
+
+
+def test_a_withdrawal_that_the_peer_acknowledges_needs_no_broken_disk() -> None:
+    """Its slot had time to take it; the peer itself knows better than what is there."""
     pair = LeasePair()
     deb1, _ = pair.start_first()
     pair.break_disk(deb1)
     deb1.command(Command.FREEZE_STOP)
-    pair.run(20)
+    pair.run(LEASE_CONFIRM_S)
     assert deb1.keeper.is_open and deb1.lease.is_withdrawing
-    assert _alive(pair) == ["deb1", "deb2"]
-    pair.mend_disk(deb1)
-    pair.run(4)
-    assert not deb1.keeper.is_open and not deb1.lease.is_withdrawing
+    pair.run(3)
+    assert not deb1.keeper.is_open and _alive(pair) == ["deb1", "deb2"]
 
 
 def test_one_broken_medium_of_two_does_not_bind_for_ever() -> None:
@@ -428,14 +440,29 @@ def test_a_daemon_that_cannot_promise_longer_leaves_with_an_alarm() -> None:
     """The slot has the short promise: the peer may count with it, so that nothing is held."""
     pair = LeasePair()
     deb1, _ = pair.start_first()
+    pair.cut_net()
     pair.break_disk(deb1)
-    pair.run(4)
     deb1.leave(Leaving.KEEP_SERVICES)
-    pair.run(LEASE_SETTLE_S + 1)
+    pair.run(LEASE_SETTLE_S + 0.5)
     assert deb1.engine is None and deb1.keeper.held_until == -math.inf
     assert "the watchdog resets this node" in deb1.reasons("LEFT ARMED")[0]
     pair.run(9)
     assert [name for _, name in pair.bitten] == ["deb1"]
+
+
+def test_a_restart_with_a_broken_disk_waits_for_the_peer_to_know() -> None:
+    """Not at once: the disk may be slow only."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    pair.break_disk(deb1)
+    pair.run(4)
+    deb1.leave(Leaving.KEEP_SERVICES)
+    pair.run(LEASE_CONFIRM_S - 1)
+    assert deb1.engine is not None
+    pair.run(2)
+    assert deb1.engine is None and deb1.keeper.held_until > deb1.now + 20
+    pair.run(15)
+    assert _alive(pair) == ["deb1", "deb2"]
 
 
 def test_a_daemon_that_stops_its_services_disarms_before_it_leaves() -> None:
@@ -450,14 +477,15 @@ def test_a_daemon_that_stops_its_services_disarms_before_it_leaves() -> None:
 
 
 def test_a_daemon_that_has_stopped_its_services_does_not_leave_an_armed_watchdog() -> None:
-    """Its disk takes no withdrawal; nothing runs here, so that no promise can be broken."""
+    """Its disk takes no withdrawal, and nobody hears it; nothing runs here that could break it."""
     pair = LeasePair()
-    deb1, _ = pair.start_first()
+    deb1, deb2 = pair.start_first()
+    deb2.end_daemon()
     pair.break_disk(deb1)
     deb1.leave(Leaving.STOP_SERVICES)
     pair.run(LEASE_SETTLE_S - 1)
     assert deb1.engine is not None and deb1.keeper.is_open
-    pair.run(4)
+    pair.run(2.5)
     assert deb1.engine is None and not deb1.keeper.is_open
     assert not deb1.reasons("LEFT ARMED")
 
