@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -24,7 +25,7 @@ from opensvc_openha.watchdog import keeper
 
 LOCK_NAME = "watchdog-holder.lock"
 _ALONE_LIMIT_S = 60.0
-"""A holder without an open file ends if no keeper comes in this time."""
+"""A holder that never had a file ends if no keeper comes in this time; later, with its keeper."""
 
 
 class _Held:
@@ -33,6 +34,7 @@ class _Held:
     def __init__(self) -> None:
         self.handle = -1
         self.path = b""
+        self.is_dropped = False
 
     def replace(self, handle: int, path: bytes = b"") -> None:
         former, self.handle, self.path = self.handle, handle, path
@@ -45,8 +47,10 @@ def main(argv: list[str]) -> None:
     listener = keeper.listen(argv[1], keeper.HOLDER_SOCKET_NAME, LOCK_NAME)
     keeper.survive(is_real_time=False)
     held = _Held()
+    # An order to end is obeyed at once, or not at all: the file is more than a shutdown's patience.
+    signal.signal(signal.SIGTERM, lambda number, frame: None if held.handle >= 0 else os._exit(0))
     connections: list[socket.socket] = []
-    while True:
+    while held.handle >= 0 or connections or not held.is_dropped:
         limit_s = None if held.handle >= 0 or connections else _ALONE_LIMIT_S
         ready = select.select([listener, *connections], [], [], limit_s)[0]
         if not ready:
@@ -81,6 +85,7 @@ def _serve(connection: socket.socket, held: _Held) -> bool:
         else:
             if request == keeper.DROP:
                 held.replace(-1)
+                held.is_dropped = True
             connection.send(keeper.NONE)
     except OSError:
         return False

@@ -248,6 +248,7 @@ class Keeper:
         self._last_pet: float | None = None
         self._least_margin_s: float | None = None
         self._slowest_pet_s = 0.0
+        self._attempted_at = 0.0
         self._held_until: float | None = None
         self._is_idle = False
         self._is_to_set = False
@@ -281,27 +282,25 @@ class Keeper:
 
     def next_pet_at(self) -> float | None:
         """Return when to call ``pet_unasked``."""
-        if not self._device.is_open or self._last_pet is None:
+        if not self._device.is_open or not (self._is_idle or self._held_until is not None):
             return None
-        due = self._last_pet + self._timeout_s / _PETS_IN_TIMEOUT
-        if self._is_idle:
-            return due
-        return due if self._held_until is not None and due < self._held_until else None
+        return self._attempted_at + self._timeout_s / _PETS_IN_TIMEOUT
 
     def pet_unasked(self) -> None:
         """Pet for a daemon that is away by its own word, or a watchdog that cannot be stopped."""
-        # A device that failed once is asked again in its time, not in a circle.
-        attempted_at = now()
         try:
-            is_held = self._held_until is not None and self._die_after(self._held_until)
-            if self._is_idle or is_held:
+            if self._is_idle or self._is_still_held():
                 self._pet()
         except OSError as error:
             self._reports.append(f"{self._device.path}: the pet failed: {error.strerror}")
             del self._reports[:-10]
-            self._last_pet = attempted_at
         finally:
             _live_on()
+
+    def _is_still_held(self) -> bool:
+        if self._held_until is not None and not self._die_after(self._held_until):
+            self._held_until = None
+        return self._held_until is not None
 
     def end(self) -> bool:
         """Return whether this process may end, as it was asked to.
@@ -336,6 +335,8 @@ class Keeper:
     def _grant(self, renewed_at: float) -> tuple[str, str]:
         if not self._asked_s:
             return REFUSED, "a permit before the settings"
+        if not 0 <= renewed_at <= now():
+            return REFUSED, f"a renewal at {renewed_at!r} that is not past"
         # Not twice for one renewal, not even if the first attempt fails.
         if renewed_at <= self._last_renewal:
             return REPEATED, ""
@@ -416,7 +417,7 @@ class Keeper:
                 self._timeout_s = self._asked_s
                 with contextlib.suppress(OSError):
                     self._timeout_s = self._device.set_timeout(max(IDLE_TIMEOUT_S, self._asked_s))
-                self._is_idle = True
+                self._is_idle = self._is_to_set = True
                 self._pet()
                 return KEPT, "nowayout: the kernel does not stop it any more"
             self._close()
@@ -448,7 +449,8 @@ class Keeper:
         return False
 
     def _pet(self) -> None:
-        began = now()
+        # A device that fails is asked again in its time, not in a circle.
+        began = self._attempted_at = now()
         self._device.pet()
         ended = now()
         self._slowest_pet_s = max(self._slowest_pet_s, ended - began)

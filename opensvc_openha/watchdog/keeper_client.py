@@ -97,6 +97,8 @@ class KeeperStatus:
             words = [f"{self._called} armed"]
             if self.margin_s is not None and self.least_margin_s is not None:
                 words.append(f"margin {self.margin_s:.1f} s, least {self.least_margin_s:.1f} s")
+            if not self.holder_pid:
+                words.append("held open by its keeper alone")
             if self.held_until is not None:
                 words.append("petted without permits until the daemon is back, for a limited time")
         return "; ".join([", ".join(words), *self.reports])

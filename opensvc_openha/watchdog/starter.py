@@ -75,6 +75,7 @@ class SystemStarter:
         self._count += 1
         argv = ["systemd-run", "--quiet", "--collect"]
         argv.append(f"--unit=openha-{name}-{os.getpid()}-{self._count}")
+        argv.append(f"--description=OpenHA {name.replace('-', ' ')}")
         argv += [f"--property={each}" for each in _UNIT_PROPERTIES]
         try:
             done = subprocess.run(

@@ -124,6 +124,11 @@ ROOMS = {
             ("tests/fence_devices",),
         ),
         Room(
+            "watchdog",
+            _in("watchdog", "keeper keeper_client device starter"),
+            ("tests/watchdog",),
+        ),
+        Room(
             "formats",
             _in(
                 "formats",

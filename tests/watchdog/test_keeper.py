@@ -239,6 +239,7 @@ def test_an_orderly_end_stops_the_device_and_the_processes(bench: Bench) -> None
     assert not client.status().is_armed
     client.close()
     until(lambda: bench.sessions.has_ended(status.pid))
+    until(lambda: bench.sessions.has_ended(status.holder_pid))
     assert client.disarm() is DisarmOutcome.STOPPED, "without a keeper there is nothing to stop"
 
 
@@ -334,6 +335,31 @@ def test_a_keeper_in_a_hold_pets_by_itself_until_then_and_no_longer(bench: Bench
     assert second.grant(clock.monotonic()).status.held_until is None
 
 
+def test_a_keeper_that_sleeps_over_the_end_of_a_hold_does_not_pet_and_goes_on(bench: Bench) -> None:
+    device = bench.device()
+    client = bench.client(timeout_s=1)
+    client.ensure_running()
+    pid = client.grant(clock.monotonic()).status.pid
+    held_until = clock.monotonic() + 0.5
+    client.hold(held_until)
+    stop(pid)
+    pass_time_to(held_until + OVERSHOOT_S)
+    go_on(pid)
+    until(lambda: bench.sessions.has_ended(pid) or client.status().held_until is None)
+    assert max(device.pets()) <= held_until + OVERSHOOT_S
+
+
+def test_an_impossible_renewal_is_refused(bench: Bench) -> None:
+    """A renewal in the future would let the keeper pet too late."""
+    device = bench.device()
+    client = bench.client()
+    client.ensure_running()
+    for renewed_at in (clock.monotonic() + 100, float("nan"), -1.0):
+        with pytest.raises(SystemFault, match="not past"):
+            client.grant(renewed_at)
+    assert device.words() == []
+
+
 def test_a_second_keeper_and_a_second_daemon_are_refused(bench: Bench) -> None:
     bench.device()
     client = bench.client()
@@ -380,10 +406,13 @@ def test_an_order_to_end_is_obeyed_only_without_an_armed_device(bench: Bench) ->
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         for child in bench.sessions.children:
             child.send_signal(number)
+    assert runs(client.status().holder_pid)
     assert client.grant(clock.monotonic()).status.pid == pid
     assert CLOSE not in device.words()
 
+    holder_pid = client.status().holder_pid
     client.disarm()
+    until(lambda: bench.sessions.has_ended(holder_pid))
     keeper_process = next(child for child in bench.sessions.children if child.pid == pid)
     keeper_process.terminate()
     until(lambda: bench.sessions.has_ended(pid))
