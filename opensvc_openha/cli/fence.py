@@ -127,13 +127,14 @@ def _status(layout: Layout, options: Namespace) -> int:
         _print_json(found)
     else:
         sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))
-    if status.fencing.plan:
-        from opensvc_openha.cli.fence_plan_output import armament
+    from opensvc_openha.cli.fence_plan_output import armament, is_broken
 
-        return armament(status.fencing.paths)
+    has_broken = is_broken(status.fencing.service_paths)
+    if status.fencing.plan:
+        return armament(status.fencing.paths) or int(has_broken)
     if any(not group.name for group in groups):
         return 2
-    is_doubtful = any(
+    is_doubtful = has_broken or any(
         group.worked_at is None or group.worked_at < (group.failed_at or 0.0) for group in groups
     )
     return 1 if is_doubtful else 0

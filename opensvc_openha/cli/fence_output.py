@@ -49,6 +49,7 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
     lines += [line for group in fencing.groups for line in _group(group, now, plans)] or [
         "  nothing: this node has no service"
     ]
+    lines += _service_fences(status, now)
     lines.append(f"peer: {status.peer_standing.value} ({status.peer_reason})")
     if fencing.flight:
         lines.append(f"a fence is on its way: the check-up script of {fencing.flight}")
@@ -82,6 +83,7 @@ def _plan_report(status: NodeStatus, now: float, plans: Mapping[str, str]) -> st
         if group.name
         for line in ["and then, for each of these services, by:", *_group(group, now, plans)]
     ]
+    lines += _service_fences(status, now)
     lines += plan_lines(status, now)
     lines.append(f"peer: {status.peer_standing.value} ({status.peer_reason})")
     if fencing.confirmed_by:
@@ -102,6 +104,12 @@ def _plan_report(status: NodeStatus, now: float, plans: Mapping[str, str]) -> st
             lines += _next_turn(status, now)
         lines.append(_type_confirm(peer))
     return "\n".join(lines) + "\n"
+
+
+def _service_fences(status: NodeStatus, now: float) -> list[str]:
+    """Report what the standing check saw of the sections of service files."""
+    paths = status.fencing.service_paths
+    return ["the sections of these services:", *path_lines(paths, now)] if paths else []
 
 
 def _confirmed(status: NodeStatus, now: float) -> str:

@@ -17,6 +17,7 @@ ALL_ARMED, SOME_BROKEN, NO_PROOF = 0, 1, 2
 """Exit codes of ``openha fence status``."""
 
 _ARMED = PathState.ARMED.value
+_BROKEN = (PathState.WRONG.value, PathState.UNREACHABLE.value)
 ARBITER = "arbiter"
 """Kind of the line that shows the arbiter; it proves nothing."""
 
@@ -36,6 +37,11 @@ def armament(paths: Sequence[PathStatus]) -> int:
         all(path.state == _ARMED for path in paths if path.level == level) for level in levels
     )
     return SOME_BROKEN if is_possible else NO_PROOF
+
+
+def is_broken(paths: Sequence[PathStatus]) -> bool:
+    """Return True if one of these paths is known not to work."""
+    return any(path.state in _BROKEN for path in paths)
 
 
 def path_lines(paths: Sequence[PathStatus], now: float) -> list[str]:
@@ -64,7 +70,8 @@ def _told(path: PathStatus, now: float) -> str:
     elif path.tested_at is not None:
         took = "" if path.tested_s is None else f": {path.tested_s:.1f} s"
         parts.append(f"off tested {date_stamp(path.tested_at)}{took}")
-    elif path.kind in (PathKind.POWER.value, PathKind.CALLOUT.value):
+    # Of a section of a service file nobody keeps when it was used.
+    elif path.kind in (PathKind.POWER.value, PathKind.CALLOUT.value) and " " not in path.name:
         parts.append("off never tested")
     return "; ".join(parts)
 

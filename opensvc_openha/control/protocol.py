@@ -172,6 +172,9 @@ def path_from_json(data: dict[str, Any]) -> PathStatus:
 def _fencing_to_json(fencing: FencingStatus) -> dict[str, Any]:
     """Return an object that has the keys of the fence plan, and the lease, where there is one."""
     found = {**vars(fencing), "groups": [vars(group) for group in fencing.groups]}
+    del found["service_paths"]
+    if fencing.service_paths:
+        found["service_paths"] = [vars(path) for path in fencing.service_paths]
     if not fencing.lease:
         found = {key: value for key, value in found.items() if key not in _OF_THE_LEASE}
     if not fencing.plan:
@@ -196,6 +199,7 @@ def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:
         "power_tellers": tuple(values.get("power_tellers", ())),
         "plan": tuple(tuple(level) for level in values.get("plan", ())),
         "paths": tuple(map(path_from_json, values.get("paths", ()))),
+        "service_paths": tuple(map(path_from_json, values.get("service_paths", ()))),
         "proofs": proofs,
         "hints": tuple(values.get("hints", ())),
     }

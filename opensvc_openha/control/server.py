@@ -309,7 +309,12 @@ class ControlServer:
 def _without_output(fencing: dict[str, Any]) -> dict[str, Any]:
     """Return the status of fencing without what scripts and devices printed."""
     found = dict(fencing)
-    for name, key in (("groups", "detail"), ("paths", "text"), ("proofs", "text")):
+    for name, key in (
+        ("groups", "detail"),
+        ("paths", "text"),
+        ("service_paths", "text"),
+        ("proofs", "text"),
+    ):
         if name in found:
             found[name] = [{**item, key: without_output(item[key])} for item in found[name]]
     if "hints" in found:

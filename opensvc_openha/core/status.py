@@ -176,6 +176,11 @@ class PathStatus:
     """Address of the device."""
 
 
+def service_path(service: str, rid: str) -> str:
+    """Return the name of a section of a service file among the paths."""
+    return f"{service} {rid}"
+
+
 @dataclass(frozen=True)
 class ProofStatus:
     """A proof that holds now; ``services`` is empty if it covers all."""
@@ -234,6 +239,8 @@ class FencingStatus:
     """What the peer's promise comes to; empty where the plan makes no use of it."""
     lease_ends_at: float | None = None
     """When the promised time is over, while the peer is silent."""
+    service_paths: tuple[PathStatus, ...] = ()
+    """What the standing check saw of the fences of service files, by ``service_path``."""
 
 
 @dataclass(frozen=True)

@@ -307,6 +307,9 @@ RESERVED_LOOK_S = 1.0
 An owner whose path came back without its registration writes again within two seconds.
 """
 
+SERVICE_FENCES_LIMIT_S = 120.0
+"""Longest time in which all devices of the sections of services are asked, one after the other."""
+
 RESERVED_FIND_LIMIT_S = 30.0
 """Longest time in which the reserved disks are found."""
 

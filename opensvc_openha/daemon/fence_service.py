@@ -7,6 +7,7 @@ that hangs delays none of the others:
     FenceWatch          looks at the paths from time to time
     ArbiterWatch        keeps this node registered on the arbiter, a disk or a witness
     ReservedDisks       finds the reserved disks of services
+    ServiceFences       looks at the fences of service files
     ReservationWatch    looks whether this node holds those of what runs here
 """
 
@@ -43,6 +44,8 @@ from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.daemon.reservation_watch import ReservationWatch
 from opensvc_openha.daemon.reserved_disks import ReservedDisks
+from opensvc_openha.daemon.service_fences import PROGRAM as ASK_SERVICES
+from opensvc_openha.daemon.service_fences import ServiceFences
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
@@ -148,6 +151,7 @@ class FenceService:
         self._has_arbiter = False
         self._has_disks = False
         self._is_holding = False
+        self._asks_services = False
         peer = configuration.current.spec.peer
         self.runner = FenceRunner(program, self._plan, peer, put, self._record_use)
         self._watch = FenceWatch(
@@ -172,6 +176,16 @@ class FenceService:
             configuration.suspect,
         )
         configuration.complete_by(self._disks.complete)
+        self._services = ServiceFences(
+            FenceProgram(layout.environment(), argv=self_command(ASK_SERVICES)),
+            lambda: configuration.current.spec.own_services,
+            peer,
+            self._standing,
+            self._patience_s,
+            lambda: configuration.current.options.fence_plan.check_interval_s,
+            configuration.problems,
+            self._record_path,
+        )
         self._arbiter = ArbiterWatch(
             lambda: configuration.current.options.fence_plan.arbiter_address,
             self._open_arbiter,
@@ -213,8 +227,11 @@ class FenceService:
                 self._has_disks = self._begin(self._disks.start)
             if self._has_disks and not self._is_holding:
                 self._is_holding = self._begin(self._reservations.start)
+            if not self._asks_services and self._services.has_work():
+                self._asks_services = self._begin(self._services.start)
         self._watch.check_soon()
         self._disks.check_soon()
+        self._services.check_soon()
 
     def _begin(self, start: Callable[[], None]) -> bool:
         """Start a thread; without one the daemon continues, and the next edit tries again."""
@@ -232,12 +249,20 @@ class FenceService:
         self._arbiter.stop()
         self._disks.stop()
         self._reservations.stop()
+        self._services.stop()
         self._program.close()
 
     # --- status -----------------------------------------------------------------------------------
 
     def complete(self, fencing: FencingStatus) -> FencingStatus:
         """Return the engine's part with what is known of each path, in wall-clock seconds."""
+        fencing = replace(
+            fencing,
+            service_paths=tuple(
+                replace(path, looked_at=clock.wall_if_known(path.looked_at))
+                for path in self._services.known
+            ),
+        )
         if not fencing.plan:
             return fencing
         paths = list(map(self._complete, fencing.paths))

@@ -236,10 +236,13 @@ class FenceWatch:
             self._issues.solve(Issue.FENCE_PATH)
 
 
-def after_look(known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: bool) -> WatchedPath:
+def after_look(
+    known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: bool, again: str = ""
+) -> WatchedPath:
     """Return what is known of a path after an answer.
 
-    ``is_heard``: the peer was heard when the look began, and when it ended.
+    ``is_heard``: the peer was heard when the look began, and when it ended. ``again`` is what an
+    operator does to have it asked again, after refused logins.
     """
     is_refused = answer.values.get("is_refused") is True
     known = replace(known, refusals=known.refusals + 1 if is_refused else 0)
@@ -249,7 +252,8 @@ def after_look(known: WatchedPath, answer: FenceAnswer, peer: str, is_heard: boo
         if known.refusals >= FENCE_REFUSALS_MAX:
             text += (
                 f"; the login was refused {known.refusals} times: it is not asked any more, lest it"
-                f" locks the account. Correct that, then type openha fence test {known.path.name}"
+                f" locks the account. Correct that, then"
+                f" {again or f'type openha fence test {known.path.name}'}"
             )
         return _with(known, answer, PathState.UNREACHABLE, "", text)
     if not is_heard:

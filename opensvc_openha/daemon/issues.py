@@ -20,6 +20,8 @@ class Issue(enum.Enum):
     INTERNAL = "internal error of the daemon, which continues"
     CHECK_SCRIPT = "check-up script not believed, so a silent peer is not taken over"
     FENCE_PATH = "fence path broken"
+    SERVICE_FENCE = "fence of a service broken"
+    SERVICE_FENCES = "fences of services not looked at"
     ARBITER = "arbiter not usable, so this node cannot win the right to fence"
     ARBITER_MEMORY = "the registration on the arbiter is not remembered"
     RESERVED_DISK = "reserved disk of a service that runs here"

@@ -14,6 +14,7 @@ from opensvc_openha.cli.fence_plan_output import (
     armament,
     forecast,
     forecast_to_json,
+    is_broken,
     look_ahead,
     path_lines,
 )
@@ -248,3 +249,21 @@ def test_forecast_begins_with_the_claim_where_there_is_an_arbiter() -> None:
     assert [step.what for step in steps[2:4]] == ["claim", "shoot"]
     assert "preempt and abort on the data disks; never tested, at most 30 s" in steps[3].text
     assert "own: the command of the operator; never tested" in steps[5].text
+
+
+@pytest.mark.parametrize("plan", [(), STATUS.fencing.plan])
+def test_fences_of_service_files_are_shown_by_service_and_section(
+    plan: tuple[tuple[str, ...], ...],
+) -> None:
+    """With a plan and without one; nobody keeps when one was used last."""
+    path = replace(IPMI, name="web stonith#1", tested_at=None)
+    fencing = replace(STATUS.fencing, plan=plan, service_paths=(path,))
+    lines = fence_report(replace(STATUS, fencing=fencing), NOW).splitlines()
+    number = lines.index("the sections of these services:")
+    assert lines[number + 1] == (
+        "  web stonith#1  10.10.0.11  armed        ON, as it must be while deb1 is heard; looked at"
+        " 14 s ago in 0.16 s"
+    )
+    assert not is_broken((path,)) and is_broken((path, replace(path, state="wrong")))
+    assert is_broken((replace(path, state="unreachable"),))
+    assert "sections" not in fence_report(STATUS, NOW)

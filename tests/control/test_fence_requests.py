@@ -103,7 +103,12 @@ def test_what_devices_and_scripts_printed_is_for_root(rig: Rig) -> None:
     killed = dataclasses.replace(PATH, name="pdu", text="no answer in 9.5 s, killed: 4711")
     proof = ProofStatus("script", "node", 1.0, f"callout {secret}")
     fencing = FencingStatus(
-        groups=(group,), plan=(("ipmi",),), paths=(path, killed), proofs=(proof,), hints=(secret,)
+        groups=(group,),
+        plan=(("ipmi",),),
+        paths=(path, killed),
+        proofs=(proof,),
+        hints=(secret,),
+        service_paths=(path, killed),
     )
     warning = "fence path broken: ipmi: the fence program ended with 1: 4711"
     rig.served.status.return_value = NodeStatus(
@@ -129,11 +134,13 @@ def test_status_without_a_fence_plan_has_the_keys_that_readers_know() -> None:
     assert new.isdisjoint(found)
     lease = {"lease", "lease_ends_at"}
     names = {field.name for field in dataclasses.fields(FencingStatus)}
-    assert lease | new | set(found) == names and lease.isdisjoint(found)
+    looked = {"service_paths"}
+    assert lease | new | looked | set(found) == names
+    assert lease.isdisjoint(found) and looked.isdisjoint(found)
     planned = dataclasses.replace(plain, fencing=FencingStatus(plan=(("ipmi",),), paths=(PATH,)))
     found = status_to_json(planned)["fencing"]
     assert new <= set(found) and json.dumps(found) and lease.isdisjoint(found)
     leased = dataclasses.replace(planned.fencing, lease="lease: ends in 3.4 s", lease_ends_at=7.0)
     found = status_to_json(dataclasses.replace(plain, fencing=leased))
-    assert set(found["fencing"]) == names
+    assert set(found["fencing"]) == names - looked
     assert status_from_json(found).fencing == leased

@@ -44,7 +44,7 @@ PROOF = ProofStatus("power", "node", 4.5, "OFF", ("web",))
 FENCING = FencingStatus(
     (GROUP,), "own", "peer", True, True, 1.0, 2.0, 3.0, "proof", "flight", 4.0, "off", "deb2", 5.0,
     ("ipmi", "other"), "root", 6.0, (("ipmi", "pdu"), ("disks",)), True, (PATH,), "ipmi", 7.0,
-    (PROOF,), ("carrier",), "deb2", 8.0,
+    (PROOF,), ("carrier",), "deb2", 8.0, service_paths=(PATH, PATH),
 )  # fmt: skip
 STATUS = NodeStatus(
     node="deb1",

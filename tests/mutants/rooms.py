@@ -97,7 +97,7 @@ ROOMS = {
                     " control_service link_manager open_commands script_runner lock stall_detector"
                     " log_keeper check_scripts readiness outside_starts agent_cache_invalidation"
                     " realtime fence_program fence_runner fence_watch fence_service arbiter_watch"
-                    " reserved_disks reservation_watch",
+                    " reserved_disks reservation_watch service_fences",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (

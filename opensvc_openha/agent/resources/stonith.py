@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.resources.fence_plan import FenceStep, callout_step
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
+from opensvc_openha.core.events import PathState
+from opensvc_openha.core.status import PathStatus, service_path
+from opensvc_openha.errors import NotRunningError
+
+_BROKEN = (PathState.WRONG.value, PathState.UNREACHABLE.value)
 
 
 class Fence(LocalResource):
@@ -21,19 +27,53 @@ class Fence(LocalResource):
         self._context = context
 
     @property
+    def section(self) -> Section:
+        """The section of the service file."""
+        return self._section
+
+    @property
+    def is_device(self) -> bool:
+        """True for a power device, False for a command."""
+        # Imported here: a status needs no device.
+        from opensvc_openha.agent.resources.power_sections import is_power_device
+
+        return is_power_device(self._section)
+
+    @property
     def step(self) -> FenceStep:
         """What the fence runs; made when it is needed, for it may read secrets."""
-        # Imported here: a status needs no device.
-        from opensvc_openha.agent.resources.power_sections import device_step, is_power_device
+        from opensvc_openha.agent.resources.power_sections import device_step
 
         context = self._context
-        if not is_power_device(self._section):
+        if not self.is_device:
             return callout_step(self._section, context.svcname, context.node)
         return device_step(self._section, context.svcname, context.node, context.layout.etc_dir)
 
     def status(self) -> Finding:
-        """Return n/a: there is nothing to check."""
-        return Finding(ResourceStatus.NA)
+        """Return a warning if the node daemon's last look found the fence broken; else n/a.
+
+        The device is not asked here: a status must be quick.
+        """
+        path = self._seen_by_daemon()
+        if path is None or path.state not in _BROKEN:
+            return Finding(ResourceStatus.NA)
+        return Finding(ResourceStatus.WARN, (f"{path.state}: {path.text}",))
+
+    def _seen_by_daemon(self) -> PathStatus | None:
+        """Return what the daemon knows of this section; None if it knows nothing."""
+        names = [
+            each.value(schema.HB_NAME) or self._context.svcname
+            for each in self._context.file.sections
+            if each.group == Group.HB.value
+        ]
+        if not names:
+            return None
+        try:
+            paths = self._context.cluster.node_status().fencing.service_paths
+        except NotRunningError:
+            return None
+        wanted = {service_path(name, self.spec.rid) for name in names}
+        return next((path for path in paths if path.name in wanted), None)
 
 
 build = Fence

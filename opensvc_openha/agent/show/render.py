@@ -10,7 +10,12 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from opensvc_openha.agent.values.resource_status import Group, ResourceReport, ServiceReport
+from opensvc_openha.agent.values.resource_status import (
+    Group,
+    ResourceReport,
+    ResourceStatus,
+    ServiceReport,
+)
 from opensvc_openha.formats.one_line import one_line
 
 _WRAP_COLUMNS = 78
@@ -50,9 +55,19 @@ def print_status_lines(report: ServiceReport) -> list[str]:
         *_branch(avail, "|  "),
         f"|- {'sync':<17} {'':4} {report.sync.value:<8} ",
         *_branch(report.in_group(Group.SYNC), "|  "),
+        *_broken_fences(report),
         f"'- {'hb':<17} {'':4} {report.hb.value:<8} ",
         *_branch(report.in_group(Group.HB), "   "),
     ]
+
+
+def _broken_fences(report: ServiceReport) -> list[str]:
+    """Return the fences that the node daemon has found broken; none in a tree without any."""
+    broken = [res for res in report.in_group(Group.STONITH) if res.status is ResourceStatus.WARN]
+    if not broken:
+        return []
+    head = f"|- {'stonith':<17} {'':4} {ResourceStatus.WARN.value:<8} "
+    return [head, *_branch(broken, "|  ")]
 
 
 def _branch(resources: Sequence[ResourceReport], stem: str) -> list[str]:

@@ -26,8 +26,15 @@ from opensvc_openha.agent.resources.fence_plan import fair_share_s, plan_time_s
 from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.resource_status import ResourceStatus
 from opensvc_openha.core.states import PEER_OUT, ServiceState
-from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.core.status import (
+    FencingStatus,
+    NodeStatus,
+    PathStatus,
+    PeerStanding,
+    ServiceStatus,
+)
 from opensvc_openha.errors import ConfigError, NotRunningError
 from opensvc_openha.fence_devices.power_readings import Power
 from opensvc_openha.formats.layout import agent_layout
@@ -167,6 +174,41 @@ def test_power_of_a_peer_that_no_section_knows_is_unknown_and_why_is_reported(
     with loaded(tmp_path, text, ClusterView(no_daemon)) as service:
         assert power_of_peer(service, {}) is Power.UNKNOWN
     assert ("no [stonith#N] section defines how to ask" in capsys.readouterr().err) is is_said
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "name", "state", "status"),
+    [
+        (UNNAMED, "web stonith#1", "wrong", ResourceStatus.WARN),
+        (UNNAMED, "web stonith#1", "unreachable", ResourceStatus.WARN),
+        (UNNAMED, "web stonith#1", "armed", ResourceStatus.NA),
+        (UNNAMED, "web stonith#1", "untested", ResourceStatus.NA),
+        (UNNAMED, "web stonith#2", "wrong", ResourceStatus.NA),
+        (UNNAMED + "name = www\n", "web stonith#1", "wrong", ResourceStatus.NA),
+        (UNNAMED + "name = www\n", "www stonith#1", "wrong", ResourceStatus.WARN),
+        ("", "web stonith#1", "wrong", ResourceStatus.NA),
+    ],
+)
+def test_status_of_a_fence_is_what_the_daemon_found(
+    tmp_path: Path, heartbeat: str, name: str, state: str, status: ResourceStatus
+) -> None:
+    """By the name of the service in the cluster; without a daemon, or a cluster, it has none."""
+    paths = (PathStatus(name, "callout", 1, state, "it says OFF"),)
+
+    def node() -> NodeStatus:
+        fencing = FencingStatus(service_paths=paths)
+        return NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "", (), (), fencing=fencing)
+
+    text = f"{heartbeat}[stonith#1]\ntype = callout\ncmd = true\n"
+    for cluster, expected in ((ClusterView(node), status), (ClusterView(no_daemon), None)):
+        folder = tmp_path / ("seen" if expected else "unseen")
+        folder.mkdir()
+        with loaded(folder, text, cluster) as service:
+            report = service.report()
+        (found,) = [res for res in report.resources if res.rid == "stonith#1"]
+        assert found.status is (expected or ResourceStatus.NA)
+        warned = (f"{state}: it says OFF",) if expected is ResourceStatus.WARN else ()
+        assert found.log == warned
 
 
 def test_stonith_by_hand_under_a_cluster_needs_the_cluster_option(agent: Agent) -> None:

@@ -338,3 +338,19 @@ def test_daemon_is_asked_once_per_command() -> None:
         for _ in range(3):
             view.hb_finding("registry")
         assert len(asked) == 1
+
+
+def test_fence_that_the_daemon_found_broken_is_in_the_tree_and_no_other() -> None:
+    """With the reason; it is no part of what the service is made of."""
+    broken = ResourceReport("stonith#1", Group.STONITH, "stonith.callout", WARN, ("wrong: OFF",))
+    sound = ResourceReport("stonith#2", Group.STONITH, "stonith.callout", NA)
+    lines = print_status_lines(ServiceReport("a", "", False, (broken, sound)))
+    assert lines[3:] == [
+        "|- sync                   n/a      ",
+        "|- stonith                warn     ",
+        "|  '- stonith#1      .... warn     stonith.callout",
+        "|                                  # wrong: OFF",
+        "'- hb                     n/a      ",
+    ]
+    assert lines[1].split() == ["overall", "n/a"]
+    assert "stonith" not in "".join(print_status_lines(ServiceReport("a", "", False, (sound,))))
