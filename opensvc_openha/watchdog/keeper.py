@@ -126,9 +126,12 @@ class Watchdog:
         handle, self.handle = self.handle, -1
         os.close(handle)
 
-    def is_nowayout(self) -> bool:
-        """Return whether it cannot be stopped any more; False if the kernel does not report it."""
-        return _text(f"{self._facts()}/nowayout") == "1"
+    def is_nowayout(self) -> bool | None:
+        """Return whether it cannot be stopped any more; None if the kernel does not report it.
+
+        A kernel without CONFIG_WATCHDOG_SYSFS does not. Closed in order the watchdog goes on then.
+        """
+        return {"0": False, "1": True}.get(_text(f"{self._facts()}/nowayout"))
 
     def driver(self) -> str:
         """Return the name of its driver, such as ``iTCO_wdt``; empty for one without hardware."""
@@ -413,13 +416,13 @@ class Keeper:
             return STOPPED, ""
         self._held_until = None
         try:
-            if self._device.is_nowayout():
+            if self._device.is_nowayout() is not False:
                 self._timeout_s = self._asked_s
                 with contextlib.suppress(OSError):
                     self._timeout_s = self._device.set_timeout(max(IDLE_TIMEOUT_S, self._asked_s))
                 self._is_idle = self._is_to_set = True
                 self._pet()
-                return KEPT, "nowayout: the kernel does not stop it any more"
+                return KEPT, "nowayout, or not known: the kernel may not stop it any more"
             self._close()
         except OSError as error:
             return self._failed("stop", error)

@@ -43,6 +43,7 @@ class SimulatedWatchdog:
         path: Path,
         options: int = keeper.MAGIC_CLOSE_OPTION | keeper.SET_TIMEOUT_OPTION,
         is_nowayout: bool = False,
+        reports_nowayout: bool = True,
         most_timeout_s: int = 100,
         on_request: Callable[[int], None] = lambda request: None,
     ) -> None:
@@ -53,6 +54,7 @@ class SimulatedWatchdog:
         """Called while the keeper waits for the answer of an ioctl, or with OPEN_REQUEST."""
         self._options = options
         self._is_nowayout = is_nowayout
+        self._reports_nowayout = reports_nowayout
         self._most_timeout_s = most_timeout_s
         self._open: socket.socket | None = None
         self._is_magic = False
@@ -153,7 +155,7 @@ class SimulatedWatchdog:
             return data, 0
         if request == keeper.GET_TIMEOUT:
             return struct.pack("=i", self.timeout_s), 0
-        if request == IS_NOWAYOUT:
+        if request == IS_NOWAYOUT and self._reports_nowayout:
             return b"\1" if self._is_nowayout else b"\0", 0
         return b"", errno.ENOTTY
 

@@ -39,8 +39,11 @@ class SocketWatchdog(keeper.Watchdog):
             raise OSError(error, os.strerror(error))
         return answer[4:]
 
-    def is_nowayout(self) -> bool:
-        return self._ioctl(IS_NOWAYOUT, b"\0") == b"\1"
+    def is_nowayout(self) -> bool | None:
+        try:
+            return self._ioctl(IS_NOWAYOUT, b"\0") == b"\1"
+        except OSError:
+            return None
 
 
 if __name__ == "__main__":

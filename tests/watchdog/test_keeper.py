@@ -257,8 +257,12 @@ def test_a_holder_that_is_stopped_does_not_keep_the_device_from_its_orderly_end(
     until(lambda: bench.sessions.has_ended(holder_pid))
 
 
-def test_a_device_that_cannot_be_stopped_is_petted_on_without_a_promise(bench: Bench) -> None:
-    device = bench.device(is_nowayout=True, most_timeout_s=1)
+@pytest.mark.parametrize("reports_nowayout", [True, False])
+def test_a_device_that_cannot_be_stopped_is_petted_on_without_a_promise(
+    bench: Bench, reports_nowayout: bool
+) -> None:
+    """Nor is one closed of which the kernel does not report that: it would reset the machine."""
+    device = bench.device(is_nowayout=True, reports_nowayout=reports_nowayout, most_timeout_s=1)
     client = bench.client(timeout_s=1)
     client.ensure_running()
     pid = client.grant(clock.monotonic()).status.pid
