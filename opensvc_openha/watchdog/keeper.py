@@ -63,6 +63,7 @@ IDLE_TIMEOUT_S = 60
 _PETS_IN_TIMEOUT = 4
 _ALONE_LIMIT_S = 60.0
 """A keeper without a watchdog ends if no daemon comes in this time, or when its daemon leaves."""
+_LOCK_LIMIT_S = 2.0
 _LEAST_LEFT_S = 0.002
 """A pet with less time left would often be its last: the timer would end this process after it."""
 _LOOK_S = 0.01
@@ -502,13 +503,13 @@ def listen(directory: str, socket_name: str, lock_name: str) -> socket.socket:
     # A short name: the path of a socket has at most 107 bytes.
     os.chdir(directory)
     lock = os.open(lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-        raise SystemExit(
-            f"{directory}/{lock_name}: process {owner} holds it: one is enough"
-        ) from None
+    # The one before it may be about to end.
+    give_up = now() + _LOCK_LIMIT_S
+    while not _is_mine(lock):
+        if now() >= give_up:
+            owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+            raise SystemExit(f"{directory}/{lock_name}: process {owner} holds it: one is enough")
+        time.sleep(0.02)
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     with contextlib.suppress(FileNotFoundError):
@@ -518,6 +519,14 @@ def listen(directory: str, socket_name: str, lock_name: str) -> socket.socket:
     listener.bind(socket_name)
     listener.listen(4)
     return listener
+
+
+def _is_mine(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def survive(is_real_time: bool) -> list[str]:

@@ -307,6 +307,17 @@ def test_a_daemon_that_comes_again_takes_the_armed_keeper_over(bench: Bench) -> 
     assert taken.is_ready and device.words() == [OPEN, SET, PET, SET, PET]
 
 
+def test_a_keeper_that_is_about_to_end_does_not_keep_the_next_one_from_its_place(
+    bench: Bench,
+) -> None:
+    """One without a watchdog ends with its daemon; the next daemon may come at the same moment."""
+    bench.device()
+    for _ in range(3):
+        client = bench.client()
+        assert client.ensure_running().is_running
+        client.close()
+
+
 def test_an_armed_keeper_takes_no_other_settings(bench: Bench) -> None:
     bench.device()
     client = bench.client(timeout_s=7)
