@@ -10,6 +10,7 @@ from tests.acceptance.bed import Scenario
 MODULES = {
     "story": "tests.acceptance.story",
     "claims": "tests.acceptance.scenarios.claims",
+    "A2": "tests.acceptance.scenarios.duel",
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",
     "A9": "tests.acceptance.scenarios.boards",
