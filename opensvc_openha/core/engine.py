@@ -613,13 +613,11 @@ class Engine:
         else:
             if any(isinstance(action, Persist) for action in done):
                 self._announcer.has_news = True
-            self._announcer.has_news = self._announcer.has_news or self._lease.has_news
             # Starts were announced before they run, and a question is urgent. Other changes may be
             # collected for a while, to spare a peer that is heard.
             is_urgent = (
                 any(isinstance(action, RunScript) for action in done)
                 or self._work.is_question_new
-                or self._lease.has_news
                 or self._peer.view.standing is not PeerStanding.LIVE
             )
             is_due = self._announcer.is_beat_due(is_urgent, now) or self._lease.is_ask_due(now)

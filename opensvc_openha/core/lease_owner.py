@@ -126,7 +126,6 @@ class _Statement:
         "_margin_since",
         "_former_margin_s",
         "_told",
-        "has_news",
     },
     own_seqs={"_acked_seq", "_shown", "_heard", "_withdrawals"},
 )
@@ -184,8 +183,6 @@ class LeaseOwner:
         self._margin_since = now
         self._asked_at = -math.inf
         self._told = ""
-        self.has_news = False
-        """A statement is to be announced."""
         self.reconfigure(spec)
 
     def reconfigure(self, spec: ClusterSpec) -> None:
@@ -243,7 +240,6 @@ class LeaseOwner:
             self._beats and next(iter(self._beats.values()))[0] < now - _BEATS_KEPT_S
         ):
             del self._beats[next(iter(self._beats))]
-        self.has_news = False
         if not self.asks(now):
             return []
         self._asked_at = now
@@ -353,7 +349,8 @@ class LeaseOwner:
         self._current = (
             None if promise is None else _Statement(promise, promise.media, at.next_seq, now)
         )
-        self.has_news, self._asked_at = True, -math.inf
+        # A beat that asks leaves at once.
+        self._asked_at = -math.inf
         if promise is None:
             return [self._record("WITHDRAWN", why, False)]
         assert self._ready is not None

@@ -118,7 +118,8 @@ class Bench:
         self._update()
 
     def lose(self) -> None:
-        """Let the daemon lose the keeper."""
+        """Let the daemon lose the keeper: there is nobody to give a permit to."""
+        self.is_armed = False
         self._judge(self.owner.watchdog_lost(WatchdogLost("gone"), self.now))
         self._update()
 

@@ -707,6 +707,33 @@ def test_a_beat_without_facts_withdraws_nothing() -> None:
     assert DisarmWatchdog() in owner.update(replace(ends, next_seq=6), 102.7)
 
 
+def test_a_beat_without_facts_confirms_no_promise() -> None:
+    """The peer has acknowledged something else."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.record_beat(1, True, 100.0)
+    owner.acknowledged(1, 100.1)
+    owner.watchdog_ready(_READY, 100.2)
+    owner.update(replace(_RUNS, next_seq=2), 100.2)
+    for seq, has_facts in ((2, False), (3, True)):
+        owner.record_beat(seq, has_facts, 100.3)
+        owner.acknowledged(seq, 100.4)
+        assert owner.is_awaited(100.4) is not has_facts
+
+
+def test_a_renewal_at_the_witness_withdraws_nothing() -> None:
+    """Withdrawn on the disk, and promised again before the witness had the withdrawal."""
+    owner = _armed(has_witness=True)
+    owner.update(replace(_RUNS, next_seq=3, is_in_use=False), 102.0)
+    assert owner.record_beat(3, True, 102.0) == [WithdrawWitness(3)]
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.0, 102.1), 102.1)
+    owner.update(replace(_RUNS, next_seq=4), 102.2)
+    assert owner.record_beat(4, True, 102.2) == [RenewWitness(4)]
+    owner.confirmed(RenewalConfirmed(WITNESS_MARK, 4, 102.2, 102.3), 102.3)
+    found = owner.status(102.3)
+    assert found is not None and found.is_withdrawing and found.death_s == D_S
+
+
 def test_a_promise_that_no_beat_has_made_needs_no_withdrawal() -> None:
     """Made and taken back before the next beat."""
     owner = _armed()
