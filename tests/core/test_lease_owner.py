@@ -379,6 +379,8 @@ def test_a_peer_that_left_with_its_services_stopped_is_out() -> None:
     assert _promised(deb1) is not None
     deb2.boot_from_files()
     pair.run(4)
+    # Its new daemon has sent no facts at first.
+    assert deb1.lease.is_confirmed and not deb1.reasons("WITHDRAWN")
     deb2.leave(Leaving.STOP_SERVICES)
     pair.run(3)
     assert _promised(deb1) is None and not deb1.keeper.is_open
