@@ -26,6 +26,7 @@ class Room:
 _DECISIONS = (
     "fence_paths.py",
     "fence_plan.py",
+    "lease_owner.py",
     "lease_view.py",
     "promise.py",
     "plan_desk.py",
@@ -134,7 +135,7 @@ ROOMS = {
                 "formats",
                 "beat_frame frame_seal disk_slot state_file key_file legacy_frame"
                 " nodes_file services_file device_signs netlink name_book state_list"
-                " fence_plan_config scsi_pr reservation_key",
+                " fence_plan_config facts_block scsi_pr reservation_key",
             ),
             (
                 "tests/formats",
