@@ -96,7 +96,10 @@ class ReservedDisks:
             node.observe(Barred(node.now, node.name, service))
 
     def end_use(self, node: SimulatedNode, service: str) -> None:
-        """Handle a stop: all is written, and nobody is registered."""
+        """Handle a stop: all that was on its way has ended, and nobody is registered."""
+        if service in self._disks:
+            # The kernel waits for what it has sent, even to a disk that refuses the next write.
+            self._disks[service].on_their_way.discard(_key(node.name))
         if self._writers.get(service) is node:
             del self._writers[service]
             self._disks[service].keys.clear()

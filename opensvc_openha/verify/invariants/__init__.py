@@ -25,6 +25,7 @@ from opensvc_openha.verify.invariants.observations import (
     NodeLost,
     Observation,
     Ordered,
+    Petted,
     PowerReported,
     RightLost,
     ScriptBegan,
@@ -41,10 +42,11 @@ from opensvc_openha.verify.invariants.s2_evidence import S2
 from opensvc_openha.verify.invariants.s3_frozen import S3
 from opensvc_openha.verify.invariants.s4_shots import S4
 from opensvc_openha.verify.invariants.s5_survivor import S5
+from opensvc_openha.verify.invariants.s6_watchdog import S6
 from opensvc_openha.verify.invariants.s7_barrier import S7
 from opensvc_openha.verify.invariants.s8_booted import S8
 
-PROMISES = (S1, S2, S3, S4, S5, S7, S8, L1, L2, L3)
+PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, L1, L2, L3)
 
 __all__ = [
     "PROMISES",
@@ -66,6 +68,7 @@ __all__ = [
     "NodeLost",
     "Observation",
     "Ordered",
+    "Petted",
     "Promise",
     "Announced",
     "ScriptBegan",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.beat import BootId, Goodbye
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
 from opensvc_openha.verify.invariants import (
     l1_liveness,
     s1_one_copy,
     s3_frozen,
+    s6_watchdog,
     s7_barrier,
     s8_booted,
 )
@@ -34,6 +35,7 @@ from opensvc_openha.verify.invariants.observations import (
     NodeLost,
     Observation,
     Ordered,
+    Petted,
     PowerReported,
     RightLost,
     ScriptBegan,
@@ -60,6 +62,8 @@ class _Node:
         self.evidence = evidence
         self.rounds = rounds
         self.places: dict[str, ServicePlace] = {}
+        self.machine = 0
+        """How often the machine went down."""
         self.has_lost_right = False
         """It knows that its registration on the arbiter is gone."""
 
@@ -87,6 +91,8 @@ class InvariantChecker:
             name: _Node(peer, PeerEvidence(limits, self._births, peer), Rounds(longest_timeout_s))
             for name, peer in zip(nodes, nodes[::-1])
         }
+        self._machines: dict[BootId, int] = {}
+        """On which life of its machine each daemon began."""
         self._settling = Settling()
         self._survivor = Survivor()
         self._shots = Shots()
@@ -106,6 +112,11 @@ class InvariantChecker:
             node.evidence.has_plan, node.evidence.data_only = True, frozenset(data_only)
             for service in reserved:
                 node.place(service).is_reserved = True
+
+    def expect_lease(self, death_s: float) -> None:
+        """Expect that both nodes promise to be dead so long after their last sign of life."""
+        for node in self._nodes.values():
+            node.rounds.lease_s = death_s
 
     def expect_mutes(self) -> None:
         """Make the exception of S4: peers report links on which they cannot send."""
@@ -133,6 +144,9 @@ class InvariantChecker:
             self._heard(node, seen)
         elif isinstance(seen, MediumRead):
             node.evidence.lease.take_read(seen)
+            self._check_promise(node, seen)
+        elif isinstance(seen, Petted):
+            s6_watchdog.check_pet(seen)
         elif isinstance(seen, Forged):
             node.evidence.take_forgery(seen.at)
         elif isinstance(seen, Announced):
@@ -184,6 +198,13 @@ class InvariantChecker:
         else:
             assert isinstance(seen, (DaemonEnded, NodeLost))
             self._gone(seen.node, is_machine=isinstance(seen, NodeLost))
+
+    def _check_promise(self, node: _Node, seen: MediumRead) -> None:
+        """Check that the peer is dead if this node may call it so."""
+        lease, other = node.evidence.lease, self._nodes[node.peer]
+        is_same = lease.boot is not None and self._machines.get(lease.boot) == other.machine
+        if is_same and lease.is_dead(seen.at):
+            s6_watchdog.check_dead(seen.at, node.peer, seen.node, other.places)
 
     # --- what runs --------------------------------------------------------------------------------
 
@@ -242,6 +263,7 @@ class InvariantChecker:
     def _gone(self, name: str, is_machine: bool) -> None:
         node = self._nodes[name]
         node.evidence.end(is_machine)
+        node.machine += is_machine
         node.rounds.end_daemon()
         self._shots.forget(name)
         for place in node.places.values():
@@ -255,6 +277,7 @@ class InvariantChecker:
         self._gone(seen.node, is_machine=False)
         self._survivor.note_daemon(seen.node)
         self._births.record(seen.node, seen.boot)
+        self._machines[seen.boot] = node.machine
         node.evidence.begin(seen.boot, seen.at)
         for name, state in seen.states.items():
             node.place(name).is_lost = False

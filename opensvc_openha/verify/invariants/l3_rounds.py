@@ -6,6 +6,8 @@ step begins, or the service is started,
     within the START_READY delay of the silence, or of its own beginning to wait
     within a minute of the end of a step that did not prove enough
 
+and in the time that the peer promised to be dead within, where that is a proof,
+
 so that a silent peer is taken over within timeout, START_READY delay and the steps themselves, and
 a path that works again is found within a minute. The wait is counted from the last sign of life,
 fault or command, and the last pause of this node's own beats.
@@ -46,6 +48,8 @@ class Rounds:
 
     def __init__(self, longest_timeout_s: float) -> None:
         self._longest_timeout_s = longest_timeout_s
+        self.lease_s = 0.0
+        """For so long a round waits for the peer's promise, before it begins a step."""
         self._is_in_air = False
         self._has_ended = False
         """A step has ended since the peer was heard."""
@@ -101,6 +105,7 @@ class Rounds:
             hold_s = timing.RESTART_HOLD_S if has_goodbye else 0.0
             silent_at = self._quiet_since + max(self._longest_timeout_s, hold_s)
             since = max(self._since, silent_at)
+        limit_s += self.lease_s
         if at > since + limit_s:
             names = ", ".join(name for name, place in places.items() if place in waiting)
             text = f"no step has begun for {at - since:.1f} s, and nothing else"

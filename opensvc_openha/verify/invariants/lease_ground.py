@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from opensvc_openha.core.beat import Beat, Goodbye
+from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.promise import Promise
 from opensvc_openha.verify.invariants.observations import Heard, MediumRead
 
@@ -24,6 +24,11 @@ class LeaseGround:
         self._newest: Beat | None = None
         self._life_at = -math.inf
         self._reads: dict[bytes, float] = {}
+
+    @property
+    def boot(self) -> BootId | None:
+        """The incarnation whose promise it is; None if none was heard."""
+        return None if self._newest is None else self._newest.boot
 
     def take_sign(self, seen: Heard) -> None:
         """Record a beat in the peer's name, whatever becomes of it."""

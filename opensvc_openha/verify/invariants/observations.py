@@ -141,6 +141,19 @@ class MediumRead:
 
 
 @dataclass(frozen=True)
+class Petted:
+    """The keeper of a node petted its watchdog, for a renewal that began at ``renewed_at``.
+
+    At most ``answer_s`` later that may be.
+    """
+
+    at: float
+    node: str
+    renewed_at: float
+    answer_s: float
+
+
+@dataclass(frozen=True)
 class Forged:
     """A beat that another host sent in the peer's name, without a key, was given to an engine."""
 
@@ -279,6 +292,7 @@ Observation = (
     | StepBegan
     | StepEnded
     | RightLost
+    | Petted
     | Barred
     | WriteLanded
     | StartedByHand

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from opensvc_openha.core.actions import (
     Announce,
     Answer,
+    LeaseAction,
     Persist,
     Record,
     RememberFencing,
@@ -24,12 +26,15 @@ from opensvc_openha.core.events import (
     Event,
     LeaveRequested,
     Leaving,
+    MediumQuiet,
     PeerConfirmedOut,
     ReadinessFound,
+    RenewalConfirmed,
     SeemsUp,
     SendersMuted,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.promise import media_of
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.verify.invariants import Arrived, Confirmed, StateLost
@@ -38,8 +43,14 @@ from opensvc_openha.verify.random.scripts import Scripts
 from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemon
 from opensvc_openha.verify.random.simulated_disk import SlotReader
 from opensvc_openha.verify.random.simulated_network import Carried
+from opensvc_openha.verify.random.watchdog import Watchdog
 from opensvc_openha.verify.random.world import World
 from opensvc_openha.verify.simulated_node import NodeDriver, SimulatedNode
+
+_PAUSED_S = 0.5
+"""Time after which something is tried again on a machine that stands still."""
+_READ_BACK_S = 0.002
+"""From the end of a write of a slot until it was read back."""
 
 
 class ClusterNode(SimulatedNode):
@@ -61,6 +72,7 @@ class ClusterNode(SimulatedNode):
         """
         self.outcomes = Scripts(self, world, lambda: self.on_decisive(self))
         self.steps = FenceSteps(self, world, world.arbiter)
+        self.watchdog = Watchdog(self, world)
         self._reader = self._make_reader()
         self._commands = 0
 
@@ -69,7 +81,8 @@ class ClusterNode(SimulatedNode):
         if link is None:
             return None
         disk, phase_s = self._world.disk, self._dice.uniform(0, 0.25)
-        reader = SlotReader(self._world.scheduler, disk, link, self.name, self, phase_s)
+        is_polling = self._plan.fencing.lease is not None
+        reader = SlotReader(self._world.scheduler, disk, link, self.name, self, phase_s, is_polling)
         disk.readers[link.node] = reader
         return reader
 
@@ -92,11 +105,16 @@ class ClusterNode(SimulatedNode):
         if self.is_powered:
             self._lose_daemon()
             self._world.disks.lose(self)
+            self.watchdog.lose_power()
+            self._world.end_pause(self)
             super().power_off(why)
 
     def boot_daemon(self) -> None:
         """Start a new incarnation of the daemon from its files."""
         if not self.is_powered or self.daemon is not None:
+            return
+        if self.name in self._world.paused:
+            self._world.scheduler.after(_PAUSED_S, self.boot_daemon)
             return
         recovered, kept = self.store.begin_daemon(self.spec.own_services)
         boot = BootId(self.store.boot_counter, self._dice.getrandbits(64))
@@ -107,6 +125,7 @@ class ClusterNode(SimulatedNode):
         self.note(f"daemon {boot.counter} starts: {found}")
         self.daemon = SimulatedDaemon(self, self._world, self._dice, self.spec, boot)
         self.daemon.begin(recovered, kept)
+        self.watchdog.take_over()
         if self._plan.reports_power:
             ready = ReadinessFound({}, frozenset(recovered))
             self._world.scheduler.after(0.002, self.give, ready)
@@ -160,6 +179,13 @@ class ClusterNode(SimulatedNode):
         if daemon.is_stalled and self._understands(carried.beat):
             self.observe(Arrived(self.now, self.name, carried.beat, self._plan.has_key))
         daemon.receive(link, carried)
+
+    def find_quiet(self, link: LinkSpec, read_at: float, since: float) -> None:
+        """Report a read of the peer's slot that showed nothing new, where that is of use."""
+        engine = self.engine
+        is_wanted = engine is not None and engine.promised is not None
+        if engine is not None and is_wanted and engine.peer_standing is not PeerStanding.LIVE:
+            self.give(MediumQuiet(media_of(self.spec.listeners)[link], read_at, since))
 
     def _understands(self, beat: Beat) -> bool:
         return not self._plan.unknown_flag or (
@@ -223,7 +249,12 @@ class ClusterNode(SimulatedNode):
             return
         known = {svc.name for svc in self.spec.own_services}
         added = tuple(svc for svc in spec.own_services if svc.name not in known)
-        kept = frozenset(svc.name for svc in self.store.kept(self.spec.own_services))
+        # A file of before the boot that could not be reset is not the engine's to write.
+        kept = frozenset(
+            svc.name
+            for svc in self.store.kept(self.spec.own_services)
+            if self.engine is not None and self.engine.manages(svc.name)
+        )
         self.spec = spec
         self.note(f"services file: {', '.join(f'{svc.name} on {svc.primary}' for svc in services)}")
         if self.daemon is None:
@@ -278,9 +309,31 @@ class ClusterNode(SimulatedNode):
             frame = codec.encode(action.beat, 100 + self.index, action.with_names)
             carried = Carried(frame, action.beat)
             if link.is_disk:
-                self._world.disk.write(link, carried)
+                began_at = self.now
+                medium = media_of(self.spec.senders).get(link, b"")
+                confirm = partial(self._confirm, self.incarnation, medium, action.beat, began_at)
+                self._world.disk.write(link, carried, confirm)
             else:
                 self._world.network.send(link, carried)
+
+    def _confirm(
+        self, incarnation: BootId | None, medium: bytes, beat: Beat, began_at: float
+    ) -> None:
+        """Report a beat that was read back from this node's own slot."""
+        if self._plan.fencing.lease is None or self.incarnation != incarnation:
+            return
+        has_facts = beat.facts is not None
+        renewal = RenewalConfirmed(medium, beat.seq, began_at, self.now, has_facts)
+        self._world.scheduler.after(_READ_BACK_S, self._renewed, incarnation, renewal)
+
+    def _renewed(self, incarnation: BootId | None, renewal: RenewalConfirmed) -> None:
+        if self.incarnation == incarnation:
+            self.give(replace(renewal, confirmed_at=self.now))
+
+    def carry_out_lease(self, action: LeaseAction) -> None:
+        """Pass an order to the keeper of the watchdog."""
+        self._may_be_killed()
+        self.watchdog.carry_out(action)
 
     def run_script(self, action: RunScript) -> None:
         """Begin a script, unless the daemon puts it off."""

@@ -65,6 +65,8 @@ class FaultInjector:
         self._await_hand()
         self._forger_dice = Random(f"{cluster.plan.seed} forger")
         self._await_forger()
+        self._lease_dice = Random(f"{cluster.plan.seed} lease faults")
+        self._await_lease()
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -154,7 +156,8 @@ class FaultInjector:
         disks = [link for link in cluster.links if link.is_disk]
         if not disks:
             return
-        if dice.random() < 0.5:
+        # A disk that answers with what it held before is not among what a promise bears.
+        if dice.random() < 0.5 or cluster.plan.fencing.lease is not None:
             node.note("its disk hangs")
             cluster.disk.hung.add(node.name)
             self._later(dice.choice((1.0, 8.0, 60.0)), lambda: cluster.disk.release(node.name))
@@ -246,6 +249,82 @@ class FaultInjector:
             node.start_by_hand(service)
             self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: node.look_at(service))
         self._await_hand()
+
+    # --- watchdogs --------------------------------------------------------------------------------
+
+    def _await_lease(self) -> None:
+        """Schedule faults of what keeps a promise, drawn separately."""
+        gap_s, dice = self._cluster.plan.lease_gap_s, self._lease_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._strike_lease)
+
+    def _strike_lease(self) -> None:
+        dice = self._lease_dice
+        node = dice.choice(self._cluster.nodes)
+        if node.is_powered:
+            dice.choice(self._lease_faults)(node)
+        self._await_lease()
+
+    @property
+    def _lease_faults(self) -> tuple[Callable[[ClusterNode], None], ...]:
+        return (
+            self._kill_keeper,
+            self._kill_keeper_in_a_circle,
+            self._stop_keeper,
+            self._pause,
+            self._fail_reads,
+            self._let_writes_land_late,
+            self._cut_all_but_disks,
+            self._lose_sight,
+        )
+
+    def _kill_keeper(self, node: ClusterNode) -> None:
+        lease = self._cluster.plan.fencing.lease
+        # Where a promise counts one timeout, the holder is trusted to survive.
+        may_close = lease is not None and lease.holders > 1
+        node.watchdog.kill_keeper(with_holder=may_close and self._lease_dice.random() < 0.6)
+
+    def _kill_keeper_in_a_circle(self, node: ClusterNode) -> None:
+        gap_s = self._lease_dice.choice((0.05, 0.4, 0.9, 2.0))
+        for number in range(int(20.0 / max(gap_s, 0.4))):
+            self._later(number * gap_s, lambda: self._kill_keeper(node))
+
+    def _stop_keeper(self, node: ClusterNode) -> None:
+        node.note("keeper is stopped")
+        node.watchdog.stop_keeper()
+        seconds = self._lease_dice.choice((0.3, 0.9, 1.5, 3.0, 12.0))
+        self._later(seconds, node.watchdog.continue_keeper)
+
+    def _pause(self, node: ClusterNode) -> None:
+        self._cluster.pause(node, self._lease_dice.choice((0.5, 2.0, 5.0, 12.0, 40.0)))
+
+    def _fail_reads(self, node: ClusterNode) -> None:
+        disk = self._cluster.disk
+        node.note("its reads of the heartbeat disk fail")
+        disk.unreadable.add(node.name)
+        seconds = self._lease_dice.choice((1.0, 8.0, 30.0))
+        self._later(seconds, lambda: disk.unreadable.discard(node.name))
+
+    def _let_writes_land_late(self, node: ClusterNode) -> None:
+        disk = self._cluster.disk
+        node.note("its writes to the heartbeat disk land late")
+        disk.late.add(node.name)
+        seconds = self._lease_dice.choice((2.0, 8.0, 30.0))
+        self._later(seconds, lambda: disk.late.discard(node.name))
+
+    def _cut_all_but_disks(self, _: ClusterNode) -> None:
+        """Leave the disks as the only way: who lives renews there."""
+        cluster = self._cluster
+        cluster.cut(tuple(link for link in cluster.links if not link.is_disk))
+        self._later(self._lease_dice.choice((5.0, 20.0, 60.0)), cluster.heal)
+
+    def _lose_sight(self, node: ClusterNode) -> None:
+        """Cut a node off from all: it dies of its own promise, and its peer may know that."""
+        cluster = self._cluster
+        cluster.cut(tuple(link for link in cluster.links if not link.is_disk))
+        node.note("its disk hangs")
+        cluster.disk.hung.add(node.name)
+        self._later(self._lease_dice.choice((20.0, 60.0)), cluster.heal)
 
     # --- nodes and daemons ------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from opensvc_openha.errors import UsageError
 from opensvc_openha.system import clock
-from opensvc_openha.verify.random.plan import Plan, plan_from_seed
+from opensvc_openha.verify.random.plan import Plan, lease_plan_from_seed, plan_from_seed
 from opensvc_openha.verify.random.random_history import HOURS, Outcome, run_history
 from opensvc_openha.verify.random.scenario import render
 
@@ -52,6 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--fence-plan",
         action="store_true",
         help="the nodes have a fence plan, and an arbiter in most histories",
+    )
+    parser.add_argument(
+        "--lease",
+        action="store_true",
+        help="watchdogs keep what the nodes promise; clocks run at the extremes",
     )
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
     parser.add_argument(
@@ -109,25 +114,26 @@ def main(args: list[str] | None = None) -> int:
 
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.seed, options.seed + options.runs)
+    kind = "lease" if options.lease else "fence plan" if options.fence_plan else ""
     if options.jobs <= 1 or options.trace:
         on_line = _print_line if options.trace else None
         for seed in seeds:
-            yield run_history(seed, options.hours, on_line, _plan_of(seed, options.fence_plan))
+            yield run_history(seed, options.hours, on_line, _plan_of(seed, kind))
         return
     with get_context("fork").Pool(options.jobs) as pool:
-        work: Iterable[tuple[int, float, bool]] = (
-            (seed, options.hours, options.fence_plan) for seed in seeds
-        )
+        work: Iterable[tuple[int, float, str]] = ((seed, options.hours, kind) for seed in seeds)
         yield from pool.imap(_run, work, chunksize=8)
 
 
-def _run(work: tuple[int, float, bool]) -> Outcome:
-    seed, hours, has_plan = work
-    return run_history(seed, hours, plan=_plan_of(seed, has_plan))
+def _run(work: tuple[int, float, str]) -> Outcome:
+    seed, hours, kind = work
+    return run_history(seed, hours, plan=_plan_of(seed, kind))
 
 
-def _plan_of(seed: int, has_plan: bool) -> Plan | None:
-    return plan_from_seed(seed) if has_plan else None
+def _plan_of(seed: int, kind: str) -> Plan | None:
+    if kind == "lease":
+        return lease_plan_from_seed(seed)
+    return plan_from_seed(seed) if kind else None
 
 
 def _print_line(line: str) -> None:
@@ -136,7 +142,7 @@ def _print_line(line: str) -> None:
 
 def _report_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
-    hours += " --fence-plan" if options.fence_plan else ""
+    hours += " --lease" if options.lease else " --fence-plan" if options.fence_plan else ""
     print(
         f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
         f" {outcome.seed}{hours} --trace",

@@ -12,6 +12,7 @@ from opensvc_openha.core.model import (
     FenceNeeds,
     FencePath,
     FencingPolicy,
+    LeasePolicy,
     LinkSpec,
     OnDualRun,
     OnStartFailure,
@@ -20,10 +21,13 @@ from opensvc_openha.core.model import (
     ServiceSpec,
     Wire,
 )
+from opensvc_openha.core.promise import MARGIN_S, death_after_s
 from opensvc_openha.core.timing import CHECK_LIMIT_S
 from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 from opensvc_openha.verify.simulated_node import NODES
 
+GRANULARITY_S = 0.1
+"""How late a watchdog bites."""
 _AMBUSHED = (3, 4)
 """By the seed, not drawn: seeds that once failed keep their history."""
 _FORGED = 6
@@ -97,6 +101,10 @@ class Plan:
     """The disks of services abort the writes of a node that is ejected."""
     late_writes_s: tuple[float, ...] = field(default=(), repr=False)
     """Delays with which a write lands that was on its way when its node was cut off."""
+    is_virtual: bool = field(default=False, repr=False)
+    """The nodes are virtual machines, which may be paused together with their clocks."""
+    lease_gap_s: tuple[float, ...] = field(default=(), repr=False)
+    """Times between two faults of watchdogs, keepers and heartbeat disks; empty for none."""
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
     reports_power: bool = False
@@ -175,6 +183,22 @@ class Plan:
         return min(CHECK_LIMIT_S, max(self.fence_s)) + max(self.fence_lag_s)
 
     @property
+    def answer_s(self) -> float:
+        """Time for an answer of a renewal; 0 without a lease."""
+        return 0.0 if self.fencing.lease is None else self.fencing.lease.answer_s
+
+    @property
+    def death_s(self) -> float:
+        """The promised time; 0 without a lease."""
+        lease = self.fencing.lease
+        if lease is None:
+            return 0.0
+        seconds = death_after_s(
+            lease.answer_s, lease.timeout_s, lease.holders, GRANULARITY_S, MARGIN_S
+        )
+        return seconds
+
+    @property
     def is_older(self) -> bool:
         """True if the second node's version knows neither facts nor link-down notices."""
         return bool(self.unknown_flag & HAS_FACTS)
@@ -246,6 +270,46 @@ def plan_from_seed(seed: int) -> Plan:
         is_legacy=False,
         unknown_flag=0,
         forger_gap_s=(),
+    )
+
+
+FASTEST, SLOWEST = 1.0833, 0.9167
+"""The extremes of a clock that is slewed."""
+_LEASE = FencePath("lease", PathKind.LEASE, 60.0)
+_LEASE_LEVELS = (
+    ((_LEASE,),),
+    ((_LEASE,),),
+    ((_IPMI,), (_LEASE,)),
+    ((_LEASE,), (_IPMI,)),
+    ((_IPMI, _LEASE),),
+    ((_DISKS,), (_LEASE,)),
+)
+
+
+def lease_plan_from_seed(seed: int) -> Plan:
+    """Return the plan of a seed, with watchdogs that keep promises, and clocks at the extremes."""
+    dice, plan = Random(f"{seed} lease"), plan_from_seed(seed)
+    levels = dice.choice(_LEASE_LEVELS)
+    has_disks = any(_DISKS in level for level in levels)
+    timeout_s, answer_s = dice.choice(((4.0, 1.0), (4.0, 1.0), (3.0, 0.5), (10.0, 2.0)))
+    is_virtual = dice.random() < 0.2
+    return replace(
+        plan,
+        # A promise needs beats that are authenticated, and a place to renew it without the peer.
+        has_key=True,
+        has_disk=True,
+        is_virtual=is_virtual,
+        rates=dice.choice(((FASTEST, SLOWEST), (SLOWEST, FASTEST), (1.0, 1.0))),
+        fencing=replace(
+            plan.fencing,
+            levels=levels,
+            # Turns bear clocks that differ less.
+            has_arbiter=any(path is not _LEASE for level in levels for path in level),
+            lease=LeasePolicy("/dev/watchdog", timeout_s, answer_s, holders=dice.choice((1, 2, 2))),
+        ),
+        data=plan.services[: dice.choice((1, len(plan.services)))] if has_disks else (),
+        late_writes_s=(0.1, 2.0, 5.0, 9.5) if has_disks else (),
+        lease_gap_s=dice.choice(((1.0, 5.0), (5.0, 20.0), (20.0, 60.0))),
     )
 
 

@@ -97,6 +97,7 @@ def _settle(cluster: Cluster) -> None:
     bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
     if plan.fence is not Fence.TRUE:
         bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s, silent_s)
+    bound_s += max(plan.late_writes_s, default=0.0) + 2 * plan.death_s
     end = scheduler.now + 1.1 * bound_s
     is_settled = False
     while scheduler.now < end and not is_settled:
@@ -135,6 +136,8 @@ def _confirm_where_blocked(cluster: Cluster, dead: ClusterNode | None) -> None:
         is_helpless = fencing.is_blocked or bool(fencing.is_ejected_by)
         # A switch that was never seen on proves nothing, nor one that has no power.
         is_unproved = any(path.kind == "power" and not path.is_seen_on for path in fencing.paths)
+        # A node that ran nothing has promised nothing.
+        is_unproved = is_unproved or any(path.kind == "lease" for path in fencing.paths)
         if is_helpless or is_unproved or cluster.plan.is_switch_on_host:
             node.confirm()
 

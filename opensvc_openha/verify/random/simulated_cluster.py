@@ -64,6 +64,8 @@ class Cluster(World):
         for name, device in sorted(self.network.down):
             self.node(name).switch_interface(device, is_up=True)
         self.disk.thaw_reads()
+        self.disk.unreadable.clear()
+        self.disk.late.clear()
         for node in self.nodes:
             self.disk.release(node.name)
 
@@ -74,6 +76,25 @@ class Cluster(World):
             node.note(f"stalled for {seconds:.3f} s")
             node.stall()
             self.scheduler.after(seconds, self._resume, node, daemon)
+
+    def pause(self, node: ClusterNode, seconds: float) -> None:
+        """Pause a whole machine; a virtual one with its clocks."""
+        daemon = node.daemon
+        if daemon is None or daemon.is_stalled or daemon.is_hung or node.name in self.paused:
+            return
+        node.note(f"paused for {seconds:.3f} s")
+        self.paused.add(node.name)
+        node.watchdog.stop_keeper()
+        node.stall()
+        if self.plan.is_virtual:
+            self.stop_clock(node)
+        self.scheduler.after(seconds, self._end_pause, node, daemon)
+
+    def _end_pause(self, node: ClusterNode, daemon: SimulatedDaemon) -> None:
+        if node.name in self.paused:
+            self.end_pause(node)
+            node.watchdog.continue_keeper()
+            self._resume(node, daemon)
 
     def hang(self, node: ClusterNode, seconds: float) -> None:
         """Block the engine's thread, but no other thread."""
@@ -102,12 +123,15 @@ class Cluster(World):
         """
         self.note("calm from here on" + (f", {dead.name} stays off" if dead is not None else ""))
         self.is_calm = True
+        self.dead = "" if dead is None else dead.name
         self.heal()
         self.network.loss = self.network.duplicates = 0.0
         self.network.delays_s = (0.001,)
         for node in self.nodes:
             node.store.is_full = False
             node.kill_in = None
+            self.end_pause(node)
+            node.watchdog.continue_keeper()
             node.outcomes.is_calm = node.steps.is_calm = True
             if node.daemon is not None and (node.daemon.is_stalled or node.daemon.is_hung):
                 self._resume(node, node.daemon)

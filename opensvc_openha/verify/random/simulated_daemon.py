@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from random import Random
 
-from opensvc_openha.core.actions import RunFenceStep, RunScript
+from opensvc_openha.core.actions import GrantPermit, RunFenceStep, RunScript
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -19,6 +19,7 @@ from opensvc_openha.core.events import (
     Event,
     FenceStepEnded,
     RecoveredState,
+    RenewalConfirmed,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -136,6 +137,11 @@ class SimulatedDaemon:
         """Handle one event, by the present state of the process."""
         if self.is_over:
             return
+        if isinstance(event, RenewalConfirmed) and self._takes_renewals:
+            # The watchdog does not wait for a slow disk.
+            for permit in self.engine.confirm_renewal(event, self._node.now):
+                self._permit(permit)
+            return
         if self.is_stalled:
             self._parked.append(event)
         elif self.is_hung:
@@ -170,6 +176,16 @@ class SimulatedDaemon:
             self._scheduler.at(self._busy_until, self._turn)
         else:
             self._turn()
+
+    def _permit(self, permit: GrantPermit) -> None:
+        try:
+            self._node.carry_out_lease(permit)
+        except Killed:
+            self._node.end_daemon()
+
+    @property
+    def _takes_renewals(self) -> bool:
+        return self._executor.is_writing and not (self.is_stalled or self.is_hung)
 
     # --- work that takes time ---------------------------------------------------------------------
 

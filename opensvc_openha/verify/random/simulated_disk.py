@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
@@ -12,9 +14,24 @@ from opensvc_openha.verify.random.plan import Plan
 from opensvc_openha.verify.random.simulated_network import TAPE_FRAMES, Carried, Receiver
 from opensvc_openha.verify.scheduler import Scheduler
 
+Confirm = Callable[[], None]
+_LATE_S = (0.3, 2.0, 8.0, 15.0)
+"""Delays with which a write lands that its node takes for failed."""
+_TINY_S = 1e-6
 POLL_S = 0.25
 """Seconds between a listener's reads of its slot."""
 _SLOT_BYTES = SLOT_BLOCKS * BLOCK_BYTES
+
+
+class SlotReceiver(Receiver, Protocol):
+    """A node, as seen by the reader of its peer's slot."""
+
+    @property
+    def now(self) -> float:
+        """The clock of the node."""
+
+    def find_quiet(self, link: LinkSpec, read_at: float, since: float) -> None:
+        """Take a read that showed nothing new."""
 
 
 class SharedDisk:
@@ -24,21 +41,36 @@ class SharedDisk:
         self._scheduler = scheduler
         self._dice = Random(f"{plan.seed} disk")
         self._torn = plan.torn
+        self._late_dice = Random(f"{plan.seed} late slots")
         self._slots: dict[LinkSpec, bytes] = {}
         self._beats: dict[bytes, Beat] = {}
-        self._waiting: dict[LinkSpec, Carried] = {}
+        self._waiting: dict[LinkSpec, tuple[Carried, Confirm]] = {}
         self.hung: set[str] = set()
         """Nodes whose I/O hangs."""
+        self.unreadable: set[str] = set()
+        """Nodes whose reads fail."""
+        self.late: set[str] = set()
+        """Nodes whose writes fail, and land later all the same."""
         self.stale: dict[LinkSpec, bytes] = {}
         """Slots whose reader gets the former content."""
         self.readers: dict[str, SlotReader] = {}
         """By the name of the writing node."""
 
-    def write(self, link: LinkSpec, carried: Carried) -> None:
-        """Write a node's newest beat; while its disk hangs, only the newest one waits."""
+    def write(self, link: LinkSpec, carried: Carried, confirm: Confirm = lambda: None) -> None:
+        """Write a node's newest beat; while its disk hangs, only the newest one waits.
+
+        ``confirm`` is called once it was read back.
+        """
         if link.node in self.hung:
-            self._waiting[link] = carried
+            self._waiting[link] = carried, confirm
             return
+        if link.node in self.late:
+            delay_s = self._late_dice.choice(_LATE_S)
+            self._scheduler.after(delay_s, self._land, link, carried, lambda: None)
+            return
+        self._land(link, carried, confirm)
+
+    def _land(self, link: LinkSpec, carried: Carried, confirm: Confirm) -> None:
         slot = encode_slot(carried.data, _SLOT_BYTES).ljust(_SLOT_BYTES, b"\0")
         if len(self._beats) > 4 * TAPE_FRAMES:
             self._beats.clear()
@@ -51,15 +83,22 @@ class SharedDisk:
             cut_at = self._dice.randrange(1, max(2, len(carried.data)))
             self._slots[link] = slot[:cut_at] + old[cut_at:]
             self._scheduler.after(
-                self._dice.uniform(0.001, 0.4), self._finish, link, slot, self._slots[link]
+                self._dice.uniform(0.001, 0.4),
+                self._finish,
+                link,
+                slot,
+                self._slots[link],
+                confirm,
             )
         else:
             self._slots[link] = slot
+            confirm()
         self._wake_reader(link)
 
-    def _finish(self, link: LinkSpec, slot: bytes, half: bytes) -> None:
+    def _finish(self, link: LinkSpec, slot: bytes, half: bytes, confirm: Confirm) -> None:
         if self._slots[link] is half:
             self._slots[link] = slot
+            confirm()
             self._wake_reader(link)
 
     def _wake_reader(self, link: LinkSpec) -> None:
@@ -69,7 +108,7 @@ class SharedDisk:
         """End the hang of a node's disk: the waiting beat is written."""
         self.hung.discard(node)
         for link in [link for link in self._waiting if link.node == node]:
-            self.write(link, self._waiting.pop(link))
+            self.write(link, *self._waiting.pop(link))
         for reader in self.readers.values():
             reader.expect()
 
@@ -101,23 +140,29 @@ class SlotReader:
         disk: SharedDisk,
         link: LinkSpec,
         reader: str,
-        receiver: Receiver,
+        receiver: SlotReceiver,
         phase_s: float,
+        is_polling: bool = False,
     ) -> None:
+        """``is_polling``: reads that show nothing new are reported, too."""
         self._scheduler = scheduler
         self._disk = disk
         self._link = link
         self._reader = reader
         self._receiver = receiver
         self._phase_s = phase_s
+        self._is_polling = is_polling
         self._last: bytes | None = None
+        self._content: bytes | None = None
+        self._since = 0.0
+        """When the present content was read first."""
         self._is_expected = False
         self.is_open = False
         self.is_stopped = False
 
     def open(self) -> None:
         """Restart for a new daemon: the first read only shows the past."""
-        self._last, self.is_open = None, True
+        self._last, self._content, self.is_open = None, None, True
         self._read()
 
     def expect(self) -> None:
@@ -127,17 +172,35 @@ class SlotReader:
         self._is_expected = True
         now = self._scheduler.now
         steps = int((now - self._phase_s) / POLL_S) + 1
-        self._scheduler.at(self._phase_s + steps * POLL_S, self._read)
+        instant = self._phase_s + steps * POLL_S
+        # Rounded, it may be this very read.
+        is_now = self._is_polling and instant <= now + _TINY_S
+        self._scheduler.at(instant + POLL_S if is_now else instant, self._read)
 
     def _read(self) -> None:
         self._is_expected = False
+        if self._is_polling:
+            self.expect()
         if not self.is_open or self.is_stopped or self._reader in self._disk.hung:
             return
+        if self._is_unread():
+            return
+        content, now = self._disk.read(self._link), self._receiver.now
+        if content != self._content:
+            self._content, self._since = content, now
+        if not self._take(content) and self._is_polling:
+            self._receiver.find_quiet(self._link, now, self._since)
+
+    def _is_unread(self) -> bool:
+        return self._reader in self._disk.unreadable
+
+    def _take(self, content: bytes) -> bool:
+        """Deliver what is new; return whether there was anything."""
         try:
-            frame = decode_slot(self._disk.read(self._link))
+            frame = decode_slot(content)
         except FrameError as error:
             if error.reason != "blank":
-                return
+                return False
             frame = b""
         is_first, is_changed = self._last is None, frame != self._last
         self._last = frame
@@ -145,3 +208,5 @@ class SlotReader:
             beat = self._disk.beat_of(frame)
             if beat is not None:
                 self._receiver.receive(self._link, Carried(frame, beat))
+                return True
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from opensvc_openha.core.timing import LEASE_LAST_READ_S
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.invariants import InvariantChecker, Observation
 from opensvc_openha.verify.random.plan import Plan
@@ -27,12 +28,20 @@ class World:
         self.scheduler = Scheduler()
         self.network = Network(self.scheduler, plan)
         self.disk = SharedDisk(self.scheduler, plan)
+        self._stopped_at: list[float | None] = [None, None]
+        self._stood_s = [0.0, 0.0]
+        self.paused: set[str] = set()
+        """Nodes whose whole machine stands still."""
+        self.dead = ""
+        """The node that stays off until the end."""
         # In the node's own time, which a drift shortens slightly.
         self.checker = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
         if plan.unknown_flag or plan.is_legacy:
             self.checker.expect_no_turns()
         if plan.fencing.levels:
             self.checker.expect_plan(plan.fencing.has_arbiter, plan.data, plan.data)
+        if plan.fencing.lease is not None:
+            self.checker.expect_lease(plan.death_s + LEASE_LAST_READ_S)
         if plan.interface_gap_s:
             self.checker.expect_mutes()
         self.arbiter = SimulatedArbiter()
@@ -49,11 +58,40 @@ class World:
 
     def clock(self, node: SimulatedNode) -> float:
         """Return the monotonic clock of a node, which runs at a rate of its own."""
-        return _MONOTONIC_AT_START + self.scheduler.now * self.plan.rates[node.index]
+        since = self._stopped_at[node.index]
+        real = self.scheduler.now if since is None else since
+        passed_s = real - self._stood_s[node.index]
+        return _MONOTONIC_AT_START + passed_s * self.plan.rates[node.index]
 
     def instant_of(self, node: SimulatedNode, monotonic: float) -> float:
-        """Return when that clock shows ``monotonic``."""
-        return (monotonic - _MONOTONIC_AT_START) / self.plan.rates[node.index]
+        """Return when that clock shows ``monotonic``, unless it is stopped before."""
+        passed_s = (monotonic - _MONOTONIC_AT_START) / self.plan.rates[node.index]
+        return passed_s + self._stood_s[node.index]
+
+    def stop_clock(self, node: SimulatedNode) -> None:
+        """Stop the clocks of a node, as those of a virtual machine that is paused."""
+        if self._stopped_at[node.index] is None:
+            self._stopped_at[node.index] = self.scheduler.now
+
+    def continue_clock(self, node: SimulatedNode) -> None:
+        """Let the clocks of a node run again, as if no time had passed."""
+        since = self._stopped_at[node.index]
+        if since is not None:
+            self._stood_s[node.index] += self.scheduler.now - since
+            self._stopped_at[node.index] = None
+
+    def is_stopped(self, node: SimulatedNode) -> bool:
+        """Return True while the clocks of a node stand still."""
+        return self._stopped_at[node.index] is not None
+
+    def end_pause(self, node: SimulatedNode) -> None:
+        """Let a machine continue, or end without continuing."""
+        self.paused.discard(node.name)
+        self.continue_clock(node)
+
+    def is_dead(self, node: SimulatedNode) -> bool:
+        """Return True for a node that stays off."""
+        return self.dead == node.name
 
     def wall(self, node: SimulatedNode) -> float:
         """Return the wall clock of a node that was never set."""
