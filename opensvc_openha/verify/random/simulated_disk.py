@@ -183,7 +183,8 @@ class SlotReader:
             self.expect()
         if not self.is_open or self.is_stopped or self._reader in self._disk.hung:
             return
-        if self._is_unread():
+        if self._reader in self._disk.unreadable:
+            self._fail()
             return
         content, now = self._disk.read(self._link), self._receiver.now
         if content != self._content:
@@ -191,8 +192,8 @@ class SlotReader:
         if not self._take(content) and self._is_polling:
             self._receiver.find_quiet(self._link, now, self._since)
 
-    def _is_unread(self) -> bool:
-        return self._reader in self._disk.unreadable
+    def _fail(self) -> None:
+        """Report nothing of a read that failed: the peer may be writing there."""
 
     def _take(self, content: bytes) -> bool:
         """Deliver what is new; return whether there was anything."""

@@ -52,7 +52,7 @@ class Watchdog:
         self._is_ordered = False
         """The daemon wants it, and is told when it is open."""
         self._timeout_s = 0.0
-        self._petted_at = self._renewed_at = self._held_until = -math.inf
+        self.petted_at = self._renewed_at = self._held_until = -math.inf
         self._permits: list[float] = []
         """What a stopped keeper has not read yet."""
         self._bite_s = 0.0
@@ -136,12 +136,12 @@ class Watchdog:
         self.is_open = self.is_running = True
 
     def _pet(self) -> None:
-        self._petted_at = self._node.now
+        self.petted_at = self._node.now
         self._bite_s = self._timeout_s + self._dice.uniform(0.0, GRANULARITY_S)
         self._await_bite()
 
     def _await_bite(self) -> None:
-        instant = self._world.instant_of(self._node, self._petted_at + self._bite_s)
+        instant = self._world.instant_of(self._node, self.petted_at + self._bite_s)
         now = self._world.scheduler.now
         self._world.scheduler.at(max(now, instant) + _TINY_S, self._bite)
 
@@ -149,7 +149,7 @@ class Watchdog:
         node = self._node
         if not self.is_running:
             return
-        if node.now < self._petted_at + self._bite_s:
+        if node.now < self.petted_at + self._bite_s:
             if self._world.is_stopped(node):
                 # Its clock stands still, and so does the watchdog.
                 self._world.scheduler.after(0.5, self._bite)
