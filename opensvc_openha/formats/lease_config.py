@@ -91,7 +91,7 @@ class EtcdConfig:
     @property
     def address(self) -> str:
         """Where it is, for display."""
-        return f"{ETCD} {','.join(self.urls)}"
+        return f"{ETCD} {','.join(urlsplit(url).netloc for url in self.urls)}"
 
     def as_options(self) -> dict[str, object]:
         """Return the fields as they stand in a request to the fence program."""
@@ -249,7 +249,7 @@ ETCD_SECTION = SectionSchema(
     ETCD,
     (URLS, USERNAME, PASSWORD_FILE, CA_FILE, CERT_FILE, KEY_FILE, PREFIX, LIMIT),
     text="A witness, as arbiter (`arbiter = etcd`) and for the lease.",
-    see="lease",
+    see="witness",
 )
 PARTS = (LEASE_SECTION, ETCD_SECTION)
 

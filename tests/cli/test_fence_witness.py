@@ -53,7 +53,7 @@ def test_node_that_wins_the_claim_takes_over_and_one_that_loses_it_stops(
     node stays out until an operator releases it.
     """
     cluster = witnessed.cluster
-    url = witnessed.members.urls[0]
+    url = witnessed.members.urls[0].removeprefix("http://")
     witnessed.until_shown("  arbiter  ")
     assert "no node registered on the witness" in witnessed.status()
     witnessed.speak()

@@ -280,7 +280,7 @@ def test_witness_is_opened_and_asked_as_the_arbiter(rig: Rig) -> None:
     assert arbiter is not None
     asked = rig.service._plan()[1].request("claim", "", PEER, 1.0)
     assert asked["options"] == {"etcd": etcd.as_options()}
-    assert plan.arbiter_address == "etcd http://127.0.0.1:1,http://127.0.0.1:2"
+    assert plan.arbiter_address == "etcd 127.0.0.1:1,127.0.0.1:2"
     with closing(rig.service._open_arbiter(plan.arbiter_address, 7)) as opened:
         assert isinstance(opened, EtcdArbiter)
 

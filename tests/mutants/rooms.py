@@ -120,7 +120,8 @@ ROOMS = {
                 "power_readings power_device fence_agent ipmi callout programs secret_files"
                 " device_answers agent_metadata power_program run"
                 " scsi_disk shared_disk block_devices reservations arbiter_disk"
-                " reservation_program held_disks disk_requests multipath_keys",
+                " reservation_program held_disks disk_requests multipath_keys"
+                " etcd etcd_connection etcd_arbiter witness claim_program",
             ),
             ("tests/fence_devices",),
         ),
