@@ -116,7 +116,7 @@ class History(LeasePair):
         host.confirm_s = lambda: 0.002
 
 
-@pytest.mark.parametrize("seed", seeds(12, fast=3))
+@pytest.mark.parametrize("seed", seeds(5, fast=1))
 def test_nothing_runs_on_a_node_that_is_proved_out(seed: int) -> None:
     """Neither at the start beside it, nor while the proof holds."""
     History(seed).play()
@@ -146,9 +146,9 @@ def test_clocks_at_the_extremes_leave_the_watchdog_its_time(
 
 def test_histories_prove_something() -> None:
     """A history without a proof would show nothing: over some seeds there are many."""
-    histories = [History(seed) for seed in range(20, 24)]
+    histories = [History(seed) for seed in (20, 21)]
     for history in histories:
         history.play()
-    assert sum(history.proved for history in histories) > 5
-    assert sum(len(history.bitten) for history in histories) > 3
-    assert sum(len(history.starts()) for history in histories) > 4
+    assert sum(history.proved for history in histories) > 2
+    assert sum(len(history.bitten) for history in histories) > 1
+    assert sum(len(history.starts()) for history in histories) > 2
