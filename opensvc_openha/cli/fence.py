@@ -284,8 +284,17 @@ def _expect_plan(status: NodeStatus) -> None:
     if not status.fencing.plan:
         raise RefusedError(
             "there is no fence plan: [fencing] levels in openha.conf names none (openha fence"
-            " status shows the check-up scripts)"
+            f" status shows the check-up scripts){_not_taken_over(status)}"
         )
+
+
+def _not_taken_over(status: NodeStatus) -> str:
+    """Return what is wrong with the files, so that the daemon has another configuration."""
+    from opensvc_openha.daemon.issues import Issue
+
+    head = f"{Issue.CONFIGURATION.value}: "
+    found = [text for text in status.warnings if text.startswith(head)]
+    return "".join(f"; {text}" for text in found)
 
 
 def _print_paths(paths: Sequence[PathStatus], is_json: bool) -> None:

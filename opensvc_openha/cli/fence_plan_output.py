@@ -158,6 +158,13 @@ def look_ahead(status: NodeStatus, start_ready_s: float) -> list[Planned]:
     steps.append(Planned(at_s, latest_s, "ready", f"{text} for a proof"))
     if fencing.has_arbiter:
         steps.append(Planned(at_s, latest_s, "claim", "claim: the arbiter decides who may fence"))
+    elif is_silent and fencing.opens_at is not None:
+        at_s = max(at_s, fencing.opens_at - clock.wall())
+        latest_s = max(latest_s, at_s)
+        steps.append(Planned(at_s, latest_s, "turn", "this node's turn to fence begins"))
+    elif not is_silent and fencing.peer_turn == "held":
+        text = f"{peer} would fence first: what follows waits for a turn of this node, and is later"
+        steps.append(Planned(at_s, latest_s, "turn", text))
     by_name = {path.name: path for path in fencing.paths}
     lease = next((path for path in fencing.paths if path.kind == PathKind.LEASE.value), None)
     ends_s = _lease_ends_s(status, lease, at_s)

@@ -345,8 +345,8 @@ class FenceService:
         problem = answer.problem or why_not_proved(path.kind, answer.values)
         if not problem and not self._falls_silent():
             problem = (
-                f"{name} reports OFF, and {node} is still heard: it cuts the power of another"
-                " machine. Correct the address"
+                f"it reports OFF, and {node} is still heard: it cuts the power of another machine."
+                " Correct the address"
             )
         text = problem or f"{text_of(answer.values.get('text'))}; {node} fell silent"
         self._history.record(
@@ -357,6 +357,8 @@ class FenceService:
             took_s=answer.took_s,
             is_alarm=bool(problem),
         )
+        # What was on before is not any more, or never was this device's.
+        self._watch.check_soon()
         if problem:
             self._log.warning("node %s: drill failed: %s: %s", status.node, name, problem)
             raise ActionError(f"{name}: {problem}")

@@ -104,6 +104,8 @@ def _event(entry: Entry, subject: str) -> FenceEvent:
     elif entry.new in _OF_PATHS:
         name = CLAIM if subject == ARBITER and entry.new == FENCE else subject
         text = text.removeprefix(name).removeprefix(":").strip()
+        if entry.new == FENCE_PATH and entry.is_alarm:
+            text = f"broken: {text}"
         if entry.new in (DRILL, DRILL_FAILED):
             text = f"{entry.new.lower()}: {text}"
         proof = "; ".join(proofs_in(entry.reason)) if entry.new == FENCE else ""

@@ -267,3 +267,19 @@ def test_fences_of_service_files_are_shown_by_service_and_section(
     assert not is_broken((path,)) and is_broken((path, replace(path, state="wrong")))
     assert is_broken((replace(path, state="unreachable"),))
     assert "sections" not in fence_report(STATUS, NOW)
+
+
+def test_plan_shows_the_turns_of_two_nodes_without_an_arbiter() -> None:
+    """The peer would fence first: all is later; in the silence it is known when."""
+    held = replace(STATUS, fencing=replace(STATUS.fencing, peer_turn="held"))
+    (turn,) = [step for step in look_ahead(held, 5.0) if step.what == "turn"]
+    assert turn.text.startswith("deb1 would fence first: what follows waits for a turn")
+    opens = replace(held.fencing, opens_at=clock.wall() + 30)
+    silent = replace(held, peer_standing=PeerStanding.SILENT, fencing=opens)
+    steps = look_ahead(silent, 5.0)
+    (turn,) = [step for step in steps if step.what == "turn"]
+    assert 20 < turn.at_s <= 30
+    assert all(step.at_s >= turn.at_s for step in steps[steps.index(turn) :])
+    arbiter = replace(held, fencing=replace(opens, has_arbiter=True))
+    for status in (STATUS, arbiter, replace(arbiter, peer_standing=PeerStanding.SILENT)):
+        assert not [step for step in look_ahead(status, 5.0) if step.what == "turn"]

@@ -132,17 +132,20 @@ def test_drill_is_measured_recorded_and_kept(rig: Rig) -> None:
 @pytest.mark.parametrize(
     "body, text",
     [
-        (PROVED, f"ipmi reports OFF, and {PEER} is still heard: it cuts the power of another"),
+        (PROVED, f"ipmi: it reports OFF, and {PEER} is still heard: it cuts the power of another"),
         ('echo \'{"is_proved": false, "text": "still ON"}\'', "ipmi: still ON"),
         ("exit 1", "ipmi: the fence program ended with 1"),
     ],
 )
-def test_drill_that_does_not_silence_the_peer_has_failed(rig: Rig, body: str, text: str) -> None:
+def test_drill_that_does_not_silence_the_peer_has_failed(
+    rig: Rig, mocker: MockerFixture, body: str, text: str
+) -> None:
     """Exit code 6, in the history, and the path was never tried out."""
     rig.device.write(body)
+    looks_again = mocker.patch.object(rig.service._watch, "check_soon")
     with pytest.raises(ActionError) as caught:
         rig.drill()
-    assert text in str(caught.value)
+    assert text in str(caught.value) and looks_again.call_count == 1
     assert rig.reasons()[-1][0] == "DRILL FAILED"
     assert FenceDrills(rig.layout).of(IPMI) is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from opensvc_openha.core import confirmation
@@ -99,7 +100,7 @@ def test_paths_that_never_fenced_are_there_and_those_that_are_configured_no_more
     """In the order of the plan, what is not of it behind."""
     found = by_path([entry(EntryKind.NODE, FENCE_PATH, "old: no answer")], ["ipmi", "spare"])
     assert [path.name for path in found] == ["ipmi", "spare", "old"]
-    assert found[0].events == () and found[2].events[0].text == "no answer"
+    assert found[0].events == () and found[2].events[0].text == "broken: no answer"
 
 
 def test_looks_and_drills_are_events_and_no_proof() -> None:
@@ -107,14 +108,14 @@ def test_looks_and_drills_are_events_and_no_proof() -> None:
     found = by_path(
         [
             entry(EntryKind.NODE, FENCE_PATH, "ipmi: no answer in 9.5 s"),
-            entry(EntryKind.NODE, FENCE_PATH, "ipmi: in order again"),
+            replace(entry(EntryKind.NODE, FENCE_PATH, "ipmi: in order again"), is_alarm=False),
             entry(EntryKind.NODE, DRILL, "ipmi: off, then OFF twice in 3.3 s; deb1 fell silent"),
             entry(EntryKind.NODE, DRILL_FAILED, "ipmi: still ON"),
         ],
         ["ipmi"],
     )
     assert [event.text for event in found[0].events] == [
-        "no answer in 9.5 s",
+        "broken: no answer in 9.5 s",
         "in order again",
         "drill: off, then OFF twice in 3.3 s; deb1 fell silent",
         "drill failed: still ON",
