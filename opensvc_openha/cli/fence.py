@@ -127,11 +127,11 @@ def _status(layout: Layout, options: Namespace) -> int:
         _print_json(found)
     else:
         sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))
-    from opensvc_openha.cli.fence_plan_output import armament, is_broken
+    from opensvc_openha.cli.fence_plan_output import armament_of, is_broken
 
     has_broken = is_broken(status.fencing.service_paths)
     if status.fencing.plan:
-        return armament(status.fencing.paths) or int(has_broken)
+        return armament_of(status) or int(has_broken)
     if any(not group.name for group in groups):
         return 2
     is_doubtful = has_broken or any(
@@ -167,7 +167,7 @@ def _release(layout: Layout, options: Namespace) -> int:
 
 def _plan(layout: Layout, options: Namespace) -> int:
     from opensvc_openha.cli.fence_plan_output import (
-        armament,
+        armament_of,
         forecast,
         forecast_to_json,
         look_ahead,
@@ -182,11 +182,11 @@ def _plan(layout: Layout, options: Namespace) -> int:
         _print_json(forecast_to_json(status, steps))
     else:
         sys.stdout.write(forecast(status, steps))
-    return armament(status.fencing.paths)
+    return armament_of(status)
 
 
 def _test(layout: Layout, options: Namespace) -> int:
-    from opensvc_openha.cli.fence_plan_output import armament
+    from opensvc_openha.cli.fence_plan_output import armament_of
 
     if options.is_drill:
         return _drill(layout, options)
@@ -200,7 +200,7 @@ def _test(layout: Layout, options: Namespace) -> int:
     names = [options.path] if options.path else [path.name for path in status.fencing.paths]
     found = [client.look_at_path(layout, name) for name in names]
     _print_paths(found, options.is_json)
-    return armament(found)
+    return armament_of(status, found)
 
 
 def _drill(layout: Layout, options: Namespace) -> int:

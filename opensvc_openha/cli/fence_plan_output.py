@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opensvc_openha.core.events import PathState
 from opensvc_openha.core.model import PathKind
-from opensvc_openha.core.states import WILLING
+from opensvc_openha.core.states import PEER_OUT, WILLING
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
 from opensvc_openha.system import clock
@@ -20,6 +20,26 @@ _ARMED = PathState.ARMED.value
 _BROKEN = (PathState.WRONG.value, PathState.UNREACHABLE.value)
 ARBITER = "arbiter"
 """Kind of the line that shows the arbiter; it proves nothing."""
+
+
+def armament_of(status: NodeStatus, paths: Sequence[PathStatus] | None = None) -> int:
+    """Return the exit code for these paths of a node, or for all that it has.
+
+    A peer that runs nothing promises nothing, which is no fault of its lease: it promises before
+    its next start.
+    """
+    is_peer_idle = all(svc.peer_state in PEER_OUT for svc in status.services)
+    return armament(
+        [
+            replace(path, state=_ARMED)
+            if path.kind == PathKind.LEASE.value
+            and path.state == PathState.UNTESTED.value
+            and status.peer_standing is PeerStanding.LIVE
+            and is_peer_idle
+            else path
+            for path in (status.fencing.paths if paths is None else paths)
+        ]
+    )
 
 
 def armament(paths: Sequence[PathStatus]) -> int:

@@ -33,7 +33,6 @@ from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.live_configuration import LiveConfiguration
 from opensvc_openha.daemon.watchdog_thread import Keeper, WatchdogThread
 from opensvc_openha.daemon.witness_threads import Witness, WitnessLooks, WitnessRenewals
-from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.heartbeat.link_workers import LeaseReports
@@ -200,7 +199,11 @@ class LeaseService:
         return plan.etcd if plan.lease is not None else None
 
     def _connect_witness(self, config: EtcdConfig) -> Witness:
-        raise SystemFault(f"{', '.join(config.urls)}: this version cannot use it")
+        # Imported here: most nodes have no witness.
+        from opensvc_openha.fence_devices.witness import Witness as EtcdWitness
+
+        spec = self._configuration.current.spec
+        return EtcdWitness(config, spec.node, spec.peer)
 
 
 def _is_virtual() -> bool:

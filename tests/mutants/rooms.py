@@ -98,7 +98,8 @@ ROOMS = {
                     " control_service link_manager open_commands script_runner lock stall_detector"
                     " log_keeper check_scripts readiness outside_starts agent_cache_invalidation"
                     " realtime fence_program fence_runner fence_watch fence_service arbiter_watch"
-                    " reserved_disks reservation_watch service_fences",
+                    " reserved_disks reservation_watch service_fences inbox watchdog_thread"
+                    " witness_threads",
                     ("tests/daemon", "tests/storage"),
                 ),
                 (
@@ -136,7 +137,7 @@ ROOMS = {
                 "formats",
                 "beat_frame frame_seal disk_slot state_file key_file legacy_frame"
                 " nodes_file services_file device_signs netlink name_book state_list"
-                " fence_plan_config facts_block scsi_pr reservation_key",
+                " fence_plan_config lease_config facts_block scsi_pr reservation_key",
             ),
             (
                 "tests/formats",
