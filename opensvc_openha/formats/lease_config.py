@@ -24,7 +24,6 @@ from opensvc_openha.formats.conf_sections import (
     choice,
     seconds,
     whole,
-    words_of,
 )
 
 LEASE = "lease"
@@ -146,6 +145,17 @@ def _prefix(text: str) -> str:
     return text.rstrip("/")
 
 
+def _on_lost(text: str) -> OnLost:
+    if text == OnLost.STOP.value:
+        raise ValueError(
+            "stop is not available in this version: a node that cannot show that it lives is reset"
+            " by its watchdog. Write reset"
+        )
+    if text != OnLost.RESET.value:
+        raise ValueError(f"expected reset; found {text!r}")
+    return OnLost.RESET
+
+
 _PATH = ConfValueType(_file, "an absolute path")
 WATCHDOG = Option(
     "watchdog",
@@ -172,10 +182,9 @@ ANSWER = Option[float | None](
 )
 ON_LOST = Option(
     "on_lost",
-    choice(words_of(OnLost)),
+    ConfValueType(_on_lost, "`reset`", {OnLost.RESET.value: OnLost.RESET}),
     OnLost.RESET,
-    "What a node does whose beats nothing confirms any more: `reset`, wait for its watchdog, or"
-    " `stop` its services first in the time that is left.",
+    "What becomes of a node whose beats nothing confirms any more: `reset`, by its watchdog.",
 )
 VIRTUAL_PAUSE = Option(
     "virtual_pause",

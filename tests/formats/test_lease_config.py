@@ -23,8 +23,8 @@ ETCD = "[fencing]\narbiter = etcd\n[[lease]]\n[[etcd]]\nurls = "
         (f"{FAST}[[lease]]\n", LeaseConfig("/dev/watchdog", 1.0, 0.3)),
         (
             "[fencing]\n[[lease]]\nwatchdog = /dev/watchdog1\ntimeout = 5\nanswer = 0.5\n"
-            "on_lost = stop\nvirtual_pause = never\n",
-            LeaseConfig("/dev/watchdog1", 5.0, 0.5, OnLost.STOP, is_pause_excluded=True),
+            "on_lost = reset\nvirtual_pause = never\n",
+            LeaseConfig("/dev/watchdog1", 5.0, 0.5, OnLost.RESET, is_pause_excluded=True),
         ),
         ("[fencing]\nretry = 5\n", None),
     ],
@@ -72,6 +72,8 @@ def test_etcd_is_arbiter_and_witness() -> None:
         ("[fencing]\n[[lease]]\ntimeout = 4.5\n", 3, "expected a whole number from 1 to 300"),
         ("[fencing]\n[[lease]]\nwatchdog = softdog\n", 3, "expected the absolute path"),
         (f"{FAST}[[lease]]\nvirtual_pause = never\n", 5, "is not offered with profile = fast"),
+        ("[fencing]\n[[lease]]\non_lost = stop\n", 3, "on_lost: stop is not available in this"),
+        ("[fencing]\n[[lease]]\non_lost = halt\n", 3, "on_lost: expected reset; found 'halt'"),
         ("[fencing]\n[[lease]]\ntime_out = 4\n", 3, "did you mean timeout?"),
         ("[fencing]\n[[lease]]\n[[[x]]]\n", 3, "unknown section [[[x]]]"),
         (f"[fencing]\nlevels = ipmi\n{BOARD}[[lease]]\n", 7, "write levels = ipmi, lease"),
