@@ -86,11 +86,9 @@ class FencePaths:
 
         A peer that has just lost its power is heard for a link timeout all the same.
         """
-        lying = [key for key, at in self._off_at.items() if now >= at + timeout_s]
-        for key in lying:
-            del self._off_at[key]
-            self._seen_on.discard(key)
-            self._wrong.add(key)
+        lying = {key for key, at in self._off_at.items() if now >= at + timeout_s}
+        self._seen_on -= lying
+        self._wrong |= lying
 
     def record_silence(self) -> None:
         """Handle a peer that has fallen silent: a device that reported it off may be right."""

@@ -85,6 +85,11 @@ class StepInAir:
     began_at: float
     is_void: bool = False
 
+    @property
+    def gives_up_at(self) -> float:
+        """When it counts as failed, whatever has become of it."""
+        return self.began_at + self.step.limit_s + timing.STEP_GRACE_S
+
 
 @state_marks(not_state={"_number", "_policy", "_reasons", "hints", "failure"})
 class FencePlan:
@@ -376,13 +381,6 @@ class FencePlan:
         self.void()
         self.lost_to, self.hints, self.failure = "", (), ""
         self.failures, self.retry_at = 0, -math.inf
-
-    def gives_up_at(self) -> float | None:
-        """Return when a step in the air counts as failed, whatever has become of it."""
-        in_air = self.in_air
-        if in_air is None:
-            return None
-        return in_air.began_at + in_air.step.limit_s + timing.STEP_GRACE_S
 
 
 NEVER_SEEN_ON = "it was never seen ON while the peer was heard, so its OFF proves nothing"

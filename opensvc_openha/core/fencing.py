@@ -526,7 +526,7 @@ class Fencing:
         """Return when time alone continues the round: a turn begins, or a step is given up."""
         plan = self.desk.plan
         if plan.in_air is not None:
-            return plan.gives_up_at()
+            return plan.in_air.gives_up_at
         if plan.is_idle:
             return None
         return self.turn_opens(view, now) if plan.is_in_round else None

@@ -175,8 +175,8 @@ class PlanDesk:
 
     def overdue_step(self, now: float) -> FenceStepEnded | None:
         """Return the end of a step that nobody has reported in time; None without one."""
-        due, in_air = self.plan.gives_up_at(), self.plan.in_air
-        if due is None or in_air is None or now < due:
+        in_air = self.plan.in_air
+        if in_air is None or now < in_air.gives_up_at:
             return None
         text = f"no end was reported within {in_air.step.limit_s + timing.STEP_GRACE_S:g} s"
         return FenceStepEnded(in_air.step.number, StepOutcome.FAILED, text)

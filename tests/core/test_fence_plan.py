@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import FenceStep, Record, StepKind
+from opensvc_openha.core.actions import FenceStep, Record, RecordKind, StepKind
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import (
     ConfigChanged,
@@ -27,13 +27,14 @@ from opensvc_openha.core.model import (
     FenceNeeds,
     FencePath,
     FencingPolicy,
+    LinkSpec,
     PathKind,
     ServiceSpec,
 )
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.plan_desk import PlanDesk
 from opensvc_openha.core.proof import ProofKind, Scope
-from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, STEP_AGAIN_S, STEP_GRACE_S
+from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, PROOF_LIFE_S, STEP_AGAIN_S, STEP_GRACE_S
 from tests.core.plans import CALL, DISKS, IPMI, PDU, PlanPair
 
 NODE = ServiceSpec("files", "/etc/files", "deb1", "deb2", "/bin/true")
@@ -249,12 +250,17 @@ def test_level_is_left_half_way_if_nobody_waits_for_its_rest() -> None:
 
 def test_step_is_given_up_some_time_after_its_limit() -> None:
     """The daemon that ends it at its limit has to report that first."""
-    plan = _plan((IPMI,))
-    assert plan.gives_up_at() is None
-    plan.join(NODE)
-    plan.begin_round()
-    _order(plan, now=100.0)
-    assert plan.gives_up_at() == 100.0 + IPMI.limit_s + STEP_GRACE_S
+    desk = _desk()
+    desk.plan.join(NODE)
+    desk.plan.begin_round()
+    assert desk.overdue_step(1e9) is None
+    desk.order_step(100.0)
+    due = 100.0 + IPMI.limit_s + STEP_GRACE_S
+    assert desk.plan.in_air is not None and desk.plan.in_air.gives_up_at == due
+    assert desk.overdue_step(due - 0.1) is None
+    overdue = desk.overdue_step(due)
+    assert overdue is not None
+    assert (overdue.number, overdue.outcome) == (1, StepOutcome.FAILED)
 
 
 def test_reservation_is_not_enough_for_a_reserved_service_that_needs_the_node() -> None:
@@ -405,6 +411,23 @@ def test_device_that_was_off_before_a_silence_may_have_been_right() -> None:
     assert paths.is_seen_on("ipmi") and paths.wrong == ()
 
 
+def test_path_of_an_edited_plan_is_shown_and_known_by_its_own_name() -> None:
+    """What was known of one that was taken out is forgotten, also if it is put in again."""
+    paths = FencePaths(FencingPolicy(levels=((IPMI,),)), ("ipmi 10.10.0.11",))
+    paths.record_looks((PathLook("ipmi", PathState.ARMED, "off", "off"),), is_heard=True, now=1.0)
+    paths.record_heard(20.0, 10.0)
+    assert paths.wrong == ("ipmi",)
+    paths.reconfigure(FencingPolicy(levels=((PDU,),)))
+    assert [each.name for each in paths.statuses()] == ["pdu"] and paths.wrong == ()
+    paths.reconfigure(FencingPolicy(levels=((PDU,), (IPMI,))))
+    assert [(each.state, each.text) for each in paths.statuses()] == [("untested", "")] * 2
+    assert paths.wrong == ()
+    paths.record_looks((PathLook("pdu", PathState.ARMED, "on", "on"),), is_heard=True, now=30.0)
+    assert paths.is_seen_on("pdu") and not paths.is_seen_on("ipmi")
+    paths.reconfigure(FencingPolicy(levels=((PDU,),)))
+    assert paths.statuses()[0].state == "armed", "what stays is known"
+
+
 def test_state_of_disks_is_that_of_the_look() -> None:
     """Nothing is asked for the peer's power there."""
     paths = FencePaths(FencingPolicy(levels=((DISKS,),)), ())
@@ -427,8 +450,93 @@ def test_longest_step_is_as_declared_measured_or_limited() -> None:
     assert _desk().longest_s({"path ipmi": 2.5, "path slow": 6.0}) == 6.0
     assert _desk(fence_time_s=3.0).longest_s({"path slow": 6.0}) == 6.0
     assert _desk(fence_time_s=3.0).longest_s({}) == 3.0
+    assert _desk(fence_time_s=0.5).longest_s({}) == 0.5
     bare = PlanDesk(ClusterSpec("deb2", "deb1", (), ()), FencingMemory(), 0.0)
     assert bare.longest_s({}) is None
+
+
+def test_desk_follows_an_edited_configuration() -> None:
+    """Names, limits and paths."""
+    desk = _desk()
+    policy = FencingPolicy(levels=((PDU,),), has_arbiter=True)
+    desk.reconfigure(ClusterSpec("deb2", "deb9", (), (NODE,), fencing=policy, fence_time_s=7.0))
+    assert [each.name for each in desk.paths.statuses()] == ["pdu"]
+    assert desk.longest_s({}) == 7.0 and desk.has_arbiter
+    desk.plan.lost_to = "it"
+    assert desk.ejector == "deb9 has the right to fence"
+    desk.reconfigure(ClusterSpec("deb2", "deb9", (), (), fencing=FencingPolicy(has_arbiter=True)))
+    assert not desk.has_arbiter, "without levels there is nothing to claim for"
+
+
+def test_service_that_no_level_serves_and_node_that_lost_its_right_have_no_round() -> None:
+    """A reservation alone proves nothing for a service that needs the node."""
+    spec = ClusterSpec("deb2", "deb1", (), (NODE,), fencing=FencingPolicy(levels=((DISKS,),)))
+    desk = PlanDesk(spec, FencingMemory(), 0.0)
+    assert not desk.serves(NODE) and desk.serves(DATA)
+    desk.eject("deb1")
+    assert not desk.serves(DATA)
+
+
+def test_ejection_ends_the_round_and_voids_its_proofs() -> None:
+    """What is in the air proves nothing any more."""
+    desk = _desk()
+    desk.plan.join(NODE)
+    desk.plan.begin_round()
+    desk.order_step(1.0)
+    (record,) = desk.eject("deb1")
+    assert isinstance(record, Record)
+    assert (record.kind, record.name, record.is_alarm) == (RecordKind.NODE, "deb2", True)
+    assert not desk.plan.is_in_round
+    end, _ = desk.end_step(FenceStepEnded(1, StepOutcome.DONE, "off"), 2.0)
+    assert end is PlanEnd.VOID and desk.plan.proofs == ()
+
+
+def test_record_of_a_step_names_what_it_proved_and_no_earlier_proof() -> None:
+    """Its hints, too; as an alarm about the peer."""
+    policy = FencingPolicy(levels=((DISKS,), (CALL,)))
+    desk = PlanDesk(
+        ClusterSpec("deb2", "deb1", (), (NODE, DATA), fencing=policy), FencingMemory(), 0.0
+    )
+    desk.plan.join(NODE)
+    desk.plan.join(DATA)
+    desk.plan.begin_round()
+    texts = []
+    for number, text in ((1, "2 disks"), (2, "done")):
+        begun = desk.order_step(float(number))[1]
+        event = FenceStepEnded(number, StepOutcome.DONE, text, hints=(f"hint {number}",))
+        (ended,) = desk.end_step(event, number + 0.5)[1]
+        for record in (begun, ended):
+            assert isinstance(record, Record)
+            assert (record.kind, record.name, record.is_alarm) == (RecordKind.PEER, "deb1", True)
+            texts.append(record.reason)
+    assert texts == [
+        "reservation begins, for registry",
+        "reservation: done: 2 disks; proof DATA: reservation: 2 disks; hint: hint 1",
+        "call begins, for files",
+        "call: done: done; proof NODE: callout: call done; hint: hint 2",
+    ]
+    for at, count in ((1.5 + PROOF_LIFE_S - 0.1, 2), (1.5 + PROOF_LIFE_S, 1)):
+        assert len(desk.proof_statuses(at)) == count
+
+
+def test_device_is_mistrusted_after_the_longest_timeout_of_a_link() -> None:
+    """At once where there is none: then nothing is waited for."""
+    links = tuple(
+        LinkSpec("deb1", "net", f"eth{number}", "239.0.0.1", 5000 + number, 0, timeout_s)
+        for number, timeout_s in enumerate((3.0, 20.0))
+    )
+    for listened, early, late in ((links, 22.9, 23.0), ((), None, 3.0)):
+        spec = ClusterSpec(
+            "deb2", "deb1", listened, (NODE,), fencing=FencingPolicy(levels=((IPMI,),))
+        )
+        desk = PlanDesk(spec, FencingMemory(seen_on=("ipmi 10.10.0.11",)), 0.0)
+        off = FencePathsLooked((PathLook("ipmi", PathState.ARMED, "off"),))
+        desk.record_looks(off, is_heard=True, now=3.0)
+        if early is not None:
+            desk.record_heard(early)
+            assert desk.paths.is_seen_on("ipmi")
+        desk.record_heard(late)
+        assert not desk.paths.is_seen_on("ipmi")
 
 
 def test_end_of_a_step_that_is_not_in_the_air_means_nothing() -> None:
