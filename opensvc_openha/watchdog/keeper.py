@@ -45,6 +45,8 @@ SETTINGS, STATUS, GRANT, HOLD, DISARM = "SETTINGS", "STATUS", "GRANT", "HOLD", "
 # Outcomes.
 DONE, PETTED, LATE, REPEATED = "DONE", "PETTED", "LATE", "REPEATED"
 NO_HOLDER, FAILED, REFUSED = "NO_HOLDER", "FAILED", "REFUSED"
+RUNNING = "RUNNING"
+"""With DISARM: it was armed, so it runs even if the keeper that had it has ended."""
 STOPPED, KEPT = "STOPPED", "KEPT"
 """Of DISARM: the watchdog stands still; or it cannot be stopped, and is petted without permits."""
 
@@ -64,6 +66,8 @@ _PETS_IN_TIMEOUT = 4
 _ALONE_LIMIT_S = 60.0
 """A keeper without a watchdog ends if no daemon comes in this time, or when its daemon leaves."""
 _LOCK_LIMIT_S = 2.0
+_CANNOT = (errno.EINVAL, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Errors of a driver that will never do what was asked of it, so that it was never armed either."""
 _LEAST_LEFT_S = 0.002
 """A pet with less time left would often be its last: the timer would end this process after it."""
 _LOOK_S = 0.01
@@ -109,9 +113,16 @@ class Watchdog:
         self.identity = support[8:].split(b"\0")[0].decode("ascii", "replace").strip()
 
     def set_timeout(self, seconds: int) -> int:
-        """Set its timeout, which pets it; return what it has. Raises OSError."""
+        """Set its timeout, which pets it; return what it has. Raises OSError.
+
+        A driver that does not take it keeps its own: what it has is what counts.
+        """
         if self.options & SET_TIMEOUT_OPTION:
-            self._ioctl(SET_TIMEOUT, struct.pack("=i", seconds))
+            try:
+                self._ioctl(SET_TIMEOUT, struct.pack("=i", seconds))
+            except OSError as error:
+                if error.errno not in _CANNOT:
+                    raise
         return int(struct.unpack("=i", self._ioctl(GET_TIMEOUT, bytes(4)))[0])
 
     def pet(self) -> None:
@@ -256,6 +267,7 @@ class Keeper:
         self._held_until: float | None = None
         self._is_idle = False
         self._is_to_set = False
+        self._is_shared = False
         self._errno = 0
 
     @property
@@ -275,7 +287,7 @@ class Keeper:
             elif word == HOLD:
                 outcome, text = self._hold(float(rest))
             elif word == DISARM:
-                outcome, text = self._disarm()
+                outcome, text = self._disarm(is_running=rest == RUNNING)
             elif word == STATUS:
                 outcome, text = DONE, ""
             else:
@@ -302,9 +314,14 @@ class Keeper:
             _live_on()
 
     def _is_still_held(self) -> bool:
-        if self._held_until is not None and not self._die_after(self._held_until):
+        if self._held_until is None:
+            return False
+        if self._die_after(self._held_until):
+            return True
+        if now() >= self._held_until - _LEAST_LEFT_S:
             self._held_until = None
-        return self._held_until is not None
+        self._attempted_at = now()
+        return False
 
     def end(self) -> bool:
         """Return whether this process may end, as it was asked to.
@@ -345,23 +362,21 @@ class Keeper:
         if renewed_at <= self._last_renewal:
             return REPEATED, ""
         self._last_renewal = renewed_at
-        is_new = not self._device.is_open
-        if not self._is_held(is_new) and self._timeouts == 1:
+        if not self._is_held() and self._timeouts == 1:
             return NO_HOLDER, "the second process that has to hold the watchdog is not there"
+        is_new = not self._device.is_open
         found = self._holder.give(self._device.path) if is_new else -1
         if not self._die_after(renewed_at + self._answer_s):
             if found >= 0:
                 os.close(found)
-            return (
-                LATE,
-                f"{now() - renewed_at:.3f} s after the renewal, {self._answer_s:g} s allowed",
-            )
+            late_s = now() - renewed_at
+            return LATE, f"{late_s:.3f} s after the renewal, {self._answer_s:g} s allowed"
         doing = "pet"
         try:
             if is_new:
                 doing = "open"
                 self._open(found)
-            if self._is_to_set or is_new:
+            if self._is_to_set:
                 doing = "set the timeout of"
                 self._timeout_s = self._device.set_timeout(self._asked_s)
                 self._is_to_set = self._is_idle = False
@@ -369,14 +384,13 @@ class Keeper:
             self._pet()
             self._held_until = None
         except OSError as error:
-            if is_new and self._device.is_open:
-                # Not this one's yet: no promise counts on it.
+            # Otherwise a promise may count on it, that of a former keeper: it runs on, and bites.
+            if is_new and found < 0 and self._device.is_open and error.errno in _CANNOT:
                 self._close()
             return self._failed(doing, error)
         finally:
             _live_on()
-        if is_new and not self._holder.keep(self._device) and self._timeouts == 1:
-            self._close()
+        if not self._is_held() and self._timeouts == 1:
             return NO_HOLDER, "the second process did not take the open watchdog over"
         return PETTED, ""
 
@@ -384,17 +398,21 @@ class Keeper:
         self._errno = error.errno or 0
         return FAILED, f"cannot {doing} {self._device.path}: {error.strerror or error}"
 
-    def _is_held(self, is_new: bool) -> bool:
+    def _is_held(self) -> bool:
+        """Return whether the holder is there, and has the open file if there is one."""
         had = self._holder.pid()
         if not self._holder.is_there():
             return False
-        if is_new or self._holder.pid() == had:
-            return True
-        # A new one, started after the end of the former one.
-        return self._holder.keep(self._device)
+        # A new one may have been started after the end of the former one.
+        self._is_shared = self._is_shared and self._holder.pid() == had
+        if self._device.is_open and not self._is_shared:
+            self._is_shared = self._holder.keep(self._device)
+        return self._is_shared or not self._device.is_open
 
     def _open(self, found: int) -> None:
         self._least_margin_s = self._last_pet = None
+        self._is_to_set = True
+        self._is_shared = False
         if found >= 0:
             self._device.adopt(found)
         else:
@@ -411,12 +429,17 @@ class Keeper:
         self._held_until = until
         return DONE, ""
 
-    def _disarm(self) -> tuple[str, str]:
-        if not self._device.is_open:
-            self._holder.leave()
-            return STOPPED, ""
+    def _disarm(self, is_running: bool) -> tuple[str, str]:
         self._held_until = None
         try:
+            if not self._device.is_open and self._asked_s:
+                # Of a keeper that has ended. No promise counts on it any more, so it may be petted.
+                found = self._holder.give(self._device.path) if self._holder.is_there() else -1
+                if found >= 0 or is_running:
+                    self._open(found)
+            if not self._device.is_open:
+                self._holder.leave()
+                return STOPPED, ""
             if self._device.is_nowayout() is not False:
                 self._timeout_s = self._asked_s
                 with contextlib.suppress(OSError):
@@ -517,7 +540,7 @@ def listen(directory: str, socket_name: str, lock_name: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     os.umask(0o077)
     listener.bind(socket_name)
-    listener.listen(4)
+    listener.listen(64)
     return listener
 
 

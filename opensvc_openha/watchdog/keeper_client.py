@@ -159,6 +159,7 @@ class KeeperClient:
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
         self._is_new = True
+        self._is_armed = False
 
     def ensure_running(self) -> KeeperStatus:
         """Have a keeper that works by these settings, the one that runs already or a new one.
@@ -188,14 +189,15 @@ class KeeperClient:
             if outcome == keeper.NO_HOLDER:
                 self._start_holder()
                 raise SystemFault(
-                    f"{self.settings.device} was not petted: {text}; it was started, and the next"
-                    " renewal pets"
+                    f"{self.settings.device} was not petted: {text}; another one is started if it"
+                    " has ended, and the next renewal pets"
                 )
             if outcome not in {each.value for each in GrantOutcome}:
                 raise SystemFault(f"{text}{self._advice(number)}")
             result = GrantOutcome(outcome)
             if result is GrantOutcome.PETTED:
                 self._is_new = False
+                self._is_armed = True
             return Grant(result, status, is_first and result is GrantOutcome.PETTED, text)
 
     def hold(self, until: float) -> KeeperStatus:
@@ -212,23 +214,22 @@ class KeeperClient:
     def disarm(self) -> DisarmOutcome:
         """Stop the watchdog in order; to be called only once the promise is withdrawn.
 
-        STOPPED also if no keeper runs. Raises SystemFault if it may still run: then this machine
-        is reset within two timeouts.
+        If its keeper has ended, another one stops it. Raises SystemFault if it may still run: then
+        this machine is reset within two timeouts.
         """
         with self._lock:
             self._is_new = True
+            request = f"{keeper.DISARM} {keeper.RUNNING if self._is_armed else ''}".strip()
             try:
-                outcome, _, text, number = self._ask(keeper.DISARM)
-            except _Gone as gone:
-                pids = device.processes_with(self.settings.device)
-                if not pids and not self._is_there():
+                outcome, _, text, number = self._ask(request)
+            except _Gone:
+                if not self._is_armed:
                     return DisarmOutcome.STOPPED
-                raise SystemFault(
-                    f"{self.settings.device} was not stopped: its keeper {gone}."
-                    f" {device.user_text(pids)}"
-                ) from None
+                self._ensure()
+                outcome, _, text, number = self._asked(request)
             if outcome not in {each.value for each in DisarmOutcome}:
                 raise SystemFault(f"{text}{self._advice(number)}")
+            self._is_armed = False
             return DisarmOutcome(outcome)
 
     def status(self) -> KeeperStatus:
@@ -253,6 +254,7 @@ class KeeperClient:
         if outcome != keeper.DONE:
             raise SystemFault(f"the watchdog's keeper refuses: {text}")
         self._is_new = True
+        self._is_armed = self._is_armed or status.is_armed
         # Also where two timeouts are counted: with it, the death of the keeper costs one only.
         self._start_holder()
         return status
@@ -347,9 +349,6 @@ class KeeperClient:
             self._drop()
             raise _Gone("has ended")
         return answer.decode("utf-8", "replace")
-
-    def _is_there(self) -> bool:
-        return _listener_of(os.path.join(self._directory, keeper.SOCKET_NAME)) > 0
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -50,6 +50,8 @@ class SimulatedWatchdog:
         self.path = path
         self.seen: list[Seen] = []
         self.timeout_s = 60
+        self.errors: dict[int, int] = {}
+        """Error for an ioctl, by its number."""
         self.on_request = on_request
         """Called while the keeper waits for the answer of an ioctl, or with OPEN_REQUEST."""
         self._options = options
@@ -144,6 +146,8 @@ class SimulatedWatchdog:
             return
 
     def _ioctl(self, request: int, data: bytes, at: float) -> tuple[bytes, int]:
+        if request in self.errors:
+            return b"", self.errors[request]
         if request == keeper.GET_SUPPORT:
             return struct.pack("=II", self._options, 0) + b"Simulated".ljust(32, b"\0"), 0
         if request == keeper.SET_TIMEOUT:

@@ -6,6 +6,7 @@ it stands for, whatever happens to the processes. Instants are the device's, sta
 
 from __future__ import annotations
 
+import errno
 import random
 import signal
 import subprocess
@@ -217,6 +218,22 @@ def test_a_promise_that_counts_one_timeout_is_not_petted_for_without_a_holder(
     assert OPEN not in device.words()[1:] and CLOSE not in device.words()
 
 
+def test_a_holder_that_does_not_take_the_open_file_counts_as_none(bench: Bench) -> None:
+    device = bench.device()
+    client = bench.client(holders=1)
+    client.ensure_running()
+    holder_pid = bench.sessions.children[-1].pid
+    stop(holder_pid)
+    with pytest.raises(SystemFault, match="did not take the open watchdog over"):
+        client.grant(clock.monotonic())
+    with pytest.raises(SystemFault, match="not petted: the second process"):
+        client.grant(clock.monotonic())
+    assert device.words() == [OPEN, SET, PET]
+
+    go_on(holder_pid)
+    until(lambda: _is_petted(client))
+
+
 def test_a_holder_in_the_unit_of_the_daemon_is_refused(bench: Bench) -> None:
     bench.device()
     bench.sessions.is_all_apart = False
@@ -241,6 +258,77 @@ def test_an_orderly_end_stops_the_device_and_the_processes(bench: Bench) -> None
     until(lambda: bench.sessions.has_ended(status.pid))
     until(lambda: bench.sessions.has_ended(status.holder_pid))
     assert client.disarm() is DisarmOutcome.STOPPED, "without a keeper there is nothing to stop"
+
+
+@pytest.mark.parametrize("is_holder_killed", [False, True])
+def test_an_orderly_end_after_the_death_of_the_keeper_stops_the_device(
+    bench: Bench, is_holder_killed: bool
+) -> None:
+    """Nothing is promised any more, so another keeper may open what still runs, to stop it."""
+    device = bench.device()
+    client = bench.client()
+    client.ensure_running()
+    status = client.grant(clock.monotonic()).status
+    bench.sessions.kill(status.pid)
+    if is_holder_killed:
+        bench.sessions.kill(status.holder_pid)
+
+    assert client.disarm() is DisarmOutcome.STOPPED
+    until(device.words, lambda words: words[-1] == STOP)
+    assert device.words().count(OPEN) == (2 if is_holder_killed else 1)
+
+
+def test_a_device_that_fails_under_a_new_keeper_is_not_stopped(bench: Bench) -> None:
+    """The promise of the former keeper counts on it: it is not petted, and bites."""
+    device = bench.device()
+    client = bench.client()
+    client.ensure_running()
+    status = client.grant(clock.monotonic()).status
+    bench.sessions.kill(status.pid)
+    with pytest.raises(SystemFault, match="another one was started"):
+        client.grant(clock.monotonic())
+
+    for error in (errno.EINVAL, errno.EIO):
+        device.errors[keeper.GET_TIMEOUT] = error
+        with pytest.raises(SystemFault, match="cannot set the timeout of"):
+            client.grant(clock.monotonic())
+    assert STOP not in device.words() and PET not in device.words()[3:]
+
+    device.errors.clear()
+    assert client.grant(clock.monotonic()).is_ready
+
+
+def test_a_device_that_fails_when_it_is_opened_is_not_stopped_as_it_may_have_run(
+    bench: Bench,
+) -> None:
+    device = bench.device()
+    client = bench.client()
+    client.ensure_running()
+    device.errors[keeper.GET_TIMEOUT] = errno.EIO
+    with pytest.raises(SystemFault, match="cannot set the timeout of"):
+        client.grant(clock.monotonic())
+    assert STOP not in device.words()
+    # The daemon withdraws its promise, and then it is stopped.
+    assert client.disarm() is DisarmOutcome.STOPPED
+    until(device.words, lambda words: words[-1] == STOP)
+
+
+def test_a_timeout_that_the_device_does_not_take_is_read_back(bench: Bench) -> None:
+    device = bench.device(most_timeout_s=30)
+    client = bench.client(timeout_s=40)
+    client.ensure_running()
+    assert client.grant(clock.monotonic()).status.timeout_s == device.timeout_s == 60
+
+
+def test_a_device_that_reports_no_timeout_is_refused_and_stopped(bench: Bench) -> None:
+    """Such a one was never armed by anybody: no promise counts on it."""
+    device = bench.device()
+    device.errors[keeper.GET_TIMEOUT] = errno.EOPNOTSUPP
+    client = bench.client()
+    client.ensure_running()
+    with pytest.raises(SystemFault, match="cannot set the timeout of"):
+        client.grant(clock.monotonic())
+    until(device.words, lambda words: words[-1] == STOP)
 
 
 def test_a_holder_that_is_stopped_does_not_keep_the_device_from_its_orderly_end(
@@ -453,6 +541,13 @@ def _is_running(client: keeper_client.KeeperClient) -> bool:
     """Return whether it is there; with so short a limit a loaded machine may take several tries."""
     try:
         return client.ensure_running().is_running and client.status().is_running
+    except SystemFault:
+        return False
+
+
+def _is_petted(client: keeper_client.KeeperClient) -> bool:
+    try:
+        return client.grant(clock.monotonic()).outcome is GrantOutcome.PETTED
     except SystemFault:
         return False
 
