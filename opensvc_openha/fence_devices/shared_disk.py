@@ -285,10 +285,6 @@ class SharedDisk:
         if key in after.keys:
             raise DiskFault(f"{self.name}: own key removed, but it shows {after}")
 
-    def writable_paths(self) -> tuple[str, ...]:
-        """Return the paths over which writes pass now."""
-        return tuple(path.path for path in self._paths if _may_write(path))
-
     def refused_paths(self) -> tuple[str, ...]:
         """Return the paths that work, but over which writes are refused: not registered."""
         return tuple(path.path for path in self._paths if _is_refused(path))
@@ -457,13 +453,6 @@ def _preempt_and_abort(path: ScsiDisk, key: int, victim: int) -> bool:
 
 def _is_held(state: DiskState, key: int) -> bool:
     return state.reservation is not None and state.reservation.key == key
-
-
-def _may_write(path: ScsiDisk) -> bool:
-    try:
-        return path.may_write()
-    except SystemFault:
-        return False
 
 
 def _is_refused(path: ScsiDisk) -> bool:

@@ -303,9 +303,9 @@ def test_one_path_of_many_comes_back() -> None:
     pair.first.take(A)
     generation = pair.first.read().generation
     pair.unit.reconnect(("deb1", "disk-1"))
-    assert pair.first.writable_paths() == ("disk-0", "disk-2")
+    assert pair.first.refused_paths() == ("disk-1",)
     assert pair.first.renew(A, generation) == ("disk-1",)
-    assert pair.first.writable_paths() == ("disk-0", "disk-1", "disk-2")
+    assert pair.first.refused_paths() == ()
     assert list(pair.unit.keys.values()) == [A] * 4
 
 
@@ -513,12 +513,12 @@ def test_two_of_three_paths_come_back() -> None:
     assert pair.first.refused_paths() == ()
 
 
-def test_dead_path_is_neither_writable_nor_refused() -> None:
+def test_dead_path_is_not_refused() -> None:
     """It is not there: nothing is known of its registration."""
     pair = Pair(paths=2)
     pair.first.take(A)
     pair.nodes[0].ports["disk-1"].is_dead = True
-    assert pair.first.writable_paths() == ("disk-0",) and pair.first.refused_paths() == ()
+    assert pair.first.refused_paths() == ()
     assert str(pair.first.unit()) == "beaf11"
 
 
