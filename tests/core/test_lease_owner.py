@@ -14,8 +14,9 @@ from opensvc_openha.core.actions import (
     RenewWitness,
     WithdrawWitness,
 )
-from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.beat import Ack, BootId, Goodbye
 from opensvc_openha.core.events import (
+    BeatReceived,
     Command,
     Leaving,
     RenewalConfirmed,
@@ -23,8 +24,10 @@ from opensvc_openha.core.events import (
     WatchdogReady,
 )
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
-from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkSpec, Profile
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkSpec, Profile, Role
+from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, death_after_s, media_of
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import (
     LEASE_CONFIRM_S,
     LEASE_RETRY_S,
@@ -33,6 +36,7 @@ from opensvc_openha.core.timing import (
     LEASE_WAIT_S,
     RESTART_HOLD_S,
 )
+from opensvc_openha.core.transitions import Situation, Trigger, find_row
 from tests.core.leases import FAST_POLICY, POLICY, LeaseHost, LeasePair
 
 D_S = death_after_s(1.0, 4.0, 2, 0.1, 0.5)
@@ -221,6 +225,45 @@ def test_acknowledgements_without_a_key_renew_nothing() -> None:
     given = len(deb1.keeper.permits)
     pair.run(3)
     assert len(deb1.keeper.permits) == given
+
+
+def test_an_acknowledgement_counts_for_the_present_daemon_only() -> None:
+    """Numbers of beats begin anew with each daemon; and it has to be an agreement."""
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    assert deb1.engine is not None and deb2.engine is not None
+    pair.run(0.5)
+    pair.break_disk(deb1)
+    pair.cut_net()
+    link = next(link for link in pair.links_of(deb2) if not link.is_disk)
+    beat, given = deb2.engine.beat(), len(deb1.keeper.permits)
+    pair.run(1)
+    newest = deb1.engine.seq
+    wrong = (Ack(BootId(77, 7), newest), Ack(deb1.engine.boot, newest, is_taken=False))
+    for number, ack in enumerate((*wrong, Ack(deb1.engine.boot, newest)), 1):
+        assert len(deb1.keeper.permits) == given
+        heard = replace(beat, seq=beat.seq + number, ack=ack, wants_ack=False)
+        deb1.handle(deb1.life, BeatReceived(link, heard, deb1.now, key_id="k"))
+    assert len(deb1.keeper.permits) == given + 1
+
+
+@pytest.mark.parametrize("is_always", [False, True])
+@pytest.mark.parametrize("is_fencing", [False, True])
+def test_no_start_is_begun_while_the_promise_is_due(is_always: bool, is_fencing: bool) -> None:
+    """Neither one that waited for a fence of the peer, which is back, nor a check-up before it."""
+    state = ServiceState.STARTING if is_fencing else ServiceState.START_READY
+    situation = Situation(
+        Role.PRIMARY,
+        Evidence.OUT_ACKED,
+        is_fencing=is_fencing,
+        is_check_always=is_always,
+        is_promise_due=True,
+        is_round_over=True,
+    )
+    row = find_row(state, Trigger.EVALUATE, situation)
+    assert row is None if not is_fencing else row is not None and row.run is None
+    row = find_row(state, Trigger.EVALUATE, replace(situation, is_promise_due=False))
+    assert row is not None and row.run is not None
 
 
 @pytest.mark.parametrize("are_both", [False, True], ids=["one owner", "both are owners"])
