@@ -341,11 +341,15 @@ class LeaseOwner:
         before = self._current
         if promise == self.promise:
             return []
+        # What no beat has said yet was not said: the next beat ends the statement before that.
         if before is not None and before.seq < at.next_seq:
-            ended = replace(
-                before, ended_seq=at.next_seq, ended_at=now, is_withdrawn=promise is None
-            )
-            self._standing += (ended,)
+            self._standing += (replace(before, ended_seq=at.next_seq),)
+        self._standing = tuple(
+            replace(statement, ended_at=now, is_withdrawn=promise is None)
+            if statement.ended_seq == at.next_seq
+            else statement
+            for statement in self._standing
+        )
         self._current = (
             None if promise is None else _Statement(promise, promise.media, at.next_seq, now)
         )

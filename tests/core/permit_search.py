@@ -63,7 +63,9 @@ class Bench:
         self.acked = 0
         """Newest beat with facts that the peer has."""
         self.said_at: list[tuple[int, float, Promise | None]] = []
-        """From which beat with facts on, and when, this was said."""
+        """From which beat with facts on this was said, and when that was decided."""
+        self.promise: Promise | None = None
+        self.decided_at = self.now
         self.is_armed = False
         self.answer_s = 0.0
         self.granted = -math.inf
@@ -83,7 +85,7 @@ class Bench:
         self._judge(self.owner.record_beat(seq, self.has_facts, self.now))
         self.beats.append((self.now, self.has_facts, promise))
         if self.has_facts and (not self.said_at or self.said_at[-1][2] != promise):
-            self.said_at.append((seq, self.now, promise))
+            self.said_at.append((seq, self.decided_at, promise))
         self.at = replace(self.at, next_seq=seq + 1)
         self._update()
 
@@ -175,6 +177,8 @@ class Bench:
 
     def _update(self) -> None:
         self._judge(self.owner.update(self.at, self.now))
+        if self.owner.promise != self.promise:
+            self.promise, self.decided_at = self.owner.promise, self.now
         for deadline in self.owner.deadlines(self.now):
             if deadline <= self.now:
                 raise PermitBroken(f"waits for {deadline:.1f} at {self.now:.1f}")
