@@ -236,8 +236,8 @@ def test_an_acknowledgement_counts_for_the_present_daemon_only() -> None:
     pair.break_disk(deb1)
     pair.cut_net()
     link = next(link for link in pair.links_of(deb2) if not link.is_disk)
-    beat, given = deb2.engine.beat(), len(deb1.keeper.permits)
     pair.run(1)
+    beat, given = deb2.engine.beat(), len(deb1.keeper.permits)
     newest = deb1.engine.seq
     wrong = (Ack(BootId(77, 7), newest), Ack(deb1.engine.boot, newest, is_taken=False))
     for number, ack in enumerate((*wrong, Ack(deb1.engine.boot, newest)), 1):
@@ -750,6 +750,14 @@ def test_a_beat_without_facts_withdraws_nothing() -> None:
     owner.record_beat(5, True, 102.5)
     owner.confirmed(RenewalConfirmed(_MEDIUM, 5, 102.5, 102.6), 102.6)
     assert DisarmWatchdog() in owner.update(replace(ends, next_seq=6), 102.7)
+
+
+def test_a_promise_stands_while_the_peer_takes_no_facts() -> None:
+    """Its daemon was started again; facts without the promise would withdraw it."""
+    owner = _armed()
+    promise = owner.promise
+    owner.update(replace(_RUNS, next_seq=3, peer_problem="deb2 is not known"), 102.0)
+    assert promise is not None and owner.promise == promise
 
 
 def test_a_beat_without_facts_confirms_no_promise() -> None:
