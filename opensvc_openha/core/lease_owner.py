@@ -145,6 +145,9 @@ class LeaseOwner:
         """When the watchdog was taken over or lost."""
         self._lost_reason = ""
         self._retry_at = -math.inf
+        self._is_left_running = False
+        """It was lost, and may run on: it resets this node unless it is disarmed, or petted again.
+        """
         self._current: _Statement | None = None
         """What the newest beats promise; None if nothing."""
         self._standing: tuple[_Statement, ...] = ()
@@ -223,6 +226,8 @@ class LeaseOwner:
             return []
         # One that was kept is tried again at once: if it still runs, it bites without a permit.
         was_kept = self._watchdog in (Watchdog.ARMED, Watchdog.TAKEN_OVER)
+        has_permit = self._watchdog is Watchdog.ARMING and self._granted_at is not None
+        self._is_left_running = self._is_left_running or was_kept or has_permit
         self._retry_at = now if was_kept else now + timing.LEASE_RETRY_S
         self._watchdog, self._changed_at = Watchdog.LOST, now
         self._ready = self._granted_at = None
@@ -459,7 +464,10 @@ class LeaseOwner:
             self._asked_at, self._granted_at = -math.inf, None
             done.append(ArmWatchdog(self._policy.timeout_s))
         if self._watchdog is not Watchdog.ARMED:
-            return done + self._say(None, self._lost_reason, at, now)
+            done += self._say(None, self._lost_reason, at, now)
+            is_given_up = self._watchdog is Watchdog.LOST and not self._standing
+            return done + (self._disarm(self._lost_reason) if is_given_up else [])
+        self._is_left_running = False
         return done + self._say(self._wanted(at, now), "", at, now)
 
     def _end(self, at: Circumstances, now: float) -> list[Action]:
@@ -479,11 +487,18 @@ class LeaseOwner:
             return done
         # Where nothing runs any more, nothing can break a promise.
         self._standing, self._floor = (), (0.0, -math.inf)
-        if self._watchdog in _KEPT:
-            done += [DisarmWatchdog(), self._record("DISARMED", self._why, False)]
+        self._is_left_running = self._is_left_running or self._watchdog in _KEPT
+        done += self._disarm(self._why)
         self._watchdog, self._armed_by, self._ready = Watchdog.OFF, None, None
         self._granted_at, self._lost_reason = None, ""
         return done
+
+    def _disarm(self, why: str) -> list[Action]:
+        """Return the order to stop a watchdog that may run."""
+        if not self._is_left_running:
+            return []
+        self._is_left_running = False
+        return [DisarmWatchdog(), self._record("DISARMED", why, False)]
 
     def is_awaited(self, now: float) -> bool:
         """Return True while a start waits until the promise is confirmed."""

@@ -650,6 +650,31 @@ def test_a_lost_watchdog_is_armed_again_at_once_and_then_in_time() -> None:
     assert deb1.reasons("NO WATCHDOG") == ["its process is gone"]
 
 
+def test_a_watchdog_that_is_lost_for_good_is_disarmed_once_the_promise_is_withdrawn() -> None:
+    """It may run on unpetted: the node goes on without a promise, and is not reset."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    deb1.keeper.problem = "/dev/watchdog: Input/output error"
+    deb1.keeper.lose()
+    pair.run(1)
+    assert deb1.lease.watchdog == "lost" and not deb1.keeper.is_open
+    assert deb1.reasons("DISARMED") == [deb1.keeper.problem]
+    pair.run(LEASE_RETRY_S + 1)
+    assert len(deb1.reasons("DISARMED")) == 1
+    deb1.keeper.problem = ""
+    pair.run(LEASE_RETRY_S + 1)
+    assert deb1.lease.is_confirmed and _alive(pair) == ["deb1", "deb2"]
+    deb1.keeper.problem = "again"
+    pair.break_disk(deb1)
+    deb1.keeper.lose()
+    pair.run(0.1)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(2)
+    assert deb1.keeper.is_open and deb1.lease.is_withdrawing
+    pair.run(4.5)
+    assert not deb1.keeper.is_open and deb1.lease.watchdog == "off"
+
+
 # --- by itself ------------------------------------------------------------------------------------
 
 _LINK = LinkSpec("deb1", "dio", "/dev/hb0", "", 0, 10, 10.0)
