@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 
-from opensvc_openha.errors import SystemFault, UsageError
-from opensvc_openha.fence_devices.arbiter_answers import Claim, ClaimOutcome
+from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.lease_config import ETCD, EtcdConfig
 from opensvc_openha.system.clock import monotonic
 
@@ -39,11 +38,8 @@ def answer(request: Mapping[str, object]) -> dict[str, object]:
     if isinstance(limit_s, (int, float)):
         # The reason for no answer is to be reported before this program is killed.
         etcd = replace(etcd, limit_s=min(etcd.limit_s, limit_s / _QUESTIONS))
-    try:
-        with closing(EtcdArbiter(etcd, node, peer)) as arbiter:
-            claim = arbiter.claim()
-    except SystemFault as error:
-        claim = Claim(ClaimOutcome.UNABLE, str(error))
+    with closing(EtcdArbiter(etcd, node, peer)) as arbiter:
+        claim = arbiter.claim()
     return {**claim.as_values(), "took_s": round(monotonic() - began, 3)}
 
 

@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.arbiter_answers import ArbiterLook, Claim, ClaimOutcome
 from opensvc_openha.fence_devices.etcd import EtcdClient, EtcdFault, Store
 from opensvc_openha.formats import etcd_messages as etcd
@@ -115,7 +116,7 @@ class EtcdArbiter:
                 if verdict is not None:
                     return verdict
                 self._try(seen)
-        except EtcdFault as error:
+        except SystemFault as error:
             return Claim(ClaimOutcome.UNABLE, str(error))
         return Claim(ClaimOutcome.UNABLE, f"{self._store.name} shows something else at each look")
 

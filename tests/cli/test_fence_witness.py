@@ -78,7 +78,7 @@ def test_node_that_wins_the_claim_takes_over_and_one_that_loses_it_stops(
     assert witnessed.arbiter.claim().outcome is ClaimOutcome.WON
     witnessed.until_shown(f"ejected by {PEER}: this node neither fences nor starts")
     cluster.wait_state("web", "STOPPED")
-    assert f"  arbiter  etcd {url}  wrong        {PEER} has ejected this node" in witnessed.status()
+    witnessed.until_shown(f"  arbiter  etcd {url}  wrong        {PEER} has ejected this node")
     cluster.ok("service -A web freeze-stop")
     cluster.wait_state("web", "FROZEN_STOP")
     cluster.ok(f"openha fence confirm {PEER}")

@@ -93,8 +93,8 @@ def dribble(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (dribble, "no answer in 0."),
-        (lambda connection: connection.recv(1), "no answer in 0."),
+        (dribble, "no answer in "),
+        (lambda connection: connection.recv(1), "no answer in "),
         (lambda connection: None, "Remote end closed connection without response"),
         (saying(b"<html>"), "what answers there is no etcd, or one that is older than 3.4"),
         (saying(b"[" * 100_000), "what answers there is no etcd, or one that is older than 3.4"),
@@ -148,7 +148,7 @@ def test_address_that_answered_last_is_asked_first(one: EtcdMembers) -> None:
     """Those that do not answer leave the others their share of the time, once."""
     with played(lambda connection: connection.recv(1)) as hung:
         nobody = f"http://127.0.0.1:{free_port()}"
-        options = replace(one.options, urls=(hung, nobody, *one.urls), limit_s=6.0)
+        options = replace(one.options, urls=(hung, nobody, *one.urls), limit_s=15.0)
         with closing(EtcdClient(options)) as client:
             assert value_of(client) is None
             assert [member.url for member in client._members] == [*one.urls, hung, nobody]
@@ -174,8 +174,7 @@ def test_connection_is_kept_and_made_again(one: EtcdMembers) -> None:
 def test_what_speaks_no_tls(one: EtcdMembers) -> None:
     """It answers in the clear, or hangs up."""
     url = one.urls[0].replace("http:", "https:")
-    text = refusal(replace(one.options, urls=(url,)))
-    assert f"{url}: no TLS with it" in text or f"{url}: connection reset" in text
+    assert f"no answer from the witness: {url}: " in refusal(replace(one.options, urls=(url,)))
 
 
 @needs_etcd

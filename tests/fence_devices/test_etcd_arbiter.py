@@ -198,6 +198,7 @@ def test_values_of_others_are_no_reason_to_win(pair: Pair) -> None:
         for value in ("", "[", '{"by": 1}', '["x"]'):
             client.transact([], [etcd.put(f"{pair.options.prefix}/fence/deb1/x", value)])
             assert pair.deb1.claim().by == pair.deb1.watch().by == "deb2"
+            assert not pair.deb1.watch().is_registered
 
 
 def test_twenty_duels_on_one_member(pair: Pair) -> None:
@@ -215,9 +216,15 @@ def test_claim_goes_through_the_program_of_the_daemon(pair: Pair) -> None:
     assert (won["outcome"], won["by"], won["hints"]) == ("won", "", [])
     lost = answer_to({**request, "node": "deb2", "peer": "deb1"})
     assert (lost["outcome"], lost["by"]) == ("lost", "deb1")
-    away = {**options, "urls": ["http://127.0.0.1:1"], "limit_s": 1.0}
+    secret = {**options, "username": "openha", "password_file": "/nowhere"}
+    unable = answer_to({**request, "options": {"etcd": secret}})
+    text = "the secret /nowhere cannot be read: No such file or directory"
+    assert (unable["outcome"], unable["text"]) == ("unable", text)
+    away = {**options, "urls": ["http://127.0.0.1:1"]}
     unable = answer_to({**request, "options": {"etcd": away}})
     assert unable["outcome"] == "unable"
+    in_vain = answer_to({**request, "options": {"etcd": away}, "limit_s": 0.04})
+    assert "not asked, since no time was left" in str(in_vain["text"])
     assert "no answer from the witness: http://127.0.0.1:1: connection refused" in str(
         unable["text"]
     )
