@@ -178,12 +178,16 @@ def test_device_that_refuses_the_login_is_asked_three_times_and_after_an_edit(ri
     assert known.state == "unreachable" and "was refused 3 times" in known.text
     assert known.text.endswith("Correct that, then edit the section")
     assert [request["skip"] for request in rig.device.requests] == [[], [], [], ["m"], ["m"]]
-    # With the options edited; the mark that is not to be asked is none of a section any more.
-    rig.answers("on", mark="edited")
+    rig.answers("unknown", text="refused again", is_refused=True, mark="edited")
+    for count in (1, 2, 3):
+        rig.fences.check_soon()
+        rig.until_refusals(count)
+    rig.answers("", is_refused=True, text="", mark="edited")
+    rig.look()
+    assert rig.device.requests[-1]["skip"] == ["edited"]
+    rig.answers("on", mark="right")
     rig.fences.check_soon()
     rig.until_state("armed")
-    rig.fences.check_soon()
-    until(lambda: rig.device.requests[-1]["skip"] == [])
 
 
 def test_program_that_fails_is_shown_and_asked_again(rig: Rig) -> None:
