@@ -271,7 +271,7 @@ def test_drill_whose_peer_continues_is_a_failure(planned: Planned) -> None:
     planned.until_shown("  spare    armed  ")
     done = planned.drill("board", f"{PEER}\n")
     assert done.returncode == 6, done
-    assert f"board reports OFF, and {PEER} is still heard: it cuts the power of another" in (
+    assert f"board: it reports OFF, and {PEER} is still heard: it cuts the power of another" in (
         done.stderr
     )
     assert "; off tested 20" not in planned.status()
