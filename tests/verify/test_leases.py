@@ -9,11 +9,11 @@ import pytest
 
 from opensvc_openha.core import lease_owner, lease_view
 from opensvc_openha.core.beat import Ack, Beat, BootId
-from opensvc_openha.core.events import Command, ScriptKind, WatchdogReady
+from opensvc_openha.core.events import Command, MediumQuiet, ScriptKind, WatchdogReady
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import FencePath, FencingPolicy, LeasePolicy, PathKind
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.core.promise import Promise, death_after_s
+from opensvc_openha.core.promise import WITNESS_MARK, Promise, death_after_s
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.verify.invariants import (
     Announced,
@@ -40,6 +40,7 @@ from opensvc_openha.verify.random.simulated_cluster import Cluster
 from opensvc_openha.verify.random.simulated_disk import SlotReader
 from opensvc_openha.verify.random.trace import Trace
 from opensvc_openha.verify.random.watchdog import Watchdog
+from opensvc_openha.verify.random.witness import WitnessClient, WitnessStore
 
 LEASE = FencePath("lease", PathKind.LEASE, 60.0)
 POLICY = LeasePolicy("/dev/watchdog", timeout_s=4.0, answer_s=1.0)
@@ -49,7 +50,13 @@ D_S = death_after_s(1.0, 4.0, 2, 0.1, 0.5)
 class Story:
     """deb1 runs the service, and is slow; deb2 is its standby, and its clock is fast."""
 
-    def __init__(self, is_virtual: bool = False, rates: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        is_virtual: bool = False,
+        rates: tuple[float, float] = (1.0, 1.0),
+        has_witness: bool = False,
+    ) -> None:
+        """``has_witness``: there is a witness, and no heartbeat disk."""
         self.lines: list[str] = []
         plan = Plan(
             seed=1,
@@ -58,7 +65,10 @@ class Story:
             timeouts_s=(3.0, 3.0),
             has_key=True,
             rates=rates,
-            fencing=FencingPolicy(levels=((LEASE,),), lease=POLICY),
+            has_disk=not has_witness,
+            fencing=FencingPolicy(
+                levels=((LEASE,),), lease=replace(POLICY, has_witness=has_witness)
+            ),
             is_virtual=is_virtual,
         )
         self.cluster = Cluster(plan, Trace(self.lines.append))
@@ -102,9 +112,26 @@ def test_owner_that_lost_everything_is_reset_and_taken_over_without_a_fence() ->
     assert story.deb2.running == {"registry"}
 
 
-def test_owner_that_is_seen_on_the_disk_alone_lives() -> None:
+def test_owner_that_lost_the_witness_too_is_taken_over_once_the_witness_was_asked() -> None:
+    """There is no heartbeat disk; a peer that cannot ask the witness knows nothing."""
+    story = Story(rates=(SLOWEST, FASTEST), has_witness=True)
+    story.cut_net()
+    story.cluster.witness.away |= {"deb1", "deb2"}
+    story.run(60)
+    assert story.said("reset by its watchdog") and story.deb2.running == set()
+    story.cluster.witness.away.clear()
+    story = Story(rates=(SLOWEST, FASTEST), has_witness=True)
+    story.cut_net()
+    story.cluster.witness.away = {"deb1"}
+    story.run(D_S + 12)
+    assert story.said("self-fenced: promised to be dead 11.4 s after .*, the witness read")
+    assert story.deb2.running == {"registry"}
+
+
+@pytest.mark.parametrize("has_witness", [False, True])
+def test_owner_that_is_seen_on_the_disk_or_by_the_witness_alone_lives(has_witness: bool) -> None:
     """Whatever becomes of the network."""
-    story = Story()
+    story = Story(has_witness=has_witness)
     story.cut_net()
     story.run(60)
     assert story.deb1.running == {"registry"} and story.deb2.running == set()
@@ -254,6 +281,37 @@ def test_read_that_failed_and_is_taken_for_a_quiet_one_is_found(
             assert story.deb2.running == set()
 
 
+def test_witness_that_does_not_answer_and_is_taken_for_quiet_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The peer renews there."""
+    look = WitnessClient._look
+
+    def find_quiet(self: WitnessClient) -> None:
+        look(self)
+        node = self._node
+        if node.name in self._world.witness.away and node.engine is not None:
+            node.give(MediumQuiet(WITNESS_MARK, node.now, self._since))
+
+    monkeypatch.setattr(WitnessClient, "_look", find_quiet)
+    story = Story(has_witness=True)
+    story.cut_net()
+    story.cluster.witness.away = {"deb2"}
+    with pytest.raises(InvariantBroken, match="^S6"):
+        story.run(40)
+
+
+def test_late_answer_of_the_witness_undoes_no_withdrawal() -> None:
+    """What was asked before has its effect only if nothing else had one since."""
+    store, boot = WitnessStore(), BootId(1, 1)
+    known = store.of("deb1")
+    assert store.swap("deb1", known, boot, is_withdrawn=False)
+    renewed = store.of("deb1")
+    assert store.swap("deb1", renewed, boot, is_withdrawn=True)
+    assert not store.swap("deb1", renewed, boot, is_withdrawn=False)
+    assert store.of("deb1").is_withdrawn
+
+
 def test_virtual_machine_that_is_not_told_to_be_one_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -383,7 +441,12 @@ def test_seeds_that_once_failed(seed: int) -> None:
 def test_plan_with_leases_has_all_that_a_promise_needs() -> None:
     """In each kind of cluster that is drawn."""
     plans = [lease_plan_from_seed(seed) for seed in range(60)]
-    assert all(plan.has_key and plan.has_disk and plan.fencing.lease for plan in plans)
+    assert all(plan.has_key and plan.fencing.lease for plan in plans)
+    kinds = {
+        (plan.has_disk, plan.fencing.lease is not None and plan.fencing.lease.has_witness)
+        for plan in plans
+    }
+    assert kinds == {(True, False), (True, True), (False, True)}
     assert {plan.rates for plan in plans} == {
         (FASTEST, SLOWEST),
         (SLOWEST, FASTEST),

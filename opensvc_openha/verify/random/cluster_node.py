@@ -15,8 +15,10 @@ from opensvc_openha.core.actions import (
     Record,
     RememberFencing,
     RememberIncarnations,
+    RenewWitness,
     RunFenceStep,
     RunScript,
+    WithdrawWitness,
 )
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
@@ -44,6 +46,7 @@ from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemo
 from opensvc_openha.verify.random.simulated_disk import SlotReader
 from opensvc_openha.verify.random.simulated_network import Carried
 from opensvc_openha.verify.random.watchdog import Watchdog
+from opensvc_openha.verify.random.witness import WitnessClient
 from opensvc_openha.verify.random.world import World
 from opensvc_openha.verify.simulated_node import NodeDriver, SimulatedNode
 
@@ -73,6 +76,7 @@ class ClusterNode(SimulatedNode):
         self.outcomes = Scripts(self, world, lambda: self.on_decisive(self))
         self.steps = FenceSteps(self, world, world.arbiter)
         self.watchdog = Watchdog(self, world)
+        self._witness = WitnessClient(self, world)
         self._reader = self._make_reader()
         self._commands = 0
 
@@ -145,6 +149,7 @@ class ClusterNode(SimulatedNode):
             self.daemon.is_over = True
         self.daemon = None
         self.kill_in = None
+        self._witness.forget()
         if self._reader is not None:
             self._reader.is_open = self._reader.is_stopped = False
 
@@ -331,9 +336,12 @@ class ClusterNode(SimulatedNode):
             self.give(replace(renewal, confirmed_at=self.now))
 
     def carry_out_lease(self, action: LeaseAction) -> None:
-        """Pass an order to the keeper of the watchdog."""
+        """Pass an order to the keeper of the watchdog, or to the witness."""
         self._may_be_killed()
-        self.watchdog.carry_out(action)
+        if isinstance(action, (RenewWitness, WithdrawWitness)):
+            self._witness.order(action)
+        else:
+            self.watchdog.carry_out(action)
 
     def run_script(self, action: RunScript) -> None:
         """Begin a script, unless the daemon puts it off."""

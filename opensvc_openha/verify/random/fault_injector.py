@@ -276,6 +276,7 @@ class FaultInjector:
             self._let_writes_land_late,
             self._cut_all_but_disks,
             self._lose_sight,
+            self._lose_witness,
         )
 
     def _kill_keeper(self, node: ClusterNode) -> None:
@@ -324,7 +325,14 @@ class FaultInjector:
         cluster.cut(tuple(link for link in cluster.links if not link.is_disk))
         node.note("its disk hangs")
         cluster.disk.hung.add(node.name)
+        self._lose_witness(node)
         self._later(self._lease_dice.choice((20.0, 60.0)), cluster.heal)
+
+    def _lose_witness(self, node: ClusterNode) -> None:
+        away = self._cluster.witness.away
+        away.add(node.name)
+        seconds = self._lease_dice.choice((3.0, 20.0, 60.0))
+        self._later(seconds, lambda: away.discard(node.name))
 
     # --- nodes and daemons ------------------------------------------------------------------------
 

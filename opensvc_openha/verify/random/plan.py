@@ -293,11 +293,14 @@ def lease_plan_from_seed(seed: int) -> Plan:
     has_disks = any(_DISKS in level for level in levels)
     timeout_s, answer_s = dice.choice(((4.0, 1.0), (4.0, 1.0), (3.0, 0.5), (10.0, 2.0)))
     is_virtual = dice.random() < 0.2
+    other_dice = Random(f"{seed} witness")
+    has_witness = other_dice.random() < 0.4
+    has_disk = not has_witness or other_dice.random() < 0.6
     return replace(
         plan,
         # A promise needs beats that are authenticated, and a place to renew it without the peer.
         has_key=True,
-        has_disk=True,
+        has_disk=has_disk,
         is_virtual=is_virtual,
         rates=dice.choice(((FASTEST, SLOWEST), (SLOWEST, FASTEST), (1.0, 1.0))),
         fencing=replace(
@@ -305,7 +308,13 @@ def lease_plan_from_seed(seed: int) -> Plan:
             levels=levels,
             # Turns bear clocks that differ less.
             has_arbiter=any(path is not _LEASE for level in levels for path in level),
-            lease=LeasePolicy("/dev/watchdog", timeout_s, answer_s, holders=dice.choice((1, 2, 2))),
+            lease=LeasePolicy(
+                "/dev/watchdog",
+                timeout_s,
+                answer_s,
+                holders=dice.choice((1, 2, 2)),
+                has_witness=has_witness,
+            ),
         ),
         data=plan.services[: dice.choice((1, len(plan.services)))] if has_disks else (),
         late_writes_s=(0.1, 2.0, 5.0, 9.5) if has_disks else (),

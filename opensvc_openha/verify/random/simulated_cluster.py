@@ -66,6 +66,7 @@ class Cluster(World):
         self.disk.thaw_reads()
         self.disk.unreadable.clear()
         self.disk.late.clear()
+        self.witness.away.clear()
         for node in self.nodes:
             self.disk.release(node.name)
 

@@ -11,6 +11,7 @@ from opensvc_openha.verify.random.plan import Plan
 from opensvc_openha.verify.random.simulated_disk import SharedDisk
 from opensvc_openha.verify.random.simulated_network import Network
 from opensvc_openha.verify.random.trace import Trace
+from opensvc_openha.verify.random.witness import WitnessStore
 from opensvc_openha.verify.reserved_disks import ReservedDisks
 from opensvc_openha.verify.scheduler import Scheduler
 from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
@@ -45,6 +46,7 @@ class World:
         if plan.interface_gap_s:
             self.checker.expect_mutes()
         self.arbiter = SimulatedArbiter()
+        self.witness = WitnessStore()
         self.disks = ReservedDisks(
             self.scheduler,
             plan.data,
