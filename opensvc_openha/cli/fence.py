@@ -60,10 +60,16 @@ def build_parser() -> Parser:
         dest="is_drill",
         help="cut the power of the peer by PATH, and measure it: asks for the peer's name",
     )
+    test.add_flag(
+        "--watchdog",
+        dest="is_watchdog",
+        help="let the watchdog of this node reset it, and measure that: asks for this node's name",
+    )
     test.add_flag("--json", dest="is_json", help="as JSON")
     test.epilog = (
         "Without --power nothing is switched. With it, the peer loses its power: only while it is"
         " heard and\neach of its services is STOPPED or FROZEN_STOP there.\n"
+        "With --watchdog the node on which it is typed is reset: only while nothing runs there.\n"
         "\n"
         "Exit code: as status; of --power: 0 the power was cut, 5 refused: nothing was done,"
         " 6 it was not cut."
@@ -188,6 +194,8 @@ def _plan(layout: Layout, options: Namespace) -> int:
 def _test(layout: Layout, options: Namespace) -> int:
     from opensvc_openha.cli.fence_plan_output import armament_of
 
+    if options.is_watchdog:
+        return _drill_watchdog(layout, options)
     if options.is_drill:
         return _drill(layout, options)
     try:
@@ -208,17 +216,33 @@ def _drill(layout: Layout, options: Namespace) -> int:
         raise UsageError("openha fence test --power: expected PATH (see openha fence test --help)")
     status = client.fetch_status(layout)
     _expect_plan(status)
-    sys.stderr.write(
-        f"This cuts the power of {status.peer} by {options.path}. Its name in full, or nothing to"
-        " leave it: "
-    )
-    sys.stderr.flush()
-    node = sys.stdin.readline().strip()
-    sys.stderr.write("\n" if not sys.stdin.isatty() else "")
-    if node != status.peer:
-        raise RefusedError(f"{node or 'nothing'} is not {status.peer}: nothing was done")
+    node = _asked_for(f"This cuts the power of {status.peer} by {options.path}.", status.peer)
     _print_lines(client.drill(layout, options.path, node), options.is_json)
     return 0
+
+
+def _drill_watchdog(layout: Layout, options: Namespace) -> int:
+    from opensvc_openha.formats.lease_config import LEASE
+
+    if options.path or options.is_drill:
+        raise UsageError("openha fence test --watchdog: expected nothing else, it is this node's")
+    status = client.fetch_status(layout)
+    node = _asked_for(
+        f"This resets {status.node}, the node on which you are, by its watchdog.", status.node
+    )
+    _print_lines(client.drill(layout, LEASE, node), options.is_json)
+    return 0
+
+
+def _asked_for(text: str, name: str) -> str:
+    """Say what will happen, and return the name once it was typed in full."""
+    sys.stderr.write(f"{text} Its name in full, or nothing to leave it: ")
+    sys.stderr.flush()
+    typed = sys.stdin.readline().strip()
+    sys.stderr.write("\n" if not sys.stdin.isatty() else "")
+    if typed != name:
+        raise RefusedError(f"{typed or 'nothing'} is not {name}: nothing was done")
+    return typed
 
 
 def _test_without_daemon(layout: Layout, options: Namespace) -> int:

@@ -82,12 +82,7 @@ def _told(path: PathStatus, now: float) -> str:
     if path.looked_at is not None:
         took = "" if path.took_s is None else f" in {path.took_s:.2f} s"
         parts.append(f"looked at {max(0.0, now - path.looked_at):.0f} s ago{took}")
-    if path.tested_at is not None and path.kind == PathKind.LEASE.value:
-        took = "" if path.tested_s is None else f": bit after {path.tested_s:.1f} s"
-        parts.append(f"watchdog tested {date_stamp(path.tested_at)}{took}")
-    elif path.kind == PathKind.LEASE.value:
-        parts.append("watchdog never tested")
-    elif path.tested_at is not None:
+    if path.tested_at is not None:
         took = "" if path.tested_s is None else f": {path.tested_s:.1f} s"
         parts.append(f"off tested {date_stamp(path.tested_at)}{took}")
     # Of a section of a service file nobody keeps when it was used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opensvc_openha.core.status import LeaseStatus
+from opensvc_openha.system.clock import date_stamp
 
 
 def lease_lines(lease: LeaseStatus | None, now: float) -> list[str]:
@@ -19,7 +20,7 @@ def lease_lines(lease: LeaseStatus | None, now: float) -> list[str]:
     text = f"this node promises: dead {lease.death_s:g} s after its last sign{name}"
     if not lease.is_confirmed:
         text += f"; {lease.why_not or 'not confirmed yet'}"
-    lines = [*_in_lines(text, lease, now)]
+    lines = _in_lines(text, lease, now)
     if lease.is_virtual:
         lines.append(
             "  it is a virtual machine: believed only where virtual_pause = never says that it is"
@@ -39,6 +40,11 @@ def _in_lines(text: str, lease: LeaseStatus, now: float) -> list[str]:
         shown += f", margin {lease.margin_s:.1f} s"
     if lease.least_margin_s is not None:
         shown += f", least today {lease.least_margin_s:.1f} s"
+    if lease.tested_at is not None:
+        took = "" if lease.tested_s is None else f": bit after {lease.tested_s:.1f} s"
+        shown += f"; watchdog tested {date_stamp(lease.tested_at)}{took}"
+    else:
+        shown += "; watchdog never tested"
     if not lease.is_withdrawing:
         return [shown]
     return [shown, "  what it promised before is being withdrawn: its watchdog runs until then"]

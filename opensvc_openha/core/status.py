@@ -268,6 +268,9 @@ class LeaseStatus:
     margin_s: float | None = None
     least_margin_s: float | None = None
     why_not: str = ""
+    tested_at: float | None = None
+    tested_s: float | None = None
+    """When this node's watchdog last reset it on purpose, and how long after its last pet."""
 
 
 @dataclass(frozen=True)

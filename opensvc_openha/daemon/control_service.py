@@ -20,6 +20,7 @@ from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.daemon.engine_loop import EngineLoop
 from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.lease_service import LeaseService
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.live_configuration import LiveConfiguration
 from opensvc_openha.daemon.open_commands import Answers, OpenCommands
@@ -27,6 +28,7 @@ from opensvc_openha.daemon.removed_services import RemovedServices
 from opensvc_openha.daemon.status_report import StatusReport
 from opensvc_openha.errors import NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.lease_config import LEASE
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
@@ -62,6 +64,7 @@ class ControlService:
         history: History,
         removed: RemovedServices,
         fence: FenceService,
+        lease: LeaseService,
         leaving: Leaving | None,
     ) -> None:
         self.leaving = leaving
@@ -77,6 +80,7 @@ class ControlService:
         self._history = history
         self._removed = removed
         self._fence = fence
+        self._lease = lease
 
     @property
     def _spec(self) -> ClusterSpec:
@@ -181,7 +185,12 @@ class ControlService:
         return self._fence.look_at_path(path)
 
     def drill(self, path: str, node: str, caller: Caller) -> list[str]:
-        """Cut the power of the peer, which runs nothing, by a path; return what was measured."""
+        """Cut the power of the peer, which runs nothing, by a path; return what was measured.
+
+        With the path of a lease, let the watchdog of this node reset it.
+        """
+        if path == LEASE:
+            return self._lease.drill(self.status, node, caller)
         return self._fence.drill(self.status, path, node, caller)
 
     def release(self, caller: Caller) -> list[str]:

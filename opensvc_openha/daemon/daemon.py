@@ -127,6 +127,7 @@ class Daemon:
             history=process.history,
             removed=incarnation.removed,
             fence=incarnation.fence,
+            lease=incarnation.lease,
             leaving=survivors.leaving if survivors else None,
         )
         self._server = ControlServer(layout.control_socket, self._service)

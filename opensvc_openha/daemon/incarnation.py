@@ -88,6 +88,7 @@ class Incarnation:
             configuration,
             self.inbox.put,
             lambda: self.loop,
+            process.history,
             logger,
         )
         self._writer = StateWriter(enter)

@@ -28,15 +28,22 @@ from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Event
 from opensvc_openha.core.model import FencingPolicy, LinkSpec, PathKind
 from opensvc_openha.core.promise import Promise, media_of
-from opensvc_openha.core.status import LeaseStatus, PeerStanding
+from opensvc_openha.core.states import PEER_OUT
+from opensvc_openha.core.status import LeaseStatus, NodeStatus, PeerStanding
+from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.live_configuration import LiveConfiguration
-from opensvc_openha.daemon.watchdog_thread import Keeper, WatchdogThread
+from opensvc_openha.daemon.watchdog_drill import WatchdogDrill
+from opensvc_openha.daemon.watchdog_thread import Keeper, WatchdogThread, settings_of
 from opensvc_openha.daemon.witness_threads import Witness, WitnessLooks, WitnessRenewals
+from opensvc_openha.errors import RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.heartbeat.link_workers import LeaseReports
+from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
+from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.watchdog.keeper import SOCKET_NAME
 from opensvc_openha.watchdog.keeper_client import KeeperSettings
 
@@ -63,6 +70,7 @@ class LeaseService:
         configuration: LiveConfiguration,
         put: Callable[[Event], None],
         engine: Callable[[], EngineValues],
+        history: History,
         logger: logging.Logger,
     ) -> None:
         """Start no thread. ``put`` gives the engine an event."""
@@ -91,6 +99,8 @@ class LeaseService:
             self._connect_witness,
             put,
         )
+        self._drill = WatchdogDrill(layout, self._record_drill)
+        self._history = history
         self._enter: Callable[[], None] = lambda: None
         self._has_watchdog = False
         self._has_looks = False
@@ -110,6 +120,7 @@ class LeaseService:
         Threads that must not be late call ``enter`` first.
         """
         self._enter = enter
+        self._drill.recover()
         self._watchdog.take_over()
         if self._watchdog.is_used:
             self._begin_watchdog()
@@ -135,6 +146,7 @@ class LeaseService:
 
     def stop(self) -> None:
         """Carry out the last orders to the keeper, and leave it as it is."""
+        self._drill.stop()
         self._looks.stop()
         self._renewals.stop()
         self._watchdog.stop()
@@ -153,6 +165,9 @@ class LeaseService:
         if lease is None:
             return None
         lease = replace(lease, permit_at=clock.wall_if_known(lease.permit_at))
+        trial = self._drill.last
+        if trial is not None:
+            lease = replace(lease, tested_at=trial.at, tested_s=trial.lived_s)
         keeper = self._watchdog.status
         if keeper is None or not keeper.is_armed:
             return lease
@@ -160,6 +175,41 @@ class LeaseService:
         if keeper.last_pet_at is not None:
             margin_s = keeper.last_pet_at + keeper.timeout_s - clock.monotonic()
         return replace(lease, margin_s=margin_s, least_margin_s=keeper.least_margin_s)
+
+    def drill(self, ask: Callable[[], NodeStatus], node: str, caller: Caller) -> list[str]:
+        """Let the watchdog reset this node; ``ask`` returns the present status.
+
+        Raises RefusedError if nothing was done, SystemFault if the watchdog cannot be armed.
+        """
+        text = f"by {caller.text}"
+        self._history.record(EntryKind.COMMAND, "", "fence test --watchdog", text, is_alarm=True)
+        status, policy = ask(), self._policy.lease
+        why = self._why_no_drill(status, node)
+        if why or policy is None:
+            raise RefusedError(why or "[[lease]] is not configured: there is no watchdog to test")
+        timeout_s = self._drill.begin(self._connect(settings_of(policy)))
+        return [
+            f"{policy.device} is armed, and left alone: it resets {node} in {timeout_s:g} s",
+            "after the boot, openha fence status shows on it how long that really took",
+        ]
+
+    def _why_no_drill(self, status: NodeStatus, node: str) -> str:
+        if node != status.node:
+            return f"{node} is not this node, which is {status.node}: type its whole name"
+        running = [
+            f"{svc.name} ({svc.own_state.name})"
+            for svc in status.services
+            if svc.own_state is not None and svc.own_state not in PEER_OUT
+        ]
+        if running:
+            return f"{node} may run something: {named(running)}. Stop it or move it, and freeze it"
+        if self._watchdog.is_used or self._drill.is_running:
+            return "the watchdog is in use"
+        return ""
+
+    def _record_drill(self, word: str, text: str, is_alarm: bool) -> None:
+        node = self._configuration.current.spec.node
+        self._history.record(EntryKind.NODE, node, word, f"watchdog: {text}", is_alarm=is_alarm)
 
     # --- parts ------------------------------------------------------------------------------------
 

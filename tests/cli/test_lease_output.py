@@ -13,7 +13,6 @@ from opensvc_openha.cli.fence_plan_output import (
     SOME_BROKEN,
     armament_of,
     look_ahead,
-    path_lines,
 )
 from opensvc_openha.cli.lease_output import lease_lines
 from opensvc_openha.control.protocol import status_from_json, status_to_json
@@ -65,32 +64,33 @@ STATUS = NodeStatus(
             ARMED,
             [
                 "this node promises: dead 12.3 s after its last sign (iTCO_wdt 4 s); last permit"
-                " 0.3 s ago (acknowledged beat), margin 3.7 s, least today 2.1 s"
+                " 0.3 s ago (acknowledged beat), margin 3.7 s, least today 2.1 s; watchdog never"
+                " tested"
             ],
         ),
         (
             LeaseStatus("off", why_not="no service runs here"),
-            ["this node promises nothing: no service runs here"],
+            ["this node promises nothing: no service runs here; watchdog never tested"],
         ),
         (
             LeaseStatus("being armed", death_s=11.4, name="softdog", timeout_s=4.0),
             [
                 "this node promises: dead 11.4 s after its last sign (softdog 4 s, in software);"
-                " not confirmed yet"
+                " not confirmed yet; watchdog never tested"
             ],
         ),
         (
             replace(ARMED, death_s=None, is_withdrawing=True, why_not="deb1 is out: power"),
             [
                 "this node promises nothing: deb1 is out: power; last permit 0.3 s ago"
-                " (acknowledged beat), margin 3.7 s, least today 2.1 s",
+                " (acknowledged beat), margin 3.7 s, least today 2.1 s; watchdog never tested",
                 "  what it promised before is being withdrawn: its watchdog runs until then",
             ],
         ),
         (
             LeaseStatus("armed", death_s=11.4, is_confirmed=True, is_virtual=True),
             [
-                "this node promises: dead 11.4 s after its last sign",
+                "this node promises: dead 11.4 s after its last sign; watchdog never tested",
                 "  it is a virtual machine: believed only where virtual_pause = never says that it"
                 " is never paused",
             ],
@@ -108,11 +108,11 @@ def test_promise_stands_below_the_paths_and_comes_through_the_socket() -> None:
     leased = status_from_json(status_to_json(replace(STATUS, lease=ARMED)))
     assert leased.lease == ARMED
     lines = fence_report(leased, NOW).splitlines()
-    assert lines[1] == f"  lease  /dev/sdb  armed        {PROMISED}; watchdog never tested"
+    assert lines[1] == f"  lease  /dev/sdb  armed        {PROMISED}"
     assert lines[3:4] == lease_lines(ARMED, NOW)
     day = clock.date_stamp(NOW)
-    tested = replace(LEASE, tested_at=NOW, tested_s=4.2)
-    assert path_lines([tested], NOW)[0].endswith(f"; watchdog tested {day}: bit after 4.2 s")
+    tested = replace(ARMED, tested_at=NOW, tested_s=4.2)
+    assert lease_lines(tested, NOW)[0].endswith(f"; watchdog tested {day}: bit after 4.2 s")
 
 
 @pytest.mark.parametrize(

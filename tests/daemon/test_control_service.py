@@ -36,6 +36,7 @@ class Bench:
             history=self.history,
             removed=mocker.Mock(),
             fence=mocker.Mock(),
+            lease=mocker.Mock(),
             leaving=None,
         )
 
