@@ -81,6 +81,9 @@ class EtcdConnection:
         raw = response.read(ANSWER_BYTES + 1)
         if len(raw) > ANSWER_BYTES:
             raise http.client.HTTPException(f"an answer of more than {ANSWER_BYTES} bytes")
+        if self._http.sock is None:
+            # Whoever answered wants no other request on this connection.
+            self._http = None
         return response.status, raw
 
     def _connect(self, deadline: float) -> _TimedSocket:

@@ -129,6 +129,16 @@ def test_nobody_answers() -> None:
     assert refusal(EtcdConfig(urls, limit_s=0.001)).count("not asked, since no time was left") == 2
 
 
+def test_member_that_wants_a_connection_for_each_request_gets_it() -> None:
+    """As an old proxy in front of it may."""
+    body = b'{"header": {}, "responses": [{"response_range": {}}]}'
+    head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with played(lambda connection: connection.sendall(head + body)) as url:
+        with closing(EtcdClient(EtcdConfig((url,), limit_s=LIMIT_S))) as client:
+            assert value_of(client) is None
+            assert value_of(client) is None
+
+
 # --- one real member ------------------------------------------------------------------------------
 
 
