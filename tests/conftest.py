@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -9,13 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.cluster_dir import ClusterDir
 
-# A loaded machine is no failure: no test asserts a duration.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# A loaded machine is no failure: no test asserts a duration. CI tries the same examples in each
+# run; other ones are searched for by whoever runs the tests.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
+settings.load_profile("any machine")
 
 _TESTS = Path(__file__).parent
 _FAST = (
