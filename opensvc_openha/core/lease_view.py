@@ -72,6 +72,7 @@ class LeaseView:
         """The last reception of anything in the peer's name."""
         self._boot: BootId | None = None
         """The incarnation that ``_shown_by`` is about."""
+        self._links: dict[bytes, LinkSpec] = {}
         self._shown_by: set[LinkSpec] = set()
         """Links that brought an authenticated beat of that incarnation."""
         self._quiet_at: dict[bytes, float] = {}
@@ -85,8 +86,12 @@ class LeaseView:
     def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply a configuration."""
         self._spec = spec
-        self._links = {mark: link for link, mark in media_of(spec.listeners).items()}
+        before, media = self._links, media_of(spec.listeners)
+        self._links = {mark: link for link, mark in media.items()}
         self._shown_by.intersection_update(spec.listeners)
+        # Of two disks with the same offset, the second may have the name of the first one now.
+        if self._links != before:
+            self.void()
 
     @property
     def is_configured(self) -> bool:

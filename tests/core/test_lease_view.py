@@ -212,6 +212,19 @@ def test_of_two_disks_with_one_offset_both_are_read_though_one_is_named() -> Non
     assert watch.is_proved
 
 
+def test_a_read_of_a_disk_that_is_not_configured_any_more_counts_for_no_other_one() -> None:
+    """What is left of two disks with one offset has the name of the first one."""
+    watch = Watch(PROMISE, DISK, SECOND)
+    watch.quiet(116.0)
+    watch.lease.reconfigure(replace(watch.spec, profile=watch.spec.profile))
+    assert watch.at(116.0) == "slot of /dev/sdb cannot be read"
+    watch.lease.reconfigure(replace(watch.spec, links=(SECOND,)))
+    assert watch.at(116.0) == "slot of /dev/sdb cannot be read" and not watch.is_proved
+    watch.quiet(117.0)
+    watch.at(117.0)
+    assert watch.is_proved
+
+
 def test_a_disk_that_never_showed_the_present_incarnation_is_no_medium() -> None:
     """Another disk, or a copy, is quiet for ever."""
     watch = Watch()
