@@ -10,6 +10,7 @@ from tests.acceptance.bed import Scenario
 MODULES = {
     "story": "tests.acceptance.story",
     "claims": "tests.acceptance.scenarios.claims",
+    "A1": "tests.acceptance.scenarios.self_fenced",
     "A2": "tests.acceptance.scenarios.duel",
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",
