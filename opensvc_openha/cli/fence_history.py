@@ -47,13 +47,11 @@ def lines_of(paths: Sequence[PathHistory], shown: int = _SHOWN) -> list[str]:
     lines = []
     for path in paths:
         last = path.last_proof
-        head = (
-            ""
-            if path.name == ARBITER and last is None
-            else ": never proved anything, as far as the history goes back"
-            if last is None
-            else f": last proved {clock.precise_stamp(last.at)}: {last.proof}"
-        )
+        head = ""
+        if last is not None:
+            head = f": last proved {clock.precise_stamp(last.at)}: {last.proof}"
+        elif path.is_planned and path.name != ARBITER:
+            head = ": never proved anything, as far as the history goes back"
         lines.append(f"{path.name}{head}")
         older = len(path.events) - shown
         if older > 0:

@@ -55,6 +55,8 @@ class PathHistory:
 
     name: str
     events: tuple[FenceEvent, ...] = ()
+    is_planned: bool = False
+    """A path of the plan: one that proved nothing is worth a word."""
 
     @property
     def last_proof(self) -> FenceEvent | None:
@@ -69,12 +71,15 @@ def fence_entries(entries: Iterable[Entry]) -> list[Entry]:
 
 def by_path(entries: Iterable[Entry], paths: Iterable[str]) -> tuple[PathHistory, ...]:
     """Return the history of each of these paths, then of what else fenced."""
-    found: dict[str, list[FenceEvent]] = {path: [] for path in paths}
+    planned = list(paths)
+    found: dict[str, list[FenceEvent]] = {path: [] for path in planned}
     for entry in entries:
         subject = _subject_of(entry)
         if subject:
             found.setdefault(subject, []).append(_event(entry, subject))
-    return tuple(PathHistory(name, tuple(events)) for name, events in found.items())
+    return tuple(
+        PathHistory(name, tuple(events), name in planned) for name, events in found.items()
+    )
 
 
 def proofs_in(reason: str) -> list[str]:

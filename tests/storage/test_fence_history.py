@@ -99,7 +99,11 @@ def test_steps_of_a_round_are_sorted_by_path() -> None:
 def test_paths_that_never_fenced_are_there_and_those_that_are_configured_no_more() -> None:
     """In the order of the plan, what is not of it behind."""
     found = by_path([entry(EntryKind.NODE, FENCE_PATH, "old: no answer")], ["ipmi", "spare"])
-    assert [path.name for path in found] == ["ipmi", "spare", "old"]
+    assert [(path.name, path.is_planned) for path in found] == [
+        ("ipmi", True),
+        ("spare", True),
+        ("old", False),
+    ]
     assert found[0].events == () and found[2].events[0].text == "broken: no answer"
 
 
