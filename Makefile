@@ -130,6 +130,7 @@ DEPTH ?= 3
 
 enumerate: venv
 	$(BIN)/python -m opensvc_openha.verify.exhaustive.model_checker --depth $(DEPTH) $(WORLDS)
+	$(BIN)/python -m opensvc_openha.verify.exhaustive.plan_checker --depth $(DEPTH)
 	$(BIN)/python -m opensvc_openha.verify.random.duels
 
 EVERY ?= 1
