@@ -254,6 +254,17 @@ class FenceService:
 
     # --- status -----------------------------------------------------------------------------------
 
+    @property
+    def is_measured(self) -> bool:
+        """True if it is known how long a fence takes.
+
+        The peer's watchdog has a time of its own; any other path was tried out or used.
+        """
+        return any(
+            path.kind is PathKind.LEASE or self._drills.of(path) is not None
+            for path in self._policy.paths
+        )
+
     def complete(self, fencing: FencingStatus) -> FencingStatus:
         """Return the engine's part with what is known of each path, in wall-clock seconds."""
         fencing = replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from opensvc_openha.core.model import ClusterSpec, Wire
+from opensvc_openha.core.model import ClusterSpec, Profile, Wire
 from opensvc_openha.core.status import FencingStatus, NodeStatus
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.fence_service import FenceService
@@ -100,6 +100,12 @@ class StatusReport:
                 " legacy)"
             )
         found += _fencing_warnings(spec)
+        is_declared = spec.fence_time_s is not None
+        if spec.profile is Profile.FAST and not (is_declared or self._fence.is_measured):
+            found.append(
+                "profile = fast stands on a fence that was never measured: try a path of levels out"
+                " (openha fence test --power PATH), add [[lease]], or declare fence_time"
+            )
         found += [
             f"service {svc.name} is not in {self._layout.services_file} any more, but may run here:"
             f" stop it ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again"
@@ -113,7 +119,7 @@ class StatusReport:
 
         A turn of a cut is as long as the slowest fence may take.
         """
-        is_measured = any(
+        is_measured = self._fence.is_measured or any(
             times.worked_at is not None for times in self._fencing_store.times.values()
         )
         is_fenced = any(svc.is_fenced for svc in spec.own_services)

@@ -362,3 +362,18 @@ def test_damaged_note_of_drills_is_none(rig: Rig) -> None:
     Path(rig.layout.fence_drills_file).write_text('{"ipmi": {"mark": "1"}}')
     assert FenceDrills(rig.layout).of(IPMI) is None
     rig.device.write(OFF)
+
+
+def test_fence_is_measured_by_a_drill_or_by_a_lease(rig: Rig) -> None:
+    """A disk that was never used says nothing of its time, and an edited path is another one."""
+    assert not rig.service.is_measured
+    rig.engine.peer_standing = PeerStanding.SILENT
+    rig.drill()
+    assert rig.service.is_measured
+    spec = rig.configuration.current.spec
+    edited = replace(IPMI, mark="2")
+    lease = FencePath("lease", PathKind.LEASE, 12.3)
+    for levels, is_measured in ((((edited,),), False), (((edited,), (lease,)), True)):
+        policy = replace(spec.fencing, levels=levels)
+        rig.configuration.current.spec = replace(spec, fencing=policy)
+        assert rig.service.is_measured is is_measured
