@@ -42,7 +42,8 @@ def _in_lines(text: str, lease: LeaseStatus, now: float) -> list[str]:
         shown += f", least today {lease.least_margin_s:.1f} s"
     if lease.tested_at is not None:
         took = "" if lease.tested_s is None else f": bit after {lease.tested_s:.1f} s"
-        shown += f"; watchdog tested {date_stamp(lease.tested_at)}{took}"
+        late = ", LATE" if lease.was_late else ""
+        shown += f"; watchdog tested {date_stamp(lease.tested_at)}{took}{late}"
     else:
         shown += "; watchdog never tested"
     if not lease.is_withdrawing:

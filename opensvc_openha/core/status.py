@@ -271,6 +271,8 @@ class LeaseStatus:
     tested_at: float | None = None
     tested_s: float | None = None
     """When this node's watchdog last reset it on purpose, and how long after its last pet."""
+    was_late: bool = False
+    """That was later than a promise counts with."""
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ class LeaseService:
         trial = self._drill.last
         if trial is not None:
             lease = replace(lease, tested_at=trial.at, tested_s=trial.lived_s)
+            lease = replace(lease, was_late=trial.is_late)
         keeper = self._watchdog.status
         if keeper is None or not keeper.is_armed:
             return lease

@@ -24,6 +24,8 @@ from opensvc_openha.system.identity import life
 
 _STAMP_S = 0.05
 """Time between two records, in seconds."""
+_RECORD_S = 0.5
+"""A record may be so late on a busy machine."""
 _PATIENCE_S = 5.0
 """Beyond twice the timeout."""
 _FILE_BYTES = 4096
@@ -38,9 +40,15 @@ class WatchdogTrial:
     at: float
     name: str
     timeout_s: float
+    granularity_s: float = 0.0
     lived_s: float = 0.0
     is_told: bool = False
     """The history has it."""
+
+    @property
+    def is_late(self) -> bool:
+        """True if the node lived longer than a promise counts with."""
+        return self.lived_s > self.timeout_s + self.granularity_s + _RECORD_S
 
 
 class WatchdogDrill:
@@ -71,7 +79,9 @@ class WatchdogDrill:
                 f"{found.name} of {found.timeout_s:g} s has reset this node {found.lived_s:.1f} s"
                 " after its last pet"
             )
-            self._report("DRILL", text, False)
+            if found.is_late:
+                text += ": LATE, so that what this node promises is not kept: use another one"
+            self._report("DRILL", text, found.is_late)
             with contextlib.suppress(SystemFault):
                 self._write(replace(found, is_told=True))
 
@@ -88,7 +98,10 @@ class WatchdogDrill:
                 raise SystemFault(
                     f"the watchdog was not armed: {grant.text or grant.outcome.value}"
                 )
-            trial = WatchdogTrial(life(), clock.wall(), grant.status.name, grant.status.timeout_s)
+            status = grant.status
+            trial = WatchdogTrial(
+                life(), clock.wall(), status.name, status.timeout_s, status.granularity_s
+            )
         except SystemFault:
             keeper.close()
             raise

@@ -113,6 +113,8 @@ def test_promise_stands_below_the_paths_and_comes_through_the_socket() -> None:
     day = clock.date_stamp(NOW)
     tested = replace(ARMED, tested_at=NOW, tested_s=4.2)
     assert lease_lines(tested, NOW)[0].endswith(f"; watchdog tested {day}: bit after 4.2 s")
+    late = replace(ARMED, tested_at=NOW, tested_s=8.1, was_late=True)
+    assert lease_lines(late, NOW)[0].endswith(f"; watchdog tested {day}: bit after 8.1 s, LATE")
 
 
 @pytest.mark.parametrize(

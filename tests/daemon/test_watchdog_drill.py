@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from opensvc_openha.daemon import watchdog_drill
-from opensvc_openha.daemon.watchdog_drill import FILE, WatchdogDrill
+from opensvc_openha.daemon.watchdog_drill import FILE, WatchdogDrill, WatchdogTrial
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.watchdog.keeper_client import KeeperSettings
@@ -49,6 +50,22 @@ def test_next_boot_shows_how_long_the_watchdog_took(
         assert booted.last is not None and booted.last.lived_s > 0
     assert len(told) == 1 and told[0][0] == "DRILL" and "softdog of 4 s has reset" in told[0][1]
     assert "disarm" not in keeper.asked
+
+
+@pytest.mark.parametrize(("lived_s", "is_late"), [(4.1, False), (4.6, False), (8.1, True)])
+def test_watchdog_that_comes_late_is_an_alarm(
+    layout: Layout, lived_s: float, is_late: bool
+) -> None:
+    """Some firmware makes iTCO_wdt count twice: a promise by it is not kept."""
+    record = Path(layout.proc_dir) / FILE
+    record.parent.mkdir(parents=True)
+    trial = WatchdogTrial("before", 1.0, "iTCO_wdt", 4.0, 0.1, lived_s)
+    record.write_text(json.dumps(dataclasses.asdict(trial)))
+    told = Told()
+    drill = WatchdogDrill(layout, told)
+    drill.recover()
+    assert drill.last == trial and trial.is_late is is_late
+    assert [(is_alarm, "LATE" in text) for _, text, is_alarm in told] == [(is_late, is_late)]
 
 
 def test_watchdog_that_resets_nobody_is_reported(
