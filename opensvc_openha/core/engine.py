@@ -523,7 +523,7 @@ class Engine:
 
     @property
     def settled_services(self) -> frozenset[str]:
-        """The services that are up here and that no script changes; safe from any thread."""
+        """The services that are up here, not being started or stopped; safe from any thread."""
         return self._services.settled
 
     # --- this node's own promise ------------------------------------------------------------------

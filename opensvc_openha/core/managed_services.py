@@ -164,12 +164,12 @@ class ManagedServices(Mapping[str, ServiceMachine]):
 
     @property
     def settled(self) -> frozenset[str]:
-        """The services that are up here and that no script changes; safe from any thread."""
+        """The services that are up here, not being started or stopped; safe from any thread."""
         return frozenset(
             name
             # Copied in one step, since the engine may add and remove services meanwhile.
             for name, machine in list(self._machines.items())
-            if machine.state in UP and machine.running is None
+            if machine.state in UP
         )
 
     @property
