@@ -32,6 +32,8 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 
 PROGRAM = "opensvc_openha.agent.actions.fence_looks"
+_WRAPPER = ".stonith"
+"""End of a check-up script of the embedded agent; other agents' services are not known here."""
 _POLL_S = 0.5
 _BROKEN = (PathState.WRONG.value, PathState.UNREACHABLE.value)
 
@@ -97,7 +99,7 @@ class ServiceFences:
 
     def has_work(self) -> bool:
         """Return True if a service may be fenced by such sections."""
-        return any(svc.check.endswith(".stonith") for svc in self._services())
+        return any(svc.check.endswith(_WRAPPER) for svc in self._services())
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -126,7 +128,11 @@ class ServiceFences:
         self._show()
 
     def _look(self) -> None:
-        names = sorted(svc.name for svc in self._services() if reports_power(svc.check))
+        names = sorted(
+            svc.name
+            for svc in self._services()
+            if svc.check.endswith(_WRAPPER) and reports_power(svc.check)
+        )
         if not names:
             self._take({})
             return

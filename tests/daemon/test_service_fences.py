@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import PathStatus, PeerStanding
+from opensvc_openha.daemon.check_scripts import MARK
 from opensvc_openha.daemon.issues import ActiveIssues
+from opensvc_openha.daemon.readiness import reports_power
 from opensvc_openha.daemon.service_fences import ServiceFences
 from tests.daemon.fence_devices import PEER, Device
 from tests.waiting import until
@@ -217,5 +220,13 @@ def test_service_without_such_sections_is_not_asked(rig: Rig, tmp_path: Path) ->
     until(lambda: not rig.issues.texts)
     assert len(rig.device.requests) == count
     assert rig.fences.has_work()
+    fence = tmp_path / "fence"
+    fence.write_bytes(MARK + b"\n")
+    rig.services = [replace(rig.services[0], check=str(fence))]
+    assert reports_power(str(fence)) and not rig.fences.has_work()
+    rig.fences.check_soon()
+    rig.asked = 0
+    until(lambda: rig.asked >= 3)
+    assert len(rig.device.requests) == count
     rig.services = []
     assert not rig.fences.has_work()
