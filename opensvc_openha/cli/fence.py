@@ -148,8 +148,10 @@ def _status(layout: Layout, options: Namespace) -> int:
 
 def _history(layout: Layout, options: Namespace) -> int:
     from opensvc_openha.cli import fence_history
+    from opensvc_openha.cli.history import warn_of_rest
 
     paths = fence_history.collect(layout)
+    warn_of_rest(layout)
     if options.is_json:
         _print_json(fence_history.as_json(paths))
     else:

@@ -86,8 +86,7 @@ def main(args: list[str]) -> int:
     if limit is None:
         limit = _NEWEST if options.since is None else -1
     entries = read_history(layout, newest, options.service, options.since or 0.0, limit or -1)
-    if not may_read(layout):
-        sys.stderr.write("only root may read the whole history: these are its newest entries\n")
+    warn_of_rest(layout)
     if options.is_json:
         sys.stdout.write(json.dumps([entry_to_json(entry) for entry in entries], indent=2) + "\n")
     else:
@@ -101,6 +100,12 @@ def no_such_service(service: str, configured: list[str]) -> UsageError:
         f"no service {service} is configured here, and none of that name is in the history:"
         f" {which_service(service, configured)}"
     )
+
+
+def warn_of_rest(layout: Layout) -> None:
+    """Report that a user sees a part of the history only."""
+    if not may_read(layout):
+        sys.stderr.write("only root may read the whole history: these are its newest entries\n")
 
 
 def may_read(layout: Layout) -> bool:

@@ -382,6 +382,9 @@ def test_any_user_gets_history_and_reasons_from_the_daemon(
     """
     code, output = run_as_nobody(opened, monkeypatch, "history registry")
     assert code == 0 and "operator: force-start" in output and "its newest entries" in output
+    code, part = run_as_nobody(opened, monkeypatch, "fence status --history")
+    assert code == 0 and "nothing was ever fenced" in part, part
+    assert "only root may read the whole history" in part
     own = opened.ok("openha history registry -n 2").splitlines()
     code, output = run_as_nobody(opened, monkeypatch, "history registry -n 2")
     assert [line for line in output.splitlines() if not line.startswith("only root")] == own
