@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opensvc_openha.system import clock
+from opensvc_openha.system.unix_socket_path import ShortPath
 from opensvc_openha.watchdog import keeper
 from tests.watchdog.socket_keeper import IS_NOWAYOUT
 
@@ -61,7 +62,8 @@ class SimulatedWatchdog:
         self._open: socket.socket | None = None
         self._is_magic = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(str(path))
+        with ShortPath(str(path)) as short:
+            self._listener.bind(short)
         self._listener.listen(8)
         self._test, self._asked = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, daemon=True)

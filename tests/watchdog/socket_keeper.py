@@ -24,7 +24,13 @@ class SocketWatchdog(keeper.Watchdog):
 
     def _open(self) -> int:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.connect(self.path)
+        # As system.unix_socket_path, which this must do without: its path may be long.
+        folder, name = os.path.split(self.path)
+        handle = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        try:
+            connection.connect(f"/proc/self/fd/{handle}/{name}")
+        finally:
+            os.close(handle)
         error = struct.unpack("i", connection.recv(4))[0]
         if error:
             connection.close()

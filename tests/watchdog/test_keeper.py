@@ -19,7 +19,15 @@ from opensvc_openha.system import clock
 from opensvc_openha.watchdog import keeper, keeper_client
 from opensvc_openha.watchdog.keeper_client import DisarmOutcome, GrantOutcome, running_settings
 from tests.waiting import until
-from tests.watchdog.conftest import KEEPER_COMMAND, Bench, go_on, pass_time_to, runs, stop
+from tests.watchdog.conftest import (
+    KEEPER_COMMAND,
+    LONG_S,
+    Bench,
+    go_on,
+    pass_time_to,
+    runs,
+    stop,
+)
 from tests.watchdog.simulated_watchdog import CLOSE, OPEN, PET, SET, STOP, SimulatedWatchdog
 
 OVERSHOOT_S = 0.1
@@ -421,11 +429,12 @@ def test_a_keeper_in_a_hold_pets_by_itself_until_then_and_no_longer(bench: Bench
     client = bench.client(timeout_s=1)
     client.ensure_running()
     client.grant(clock.monotonic())
-    held_until = clock.monotonic() + 1.5
+    client.hold(clock.monotonic() + LONG_S)
+    until(device.words, lambda words: len(words) > 4)
+
+    held_until = clock.monotonic() + 0.5
     assert client.hold(held_until).held_until == held_until
     client.close()
-
-    until(device.words, lambda words: len(words) > 4)
     pass_time_to(held_until + 0.5)
     petted = device.pets()
     assert max(petted) <= held_until + OVERSHOOT_S
@@ -527,8 +536,7 @@ def test_a_keeper_that_is_stopped_is_an_error_and_not_waited_for(
     monkeypatch.setattr(keeper_client, "ANSWER_LIMIT_S", 0.2)
     bench.device()
     client = bench.client()
-    until(lambda: _is_running(client))
-    pid = client.status().pid
+    pid = until(lambda: _pid(client))
     stop(pid)
     try:
         with pytest.raises(SystemFault, match=rf"\(pid {pid}\) gave no answer within"):
@@ -537,12 +545,12 @@ def test_a_keeper_that_is_stopped_is_an_error_and_not_waited_for(
         go_on(pid)
 
 
-def _is_running(client: keeper_client.KeeperClient) -> bool:
-    """Return whether it is there; with so short a limit a loaded machine may take several tries."""
+def _pid(client: keeper_client.KeeperClient) -> int:
+    """Return its process; with so short a limit a loaded machine may take several tries."""
     try:
-        return client.ensure_running().is_running and client.status().is_running
+        return client.ensure_running().pid
     except SystemFault:
-        return False
+        return 0
 
 
 def _is_petted(client: keeper_client.KeeperClient) -> bool:
