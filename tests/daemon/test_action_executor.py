@@ -4,6 +4,7 @@ where that failed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from opensvc_openha.core.actions import (
@@ -12,6 +13,7 @@ from opensvc_openha.core.actions import (
     Answer,
     AnswerCode,
     FenceStep,
+    GrantPermit,
     Persist,
     Record,
     RememberFencing,
@@ -19,13 +21,15 @@ from opensvc_openha.core.actions import (
     RunScript,
     StepKind,
 )
-from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     Command,
     CommandReceived,
+    Event,
     FenceStepEnded,
     RecoveredState,
+    RenewalConfirmed,
     StepOutcome,
     Tick,
 )
@@ -192,3 +196,30 @@ def test_step_of_the_fence_plan_begins_once_the_note_is_on_disk() -> None:
     assert isinstance(ended, FenceStepEnded)
     assert (ended.number, ended.outcome) == (3, StepOutcome.NOT_BEGUN)
     assert "cannot write .proc/fencing" in ended.text
+
+
+class Leased:
+    """An engine whose steps give a permit beside a state that must be on disk."""
+
+    def make_room(self) -> None: ...
+
+    def step(self, event: Event, now: float) -> list[Action]:
+        return [
+            GrantPermit(now),
+            Persist("web", ServiceState.STARTED),
+            Announce(Beat("deb1", BootId(1, 1), 7, None, {}), False),
+        ]
+
+    def confirm_renewal(self, event: RenewalConfirmed, now: float) -> list[GrantPermit]:
+        return [GrantPermit(event.began_at)]
+
+
+def test_permits_wait_for_no_disk() -> None:
+    """The watchdog does not wait while a state is being written, nor do later renewals."""
+    surroundings, jobs = Surroundings(), list[Callable[[], dict[str, str]]]()
+    node = ActionExecutor(cast(Engine, Leased()), surroundings, jobs.append)
+    node.handle(Tick(), 5.0)
+    assert node.is_writing and len(jobs) == 1
+    assert surroundings.done == [GrantPermit(5.0)]
+    node.renew(RenewalConfirmed(b"12345678", 7, 5.5, 5.6), 5.7)
+    assert surroundings.done == [GrantPermit(5.0), GrantPermit(5.5)]
