@@ -21,6 +21,8 @@ def test_an_owner_that_is_cut_off_is_dead_before_it_is_proved(
     [(_, spare_s)] = pair.proved
     assert spare_s > 0 and [name for _, name in pair.bitten] == ["deb1"]
     assert pair.starts()[-1][1] == "deb2"
+    # A lone survivor promises nothing, and does not die of it.
+    assert pair.deb2.lease.why_not.startswith("deb1 is out: self-fenced")
 
 
 @pytest.mark.parametrize("fault", ["disk too late", "disk not confirmed"])

@@ -306,11 +306,10 @@ def test_quick_acknowledgements_are_no_storm(profile: Profile, are_both: bool) -
 def test_permits_go_on_while_a_state_is_written() -> None:
     """A disk of states that hangs is not the watchdog's matter: nothing else is decided then."""
     pair = LeasePair()
-    deb1, _ = pair.start_first()
+    deb1, deb2 = pair.start_first()
     engine = deb1.engine
     assert engine is not None
     engine.make_room()
-    pair.scheduler.run_until(pair.now)
     repeat = engine.repeat(deb1.now + 0.5)
     assert repeat is not None
     [medium] = media_of(pair.links_of(deb1)).values()
@@ -318,6 +317,14 @@ def test_permits_go_on_while_a_state_is_written() -> None:
     event = RenewalConfirmed(medium, repeat.beat.seq, began_at, began_at + 0.1)
     assert engine.confirm_renewal(event, began_at + 0.1) == [GrantPermit(began_at)]
     assert engine.confirm_renewal(event, began_at + 0.2) == []
+    # A repeat that the peer acknowledges counts from its own instant, once the state is on disk.
+    later = engine.repeat(began_at + 0.5)
+    assert later is not None and deb2.engine is not None
+    ack = Ack(engine.boot, later.beat.seq)
+    answer = replace(deb2.engine.beat(), seq=deb2.engine.seq + 1, ack=ack)
+    link = pair.links_of(deb2)[0]
+    heard = BeatReceived(link, answer, began_at + 0.6, key_id="k")
+    assert engine.step(heard, began_at + 0.6)[0] == GrantPermit(began_at + 0.5)
 
 
 # --- withdrawn ------------------------------------------------------------------------------------
@@ -440,6 +447,25 @@ def test_a_takeover_waits_for_no_watchdog() -> None:
     pair.run(3)
     assert pair.starts()[-1][1] == "deb2" and not deb2.keeper.permits
     assert deb2.lease.why_not == "deb1 is out: confirmed by root"
+
+
+def test_a_start_by_the_original_rules_waits_for_no_watchdog_beside_a_silent_peer() -> None:
+    """Its check-up script always succeeds, which is no proof; another service waits just then."""
+    pair = LeasePair("files", "registry", check="/bin/true")
+    pair.script_ok = lambda host, action: True
+    deb1, deb2 = pair.start_first()
+    pair.invariants = None
+    deb2.keeper.carry_out = lambda action: None  # type: ignore[method-assign]
+    deb1.crash()
+    pair.run(13)
+    deb2.command(Command.FORCE_START, "registry")
+    pair.run(3)
+    assert (
+        deb2.lease.why_not
+        == "no beat was confirmed yet: " + ("the watchdog is opened with the first one that is")
+        or deb2.lease.why_not == "the watchdog is being armed"
+    )
+    assert pair.starts("files")[-1][1] == "deb2"
 
 
 # --- the daemon ends ------------------------------------------------------------------------------
@@ -821,6 +847,20 @@ def test_a_promise_that_no_beat_has_made_needs_no_withdrawal() -> None:
     assert owner.promise is not None
     owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.1, 102.2), 102.2)
     assert DisarmWatchdog() in owner.update(replace(_RUNS, next_seq=4, is_in_use=False), 102.3)
+
+
+def test_a_watchdog_that_is_taken_over_is_promised_once_it_was_petted_for_this_daemon() -> None:
+    """It may be held for a restart until then, for longer than the short promise says."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.watchdog_ready(replace(_READY, settings=POLICY), 100.0)
+    assert owner.update(_RUNS, 100.0) == [ArmWatchdog(4.0)]
+    owner.record_beat(1, True, 100.0)
+    owner.update(replace(_RUNS, next_seq=2), 100.1)
+    assert owner.promise is None
+    assert owner.acknowledged(1, 100.2) == [GrantPermit(100.0)]
+    owner.watchdog_ready(_READY, 100.3)
+    owner.update(replace(_RUNS, next_seq=2), 100.3)
+    assert owner.promise is not None
 
 
 def test_a_keeper_with_other_settings_is_disarmed_and_armed_anew() -> None:
