@@ -460,11 +460,7 @@ def test_a_start_by_the_original_rules_waits_for_no_watchdog_beside_a_silent_pee
     pair.run(13)
     deb2.command(Command.FORCE_START, "registry")
     pair.run(3)
-    assert (
-        deb2.lease.why_not
-        == "no beat was confirmed yet: " + ("the watchdog is opened with the first one that is")
-        or deb2.lease.why_not == "the watchdog is being armed"
-    )
+    assert "watchdog" in deb2.lease.why_not
     assert pair.starts("files")[-1][1] == "deb2"
 
 
