@@ -465,8 +465,8 @@ class ServiceMachine:
             is_stuck=self.state is ServiceState.START_READY
             and now >= self._ready_since + STUCK_S
             and self._goes_second,
-            # Beside a silent peer a start needs a proof, and then nothing is promised.
-            is_promise_due=at.is_promise_due and silent is None,
+            # Never beside a silent peer: there a start needs a proof, and then nothing is promised.
+            is_promise_due=at.is_promise_due,
             leaving=at.leaving,
         )
 
