@@ -173,9 +173,11 @@ def _write_certificates(folder: Path) -> None:
 
     With logins the gateway accepts no certificate of a client that has a common name.
     """
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    # What Python 3.13 demands of certificates.
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    authority = ["req", "-x509", *new_key, "-days", "2", "-subj", "/CN=witness authority"]
+    authority = ["req", "-x509", *new_key, "-days", "2", "-subj", "/CN=authority"]
+    authority += ["-addext", "keyUsage=critical,keyCertSign"]
     _openssl(folder, *authority, "-keyout", "ca.key", "-out", "ca.pem")
     for name, subject in (("member", "/CN=member"), ("node", "/O=nodes")):
         request = ["req", *new_key, "-subj", subject]
