@@ -12,6 +12,7 @@ MODULES = {
     "claims": "tests.acceptance.scenarios.claims",
     "A1": "tests.acceptance.scenarios.self_fenced",
     "A2": "tests.acceptance.scenarios.duel",
+    "A3": "tests.acceptance.scenarios.cut_off",
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",
     "A6": "tests.acceptance.scenarios.watchdog",

@@ -32,17 +32,17 @@ PROMISE = (r"deb1.opensvc.com promises: dead [\d.]+ s after its last sign",)
 
 def play(bed: Bed) -> None:
     """Take power and board of the owner at once."""
-    cluster = leased(bed, TIMEOUT_S)
+    leased(bed, TIMEOUT_S)
     owner, other = bed.nodes
     bed.player.title("Without power", "deb1 and its board lose their power at once.")
     bed.player.until(other, "openha fence status || true", PROMISE)
     bed.boards[owner.name].die()
     owner.cut_power()
-    taken_over(bed, cluster, clock(other))
+    taken_over(bed, clock(other))
     bed.player.check(not bed.switch.cuts, "nothing was switched off by deb2")
 
 
-def leased(bed: Bed, timeout_s: int) -> Cluster:
+def leased(bed: Bed, timeout_s: int) -> None:
     """Boot, and start the service on deb1, whose watchdog has that timeout."""
     bed.boot_nodes()
     bed.serve_disks(f"{ARBITER}=0")
@@ -54,13 +54,12 @@ def leased(bed: Bed, timeout_s: int) -> Cluster:
     key = bed.player.on(bed.nodes[0], f"cat {KEY}")
     bed.player.on(bed.nodes[1], f"umask 077; cat > {KEY} << 'EOF'\n{key}EOF")
     cluster.start(bed.nodes[0])
-    return cluster
 
 
-def taken_over(bed: Bed, cluster: Cluster, at: float) -> float:
+def taken_over(bed: Bed, at: float) -> float:
     """Wait for the start on deb2; return how long after ``at`` its script began."""
     other = bed.nodes[1]
-    started = (cluster.line(SERVICE, other, "STARTED"),)
+    started = (rf"(?m)^{SERVICE} .* STARTED\s*$",)
     bed.player.until(other, "ez_svc_status", started, LIMIT_S)
     why = bed.player.on(
         other, f"openha why {SERVICE}", ("self-fenced: promised to be dead", SCRIPT)
