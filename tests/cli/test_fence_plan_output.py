@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from opensvc_openha.cli.fence import _expect_plan
 from opensvc_openha.cli.fence_output import fence_report
 from opensvc_openha.cli.fence_plan_output import (
     ALL_ARMED,
@@ -30,6 +31,7 @@ from opensvc_openha.core.status import (
     ProofStatus,
     ServiceStatus,
 )
+from opensvc_openha.errors import RefusedError
 from opensvc_openha.system import clock
 
 NOW = clock.wall()
@@ -283,3 +285,18 @@ def test_plan_shows_the_turns_of_two_nodes_without_an_arbiter() -> None:
     arbiter = replace(held, fencing=replace(opens, has_arbiter=True))
     for status in (STATUS, arbiter, replace(arbiter, peer_standing=PeerStanding.SILENT)):
         assert not [step for step in look_ahead(status, 5.0) if step.what == "turn"]
+
+
+def test_commands_say_why_the_plan_of_the_file_is_not_in_force() -> None:
+    """A misspelt option leaves the former configuration in force, which may have no plan."""
+    wrong = (
+        "configuration not taken over: conf/openha.conf:8: status_fil: did you mean status_file?"
+    )
+    status = replace(STATUS, fencing=FencingStatus(), warnings=("another", wrong))
+    with pytest.raises(RefusedError) as caught:
+        _expect_plan(status)
+    assert str(caught.value).endswith(f"check-up scripts); {wrong}")
+    with pytest.raises(RefusedError) as caught:
+        _expect_plan(replace(status, warnings=("another",)))
+    assert str(caught.value).endswith("check-up scripts)")
+    _expect_plan(replace(STATUS, warnings=(wrong,)))
