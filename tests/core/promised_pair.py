@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from opensvc_openha.core.actions import Announce
 from opensvc_openha.core.events import BeatReceived, MediumQuiet
-from opensvc_openha.core.model import FencePath, LinkSpec, PathKind, Profile
+from opensvc_openha.core.model import FencePath, LinkSpec, PathKind, Policy, Profile
 from opensvc_openha.core.promise import Promise, media_of
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.verify.simulated_node import NODES
@@ -38,6 +38,8 @@ class PromisedPair(PlanPair):
         names: tuple[str, ...] = ("registry",),
         check: str = "/bin/true",
         retry_s: float = 10.0,
+        policy: Policy = Policy(),
+        is_duel: bool = False,
     ) -> None:
         super().__init__(
             *(levels or ((LEASE,),)),
@@ -45,6 +47,8 @@ class PromisedPair(PlanPair):
             names=names,
             check=check,
             retry_s=retry_s,
+            policy=policy,
+            is_duel=is_duel,
         )
         self.profile = profile
         self.links = tuple(
@@ -83,19 +87,23 @@ class PromisedPair(PlanPair):
             medium = media_of([self.disk])[self.disk]
             self.deb2.handle(self.deb2.life, MediumQuiet(medium, self.now))
 
-    def sign(self) -> None:
-        """One more beat of deb1 reaches deb2 by the network, an old one that counts for nothing."""
-        deb2 = self.deb2
-        assert deb2.engine is not None
-        beat = self.old_beat
-        deb2.handle(deb2.life, BeatReceived(self.links[0], beat, self.now, key_id=self.key_id))
+    def sign(self, number: int = 0) -> None:
+        """One more beat of deb1 reaches deb2 by a link, an old one that counts for nothing."""
+        link = self.links[number]
+        event = BeatReceived(link, self.old_beat, self.now, key_id=self.key_id)
+        self.deb2.handle(self.deb2.life, event)
+
+    def keep_beat(self) -> None:
+        """Keep what deb1 says now, for `sign`."""
+        assert self.deb1.engine is not None
+        self.old_beat = self.deb1.engine.beat()
 
     def lose_power(self) -> float:
         """Cut the power of deb1 just after a beat; return when deb2 received that."""
         engine = self.deb1.engine
         assert engine is not None
         seq = engine.seq
-        self.old_beat = engine.beat()
+        self.keep_beat()
         while engine.seq == seq:
             self.run(0.05)
         self.run(0.01)

@@ -22,6 +22,7 @@ from opensvc_openha.core.fence_paths import FencePaths
 from opensvc_openha.core.fence_plan import FencePlan, PlanEnd, PlanState
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.lease_view import LeaseSight
 from opensvc_openha.core.model import (
     ClusterSpec,
     FenceNeeds,
@@ -33,7 +34,7 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.plan_desk import PlanDesk
-from opensvc_openha.core.proof import ProofKind, Scope
+from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, PROOF_LIFE_S, STEP_AGAIN_S, STEP_GRACE_S
 from tests.core.plans import CALL, DISKS, IPMI, PDU, PlanPair
 
@@ -105,6 +106,16 @@ def test_states_of_a_plan() -> None:
     assert plan.lost_to == "deb2 holds it" and not plan.may_begin(1000.0)
     plan.forget()
     assert plan.state is PlanState.IDLE and plan.may_begin(0.0)
+
+
+def test_what_voids_the_proofs_voids_the_one_of_the_lease() -> None:
+    """Until the next look at the promise."""
+    plan = _plan((FencePath("lease", PathKind.LEASE, 0.0),))
+    proof = Proof(ProofKind.SELF_FENCED, Scope.NODE, None, 1.0, "self-fenced")
+    plan.lease = LeaseSight(proof=proof)
+    assert plan.proof_for(NODE, 2.0) is proof and plan.state is PlanState.PROVED
+    plan.void()
+    assert plan.proof_for(NODE, 2.0) is None and plan.state is PlanState.IDLE
 
 
 def test_claim_that_is_lost_is_believed_even_if_the_round_is_void() -> None:

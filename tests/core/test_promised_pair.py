@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.events import Command
-from opensvc_openha.core.model import FencePath, Profile
+from opensvc_openha.core.model import FencePath, Policy, Profile
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import (
     FAST_START_READY_DELAY_S,
@@ -231,6 +231,10 @@ def test_the_arbiter_is_not_asked_for_a_lease() -> None:
     pair, _ = _dead_pair(has_arbiter=True)
     _until(pair, S.STARTED)
     assert not pair.steps
+    pair, _ = _dead_pair(has_arbiter=True)
+    pair.is_readable = False
+    _until(pair, S.START_FAILED)
+    assert not pair.steps and "deb1" in pair.arbiter.registered
     pair, _ = _dead_pair((LEASE,), (PDU,), has_arbiter=True)
     pair.is_readable, pair.works = False, {"pdu"}
     _until(pair, S.STARTED)
@@ -245,6 +249,36 @@ def test_a_sign_that_is_not_believed_delays_the_proof() -> None:
     at = pair.now
     _until(pair, S.STARTED)
     assert pair.starts()[-1][0] >= at + 14.0
+
+
+def test_a_disk_that_shows_a_former_life_alone_is_no_medium() -> None:
+    """The present one was heard by the network, and has not written anything there."""
+    pair = PromisedPair()
+    pair.start_both()
+    pair.keep_beat()
+    pair.cut.add(("deb1", pair.disk))
+    pair.deb1.kill_daemon()
+    pair.deb1.boot_from_files()
+    pair.run(5)
+    pair.sign(1)
+    pair.run(1)
+    text = "lease: slot of /dev/sda has not shown the present life of deb1"
+    assert pair.fence("deb2").lease == text
+    pair.cut.clear()
+    pair.run(2)
+    assert pair.fence("deb2").lease.startswith("lease: deb1 promises")
+
+
+def test_a_peer_that_is_dead_by_its_promise_is_not_fenced_to_defend_a_service() -> None:
+    """It cannot fence back; what it ran is started after its check-up script, as ever."""
+    pair = PromisedPair(is_duel=True, check="/opt/check", policy=Policy(is_defended=True))
+    pair.start_both()
+    pair.lose_power()
+    _until(pair, S.STARTED)
+    pair.run(20)
+    assert pair.state("deb2", "files") is S.STARTED
+    checks = [svc for _, node, kind, svc in pair.scripts if (node, kind) == ("deb2", "check")]
+    assert checks == ["registry"]
 
 
 def test_a_stalled_node_listens_for_a_timeout_first() -> None:
