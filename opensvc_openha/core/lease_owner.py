@@ -167,6 +167,8 @@ class LeaseOwner:
         self._settled_at: float | None = None
         """A daemon that leaves waits until then at most for what it has to withdraw or to promise.
         """
+        self._is_held = False
+        """The keeper pets by itself: the permit that ends that is one of the next daemon."""
         self._peer_out = ""
         """Why the peer is out, until it acknowledges something."""
         self._beats: dict[int, tuple[float, bool]] = {}
@@ -296,7 +298,7 @@ class LeaseOwner:
         return all(medium in statement.media for statement in statements)
 
     def _grant(self, renewed_at: float, by: str, now: float) -> list[GrantPermit]:
-        if self._watchdog not in _KEPT or self._is_over:
+        if self._watchdog not in _KEPT or self._is_over or self._is_held:
             return []
         if renewed_at <= self._renewed_at or now > renewed_at + self._answer_s:
             return []
@@ -522,6 +524,7 @@ class LeaseOwner:
         if self._watchdog not in _KEPT:
             return []
         if self._may_hold and self._current is not None:
+            self._is_held = True
             # Counted from the first beat that said so: the peer counts from that one, or later.
             return [HoldWatchdog(self._current.at + timing.RESTART_HOLD_S)]
         text = (

@@ -120,8 +120,10 @@ class Keeper:
             return
         is_answered, self.is_ordered = self.is_ordered, False
         self.petted_at = now + self.pet_late * (last - now)
+        # Any permit ends a hold: a daemon is there.
+        self.held_until = -math.inf
         if is_answered:
-            self.is_open, self.held_until = True, -math.inf
+            self.is_open = True
             self._report(self.ready())
         self._watch()
 

@@ -492,6 +492,17 @@ def test_a_restart_of_the_daemon_resets_nobody() -> None:
     assert _alive(pair) == ["deb1", "deb2"] and deb1.state == "STARTED"
 
 
+def test_what_confirms_the_goodbye_does_not_end_the_hold() -> None:
+    """The keeper would wait for a permit again, and nobody is there to give it one."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    deb1.leave(Leaving.KEEP_SERVICES)
+    pair.run(2)
+    [goodbye, *_] = [at for at, name, beat in pair.sent if name == "deb1" and beat.goodbye.value]
+    assert deb1.keeper.held_until > goodbye + 20
+    assert max(at for at, _ in deb1.keeper.permits) <= goodbye
+
+
 def test_a_daemon_that_does_not_come_back_leaves_the_node_to_its_watchdog() -> None:
     """The hold ends, and the peer may count with it."""
     pair = LeasePair()
