@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.acceptance.blocks import Line, landed_after, lines
+from tests.acceptance.scenarios.relogin import came_back
 
 WRITES = """\
 10.000 begun 1
@@ -36,3 +37,20 @@ def test_what_landed_late_is_of_that_node_and_later() -> None:
     seen = lines("9.0 \n10.0 deb1 1\n12.0 deb2 1\n13.0 deb1 2\n14.0 deb11 1\n")
     assert landed_after(seen, "deb1", 10.0) == [Line(13.0, "deb1 2")]
     assert landed_after(seen, "deb1", 13.0) == []
+
+
+def test_a_path_is_back_with_its_first_answer() -> None:
+    """The first refusal is an answer; transport errors are none."""
+    back = came_back(lines(WRITES), 20.0)
+    assert back is not None
+    assert [round(value, 3) for value in back] == [0.6, 0.7, 2]
+
+
+def test_a_path_without_a_good_write_is_not_back() -> None:
+    """Refused to the end."""
+    assert came_back(lines(WRITES)[:-1], 20.0) is None
+
+
+def test_a_path_that_nobody_refused_is_back_at_once() -> None:
+    """A target that keeps registrations over sessions."""
+    assert came_back(lines("20.5 begun 1\n20.75 done 1\n"), 20.0) == (0.75, 0.0, 0)

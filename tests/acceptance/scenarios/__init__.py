@@ -16,6 +16,7 @@ MODULES = {
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",
     "A6": "tests.acceptance.scenarios.watchdog",
+    "A7": "tests.acceptance.scenarios.relogin",
     "A9": "tests.acceptance.scenarios.boards",
     "A9-retry": "tests.acceptance.scenarios.board_back",
     "A11": "tests.acceptance.scenarios.agents",
