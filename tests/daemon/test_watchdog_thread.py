@@ -207,6 +207,15 @@ def test_armed_watchdog_of_a_former_daemon_is_taken_over_before_anything_else(ri
     )
 
 
+def test_armed_watchdog_that_is_found_only_when_it_is_needed_is_taken_over(rig: Rig) -> None:
+    """Its keeper did not answer at the start, or another daemon has armed it since."""
+    rig.running = KeeperSettings("/dev/watchdog", 6, 2.0, 1)
+    rig.thread.start(lambda: None)
+    rig.thread.order(ArmWatchdog(4.0))
+    assert rig.next() == replace(READY, settings=LeasePolicy("/dev/watchdog", 6.0, 2.0, 1))
+    assert [keeper.settings for keeper in rig.keepers] == [rig.running]
+
+
 def test_what_was_ordered_is_carried_out_before_the_daemon_ends(rig: Rig) -> None:
     """The hold of a goodbye; the keeper is left as it is. Later orders are none."""
     rig.thread.start(lambda: None)

@@ -17,6 +17,7 @@ from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.witness_threads import WitnessLooks, WitnessRenewals
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.lease_config import EtcdConfig
+from opensvc_openha.system import clock
 from tests.waiting import LIMIT_S, until
 
 OWN, PEER = BootId(7, 0xABC), BootId(8, 1)
@@ -155,7 +156,7 @@ def test_peer_is_looked_for_while_its_promise_names_the_witness(rig: Rig) -> Non
     first, second = (rig.reports.get(timeout=LIMIT_S) for _ in range(2))
     assert isinstance(first, MediumQuiet) and isinstance(second, MediumQuiet)
     assert (first.medium, first.since) == (WITNESS_MARK, 90.0)
-    assert first.read_at < second.read_at
+    assert first.read_at < second.read_at <= clock.monotonic()
     assert set(rig.asked) == {"a:2379 look 8.1"}
     rig.config = OTHER
     until(lambda: "b:2379 look 8.1" in rig.asked)

@@ -627,6 +627,12 @@ def test_slot_is_quiet_since_the_read_that_showed_its_content_first(
     listener.open()
     assert listener.receive(0.0) is None and listener.quiet is None
     assert listener.receive(0.25) is None and listener.quiet == Quiet(1001.5, 1001.25)
+    listener.open()
+    assert listener.quiet is None, "another device may lie there now"
+    assert listener.receive(0.0) is None and listener.quiet is None
+    slow = Watched(listener._channel, afterwards=lambda: clock.wait(0.1))
+    listener._channel = slow
+    assert listener.receive(0.25) is None and listener.quiet == Quiet(1001.75, 1001.5)
 
 
 def test_read_that_fails_is_not_quiet(opened: Callable[..., Any], disk_file: str) -> None:
