@@ -119,6 +119,7 @@ class _Statement:
     not_state={
         "_node",
         "_peer",
+        "_disks",
         "_beats",
         "_asked_at",
         "_granted_by",
@@ -136,6 +137,13 @@ class LeaseOwner:
         self._node, self._peer = spec.node, spec.peer
         self._policy: LeasePolicy | None = None
         self._media: frozenset[bytes] = frozenset()
+        self._disks: dict[bytes, str] = {}
+        """The disk that each mark has stood for since this daemon began.
+
+        A mark names no disk: the peer would go on to read the former one, which is still.
+        """
+        self._replaced: frozenset[bytes] = frozenset()
+        """Marks that stand for another disk by now: neither promised nor renewed by."""
         self._margin_s = self._interval_s = 0.0
         self._watchdog = Watchdog.OFF
         self._armed_by: LeasePolicy | None = None
@@ -194,7 +202,12 @@ class LeaseOwner:
         """Apply a configuration."""
         self._policy = policy = spec.fencing.lease
         has_witness = policy is not None and policy.has_witness
-        marks = media_of(spec.senders).values()
+        disks = {mark: link.device for link, mark in media_of(spec.senders).items()}
+        self._disks = disks | self._disks
+        self._replaced = frozenset(
+            mark for mark, disk in disks.items() if self._disks[mark] != disk
+        )
+        marks = disks.keys() - self._replaced
         self._media = frozenset({*marks, WITNESS_MARK} if has_witness else marks)
         self._margin_s = FAST_MARGIN_S if spec.profile is Profile.FAST else MARGIN_S
         self._interval_s = timing.PACES[spec.profile].beat_interval_s
@@ -279,6 +292,8 @@ class LeaseOwner:
     def confirmed(self, event: RenewalConfirmed, now: float) -> list[GrantPermit]:
         """Take a renewal that was confirmed on a medium."""
         medium, seq = event.medium, event.seq
+        if medium in self._replaced:
+            return []
         _, has_facts = self._beats.get(seq, (0.0, False))
         self._heard[medium] = max(self._heard.get(medium, -1), seq)
         # The witness has no beats: it only knows that nothing is promised, or since when.
@@ -444,7 +459,11 @@ class LeaseOwner:
         if armed_by is not None and _kept_by(armed_by) != _kept_by(policy):
             return "its configuration was changed"
         if not self._media:
-            return "there is neither a disk link nor a witness by which it could be renewed"
+            return (
+                "its disk was replaced: the new one counts once the daemon is started again"
+                if self._replaced
+                else "there is neither a disk link nor a witness by which it could be renewed"
+            )
         is_bequest = at.is_in_use and self._current is not None
         if at.goodbye is Goodbye.LEFT or (at.goodbye is Goodbye.RESTART and not is_bequest):
             return "the daemon ends"

@@ -274,7 +274,7 @@ class LeaseHost(Host):
             event = BeatReceived(link, slot.beat, now, key_id=self.pair.key_id)
             self.handle(self.life, event)
         else:
-            medium = media_of(self.leases.links_of(self.pair.other(self)))[link]
+            medium = media_of(self.leases.links_heard_by(self))[link]
             self.handle(self.life, MediumQuiet(medium, now, since))
 
     @property
@@ -321,6 +321,8 @@ class LeasePair(Pair):
         )
         self.slots = {link: Slot() for link in self.links if link.is_disk}
         self.bitten: list[tuple[float, str]] = []
+        self.edited: dict[str, tuple[LinkSpec, ...]] = {}
+        """The links on which a node sends by a configuration of its own."""
         self.deb1: LeaseHost = LeaseHost(self, 0)
         self.deb2: LeaseHost = LeaseHost(self, 1)
         self.deb1.peer, self.deb2.peer = self.deb2, self.deb1
@@ -353,7 +355,13 @@ class LeasePair(Pair):
 
     def links_of(self, host: Host) -> tuple[LinkSpec, ...]:
         """The links on which a node sends."""
+        if host.name in self.edited:
+            return self.edited[host.name]
         return tuple(link for link in self.links if link.node == host.name)
+
+    def links_heard_by(self, host: LeaseHost) -> tuple[LinkSpec, ...]:
+        """The links on which a node listens."""
+        return tuple(link for link in self.links if link.node != host.name)
 
     def send(self, node: SimulatedNode, action: Announce) -> None:
         """Send a beat on the network, and write it to the disks."""

@@ -18,6 +18,7 @@ from opensvc_openha.core.beat import Ack, BootId, Goodbye
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
+    ConfigChanged,
     Leaving,
     RenewalConfirmed,
     WatchdogLost,
@@ -37,7 +38,7 @@ from opensvc_openha.core.timing import (
     RESTART_HOLD_S,
 )
 from opensvc_openha.core.transitions import Situation, Trigger, find_row
-from tests.core.leases import FAST_POLICY, POLICY, LeaseHost, LeasePair
+from tests.core.leases import FAST_POLICY, POLICY, LeaseHost, LeasePair, Slot
 
 D_S = death_after_s(1.0, 4.0, 2, 0.1, 0.5)
 
@@ -667,6 +668,36 @@ def test_a_new_disk_renews_only_once_the_promise_that_does_not_name_it_is_gone()
     given = len(deb1.keeper.permits)
     pair.run(5)
     assert not deb1.lease.is_withdrawing and len(deb1.keeper.permits) >= given + 3
+
+
+@pytest.mark.parametrize("is_net_up", [True, False])
+def test_a_disk_that_is_replaced_on_one_node_alone_renews_nothing(is_net_up: bool) -> None:
+    """It has the mark of the former one, which the peer still reads: that one is still for ever."""
+    pair = LeasePair(is_believed=True)
+    deb1, deb2 = pair.start_first()
+    assert deb1.engine is not None
+    former = next(link for link in pair.links_of(deb1) if link.is_disk)
+    new = replace(former, device="/dev/new")
+    assert media_of([new])[new] == media_of([former])[former]
+    pair.slots[new] = Slot()
+    spec = deb1.engine.spec
+    edited = replace(spec, links=tuple(new if each == former else each for each in spec.links))
+    if not is_net_up:
+        pair.cut_net()
+    pair.edited["deb1"] = tuple(link for link in edited.links if link.node == "deb1")
+    deb1.handle(deb1.life, ConfigChanged(edited))
+    if is_net_up:
+        pair.run(LEASE_CONFIRM_S + 2)
+        # The peer has acknowledged that nothing is promised any more.
+        assert deb1.lease.watchdog == "off" and "was replaced" in deb1.lease.why_not
+        pair.cut_net()
+    pair.run(30)
+    assert pair.slots[new].beat is not None
+    if is_net_up:
+        # No proof: deb1 runs on, as without a lease.
+        assert deb1.state == "STARTED" and deb2.state != "STARTED"
+    else:
+        assert [name for _, name in pair.bitten] == ["deb1"] and deb2.state == "STARTED"
 
 
 def test_a_lost_watchdog_is_armed_again_at_once_and_then_in_time() -> None:
