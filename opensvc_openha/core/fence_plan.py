@@ -166,9 +166,8 @@ class FencePlan:
 
     @staticmethod
     def _serves(level: Level, svc: ServiceSpec) -> bool:
-        is_data = any(path.kind is PathKind.RESERVATION for path in level)
         is_node = any(path.kind is not PathKind.RESERVATION for path in level)
-        return is_node or (is_data and _needs_data_only(svc))
+        return is_node or _needs_data_only(svc)
 
     def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
         """Return a valid proof that covers a service; None if there is none."""
@@ -303,7 +302,6 @@ class FencePlan:
             self._end_round()
             return PlanEnd.LOST
         if in_air.is_void or not self.is_in_round:
-            self._end_round()
             return PlanEnd.VOID
         if outcome is StepOutcome.NOT_BEGUN:
             self._end_round()

@@ -19,7 +19,7 @@ from opensvc_openha.core.events import (
     StepOutcome,
 )
 from opensvc_openha.core.fence_paths import FencePaths
-from opensvc_openha.core.fence_plan import FencePlan, PlanEnd, PlanState
+from opensvc_openha.core.fence_plan import NEVER_SEEN_ON, FencePlan, PlanEnd, PlanState
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.lease_view import LeaseSight
@@ -35,7 +35,13 @@ from opensvc_openha.core.model import (
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.plan_desk import PlanDesk
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
-from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, PROOF_LIFE_S, STEP_AGAIN_S, STEP_GRACE_S
+from opensvc_openha.core.timing import (
+    CLAIM_LIMIT_S,
+    FENCE_RETRY_MAX_S,
+    PROOF_LIFE_S,
+    STEP_AGAIN_S,
+    STEP_GRACE_S,
+)
 from tests.core.plans import CALL, DISKS, IPMI, PDU, PlanPair
 
 NODE = ServiceSpec("files", "/etc/files", "deb1", "deb2", "/bin/true")
@@ -128,6 +134,53 @@ def test_claim_that_is_lost_is_believed_even_if_the_round_is_void() -> None:
     assert _end(plan, StepOutcome.LOST) is PlanEnd.LOST
 
 
+def test_arbiter_that_could_not_be_asked_gives_no_right() -> None:
+    """The claim is a step without a level, with a limit of its own; its failure ends the round."""
+    plan = _plan((IPMI,), has_arbiter=True)
+    plan.join(NODE)
+    plan.begin_round()
+    claim = _order(plan)
+    assert (claim.level, claim.limit_s, claim.path) == (-1, CLAIM_LIMIT_S, "")
+    assert _end(plan, StepOutcome.UNABLE, "no answer") is PlanEnd.FAILED
+    assert not plan.is_in_round and plan.failure == "claim: no answer"
+    plan.begin_round()
+    assert _order(plan).kind is StepKind.CLAIM
+    assert _end(plan, StepOutcome.LOST) is PlanEnd.LOST and not plan.is_in_round
+
+
+def test_switch_that_was_never_seen_on_proves_nothing_and_is_a_hint() -> None:
+    """Of a device; a script's word is taken as it is."""
+    plan = _plan((IPMI,), (CALL,))
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE, "off", is_seen_on=False) is PlanEnd.CONTINUES
+    assert plan.proofs == () and [hint.text for hint in plan.hints] == [
+        f"ipmi: off; {NEVER_SEEN_ON}"
+    ]
+    _order(plan)
+    assert _end(plan, StepOutcome.FAILED, "no") is PlanEnd.FAILED
+    assert plan.failure == f"ipmi: off; {NEVER_SEEN_ON}; call: no"
+    plan.begin_round()
+    assert not plan.hints
+    _order(plan)
+    assert plan.in_air is not None
+    ended = FenceStepEnded(plan.in_air.step.number, StepOutcome.FAILED, "no", hints=("a", "b"))
+    assert plan.end_step(ended, True, 2.0) is PlanEnd.CONTINUES
+    assert [hint.text for hint in plan.hints] == ["a", "b"]
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE, is_seen_on=False) is PlanEnd.CONTINUES
+    assert plan.proof_for(NODE, 2.0) is not None
+
+
+def test_one_level_that_serves_a_service_is_enough() -> None:
+    """In whatever order; a level of reservations alone serves those that need their data."""
+    assert _plan((DISKS,), (CALL,)).can_prove(NODE) and _plan((CALL,), (DISKS,)).can_prove(NODE)
+    assert not _plan((DISKS, MORE_DISKS)).can_prove(NODE)
+    assert _plan((DISKS, MORE_DISKS)).can_prove(DATA) and not _plan().can_prove(DATA)
+    assert _plan((IPMI,)).failure == ""
+
+
 def test_shot_that_reports_lost_has_failed() -> None:
     """Only a claim can be lost."""
     plan = _plan((IPMI,), (PDU,))
@@ -163,6 +216,7 @@ def test_step_that_was_not_begun_is_no_failure_and_no_proof() -> None:
     _order(plan)
     assert _end(plan, StepOutcome.NOT_BEGUN, now=5.0) is PlanEnd.VOID
     assert (plan.failures, plan.retry_at) == (0, 5.0 + STEP_AGAIN_S)
+    assert not plan.is_in_round
 
 
 def test_reservation_covers_the_services_whose_disks_it_took() -> None:
@@ -302,9 +356,11 @@ def test_last_one_who_leaves_ends_the_round() -> None:
     plan.join(NODE)
     plan.begin_round()
     _order(plan)
-    plan.leave("files")
+    plan.leave("nobody")
+    assert plan.is_in_round
     plan.leave("files")
     assert not plan.is_in_round and not plan.may_begin(10.0)
+    plan.leave("files")
     assert _end(plan, StepOutcome.DONE) is PlanEnd.VOID and plan.proofs == ()
 
 
