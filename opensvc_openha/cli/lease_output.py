@@ -54,4 +54,7 @@ def _in_lines(text: str, lease: LeaseStatus, now: float) -> list[str]:
 def _watchdog(lease: LeaseStatus) -> str:
     time = "" if lease.timeout_s is None else f" {lease.timeout_s:g} s"
     kind = ", in software" if lease.name == "softdog" else ""
-    return f"{lease.name}{time}{kind}"
+    other = ""
+    if lease.timeout_s is not None and lease.configured_s not in (None, lease.timeout_s):
+        other = f", which keeps to that in place of {lease.configured_s:g} s"
+    return f"{lease.name}{time}{kind}{other}"

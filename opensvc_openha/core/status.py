@@ -273,6 +273,8 @@ class LeaseStatus:
     """When this node's watchdog last reset it on purpose, and how long after its last pet."""
     was_late: bool = False
     """That was later than a promise counts with."""
+    configured_s: float | None = None
+    """The timeout that its driver was asked for; it may have kept another one."""
 
 
 @dataclass(frozen=True)

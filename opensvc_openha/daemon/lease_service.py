@@ -169,7 +169,8 @@ class LeaseService:
         if trial is not None:
             lease = replace(lease, tested_at=trial.at, tested_s=trial.lived_s)
             lease = replace(lease, was_late=trial.is_late)
-        keeper = self._watchdog.status
+        policy, keeper = self._policy.lease, self._watchdog.status
+        lease = replace(lease, configured_s=None if policy is None else policy.timeout_s)
         if keeper is None or not keeper.is_armed:
             return lease
         margin_s = None

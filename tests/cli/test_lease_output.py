@@ -113,6 +113,11 @@ def test_promise_stands_below_the_paths_and_comes_through_the_socket() -> None:
     day = clock.date_stamp(NOW)
     tested = replace(ARMED, tested_at=NOW, tested_s=4.2)
     assert lease_lines(tested, NOW)[0].endswith(f"; watchdog tested {day}: bit after 4.2 s")
+    other = replace(ARMED, configured_s=2.0, death_s=30.5)
+    assert lease_lines(other, NOW)[0].startswith(
+        "this node promises: dead 30.5 s after its last sign (iTCO_wdt 4 s, which keeps to that in"
+        " place of 2 s)"
+    )
     late = replace(ARMED, tested_at=NOW, tested_s=8.1, was_late=True)
     assert lease_lines(late, NOW)[0].endswith(f"; watchdog tested {day}: bit after 8.1 s, LATE")
 
