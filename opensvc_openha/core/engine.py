@@ -397,6 +397,8 @@ class Engine:
         newest = self._peer.view.newest
         if event.key_id and newest is not None and newest.boot == event.beat.boot:
             lease.record_beat(event.link, newest.boot)
+        elif event.key_id and not self._peer.view.is_past(event.beat.boot):
+            lease.record_other(event.beat.boot)
         beat = received.beat
         if beat is None:
             return done + received.actions

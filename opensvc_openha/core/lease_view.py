@@ -12,7 +12,9 @@ of life there. A disk counts only if it has brought an authenticated beat of the
 incarnation: another disk, or a copy of one, is still for ever. A medium may hold something that
 was not taken for a beat; it is a sign of life all the same (``MediumQuiet.since``).
 
-Only the newest facts of the present incarnation promise anything, and only authenticated. This
+Only the newest facts of the present incarnation promise anything, and only authenticated. Once a
+beat of another one came in that was not heard before, they promise nothing: it may be a later one
+whose beats withdrew the promise, though it has not heard this node yet and is not believed. This
 incarnation must have been acknowledged by the peer (``incarnations``): what lies in a slot when
 this node boots may be older than a withdrawal which that slot could not take. Beyond the promise,
 the start-ready delay is kept as the peer's last chance to be heard.
@@ -75,6 +77,8 @@ class LeaseView:
         self._links: dict[bytes, LinkSpec] = {}
         self._shown_by: set[LinkSpec] = set()
         """Links that brought an authenticated beat of that incarnation."""
+        self._other: BootId | None = None
+        """An incarnation that was seen beside the one that promised."""
         self._quiet_at: dict[bytes, float] = {}
         """When the newest read of each medium began that showed nothing new."""
         self.sight = LeaseSight()
@@ -108,8 +112,13 @@ class LeaseView:
         """Record which link has brought an authenticated beat of the present incarnation."""
         if boot != self._boot:
             self._boot = boot
+            self._other = None
             self._shown_by.clear()
         self._shown_by.add(link)
+
+    def record_other(self, boot: BootId) -> None:
+        """Record an authenticated beat of an incarnation that is not the present one, nor past."""
+        self._other = boot
 
     def record_quiet(self, event: MediumQuiet) -> None:
         """Record a read of a medium that showed nothing new."""
@@ -164,6 +173,8 @@ class LeaseView:
             return f"the beats of {peer} are not authenticated"
         if promise.is_virtual and (policy is None or not policy.is_pause_excluded):
             return f"{peer} is a virtual machine"
+        if self._other is not None:
+            return f"another life of {peer} was seen, which has not acknowledged this node"
         # It promised to be petted beyond its daemon's end, or nothing at all: that is not known.
         if newest is not None and newest.goodbye is not Goodbye.NONE and newest.facts is None:
             return f"{peer} said goodbye without a promise"

@@ -390,3 +390,21 @@ def test_no_proof_comes_before_its_time(death_s: float, moves: list[tuple[str, f
         if not watch.is_proved:
             assert sight.ends_at == max(last_life + death_s, 110.0 + DELAY_S)
             assert sight.is_open is (now < sight.ends_at + LEASE_LAST_READ_S)
+
+
+def test_promise_proves_nothing_once_another_life_was_seen() -> None:
+    """It may have withdrawn the promise in a slot, without having heard this node."""
+    watch = Watch()
+    watch.lease.record_other(BootId(8, 8))
+    watch.quiet(130.0)
+    assert "another life of deb1 was seen" in watch.at(130.0) and not watch.is_proved
+    watch.lease.record_beat(NET, PEERS)
+    watch.quiet(131.0)
+    watch.at(131.0)
+    assert not watch.is_proved, "what is heard late of the former one changes nothing"
+    watch.beat(132.0, Facts(promise=PROMISE), 1, boot=BootId(8, 8))
+    for link in (NET, DISK):
+        watch.lease.record_beat(link, BootId(8, 8))
+    watch.quiet(160.0)
+    watch.at(160.0, silent_since=145.0)
+    assert watch.is_proved

@@ -24,6 +24,9 @@ class LeaseGround:
         self._newest: Beat | None = None
         self._life_at = -math.inf
         self._reads: dict[bytes, float] = {}
+        self._boots: set[BootId] = set()
+        self._is_doubtful = False
+        """A beat of another incarnation came in, which was not heard before."""
 
     @property
     def boot(self) -> BootId | None:
@@ -33,12 +36,15 @@ class LeaseGround:
     def take_sign(self, seen: Heard) -> None:
         """Record a beat in the peer's name, whatever becomes of it."""
         self._life_at = max(self._life_at, seen.received_at or seen.at)
+        if seen.is_authentic and seen.beat.boot not in self._boots:
+            self._is_doubtful = True
 
     def take_beat(self, seen: Heard) -> None:
         """Record a beat that is the newest of its incarnation."""
         beat = seen.beat
         if self._newest is None or self._newest.boot != beat.boot:
-            self._promise = None
+            self._promise, self._is_doubtful = None, False
+        self._boots.add(beat.boot)
         self._newest = beat
         if beat.facts is not None:
             self._promise = beat.facts.promise if seen.is_authentic else None
@@ -52,6 +58,8 @@ class LeaseGround:
         """Return True if the promise proves the peer dead."""
         promise, newest = self._promise, self._newest
         if promise is None or newest is None or promise.is_virtual or not promise.media:
+            return False
+        if self._is_doubtful:
             return False
         if newest.goodbye is not Goodbye.NONE and newest.facts is None:
             return False
