@@ -314,7 +314,8 @@ class WatchdogReady:
     ``timeout_s`` is as read back from the driver, ``granularity_s`` how late it may act beside
     that. ``holders`` is how many timeouts a promise must count. ``name`` is the driver's:
     "softdog", "iTCO_wdt". ``settings`` are those of a keeper that works by others than it was
-    ordered to, or that a former daemon has ordered.
+    ordered to, or that a former daemon has ordered. ``media`` are those that each promise of that
+    daemon has named, and that are still what they were; None if that is not known.
     """
 
     timeout_s: float
@@ -323,6 +324,7 @@ class WatchdogReady:
     is_virtual: bool
     name: str
     settings: LeasePolicy | None = None
+    media: frozenset[bytes] | None = None
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,8 @@ class LeaseOwner:
         if self._watchdog in (Watchdog.OFF, Watchdog.LOST):
             # Nobody ordered it: a former daemon did, and its promise stands in beats of its own.
             self._watchdog, self._changed_at = Watchdog.TAKEN_OVER, now
-            self._standing += (_Statement(None, self._media, 0, now, ended_at=now),)
+            media = self._media if event.media is None else event.media
+            self._standing += (_Statement(None, media, 0, now, ended_at=now),)
             return
         if self.promise is not None:
             # Whoever was promised more may count with it for as long.
@@ -396,8 +397,8 @@ class LeaseOwner:
         if not statement.is_withdrawn:
             # The witness cannot show that something else is promised, and is not looked at alone.
             media = media - {WITNESS_MARK}
-            if not media:
-                return self._acked_seq >= statement.ended_seq
+        if not media:
+            return self._acked_seq >= statement.ended_seq
         has_it = [shown.get(medium, -1) >= statement.ended_seq for medium in media]
         # A medium that takes nothing, or was removed, must not bind this node for ever. A peer that
         # believes in the statement has to read every medium of it, so that one is enough; or it has

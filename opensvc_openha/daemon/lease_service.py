@@ -25,9 +25,9 @@ from opensvc_openha.core.actions import (
     LeaseAction,
 )
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import Event
+from opensvc_openha.core.events import Event, WatchdogLost, WatchdogReady
 from opensvc_openha.core.model import FencingPolicy, LinkSpec, PathKind
-from opensvc_openha.core.promise import Promise, media_of
+from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import LeaseStatus, NodeStatus, PeerStanding
 from opensvc_openha.core.wording import named
@@ -36,12 +36,13 @@ from opensvc_openha.daemon.live_configuration import LiveConfiguration
 from opensvc_openha.daemon.watchdog_drill import WatchdogDrill
 from opensvc_openha.daemon.watchdog_thread import Keeper, WatchdogThread, settings_of
 from opensvc_openha.daemon.witness_threads import Witness, WitnessLooks, WitnessRenewals
-from opensvc_openha.errors import RefusedError
+from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.heartbeat.link_workers import LeaseReports
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.promised_media import read_media, write_media
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.watchdog.keeper import SOCKET_NAME
@@ -80,15 +81,19 @@ class LeaseService:
         self._put = put
         self._engine = engine
         self._media: dict[LinkSpec, bytes] = {}
+        self._disks: dict[bytes, str] = {}
+        """The disk that each mark of this node's media has stood for since the daemon began."""
         self._watchdog = WatchdogThread(
             lambda: self._policy.lease,
             self._connect,
             self._find_running,
             _is_virtual,
-            put,
+            self._report,
             configuration.problems,
             logger,
         )
+        self._noted: dict[bytes, str] = {}
+        """What every promise that may stand names, as the next daemon finds it noted."""
         self._renewals = WitnessRenewals(
             boot, self._witness_config, self._connect_witness, put, configuration.problems
         )
@@ -121,7 +126,10 @@ class LeaseService:
         """
         self._enter = enter
         self._drill.recover()
+        former, present = read_media(self._layout), self._places()
+        self._noted = present if former is None else dict(former.items() & present.items())
         self._watchdog.take_over()
+        self._note_media(self._noted if self._watchdog.is_used else present)
         if self._watchdog.is_used:
             self._begin_watchdog()
         self.follow()
@@ -129,6 +137,9 @@ class LeaseService:
     def follow(self) -> None:
         """Follow the configuration that is in force now."""
         self._name_media()
+        present = self._places()
+        common = dict(self._noted.items() & present.items())
+        self._note_media(common if self._watchdog.is_used else present)
         if self._policy.lease is not None:
             self._begin_watchdog()
         if self._witness_config() is not None and self._takes_promises and not self._has_looks:
@@ -225,7 +236,37 @@ class LeaseService:
 
     def _name_media(self) -> None:
         spec = self._configuration.current.spec
-        self._media = {**media_of(spec.senders), **media_of(spec.listeners)}
+        # What was confirmed on another disk than the engine knows of must not overtake the news.
+        renewing = {
+            link: mark
+            for link, mark in media_of(spec.senders).items()
+            if self._disks.setdefault(mark, link.device) == link.device
+        }
+        self._media = {**renewing, **media_of(spec.listeners)}
+
+    def _places(self) -> dict[bytes, str]:
+        """Return which disk or witness each mark of this node's media stands for now."""
+        spec = self._configuration.current.spec
+        places = {mark: link.device for link, mark in media_of(spec.senders).items()}
+        witness = self._witness_config()
+        if witness is not None:
+            places[WITNESS_MARK] = f"{','.join(witness.urls)} {witness.prefix}"
+        return places
+
+    def _note_media(self, media: dict[bytes, str]) -> None:
+        """Note them for the next daemon, before anything is promised by them."""
+        self._noted = media
+        if self._policy.lease is None or read_media(self._layout) == media:
+            return
+        try:
+            write_media(self._layout, media)
+        except SystemFault as error:
+            self._configuration.problems.report(Issue.WATCHDOG, str(error))
+
+    def _report(self, event: WatchdogReady | WatchdogLost) -> None:
+        if isinstance(event, WatchdogReady) and event.settings is not None:
+            event = replace(event, media=frozenset(self._noted))
+        self._put(event)
 
     def _wants_quiet(self) -> bool:
         """Return True if the peer's promise may end: it is not heard, and has made one."""

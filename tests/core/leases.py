@@ -181,6 +181,8 @@ class LeaseHost(Host):
         self._posted: dict[LinkSpec, Beat | None] = {}
         """Disks to which a write is on its way, and the beat that waits for its end."""
         self._seen: dict[LinkSpec, tuple[int, float]] = {}
+        self.former_media: frozenset[bytes] | None = None
+        """What the next daemon knows of the media that the former one has promised by."""
         self.witness_s: float | None = None
         """Time in which the witness confirms; None without a witness."""
         self.witnessed: list[LeaseAction] = []
@@ -198,7 +200,8 @@ class LeaseHost(Host):
         self._posted.clear()
         super()._start(recovered, counter)
         if self.keeper.is_open:
-            self.handle(self.life, self.keeper.ready())
+            media = self.former_media
+            self.handle(self.life, replace(self.keeper.ready(), media=media))
         self.handle(self.life, Tick())
 
     def crash(self) -> None:

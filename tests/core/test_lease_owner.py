@@ -700,6 +700,45 @@ def test_a_disk_that_is_replaced_on_one_node_alone_renews_nothing(is_net_up: boo
         assert [name for _, name in pair.bitten] == ["deb1"] and deb2.state == "STARTED"
 
 
+@pytest.mark.parametrize("how", ["kill -9", "restart"])
+def test_a_disk_that_is_replaced_while_the_daemon_is_away_renews_nothing(how: str) -> None:
+    """What the former daemon has promised is looked for on the former disk, and the peer is cut."""
+    pair = LeasePair(is_believed=True)
+    deb1, deb2 = pair.start_first()
+    assert deb1.engine is not None
+    former = next(link for link in pair.links_of(deb1) if link.is_disk)
+    new = replace(former, device="/dev/new")
+    pair.slots[new] = Slot()
+    links = pair.links
+    if how == "restart":
+        deb1.leave(Leaving.KEEP_SERVICES)
+        pair.run(2)
+    else:
+        deb1.end_daemon()
+    pair.cut_net()
+    edited = tuple(new if link == former else link for link in links)
+    pair.edited["deb1"] = tuple(link for link in edited if link.node == "deb1")
+    # It was noted which disk the mark stood for.
+    deb1.former_media = frozenset()
+    pair.links = edited
+    deb1.boot_from_files()
+    pair.links = links
+    pair.run(RESTART_HOLD_S + 30)
+    assert [name for _, name in pair.bitten] == ["deb1"] and deb2.state == "STARTED"
+
+
+def test_what_a_former_daemon_promised_is_forgotten_once_the_peer_knows_this_one() -> None:
+    """Whatever the media were: it is the peer that would believe in it."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    deb1.end_daemon()
+    deb1.former_media = frozenset()
+    deb1.boot_from_files()
+    pair.run(20)
+    assert _alive(pair) == ["deb1", "deb2"] and not deb1.lease.is_withdrawing
+    assert deb1.lease.is_confirmed
+
+
 def test_a_lost_watchdog_is_armed_again_at_once_and_then_in_time() -> None:
     """What is promised meanwhile is nothing."""
     pair = LeasePair()
