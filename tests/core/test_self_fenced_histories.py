@@ -15,7 +15,7 @@ import pytest
 
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind, Profile
-from opensvc_openha.verify.invariants import InvariantChecker
+from opensvc_openha.verify.invariants import Disturbed, InvariantChecker
 from tests.core.leases import FAST_POLICY, FASTEST, POLICY, SLOWEST, LeaseHost, LeasePair
 from tests.seeds import seeds
 
@@ -55,6 +55,7 @@ class History(LeasePair):
         self.start_first()
         end = self.now + HISTORY_S
         while self.now < end:
+            self.observe(Disturbed())
             self.random.choice(self.moves())()
             self.run(self.random.choice([0.2, 1.0, 3.0, 9.0, 15.0]) * self.unit_s)
             self._note_proofs()
