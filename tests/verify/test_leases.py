@@ -202,6 +202,23 @@ def test_daemon_that_is_started_again_takes_the_watchdog_over() -> None:
     assert story.said("reset by its watchdog")
 
 
+def test_promise_that_a_later_daemon_has_withdrawn_proves_nothing() -> None:
+    """The peer was stopped meanwhile: it finds old frames that promise, and a slot that does not,
+    of a life that has not heard it.
+    """
+    story = Story()
+    story.cluster.stall(story.deb2, 45.0)
+    story.run(3)
+    story.deb1.end_daemon()
+    story.run(1)
+    story.deb1.boot_daemon()
+    story.run(20)
+    assert story.said("deb1 +log: deb1 - -> DISARMED") and not story.said("reset by")
+    story.lose_sight()
+    story.run(90)
+    assert story.deb1.running == {"registry"} and story.deb2.running == set()
+
+
 def test_virtual_machine_that_is_paused_with_its_clocks_is_not_called_dead() -> None:
     """Its watchdog stands still as well; it goes on as if nothing had happened."""
     story = Story(is_virtual=True)
