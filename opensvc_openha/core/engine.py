@@ -567,6 +567,10 @@ class Engine:
         """
         return self._lease.confirmed(event, now)
 
+    def renew_meanwhile(self, seq: int) -> list[RenewWitness]:
+        """Return what a repeat with that number orders at the witness, while states are written."""
+        return self._lease.renew_meanwhile(seq)
+
     # --- an operator's confirmation ---------------------------------------------------------------
 
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:

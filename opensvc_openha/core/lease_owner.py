@@ -271,6 +271,14 @@ class LeaseOwner:
         if self.is_active:
             self._beats[seq] = now, has_facts
 
+    def renew_meanwhile(self, seq: int) -> list[RenewWitness]:
+        """Return what goes to the witness beside a repeat; a withdrawal stands as it was ordered.
+
+        A lease without a disk has no other renewal while states are written.
+        """
+        is_due = self._watchdog in _KEPT and not self._is_ending
+        return [RenewWitness(seq)] if is_due and WITNESS_MARK in self._media else []
+
     def asks(self, now: float) -> bool:
         """Return True if a beat that leaves now asks for an acknowledgement.
 

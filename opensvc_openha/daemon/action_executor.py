@@ -189,6 +189,8 @@ class ActionExecutor:
         announce = self.engine.repeat(now) if now >= self.speak_at else None
         if announce is not None:
             self._ports.announce(announce)
+            for order in self.engine.renew_meanwhile(announce.beat.seq):
+                self._ports.carry_out_lease(order)
         return True
 
     def _finish(self, actions: list[Action], problems: dict[str, str], now: float) -> None:

@@ -328,6 +328,23 @@ def test_permits_go_on_while_a_state_is_written() -> None:
     assert engine.step(heard, began_at + 0.6)[0] == GrantPermit(began_at + 0.5)
 
 
+def test_a_witness_is_renewed_beside_repeats() -> None:
+    """A lease without a disk has no other renewal while a state is written."""
+    pair = LeasePair(policy=replace(POLICY, has_witness=True), disks=0)
+    for host in pair.hosts:
+        host.witness_s = 0.02
+    deb1, _ = pair.start_first()
+    engine = deb1.engine
+    assert engine is not None
+    engine.make_room()
+    repeat = engine.repeat(deb1.now + 0.5)
+    assert repeat is not None
+    assert engine.renew_meanwhile(repeat.beat.seq) == [RenewWitness(repeat.beat.seq)]
+    began_at = deb1.now + 0.5
+    event = RenewalConfirmed(WITNESS_MARK, repeat.beat.seq, began_at, began_at + 0.1)
+    assert engine.confirm_renewal(event, began_at + 0.1) == [GrantPermit(began_at)]
+
+
 # --- withdrawn ------------------------------------------------------------------------------------
 
 
