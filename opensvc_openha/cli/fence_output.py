@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from opensvc_openha.cli.fence_plan_output import path_lines, plan_lines
 from opensvc_openha.cli.lease_output import lease_lines
+from opensvc_openha.core.model import PLAN_COMMANDS
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.core.wording import named
@@ -80,7 +81,7 @@ def _plan_report(status: NodeStatus, now: float, plans: Mapping[str, str]) -> st
     lines += [
         line
         for group in fencing.groups
-        if group.name
+        if group.name and not group.check.endswith(PLAN_COMMANDS)
         for line in ["and then, for each of these services, by:", *_group(group, now, plans)]
     ]
     lines += _service_fences(status, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core.events import PathState
@@ -115,8 +115,14 @@ def plan_lines(status: NodeStatus, now: float) -> list[str]:
     return lines
 
 
-def order_of(plan: Iterable[Iterable[str]]) -> str:
-    """Return the levels in words: ``ipmi; if that fails, pdu-a and pdu-b``."""
+def order_of(plan: Sequence[Sequence[str]]) -> str:
+    """Return the levels in words: ``ipmi; if that fails, pdu-a and pdu-b``.
+
+    A lease is looked at from the first moment of a silence. It is waited for where another level
+    comes after it.
+    """
+    if len(plan) > 1 and tuple(plan[-1]) == (PathKind.LEASE.value,):
+        return f"{order_of(plan[:-1])}; beside that, {PathKind.LEASE.value}"
     return "; if that fails, ".join(" and ".join(level) for level in plan)
 
 

@@ -111,7 +111,8 @@ class PlanDesk:
         is_news = (before.is_open, before.proof) != (sight.is_open, sight.proof)
         if sight.proof is None or before.proof is not None:
             return is_news, []
-        text = f"{self._lease_name}: proof {sight.proof.scope.name}: {sight.proof.text}"
+        proved = f"proof {sight.proof.scope.name}: {sight.proof.text}"
+        text = f"{self._lease_name}: the promised time is over; {proved}"
         return True, [self._record(RecordKind.PEER, "", "FENCE", text)]
 
     @property

@@ -17,6 +17,7 @@ from opensvc_openha.cli.fence_plan_output import (
     forecast_to_json,
     is_broken,
     look_ahead,
+    order_of,
     path_lines,
 )
 from opensvc_openha.core.model import LinkSpec
@@ -154,9 +155,13 @@ def test_report_names_check_up_scripts_that_are_run_as_well_the_arbiter_and_an_e
     """A service's own script comes after the proof of the node."""
     fencing = replace(
         STATUS.fencing, has_arbiter=True, is_ejected_by="deb1",
-        groups=(FenceGroup("", "/bin/true", ("db",)), FenceGroup("/own", "/own", ("web",))),
+        groups=(
+            FenceGroup("", "/bin/true", ("db",)), FenceGroup("/own", "/own", ("web",)),
+            FenceGroup("plan", "/usr/local/cluster/bin/fence", ("mail",)),
+        ),
     )  # fmt: skip
     text = fence_report(replace(STATUS, fencing=fencing), NOW)
+    assert text.count("and then, for each of these services, by:") == 1 and "mail" not in text
     assert "\nand then, for each of these services, by:\n  /own    for web\n" in text
     assert "/bin/true" not in text and "proves nothing" not in text
     assert "\ncut from each other, the arbiter decides who may fence\n" in text
@@ -171,6 +176,23 @@ def test_blocked_node_reports_what_it_waits_for() -> None:
         "deb1 has not answered since deb2 booted, which neither fences nor starts services before"
         in text
     )
+
+
+@pytest.mark.parametrize(
+    "plan, text",
+    [
+        ((("ipmi",), ("lease",)), "ipmi; beside that, lease"),
+        ((("lease",), ("ipmi",)), "lease; if that fails, ipmi"),
+        ((("ipmi",), ("a", "b"), ("lease",)), "ipmi; if that fails, a and b; beside that, lease"),
+        ((("ipmi", "lease"),), "ipmi and lease"),
+        ((("lease",),), "lease"),
+    ],
+)
+def test_order_says_that_a_lease_is_looked_at_beside_the_levels_before_it(
+    plan: tuple[tuple[str, ...], ...], text: str
+) -> None:
+    """Nothing waits for it but what comes after it."""
+    assert order_of(plan) == text
 
 
 def test_forecast_adds_up_measured_times_and_reports_where_there_is_none() -> None:

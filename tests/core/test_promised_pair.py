@@ -54,7 +54,8 @@ def test_a_peer_without_power_is_proved_out_by_its_promise_alone() -> None:
     assert died_at + OUT_S <= pair.starts()[-1][0] <= died_at + OUT_S + 0.1
     assert not pair.steps
     record = next(each for each in pair.deb2.records if each.new == "FENCE")
-    assert record.reason.startswith(f"lease: proof NODE: {SELF_FENCED}") and record.is_alarm
+    over = "lease: the promised time is over; proof NODE"
+    assert record.reason.startswith(f"{over}: {SELF_FENCED}") and record.is_alarm
     started = next(each for each in pair.deb2.records if "proved out" in each.reason)
     assert f"peer is silent, proved out: {SELF_FENCED}" in started.reason
     status = pair.fence("deb2")

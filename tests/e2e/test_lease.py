@@ -59,7 +59,8 @@ def test_owner_without_power_is_proved_out_by_the_end_of_its_promise(
     promised_s, read_s = map(float, found.groups())
     assert promised_s == 17.1 and read_s >= promised_s
     why = cluster.must(cluster.second, f"{EZ}/bin/openha why registry")
-    assert "FENCE: lease: proof NODE: self-fenced: promised to be dead 17.1 s" in why
+    assert "FENCE: lease: the promised time is over; proof NODE: self-fenced: promised" in why
+    assert "\n  proof: NODE: self-fenced: promised to be dead 17.1 s" in why
 
 
 def test_owner_that_is_cut_off_is_dead_before_the_survivor_starts(
