@@ -209,7 +209,7 @@ class LeaseView:
         ends_at = max(dead_at, last_chance)
         unread = [name for medium, name in media.items() if not self._is_read(medium, dead_at, now)]
         if now < ends_at or unread:
-            text = f"{unread[0]} cannot be read" if unread else ""
+            text = f"{unread[0]}: no successful read since then" if unread else ""
             return LeaseSight(text, True, True, ends_at, is_open=now < _waits_until(ends_at))
         before = self.sight.proof
         if before is not None and now < before.at + timing.PROOF_LIFE_S:

@@ -123,7 +123,7 @@ def test_an_unread_medium_is_no_quiet_one() -> None:
     """A round waits for the last reads, and no longer; a late read proves all the same."""
     watch = Watch()
     watch.quiet(111.39)
-    assert watch.at(115.0) == "slot of /dev/sda cannot be read"
+    assert watch.at(115.0) == "slot of /dev/sda: no successful read since then"
     assert watch.lease.sight.is_open and not watch.is_proved
     assert watch.lease.next_deadline(115.0) == 115.0 + LEASE_LAST_READ_S
     watch.at(115.0 + LEASE_LAST_READ_S)
@@ -157,7 +157,7 @@ def test_a_proof_is_void_after_a_stall_until_the_media_are_read_again() -> None:
     watch.at(115.0)
     watch.lease.void()
     assert not watch.is_proved
-    assert watch.at(115.1) == "slot of /dev/sda cannot be read"
+    assert watch.at(115.1) == "slot of /dev/sda: no successful read since then"
     watch.quiet(115.2)
     watch.at(115.2)
     assert watch.is_proved
@@ -193,7 +193,10 @@ def test_every_medium_is_read() -> None:
         for each in missing:
             if each != medium:
                 watch.quiet(117.0, each)
-        assert watch.at(117.0).endswith(f"{name} cannot be read") and not watch.is_proved
+        assert (
+            watch.at(117.0).endswith(f"{name}: no successful read since then")
+            and not watch.is_proved
+        )
     for number, medium in enumerate(missing):
         watch.quiet(118.0 + number, medium)
     text = watch.at(120.0)
@@ -206,7 +209,7 @@ def test_of_two_disks_with_one_offset_both_are_read_though_one_is_named() -> Non
     """The peer may call them in the other order, and use the one that cannot be read here."""
     watch = Watch(PROMISE, DISK, SECOND)
     watch.quiet(116.0)
-    assert watch.at(116.0) == "slot of /dev/sdb cannot be read"
+    assert watch.at(116.0) == "slot of /dev/sdb: no successful read since then"
     watch.quiet(116.0, media_of([DISK, SECOND])[SECOND])
     watch.at(116.0)
     assert watch.is_proved
@@ -217,9 +220,11 @@ def test_a_read_of_a_disk_that_is_not_configured_any_more_counts_for_no_other_on
     watch = Watch(PROMISE, DISK, SECOND)
     watch.quiet(116.0)
     watch.lease.reconfigure(replace(watch.spec, profile=watch.spec.profile))
-    assert watch.at(116.0) == "slot of /dev/sdb cannot be read"
+    assert watch.at(116.0) == "slot of /dev/sdb: no successful read since then"
     watch.lease.reconfigure(replace(watch.spec, links=(SECOND,)))
-    assert watch.at(116.0) == "slot of /dev/sdb cannot be read" and not watch.is_proved
+    assert (
+        watch.at(116.0) == "slot of /dev/sdb: no successful read since then" and not watch.is_proved
+    )
     watch.quiet(117.0)
     watch.at(117.0)
     assert watch.is_proved
