@@ -92,6 +92,11 @@ TAKEN = frozenset({ServiceState.STARTING, ServiceState.STARTED})
 WILLING = frozenset({ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING})
 """A node in one of these starts the service as soon as it may."""
 
+AWAITS_PROOF = frozenset(
+    {ServiceState.START_READY, ServiceState.STARTING, ServiceState.START_FAILED}
+)
+"""A service that is to be taken over from a silent peer is in one of these until it may start."""
+
 PASSING = frozenset({ServiceState.START_READY, ServiceState.STARTING, ServiceState.STOPPING})
 """States on the way from one resting state to another."""
 

@@ -133,7 +133,7 @@ def test_search_finds_a_slot_that_is_taken_for_quiet_because_it_cannot_be_read(
     world = LeaseModel(PLANS["lease"])
     world.start()
     world.blind(1, is_blind=True)
-    with pytest.raises(InvariantBroken, match="^S1 broken"):
+    with pytest.raises(InvariantBroken, match="^S6 broken"):
         world.run(3 * DEATH_S)
 
 

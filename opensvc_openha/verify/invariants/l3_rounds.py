@@ -26,21 +26,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import AWAITS_PROOF
 from opensvc_openha.verify.invariants.observations import StepBegan, StepEnded
 from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.promise import Promise
 
 L3 = Promise(
     "L3",
-    "a silent peer that can be proved out is taken over within timeout, START_READY delay and the"
-    " steps themselves; after a failed round a new one begins within a minute",
+    "a silent peer that can be proved out is taken over in time; a failed round is followed by"
+    " another within a minute",
 )
 ROUND_LIMIT_S = 60.0
 _SLACK_S = 3 * timing.BEAT_INTERVAL_S
 _PAUSE_S = 1.5 * timing.BEAT_INTERVAL_S
 """A node whose beats paused for longer stood still."""
-_WAITING = frozenset({ServiceState.START_READY, ServiceState.STARTING, ServiceState.START_FAILED})
 
 
 class Rounds:
@@ -113,4 +112,4 @@ class Rounds:
 
 
 def _waiting(places: Iterable[ServicePlace]) -> list[ServicePlace]:
-    return [place for place in places if place.is_trying and place.state in _WAITING]
+    return [place for place in places if place.is_trying and place.state in AWAITS_PROOF]

@@ -21,8 +21,8 @@ from opensvc_openha.verify.invariants.promise import Promise
 
 S6 = Promise(
     "S6",
-    "no watchdog is petted later than the time for an answer after the beginning of the renewal,"
-    " and no node runs anything once its promised time is over since its peer's last sight of it",
+    "no watchdog is petted too late for its renewal, and no node runs anything once its promised"
+    " time is over",
 )
 _SLACK_S = 0.001
 """Rounding of a sum of instants."""
