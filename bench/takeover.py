@@ -56,6 +56,16 @@ status) [ -e /run/up ] && echo up || echo down;;
 esac
 """
 FAST_OPTIONS = "[timing]\nprofile = fast\nfence_time = 0.2\n"
+PLAN_TIMEOUTS_S = (1.0, 0.3)
+PLAN_OPTIONS = """[fencing]
+levels = switch
+    [[switch deb1.opensvc.com]]
+    agent = callout
+    cmd = /opt/fence.sh
+    [[switch deb2.opensvc.com]]
+    agent = callout
+    cmd = /opt/fence.sh
+"""
 SERVICES = (2, 128, 1_000, 10_000)
 LOAD_PROCESSES_PER_CORE = 8
 LOAD_S = 60.0
@@ -85,15 +95,19 @@ def summary(values: list[float]) -> tuple[str, str, str, str]:
 class Cluster:
     """Two nodes with one service that records when its script runs."""
 
-    def __init__(self, nodes: TwoNodes, timeout_s: float, profile: Profile) -> None:
+    def __init__(
+        self, nodes: TwoNodes, timeout_s: float, profile: Profile, options: str = ""
+    ) -> None:
         self.nodes = nodes
+        if profile is Profile.FAST:
+            options = FAST_OPTIONS + options
         for node in nodes:
             prepare(node)
             self.must(node, "openha install --no-key")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(1).replace("\t1\n", f"\t{timeout_s:g}\n"))
-            if profile is Profile.FAST:
-                node.write(f"{EZ}/conf/openha.conf", FAST_OPTIONS)
+            if options:
+                node.write(f"{EZ}/conf/openha.conf", options)
             node.write("/opt/fence.sh", FENCE, 0o755)
             node.write("/opt/registry.sh", SCRIPT, 0o755)
             names = " ".join(each.name for each in nodes)
@@ -189,7 +203,11 @@ class Cluster:
 
 
 def on_clusters(
-    count: int, timeout_s: float, profile: Profile, measure: Callable[[Cluster], Iterable[float]]
+    count: int,
+    timeout_s: float,
+    profile: Profile,
+    measure: Callable[[Cluster], Iterable[float]],
+    options: str = "",
 ) -> list[float]:
     """Run ``measure`` on ``count`` clusters in parallel; return all results."""
     found: list[float] = []
@@ -197,7 +215,7 @@ def on_clusters(
 
     def one(_: int) -> None:
         with TwoNodes() as nodes:
-            for value in measure(Cluster(nodes, timeout_s, profile)):
+            for value in measure(Cluster(nodes, timeout_s, profile, options)):
                 with lock:
                     found.append(value)
 
@@ -240,6 +258,27 @@ def takeovers(runs: int, clusters: int) -> None:
             f"{due_s:.1f}",
             f"{(float(cells[2]) - due_s) * 1000:.0f}",
         )
+
+
+def planned_takeovers(runs: int) -> None:
+    """Measure power loss to start script through a fence plan of one step."""
+    print(
+        "\nThe same through a fence plan of one step that succeeds at once: a program of its own is"
+        " started for it (one cluster):\n",
+        flush=True,
+    )
+    heading("link timeout", "profile", "runs", "median", "p99", "max", "median beyond it, ms")
+    for timeout_s in PLAN_TIMEOUTS_S:
+        found = on_clusters(
+            1,
+            timeout_s,
+            Profile.FAST,
+            lambda cluster: (cluster.power_loss() for _ in range(runs)),
+            PLAN_OPTIONS,
+        )
+        due_s = timeout_s + PACES[Profile.FAST].start_ready_delay_s
+        cells = summary(found)
+        row(f"{timeout_s:g} s", "fast", *cells, f"{(float(cells[1]) - due_s) * 1000:.0f}")
 
 
 def live_peer(runs: int) -> None:
@@ -373,6 +412,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     clusters = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     takeovers(runs, clusters)
+    planned_takeovers(runs)
     live_peer(runs)
     false_takeovers()
     decisions()

@@ -9,6 +9,7 @@ Secrets are read by the program itself, from files; none is in a request or on a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -78,6 +79,7 @@ class FenceProgram:
         try:
             problem = reading.read_until(began + limit_s)
         finally:
+            reading.close()
             code = self._finish(process)
         took_s = clock.monotonic() - began
         if problem is None:
@@ -154,6 +156,16 @@ class _Reading:
         for handle in (self._out, self._err):
             os.set_blocking(handle, False)
             self._poll.register(handle, select.POLLIN)
+        # Its end is seen at once; a kernel or a filter without that is asked every _LOOK_S.
+        self._end = -1
+        with contextlib.suppress(OSError):
+            self._end = os.pidfd_open(process.pid)
+            self._poll.register(self._end, select.POLLIN)
+
+    def close(self) -> None:
+        """Close what the end of the child was seen by."""
+        if self._end >= 0:
+            os.close(self._end)
 
     def read_until(self, deadline: float) -> str | None:
         """Return what is wrong with the output, empty for nothing; None at the deadline."""
@@ -165,7 +177,7 @@ class _Reading:
             is_ended = is_ended_child(self._pid)
             has_read = False
             for handle, _ in self._poll.poll(0 if is_ended else 1000 * min(left_s, _LOOK_S)):
-                has_read = self._take(handle) or has_read
+                has_read = (handle != self._end and self._take(handle)) or has_read
             if len(self.output) > ANSWER_BYTES:
                 return f"an answer of more than {ANSWER_BYTES} bytes: killed"
             # What a grandchild prints after the end of the child is no answer.
