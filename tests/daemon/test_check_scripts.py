@@ -119,6 +119,8 @@ def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir
     link = cluster_dir.root / "web.stonith"
     link.symlink_to(agent_command(cluster_dir.root))
     cluster_dir.add("registry", check=str(link))
+    # A fence that was never measured would wait minutes for its turn.
+    cluster_dir.path("conf/openha.conf").write_text("[timing]\nfence_time = 1\n")
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "not believed" in cluster_dir.ok("service -s -v"), "the warning")
     link.unlink()

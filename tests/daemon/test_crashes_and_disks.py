@@ -37,6 +37,8 @@ def add_killer(cluster: ClusterDir, moment: str) -> Path:
     if moment != "check":
         places[moment] = kill + ";"
     cluster.add("registry", BODY.format(runs=runs, **places), check=check)
+    # A fence that was never measured would wait minutes for its turn.
+    cluster.path("conf/openha.conf").write_text("[timing]\nfence_time = 1\n")
     return runs
 
 
