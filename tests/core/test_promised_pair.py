@@ -295,6 +295,19 @@ def test_a_stalled_node_listens_for_a_timeout_first() -> None:
     assert pair.starts()[-1][0] >= at + TIMEOUT_S + START_READY_DELAY_S - 0.01
 
 
+def test_what_was_read_before_a_stall_proves_nothing_after_it() -> None:
+    """The promised time is long over when the node stands still; then the slot cannot be read."""
+    pair, _ = _dead_pair()
+    pair.run(OUT_S - 0.5)
+    pair.deb2.is_stalled = True
+    pair.run(5)
+    pair.is_readable = False
+    pair.resume(pair.deb2)
+    _until(pair, S.START_FAILED)
+    assert "slot of /dev/sda: no successful read since then" in pair.reason()
+    assert not pair.starts()[1:]
+
+
 def test_a_script_of_its_own_runs_after_the_proof() -> None:
     """Both must hold."""
     pair, _ = _dead_pair(check="/opt/check")
