@@ -135,6 +135,11 @@ class FenceProgram:
             return None
 
 
+def list_of(value: object) -> list[object]:
+    """Return a part of an answer that has to be a list; empty for anything else."""
+    return value if isinstance(value, list) else []
+
+
 def _kill(pid: int) -> None:
     """Kill a program that leads a group, and all that it has started, in whatever groups."""
     found = descendants_of(pid)

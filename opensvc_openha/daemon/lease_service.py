@@ -76,7 +76,6 @@ class LeaseService:
     ) -> None:
         """Start no thread. ``put`` gives the engine an event."""
         self._layout = layout
-        self._boot = boot
         self._configuration = configuration
         self._put = put
         self._engine = engine
@@ -178,8 +177,9 @@ class LeaseService:
         lease = replace(lease, permit_at=clock.wall_if_known(lease.permit_at))
         trial = self._drill.last
         if trial is not None:
-            lease = replace(lease, tested_at=trial.at, tested_s=trial.lived_s)
-            lease = replace(lease, was_late=trial.is_late)
+            lease = replace(
+                lease, tested_at=trial.at, tested_s=trial.lived_s, was_late=trial.is_late
+            )
         policy, keeper = self._policy.lease, self._watchdog.status
         lease = replace(lease, configured_s=None if policy is None else policy.timeout_s)
         if keeper is None or not keeper.is_armed:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from opensvc_openha.core.events import Ejected, Readmitted
 from opensvc_openha.core.timing import RESERVED_LOOK_S
+from opensvc_openha.daemon.fence_program import list_of
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.system.thread_names import name_thread
 
@@ -102,7 +103,7 @@ class ReservationWatch:
         found = self._held.look(
             [{**disk, "generation": self._generations.get(name)} for name, disk in disks.items()]
         )
-        looks = [look for look in _list_of(found.get("disks")) if isinstance(look, Mapping)]
+        looks = [look for look in list_of(found.get("disks")) if isinstance(look, Mapping)]
         if found.get("is_ejected") is True and before <= self._running():
             if not self._is_ejected:
                 self._is_ejected = True
@@ -114,7 +115,7 @@ class ReservationWatch:
             if look.get("is_held") is True and isinstance(generation := look.get("generation"), int)
         }
         for look in looks:
-            for path in _list_of(look.get("renewed")):
+            for path in list_of(look.get("renewed")):
                 self._on_renewed(f"{path} of {look['name']} came back: registered again")
         return "; ".join(filter(None, map(_problem_of, looks)))
 
@@ -128,10 +129,6 @@ class ReservationWatch:
         if self._held is not None:
             self._held.close()
             self._held = None
-
-
-def _list_of(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else ()
 
 
 def _problem_of(look: Mapping[str, object]) -> str:

@@ -24,7 +24,7 @@ from opensvc_openha.core.timing import (
     POWER_LOOK_LIMIT_S,
     SERVICE_FENCES_LIMIT_S,
 )
-from opensvc_openha.daemon.fence_program import FenceAnswer, FenceProgram
+from opensvc_openha.daemon.fence_program import FenceAnswer, FenceProgram, list_of
 from opensvc_openha.daemon.fence_watch import WatchedPath, after_look
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.daemon.readiness import reports_power
@@ -107,7 +107,7 @@ class ServiceFences:
         name_thread("service fences")
         while not self._is_over.is_set():
             try:
-                self._go_on()
+                self._check()
                 self._issues.solve(Issue.SERVICE_FENCES)
             # The only catch-all of this thread: reported while the failure lasts.
             except Exception as error:
@@ -115,7 +115,7 @@ class ServiceFences:
             self._wake.wait(_POLL_S)
             self._wake.clear()
 
-    def _go_on(self) -> None:
+    def _check(self) -> None:
         standing, now = self._standing(), clock.monotonic()
         if standing is PeerStanding.LIVE:
             self._paths.record_heard(now, self._patience())
@@ -147,7 +147,7 @@ class ServiceFences:
         found = {
             service_path(service, str(look.get("rid"))): look
             for service in names
-            for look in _list_of(answer.values.get(service))
+            for look in list_of(answer.values.get(service))
             if isinstance(look, dict)
         }
         self._take(found)
@@ -210,10 +210,6 @@ class ServiceFences:
 def _path_of(name: str, look: Mapping[str, object]) -> FencePath:
     kind = PathKind.POWER if look.get("kind") == PathKind.POWER.value else PathKind.CALLOUT
     return FencePath(name, kind, POWER_LOOK_LIMIT_S, mark=str(look.get("mark")))
-
-
-def _list_of(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
 
 
 def _whole(value: object) -> int:

@@ -78,7 +78,8 @@ class Bench:
     clients: list[KeeperClient] = field(default_factory=list)
 
     def device(self, *args: object, **kwargs: object) -> SimulatedWatchdog:
-        made = SimulatedWatchdog(self.directory / f"dog{len(self.devices)}", *args, **kwargs)  # type: ignore[arg-type]
+        path = self.directory / f"dog{len(self.devices)}"
+        made = SimulatedWatchdog(path, *args, **kwargs)  # type: ignore[arg-type]
         self.devices.append(made)
         return made
 
