@@ -12,6 +12,9 @@ The type shows who has to act::
      +- SystemFault              7   the system refused (file, socket, device, right)
      +- PeerError                8   the peer sent something that cannot be used
          +- FrameError           8   a heartbeat frame or disk slot cannot be decoded
+         +- PeerLinkError        8   something is wrong with the peer link
+             +- NoPeerLinkError  8   there is none: nothing was asked for
+             +- PeerLinkLostError 8  it ended: whether what was asked for happened is not known
 
     InterruptedAction          128+N a signal asked the action to end: no error, so that no handler
                                of errors continues after it
@@ -111,3 +114,22 @@ class FrameError(PeerError):
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class PeerLinkError(PeerError):
+    """Something is wrong with the peer link."""
+
+
+class NoPeerLinkError(PeerLinkError):
+    """No peer link could be set up, so nothing was asked for.
+
+    ``reason`` is one of: UNREACHABLE, BUSY, PROOF, VERSION, NODE (peer_link.channel.Refusal).
+    """
+
+    def __init__(self, message: str, reason: str = "UNREACHABLE") -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class PeerLinkLostError(PeerLinkError):
+    """An open peer link ended: an order that was on its way may have been executed, or not."""

@@ -1,0 +1,1 @@
+"""Carry requests of one node to the other: an authenticated channel, its protocol and its ends."""

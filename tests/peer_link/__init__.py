@@ -1,0 +1,1 @@
+"""Test the authenticated link between the nodes, over real sockets."""
