@@ -184,7 +184,7 @@ class ClusterDir:
 
     def history(self, service: str) -> list[dict[str, Any]]:
         """Return all entries of the history about a service, oldest first."""
-        return list(json.loads(self.ok(f"openha history {service} -n 0 --json")))
+        return list(json.loads(self.ok(f"openha history {service} -n 0 --json"))["entries"])
 
     def went_through(self, service: str, *states: str) -> bool:
         """Return whether the history has these states of a service in this order.

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from opensvc_openha.cli.json_views import VIEWS, View
 from opensvc_openha.formats.conf_sections import Option
 from opensvc_openha.formats.options_schema import SECTIONS
 from opensvc_openha.links.registry import LINK_TYPES
+from tests.generated_schemas import json_tables, schema_path, schema_text
 from tests.generated_services import editor_schema, keyword_tables
 
 ROOT = Path(__file__).parents[1]
@@ -120,12 +123,18 @@ def written_default(option: Option[Any]) -> str:
     return f"{default:g}" if isinstance(default, (int, float)) else str(default or "")
 
 
+def _schema_text(view: type[View], _: str) -> str:
+    return schema_text(view)
+
+
 GENERATED: Mapping[str, Callable[[str], str]] = {
     "docs/heartbeats.md": link_types_page,
     "docs/options.md": options_page,
     "docs/services.md": lambda text: _between_marks(text, keyword_tables()),
     "templates/openha.conf.sample": options_sample,
     "templates/service-file.schema.json": lambda _: editor_schema(),
+    "docs/json.md": lambda text: _between_marks(text, json_tables()),
+    **{schema_path(view): partial(_schema_text, view) for view in VIEWS},
 }
 """Each generated file, and the function that makes its text of the present one."""
 
@@ -134,7 +143,7 @@ def main() -> None:
     """Write all of them."""
     for name, generate in GENERATED.items():
         path = ROOT / name
-        path.write_text(generate(path.read_text()))
+        path.write_text(generate(path.read_text() if path.exists() else ""))
 
 
 if __name__ == "__main__":

@@ -122,15 +122,9 @@ def _status(layout: Layout, options: Namespace) -> int:
     status = client.fetch_status(layout)
     groups = status.fencing.groups
     if options.is_json:
-        from opensvc_openha.control.protocol import status_to_json
+        from opensvc_openha.cli import json_views
 
-        whole = status_to_json(status)
-        found = whole["fencing"]
-        if status.fencing.plan:
-            found["standing"] = status.peer_standing.value
-        if status.lease is not None:
-            found["promise"] = whole["lease"]
-        _print_json(found)
+        sys.stdout.write(json_views.fence_status(status).text())
     else:
         sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))
     from opensvc_openha.cli.fence_plan_output import armament_of, is_broken
@@ -153,7 +147,9 @@ def _history(layout: Layout, options: Namespace) -> int:
     paths = fence_history.collect(layout)
     warn_of_rest(layout)
     if options.is_json:
-        _print_json(fence_history.as_json(paths))
+        from opensvc_openha.cli import json_views
+
+        sys.stdout.write(json_views.fence_history(paths).text())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in fence_history.lines_of(paths)))
     return 0
@@ -162,7 +158,10 @@ def _history(layout: Layout, options: Namespace) -> int:
 def _confirm(layout: Layout, options: Namespace) -> int:
     lines = client.confirm_peer_out(layout, options.node)
     if options.is_json:
-        _print_json({"node": options.node, "is_confirmed": True, "services": lines})
+        from opensvc_openha.cli import json_views
+
+        view = json_views.FenceConfirmView(options.node, True, tuple(lines))
+        sys.stdout.write(view.text())
     else:
         sys.stdout.write(confirmation(options.node, lines))
     return 0
@@ -177,7 +176,6 @@ def _plan(layout: Layout, options: Namespace) -> int:
     from opensvc_openha.cli.fence_plan_output import (
         armament_of,
         forecast,
-        forecast_to_json,
         look_ahead,
     )
     from opensvc_openha.core.timing import PACES
@@ -187,7 +185,9 @@ def _plan(layout: Layout, options: Namespace) -> int:
     _expect_plan(status)
     steps = look_ahead(status, PACES[read_options(layout).timing.profile].start_ready_delay_s)
     if options.is_json:
-        _print_json(forecast_to_json(status, steps))
+        from opensvc_openha.cli import json_views
+
+        sys.stdout.write(json_views.fence_plan(status, steps).text())
     else:
         sys.stdout.write(forecast(status, steps))
     return armament_of(status)
@@ -327,22 +327,20 @@ def _print_paths(paths: Sequence[PathStatus], is_json: bool) -> None:
     from opensvc_openha.cli.fence_plan_output import path_lines
 
     if is_json:
-        _print_json([vars(path) for path in paths])
+        from opensvc_openha.cli import json_views
+
+        sys.stdout.write(json_views.fence_test(paths).text())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in path_lines(paths, clock.wall())))
 
 
 def _print_lines(lines: Sequence[str], is_json: bool) -> None:
     if is_json:
-        _print_json({"lines": list(lines)})
+        from opensvc_openha.cli import json_views
+
+        sys.stdout.write(json_views.FenceReportView(tuple(lines)).text())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
-
-
-def _print_json(found: object) -> None:
-    import json
-
-    print(json.dumps(found, indent=2))
 
 
 def _plans(groups: Iterable[FenceGroup]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from opensvc_openha.cli.history import may_read, newest_of_daemon
 from opensvc_openha.errors import OpenhaError
@@ -61,19 +61,3 @@ def lines_of(paths: Sequence[PathHistory], shown: int = _SHOWN) -> list[str]:
             for event in path.events[-shown:]
         ]
     return lines or ["nothing was ever fenced or confirmed here, as far as the history goes back"]
-
-
-def as_json(paths: Sequence[PathHistory]) -> list[Mapping[str, object]]:
-    """Return the same, with every event, as for JSON."""
-    found: list[Mapping[str, object]] = []
-    for path in paths:
-        last = path.last_proof
-        found.append(
-            {
-                "path": path.name,
-                "proved_at": None if last is None else last.at,
-                "proof": "" if last is None else last.proof,
-                "events": [vars(event) for event in path.events],
-            }
-        )
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core.events import PathState
@@ -279,14 +279,3 @@ def forecast(status: NodeStatus, steps: Sequence[Planned]) -> str:
     ]
     lines.append("nothing was run")
     return "\n".join(lines) + "\n"
-
-
-def forecast_to_json(status: NodeStatus, steps: Sequence[Planned]) -> Mapping[str, object]:
-    """Return ``openha fence plan --json`` as plain values."""
-    return {
-        "node": status.node,
-        "peer": status.peer,
-        "standing": status.peer_standing.value,
-        "plan": [list(level) for level in status.fencing.plan],
-        "steps": [vars(step) for step in steps],
-    }

@@ -86,13 +86,9 @@ def main(args: list[str]) -> int:
 def _show(is_verbose: bool, is_json: bool) -> int:
     status = client.fetch_status(installation.layout())
     if is_json:
-        import json
+        from opensvc_openha.cli import json_views
 
-        from opensvc_openha.control.protocol import status_to_json
-
-        shown = status_to_json(status)
-        del shown["services"]
-        print(json.dumps(shown, indent=2))
+        sys.stdout.write(json_views.links(status).text())
     else:
         view = output.link_details if is_verbose else output.link_list
         sys.stdout.write(view(status))

@@ -7,11 +7,9 @@ may not read the file get these alone, without the output of scripts.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import ArgumentTypeError
-from typing import Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.parsing import Parser
@@ -88,7 +86,9 @@ def main(args: list[str]) -> int:
     entries = read_history(layout, newest, options.service, options.since or 0.0, limit or -1)
     warn_of_rest(layout)
     if options.is_json:
-        sys.stdout.write(json.dumps([entry_to_json(entry) for entry in entries], indent=2) + "\n")
+        from opensvc_openha.cli import json_views
+
+        sys.stdout.write(json_views.history(entries).text())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _history_lines(entries)))
     return 0
@@ -165,15 +165,3 @@ def _history_lines(entries: list[Entry]) -> list[str]:
             is_up = entry.new == "STARTED"
         lines.append(f"{clock.precise_stamp(entry.at)} {'!' if entry.is_alarm else ' '} {text}")
     return lines
-
-
-def entry_to_json(entry: Entry) -> dict[str, Any]:
-    """Return the values of an entry, as for JSON."""
-    values: dict[str, Any] = {**vars(entry), "kind": entry.kind.value}
-    if entry.sight is not None:
-        values["sight"] = {
-            **vars(entry.sight),
-            "standing": entry.sight.standing.value,
-            "links": [vars(link) for link in entry.sight.links],
-        }
-    return values

@@ -96,11 +96,9 @@ def main(args: list[str]) -> int:
 def _show(is_table: bool, is_verbose: bool, is_json: bool) -> int:
     status = client.fetch_status(installation.layout())
     if is_json:
-        import json
+        from opensvc_openha.cli import json_views
 
-        from opensvc_openha.control.protocol import status_to_json
-
-        print(json.dumps(status_to_json(status), indent=2))
+        sys.stdout.write(json_views.services(status).text())
     elif is_verbose:
         sys.stdout.write(output.service_reasons(status))
     else:

@@ -5,14 +5,11 @@ Works while no daemon answers, from the files alone.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from typing import Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.history import (
-    entry_to_json,
     newest_of_daemon,
     no_such_service,
     read_history,
@@ -59,7 +56,9 @@ def main(args: list[str]) -> int:
     options = build_parser().read(args)
     explanation = explain(_collect(installation.layout(), options.service))
     if options.is_json:
-        sys.stdout.write(json.dumps(_why_json(explanation), indent=2) + "\n")
+        from opensvc_openha.cli import json_views
+
+        sys.stdout.write(json_views.why(explanation).text())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _why_lines(explanation)))
     return 0
@@ -223,18 +222,3 @@ def _step_line(entry: Entry, text: str, took_s: float | None) -> str:
         else ""
     )
     return f"  {clock.precise_stamp(entry.at)[11:]} {'!' if entry.is_alarm else ' '} {text}{lasted}"
-
-
-def _why_json(explanation: Explanation) -> dict[str, Any]:
-    return {
-        **{
-            key: value
-            for key, value in vars(explanation).items()
-            if key not in ("steps", "decision") and (value or key != "proofs")
-        },
-        "steps": [
-            {**entry_to_json(step.entry), "text": step.text, "took_s": step.took_s}
-            for step in explanation.steps
-        ],
-        "decision": None if explanation.decision is None else entry_to_json(explanation.decision),
-    }

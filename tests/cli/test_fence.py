@@ -38,7 +38,7 @@ def alone(cluster_dir: ClusterDir) -> Iterator[ClusterDir]:
 
 def entries(cluster: ClusterDir) -> list[tuple[str, str, str]]:
     """What the history has of confirmations: old, new and reason."""
-    found = json.loads(cluster.ok("openha history -n 0 --json"))
+    found = json.loads(cluster.ok("openha history -n 0 --json"))["entries"]
     return [
         (entry["old"], entry["new"], entry["reason"])
         for entry in found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from opensvc_openha.cli.fence_history import as_json, lines_of
+import json
+
+from opensvc_openha.cli.fence_history import lines_of
+from opensvc_openha.cli.json_views import fence_history
 from opensvc_openha.storage.fence_history import FenceEvent, PathHistory
 from opensvc_openha.system import clock
 
@@ -30,7 +33,7 @@ def test_each_path_has_its_last_proof_and_its_newest_events() -> None:
         "web stonith#1",
         f"  {at[2]}   in order again",
     ]
-    ipmi, spare, *_ = as_json(paths)
+    ipmi, spare, *_ = json.loads(fence_history(paths).text())["paths"]
     assert (ipmi["proved_at"], ipmi["proof"]) == (103.0, "NODE: power: ipmi off")
     assert ipmi["events"] == [vars(STEP), vars(PROVED), vars(REPAIRED)]
     assert spare == {"path": "spare", "proved_at": None, "proof": "", "events": []}

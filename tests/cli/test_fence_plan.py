@@ -154,7 +154,7 @@ def test_paths_are_armed_once_the_peer_is_heard_and_broken_ones_are_a_warning(
     assert done.returncode == 2 and "  board    unreachable  " in done.stdout, done
     done = cluster.quick("openha fence test --json")
     assert done.returncode == 1
-    states = {path["name"]: path["state"] for path in json.loads(done.stdout)}
+    states = {path["name"]: path["state"] for path in json.loads(done.stdout)["paths"]}
     assert states == {"board": "unreachable", "spare": "armed"}
     assert cluster.quick("openha fence status").returncode == 1
     until(lambda: cluster.ok("service -s -v"), lambda text: "fence path broken: board" in text)
@@ -173,7 +173,7 @@ def test_silent_peer_is_taken_over_by_the_level_that_works(planned: Planned) -> 
     cluster.wait_state("web", "STARTED")
     assert planned.calls("spare").count("off") == 1
     assert cluster.path("spare.power").read_text() == "off\n"
-    found = json.loads(cluster.ok("openha history -n 0 --json"))
+    found = json.loads(cluster.ok("openha history -n 0 --json"))["entries"]
     steps = [entry["reason"] for entry in found if entry["new"] == "FENCE"]
     assert steps[0] == "board begins, for web"
     assert steps[1].startswith("board: failed: "), steps
@@ -187,7 +187,7 @@ def test_silent_peer_is_taken_over_by_the_level_that_works(planned: Planned) -> 
     assert " ! failed: " in lines[begun + 1]
     assert any(": last proved 2" in line and line.startswith("spare") for line in lines)
     assert lines[-1].partition(" ! done: ")[2], lines
-    board, spare = json.loads(cluster.ok("openha fence status --history --json"))
+    board, spare = json.loads(cluster.ok("openha fence status --history --json"))["paths"]
     assert (board["path"], board["proved_at"], board["proof"]) == ("board", None, "")
     assert spare["proof"].startswith("NODE: power: spare off")
     assert spare["proved_at"] == spare["events"][-1]["at"]
@@ -220,7 +220,7 @@ def test_drill_cuts_the_named_peer_measures_and_is_kept(planned: Planned) -> Non
     assert f"{PEER} has no power now: switch it on again" in done.stdout
     assert "board: " in done.stdout and f"{PEER} fell silent; it took " in done.stdout
     assert "; off tested 20" in planned.status()
-    found = json.loads(cluster.ok("openha history -n 0 --json"))
+    found = json.loads(cluster.ok("openha history -n 0 --json"))["entries"]
     assert [entry["new"] for entry in found if "DRILL" in entry["new"]] == ["DRILL"]
     assert any(entry["new"] == "fence test --power board" for entry in found)
     cluster.ok("ezha restart")
@@ -317,7 +317,7 @@ def test_test_without_a_daemon_asks_the_devices_as_they_are_configured(planned: 
     cluster.path("board.dead").touch()
     done = cluster.quick("openha fence test board --json")
     assert done.returncode == 1
-    assert json.loads(done.stdout)[0]["state"] == "unreachable"
+    assert json.loads(done.stdout)["paths"][0]["state"] == "unreachable"
     assert "no path of [fencing] levels: board, spare" in cluster.fails("openha fence test x", 5)
 
 
@@ -332,7 +332,7 @@ def test_arbiter_that_cannot_be_asked_lets_nobody_fence(cluster_dir: ClusterDir)
         assert "cut from each other, the arbiter decides who may fence" in text
         planned.until_shown("  spare    ")
         until(lambda: cluster_dir.quick("openha fence status").returncode == 2)
-        found = json.loads(cluster_dir.quick("openha fence test arbiter --json").stdout)
+        found = json.loads(cluster_dir.quick("openha fence test arbiter --json").stdout)["paths"]
         assert [path["state"] for path in found] == ["unreachable"]
         plan = cluster_dir.quick("openha fence plan --json").stdout
         assert json.loads(plan)["standing"] == "live"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,12 +15,12 @@ from opensvc_openha.cli.fence_plan_output import (
     SOME_BROKEN,
     armament,
     forecast,
-    forecast_to_json,
     is_broken,
     look_ahead,
     order_of,
     path_lines,
 )
+from opensvc_openha.cli.json_views import fence_plan
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import (
@@ -215,7 +216,7 @@ def test_forecast_adds_up_measured_times_and_reports_where_there_is_none() -> No
         ),
         "nothing was run",
     ]
-    found = forecast_to_json(STATUS, steps)
+    found = json.loads(fence_plan(STATUS, steps).text())
     assert found["plan"] == [["ipmi"], ["pdu-a", "pdu-b"]] and found["standing"] == "live"
     rows = found["steps"]
     assert isinstance(rows, list)

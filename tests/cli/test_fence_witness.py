@@ -62,7 +62,7 @@ def test_node_that_wins_the_claim_takes_over_and_one_that_loses_it_stops(
     witnessed.arbiter.register_in_peace()
     witnessed.until_shown(f"{HERE} and {PEER} registered on the witness")
     until(lambda: cluster.quick("openha fence status").returncode == 0)
-    found = json.loads(cluster.quick("openha fence test arbiter --json").stdout)
+    found = json.loads(cluster.quick("openha fence test arbiter --json").stdout)["paths"]
     assert [path["state"] for path in found] == ["armed"]
 
     witnessed.fall_silent()

@@ -258,7 +258,7 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
         "unicast",
         "dio",
     }
-    listed = json.loads(cluster_dir.ok("openha history --json -n 3"))
+    listed = json.loads(cluster_dir.ok("openha history --json -n 3"))["entries"]
     assert len(listed) == 3 and listed[-1]["at"] >= listed[0]["at"]
 
 

@@ -49,7 +49,7 @@ def link_changes(cluster: ClusterDir, state: str) -> list[float]:
     """When the network listener came into a state, as the history has it: it may have been there
     for a moment only.
     """
-    entries = json.loads(cluster.ok("openha history -n 0 --json"))
+    entries = json.loads(cluster.ok("openha history -n 0 --json"))["entries"]
     return [
         entry["mono"]
         for entry in entries

@@ -53,7 +53,7 @@ def power_records(cluster: ClusterDir) -> list[str]:
     """What the history has of the peer's power."""
     return [
         entry["reason"]
-        for entry in json.loads(cluster.ok("openha history -n 0 --json"))
+        for entry in json.loads(cluster.ok("openha history -n 0 --json"))["entries"]
         if entry["new"] == "POWER"
     ]
 

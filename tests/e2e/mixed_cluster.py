@@ -179,7 +179,7 @@ class MixedCluster:
 
     def entries(self, node: Node) -> list[dict[str, Any]]:
         """Return the service's changes of state in a node's history, oldest first."""
-        found = json.loads(self.must(node, f"{BIN}/openha history registry -n 0 --json"))
+        found = json.loads(self.must(node, f"{BIN}/openha history registry -n 0 --json"))["entries"]
         return [entry for entry in found if entry["kind"] == "service"]
 
     def seconds_ready(self, node: Node) -> float:

@@ -54,7 +54,9 @@ class Planned(Pair):
 
     def fence_steps(self) -> list[str]:
         """What the standby's history has of steps, oldest first."""
-        found = json.loads(self.must(self.standby, f"{EZ}/bin/openha history -n 0 --json"))
+        found = json.loads(self.must(self.standby, f"{EZ}/bin/openha history -n 0 --json"))[
+            "entries"
+        ]
         return [entry["reason"] for entry in found if entry["new"] == "FENCE"]
 
 

@@ -94,7 +94,7 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster: Cable
 
 def _moments(cluster: CabledCluster, node: Node) -> Any:
     """When each link went up or down, as the history of a node has it."""
-    entries = json.loads(cluster.must(node, f"{EZ}/bin/openha history -n 0 --json"))
+    entries = json.loads(cluster.must(node, f"{EZ}/bin/openha history -n 0 --json"))["entries"]
     found = collections.defaultdict(list)
     for entry in entries:
         if entry["kind"] == "link":

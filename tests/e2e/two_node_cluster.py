@@ -120,7 +120,9 @@ class Cluster:
 
     def entries(self, node: Node, service: str = "registry") -> list[dict[str, Any]]:
         """Return the changes of state in a node's history, oldest first."""
-        found = json.loads(self.must(node, f"{EZ}/bin/openha history {service} -n 0 --json"))
+        found = json.loads(self.must(node, f"{EZ}/bin/openha history {service} -n 0 --json"))[
+            "entries"
+        ]
         return [entry for entry in found if entry["kind"] == "service"]
 
     def seconds_in(self, node: Node, state: str, service: str = "registry") -> float:

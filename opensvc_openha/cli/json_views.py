@@ -1,0 +1,704 @@
+"""Define what commands print with ``--json``: one published, versioned format per command.
+
+It is separate from the format of the control socket, which is free to change with each version.
+The schemas in ``templates`` and the tables of docs/json.md are generated from here
+(``make generated``): a docstring of a field is its description there.
+
+Within a version of a kind, keys are added and never removed, renamed or given another meaning.
+Instants are wall-clock seconds since the epoch, durations seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from opensvc_openha.core.status import (
+    FencingStatus,
+    LinkSight,
+    LinkStatus,
+    NodeStatus,
+    PathStatus,
+    ServiceStatus,
+    Sight,
+)
+
+if TYPE_CHECKING:
+    from opensvc_openha.cli.fence_plan_output import Planned
+    from opensvc_openha.storage.explanation import Explanation, ReasonStep
+    from opensvc_openha.storage.fence_history import PathHistory
+    from opensvc_openha.storage.history_file import Entry
+
+_Shape = TypeVar("_Shape")
+
+
+class View:
+    """What a command prints: an object whose first keys are its ``kind`` and ``version``."""
+
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    COMMAND: ClassVar[str]
+
+    def text(self) -> str:
+        """Return the JSON text, with a line end."""
+        assert dataclasses.is_dataclass(self)
+        values = {"kind": self.KIND, "version": self.VERSION, **dataclasses.asdict(self)}
+        return json.dumps(values, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class LinkView:
+    """One end of a heartbeat link on this node."""
+
+    kind: str
+    """Type of the monitor file: net, unicast, dio, disk."""
+    label: str
+    """The link as `hb -s` names it."""
+    is_sender: bool
+    """True if this node sends on it, False if it listens."""
+    is_up: bool
+    pid: int
+    """The sending thread, here or on the peer."""
+    updated_at: float | None
+    """The last beat sent or heard; null if there was none."""
+    reason: str
+    """Why it is up or down."""
+    device: str
+    address: str
+    port: int
+    offset: int
+    """Block of a slot on a disk."""
+    timeout_s: float
+    thread: int
+    """The thread that serves it on this node."""
+    counts: Mapping[str, int]
+    """How many frames were refused, by reason."""
+    wire: str
+    """Format of its beats: own or legacy."""
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    """One service as this node sees it; states are FROZEN_STOP, STOPPED ... STARTED, UNKNOWN."""
+
+    name: str
+    primary: str
+    secondary: str
+    primary_state: str
+    secondary_state: str
+    own_state: str | None
+    """State on this node; null if it is neither its primary nor its secondary."""
+    peer_state: str | None
+    reason: str
+    """Why the state on this node is what it is, or what it waits for."""
+    since: float | None
+    """When the state on this node began."""
+    script: str
+    """Which script runs at the moment: check, start, stop, status; empty for none."""
+    unready: str
+    """Why this node could not start it now; empty if nothing is known against it."""
+    is_peer_unready: bool
+    """The peer reports that it could not start it now."""
+    is_dual_run: bool
+    """Both nodes run it, or the peer is stopping its copy."""
+    has_parts_up: bool
+    """It is stopped here, but its wrapper's status found parts of it up."""
+
+
+@dataclass(frozen=True)
+class AuthenticationView:
+    """How heartbeats are authenticated: the mode, and ids of keys, never a key."""
+
+    mode: str
+    cluster: str
+    sends: str
+    """Key of the beats of this node."""
+    accepts: tuple[str, ...]
+    """Keys that a beat may come with."""
+    peer_sends: str
+    """Key of the peer's last authenticated beat."""
+    peer_knows: str
+    """The newest key that the peer has."""
+
+
+@dataclass(frozen=True)
+class FenceGroupView:
+    """Services that one check-up script serves."""
+
+    name: str
+    """Its fence; empty for those whose check-up script proves nothing."""
+    check: str
+    services: tuple[str, ...]
+    took_s: float | None
+    """The longest that it was seen to take; null if it never succeeded."""
+    failures: int
+    """Failures in a row."""
+    retry_at: float | None
+    detail: str
+    """How the last one ended."""
+    worked_at: float | None
+    failed_at: float | None
+    limit_s: float | None
+    """Time limit of the script."""
+
+
+@dataclass(frozen=True)
+class PathView:
+    """One path of the fence plan."""
+
+    name: str
+    kind: str
+    """power, reservation, callout or lease; arbiter for the arbiter."""
+    level: int
+    """Level of the plan, from 0; -1 for none."""
+    state: str
+    """armed, wrong, unreachable or untested; of a look alone: answers or unreachable."""
+    text: str
+    looked_at: float | None
+    took_s: float | None
+    tested_at: float | None
+    """When it was last used or tried out."""
+    tested_s: float | None
+    limit_s: float | None
+    """The longest time of a step on it."""
+    is_seen_on: bool
+    """A power device that was on while the peer was heard: its OFF is believed."""
+    device: str
+    """Address of the device."""
+
+
+@dataclass(frozen=True)
+class ProofView:
+    """A proof that the peer is out, which holds now."""
+
+    kind: str
+    scope: str
+    at: float | None
+    text: str
+    services: tuple[str, ...]
+    """Services that it covers; empty if it covers all."""
+
+
+@dataclass(frozen=True)
+class FencingView:
+    """How this node would make sure that its peer is out."""
+
+    groups: tuple[FenceGroupView, ...]
+    """Check-up scripts, where there is no fence plan."""
+    turn: str
+    """Who holds the right to fence first, for this node."""
+    peer_turn: str
+    """The same, as the peer reports it."""
+    has_heard: bool
+    """The peer has answered this node since its machine booted."""
+    is_blocked: bool
+    """It has not, and this node may therefore not fence."""
+    boot_alone_s: float | None
+    alone_at: float | None
+    """When it may fence by itself all the same, if it is blocked and time alone ends that."""
+    opens_at: float | None
+    """Its next turn while the peer is silent."""
+    proof: str
+    flight: str
+    """The fence that runs now."""
+    fence_s: float | None
+    """How long fencing takes, as configured or measured."""
+    power_said: str
+    """The fence's last report on the peer's power."""
+    power_said_of: str
+    power_said_at: float | None
+    power_tellers: tuple[str, ...]
+    """Services whose fence can report it."""
+    confirmed_by: str
+    """Whose word that the peer runs nothing holds now."""
+    confirmed_at: float | None
+    plan: tuple[tuple[str, ...], ...]
+    """Levels of the fence plan; empty without one."""
+    has_arbiter: bool
+    paths: tuple[PathView, ...]
+    step: str
+    """The step that is being taken."""
+    step_began_at: float | None
+    proofs: tuple[ProofView, ...]
+    hints: tuple[str, ...]
+    """What makes it likely that the peer is out, and proves nothing."""
+    is_ejected_by: str
+    """Who ejected this node from the arbiter."""
+    next_try_at: float | None
+    lease: str
+    """What the peer's promise comes to."""
+    lease_ends_at: float | None
+    """When the promised time is over, while the peer is silent."""
+    service_paths: tuple[PathView, ...]
+    """What the standing check saw of the fences of service files."""
+
+
+@dataclass(frozen=True)
+class LeaseView:
+    """What this node promises of itself, and how well its watchdog is fed."""
+
+    watchdog: str
+    """off, taken over, being armed, armed or lost."""
+    name: str
+    """Its driver."""
+    timeout_s: float | None
+    answer_s: float | None
+    death_s: float | None
+    """What beats promise; null for nothing."""
+    is_virtual: bool
+    is_confirmed: bool
+    is_withdrawing: bool
+    """The peer may still believe in what was promised before."""
+    permit_at: float | None
+    permit_by: str
+    """What the newest permit was given for."""
+    margin_s: float | None
+    """What is left of the watchdog's time."""
+    least_margin_s: float | None
+    """The least that was left in the last day."""
+    why_not: str
+    """Why nothing is promised, or not yet confirmed."""
+    tested_at: float | None
+    """When the watchdog last reset this node on purpose."""
+    tested_s: float | None
+    """How long after its last pet."""
+    was_late: bool
+    """That was later than a promise counts with."""
+    configured_s: float | None
+    """The timeout that its driver was asked for."""
+
+
+@dataclass(frozen=True)
+class NodeView(View):
+    """`hb -s --json`: a node's heartbeat links, warnings and fencing."""
+
+    KIND = "links"
+    COMMAND = "hb -s --json"
+
+    node: str
+    peer: str
+    pid: int
+    peer_standing: str
+    """unheard, live, silent or left."""
+    peer_reason: str
+    warnings: tuple[str, ...]
+    fencing_warnings: tuple[str, ...]
+    """Those of the warnings that say that fencing is not configured."""
+    scheduling: str
+    """Scheduling class of the threads that send and listen."""
+    own_only: tuple[str, ...]
+    """Services that the peer does not have."""
+    peer_only: tuple[str, ...]
+    """Services that this node does not have."""
+    authentication: AuthenticationView
+    fencing: FencingView
+    lease: LeaseView | None
+    """null where no lease is configured."""
+    links: tuple[LinkView, ...]
+
+
+@dataclass(frozen=True)
+class ServicesView(NodeView):
+    """`service -s --json`: a node's services, and all that `hb -s --json` has."""
+
+    KIND = "services"
+    COMMAND = "service -s --json"
+
+    services: tuple[ServiceView, ...]
+
+
+@dataclass(frozen=True)
+class FenceStatusView(FencingView, View):
+    """`openha fence status --json`: what would be done about a silent peer."""
+
+    KIND = "fence-status"
+    COMMAND = "openha fence status --json"
+
+    standing: str
+    """unheard, live, silent or left."""
+    promise: LeaseView | None
+    """What this node itself promises; null where no lease is configured."""
+
+
+@dataclass(frozen=True)
+class FenceEventView:
+    """One entry of the history of a path."""
+
+    at: float
+    text: str
+    is_alarm: bool
+    proof: str
+    """The proof that it gave; empty for none."""
+
+
+@dataclass(frozen=True)
+class PathHistoryView:
+    """What one path did."""
+
+    path: str
+    proved_at: float | None
+    """When it last proved anything."""
+    proof: str
+    events: tuple[FenceEventView, ...]
+
+
+@dataclass(frozen=True)
+class FenceHistoryView(View):
+    """`openha fence status --history --json`: what each path did, and when it last proved."""
+
+    KIND = "fence-history"
+    COMMAND = "openha fence status --history --json"
+
+    paths: tuple[PathHistoryView, ...]
+
+
+@dataclass(frozen=True)
+class FenceTestView(View):
+    """`openha fence test --json`: a look at the paths of the fence plan."""
+
+    KIND = "fence-test"
+    COMMAND = "openha fence test --json"
+
+    paths: tuple[PathView, ...]
+
+
+@dataclass(frozen=True)
+class PlannedView:
+    """One step of what would happen."""
+
+    at_s: float
+    """Seconds from now, as measured."""
+    latest_s: float
+    """Seconds from now at the latest; the same where nothing was measured."""
+    what: str
+    """A word for programs: silent, shoot, start, failed, nothing and the like."""
+    text: str
+    level: int | None
+    """Level of the plan, from 0; null for what belongs to none."""
+    path: str
+    is_measured: bool
+
+
+@dataclass(frozen=True)
+class FencePlanView(View):
+    """`openha fence plan --json`: what would be done if the peer fell silent now."""
+
+    KIND = "fence-plan"
+    COMMAND = "openha fence plan --json"
+
+    node: str
+    peer: str
+    standing: str
+    plan: tuple[tuple[str, ...], ...]
+    steps: tuple[PlannedView, ...]
+
+
+@dataclass(frozen=True)
+class FenceConfirmView(View):
+    """`openha fence confirm NODE --json`: what becomes of each service."""
+
+    KIND = "fence-confirm"
+    COMMAND = "openha fence confirm NODE --json"
+
+    node: str
+    is_confirmed: bool
+    services: tuple[str, ...]
+    """One line for each."""
+
+
+@dataclass(frozen=True)
+class FenceReportView(View):
+    """`openha fence release --json` and the drills of `openha fence test`: what was done."""
+
+    KIND = "fence-report"
+    COMMAND = "openha fence release --json"
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LinkSightView:
+    """One listener at the moment of a decision."""
+
+    link_id: str
+    is_up: bool
+    silence_s: float | None
+    """Age of its last beat; null if none ever came."""
+    timeout_s: float
+    is_mute: bool
+    """The peer had reported that it cannot send there."""
+
+
+@dataclass(frozen=True)
+class SightView:
+    """Evidence of a decision."""
+
+    at: float
+    """Monotonic seconds of this node."""
+    links: tuple[LinkSightView, ...]
+    standing: str
+    late_s: float
+    """By how much the node was late itself."""
+    stall_limit_s: float | None
+    """From this on a verdict about the peer is delayed."""
+
+
+@dataclass(frozen=True)
+class EntryView:
+    """One entry of the history."""
+
+    at: float
+    mono: float
+    """Monotonic seconds, comparable within one boot of the machine."""
+    kind: str
+    """service, link, peer, node, script, command, daemon or monitor."""
+    name: str
+    old: str
+    new: str
+    reason: str
+    rule: str
+    """Row of the table of rules that decided it."""
+    is_alarm: bool
+    took_s: float | None
+    sight: SightView | None
+    """What was seen on each link; null for what decides nothing."""
+    machine: str
+    """Boot of the machine."""
+    number: int
+    """Number of the entry; 0 as long as it is not written."""
+
+
+@dataclass(frozen=True)
+class HistoryView(View):
+    """`openha history --json`: what happened on this node, the newest entry last."""
+
+    KIND = "history"
+    COMMAND = "openha history --json"
+
+    entries: tuple[EntryView, ...]
+
+
+@dataclass(frozen=True)
+class StepView(EntryView):
+    """One step of the way to the present state."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class WhyView(View):
+    """`openha why SERVICE --json`: why a service is in its state, and what to do."""
+
+    KIND = "why"
+    COMMAND = "openha why SERVICE --json"
+
+    service: str
+    node: str
+    peer: str
+    role: str
+    """primary, secondary; empty if it is not configured."""
+    state: str
+    peer_state: str
+    peer_standing: str
+    since: float | None
+    cause: str
+    """What started the last change, if the reason only describes its end."""
+    reason: str
+    rule: str
+    no_daemon: str
+    """Why no daemon could be asked; empty if one answered."""
+    warnings: tuple[str, ...]
+    ruled_out: tuple[str, ...]
+    waits_for: str
+    advice: tuple[str, ...]
+    proofs: tuple[str, ...]
+    """What the fence plan has proved on the way."""
+    steps: tuple[StepView, ...]
+    decision: EntryView | None
+
+
+VIEWS: tuple[type[View], ...] = (
+    ServicesView,
+    NodeView,
+    WhyView,
+    HistoryView,
+    FenceStatusView,
+    FencePlanView,
+    FenceTestView,
+    FenceHistoryView,
+    FenceConfirmView,
+    FenceReportView,
+)
+"""All of them, in the order of the documentation."""
+
+
+def services(status: NodeStatus) -> ServicesView:
+    """Return what ``service -s --json`` prints."""
+    found = tuple(_service(svc) for svc in status.services)
+    return ServicesView(**_of_node(status), services=found)
+
+
+def links(status: NodeStatus) -> NodeView:
+    """Return what ``hb -s --json`` prints."""
+    return NodeView(**_of_node(status))
+
+
+def fence_status(status: NodeStatus) -> FenceStatusView:
+    """Return what ``openha fence status --json`` prints."""
+    return FenceStatusView(
+        **vars(_fencing(status.fencing)),
+        standing=status.peer_standing.value,
+        promise=None if status.lease is None else _same(LeaseView, status.lease),
+    )
+
+
+def fence_test(paths: Iterable[PathStatus]) -> FenceTestView:
+    """Return what ``openha fence test --json`` prints."""
+    return FenceTestView(_paths(paths))
+
+
+def fence_history(paths: Iterable[PathHistory]) -> FenceHistoryView:
+    """Return what ``openha fence status --history --json`` prints."""
+    return FenceHistoryView(
+        tuple(
+            PathHistoryView(
+                path.name,
+                None if path.last_proof is None else path.last_proof.at,
+                "" if path.last_proof is None else path.last_proof.proof,
+                tuple(_same(FenceEventView, event) for event in path.events),
+            )
+            for path in paths
+        )
+    )
+
+
+def fence_plan(status: NodeStatus, steps: Sequence[Planned]) -> FencePlanView:
+    """Return what ``openha fence plan --json`` prints."""
+    return FencePlanView(
+        status.node,
+        status.peer,
+        status.peer_standing.value,
+        status.fencing.plan,
+        tuple(_same(PlannedView, step) for step in steps),
+    )
+
+
+def history(entries: Iterable[Entry]) -> HistoryView:
+    """Return what ``openha history --json`` prints."""
+    return HistoryView(tuple(EntryView(**_of_entry(entry)) for entry in entries))
+
+
+def why(explanation: Explanation) -> WhyView:
+    """Return what ``openha why --json`` prints."""
+    values = vars(explanation)
+    own = {
+        field.name: values[field.name]
+        for field in dataclasses.fields(WhyView)
+        if field.name not in ("steps", "decision")
+    }
+    decision = explanation.decision
+    return WhyView(
+        **own,
+        steps=tuple(_step(step) for step in explanation.steps),
+        decision=None if decision is None else EntryView(**_of_entry(decision)),
+    )
+
+
+def _same(shape: type[_Shape], source: object, **others: object) -> _Shape:
+    """Return a view of the attributes of a value that have its names."""
+    assert dataclasses.is_dataclass(shape)
+    names = [field.name for field in dataclasses.fields(shape) if field.name not in others]
+    return shape(**{name: getattr(source, name) for name in names}, **others)
+
+
+def _of_node(status: NodeStatus) -> dict[str, Any]:
+    return {
+        "node": status.node,
+        "peer": status.peer,
+        "pid": status.pid,
+        "peer_standing": status.peer_standing.value,
+        "peer_reason": status.peer_reason,
+        "warnings": status.warnings,
+        "fencing_warnings": status.fencing_warnings,
+        "scheduling": status.scheduling,
+        "own_only": status.own_only,
+        "peer_only": status.peer_only,
+        "authentication": _same(AuthenticationView, status.authentication),
+        "fencing": _fencing(status.fencing),
+        "lease": None if status.lease is None else _same(LeaseView, status.lease),
+        "links": tuple(_link(link) for link in status.links),
+    }
+
+
+def _link(link: LinkStatus) -> LinkView:
+    spec = link.spec
+    return LinkView(
+        kind=spec.kind,
+        label=spec.label,
+        is_sender=link.is_sender,
+        is_up=link.is_up,
+        pid=link.pid,
+        updated_at=link.updated_at,
+        reason=link.reason,
+        device=spec.device,
+        address=spec.address,
+        port=spec.port,
+        offset=spec.offset,
+        timeout_s=spec.timeout_s,
+        thread=link.thread,
+        counts=link.counts,
+        wire=spec.wire.value,
+    )
+
+
+def _service(svc: ServiceStatus) -> ServiceView:
+    own, peer = svc.own_state, svc.peer_state
+    return _same(
+        ServiceView,
+        svc,
+        primary_state=svc.primary_state.name,
+        secondary_state=svc.secondary_state.name,
+        own_state=None if own is None else own.name,
+        peer_state=None if peer is None else peer.name,
+    )
+
+
+def _fencing(fencing: FencingStatus) -> FencingView:
+    return _same(
+        FencingView,
+        fencing,
+        groups=tuple(_same(FenceGroupView, group) for group in fencing.groups),
+        paths=_paths(fencing.paths),
+        proofs=tuple(_same(ProofView, proof) for proof in fencing.proofs),
+        service_paths=_paths(fencing.service_paths),
+    )
+
+
+def _paths(paths: Iterable[PathStatus]) -> tuple[PathView, ...]:
+    return tuple(_same(PathView, path) for path in paths)
+
+
+def _of_entry(entry: Entry) -> dict[str, Any]:
+    sight = None if entry.sight is None else _sight(entry.sight)
+    return {**vars(entry), "kind": entry.kind.value, "sight": sight}
+
+
+def _sight(sight: Sight) -> SightView:
+    return _same(
+        SightView,
+        sight,
+        standing=sight.standing.value,
+        links=tuple(_seen(link) for link in sight.links),
+    )
+
+
+def _seen(link: LinkSight) -> LinkSightView:
+    return _same(LinkSightView, link)
+
+
+def _step(step: ReasonStep) -> StepView:
+    values = {**_of_entry(step.entry), "took_s": step.took_s}
+    return StepView(**values, text=step.text)

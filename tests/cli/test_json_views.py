@@ -1,0 +1,172 @@
+"""What commands print with ``--json``: published, versioned, and apart from the control socket."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from opensvc_openha.cli import json_views
+from opensvc_openha.cli.fence_plan_output import Planned
+from opensvc_openha.cli.json_views import VIEWS, View
+from opensvc_openha.core import status as core
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import (
+    FenceGroup,
+    FencingStatus,
+    LeaseStatus,
+    LinkSight,
+    LinkStatus,
+    NodeStatus,
+    PathStatus,
+    PeerStanding,
+    ProofStatus,
+    ServiceStatus,
+    Sight,
+)
+from opensvc_openha.storage.explanation import Explanation, ReasonStep
+from opensvc_openha.storage.fence_history import FenceEvent, PathHistory
+from opensvc_openha.storage.history_file import Entry, EntryKind
+from tests.generated import ROOT
+from tests.generated_schemas import schema_path
+
+pytestmark = pytest.mark.fast
+
+PATH = PathStatus("board", "power", 0, "armed", "ON", 1.5, 0.25, 2.5, 0.5, 30.0, True, "10.0.0.9")
+FENCING = FencingStatus(
+    groups=(FenceGroup("/opt/fence", "/opt/fence", ("web", "db"), 1.0, retry_at=5.0),),
+    plan=(("board",), ("lease",)),
+    paths=(PATH,),
+    proofs=(ProofStatus("POWER", "NODE", 3.0, "board off", ("web",)),),
+    hints=("its disk slot stood still",),
+    power_tellers=("web",),
+    service_paths=(PATH,),
+)
+STATUS = NodeStatus(
+    "deb1",
+    "deb2",
+    42,
+    PeerStanding.LIVE,
+    "heard",
+    (
+        LinkStatus(
+            LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0),
+            True,
+            True,
+            43,
+            7.25,
+            "",
+            44,
+            {"checksum": 2},
+        ),
+    ),
+    (
+        ServiceStatus(
+            "web",
+            "deb1",
+            "deb2",
+            ServiceState.STARTED,
+            ServiceState.STOPPED,
+            ServiceState.STARTED,
+            None,
+            since=8.0,
+        ),
+    ),
+    warnings=("no fence",),
+    fencing=FENCING,
+    lease=LeaseStatus("armed", "softdog", 10.0),
+)
+SIGHT = Sight(9.0, (LinkSight("net eth1", False, 11.0, 10.0),), PeerStanding.SILENT, 0.0, None)
+ENTRY = Entry(10.0, 9.0, EntryKind.SERVICE, "web", "STOPPED", "STARTED", "up", "r", sight=SIGHT)
+EXPLANATION = Explanation(
+    "web", "deb1", "deb2", "primary", "STARTED", "STOPPED", "live", 8.0, "", "up", "r", "", ("w",),
+    (ReasonStep(ENTRY, "started", 1.0),), ENTRY, ("fence",), "", ("nothing",), ("POWER",),
+)  # fmt: skip
+PLANNED = Planned(1.0, 2.0, "shoot", "board off", 0, "board")
+
+SHOWN: tuple[View, ...] = (
+    json_views.services(STATUS),
+    json_views.services(dataclasses.replace(STATUS, lease=None, fencing=FencingStatus())),
+    json_views.links(STATUS),
+    json_views.fence_status(STATUS),
+    json_views.fence_test([PATH]),
+    json_views.fence_history([PathHistory("board", (FenceEvent(1.0, "off", False, "NODE"),))]),
+    json_views.fence_history([PathHistory("spare")]),
+    json_views.fence_plan(STATUS, [PLANNED]),
+    json_views.history([ENTRY, dataclasses.replace(ENTRY, sight=None)]),
+    json_views.why(EXPLANATION),
+    json_views.why(dataclasses.replace(EXPLANATION, decision=None)),
+    json_views.FenceConfirmView("deb2", True, ("web: is started here now",)),
+    json_views.FenceReportView(("registered again",)),
+)
+
+
+def published(view: type[View]) -> dict[str, Any]:
+    """Return the schema as it is committed, closed to keys that it does not have."""
+
+    def closed(value: Any) -> Any:
+        if isinstance(value, dict):
+            found = {key: closed(inner) for key, inner in value.items()}
+            return {**found, "additionalProperties": False} if "properties" in found else found
+        return [closed(inner) for inner in value] if isinstance(value, list) else value
+
+    found: dict[str, Any] = closed(json.loads((ROOT / schema_path(view)).read_text()))
+    return found
+
+
+def test_every_kind_is_shown_here() -> None:
+    """No published kind is left out of the tests below."""
+    assert {type(view) for view in SHOWN} == set(VIEWS)
+    assert len({view.KIND for view in VIEWS}) == len(VIEWS)
+
+
+@pytest.mark.parametrize("view", SHOWN, ids=lambda view: view.KIND)
+def test_text_is_of_its_published_schema(view: View) -> None:
+    """Kind and version come first; the values are of the schema, and no key is missing there."""
+    found = json.loads(view.text())
+    assert list(found)[:2] == ["kind", "version"]
+    jsonschema.validate(found, published(type(view)), jsonschema.Draft202012Validator)
+
+
+def test_schema_refuses_what_it_does_not_describe() -> None:
+    """A key that is missing, or of another type."""
+    found = json.loads(json_views.services(STATUS).text())
+    schema = published(json_views.ServicesView)
+    for wrong in ({**found, "version": 2}, {**found, "pid": "42"}, {**found, "more": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema, jsonschema.Draft202012Validator)
+    del found["links"][0]["is_up"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found, schema, jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    "shape, view",
+    [
+        (core.ServiceStatus, json_views.ServiceView),
+        (core.AuthStatus, json_views.AuthenticationView),
+        (core.FenceGroup, json_views.FenceGroupView),
+        (core.PathStatus, json_views.PathView),
+        (core.ProofStatus, json_views.ProofView),
+        (core.FencingStatus, json_views.FencingView),
+        (core.LeaseStatus, json_views.LeaseView),
+        (core.NodeStatus, json_views.ServicesView),
+        (core.LinkSight, json_views.LinkSightView),
+        (core.Sight, json_views.SightView),
+        (Entry, json_views.EntryView),
+        (Explanation, json_views.WhyView),
+        (Planned, json_views.PlannedView),
+    ],
+)
+def test_every_fact_is_published(shape: type, view: type) -> None:
+    """What a status has is in the published format: a fact that is added is added there too."""
+
+    def names(of: type) -> set[str]:
+        assert dataclasses.is_dataclass(of)
+        return {field.name for field in dataclasses.fields(of)}
+
+    assert names(shape) <= names(view)
