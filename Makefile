@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated man agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
@@ -18,6 +18,7 @@ help:
 	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
 	@echo "make format  what ruff can put right by itself"
 	@echo "make generated  the tables and samples that are generated from the code, such as that of docs/options.md"
+	@echo "make man    manual pages and completion, generated from the parsers into build/manual"
 	@echo "make lint   ruff (format and check), mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
@@ -32,7 +33,7 @@ venv: $(READY)
 $(READY): setup.cfg pyproject.toml .ci/packages
 	.ci/packages
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,docs]'
 	@touch $@
 
 demo: venv
@@ -110,6 +111,9 @@ format: venv
 
 generated: venv
 	$(BIN)/python -m tests.generated
+
+man: venv
+	$(BIN)/python -m manual build/manual
 
 bench: venv
 	$(BIN)/python -m bench.heartbeats

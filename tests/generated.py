@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from manual.defaults import option_default
 from opensvc_openha.cli.json_views import VIEWS, View
 from opensvc_openha.formats.conf_sections import Option
 from opensvc_openha.formats.options_schema import SECTIONS
@@ -44,7 +45,7 @@ def options_page(text: str) -> str:
 
 
 def _row(heading: str, option: Option[Any]) -> str:
-    default = written_default(option)
+    default = option_default(option)
     see = f" See [{option.see}]({option.see}.md)." if option.see else ""
     cells = (
         *(heading, f"`{option.name}`", f"`{default}`" if default else "none"),
@@ -99,28 +100,17 @@ def options_sample(_: str) -> str:
 
 
 def _sample_lines(option: Option[Any]) -> list[str]:
-    note = "" if written_default(option) else " An example:"
+    note = "" if option_default(option) else " An example:"
     unit = " In seconds." if option.type.values.startswith("seconds") else ""
     return [*_comment(f"{option.text}{unit}{note}"), f"#{option.name} = {_sample_value(option)}"]
 
 
 def _sample_value(option: Option[Any]) -> str:
-    return written_default(option) or option.example
+    return option_default(option) or option.example
 
 
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-
-
-def written_default(option: Option[Any]) -> str:
-    """Return the default of an option as it would be written; empty if there is none."""
-    if option.default_text:
-        return option.default_text
-    for word, value in option.type.words.items():
-        if value is option.default:
-            return word
-    default = option.default
-    return f"{default:g}" if isinstance(default, (int, float)) else str(default or "")
 
 
 def _schema_text(view: type[View], _: str) -> str:

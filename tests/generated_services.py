@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
+from manual.defaults import keyword_default
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Kind
 from opensvc_openha.agent.config.value_types import any_of
@@ -91,18 +92,8 @@ def _default(keyword: AnyKeyword) -> str:
         return "required"
     if keyword.required_when:
         return f"required if {keyword.required_when}"
-    written = written_default(keyword)
+    written = keyword_default(keyword)
     return f"`{written}`" if written else ""
-
-
-def written_default(keyword: AnyKeyword) -> str:
-    """Return the default of a keyword as it would be written; empty if there is none."""
-    default = "" if keyword.default is REQUIRED else keyword.default
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, tuple):
-        return " ".join(default)
-    return f"{default:g}" if isinstance(default, (int, float)) else str(default or "")
 
 
 def editor_schema() -> str:
@@ -173,5 +164,5 @@ def _object(of_types: Iterable[Keywords]) -> Json:
 
 def _described(keyword: AnyKeyword, *_: AnyKeyword) -> Json:
     text = "Without effect, but accepted." if keyword.is_ignored else keyword.text
-    default = written_default(keyword)
+    default = keyword_default(keyword)
     return {"description": text, **({"default": default} if default else {})}

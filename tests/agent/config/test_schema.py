@@ -12,13 +12,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import opensvc_openha
+from manual.defaults import keyword_default
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.ini_reader import read_sections
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
 from opensvc_openha.agent.config.service_file import parse_service_text
 from opensvc_openha.errors import ConfigError
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
-from tests.generated_services import written_default
 
 PACKAGE = Path(opensvc_openha.__file__).parent
 TEMPLATES = PACKAGE.parent / "templates"
@@ -61,7 +61,7 @@ def test_each_keyword_with_an_effect_is_documented() -> None:
 def test_default_is_a_value_that_the_file_could_have() -> None:
     """Written into the file it changes nothing."""
     for keyword in declared():
-        written = written_default(keyword)
+        written = keyword_default(keyword)
         if written and keyword.default is not REQUIRED:
             assert keyword.type.read(written) == keyword.default, keyword.name
 
