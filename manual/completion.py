@@ -116,7 +116,7 @@ def _add_completers(parser: argparse.ArgumentParser) -> None:
                 _add_completers(inner)
 
 
-def _completer_of(command: str, action: argparse.Action) -> Mapping[str, Any]:
+def _completer_of(command: str, action: argparse.Action) -> Any:
     """Return the completer of what an option or a word takes, by its name in the help."""
     match action.metavar:
         case "LIST" if action.dest == "service":
