@@ -1,4 +1,4 @@
-"""``ezha start|stop|restart|kill|status``: start and stop the node daemon, show its status."""
+"""``ezha start``, ``stop``, ``restart``, ``reload``, ``kill``, ``status``: the node daemon."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import glob
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
@@ -30,6 +31,7 @@ _ACTIONS = {
     "stop": "stop the services of this node that are not frozen, announce that to the peer, end the"
     " daemon",
     "restart": "check the configuration, end the daemon and start it again; services keep running",
+    "reload": "check the configuration and apply it; a mistake changes nothing",
     "kill": "end the daemon; services keep running, and the peer may take them after half a minute:"
     " freeze them first",
     "status": "show heartbeats and services",
@@ -55,16 +57,38 @@ def main(args: list[str]) -> int:
     """Run ``ezha ACTION``; return the exit code."""
     if len(args) != 1 or args[0] not in _ACTIONS:  # A status needs no parser.
         args = [build_parser().read(args).verb]
-    actions = {"start": start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}
+    actions = {
+        "start": start,
+        "stop": _stop,
+        "restart": restart,
+        "reload": _reload,
+        "kill": _kill,
+        "status": _status,
+    }
     return actions[args[0]](installation.layout())
 
 
 def start(layout: Layout) -> int:
-    """Start the node daemon in the background; return 0 once it serves."""
+    """Start the node daemon in the background; return 0 once it serves.
+
+    Where systemd starts it at boot, systemd does so now, too, and watches it from then on.
+    """
+    from opensvc_openha.cli import boot
+
+    return _start(layout, boot.is_enabled(layout))
+
+
+def _start(layout: Layout, by_systemd: bool) -> int:
     from opensvc_openha.daemon import launch
 
     with after_interrupt("nmond continues to start, see `ezha status`"):
-        launch.run_in_background(layout, [*self_command(), "nmond", DETACHED])
+        if by_systemd:
+            from opensvc_openha.cli import boot
+
+            launch.expect_none_running(layout)
+            boot.start()
+        else:
+            launch.run_in_background(layout, [*self_command(), "nmond", DETACHED])
     return 0
 
 
@@ -147,18 +171,42 @@ def _report_busy_services(layout: Layout) -> None:
         sys.stderr.write(f"waiting for: {', '.join(busy)}\n")
 
 
-def _restart(layout: Layout) -> int:
+def restart(layout: Layout) -> int:
+    """Restart the node daemon, after a check of the configuration; services keep running."""
+    from opensvc_openha.cli import boot
     from opensvc_openha.daemon import launch
 
-    if client.running_pid(layout):
-        try:
+    by_systemd = boot.is_enabled(layout)
+    pid = client.running_pid(layout)
+    if pid:
+        by_systemd = by_systemd or boot.runs(pid)
+        with _running_daemon_kept("not restarted"):
             launch.expect_startable(layout)
-        except OpenhaError:
-            sys.stderr.write("not restarted: the running daemon continues as it was\n")
-            raise
         with after_interrupt("nmond ends, and is not started again: `ezha start`"):
             _end(layout)
-    return start(layout)
+    return _start(layout, by_systemd)
+
+
+def _reload(layout: Layout) -> int:
+    """Apply the configuration; report a mistake in it, even one that the daemon has seen before."""
+    from opensvc_openha.daemon import launch
+
+    if not client.running_pid(layout):
+        raise NotRunningError("nmond is not running on this node")
+    with _running_daemon_kept("not reloaded"):
+        launch.expect_startable(layout)
+        client.reload(layout)
+    return 0
+
+
+@contextlib.contextmanager
+def _running_daemon_kept(what: str) -> Iterator[None]:
+    """Add to an error that nothing has changed."""
+    try:
+        yield
+    except OpenhaError:
+        sys.stderr.write(f"{what}: the running daemon continues as it was\n")
+        raise
 
 
 def _kill(layout: Layout) -> int:

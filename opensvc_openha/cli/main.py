@@ -53,14 +53,16 @@ COMMANDS: dict[str, CommandEntry] = {
     "start": CommandEntry(_CLUSTER, "start the node daemon", "start"),
     "stop": CommandEntry(_CLUSTER, "stop the services, then the node daemon", "stop"),
     "restart": CommandEntry(_CLUSTER, "restart the node daemon alone", "restart"),
+    "reload": CommandEntry(_CLUSTER, "check the configuration, and apply it", "reload"),
     "kill": CommandEntry(_CLUSTER, "end the node daemon, leave the services", "kill"),
-    "ezha": CommandEntry(_CLUSTER, "start, stop, restart, kill or status, as in `ezha start`"),
+    "ezha": CommandEntry(_CLUSTER, "start, stop, restart, reload, kill or status: `ezha start`"),
     "ps": CommandEntry(_CLUSTER, "the node daemon and its threads"),
     "nmond": CommandEntry(_CLUSTER, "the node daemon itself"),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
-    "install": CommandEntry(_INSTALLATION, "lay out the cluster directory"),
+    "install": CommandEntry(_INSTALLATION, "lay out the cluster directory, start it at boot"),
+    "uninstall": CommandEntry(_INSTALLATION, "remove what install wrote"),
     "agent": CommandEntry(_INSTALLATION, "the driver for a real OpenSVC agent"),
     "cluster-action": CommandEntry(
         _INSTALLATION, "an action of a real agent, which its driver runs"
@@ -108,6 +110,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import install
 
             return install
+        case "uninstall":
+            from opensvc_openha.cli import uninstall
+
+            return uninstall
         case "agent":
             from opensvc_openha.cli import agent
 

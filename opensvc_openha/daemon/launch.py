@@ -45,16 +45,21 @@ def expect_startable(layout: Layout) -> None:
             raise SystemFault(f"cannot write {folder}/: {why}")
 
 
+def expect_none_running(layout: Layout) -> None:
+    """Raise what would keep a daemon from starting, or that one runs."""
+    expect_startable(layout)
+    pid = client.running_pid(layout)
+    if pid:
+        raise already_running(pid)
+
+
 def run_in_background(layout: Layout, command: list[str]) -> int:
     """Start the daemon detached from the terminal; return its pid once it serves.
 
     Raises the reason if it does not. ``command`` runs the daemon's own program, so that `ps` shows
     what runs; the number of a pipe is appended to it.
     """
-    expect_startable(layout)
-    pid = client.running_pid(layout)
-    if pid:
-        raise already_running(pid)
+    expect_none_running(layout)
     reader, writer = os.pipe()
     with open(os.devnull, "r+b") as null:
         process = subprocess.Popen(

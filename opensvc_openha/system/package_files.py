@@ -27,6 +27,8 @@ def shipped_path(folder: str, name: str) -> str:
     share = os.path.join("share", "opensvc-openha", folder, name)
     places = [
         beside,
+        # Of an environment whose Python was replaced: PREFIX/lib/pythonX.Y/site-packages.
+        os.path.join(os.path.abspath(os.path.join(_PACKAGE_DIR, *[os.pardir] * 4)), share),
         os.path.join(sys.prefix, share),
         os.path.join(sysconfig.get_path("data"), share),
         os.path.join(os.path.expanduser("~/.local"), share),

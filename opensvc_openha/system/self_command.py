@@ -10,7 +10,9 @@ _PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 
 def self_command(module: str = "opensvc_openha") -> list[str]:
     """Return the words before a subcommand, as in ``[..., "nmond", "-f"]``."""
-    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", module]
+    # Isolated, or at least without modules of the current directory.
+    how = "-I" if sys.flags.isolated else "-P"
+    return [sys.executable, how, "-m", module]
 
 
 def package_parent() -> str:

@@ -117,7 +117,7 @@ def test_bad_service_is_refused_and_nothing_changes(
         ("hb -r -n {here} -t net -i lo -d 239.1.1.1 -p 5000", 3, "no such heartbeat link"),
         ("openha ps", 4, "nmond is not running"),
         ("openha bogus", 2, "unknown command 'bogus'"),
-        ("ezha", 2, "expected one of start, stop, restart, kill, status"),
+        ("ezha", 2, "expected one of start, stop, restart, reload, kill, status"),
         ("ezha kill", 4, "nmond is not running"),
         ("nmond -x", 2, "unknown option -x"),
     ],
@@ -240,6 +240,7 @@ def test_json_status_is_one_document(cluster_dir: ClusterDir) -> None:
         ["start"],
         ["stop"],
         ["restart"],
+        ["reload"],
         ["kill"],
         ["status"],
         ["ezha", "start"],
@@ -274,7 +275,9 @@ def test_help_and_version_are_no_mistakes(
         code = int(error.code or 0)
     shown = capsys.readouterr()
     assert (code, shown.err) == (0, "")
-    name = "ezha" if words[0] in ("start", "stop", "restart", "kill", "status") else words[0]
+    name = (
+        "ezha" if words[0] in ("start", "stop", "restart", "reload", "kill", "status") else words[0]
+    )
     assert shown.out == f"{name} {__version__}\n" if option == "--version" else "sage" in shown.out
 
 

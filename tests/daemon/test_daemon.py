@@ -632,6 +632,25 @@ def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(
     assert cluster_dir.pid() not in (0, pid)
 
 
+def test_reload_with_a_mistake_in_a_file_changes_nothing(cluster_dir: ClusterDir) -> None:
+    """The mistake is reported with its line, each time; the corrected file is applied."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    path = cluster_dir.path("conf/services")
+    before = path.read_text() if path.exists() else ""
+    path.write_text(f"{before}a mistake in\n")
+    line = before.count("\n") + 1
+    for command in ("openha reload", "ezha reload"):
+        done = cluster_dir.run(command)
+        assert done.returncode == 3 and f"{path}:{line}: " in done.stderr, done
+        assert "not reloaded: the running daemon continues" in done.stderr
+    path.write_text(before)
+    cluster_dir.ok("openha reload")
+    assert cluster_dir.pid() == pid
+    cluster_dir.ok("ezha kill")
+    assert "nmond is not running" in cluster_dir.fails("openha reload", 4)
+
+
 @pytest.mark.parametrize("name", ["nodes", "services", "openha.conf"])
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_stop_with_a_mistake_in_a_file_reports_what_became_of_the_services(
