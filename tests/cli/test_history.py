@@ -8,8 +8,10 @@ import os
 import re
 import sqlite3
 
+import jsonschema
 import pytest
 
+from opensvc_openha.cli.json_views import VIEWS
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
@@ -17,6 +19,7 @@ from opensvc_openha.storage.explanation import explain
 from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
 from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
+from tests.cli.test_json_views import published
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
 
@@ -260,6 +263,10 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
     }
     listed = json.loads(cluster_dir.ok("openha history --json -n 3"))["entries"]
     assert len(listed) == 3 and listed[-1]["at"] >= listed[0]["at"]
+    for view in VIEWS[:5]:
+        done = cluster_dir.quick(view.COMMAND.replace("SERVICE", "registry"))
+        assert not done.stderr, done
+        jsonschema.validate(json.loads(done.stdout), published(view))
 
 
 def test_wrong_call_is_reported_in_one_line(cluster_dir: ClusterDir) -> None:
