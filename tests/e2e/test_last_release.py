@@ -60,7 +60,7 @@ class ReleaseCluster(Cluster):
         assert self.version(node) == LAST
 
     def upgrade(self, node: Node) -> None:
-        """Let the commands of a node be those of this version, as an upgrade of the package does."""
+        """Let the commands of a node be those of this version, as an upgrade does."""
         prepare(node)
         self.must(node, "openha install --no-key")
         assert self.version(node) != LAST
@@ -69,14 +69,14 @@ class ReleaseCluster(Cluster):
         """Return the version of a node's commands."""
         return self.must(node, f"{EZ}/bin/openha --version").split()[-1]
 
-    def calls(self) -> list[str]:
+    def starts_and_stops(self) -> list[str]:
         """Return who started and stopped the service, in order."""
         node = next(node for node in self.nodes if node.is_alive)
         lines = self.must(node, "cat /shared/calls").splitlines()
         return [line for line in lines if " status " not in line]
 
     def wait_standby(self) -> None:
-        """Wait until both nodes know that the service runs on the first and may run on the second."""
+        """Wait until both nodes show the service on the first, and the second as its standby."""
         for node in self.nodes:
             self.wait(node, {"registry": "STARTED/STOPPED"})
             self.until(lambda: self.listeners(node), _are_up, f"{node.name}: links")
@@ -106,7 +106,7 @@ def test_takeover_between_this_version_and_the_last_release(
     cluster.act(second, "registry", "freeze-stop")
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "STARTED/FROZEN_STOP"})
-    assert cluster.calls() == [
+    assert cluster.starts_and_stops() == [
         "registry start deb1",
         "registry start deb2",
         "registry stop deb2",
@@ -133,4 +133,4 @@ def test_upgrade_of_one_node_after_the_other_moves_nothing(two_nodes: TwoNodes) 
         lambda seen: seen == [{"registry": "STARTED/STOPPED"}] * 2,
         LINK_TIMEOUT_S + START_READY_S,
     )
-    assert cluster.calls() == ["registry start deb1"]
+    assert cluster.starts_and_stops() == ["registry start deb1"]
