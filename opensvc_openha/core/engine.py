@@ -46,6 +46,7 @@ from opensvc_openha.core.events import (
     FenceStepEnded,
     LeaveRequested,
     ListenerTried,
+    MediaReplaced,
     MediumQuiet,
     PeerConfirmedOut,
     PeerForgotten,
@@ -57,6 +58,7 @@ from opensvc_openha.core.events import (
     ScriptKind,
     SeemsUp,
     SendersMuted,
+    SlotOpened,
     StoreFailed,
     Tick,
     WatchdogLost,
@@ -343,6 +345,12 @@ class Engine:
             return self._lease.watchdog_lost(event, now)
         if isinstance(event, MediumQuiet):
             self._fencing.desk.lease.record_quiet(event)
+            return []
+        if isinstance(event, SlotOpened):
+            self._fencing.desk.lease.record_opened(event)
+            return []
+        if isinstance(event, MediaReplaced):
+            self._lease.media_replaced(event)
             return []
 
         self._work.mark_all()

@@ -308,6 +308,16 @@ class RenewalConfirmed:
 
 
 @dataclass(frozen=True)
+class MediaReplaced:
+    """These media of this node's promise stand for other disks than when its daemon began.
+
+    All of them, at each change.
+    """
+
+    media: frozenset[bytes]
+
+
+@dataclass(frozen=True)
 class WatchdogReady:
     """The keeper has opened the watchdog, with a permit at hand; it is armed from now on.
 
@@ -349,6 +359,18 @@ class MediumQuiet:
     since: float = -math.inf
 
 
+@dataclass(frozen=True)
+class SlotOpened:
+    """The peer's slot on a disk link was opened, once more or for the first time.
+
+    ``disk`` identifies the disk that the path names now; empty if that is not known. Beats of that
+    link, and quiet reads of it, that come later were read there.
+    """
+
+    link: LinkSpec
+    disk: str
+
+
 Event = (
     Tick
     | BeatReceived
@@ -371,4 +393,6 @@ Event = (
     | WatchdogReady
     | WatchdogLost
     | MediumQuiet
+    | SlotOpened
+    | MediaReplaced
 )

@@ -38,7 +38,12 @@ from opensvc_openha.core.actions import (
     WithdrawWitness,
 )
 from opensvc_openha.core.beat import Goodbye
-from opensvc_openha.core.events import RenewalConfirmed, WatchdogLost, WatchdogReady
+from opensvc_openha.core.events import (
+    MediaReplaced,
+    RenewalConfirmed,
+    WatchdogLost,
+    WatchdogReady,
+)
 from opensvc_openha.core.model import ClusterSpec, LeasePolicy, Profile
 from opensvc_openha.core.promise import (
     CLOCK_RATIO,
@@ -119,7 +124,6 @@ class _Statement:
     not_state={
         "_node",
         "_peer",
-        "_disks",
         "_beats",
         "_asked_at",
         "_granted_by",
@@ -136,14 +140,10 @@ class LeaseOwner:
     def __init__(self, spec: ClusterSpec, now: float) -> None:
         self._node, self._peer = spec.node, spec.peer
         self._policy: LeasePolicy | None = None
-        self._media: frozenset[bytes] = frozenset()
-        self._disks: dict[bytes, str] = {}
-        """The disk that each mark has stood for since this daemon began.
-
-        A mark names no disk: the peer would go on to read the former one, which is still.
-        """
+        self._named: frozenset[bytes] = frozenset()
+        """All media of the configuration."""
         self._replaced: frozenset[bytes] = frozenset()
-        """Marks that stand for another disk by now: neither promised nor renewed by."""
+        """Those that stand for another disk by now: neither promised nor renewed by."""
         self._margin_s = self._interval_s = 0.0
         self._watchdog = Watchdog.OFF
         self._armed_by: LeasePolicy | None = None
@@ -202,15 +202,19 @@ class LeaseOwner:
         """Apply a configuration."""
         self._policy = policy = spec.fencing.lease
         has_witness = policy is not None and policy.has_witness
-        disks = {mark: link.device for link, mark in media_of(spec.senders).items()}
-        self._disks = disks | self._disks
-        self._replaced = frozenset(
-            mark for mark, disk in disks.items() if self._disks[mark] != disk
-        )
-        marks = disks.keys() - self._replaced
-        self._media = frozenset({*marks, WITNESS_MARK} if has_witness else marks)
+        marks = media_of(spec.senders).values()
+        self._named = frozenset({*marks, WITNESS_MARK} if has_witness else marks)
         self._margin_s = FAST_MARGIN_S if spec.profile is Profile.FAST else MARGIN_S
         self._interval_s = timing.PACES[spec.profile].beat_interval_s
+
+    def media_replaced(self, event: MediaReplaced) -> None:
+        """Take which media stand for other disks: the peer reads the former, which are still."""
+        self._replaced = event.media
+
+    @property
+    def _media(self) -> frozenset[bytes]:
+        """The media that are promised, and by which this node renews."""
+        return self._named - self._replaced
 
     @property
     def is_active(self) -> bool:

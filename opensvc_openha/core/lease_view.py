@@ -10,7 +10,8 @@ after the last one that *this* node can have seen it is dead. So it is dead once
 A medium that cannot be read proves nothing, however still it is: the peer may be renewing its sign
 of life there. A disk counts only if it has brought an authenticated beat of the peer's present
 incarnation: another disk, or a copy of one, is still for ever. A medium may hold something that
-was not taken for a beat; it is a sign of life all the same (``MediumQuiet.since``).
+was not taken for a beat; it is a sign of life all the same (``MediumQuiet.since``). A path may name
+another disk each time that it is opened, and two paths the same one (``SlotOpened``).
 
 Only the newest facts of the present incarnation promise anything, and only authenticated. Once a
 beat of another one came in that was not heard before, they promise nothing: it may be a later one
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import BootId, Goodbye
-from opensvc_openha.core.events import MediumQuiet
+from opensvc_openha.core.events import MediumQuiet, SlotOpened
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, PathKind
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
@@ -75,8 +76,10 @@ class LeaseView:
         self._boot: BootId | None = None
         """The incarnation that ``_shown_by`` is about."""
         self._links: dict[bytes, LinkSpec] = {}
-        self._shown_by: set[LinkSpec] = set()
-        """Links that brought an authenticated beat of that incarnation."""
+        self._disks: dict[LinkSpec, str] = {}
+        """The disk that the path of each link names now; the path itself if that is not known."""
+        self._shown_by: set[tuple[str, int]] = set()
+        """Disks that brought an authenticated beat of that incarnation, with the slot's offset."""
         self._other: BootId | None = None
         """An incarnation that was seen beside the one that promised."""
         self._quiet_at: dict[bytes, float] = {}
@@ -92,7 +95,10 @@ class LeaseView:
         self._spec = spec
         before, media = self._links, media_of(spec.listeners)
         self._links = {mark: link for link, mark in media.items()}
-        self._shown_by.intersection_update(spec.listeners)
+        self._disks = {link: disk for link, disk in self._disks.items() if link in media}
+        # Where it is not known which disk a path names, each configuration may mean another one.
+        gone = before.values() - media.keys()
+        self._shown_by -= {(link.device, link.offset) for link in gone}
         # Of two disks with the same offset, the second may have the name of the first one now.
         if self._links != before:
             self.void()
@@ -114,7 +120,23 @@ class LeaseView:
             self._boot = boot
             self._other = None
             self._shown_by.clear()
-        self._shown_by.add(link)
+        self._shown_by.add(self._slot(link))
+
+    def record_opened(self, event: SlotOpened) -> None:
+        """Record the disk that is read from now on: what another one has shown is not of it."""
+        link, disk = event.link, event.disk
+        if disk and disk == self._disks.get(link):
+            return
+        self._disks[link] = disk or link.device
+        if not disk:
+            # No other opening is known to be of the same one.
+            self._shown_by.discard(self._slot(link))
+        for medium, each in self._links.items():
+            if each == link:
+                self._quiet_at.pop(medium, None)
+
+    def _slot(self, link: LinkSpec) -> tuple[str, int]:
+        return self._disks.get(link, link.device), link.offset
 
     def record_other(self, boot: BootId) -> None:
         """Record an authenticated beat of an incarnation that is not the present one, nor past."""
@@ -198,7 +220,7 @@ class LeaseView:
         for medium, link in self._links.items():
             if link.mark in marks:
                 named[medium] = f"slot of {link.device}"
-                if link not in self._shown_by:
+                if self._slot(link) not in self._shown_by:
                     return {}, f"slot of {link.device} has not shown the present life of {peer}"
         return named, "" if named else f"the promise of {peer} names no medium"
 

@@ -18,6 +18,7 @@ from opensvc_openha.core.events import (
     ListenerTried,
     MediumQuiet,
     RenewalConfirmed,
+    SlotOpened,
     WatchdogLost,
     WatchdogReady,
 )
@@ -32,7 +33,7 @@ ANSWER_LIMIT_S = 1.5
 SILENT = "the engine does not answer"
 
 Item = TypeVar("Item")
-_OfLinks = BeatReceived | ListenerTried | MediumQuiet
+_OfLinks = BeatReceived | ListenerTried | MediumQuiet | SlotOpened
 _OfWatchdog = RenewalConfirmed | WatchdogReady | WatchdogLost
 
 

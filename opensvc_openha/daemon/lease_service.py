@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -25,9 +26,10 @@ from opensvc_openha.core.actions import (
     LeaseAction,
 )
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import Event, WatchdogLost, WatchdogReady
+from opensvc_openha.core.events import Event, MediaReplaced, WatchdogLost, WatchdogReady
 from opensvc_openha.core.model import FencingPolicy, LinkSpec, PathKind
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
+from opensvc_openha.core.promised_disks import PromisedDisks
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import LeaseStatus, NodeStatus, PeerStanding
 from opensvc_openha.core.wording import named
@@ -44,9 +46,13 @@ from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.promised_media import read_media, write_media
 from opensvc_openha.system import clock
+from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.watchdog.keeper import SOCKET_NAME
 from opensvc_openha.watchdog.keeper_client import KeeperSettings
+
+_IDENTIFY_LIMIT_S = 1.0
+"""Longest wait for what the paths of the heartbeat disks name when the daemon starts."""
 
 
 class EngineValues(Protocol):
@@ -79,9 +85,12 @@ class LeaseService:
         self._configuration = configuration
         self._put = put
         self._engine = engine
-        self._media: dict[LinkSpec, bytes] = {}
-        self._disks: dict[bytes, str] = {}
-        """The disk that each mark of this node's media has stood for since the daemon began."""
+        spec = configuration.current.spec
+        self._heard = media_of(spec.listeners)
+        self._disks = PromisedDisks(spec.senders)
+        self._replaced: frozenset[bytes] = frozenset()
+        self._lock = threading.RLock()
+        """Of the disks and of the note: threads of links open disks, others configure them."""
         self._watchdog = WatchdogThread(
             lambda: self._policy.lease,
             self._connect,
@@ -109,12 +118,13 @@ class LeaseService:
         self._has_watchdog = False
         self._has_looks = False
         self.reports = LeaseReports(
-            lambda link: self._media.get(link),
+            lambda link: self._heard.get(link),
+            self._disks.medium_of,
+            self._disk_opened,
             lambda: self._watchdog.is_used or self._policy.lease is not None,
             self._wants_quiet,
             put,
         )
-        self._name_media()
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -125,7 +135,9 @@ class LeaseService:
         """
         self._enter = enter
         self._drill.recover()
-        former, present = read_media(self._layout), self._places()
+        former = read_media(self._layout)
+        self._disks.expect(self._disks_now())
+        present = self._places()
         self._noted = present if former is None else dict(former.items() & present.items())
         self._watchdog.take_over()
         self._note_media(self._noted if self._watchdog.is_used else present)
@@ -135,10 +147,11 @@ class LeaseService:
 
     def follow(self) -> None:
         """Follow the configuration that is in force now."""
-        self._name_media()
-        present = self._places()
-        common = dict(self._noted.items() & present.items())
-        self._note_media(common if self._watchdog.is_used else present)
+        spec = self._configuration.current.spec
+        with self._lock:
+            self._heard = media_of(spec.listeners)
+            self._disks.follow(spec.senders)
+            self._follow_disks()
         if self._policy.lease is not None:
             self._begin_watchdog()
         if self._witness_config() is not None and self._takes_promises and not self._has_looks:
@@ -234,20 +247,48 @@ class LeaseService:
     def _takes_promises(self) -> bool:
         return any(path.kind is PathKind.LEASE for path in self._policy.paths)
 
-    def _name_media(self) -> None:
-        spec = self._configuration.current.spec
-        # What was confirmed on another disk than the engine knows of must not overtake the news.
-        renewing = {
-            link: mark
-            for link, mark in media_of(spec.senders).items()
-            if self._disks.setdefault(mark, link.device) == link.device
-        }
-        self._media = {**renewing, **media_of(spec.listeners)}
+    def _disk_opened(self, link: LinkSpec, disk: str) -> None:
+        """Take the disk that a link writes to from now on."""
+        with self._lock:
+            self._disks.opened(link, disk)
+            self._follow_disks()
+
+    def _follow_disks(self) -> None:
+        """Note the media as they are now, and give the engine news of replaced ones."""
+        present = self._places()
+        common = dict(self._noted.items() & present.items())
+        self._note_media(common if self._watchdog.is_used else present)
+        before, self._replaced = self._replaced, self._disks.replaced
+        if self._replaced == before:
+            return
+        self._put(MediaReplaced(self._replaced))
+        for link, mark in media_of(self._configuration.current.spec.senders).items():
+            if mark in self._replaced - before:
+                text = (
+                    "another disk than when the daemon began: it renews no promise of this node"
+                    " before the daemon is started again"
+                )
+                self._history.record(EntryKind.LINK, link.link_id, "FAULT", text, is_alarm=True)
+
+    def _disks_now(self) -> dict[bytes, str]:
+        """Return the disk behind each path; those that are known within a second.
+
+        A file's system may not answer, which would hold the daemon up.
+        """
+        found: dict[bytes, str] = {}
+
+        def look() -> None:
+            for link, mark in media_of(self._configuration.current.spec.senders).items():
+                found[mark] = disk_identity(link.device)
+
+        thread = threading.Thread(target=look, name="disks", daemon=True)
+        thread.start()
+        thread.join(_IDENTIFY_LIMIT_S)
+        return {mark: disk for mark, disk in list(found.items()) if disk}
 
     def _places(self) -> dict[bytes, str]:
         """Return which disk or witness each mark of this node's media stands for now."""
-        spec = self._configuration.current.spec
-        places = {mark: link.device for link, mark in media_of(spec.senders).items()}
+        places = self._disks.known
         witness = self._witness_config()
         if witness is not None:
             places[WITNESS_MARK] = f"{','.join(witness.urls)} {witness.prefix}"

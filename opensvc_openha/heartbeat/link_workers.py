@@ -17,6 +17,7 @@ from opensvc_openha.core.events import (
     ListenerTried,
     MediumQuiet,
     RenewalConfirmed,
+    SlotOpened,
 )
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
@@ -42,14 +43,18 @@ Log = Callable[[LinkSpec, bool, str], None]
 class LeaseReports:
     """What the disk links report for promises: this node's renewals, and quiet slots of the peer.
 
-    ``medium_of`` returns the mark of a link among the media of a promise, None for one that is
-    none. ``wants_renewals`` and ``wants_quiet`` are asked at each beat and each read.
+    ``medium_of`` returns the mark of a peer's link among the media of a promise, None for one that
+    is none; ``renewed_by`` that of an own link, None also if its disk is not the one that the mark
+    stands for. ``wants_renewals`` and ``wants_quiet`` are asked at each beat and each read.
+    ``opened`` is called before anything is written to a disk.
     """
 
     medium_of: Callable[[LinkSpec], bytes | None] = lambda link: None
+    renewed_by: Callable[[LinkSpec, str], bytes | None] = lambda link, disk: None
+    opened: Callable[[LinkSpec, str], None] = lambda link, disk: None
     wants_renewals: Callable[[], bool] = lambda: False
     wants_quiet: Callable[[], bool] = lambda: False
-    put: Callable[[RenewalConfirmed | MediumQuiet], None] = lambda event: None
+    put: Callable[[RenewalConfirmed | MediumQuiet | SlotOpened], None] = lambda event: None
 
 
 NO_REPORTS = LeaseReports()
@@ -187,6 +192,8 @@ class SenderThread(LinkThread):
         try:
             sender.open()
             self.remark = sender.remark
+            if self.link.is_disk:
+                self._reports.opened(self.link, sender.disk)
             while not self._ending.is_set():
                 number, posted = self._board.wait_after(self._seen, _WAIT_S)
                 self._seen = number
@@ -197,7 +204,7 @@ class SenderThread(LinkThread):
                 frame = self._codec.encode(posted.beat, self.thread_id, posted.with_names)
                 sender.send(frame)
                 self._sent_at, self._sent_number = clock.monotonic(), number
-                self._report_renewal(posted.beat.seq, frame, began_at, self._sent_at)
+                self._report_renewal(posted.beat.seq, frame, began_at, sender.disk)
                 self._record_health()
                 self._record_counters(sender.counters)
         finally:
@@ -205,12 +212,12 @@ class SenderThread(LinkThread):
             self._of_link = {}
             sender.close()
 
-    def _report_renewal(self, seq: int, frame: bytes, began_at: float, ended_at: float) -> None:
+    def _report_renewal(self, seq: int, frame: bytes, began_at: float, disk: str) -> None:
         """Report a beat that stays in its slot, where it was read back."""
         if not self._reports.wants_renewals():
             return
-        medium = self._reports.medium_of(self.link)
-        if medium is not None:
+        medium, ended_at = self._reports.renewed_by(self.link, disk), self._sent_at
+        if medium is not None and ended_at is not None:
             self._reports.put(
                 RenewalConfirmed(medium, seq, began_at, ended_at, carries_facts(frame))
             )
@@ -291,6 +298,8 @@ class ListenerThread(LinkThread):
                 self._is_open = False
                 self._report_tried(ListenerTried(self.link, False))
             raise
+        if self.link.is_disk:
+            self._reports.put(SlotOpened(self.link, listener.disk))
         if self._is_open is False:
             self._report_tried(ListenerTried(self.link, True))
         self._is_open = True

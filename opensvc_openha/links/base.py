@@ -57,11 +57,13 @@ class Quiet:
 class BeatSender(Protocol):
     """Sending end. ``remark`` is a hint for the operator about a working link, or empty.
 
-    ``counters`` holds how often something was wrong after all, by reason.
+    ``counters`` holds how often something was wrong after all, by reason. ``disk`` identifies the
+    disk that was opened; empty if that is not known, or if there is none.
     """
 
     remark: str
     counters: dict[str, int]
+    disk: str
 
     def open(self) -> None:
         """Prepare the end, again if need be; raise LinkFault."""
@@ -77,11 +79,12 @@ class BeatListener(Protocol):
     """Receiving end. ``counters`` holds the received frames and the dropped ones by reason.
 
     ``quiet`` is the last read that found nothing new; None where a beat does not stay, and as long
-    as no read of this opening can say so.
+    as no read of this opening can say so. ``disk`` as for the sending end.
     """
 
     remark: str
     counters: dict[str, int]
+    disk: str
     quiet: Quiet | None
 
     def open(self) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.files import identity_of
 
 START_LIMIT_S = 5.0
@@ -231,10 +232,13 @@ class DiskChannel:
         self._path = path
         self._direct = direct
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
         self._worker: _Worker | None = None
         self._users = 0
         self._reads = 0
         self._identity: tuple[int, ...] | None = None
+        self.disk = ""
+        """Identifies the disk that was opened last; empty if that is not known."""
 
     @property
     def worker_pid(self) -> int:
@@ -249,9 +253,15 @@ class DiskChannel:
         """
         worker = self._running_worker()
         operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
-        identity = identity_of(self._path)
-        info = disk_worker.INFO.unpack(worker.request(operation, 0, 0, b"", limit_s, "the opening"))
-        self._identity = identity
+        with self._opening:
+            identity = identity_of(self._path)
+            info = disk_worker.INFO.unpack(
+                worker.request(operation, 0, 0, b"", limit_s, "the opening")
+            )
+            self._identity = identity
+            # Looked at while it is open, so that its number cannot be another disk's meanwhile.
+            self.disk = disk_identity(self._path)
+            self.check_identity()
         return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]), bool(info[4]))
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:

@@ -43,7 +43,7 @@ class SlotEnd:
     """One slot of one device."""
 
     def __init__(self, spec: LinkSpec, direct: bool, for_writing: bool) -> None:
-        self.remark = ""
+        self.remark = self.disk = ""
         self._spec = spec
         self._direct = direct
         self._for_writing = for_writing
@@ -74,6 +74,7 @@ class SlotEnd:
         )
         self._channel = channel
         self._info = info
+        self.disk = channel.disk
 
     def _check_slot(self, info: DeviceInfo) -> None:
         device, offset = self._spec.device, self._spec.offset
@@ -115,6 +116,11 @@ class SlotEnd:
             f"{self._spec.device} has vanished or shrunk: only {len(data)} of {self._slot_bytes}"
             f" bytes can be read at block {self._spec.offset}"
         )
+
+    def _check_disk(self, channel: DiskChannel) -> None:
+        """Raise LinkFault if the other end of the device has opened another disk meanwhile."""
+        if channel.disk != self.disk:
+            raise LinkFault(f"{self._spec.device} names another disk now")
 
     def _opened_channel(self) -> DiskChannel:
         if self._channel is None:
@@ -216,6 +222,7 @@ class SlotSender(SlotEnd):
                 f"{self._spec.device} does not hold what was just written to block"
                 f" {self._spec.offset}: something else writes there, or the disk loses writes"
             )
+        self._check_disk(channel)
         self._written = slot
         self._is_begun = True
 
@@ -288,6 +295,7 @@ class SlotListener(SlotEnd):
                 # A file may still be short: its slots are written one after the other.
                 raise LinkFault(self._gone(data))
             received_at = self._clock()
+            self._check_disk(channel)
             self._note_quiet(data, asked_at, received_at)
             self._next_read_at = read_at = received_at + self._poll_s
             frame = self._new_frame(data)

@@ -66,7 +66,7 @@ class UdpEnd(ABC):
     """One socket tied to the interface and address of a link; subclasses configure it."""
 
     def __init__(self, spec: LinkSpec) -> None:
-        self.remark = ""
+        self.remark = self.disk = ""
         self._spec = spec
         self._host_name = (
             None

@@ -26,10 +26,13 @@ from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     ConfigChanged,
+    Event,
+    MediaReplaced,
     MediumQuiet,
     PeerConfirmedOut,
     RecoveredState,
     RenewalConfirmed,
+    SlotOpened,
     Tick,
     WatchdogLost,
     WatchdogReady,
@@ -44,6 +47,7 @@ from opensvc_openha.core.model import (
     ServiceSpec,
 )
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
+from opensvc_openha.core.promised_disks import PromisedDisks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LeaseStatus
 from opensvc_openha.core.timing import slot_read_s
@@ -181,6 +185,12 @@ class LeaseHost(Host):
         self._posted: dict[LinkSpec, Beat | None] = {}
         """Disks to which a write is on its way, and the beat that waits for its end."""
         self._seen: dict[LinkSpec, tuple[int, float]] = {}
+        self.others: dict[LinkSpec, Slot] = {}
+        """Links whose path names another disk by now, on this node alone."""
+        self.disk_names: dict[str, str] = {}
+        """Disks that paths lead to which have another name."""
+        self._disks = PromisedDisks(())
+        self._opened: dict[LinkSpec, str] = {}
         self.former_media: frozenset[bytes] | None = None
         """What the next daemon knows of the media that the former one has promised by."""
         self.witness_s: float | None = None
@@ -198,6 +208,8 @@ class LeaseHost(Host):
     def _start(self, recovered: dict[str, RecoveredState], counter: int | None = None) -> None:
         self._seen.clear()
         self._posted.clear()
+        self._opened.clear()
+        self._disks = PromisedDisks(self.leases.links_of(self))
         super()._start(recovered, counter)
         if self.keeper.is_open:
             media = self.former_media
@@ -240,14 +252,45 @@ class LeaseHost(Host):
             self._posted[link] = beat
             return
         self._posted[link] = None
+        self._open(link)
         began_at, write_s = self.now, self.write_s()
         if write_s < math.inf:
             self.pair.schedule(write_s, self._land, link, beat)
         done_s = write_s + self.confirm_s()
         self.pair.schedule(min(done_s, 3.0), self._written, self.life, link, beat, began_at, done_s)
 
+    def slot_of(self, link: LinkSpec) -> Slot:
+        """The slot that the path of a link leads to on this node."""
+        return self.others.get(link) or self.leases.slots[link]
+
+    def _open(self, link: LinkSpec) -> None:
+        """What the daemon does before it writes to a disk."""
+        disk = self.disk_names.get(link.device, link.device)
+        disk = f"another {disk}" if link in self.others else disk
+        if self._opened.get(link) == disk:
+            return
+        self._opened[link] = disk
+        self._disks.follow(self.leases.links_of(self))
+        self._disks.opened(link, disk)
+        event = MediaReplaced(self._disks.replaced)
+        self.pair.schedule(0.001, self.handle, self.life, event)
+
+    def swap(self, link: LinkSpec) -> None:
+        """Let the path of a link lead to another disk, which this node opens."""
+        self.others[link] = Slot()
+        if link.node != self.name:
+            self._seen.pop(link, None)
+            self.handle(self.life, SlotOpened(link, f"another {link.device}"))
+
+    def observe_event(self, event: Event) -> None:
+        """Observe it; a read of another disk is none of the medium."""
+        heard = self.leases.links_heard_by(self)
+        others = {medium for link, medium in media_of(heard).items() if link in self.others}
+        if not (isinstance(event, MediumQuiet) and event.medium in others):
+            super().observe_event(event)
+
     def _land(self, link: LinkSpec, beat: Beat) -> None:
-        slot = self.leases.slots[link]
+        slot = self.slot_of(link)
         slot.beat, slot.count = beat, slot.count + 1
 
     def _written(
@@ -256,8 +299,9 @@ class LeaseHost(Host):
         if life != self.life:
             return
         if done_s <= 3.0:
-            medium = media_of(self.leases.links_of(self))[link]
-            self._confirm(life, medium, beat.seq, began_at)
+            medium = self._disks.medium_of(link, self._opened[link])
+            if medium is not None:
+                self._confirm(life, medium, beat.seq, began_at)
         waiting = self._posted.pop(link)
         if waiting is not None:
             self.write(link, waiting)
@@ -268,7 +312,7 @@ class LeaseHost(Host):
             return
         if link not in self.leases.links:
             return
-        slot, now = self.leases.slots[link], self.now
+        slot, now = self.slot_of(link), self.now
         count, since = self._seen.get(link, (-1, now))
         if slot.count != count:
             since = now

@@ -717,6 +717,44 @@ def test_a_disk_that_is_replaced_on_one_node_alone_renews_nothing(is_net_up: boo
         assert [name for _, name in pair.bitten] == ["deb1"] and deb2.state == "STARTED"
 
 
+@pytest.mark.parametrize("by", ["the owner", "the survivor"])
+def test_a_path_that_names_another_disk_renews_and_proves_nothing(by: str) -> None:
+    """Under the same name, on one node alone: the disk was unplugged, and another one found."""
+    pair = LeasePair(is_believed=True)
+    deb1, deb2 = pair.start_first()
+    [link] = (link for link in pair.links_of(deb1) if link.is_disk)
+    (deb1 if by == "the owner" else deb2).swap(link)
+    pair.cut_net()
+    pair.run(40)
+    if by == "the owner":
+        assert deb1.slot_of(link).beat is not None
+        assert [name for _, name in pair.bitten] == ["deb1"] and deb2.state == "STARTED"
+    else:
+        # The owner renews its promise on the true disk.
+        assert deb1.state == "STARTED" and deb1.lease.is_confirmed and not pair.bitten
+        assert deb2.engine is not None
+        text = deb2.engine.snapshot(deb2.now).fencing.lease
+        assert "slot of /dev/hb0 has not shown the present life of deb1" in text
+
+
+def test_a_disk_under_another_name_is_the_same_medium() -> None:
+    """The path by its identifier in place of /dev/sdb."""
+    pair = LeasePair()
+    deb1, _ = pair.start_first()
+    assert deb1.engine is not None
+    former = next(link for link in pair.links_of(deb1) if link.is_disk)
+    new = replace(former, device="/dev/disk/by-id/hb0")
+    pair.slots[new] = pair.slots[former]
+    deb1.disk_names[new.device] = former.device
+    spec = deb1.engine.spec
+    links = tuple(new if each == former else each for each in spec.links)
+    pair.edited["deb1"] = tuple(link for link in links if link.node == "deb1")
+    deb1.handle(deb1.life, ConfigChanged(replace(spec, links=links)))
+    pair.cut_net()
+    pair.run(30)
+    assert deb1.state == "STARTED" and deb1.lease.is_confirmed and not pair.bitten
+
+
 @pytest.mark.parametrize("how", ["kill -9", "restart"])
 def test_a_disk_that_is_replaced_while_the_daemon_is_away_renews_nothing(how: str) -> None:
     """What the former daemon has promised is looked for on the former disk, and the peer is cut."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.events import MediumQuiet
+from opensvc_openha.core.events import MediumQuiet, SlotOpened
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.lease_view import LeaseView
 from opensvc_openha.core.model import (
@@ -245,6 +245,52 @@ def test_a_disk_that_never_showed_the_present_incarnation_is_no_medium() -> None
     assert watch.at(121.0) == "a disk of deb1 is not read here"
     watch.lease.reconfigure(watch.spec)
     assert watch.at(121.0) == "slot of /dev/sda has not shown the present life of deb1"
+
+
+def test_a_path_that_names_another_disk_has_shown_nothing() -> None:
+    """It was unplugged: what was read before, and what is read then, proves nothing."""
+    watch = Watch()
+    for disk in ("naa.1", "naa.1", "naa.2"):
+        watch.lease.record_opened(SlotOpened(DISK, disk))
+        if disk == "naa.1":
+            watch.lease.record_beat(DISK, PEERS)
+    watch.quiet(120.0)
+    assert watch.at(120.0) == "slot of /dev/sda has not shown the present life of deb1"
+    # It is back: the read was one of the other disk.
+    watch.lease.record_opened(SlotOpened(DISK, "naa.1"))
+    assert watch.at(120.0) == "slot of /dev/sda: no successful read since then"
+    watch.quiet(121.0)
+    # Opened again, and the same: what was read of it counts.
+    watch.lease.record_opened(SlotOpened(DISK, "naa.1"))
+    watch.at(121.0)
+    assert watch.is_proved
+
+
+def test_a_disk_that_is_not_known_has_to_show_the_peer_each_time_that_it_is_opened() -> None:
+    """There is no other way to see that it is the peer's."""
+    watch = Watch()
+    for _ in range(2):
+        watch.lease.record_opened(SlotOpened(DISK, ""))
+        watch.quiet(120.0)
+        assert watch.at(120.0) == "slot of /dev/sda has not shown the present life of deb1"
+        watch.lease.record_beat(DISK, PEERS)
+        watch.at(120.0)
+        assert watch.is_proved
+
+
+def test_a_disk_with_another_path_is_the_same_one() -> None:
+    """An edit in the silence: the path by its identifier. Another slot of it has shown nothing."""
+    by_id = replace(DISK, device="/dev/disk/by-id/x")
+    for link, is_same in ((by_id, True), (replace(by_id, offset=20), False)):
+        watch = Watch(replace(PROMISE, media=frozenset({link.mark})))
+        watch.lease.record_opened(SlotOpened(DISK, "naa.1"))
+        watch.lease.record_beat(DISK, PEERS)
+        # It is opened before the engine has the news of it.
+        watch.lease.record_opened(SlotOpened(link, "naa.1"))
+        watch.lease.reconfigure(replace(watch.spec, links=(NET, link)))
+        watch.quiet(120.0, link.mark)
+        watch.at(120.0)
+        assert watch.is_proved is is_same
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from opensvc_openha.core.events import (
     ListenerTried,
     MediumQuiet,
     RenewalConfirmed,
+    SlotOpened,
 )
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
@@ -66,6 +67,7 @@ class End:
     is_closed: bool = False
     watch: Callable[[], object] = lambda: None
     quiet: Quiet | None = None
+    disk: str = "naa.1"
 
     def open(self) -> None:
         if self.opening is not None:
@@ -342,11 +344,19 @@ def test_sender_is_up_for_the_timeout_of_its_link_after_a_beat(
 
 
 DISK = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 10, 10.0)
-Reported = RenewalConfirmed | MediumQuiet
+Reported = RenewalConfirmed | MediumQuiet | SlotOpened
 
 
 def lease_reports(found: list[Reported], is_wanted: bool = True) -> LeaseReports:
-    return LeaseReports({DISK: b"12345678"}.get, lambda: is_wanted, lambda: is_wanted, found.append)
+    opened: set[tuple[LinkSpec, str]] = set()
+    return LeaseReports(
+        {DISK: b"12345678"}.get,
+        lambda link, disk: b"12345678" if (link, disk) in opened else None,
+        lambda link, disk: opened.add((link, disk)),
+        lambda: is_wanted,
+        lambda: is_wanted,
+        found.append,
+    )
 
 
 def test_beat_in_a_slot_is_a_renewal_that_began_before_its_write(
@@ -392,9 +402,13 @@ def test_quiet_read_is_reported_once_behind_the_beats_before_it(
         serve(thread, monkeypatch, end)
         return end
 
-    assert run(is_wanted=False).waits == [0.5] * 6 and found == []
+    opened = SlotOpened(DISK, "naa.1")
+    assert run(is_wanted=False).waits == [0.5] * 6 and found == [opened]
     assert run(is_wanted=True).waits == [0.05] * 6
-    assert found == [MediumQuiet(b"12345678", each.read_at, each.since) for each in (quiet, later)]
+    assert found[1:] == [
+        opened,
+        *(MediumQuiet(b"12345678", each.read_at, each.since) for each in (quiet, later)),
+    ]
 
 
 def test_thread_enters_first_is_a_daemon_and_ends_when_it_is_asked() -> None:

@@ -82,6 +82,7 @@ class Watched:
     ) -> None:
         self._channel = channel
         self._afterwards = afterwards
+        self.disk = channel.disk
         self.reads = 0
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
@@ -385,6 +386,25 @@ def test_disk_replaced_during_the_write_is_no_second_writer(
     finally:
         sender._channel.write = write
     assert sender.counters == {"overwritten": 0}
+
+
+def test_other_end_that_has_opened_another_disk_is_a_fault_of_this_one(
+    opened: Callable[..., Any], disk_file: str
+) -> None:
+    """Both ends of a device share its opening: what this one wrote or read is of neither disk."""
+    sender = opened(DioSender(spec(disk_file)))
+    listener = opened(DioListener(spec(disk_file), Simulated(), 0.25))
+    assert sender.disk == listener.disk != ""
+    os.rename(disk_file, f"{disk_file}.old")
+    with open(disk_file, "wb") as file:
+        file.truncate(1 << 20)
+    opened(DioListener(spec(disk_file, 10), Simulated(), 0.25))
+    for work in (lambda: sender.send(b"beat"), lambda: listener.receive(1.0)):
+        with pytest.raises(LinkFault, match="names another disk now"):
+            work()
+    for end in (sender, listener):
+        end.open()
+    sender.send(b"beat")
 
 
 def test_slot_is_read_at_its_pace_until_the_time_is_over(

@@ -29,6 +29,7 @@ _DECISIONS = (
     "lease_owner.py",
     "lease_view.py",
     "promise.py",
+    "promised_disks.py",
     "proof.py",
     "plan_desk.py",
     "transitions.py",
