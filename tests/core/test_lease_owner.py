@@ -20,6 +20,7 @@ from opensvc_openha.core.events import (
     Command,
     ConfigChanged,
     Leaving,
+    MediaReplaced,
     RenewalConfirmed,
     WatchdogLost,
     WatchdogReady,
@@ -735,6 +736,16 @@ def test_a_path_that_names_another_disk_renews_and_proves_nothing(by: str) -> No
         assert deb2.engine is not None
         text = deb2.engine.snapshot(deb2.now).fencing.lease
         assert "slot of /dev/hb0 has not shown the present life of deb1" in text
+
+
+def test_what_is_confirmed_on_a_replaced_medium_renews_nothing() -> None:
+    """Whatever is reported of it; once it is what it was, it does again."""
+    owner = _armed()
+    for seq, media in ((3, frozenset({_MEDIUM})), (4, frozenset[bytes]())):
+        owner.media_replaced(MediaReplaced(media))
+        owner.record_beat(seq, True, 102.0 + seq)
+        event = RenewalConfirmed(_MEDIUM, seq, 102.0 + seq, 102.1 + seq)
+        assert owner.confirmed(event, 102.1 + seq) == ([] if media else [GrantPermit(102.0 + seq)])
 
 
 def test_a_disk_under_another_name_is_the_same_medium() -> None:
