@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated man agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated man docs pictures agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
@@ -19,7 +19,8 @@ help:
 	@echo "make format  what ruff can put right by itself"
 	@echo "make generated  the tables and samples that are generated from the code, such as that of docs/options.md"
 	@echo "make man    manual pages and completion, generated from the parsers into build/manual"
-	@echo "make lint   ruff (format and check), mypy strict, import contract"
+	@echo "make docs   the documentation site in build/docs/html; pictures: draws docs/images/*.dot again"
+	@echo "make lint   ruff (format and check), mypy strict, import contract, the documentation's links"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  the model checker: two nodes, every state, event and message outcome, DEPTH moves deep"
@@ -104,6 +105,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
+	@$(MAKE) --no-print-directory docs
 
 format: venv
 	$(BIN)/ruff check --fix .
@@ -114,6 +116,15 @@ generated: venv
 
 man: venv
 	$(BIN)/python -m manual build/manual
+
+# Warnings are errors, a link within the site that leads nowhere among them.
+docs: venv
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html -d build/docs/doctrees docs build/docs/html
+	@echo "documentation: build/docs/html/index.html"
+
+# Needs graphviz; the pictures are kept, so that nothing else does.
+pictures: venv
+	$(BIN)/python docs/diagrams.py
 
 bench: venv
 	$(BIN)/python -m bench.heartbeats
@@ -143,5 +154,5 @@ mutants: venv
 	$(BIN)/python -m tests.mutants --every $(EVERY) $(MUTANTS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info .mutants .mypy_cache .pytest_cache .import_linter_cache .ruff_cache .hypothesis .coverage .coverage_data
+	rm -rf $(VENV) $(VENV)-3.* build docs/commands dist *.egg-info .mutants .mypy_cache .pytest_cache .import_linter_cache .ruff_cache .hypothesis .coverage .coverage_data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -63,10 +63,10 @@ def json_tables() -> str:
         whole.append((view, schema))
         inner |= schema.get("$defs", {})
     for view, schema in whole:
-        lines += ["", f"### {view.KIND}", "", *_table(schema)]
+        lines += ["", f"## {view.KIND}", "", *_table(schema)]
     for name, schema in sorted(inner.items()):
         text = schema["description"].replace("\n", " ")
-        lines += ["", f"### {_object_name(name)}", "", text, "", *_table(schema)]
+        lines += ["", f"## {_object_name(name)}", "", text, "", *_table(schema)]
     return "\n".join(lines)
 
 
