@@ -15,6 +15,7 @@ The type shows who has to act::
          +- PeerLinkError        8   something is wrong with the peer link
              +- NoPeerLinkError  8   there is none: nothing was asked for
              +- PeerLinkLostError 8  it ended: whether what was asked for happened is not known
+             +- UnknownOutcomeError 8  that is not known for good: the peer could not be asked
 
     InterruptedAction          128+N a signal asked the action to end: no error, so that no handler
                                of errors continues after it
@@ -123,7 +124,8 @@ class PeerLinkError(PeerError):
 class NoPeerLinkError(PeerLinkError):
     """No peer link could be set up, so nothing was asked for.
 
-    ``reason`` is one of: UNREACHABLE, BUSY, PROOF, VERSION, NODE (peer_link.channel.Refusal).
+    ``reason`` is one of: UNREACHABLE, BUSY, PROOF, VERSION, NODE (peer_link.channel.Refusal); OFF,
+    this node has none; WITHDRAWN, the request did not arrive in time, and will not be executed.
     """
 
     def __init__(self, message: str, reason: str = "UNREACHABLE") -> None:
@@ -133,3 +135,7 @@ class NoPeerLinkError(PeerLinkError):
 
 class PeerLinkLostError(PeerLinkError):
     """An open peer link ended: an order that was on its way may have been executed, or not."""
+
+
+class UnknownOutcomeError(PeerLinkError):
+    """A request was sent, and the peer could not be asked what became of it."""

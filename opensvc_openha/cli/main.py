@@ -58,6 +58,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "ezha": CommandEntry(_CLUSTER, "start, stop, restart, reload, kill or status: `ezha start`"),
     "ps": CommandEntry(_CLUSTER, "the node daemon and its threads"),
     "nmond": CommandEntry(_CLUSTER, "the node daemon itself"),
+    "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
@@ -106,6 +107,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import nmond
 
             return nmond
+        case "peer-server":
+            from opensvc_openha.cli import peer_server
+
+            return peer_server
         case "install":
             from opensvc_openha.cli import install
 

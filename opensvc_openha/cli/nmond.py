@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import ezha, installation
+from opensvc_openha.errors import OpenhaError
 from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ def main(args: list[str]) -> int:
 
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
-        return launch.run_in_foreground(installation.layout(), _monitor())
+        return launch.run_in_foreground(installation.layout(), _monitor(), _peer_server())
     if len(args) == 2 and args[0] == ezha.DETACHED and args[1].isdigit():
-        return launch.run_detached(installation.layout(), int(args[1]), _monitor())
+        return launch.run_detached(installation.layout(), int(args[1]), _monitor(), _peer_server())
     if args:
         build_parser().read(args)
     return ezha.start(installation.layout())
@@ -44,3 +46,22 @@ def _monitor() -> MonitorCommand:
 
     command = f"{installation.agent().bin_dir}/svcmgr"
     return MonitorCommand([*self_command(), "monitor"], lambda: installation.is_made_by_us(command))
+
+
+def _peer_server() -> MonitorCommand:
+    """Return the peer server's command: it runs where there is a key, unless switched off."""
+    from opensvc_openha.daemon.monitor_process import MonitorCommand
+    from opensvc_openha.storage import configuration
+    from opensvc_openha.storage.key_store import is_peer_link_on
+
+    layout = installation.layout()
+
+    def is_wanted() -> bool:
+        if os.geteuid() != 0 or not os.path.exists(layout.key_file):
+            return False
+        try:
+            return is_peer_link_on(layout, configuration.read_options(layout))
+        except OpenhaError:
+            return False  # The daemon reports the file.
+
+    return MonitorCommand([*self_command(), "peer-server"], is_wanted)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.actions.action_options import ActionOptions
@@ -55,6 +56,7 @@ from opensvc_openha.system.identity import node_name
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
     from opensvc_openha.core.events import Command
+    from opensvc_openha.peer_link.client import JobEnd
 
 VALIDATE = "validate_config"
 """The one action that accepts an invalid service file."""
@@ -269,7 +271,17 @@ def node_view() -> ClusterView:
         lambda: fetch_status(layout),
         lambda command, name, by: _answers(layout, command, name, by),
         lambda *entry: _note(layout, *entry),
+        partial(_order_peer, layout),
     )
+
+
+def _order_peer(
+    layout: Layout, service: str, action: str, on_line: Callable[[str], None]
+) -> JobEnd:
+    from opensvc_openha.peer_link.client import order_peer
+    from opensvc_openha.peer_link.protocol import AgentKind
+
+    return order_peer(layout, service, action, AgentKind.EMBEDDED, on_line)
 
 
 def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:

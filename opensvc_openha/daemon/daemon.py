@@ -65,6 +65,7 @@ class Daemon:
         monitor: MonitorCommand | None = None,
         log_problem: Callable[[], str] = lambda: "",
         survivors: Survivors | None = None,
+        peer_server: MonitorCommand | None = None,
     ) -> None:
         """Set up a daemon, but start no thread.
 
@@ -80,7 +81,7 @@ class Daemon:
         self._process = process = (
             survivors.process
             if survivors
-            else set_up_process(layout, logger, lock_handle, monitor, self._spec)
+            else set_up_process(layout, logger, lock_handle, monitor, self._spec, peer_server)
         )
         self._history = process.history
         self._issues = self._configuration.problems
@@ -223,6 +224,7 @@ class Daemon:
             self._restore_socket_and_lock()
             self._watchers.check()
             self._process.monitor.ensure_running()
+            self._process.peer_server.ensure_running()
             ring = self._incarnation.authentication.advance(clock.monotonic())
             if ring is not None:
                 self._configuration.write_rotation(ring)
@@ -289,6 +291,7 @@ class Daemon:
         if failure is None:
             self._systemd.stopping()
             self._process.monitor.end()
+            self._process.peer_server.end()
         self._incarnation.agent_caches.end(self._own_names())
         self._incarnation.store.close()
         self._history.record(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
@@ -299,6 +302,7 @@ class Daemon:
     def end_for_good(self) -> None:
         """Release what outlives a daemon: for the last one of this process."""
         self._process.monitor.end()
+        self._process.peer_server.end()
         self._history.close()
         self._log.info("node %s: ended", self._spec.node)
 

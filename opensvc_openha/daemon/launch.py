@@ -23,9 +23,13 @@ from opensvc_openha.storage.key_store import read_settings
 _READY = b"ready"
 
 
-def run_in_foreground(layout: Layout, monitor: MonitorCommand | None = None) -> int:
+def run_in_foreground(
+    layout: Layout,
+    monitor: MonitorCommand | None = None,
+    peer_server: MonitorCommand | None = None,
+) -> int:
     """Run the daemon in this process until it ends; for systemd and for debugging."""
-    return _serve(layout, True, take_lock(layout), lambda: None, monitor)
+    return _serve(layout, True, take_lock(layout), lambda: None, (monitor, peer_server))
 
 
 def expect_startable(layout: Layout) -> None:
@@ -85,7 +89,12 @@ def run_in_background(layout: Layout, command: list[str]) -> int:
     raise _as_error(int(word), text.decode("utf-8", "replace"))
 
 
-def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = None) -> int:
+def run_detached(
+    layout: Layout,
+    writer: int,
+    monitor: MonitorCommand | None = None,
+    peer_server: MonitorCommand | None = None,
+) -> int:
     """Run the daemon's side of ``run_in_background``: report the start over the pipe.
 
     Returns the exit code.
@@ -100,7 +109,7 @@ def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = N
                 os.write(writer, _READY + b" %d" % os.getpid())
             os.close(writer)
 
-        return _serve(layout, False, lock, on_ready, monitor)
+        return _serve(layout, False, lock, on_ready, (monitor, peer_server))
     except OpenhaError as error:
         _report(writer, error.exit_code, str(error))
     except Exception as error:  # Top level of the process: the parent waits for it.
@@ -119,7 +128,7 @@ def _serve(
     is_foreground: bool,
     lock: int,
     on_ready: Callable[[], None],
-    monitor: MonitorCommand | None,
+    children: tuple[MonitorCommand | None, MonitorCommand | None],
 ) -> int:
     from opensvc_openha.core import timing
     from opensvc_openha.daemon.daemon import Daemon
@@ -131,7 +140,8 @@ def _serve(
     os.umask(0o022)  # For any caller, and for the files of its scripts.
     log = DaemonLog(layout, is_foreground)
     try:
-        daemon = Daemon(layout, log.logger, lock, monitor, log.problem)
+        monitor, peer_server = children
+        daemon = Daemon(layout, log.logger, lock, monitor, log.problem, peer_server=peer_server)
         code = daemon.run(on_ready)
         failed_at: list[float] = []
         while daemon.has_failed:

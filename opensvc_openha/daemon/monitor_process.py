@@ -1,9 +1,9 @@
-"""Keep the resource monitor running as a child of the node daemon.
+"""Keep the resource monitor, or the peer server, running as a child of the node daemon.
 
-The daemon only knows its command. It has nothing to do with decisions: the daemon's main thread
-alone starts and polls it, never waits for it without a limit, and restarts it with growing delays
-if it ends. It ends with the daemon, however that ends: its input is a pipe whose other end the
-daemon holds.
+The daemon only knows its command. Such a process has nothing to do with decisions: the daemon's
+main thread alone starts and polls it, never waits for it without a limit, and restarts it with
+growing delays if it ends. It ends with the daemon, however that ends: its input is a pipe whose
+other end the daemon holds.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _END_LIMIT_S = 2.0
 
 @dataclass(frozen=True)
 class MonitorCommand:
-    """How to run the monitor.
+    """How to run such a process.
 
-    ``is_wanted`` is called from time to time; while it returns False, the monitor does not run.
+    ``is_wanted`` is called from time to time; while it returns False, the process is not started.
     """
 
     argv: Sequence[str]
@@ -45,10 +45,12 @@ class MonitorProcess:
         env: Mapping[str, str],
         logger: logging.Logger,
         memory: MemoryGuard | None = None,
+        name: str = "resource monitor",
     ) -> None:
         self.command = command
         self._env = env
         self._log = logger
+        self._name = name
         self._memory = MemoryGuard() if memory is None else memory
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -84,16 +86,19 @@ class MonitorProcess:
             )
         except OSError as error:
             self._put_off()
-            self._log.warning("resource monitor: cannot be started: %s", error)
+            self._log.warning("%s: cannot be started: %s", self._name, error)
 
     def _record_end(self, code: int) -> None:
         """Record an end, whatever the exit code: it should run for as long as the daemon."""
         self._close()
+        if code == 0 and self.command is not None and not self.command.is_wanted():
+            self._not_before, self._backoff_s = 0.0, BACKOFF_FIRST_S
+            return  # It was switched off.
         if clock.monotonic() - self._started_at >= STEADY_S:
             self._backoff_s = BACKOFF_FIRST_S
         how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         self._put_off()
-        self._log.warning("resource monitor: %s: started again", how)
+        self._log.warning("%s: %s: started again", self._name, how)
 
     def _put_off(self) -> None:
         self._not_before = clock.monotonic() + self._backoff_s

@@ -23,6 +23,7 @@ class ProcessParts:
     history: History
     stall_detector: StallDetector
     monitor: MonitorProcess
+    peer_server: MonitorProcess
     signals: list[int]
     """Signals that the main thread has still to obey."""
 
@@ -33,6 +34,7 @@ def set_up_process(
     lock_handle: int,
     monitor: MonitorCommand | None,
     spec: ClusterSpec,
+    peer_server: MonitorCommand | None = None,
 ) -> ProcessParts:
     """Return the parts for the first daemon of this process, all of them idle."""
 
@@ -46,5 +48,8 @@ def set_up_process(
         history=History(layout, len(spec.own_services), report_history),
         stall_detector=StallDetector(),
         monitor=MonitorProcess(monitor, layout.environment(), logger, memory),
+        peer_server=MonitorProcess(
+            peer_server, layout.environment(), logger, memory, "peer server"
+        ),
         signals=[],
     )

@@ -91,6 +91,16 @@ class Layout:
         return f"{self.proc_dir}/arbiter"
 
     @property
+    def peer_requests_dir(self) -> str:
+        """What became of the requests of the other node, by their ids."""
+        return f"{self.proc_dir}/peer-requests"
+
+    @property
+    def peer_log(self) -> str:
+        """What the other node asked for."""
+        return f"{self.log_dir}/peer-link.log"
+
+    @property
     def fence_drills_file(self) -> str:
         """When each path of the fence plan was tried out."""
         return f"{self.proc_dir}/fence-drills"

@@ -24,7 +24,7 @@ from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats import options_schema as schema
 from opensvc_openha.formats.conf_sections import ConfSection, read_sections
 from opensvc_openha.formats.fence_plan_config import FencePlanConfig, read_fence_plan
-from opensvc_openha.formats.options_schema import AuthMode
+from opensvc_openha.formats.options_schema import Allowed, AuthMode
 from opensvc_openha.formats.suggestion import did_you_mean
 
 
@@ -77,6 +77,16 @@ class PolicyOptions:
 
 
 @dataclass(frozen=True)
+class PeerLinkOptions:
+    """[peer_link]. ``is_enabled`` None is the default: it depends on the key."""
+
+    is_enabled: bool | None = None
+    port: int = schema.PEER_LINK_PORT.default
+    listen: tuple[str, ...] = ()
+    allow: frozenset[Allowed] = schema.PEER_LINK_ALLOW.default
+
+
+@dataclass(frozen=True)
 class Options:
     """openha.conf, checked. ``path`` and ``lines`` only serve messages."""
 
@@ -88,6 +98,7 @@ class Options:
     fencing: FencingPolicy = FencingPolicy()
     fence_plan: FencePlanConfig = FencePlanConfig()
     monitor_interval_s: float = schema.MONITOR_INTERVAL.default
+    peer_link: PeerLinkOptions = PeerLinkOptions()
     path: str = field(default="", compare=False)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
 
@@ -183,6 +194,7 @@ def parse_options(text: str, path: str) -> Options:
         fence_plan=plan,
         policy=_policies(whole.inner("policy")),
         monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
+        peer_link=_peer_link(whole.inner("peer_link")),
         path=path,
         lines=whole.lines,
     )
@@ -234,6 +246,15 @@ def _limits(section: ConfSection, default: ScriptLimits) -> ScriptLimits:
         section.value(schema.STOP_TIMEOUT, default.stop_s),
         section.value(schema.CHECK_TIMEOUT, default.check_s),
         section.value(schema.STATUS_TIMEOUT, default.probe_s),
+    )
+
+
+def _peer_link(section: ConfSection) -> PeerLinkOptions:
+    return PeerLinkOptions(
+        section.value(schema.PEER_LINK_ENABLED),
+        section.value(schema.PEER_LINK_PORT),
+        section.value(schema.PEER_LINK_LISTEN),
+        section.value(schema.PEER_LINK_ALLOW),
     )
 
 

@@ -44,6 +44,7 @@ from opensvc_openha.formats.fence_plan_config import (
     LEVELS,
 )
 from opensvc_openha.formats.lease_config import PARTS
+from opensvc_openha.formats.suggestion import did_you_mean
 
 _CLUSTER_MAX = 63
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -66,6 +67,36 @@ def _cluster_name(text: str) -> str:
             f"expected a name of letters, digits, dot, underscore and hyphen; found {text!r}"
         )
     return text
+
+
+class Allowed(enum.Enum):
+    """What the peer may ask for over the peer link, beside the status."""
+
+    ORDERS = "orders"
+    """Start, stop, switch, freeze and thaw a service."""
+    FILES = "files"
+    """Read and replace files of the cluster, add and remove services."""
+
+
+def _allowed(text: str) -> frozenset[Allowed]:
+    words = text.replace(",", " ").split()
+    if words == ["none"]:
+        return frozenset()
+    known = words_of(Allowed)
+    wrong = [word for word in words if word not in known]
+    if not words or wrong:
+        raise ValueError(
+            f"expected none, or one or more of {' '.join(known)}; found {text!r}"
+            + (did_you_mean(wrong[0], ("none", *known)) if wrong else "")
+        )
+    return frozenset(known[word] for word in words)
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    words = text.replace(",", " ").split()
+    if not words:
+        raise ValueError("expected one or more IPv4 or IPv6 addresses; found none")
+    return tuple(_address(word) for word in words)
 
 
 def _address(text: str) -> str:
@@ -242,6 +273,35 @@ DEFEND = Option(
     " nothing to start.",
 )
 
+# [peer_link] ------------------------------------------------------------------------------------
+
+PEER_LINK_ENABLED: Option[bool | None] = Option(
+    "enabled",
+    choice({"yes": True, "no": False}),
+    None,
+    "Whether this node serves the other one's requests over TCP, and asks the other one so. Without"
+    " this option it does if it has a key and `authentication` is not `off`.",
+    example="yes",
+    see="peer-link",
+)
+PEER_LINK_PORT = Option("port", whole(65_535), 5_430, "Its port, the same on both nodes.")
+PEER_LINK_LISTEN = Option(
+    "listen",
+    ConfValueType(_addresses, "IPv4 and IPv6 addresses", is_list=True),
+    (),
+    "Addresses of this node on which it is served; all of them without this option.",
+    example="10.50.1.1",
+)
+PEER_LINK_ALLOW = Option(
+    "allow",
+    ConfValueType(_allowed, "`none`, or one or more of `orders`, `files`", is_list=True),
+    frozenset(Allowed),
+    "What the other node may ask for beside the status: `orders` are start, stop, switch, freeze"
+    " and thaw of a service; `files` are the cluster's files, and to add and remove services.",
+    default_text="orders files",
+    see="rights",
+)
+
 _LIMITS = (START_TIMEOUT, STOP_TIMEOUT, CHECK_TIMEOUT, STATUS_TIMEOUT)
 _POLICIES = (ON_DUAL_RUN, ON_START_FAILURE, PRIORITY, DEFEND)
 SECTIONS = (
@@ -264,6 +324,9 @@ SECTIONS = (
         inner_example="registry",
     ),
     SectionSchema("agent", (MONITOR_INTERVAL,)),
+    SectionSchema(
+        "peer_link", (PEER_LINK_ENABLED, PEER_LINK_PORT, PEER_LINK_LISTEN, PEER_LINK_ALLOW)
+    ),
     SectionSchema(
         "fencing",
         (LEVELS, ARBITER, CHECK_INTERVAL, CHECK, BOOT_ALONE, RETRY, SCOPE),

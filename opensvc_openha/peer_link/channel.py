@@ -42,8 +42,10 @@ VERSION = 1
 """Versions of the messages that this end speaks; the higher one of both ends is used."""
 MESSAGE_BYTES = 1_048_576
 """Longest message, as a line of JSON."""
-CONNECT_LIMIT_S = 10.0
+CONNECT_LIMIT_S = 20.0
 """Seconds for the connecting end until both proofs are there."""
+REACH_LIMIT_S = 4.0
+"""Seconds of these for the system of the other end to answer: a node without power never does."""
 PROOF_LIMIT_S = 5.0
 """Seconds that the accepting end gives a connection to prove itself."""
 SEND_LIMIT_S = 30.0
@@ -219,7 +221,7 @@ def connect(
     )
     deadline = clock.monotonic() + limit_s
     with _no_link(where):
-        raw = socket.create_connection((host, port), timeout=_time_left(deadline))
+        raw = socket.create_connection((host, port), timeout=min(limit_s, REACH_LIMIT_S))
     try:
         with _no_link(where):
             _set_up(raw)

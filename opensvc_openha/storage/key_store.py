@@ -159,6 +159,14 @@ def is_key_wanted(layout: Layout, options: Options) -> bool:
     return not had_one and heartbeat.authentication is not AuthMode.OFF and not heartbeat.has_legacy
 
 
+def is_peer_link_on(layout: Layout, options: Options) -> bool:
+    """Return True if requests between the nodes go over the peer link: it needs a key."""
+    is_enabled = options.peer_link.is_enabled
+    if is_enabled is None:
+        is_enabled = options.heartbeat.authentication is not AuthMode.OFF
+    return is_enabled and os.path.exists(layout.key_file)
+
+
 def copy_command(layout: Layout, peer: str) -> str:
     """Return the command with which an operator gives the peer the key of this node."""
     return f"ssh {peer} {layout.bin_dir}/openha key install - < {layout.key_file}"
@@ -177,6 +185,13 @@ def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dic
             " `openha key install` takes the peer's",
             "heartbeat",
             "authentication",
+        )
+    if ring is None and options.peer_link.is_enabled:
+        raise options.error(
+            "[peer_link] enabled = yes needs a key, which both ends prove: `openha key generate`"
+            " makes one, `openha key install` takes the peer's",
+            "peer_link",
+            "enabled",
         )
     lease = options.fence_plan.lease
     if lease is not None and (ring is None or mode is AuthMode.OFF):

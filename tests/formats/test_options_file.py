@@ -23,12 +23,13 @@ from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.options_file import (
     HeartbeatOptions,
     Options,
+    PeerLinkOptions,
     PolicyOptions,
     ScriptOptions,
     TimingOptions,
     parse_options,
 )
-from opensvc_openha.formats.options_schema import SECTIONS, AuthMode
+from opensvc_openha.formats.options_schema import SECTIONS, Allowed, AuthMode
 from opensvc_openha.links.monitor_file import parse_monitor
 
 SAMPLE = (Path(__file__).parents[2] / "templates/openha.conf.sample").read_text()
@@ -160,6 +161,11 @@ def test_options_are_read(text: str, options: Options) -> None:
         ("[heartbeat]\ncluster = a\ncluster = b\n", 3, "(?i)duplicate"),
         ("[heartbeat]\n[heartbeat]\n", 2, "(?i)duplicate"),
         ("[heartbeat\n", 1, "openha"),
+        ("[peer_link]\nallow = order\n", 2, "found 'order': did you mean orders"),
+        ("[peer_link]\nallow = none, files\n", 2, "expected none, or one or more of"),
+        ("[peer_link]\nallow = ,\n", 2, "expected none, or one or more of"),
+        ("[peer_link]\nlisten = 10.50.1.1, node2\n", 2, "IPv4 or IPv6 address; found 'node2'"),
+        ("[peer_link]\nport = 65536\n", 2, "from 1 to 65535"),
     ],
 )
 def test_mistake_is_reported_with_its_line(text: str, line: int, words: str) -> None:
@@ -201,6 +207,7 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
         fence_plan=options.fence_plan,
         scripts=ScriptOptions(limits, services={"registry": limits}),
         policy=PolicyOptions(services={"registry": Policy()}),
+        peer_link=PeerLinkOptions(True, listen=("10.50.1.1",)),
     )
     assert options.fence_plan.levels == (("ipmi",), ("lease",))
     assert [(each.node, each.agent) for each in options.fence_plan.devices] == [
@@ -370,3 +377,18 @@ def test_fast_profile_with_a_fence_plan_needs_no_declared_time() -> None:
     assert (options.timing.profile, options.timing.fence_time_s) == (Profile.FAST, None)
     with pytest.raises(ConfigError, match="found 3"):
         parse_options(f"[timing]\nprofile = fast\nfence_time = 3\n{plan}", "openha.conf")
+
+
+@pytest.mark.parametrize(
+    ("text", "allow"),
+    [
+        ("", {Allowed.ORDERS, Allowed.FILES}),
+        ("allow = orders, files", {Allowed.ORDERS, Allowed.FILES}),
+        ("allow = orders", {Allowed.ORDERS}),
+        ("allow = files", {Allowed.FILES}),
+        ("allow = none", set()),
+    ],
+)
+def test_peer_may_ask_for_what_is_allowed_and_nothing_else(text: str, allow: set[Allowed]) -> None:
+    """Without the option both kinds; with it exactly those that it names."""
+    assert parse_options(f"[peer_link]\n{text}\n", "F").peer_link.allow == allow

@@ -1,4 +1,4 @@
-"""Run the cluster actions as the embedded agent: its log, lock and frozen flag, ssh to the peer."""
+"""Run the cluster actions as the embedded agent: its log, lock, frozen flag, way to the peer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from opensvc_openha.core.states import FROZEN, UP, ServiceState
 from opensvc_openha.errors import (
     ActionError,
     InterruptedAction,
+    NoPeerLinkError,
     NotRunningError,
+    OpenhaError,
     RefusedError,
+    UnknownOutcomeError,
 )
 
 REMOTE_LIMIT_S = 3600.0
@@ -122,6 +125,38 @@ class EmbeddedActions(ClusterActions):
 
     def _on_peer(self, action: str) -> None:
         peer = self._cluster.node_status().peer
+        result = self._over_link(peer, action) or self._over_ssh(peer, action)
+        if result.exit_code != 0:
+            by_hand = {"thaw": "unfreeze", "switch": "stop"}.get(action, "freeze-stop")
+            raise RefusedError(
+                f"{self._why_failed(peer, action, result)}; the same can be done by hand on {peer}:"
+                f" service -A {self._name} {by_hand}"
+            )
+
+    def _over_link(self, peer: str, action: str) -> CommandResult | None:
+        """Run the peer's part over the peer link; None if it was surely not run there."""
+        if self._cluster.order_peer is None:
+            return None
+
+        def show(line: str) -> None:
+            self._log(f"{peer}: {_LOG_HEAD.sub('', line)}")
+
+        try:
+            end = self._cluster.order_peer(self._service.name, action, show)
+        except UnknownOutcomeError as error:
+            # Asking once more, by ssh, could stop or start what the first request has not yet.
+            raise ActionError(
+                f"whether {peer} did '{action} --remote' is not known: {error}; look at"
+                f" `service -s -c`, then run {action} again if it is still to be done"
+            ) from error
+        except OpenhaError as error:
+            if not isinstance(error, NoPeerLinkError) or error.reason != "OFF":
+                self._log(f"{error}: ssh is used")
+            return None
+        self._log(f"'{action} --remote' on node {peer} over the peer link: exit code {end.code}")
+        return CommandResult(end.code, "\n".join(end.lines))
+
+    def _over_ssh(self, peer: str, action: str) -> CommandResult:
         words = ["--waitlock", str(REMOTE_WAIT_LOCK_S), action, "--remote"]
         command = agent_command(self._service.layout, self._service.name, words)
         self._log(f"exec '{' '.join(command)}' on node {peer}")
@@ -129,12 +164,7 @@ class EmbeddedActions(ClusterActions):
         for line in result.output.strip().splitlines():
             # The time and service name of the peer's log lines would repeat ours.
             self._log(f"{peer}: {_LOG_HEAD.sub('', line)}")
-        if result.exit_code != 0:
-            by_hand = {"thaw": "unfreeze", "switch": "stop"}.get(action, "freeze-stop")
-            raise RefusedError(
-                f"{self._why_failed(peer, action, result)}; the same can be done by hand on {peer}:"
-                f" service -A {self._name} {by_hand}"
-            )
+        return result
 
     def _why_failed(self, peer: str, action: str, result: CommandResult) -> str:
         if result.exit_code == SSH_FAILED:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from opensvc_openha.agent.host.lvm import AllVolumeGroups
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
+    from opensvc_openha.peer_link.client import JobEnd
 
 
 @dataclass(frozen=True)
@@ -205,10 +206,11 @@ def cluster_view(
     fetch: Callable[[], NodeStatus],
     act: Callable[[Command, str, str], Answers],
     note: Callable[[str, str, str, bool], None],
+    order_peer: Callable[[str, str, Callable[[str], None]], JobEnd] | None = None,
 ) -> ClusterView:
     """Return a view of the node daemon of an OpenHA installation that may not exist."""
     is_installed = os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir)
-    return ClusterView(fetch, is_installed, act, note, lambda: running_pid(layout))
+    return ClusterView(fetch, is_installed, act, note, lambda: running_pid(layout), order_peer)
 
 
 def _is_chosen(resource: Resource, choice: ResourceSelector) -> bool:

@@ -20,6 +20,7 @@ from opensvc_openha.system.processes import descends_from
 if TYPE_CHECKING:  # Not needed by a status command that asks no daemon.
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
+    from opensvc_openha.peer_link.client import JobEnd
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,22 @@ class ClusterView:
         act: Callable[[Command, str, str], Answers] | None = None,
         note: Callable[[str, str, str, bool], None] | None = None,
         daemon_pid: Callable[[], int] = lambda: 0,
+        order_peer: Callable[[str, str, Callable[[str], None]], JobEnd] | None = None,
     ) -> None:
         """Remember how to reach the daemon.
 
         ``act`` runs a command on the service of that cluster name, on behalf of the caller named
         third. ``note`` records in the history of a service: name, word, reason, whether it is an
-        alarm. ``daemon_pid`` is the process of this node's daemon, 0 for none.
+        alarm. ``daemon_pid`` is the process of this node's daemon, 0 for none. ``order_peer`` has
+        the other node run its part of an action over the peer link: service, action, what is called
+        with each line that is printed there; None where there is only ssh.
         """
         self._fetch = fetch
         self.is_installed = is_installed
         self._act = act
         self._note = note
         self._daemon_pid = daemon_pid
+        self.order_peer = order_peer
         self._answer: None | NodeStatus | NotRunningError = None
         self._asking = threading.Lock()
 

@@ -1,0 +1,121 @@
+"""Gather what a check compares between the nodes: as JSON, since the other node sends it too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from opensvc_openha import __version__
+from opensvc_openha.agent.config.service_file import service_names
+from opensvc_openha.cli import installation
+from opensvc_openha.cli.shared_files import digest_of, read_shared
+from opensvc_openha.control import client
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.peer_link.protocol import SharedFile
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.key_store import read_keys
+from opensvc_openha.system.atomic_files import read_text
+from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.programs import why_not_runnable
+
+VERSION = 1
+"""Of what is gathered; a newer one has more."""
+
+
+def node_facts(layout: Layout) -> dict[str, Any]:
+    """Return the facts of this node; each part that cannot be read has its reason instead."""
+    return {
+        "facts": VERSION,
+        "version": __version__,
+        "node": node_name(),
+        "files": {file.value: _or_problem(partial(_digest, layout, file)) for file in SharedFile},
+        "env": _or_problem(_service_files),
+        "services": _or_problem(lambda: _services(layout)),
+        "keys": _or_problem(lambda: _keys(layout)),
+        "daemon": _or_problem(lambda: _daemon(client.fetch_status(layout))),
+        "configuration": _or_problem(lambda: _configuration(layout)),
+    }
+
+
+def problem_of(part: Any) -> str:
+    """Return why a part of the facts is missing; empty if it is not."""
+    return str(part["problem"]) if isinstance(part, dict) and "problem" in part else ""
+
+
+def _or_problem(gather: Callable[[], Any]) -> Any:
+    try:
+        return gather()
+    except OpenhaError as error:
+        return {"problem": str(error)}
+
+
+def _digest(layout: Layout, file: SharedFile) -> str:
+    return digest_of(read_shared(layout, file))
+
+
+def _service_files() -> dict[str, str]:
+    agent = installation.agent()
+    return {
+        name: digest_of(read_text(agent.service_file(name)))
+        for name in service_names(agent.etc_dir)
+    }
+
+
+def _services(layout: Layout) -> list[dict[str, str]]:
+    """Return each service of the cluster, with why its scripts cannot be run here."""
+    own = node_name().lower()
+    return [
+        {
+            "name": svc.name,
+            "script": svc.script,
+            "primary": svc.primary,
+            "secondary": svc.secondary,
+            "check": svc.check,
+            "problem": "; ".join(
+                problem for problem in map(_script_problem, (svc.script, svc.check)) if problem
+            )
+            if own in (svc.primary.lower(), svc.secondary.lower())
+            else "",
+        }
+        for svc in configuration.read_services(layout)
+    ]
+
+
+def _script_problem(path: str) -> str:
+    if not os.path.exists(path):
+        return f"{path} does not exist"
+    return why_not_runnable(path)
+
+
+def _keys(layout: Layout) -> list[str]:
+    ring = read_keys(layout)
+    return [] if ring is None else [key.key_id for key in ring.keys]
+
+
+def _daemon(status: NodeStatus) -> dict[str, Any]:
+    return {
+        "peer": status.peer_standing.value,
+        "links": [
+            {"link": link.spec.link_id, "is_up": link.is_up}
+            for link in status.links
+            if not link.is_sender
+        ],
+        "warnings": list(status.warnings),
+        "paths": [
+            {"path": path.name, "state": path.state, "text": path.text}
+            for path in status.fencing.paths
+        ],
+        "states": {
+            svc.name: svc.own_state.name for svc in status.services if svc.own_state is not None
+        },
+    }
+
+
+def _configuration(layout: Layout) -> dict[str, Any]:
+    """Return the services that the files configure, having checked all of them."""
+    spec = configuration.read_cluster(layout)
+    return {"services": [svc.name for svc in spec.services]}

@@ -1,0 +1,78 @@
+"""What the other node's requests mean on this one."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from opensvc_openha import __version__
+from opensvc_openha.cli import installation
+from opensvc_openha.control import client, protocol
+from opensvc_openha.errors import OpenhaError, RefusedError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.peer_link.protocol import (
+    AddRequest,
+    AgentKind,
+    JobRequest,
+    OrderRequest,
+    RemoveRequest,
+    SharedFile,
+    request_to_json,
+)
+from opensvc_openha.peer_link.server import Program
+from opensvc_openha.system.self_command import self_command
+
+REMOTE_WAIT_LOCK_S = 60
+"""Seconds that the other node's part of an order waits for an action that is under way here."""
+
+
+class ThisNode:
+    """This node, as the peer server needs it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def status(self) -> dict[str, Any]:
+        """Return the daemon's status, or why there is none, and the version of this package."""
+        answer: dict[str, Any] = {"version": __version__}
+        try:
+            status = client.fetch_status(self._layout)
+        except OpenhaError as error:
+            return {**answer, "problem": str(error)}
+        return {**answer, "daemon": protocol.status_to_json(status)}
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what a check compares between the nodes."""
+        from opensvc_openha.cli.node_facts import node_facts
+
+        return node_facts(self._layout)
+
+    def fetch(self, file: SharedFile) -> str:
+        """Return the text of a shared file; empty if there is none."""
+        from opensvc_openha.cli.shared_files import read_shared
+
+        return read_shared(self._layout, file)
+
+    def program(self, request: JobRequest) -> Program:
+        """Return the program that does what is asked for."""
+        if isinstance(request, OrderRequest):
+            return Program(_order(request))
+        word = (
+            "add"
+            if isinstance(request, AddRequest)
+            else "remove"
+            if isinstance(request, RemoveRequest)
+            else "config"
+        )
+        words = ["take"] if word == "config" else ["--from-peer"]
+        return Program([*self_command(), word, *words], json.dumps(request_to_json(request)))
+
+
+def _order(request: OrderRequest) -> list[str]:
+    """Return the words that ssh would run here for the same order."""
+    if request.agent is not AgentKind.EMBEDDED:
+        raise RefusedError("orders of this agent are not taken over the peer link")
+    svcmgr = os.path.join(installation.agent().bin_dir, "svcmgr")
+    wait = ["--waitlock", str(REMOTE_WAIT_LOCK_S)]
+    return [svcmgr, "-s", request.service, *wait, request.action, "--remote"]

@@ -1,0 +1,344 @@
+"""Read and write what is asked over the peer link: dictionaries of JSON to requests and back, pure.
+
+    {"do": "status"}                                 {"status": {...}}
+    {"do": "inspect"}                                {"inspect": {...}}      needs `files`
+    {"do": "fetch", "name": "monitor"}               {"text": "..."}         needs `files`
+    {"do": "order", "id": ID, "service": "web",      {"accepted": ID}, {"line": "..."}...,
+     "action": "stop", "agent": "embedded"}          {"done": CODE}          needs `orders`
+    {"do": "add"|"remove"|"take", "id": ID, ...}     the same                needs `files`
+    {"do": "outcome", "id": ID}                      the same, or {"withdrawn": true},
+                                                     or {"unknown": "..."}
+    anything else                                    {"error": "...", "code": N}
+
+Every value is checked here. A request with an id is executed at most once, whatever is lost: its
+sender asks for the outcome, and by asking withdraws one that has not arrived. ``{"alive": true}``
+comes while something takes long.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from opensvc_openha.errors import (
+    ActionError,
+    ConfigError,
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+    SystemFault,
+    UsageError,
+)
+from opensvc_openha.formats.nodes_file import check_node_name
+from opensvc_openha.formats.options_schema import Allowed
+from opensvc_openha.formats.services_file import check_service_name
+
+_MemberT = TypeVar("_MemberT", bound=enum.Enum)
+
+ACTIONS = ("start", "stop", "switch", "freeze", "thaw")
+FILE_CHARACTERS = 400_000
+"""Longest file that is carried."""
+ALIVE_S = 5.0
+"""Seconds between two signs of life while a request is executed."""
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z|-\Z")
+NO_FILE = "-"
+"""Stands for the digest of a file that does not exist."""
+
+
+class SharedFile(enum.Enum):
+    """A file of the cluster that is the same on both nodes."""
+
+    NODES = "nodes"
+    MONITOR = "monitor"
+    OPTIONS = "openha.conf"
+
+
+class AgentKind(enum.Enum):
+    """Whose service an order is for."""
+
+    EMBEDDED = "embedded"
+    REAL = "real"
+
+
+@dataclass(frozen=True)
+class StatusRequest:
+    """The status of the other node's daemon, and its version."""
+
+    allowed = None
+
+
+@dataclass(frozen=True)
+class InspectRequest:
+    """What a check compares between the nodes: digests of files, services, wrappers."""
+
+    allowed = Allowed.FILES
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """The text of a shared file; empty if there is none."""
+
+    file: SharedFile
+    allowed = Allowed.FILES
+
+
+@dataclass(frozen=True)
+class OrderRequest:
+    """The other node's part of a person's order for a service."""
+
+    job_id: str
+    service: str
+    action: str
+    agent: AgentKind = AgentKind.EMBEDDED
+    allowed = Allowed.ORDERS
+
+
+@dataclass(frozen=True)
+class AddRequest:
+    """Take over a service file and add its service to the cluster there.
+
+    ``is_trial``: only check it.
+    """
+
+    job_id: str
+    service: str
+    text: str = field(repr=False)
+    primary: str
+    secondary: str
+    check: str
+    is_trial: bool = False
+    allowed = Allowed.FILES
+
+
+@dataclass(frozen=True)
+class RemoveRequest:
+    """Remove a service from the cluster there, with its file and wrappers."""
+
+    job_id: str
+    service: str
+    is_trial: bool = False
+    allowed = Allowed.FILES
+
+
+@dataclass(frozen=True)
+class TakeRequest:
+    """Replace shared files there.
+
+    ``seen``: the digest of each that the sender has last seen there; another one is refused.
+    """
+
+    job_id: str
+    texts: Mapping[SharedFile, str] = field(repr=False)
+    seen: Mapping[SharedFile, str]
+    is_trial: bool = False
+    allowed = Allowed.FILES
+
+
+@dataclass(frozen=True)
+class OutcomeRequest:
+    """What became of an earlier request; one that has not arrived is withdrawn."""
+
+    job_id: str
+    allowed = None
+
+
+JobRequest = OrderRequest | AddRequest | RemoveRequest | TakeRequest
+Request = StatusRequest | InspectRequest | FetchRequest | JobRequest | OutcomeRequest
+
+
+def parse_request(message: Mapping[str, Any]) -> Request:
+    """Return the request of a message; raise UsageError for anything else."""
+    fields = _Fields(message)
+    match message.get("do"):
+        case "status":
+            request: Request = StatusRequest()
+        case "inspect":
+            request = InspectRequest()
+        case "fetch":
+            request = FetchRequest(fields.member("name", SharedFile))
+        case "order":
+            action = fields.text("action", 20)
+            if action not in ACTIONS:
+                raise UsageError(f"not a request: action {action!r}")
+            request = OrderRequest(
+                fields.job_id(), fields.service(), action, fields.member("agent", AgentKind)
+            )
+        case "add":
+            request = AddRequest(
+                fields.job_id(),
+                fields.service(),
+                fields.text("text", FILE_CHARACTERS),
+                fields.node("primary"),
+                fields.node("secondary"),
+                fields.path("check"),
+                fields.flag("is_trial"),
+            )
+        case "remove":
+            request = RemoveRequest(fields.job_id(), fields.service(), fields.flag("is_trial"))
+        case "take":
+            request = TakeRequest(
+                fields.job_id(), fields.texts(), fields.digests(), fields.flag("is_trial")
+            )
+        case "outcome":
+            request = OutcomeRequest(fields.job_id())
+        case _:
+            raise UsageError("not a request that this version of the peer link has")
+    return request
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """Return the message of a request."""
+    match request:
+        case StatusRequest():
+            return {"do": "status"}
+        case InspectRequest():
+            return {"do": "inspect"}
+        case FetchRequest():
+            return {"do": "fetch", "name": request.file.value}
+        case OrderRequest():
+            return {
+                "do": "order",
+                "id": request.job_id,
+                "service": request.service,
+                "action": request.action,
+                "agent": request.agent.value,
+            }
+        case AddRequest():
+            return {
+                "do": "add",
+                "id": request.job_id,
+                "service": request.service,
+                "text": request.text,
+                "primary": request.primary,
+                "secondary": request.secondary,
+                "check": request.check,
+                "is_trial": request.is_trial,
+            }
+        case RemoveRequest():
+            return {
+                "do": "remove",
+                "id": request.job_id,
+                "service": request.service,
+                "is_trial": request.is_trial,
+            }
+        case TakeRequest():
+            return {
+                "do": "take",
+                "id": request.job_id,
+                "texts": {file.value: text for file, text in request.texts.items()},
+                "seen": {file.value: digest for file, digest in request.seen.items()},
+                "is_trial": request.is_trial,
+            }
+        case OutcomeRequest():
+            return {"do": "outcome", "id": request.job_id}
+
+
+_KINDS = (
+    UsageError,
+    ConfigError,
+    NotRunningError,
+    RefusedError,
+    ActionError,
+    SystemFault,
+)
+
+
+def error_to_json(error: OpenhaError) -> dict[str, Any]:
+    """Return the answer for a request that was refused, or failed."""
+    return {"error": str(error), "code": error.exit_code}
+
+
+def error_of(code: object, text: str) -> OpenhaError:
+    """Return the error of that exit code; NotAnsweringError is a NotRunningError then."""
+    kind = next((kind for kind in _KINDS if kind.exit_code == code), OpenhaError)
+    return NotAnsweringError(text) if kind is NotRunningError else kind(text)
+
+
+class _Fields:
+    """The values of a message; each method raises UsageError if its value is not as expected."""
+
+    def __init__(self, message: Mapping[str, Any]) -> None:
+        self._message = message
+
+    def text(self, name: str, characters: int) -> str:
+        value = self._message.get(name)
+        if not isinstance(value, str) or len(value) > characters or "\0" in value:
+            raise UsageError(f"not a request: {name} is no text of up to {characters} characters")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"not a request: {name} is no text") from None
+        return value
+
+    def job_id(self) -> str:
+        value = self.text("id", 32)
+        if not _ID.match(value):
+            raise UsageError("not a request: id")
+        return value
+
+    def service(self) -> str:
+        value = self.text("service", 127)
+        if not _SERVICE.match(value):
+            raise UsageError(f"not a request: service {value!r}")
+        try:
+            check_service_name(value)
+        except ValueError as error:
+            raise UsageError(f"not a request: {error}") from None
+        return value
+
+    def node(self, name: str) -> str:
+        value = self.text(name, 127)
+        try:
+            check_node_name(value)
+        except ValueError as error:
+            raise UsageError(f"not a request: {name}: {error}") from None
+        return value
+
+    def path(self, name: str) -> str:
+        value = self.text(name, 1_000)
+        if not value.startswith("/") or any(char.isspace() for char in value):
+            raise UsageError(f"not a request: {name} is no absolute path without blanks")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._message.get(name)
+        if not isinstance(value, bool):
+            raise UsageError(f"not a request: {name} is neither true nor false")
+        return value
+
+    def member(self, name: str, members: type[_MemberT]) -> _MemberT:
+        value = self._message.get(name)
+        for member in members:
+            if member.value == value:
+                return member
+        raise UsageError(f"not a request: {name}")
+
+    def texts(self) -> dict[SharedFile, str]:
+        texts = _Fields(self._map("texts"))
+        return {file: texts.text(file.value, FILE_CHARACTERS) for file in self._files("texts")}
+
+    def digests(self) -> dict[SharedFile, str]:
+        digests = _Fields(self._map("seen"))
+        found = {file: digests.text(file.value, 64) for file in self._files("seen")}
+        if not all(_DIGEST.match(digest) for digest in found.values()):
+            raise UsageError("not a request: seen")
+        return found
+
+    def _map(self, name: str) -> Mapping[str, Any]:
+        value = self._message.get(name)
+        if not isinstance(value, dict):
+            raise UsageError(f"not a request: {name}")
+        return value
+
+    def _files(self, name: str) -> list[SharedFile]:
+        words = self._map(name)
+        if not set(words) <= {file.value for file in SharedFile}:
+            raise UsageError(f"not a request: {name} has a file that is not shared")
+        return [file for file in SharedFile if file.value in words]
