@@ -88,6 +88,21 @@ def _verdict(status: NodeStatus) -> str:
     return f"a verdict on the peer ({status.peer_standing.value}: {status.peer_reason})"
 
 
+def _of_a_standby(facts: Circumstances, act: str) -> tuple[str, ...]:
+    if facts.status is None:
+        return ()
+    return _word_of_an_operator(facts) or (f"to have it here: {act} freeze-stop on {facts.peer}",)
+
+
+def _word_of_an_operator(facts: Circumstances) -> tuple[str, ...]:
+    """Return what an operator can do about a silent peer: nothing can be typed there."""
+    if facts.status is None or facts.status.peer_standing is not PeerStanding.SILENT:
+        return ()
+    if facts.status.fencing.confirmed_by:
+        return ()
+    return (f"if you made sure that {facts.peer} runs nothing: openha fence confirm {facts.peer}",)
+
+
 def what_to_do(facts: Circumstances, state: str) -> tuple[str, ...]:
     """Return what to do next: first about the daemon, then about the state."""
     act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
@@ -112,12 +127,11 @@ def what_to_do(facts: Circumstances, state: str) -> tuple[str, ...]:
         ServiceState.STARTED: (
             f"to move it: {act} freeze-stop here; once {peer} runs it, {act} unfreeze",
         ),
-        ServiceState.STOPPED: (
-            (f"to have it here: {act} freeze-stop on {peer}",) if facts.status is not None else ()
-        ),
+        ServiceState.STOPPED: _of_a_standby(facts, act),
         ServiceState.START_FAILED: (
             look,
             again,
+            *_word_of_an_operator(facts),
             f"or leave it frozen here: {peer} starts it if it is unfrozen there",
         ),
         ServiceState.STOP_FAILED: (

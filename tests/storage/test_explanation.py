@@ -9,7 +9,7 @@ import pytest
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import PeerStanding, Sight
+from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus, Sight
 from opensvc_openha.core.transitions import TABLE
 from opensvc_openha.storage.explanation import explain
 from opensvc_openha.storage.history_file import Entry, EntryKind
@@ -154,3 +154,19 @@ def test_writes_that_a_reserved_disk_refused_are_a_warning() -> None:
     assert "(EBADE)" in warning
     (first, second) = explain(replace(facts, entries=())).warnings
     assert "sda" in first and "sdb" in second
+
+
+@pytest.mark.parametrize("state", [ServiceState.STOPPED, ServiceState.START_FAILED])
+@pytest.mark.parametrize("standing", [PeerStanding.SILENT, PeerStanding.LIVE])
+def test_operator_is_asked_for_a_word_about_a_silent_peer(
+    state: ServiceState, standing: PeerStanding
+) -> None:
+    """Nothing can be typed on a peer that is silent, so it is no advice to do that."""
+    unknown = ServiceState.UNKNOWN
+    service = ServiceStatus("web", "deb1", "deb2", state, unknown, state, unknown)
+    status = NodeStatus("deb1", "deb2", 1, standing, "", (), (service,))
+    known = ("web", "deb1", "deb2", None, (), (), status, "")
+    advice = " ".join(explain(Circumstances(*known, state.name, "", "", 5.0)).advice)
+    is_silent = standing is PeerStanding.SILENT
+    assert ("openha fence confirm deb2" in advice) is is_silent
+    assert ("freeze-stop on deb2" in advice) is (not is_silent and state is ServiceState.STOPPED)
