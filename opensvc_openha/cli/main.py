@@ -64,6 +64,8 @@ COMMANDS: dict[str, CommandEntry] = {
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
     "install": CommandEntry(_INSTALLATION, "lay out the cluster directory, start it at boot"),
     "uninstall": CommandEntry(_INSTALLATION, "remove what install wrote"),
+    "setup": CommandEntry(_INSTALLATION, "set up a cluster with another node"),
+    "join": CommandEntry(_INSTALLATION, "the second node's part of a set-up"),
     "agent": CommandEntry(_INSTALLATION, "the driver for a real OpenSVC agent"),
     "cluster-action": CommandEntry(
         _INSTALLATION, "an action of a real agent, which its driver runs"
@@ -111,6 +113,14 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import peer_server
 
             return peer_server
+        case "setup":
+            from opensvc_openha.cli import setup
+
+            return setup
+        case "join":
+            from opensvc_openha.cli import join
+
+            return join
         case "install":
             from opensvc_openha.cli import install
 

@@ -94,6 +94,11 @@ class Listener:
         for channel in channels:
             channel.abort()
 
+    def stop_accepting(self) -> None:
+        """Release the port and end ``serve``; open channels stay. Any thread may call it."""
+        self._is_closed = True
+        self._close_sockets()
+
     def __enter__(self) -> Listener:
         """Return the listener, whose sockets are closed at the end of the block."""
         return self
