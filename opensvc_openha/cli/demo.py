@@ -8,7 +8,7 @@ import sys
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.system.self_command import self_command
 
-_LIMIT_S = 300.0
+_LIMIT_S = 600.0
 
 
 def build_parser() -> Parser:
@@ -16,6 +16,9 @@ def build_parser() -> Parser:
     parser = Parser("openha demo", "Replay the tutorial on two nodes of this machine.")
     parser.add_flag("--fast", help="link timeouts of 2 s instead of 10")
     parser.add_flag("--keep", help="leave the nodes running at the end, until Ctrl-C")
+    parser.add_flag(
+        "--no-containers", help="small programs as services, also where docker could run them"
+    )
     parser.add_flag("--no-color", help="no colours, even on a terminal")
     parser.add_argument(
         "--timeout",

@@ -50,7 +50,7 @@ def prepare(node: Node) -> None:
     )
 
 
-def install_services(nodes: TwoNodes, pace: StoryPace) -> None:
+def install_programs(nodes: TwoNodes, pace: StoryPace) -> None:
     """Write service files and applications on both nodes, and file systems on shared storage."""
     has_block_devices = (
         bool(nodes.disk.loops) and nodes[0].run("command -v mkfs.ext4").returncode == 0
@@ -77,8 +77,22 @@ def install_services(nodes: TwoNodes, pace: StoryPace) -> None:
 class Player:
     """Runner of steps on two nodes within one overall time limit."""
 
-    def __init__(self, nodes: TwoNodes, screen: Screen, limit_s: float) -> None:
+    def __init__(
+        self,
+        nodes: TwoNodes,
+        screen: Screen,
+        limit_s: float,
+        after_boot: Callable[[Node], None],
+        app_starts: Callable[[Node], Mapping[str, float]],
+    ) -> None:
+        """``after_boot`` does on a node what the machine does before its operator logs in.
+
+        ``app_starts`` finds when the application of each service was last started on a node, in
+        wall-clock seconds.
+        """
         self._nodes = nodes
+        self._after_boot = after_boot
+        self._app_starts = app_starts
         self._screen = screen
         self._deadline = clock.monotonic() + limit_s
         self._limit_s = limit_s
@@ -107,6 +121,7 @@ class Player:
         assert isinstance(step, PowerCutter)
         self._screen.note(step.text)
         self._nodes[step.node].boot()
+        self._after_boot(self._nodes[step.node])
 
     def _run(self, step: Step) -> None:
         assert isinstance(step, Run)
@@ -145,7 +160,7 @@ class Player:
                 " dark"
             )
             self._watch(step, witness)
-        starts = app_starts(witness.read(STARTS_FILE), witness.name)
+        starts = self._app_starts(witness)
         self.times = [
             takeover_times(svc, cut_at, victim.name, witness.name, watcher.changes, starts)
             for svc in SERVICES
@@ -209,8 +224,13 @@ def _problem(code: int, output: str, expect: Sequence[str], absent: Sequence[str
     return ""
 
 
-def app_starts(text: str, node: str) -> dict[str, float]:
+def starts_of_programs(node: Node) -> dict[str, float]:
     """Return the wall-clock time of the last start of each service's application on a node."""
+    return starts_in(node.read(STARTS_FILE), node.name)
+
+
+def starts_in(text: str, node: str) -> dict[str, float]:
+    """Return the last start of each application on a node, of the lines of all."""
     found = {}
     for line in text.splitlines():
         service, where, at = line.split()

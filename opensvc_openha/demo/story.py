@@ -1,19 +1,20 @@
 """The demo as data: every command of the tutorial in its order, node and expected result.
 
-The services run without docker: an address, a file system that follows the service, and a small
-program that writes the time into it. ``player`` runs the steps.
+Where docker can run, the services are those of the tutorial with their containers; elsewhere each
+is an address, a file system that follows the service, and a small program that writes the time into
+it. ``player`` runs the steps.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 DEB1, DEB2 = 0, 1
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
 SERVICES = ("registry", "busybox")
-ADDRESSES = {"registry.opensvc.com": "10.50.0.71", "busybox.opensvc.com": "10.50.0.72"}
+SERVICE_NAMES = tuple(f"{service}.opensvc.com" for service in SERVICES)
 
 EZ = "/usr/local/cluster"
 STARTS_FILE = "/shared/starts"
@@ -83,6 +84,8 @@ START_READY_S = 5
 """Seconds that the tutorial's rules wait before a takeover from a silent node."""
 SLACK_S = 10
 """Seconds allowed on top of the nominal time of a step, for a busy machine."""
+CONTAINERS_S = 60
+"""The same for the start or stop of eight containers."""
 
 
 def states(**wanted: str) -> tuple[str, ...]:
@@ -108,11 +111,89 @@ def svcmon_line(service: str, word: str, hb: str) -> str:
     return overall(word, hb)[SERVICES.index(service)]
 
 
+@dataclass(frozen=True)
+class Cast:
+    """How the services run: what their files show, and how data is written and found again."""
+
+    addresses: Mapping[str, str]
+    text: str
+    section: str
+    """Pattern that a service file shows."""
+    start_s: int
+    """Seconds that starts and stops may take."""
+    begin: tuple[Step, ...]
+    """The services as they run before OpenHA."""
+    to_peer: tuple[Step, ...]
+    """Bring the changed service files to the other node, and stop the services."""
+    write_data: tuple[Step, ...]
+    read_data: tuple[Step, ...]
+
+
+COUNT_BY_NODE = "cut -d' ' -f2 /opt/registry.opensvc.com/clock | uniq -c"
+PAGE = "http://registry.opensvc.com:5000/page"
+FETCH = f"/bin/busybox wget -q -O - {PAGE}"
+
+PROGRAMS = Cast(
+    {"registry.opensvc.com": "10.50.0.71", "busybox.opensvc.com": "10.50.0.72"},
+    "Each has an address, a file system on the shared disk and an application.",
+    r"\[app#1\]",
+    SLACK_S,
+    (),
+    (
+        Run(DEB1, "cp /etc/opensvc/*.env /shared"),
+        Run(DEB2, "cp /shared/*.env /etc/opensvc"),
+    ),
+    (Run(DEB1, "tail -2 /opt/registry.opensvc.com/clock", (NAMES[DEB1],), limit_s=SLACK_S),),
+    (
+        Title(
+            "Same data", "How many seconds the registry wrote on which node, from its file system."
+        ),
+        Run(DEB2, COUNT_BY_NODE, (rf"{NAMES[DEB1]}\n.*{NAMES[DEB2]}",), limit_s=SLACK_S),
+    ),
+)
+CONTAINERS = Cast(
+    {"registry.opensvc.com": "37.59.71.25", "busybox.opensvc.com": "37.59.71.24"},
+    "Each has an address, file systems on the shared disk and containers: one, and seven in three"
+    " subsets.",
+    r"\[container#1\]",
+    CONTAINERS_S,
+    (
+        *(Run(DEB1, f"{name} start 2> /dev/null", limit_s=CONTAINERS_S) for name in SERVICE_NAMES),
+        Run(DEB1, "registry.opensvc.com print status", (r"container#1 +\.\.\.\. up",)),
+        Run(DEB1, "registry.opensvc.com docker ps", ("registry.opensvc.com.container.1",)),
+    ),
+    (
+        Run(DEB1, "allupservices syncnodes --force 2> /dev/null"),
+        *(
+            Run(DEB1, f"{name} stop --cluster 2> /dev/null", limit_s=CONTAINERS_S)
+            for name in SERVICE_NAMES
+        ),
+    ),
+    (
+        Run(
+            DEB1,
+            "registry.opensvc.com docker exec registry.opensvc.com.container.1 /bin/sh -c"
+            " 'echo written on deb1 > $STORAGE_PATH/page'",
+        ),
+        Run(DEB2, FETCH, ("written on deb1",), limit_s=SLACK_S),
+    ),
+    (
+        Title("Same data", "What the registry serves, from its file system, on deb2 now."),
+        Run(DEB2, FETCH, ("written on deb1",), limit_s=SLACK_S),
+        Title("Same containers", "They keep their ids and what was written into them."),
+        Run(
+            DEB2,
+            "busybox.opensvc.com docker ps --format '{{.ID}} {{.Names}}' | sort -k2",
+            (r"(?s)(\w{12} busybox\.opensvc\.com\.container\.\d.*){7}",),
+        ),
+    ),
+)
+
+
 ALL_LISTEN = (r"(?s)(listener \S+ pid \d+ status UP.*){3}",)
 NONE_LISTENS = (r"(?s)(listener \S+ status DOWN.*){3}",)
 
 SVCMON = "svcmon --service=registry.opensvc.com,busybox.opensvc.com"
-COUNT_BY_NODE = "cut -d' ' -f2 /opt/registry.opensvc.com/clock | uniq -c"
 LOOP_BODY = 'echo "-----------------------------"; ez_svc_status; ez_hb_status; date'
 
 
@@ -205,14 +286,18 @@ def on_both(command: str, expect: tuple[str, ...] = (), limit_s: float = 0.0) ->
     return [Run(node, command, expect, limit_s=limit_s) for node in (DEB1, DEB2)]
 
 
-def configuration(pace: StoryPace) -> list[Step]:
+def configuration(pace: StoryPace, cast: Cast) -> list[Step]:
     """Return the steps from two service files to two nodes that hear each other."""
     steps: list[Step] = [
         Title(
-            "Two services",
-            "Each has an address, a file system on the shared disk and an application.",
+            "Install OpenHA",
+            "With the embedded agent, since there is no OpenSVC agent here. On both nodes.",
         ),
-        Run(DEB1, "cat /etc/opensvc/registry.opensvc.com.env", (r"\[app#1\]",)),
+        *on_both("openha install --embedded-agent --no-key"),
+        Run(DEB1, "ls /usr/local/cluster", (r"bin\s+conf\s+(doc\s+)?env\.sh",)),
+        Title("Two services", cast.text),
+        Run(DEB1, "cat /etc/opensvc/registry.opensvc.com.env", (cast.section,)),
+        *cast.begin,
         Title(
             "Tell OpenSVC that OpenHA decides",
             "No autostart_node any more, and a heartbeat resource; then the same on deb2.",
@@ -226,19 +311,12 @@ def configuration(pace: StoryPace) -> list[Step]:
             Run(DEB1, f"cd /etc/opensvc; {hb_section(service)}"),
         ]
     steps += [
-        Run(DEB1, "cp /etc/opensvc/*.env /shared"),
-        Run(DEB2, "cp /shared/*.env /etc/opensvc"),
+        *cast.to_peer,
         Run(
             DEB2,
             "tail -3 /etc/opensvc/busybox.opensvc.com.env",
             (r"type = OpenHA\nname = busybox",),
         ),
-        Title(
-            "Install OpenHA",
-            "With the embedded agent, since there is no OpenSVC agent here. On both nodes.",
-        ),
-        *on_both("openha install --embedded-agent --no-key"),
-        Run(DEB1, "ls /usr/local/cluster", (r"bin\s+conf\s+(doc\s+)?env\.sh",)),
         Title(
             "Configure the cluster",
             "The nodes, and three heartbeat links each way: two networks, one disk. On both nodes.",
@@ -276,12 +354,12 @@ def start_of_openha() -> list[Step]:
     ]
 
 
-def unfreezing(pace: StoryPace) -> list[Step]:
+def unfreezing(pace: StoryPace, cast: Cast) -> list[Step]:
     """Return the steps that unfreeze both services on both nodes.
 
     deb1 is the first: it is the primary, so it starts them.
     """
-    limit_s = START_READY_S + pace.busybox_start_s + SLACK_S
+    limit_s = START_READY_S + pace.busybox_start_s + cast.start_s
     steps: list[Step] = []
     other = {"registry": {}, "busybox": {"registry": "STARTED/STOPPED"}}
     for service in SERVICES:
@@ -314,16 +392,16 @@ def unfreezing(pace: StoryPace) -> list[Step]:
             ),
         ]
     steps += [
-        Run(DEB1, "tail -2 /opt/registry.opensvc.com/clock", (NAMES[DEB1],), limit_s=SLACK_S),
+        *cast.write_data,
         Run(DEB2, SVCMON, overall("down", "down"), limit_s=SLACK_S),
     ]
     return steps
 
 
-def failover(pace: StoryPace) -> list[Step]:
+def failover(pace: StoryPace, cast: Cast) -> list[Step]:
     """Return the steps that cut the power of deb1 and wait for the takeover by deb2."""
     loop = f"while true; do {LOOP_BODY}; sleep {pace.watch_every_s:g}; done"
-    limit_s = pace.link_timeout_s + START_READY_S + pace.busybox_start_s + SLACK_S
+    limit_s = pace.link_timeout_s + START_READY_S + pace.busybox_start_s + cast.start_s
     return [
         Title("Failover", "The power of deb1 is cut. deb2 watches."),
         Takeover(
@@ -335,16 +413,13 @@ def failover(pace: StoryPace) -> list[Step]:
             limit_s,
         ),
         Run(DEB2, SVCMON, overall("up", "up"), limit_s=SLACK_S),
-        Title(
-            "Same data", "How many seconds the registry wrote on which node, from its file system."
-        ),
-        Run(DEB2, COUNT_BY_NODE, (rf"{NAMES[DEB1]}\n.*{NAMES[DEB2]}",), limit_s=SLACK_S),
+        *cast.read_data,
     ]
 
 
-def failback(pace: StoryPace) -> list[Step]:
+def failback(pace: StoryPace, cast: Cast) -> list[Step]:
     """Return the steps that boot deb1 and move its services back by hand."""
-    limit_s = 2 * (START_READY_S + pace.busybox_start_s) + SLACK_S
+    limit_s = 2 * (START_READY_S + pace.busybox_start_s + cast.start_s)
     away = states(**{service: "STOPPED/STARTED" for service in SERVICES})
     steps: list[Step] = [
         Title("deb1 is back", "It finds that deb2 owns the services, and leaves them there."),
@@ -373,12 +448,12 @@ def failback(pace: StoryPace) -> list[Step]:
     ]
 
 
-def story_steps(pace: StoryPace) -> Sequence[Step]:
+def story_steps(pace: StoryPace, cast: Cast) -> Sequence[Step]:
     """Return all steps of the demo."""
     return [
-        *configuration(pace),
+        *configuration(pace, cast),
         *start_of_openha(),
-        *unfreezing(pace),
-        *failover(pace),
-        *failback(pace),
+        *unfreezing(pace, cast),
+        *failover(pace, cast),
+        *failback(pace, cast),
     ]

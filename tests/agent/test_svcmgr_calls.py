@@ -14,9 +14,9 @@ from opensvc_openha.agent.service.selection import ServiceSelector
 from opensvc_openha.agent.show.parallel_status import status_of_all
 from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.cli.svcmgr import parse_call
+from opensvc_openha.demo.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from opensvc_openha.errors import UsageError
 from tests.agent.embedded import Agent
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.waiting import LIMIT_S
 
 UP = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/true\n"

@@ -13,8 +13,8 @@ import pytest
 
 from opensvc_openha.demo import story
 from opensvc_openha.demo.main import main
-from opensvc_openha.demo.player import _problem, _where, app_starts
-from opensvc_openha.demo.story import StoryPace
+from opensvc_openha.demo.player import _problem, _where, starts_in
+from opensvc_openha.demo.story import Cast, StoryPace
 from opensvc_openha.errors import UsageError
 
 STATUS = """\
@@ -73,13 +73,14 @@ def test_listener_patterns_count_all_three() -> None:
     assert found(story.NONE_LISTENS, re.sub(r"(listener \S+) pid.*", r"\1 status DOWN", up))
 
 
-def test_the_story_is_the_same_at_both_paces() -> None:
+@pytest.mark.parametrize("cast", [story.PROGRAMS, story.CONTAINERS], ids=["plain", "docker"])
+def test_the_story_is_the_same_at_both_paces(cast: Cast) -> None:
     """The fast demo runs exactly the commands of the full one, but for its times."""
 
     def commands(pace: StoryPace) -> list[str]:
         return [
             re.sub(r"\d+\n|sleep \d+", "", getattr(step, "command", ""))
-            for step in story.story_steps(pace)
+            for step in story.story_steps(pace, cast)
         ]
 
     assert commands(story.FULL) == commands(story.FAST)
@@ -113,7 +114,7 @@ def test_the_last_start_on_the_node_counts() -> None:
     taken.
     """
     text = "registry deb2 1.5\nregistry deb1 2.5\nregistry deb2 3.5\n"
-    assert app_starts(text, "deb2") == {"registry": 3.5}
+    assert starts_in(text, "deb2") == {"registry": 3.5}
 
 
 def test_the_application_starts_checks_and_stops(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_demo_that_runs_out_of_time_reports_where(two_nodes: TwoNodes) -> None
     nodes' status.
     """
     two_nodes.close()
-    done = run_demo("--fast", "--timeout", "3")
+    done = run_demo("--fast", "--no-containers", "--timeout", "3")
     assert done.returncode == 6, done.stdout[-4000:]
     assert "The demo failed" in done.stdout
     assert "deb1.opensvc.com:" in done.stdout and "deb2.opensvc.com:" in done.stdout

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.demo.nodes import TwoNodes
-from opensvc_openha.demo.player import PRELUDE, install_services, prepare
-from opensvc_openha.demo.story import ADDRESSES, FULL, NAMES, monitor_file
+from opensvc_openha.demo.player import PRELUDE, install_programs, prepare
+from opensvc_openha.demo.story import FULL, NAMES, PROGRAMS, monitor_file
 from opensvc_openha.errors import SystemFault
 from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
@@ -27,7 +27,7 @@ def tutorial_nodes() -> Iterator[TwoNodes]:
     started.
     """
     try:
-        nodes = TwoNodes(hosts=ADDRESSES)
+        nodes = TwoNodes(hosts=PROGRAMS.addresses)
     except SystemFault as error:
         import os
 
@@ -37,7 +37,7 @@ def tutorial_nodes() -> Iterator[TwoNodes]:
     with nodes:
         for node in nodes:
             prepare(node)
-        install_services(nodes, FULL)
+        install_programs(nodes, FULL)
         for node in nodes:
             for service in ("registry", "busybox"):
                 path = f"/etc/opensvc/{service}.opensvc.com.env"

@@ -14,52 +14,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from opensvc_openha.demo import node_ssh
+from opensvc_openha.demo.containers import FILES, IMAGES, install_containers, remove_cgroups
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import PRELUDE, prepare
 from opensvc_openha.demo.story import NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
-from tests.docker_parts import LOOP, busybox_tar, remove_cgroups, require_docker
+from tests.docker_parts import require_docker
 from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial_containers.txt")
 ADDRESSES = {"registry.opensvc.com": "37.59.71.25", "busybox.opensvc.com": "37.59.71.24"}
-VOLUMES = {
-    "registry": (
-        "vgregistry-lvregistryroot",
-        "vgregistry-lvdockerdata",
-        "vgregistry-lvregistrydata",
-    ),
-    "busybox": ("vgbusybox-lvbusyboxroot", "vgbusybox-lvbusyboxdata"),
-}
-FILES = {"registry": REGISTRY_ENV, "busybox": BUSYBOX_ENV}
-IMAGES = {
-    "registry": ("registry:latest", "de9a91835513"),
-    "busybox": ("opensvc/busybox:date", "b073e328878e"),
-}
-SERVE = (
-    'CMD ["/bin/sh", "-c", "httpd -p 5000 -h $STORAGE_PATH; trap \'exit 0\' TERM; while true; do'
-    ' sleep 1 & wait $!; done"]'
-)
-COMMANDS = {"registry": SERVE, "busybox": LOOP}
 LINK_TIMEOUT_S = 2
 DISK_COLUMN = 5
-
-AT_BOOT = f"""#!/bin/sh
-# What is gone after a power failure: the names of the volumes,
-# and the way to the services' addresses.
-for volume in {" ".join(name for names in VOLUMES.values() for name in names)}; do
-    ln -sf /shared/$volume.img /dev/mapper/$volume
-done
-ip route add 37.59.71.0/24 dev eth0
-"""
 
 
 def must(node: Node, command: str) -> str:
@@ -69,51 +41,15 @@ def must(node: Node, command: str) -> str:
     return done.stdout
 
 
-def install(nodes: TwoNodes, tar: Path) -> dict[str, str]:
-    """Services, file systems and OpenHA; the images in the services' docker data.
-
-    Gives the ids of the images.
-    """
+def install(nodes: TwoNodes) -> dict[str, str]:
+    """Install OpenHA, then services, file systems and images; return the ids of the images."""
     for node in nodes:
         prepare(node)
-        node.write("/usr/local/bin/at-boot", AT_BOOT, 0o755)
-        must(node, "at-boot")
-        for service, text in FILES.items():
-            node.write(
-                f"/etc/opensvc/{service}.opensvc.com.env",
-                text.replace("[vg#1]\n", "[vg#1]\ndisable = true\n"),
-            )
-        must(node, "openha install --embedded-agent --no-key")
+    images = install_containers(nodes)
+    for node in nodes:
         node.write("/usr/local/cluster/conf/nodes", "".join(f"{name}\n" for name in NAMES))
         node.write("/usr/local/cluster/conf/monitor", monitor_file(LINK_TIMEOUT_S))
-    for volume in [name for names in VOLUMES.values() for name in names]:
-        must(
-            nodes[0], f"truncate -s 100M /shared/{volume}.img && mkfs.ext4 -q /shared/{volume}.img"
-        )
-    with open(f"{nodes[0].root}/shared/bb.tar", "wb") as copy:
-        copy.write(tar.read_bytes())
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda service: bring_image(nodes[0], service), FILES))
-    for service, image in zip(FILES, found):
-        for node in nodes:
-            path = f"/etc/opensvc/{service}.opensvc.com.env"
-            node.write(path, node.read(path).replace(IMAGES[service][1], image))
-    return {image: IMAGES[service][1] for service, image in zip(FILES, found)}
-
-
-def bring_image(node: Node, service: str) -> str:
-    """Put the image in the docker data of a service, which stays mounted.
-
-    The short id that docker gave it.
-    """
-    svc = f"{service}.opensvc.com"
-    node.write(f"/shared/{service}.change", COMMANDS[service])
-    must(node, f"{svc} start --rid fs")
-    command = (
-        f'{svc} docker import --change "$(cat /shared/{service}.change)" - {IMAGES[service][0]} <'
-        " /shared/bb.tar"
-    )
-    return str(re.findall("sha256:([0-9a-f]{12})", must(node, command))[0])
+    return images
 
 
 class Ids:
@@ -158,14 +94,11 @@ def comparable(text: str) -> str:
 
 
 @pytest.fixture
-def container_nodes(tmp_path: Path) -> Iterator[tuple[TwoNodes, Ids]]:
+def container_nodes() -> Iterator[tuple[TwoNodes, Ids]]:
     """Two nodes with the tutorial's services and their images, and what stands for the ids of
     these.
     """
     require_docker()
-    missing = node_ssh.missing_tools()
-    if missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {missing}")
     try:
         nodes = TwoNodes(hosts=ADDRESSES)
     except SystemFault as error:
@@ -175,7 +108,7 @@ def container_nodes(tmp_path: Path) -> Iterator[tuple[TwoNodes, Ids]]:
     try:
         with nodes:
             node_ssh.connect(nodes)
-            yield nodes, Ids(install(nodes, busybox_tar(tmp_path / "bb.tar")))
+            yield nodes, Ids(install(nodes))
     finally:
         remove_cgroups(*ADDRESSES)
 

@@ -17,8 +17,8 @@ from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.ini_reader import read_sections
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
 from opensvc_openha.agent.config.service_file import parse_service_text
+from opensvc_openha.demo.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from opensvc_openha.errors import ConfigError
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 PACKAGE = Path(opensvc_openha.__file__).parent
 TEMPLATES = PACKAGE.parent / "templates"

@@ -16,9 +16,9 @@ from opensvc_openha.agent.service.ordering import in_display_order, in_start_ord
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.demo.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from opensvc_openha.errors import ConfigError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 NODE = "deb1.opensvc.com"
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from opensvc_openha.demo.containers import LOOP, busybox_tar, remove_cgroups
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.errors import SystemFault
-from tests.docker_parts import LOOP, busybox_tar, remove_cgroups, require_docker
+from tests.docker_parts import require_docker
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 LIMIT_S = 90.0

@@ -17,8 +17,8 @@ from opensvc_openha.agent.docker.bridge import POOLS, free_subnet, gateway_of
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, read_settings
 from opensvc_openha.agent.docker.spawn import reasons_in
+from opensvc_openha.demo.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from opensvc_openha.errors import ActionError, ConfigError
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 
 def settings_of(

@@ -8,9 +8,9 @@ import os
 
 import pytest
 
+from opensvc_openha.demo.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.agent.embedded import Agent
 from tests.agent.service.validating import DEFAULT, NODE, validate
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
 
