@@ -746,6 +746,11 @@ class Engine:
         return self._peer.view.standing
 
     @property
+    def renewing(self) -> frozenset[bytes] | None:
+        """What each promise of this node names that may stand; None if none does; any thread."""
+        return self._lease.renewing
+
+    @property
     def promised(self) -> tuple[BootId, Promise] | None:
         """The peer's incarnation and its promise, if the fence plan uses it; from any thread."""
         return self._fencing.desk.lease.promised

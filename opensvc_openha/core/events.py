@@ -339,9 +339,14 @@ class WatchdogReady:
 
 @dataclass(frozen=True)
 class WatchdogLost:
-    """The watchdog cannot be armed, or is not kept any more; ``reason`` is a clause."""
+    """The watchdog cannot be armed, or is not kept any more; ``reason`` is a clause.
+
+    ``media``, unless it is None: a former daemon may have armed it, and its keeper does not answer;
+    they are what `WatchdogReady` has, once it does.
+    """
 
     reason: str
+    media: frozenset[bytes] | None = None
 
 
 @dataclass(frozen=True)

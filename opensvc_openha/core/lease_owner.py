@@ -80,7 +80,8 @@ class Watchdog(enum.Enum):
     LOST = "lost"
 
 
-_KEPT = frozenset({Watchdog.TAKEN_OVER, Watchdog.ARMING, Watchdog.ARMED})
+_RUNNING = frozenset({Watchdog.TAKEN_OVER, Watchdog.ARMED})
+_KEPT = _RUNNING | {Watchdog.ARMING}
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class _Statement:
         "_margin_since",
         "_former_margin_s",
         "_told",
+        "renewing",
     },
     own_seqs={"_acked_seq", "_shown", "_heard", "_withdrawals"},
 )
@@ -152,6 +154,8 @@ class LeaseOwner:
         self._changed_at = now
         """When the watchdog was taken over or lost."""
         self._lost_reason = ""
+        self._knows_former = False
+        """What a former daemon promised stands, or stood."""
         self._retry_at = -math.inf
         self._is_left_running = False
         """It was lost, and may run on: it resets this node unless it is disarmed, or petted again.
@@ -160,6 +164,8 @@ class LeaseOwner:
         """What the newest beats promise; None if nothing."""
         self._standing: tuple[_Statement, ...] = ()
         """Earlier statements that a peer may still believe in."""
+        self.renewing: frozenset[bytes] | None = None
+        """What each promise names that may stand; None if there is none. Any thread may read it."""
         self._floor = 0.0, -math.inf
         """No less is promised than so many seconds, until then."""
         self._goodbye = Goodbye.NONE
@@ -227,11 +233,11 @@ class LeaseOwner:
         """Take what the driver reports of the watchdog that was opened, or is open already."""
         self._ready = event
         self._armed_by = event.settings or self._armed_by or self._policy
-        if self._watchdog in (Watchdog.OFF, Watchdog.LOST):
-            # Nobody ordered it: a former daemon did, and its promise stands in beats of its own.
+        # One that is found armed may be held beyond what this daemon promises, until a permit.
+        is_found = event.settings is not None
+        if is_found or self._watchdog in (Watchdog.OFF, Watchdog.LOST):
             self._watchdog, self._changed_at = Watchdog.TAKEN_OVER, now
-            media = self._media if event.media is None else event.media
-            self._standing += (_Statement(None, media, 0, now, ended_at=now),)
+            self._expect_former(self._media if event.media is None else event.media, now)
             return
         if self.promise is not None:
             # Whoever was promised more may count with it for as long.
@@ -240,12 +246,20 @@ class LeaseOwner:
         if self._watchdog is Watchdog.ARMING:
             self._watchdog, self._lost_reason = Watchdog.ARMED, ""
 
+    def _expect_former(self, media: frozenset[bytes], now: float) -> None:
+        """Let what a former daemon promised stand: it did so in beats of its own."""
+        if not self._knows_former:
+            self._knows_former = True
+            self._standing += (_Statement(None, media, 0, now, ended_at=now),)
+
     def watchdog_lost(self, event: WatchdogLost, now: float) -> list[Action]:
         """Handle a watchdog that cannot be armed, or that nobody keeps any more."""
-        if self._watchdog is Watchdog.OFF:
+        if self._watchdog is Watchdog.OFF and event.media is None:
             return []
+        if event.media is not None:
+            self._expect_former(event.media, now)
         # One that was kept is tried again at once: if it still runs, it bites without a permit.
-        was_kept = self._watchdog in (Watchdog.ARMED, Watchdog.TAKEN_OVER)
+        was_kept = event.media is not None or self._watchdog in _RUNNING
         has_permit = self._watchdog is Watchdog.ARMING and self._granted_at is not None
         self._is_left_running = self._is_left_running or was_kept or has_permit
         self._retry_at = now if was_kept else now + timing.LEASE_RETRY_S
@@ -322,8 +336,12 @@ class LeaseOwner:
 
     def _may_renew(self, medium: bytes) -> bool:
         """Return True if whoever believes in a promise of this node looks at that medium."""
-        statements = (*self._standing, *(() if self._current is None else (self._current,)))
-        return all(medium in statement.media for statement in statements)
+        return all(medium in statement.media for statement in self._statements)
+
+    @property
+    def _statements(self) -> tuple[_Statement, ...]:
+        """What a peer may believe in."""
+        return self._standing if self._current is None else (*self._standing, self._current)
 
     def _grant(self, renewed_at: float, by: str, now: float) -> list[GrantPermit]:
         if self._watchdog not in _KEPT or self._is_over or self._is_held:
@@ -462,6 +480,8 @@ class LeaseOwner:
         self._is_wanted = is_wanted
         self._was_confirmed = self._was_confirmed or self._is_confirmed
         done = self._pursue(at, now) if is_wanted else self._end(at, now)
+        media = [statement.media for statement in self._statements]
+        self.renewing = frozenset.intersection(*media) if media else None
         return done + self._tell(now)
 
     def _why_not(self, at: Circumstances) -> str:

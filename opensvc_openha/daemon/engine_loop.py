@@ -51,8 +51,8 @@ class EngineLoop:
     Any thread may call ``status``, ``await_events`` and ``displace``. ``peer_standing`` and
     ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register``,
     ``wrong_paths`` and ``settled_services`` are read by the watches of arbiter, paths and disks,
-    ``promised`` by what reads the media of a promise. ``failure`` and ``displaced`` are final once
-    ``is_over`` is set.
+    ``promised`` and ``renewing`` by what knows the media of promises. ``failure`` and ``displaced``
+    are final once ``is_over`` is set.
     """
 
     def __init__(
@@ -119,6 +119,11 @@ class EngineLoop:
     def promised(self) -> tuple[BootId, Promise] | None:
         """What the peer promises now, and its incarnation."""
         return self._executor.engine.promised
+
+    @property
+    def renewing(self) -> frozenset[bytes] | None:
+        """What each promise of this node names that may stand; None if none does."""
+        return self._executor.engine.renewing
 
     @property
     def may_register(self) -> bool:

@@ -27,6 +27,7 @@ class Issue(enum.Enum):
     RESERVED_DISK = "reserved disk of a service that runs here"
     FENCE_WATCH = "fence paths not looked at"
     WATCHDOG = "watchdog not kept"
+    PROMISED_MEDIA = "the disks of this node's promise are not remembered"
     WITNESS = "witness not usable"
     STATE_ROOM = "little room for states"
     LOG_ROOM = "little room for logs"

@@ -34,11 +34,11 @@ from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import LeaseStatus, NodeStatus, PeerStanding
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.issues import Issue
-from opensvc_openha.daemon.live_configuration import LiveConfiguration
+from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.daemon.watchdog_drill import WatchdogDrill
 from opensvc_openha.daemon.watchdog_thread import Keeper, WatchdogThread, settings_of
 from opensvc_openha.daemon.witness_threads import Witness, WitnessLooks, WitnessRenewals
-from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.heartbeat.link_workers import LeaseReports
@@ -66,6 +66,10 @@ class EngineValues(Protocol):
     def promised(self) -> tuple[BootId, Promise] | None:
         """What the peer promises now, and its incarnation."""
 
+    @property
+    def renewing(self) -> frozenset[bytes] | None:
+        """What each promise of this node names that may stand; None if none does."""
+
 
 class LeaseService:
     """The promise of one node, and the looks at that of its peer."""
@@ -86,6 +90,7 @@ class LeaseService:
         self._put = put
         self._engine = engine
         spec = configuration.current.spec
+        configuration.expect_by(self._expect_a_medium)
         self._heard = media_of(spec.listeners)
         self._disks = PromisedDisks(spec.senders)
         self._replaced: frozenset[bytes] = frozenset()
@@ -99,6 +104,7 @@ class LeaseService:
             self._report,
             configuration.problems,
             logger,
+            self._begin_note,
         )
         self._noted: dict[bytes, str] = {}
         """What every promise that may stand names, as the next daemon finds it noted."""
@@ -138,7 +144,8 @@ class LeaseService:
         former = read_media(self._layout)
         self._disks.expect(self._disks_now())
         present = self._places()
-        self._noted = present if former is None else dict(former.items() & present.items())
+        # Without a note nothing is known of what a watchdog that is armed stands for.
+        self._noted = {} if former is None else dict(former.items() & present.items())
         self._watchdog.take_over()
         self._note_media(self._noted if self._watchdog.is_used else present)
         if self._watchdog.is_used:
@@ -255,9 +262,7 @@ class LeaseService:
 
     def _follow_disks(self) -> None:
         """Note the media as they are now, and give the engine news of replaced ones."""
-        present = self._places()
-        common = dict(self._noted.items() & present.items())
-        self._note_media(common if self._watchdog.is_used else present)
+        self._note_media(self._standing())
         before, self._replaced = self._replaced, self._disks.replaced
         if self._replaced == before:
             return
@@ -291,21 +296,74 @@ class LeaseService:
         places = self._disks.known
         witness = self._witness_config()
         if witness is not None:
-            places[WITNESS_MARK] = f"{','.join(witness.urls)} {witness.prefix}"
+            places[WITNESS_MARK] = _place_of(witness)
         return places
+
+    def _expect_a_medium(self, found: Configuration) -> None:
+        """Raise ConfigError for an edit that leaves nothing of what a promise that stands names.
+
+        Where no network confirms anything, no permit could be given until it is withdrawn, and
+        nothing could withdraw it: the watchdog would reset this node.
+        """
+        with self._lock:
+            standing = self._standing() if self._watchdog.is_used else {}
+        if not standing:
+            return
+        before = media_of(self._configuration.current.spec.senders)
+        media = media_of(found.spec.senders)
+        if any(
+            mark in standing
+            and (before.get(link) == mark or disk_identity(link.device) == standing[mark])
+            for link, mark in media.items()
+        ):
+            return
+        plan = found.options.fence_plan
+        witness = _place_of(plan.etcd) if plan.lease is not None else ""
+        if standing.get(WITNESS_MARK) == witness:
+            return
+        links = {mark: link.link_id for link, mark in before.items()} | {WITNESS_MARK: "witness"}
+        named = " and ".join(links[mark] for mark in sorted(standing))
+        first = min(media, key=lambda link: link.line, default=None)
+        raise ConfigError(
+            f"this node promises by {named}, and nothing of that would be left: its watchdog might"
+            " reset it. Add the new link first, beside the present one; remove that one later",
+            self._layout.monitor_file,
+            None if first is None else first.line,
+        )
+
+    def _standing(self) -> dict[bytes, str]:
+        """Return what each promise names that may stand now, or all if none can."""
+        present = self._places()
+        if not self._watchdog.is_used:
+            return present
+        # A new disk is named by all of them only once those are gone that do not name it.
+        renewing = self._engine().renewing or frozenset()
+        return {
+            mark: place
+            for mark, place in present.items()
+            if mark in renewing or self._noted.get(mark) == place
+        }
+
+    def _begin_note(self) -> None:
+        """Note all media: no promise stands that names others."""
+        with self._lock:
+            self._note_media(self._places())
 
     def _note_media(self, media: dict[bytes, str]) -> None:
         """Note them for the next daemon, before anything is promised by them."""
         self._noted = media
         if self._policy.lease is None or read_media(self._layout) == media:
             return
+        problems = self._configuration.problems
         try:
             write_media(self._layout, media)
+            problems.solve(Issue.PROMISED_MEDIA)
         except SystemFault as error:
-            self._configuration.problems.report(Issue.WATCHDOG, str(error))
+            problems.report(Issue.PROMISED_MEDIA, str(error))
 
     def _report(self, event: WatchdogReady | WatchdogLost) -> None:
-        if isinstance(event, WatchdogReady) and event.settings is not None:
+        known = event.settings if isinstance(event, WatchdogReady) else event.media
+        if known is not None:
             event = replace(event, media=frozenset(self._noted))
         self._put(event)
 
@@ -338,6 +396,10 @@ class LeaseService:
 
         spec = self._configuration.current.spec
         return EtcdWitness(config, spec.node, spec.peer)
+
+
+def _place_of(witness: EtcdConfig | None) -> str:
+    return "" if witness is None else f"{','.join(witness.urls)} {witness.prefix}"
 
 
 def _is_virtual() -> bool:

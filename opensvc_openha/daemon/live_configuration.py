@@ -59,6 +59,7 @@ class LiveConfiguration:
         self._take_over = take_over
         self._lock = threading.Lock()
         self._complete: Callable[[ClusterSpec], ClusterSpec] = lambda spec: spec
+        self._expect: Callable[[Configuration], None] = lambda found: None
         self._files = configuration.fingerprint(layout)
         problem = ""
         try:
@@ -79,6 +80,10 @@ class LiveConfiguration:
     def complete_by(self, complete: Callable[[ClusterSpec], ClusterSpec]) -> None:
         """Add to each configuration that is read what is known beside the files."""
         self._complete = complete
+
+    def expect_by(self, expect: Callable[[Configuration], None]) -> None:
+        """Ask before an edit is taken over; ``expect`` raises ConfigError if it must not be."""
+        self._expect = expect
 
     def suspect(self) -> None:
         """Force reading the files at the next poll, edited or not."""
@@ -111,6 +116,7 @@ class LiveConfiguration:
                 raise ConfigError(
                     "the nodes of a running daemon are fixed: restart it", self._layout.nodes_file
                 )
+            self._expect(found)
             self.current = found
             self._take_over(former)
             self._problems.solve(Issue.CONFIGURATION)

@@ -69,12 +69,15 @@ class WatchdogThread:
         report: Callable[[WatchdogReady | WatchdogLost], None],
         issues: ActiveIssues,
         logger: logging.Logger,
+        disarmed: Callable[[], None] = lambda: None,
     ) -> None:
         """``policy`` returns the configuration in force.
 
         ``find_running`` returns what an armed keeper of a former daemon works by; SystemFault if it
-        does not answer.
+        does not answer. ``disarmed`` is called when the watchdog stands still and nothing is
+        promised by it.
         """
+        self._disarmed = disarmed
         self._policy = policy
         self._connect = connect
         self._find_running = find_running
@@ -90,6 +93,8 @@ class WatchdogThread:
         self._status: KeeperStatus | None = None
         self._is_armed = False
         """It was petted with a permit, or taken over, and not given up since."""
+        self._is_sought = False
+        """A former daemon may have armed it: its keeper did not answer so far."""
 
     @property
     def status(self) -> KeeperStatus | None:
@@ -98,21 +103,32 @@ class WatchdogThread:
 
     @property
     def is_used(self) -> bool:
-        """True while there is a keeper, or an order to have one."""
-        return self._keeper is not None or bool(self._orders)
+        """True while there is a keeper, or an order to have one; or if that is not known."""
+        return self._keeper is not None or bool(self._orders) or self._is_sought
 
     def take_over(self) -> None:
         """Take over the watchdog that a former daemon has armed, if there is one.
 
-        Called before the engine decides anything. A keeper that does not answer is reported when it
-        is needed: the machine is reset unless it continues.
+        Called before the engine decides anything. A keeper that does not answer is asked again once
+        a second: the machine is reset unless it continues.
         """
+        self._is_sought = True
+        problem = self._seek()
+        if problem:
+            self._report(WatchdogLost(problem, frozenset()))
+
+    def _seek(self) -> str:
+        """Look for the keeper of a former daemon; return why nothing is known of it."""
         try:
             settings = self._find_running()
             if settings is not None:
                 self._adopt(settings)
         except SystemFault as error:
             self._issues.report(Issue.WATCHDOG, str(error))
+            return str(error)
+        self._is_sought = False
+        self._issues.solve(Issue.WATCHDOG)
+        return ""
 
     def start(self, enter: Callable[[], None]) -> None:
         """Start to carry orders out; the thread calls ``enter`` first."""
@@ -148,7 +164,7 @@ class WatchdogThread:
         while True:
             with self._changed:
                 if not self._orders and not self._is_over:
-                    self._changed.wait(_LOOK_S if self._keeper is not None else None)
+                    self._changed.wait(_LOOK_S if self.is_used else None)
                 order = self._orders.popleft() if self._orders else None
                 is_over = self._is_over and order is None
             if is_over:
@@ -166,7 +182,8 @@ class WatchdogThread:
         if isinstance(order, ArmWatchdog):
             self._arm()
         elif self._keeper is None:
-            return
+            if isinstance(order, DisarmWatchdog) and not self._is_sought:
+                self._disarmed()
         elif isinstance(order, GrantPermit):
             self._grant(self._keeper, order.renewed_at)
         elif isinstance(order, HoldWatchdog):
@@ -187,18 +204,24 @@ class WatchdogThread:
             self._leave()
         if self._keeper is None:
             running = self._find_running()
-            if running is not None and running != wanted:
+            if running is not None and (self._is_sought or running != wanted):
                 # The core withdraws what is promised by it, and arms anew.
                 self._adopt(running)
+                self._is_sought = False
                 return
+            self._is_sought = False
             self._keeper = self._connect(wanted)
         self._status = self._keeper.ensure_running()
 
     def _adopt(self, settings: KeeperSettings) -> None:
-        self._keeper = self._connect(settings)
-        self._status = self._keeper.ensure_running()
-        self._is_armed = True
-        self._report_ready(self._keeper, is_former=True)
+        keeper = self._connect(settings)
+        try:
+            self._status = keeper.ensure_running()
+        except SystemFault:
+            keeper.close()
+            raise
+        self._keeper, self._is_armed = keeper, True
+        self._report_ready(keeper, is_former=True)
 
     def _grant(self, keeper: Keeper, renewed_at: float) -> None:
         grant = keeper.grant(renewed_at)
@@ -216,9 +239,12 @@ class WatchdogThread:
         if outcome is DisarmOutcome.KEPT:
             self._log.warning("%s", self._status.text)
         self._leave()
+        self._disarmed()
 
     def _look(self) -> None:
         if self._keeper is None:
+            if self._is_sought:
+                self._seek()
             return
         self._status = status = self._keeper.status()
         if self._is_armed and not status.is_armed:

@@ -9,8 +9,11 @@ One line for each medium: its mark in hexadecimal digits, and the disk or the wi
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.proc_files import write_proc_file
 
@@ -28,6 +31,15 @@ def read_media(layout: Layout) -> dict[bytes, str] | None:
 
 
 def write_media(layout: Layout, media: Mapping[bytes, str]) -> None:
-    """Replace the note; it is on disk on return. Raises SystemFault."""
+    """Replace the note; it is on disk on return.
+
+    Raises SystemFault, and then there is none: the next daemon must not believe in an older one.
+    """
+    path = f"{layout.proc_dir}/{_NAME}"
     text = "".join(f"{mark.hex()} {place}\n" for mark, place in media.items())
-    write_proc_file(layout, f"{layout.proc_dir}/{_NAME}", text.encode("utf-8"))
+    try:
+        write_proc_file(layout, path, text.encode("utf-8"))
+    except SystemFault:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise

@@ -80,6 +80,9 @@ class Keeper:
         """How much later it bites than its driver says."""
         self.problem = ""
         """Why the watchdog cannot be opened."""
+        self.hung_s = 0.0
+        """It answers a daemon only so long after that one has begun; it pets nothing by itself."""
+        self._is_hung = False
         self.read_back: Callable[[float], float] = lambda timeout_s: timeout_s
         self.pet_late = 0.0
         self.is_ordered = False
@@ -97,9 +100,27 @@ class Keeper:
         fed_at = max(self.petted_at, self.held_until)
         return fed_at + self.holders * self.timeout_s + self.granularity_s + self.late_s
 
+    def begin(self) -> None:
+        """Another daemon finds the watchdog armed, or a keeper that does not answer."""
+        host = self.host
+        self._is_hung = self.hung_s > 0
+        if self._is_hung:
+            host.handle(host.life, WatchdogLost("no answer", host.former_media or frozenset()))
+            host.pair.schedule(self.hung_s, self._answer, host.life)
+        elif self.is_open:
+            host.handle(host.life, replace(self.ready(), media=host.former_media))
+
+    def _answer(self, life: int) -> None:
+        self._is_hung = False
+        settings, media = self.host.leases.policy, self.host.former_media
+        self.host.handle(life, replace(self.ready(), settings=settings, media=media))
+
     def carry_out(self, action: LeaseAction) -> None:
         """Do what the daemon orders."""
-        if isinstance(action, ArmWatchdog):
+        if self._is_hung:
+            if isinstance(action, ArmWatchdog):
+                self._report(WatchdogLost("no answer"))
+        elif isinstance(action, ArmWatchdog):
             self.is_ordered = True
             if not self.is_open:
                 self.timeout_s = self.read_back(action.timeout_s)
@@ -211,9 +232,7 @@ class LeaseHost(Host):
         self._opened.clear()
         self._disks = PromisedDisks(self.leases.links_of(self))
         super()._start(recovered, counter)
-        if self.keeper.is_open:
-            media = self.former_media
-            self.handle(self.life, replace(self.keeper.ready(), media=media))
+        self.keeper.begin()
         self.handle(self.life, Tick())
 
     def crash(self) -> None:

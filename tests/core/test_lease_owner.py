@@ -680,12 +680,14 @@ def test_a_new_disk_renews_only_once_the_promise_that_does_not_name_it_is_gone()
     promise = _promised(deb1)
     assert promise is not None and len(promise.media) == 2 and pair.slots[new].beat is not None
     assert deb1.lease.is_withdrawing and len(deb1.keeper.permits) == given
+    assert deb1.engine is not None and deb1.engine.renewing == {media_of([old])[old]}
     dead.clear()
     pair.run(2)
     dead.add(old)
     given = len(deb1.keeper.permits)
     pair.run(5)
     assert not deb1.lease.is_withdrawing and len(deb1.keeper.permits) >= given + 3
+    assert deb1.engine.renewing == promise.media
 
 
 @pytest.mark.parametrize("is_net_up", [True, False])
@@ -803,6 +805,61 @@ def test_what_a_former_daemon_promised_is_forgotten_once_the_peer_knows_this_one
     pair.run(20)
     assert _alive(pair) == ["deb1", "deb2"] and not deb1.lease.is_withdrawing
     assert deb1.lease.is_confirmed
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_keeper_that_answers_late_does_not_hide_the_former_promise(is_same: bool) -> None:
+    """Its disk was replaced, or not, while the daemon was away, and the peer is cut."""
+    pair = LeasePair(is_believed=True)
+    deb1, deb2 = pair.start_first()
+    [link] = (link for link in pair.links_of(deb1) if link.is_disk)
+    deb1.end_daemon()
+    pair.cut_net()
+    if not is_same:
+        deb1.swap(link)
+    deb1.former_media = frozenset({link.mark} if is_same else ())
+    deb1.keeper.hung_s = 2.0
+    deb1.boot_from_files()
+    pair.run(40)
+    if is_same:
+        assert deb1.lease.is_confirmed and not pair.bitten and deb2.state != "STARTED"
+    else:
+        assert [name for _, name in pair.bitten] == ["deb1"] and deb2.state == "STARTED"
+
+
+def test_a_keeper_that_answers_late_is_disarmed_where_nothing_runs() -> None:
+    """Nobody pets it: the node would be reset."""
+    owner = LeaseOwner(_spec(), 100.0)
+    idle = replace(_RUNS, is_in_use=False)
+    owner.watchdog_lost(WatchdogLost("no answer", frozenset({_MEDIUM})), 100.0)
+    assert owner.update(idle, 100.0) == []
+    owner.record_beat(1, True, 100.0)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 1, 100.0, 100.1), 100.1)
+    assert owner.update(idle, 100.1)[0] == DisarmWatchdog()
+    # That reached no keeper. No beat is needed once more: the peer knows this daemon.
+    owner.watchdog_ready(replace(_READY, settings=POLICY, media=frozenset()), 102.0)
+    assert owner.update(idle, 102.0)[0] == DisarmWatchdog()
+    found = owner.status(102.0)
+    assert found is not None and found.watchdog == "off" and owner.renewing is None
+
+
+def test_a_watchdog_that_is_found_armed_late_is_promised_once_it_was_petted() -> None:
+    """Though it was ordered to be armed: it may be held for a restart until then."""
+    owner = LeaseOwner(_spec(), 100.0)
+    lost = WatchdogLost("no answer", frozenset({_MEDIUM}))
+    owner.watchdog_lost(lost, 100.0)
+    assert owner.update(_RUNS, 100.0) == [ArmWatchdog(4.0)]
+    owner.watchdog_ready(replace(_READY, settings=POLICY, media=frozenset({_MEDIUM})), 100.1)
+    assert owner.update(_RUNS, 100.1) == [ArmWatchdog(4.0)] and owner.promise is None
+    found = owner.status(100.1)
+    assert found is not None and found.is_withdrawing
+    owner.record_beat(1, True, 100.1)
+    assert owner.acknowledged(1, 100.2) == [GrantPermit(100.1)]
+    owner.update(replace(_RUNS, next_seq=2), 100.2)
+    assert owner.promise is None
+    owner.watchdog_ready(_READY, 100.3)
+    owner.update(replace(_RUNS, next_seq=2), 100.3)
+    assert owner.promise is not None
 
 
 def test_a_lost_watchdog_is_armed_again_at_once_and_then_in_time() -> None:

@@ -13,22 +13,25 @@ from typing import Any, cast
 
 import pytest
 
+from opensvc_openha.core.actions import ArmWatchdog, DisarmWatchdog, GrantPermit
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import Event, MediaReplaced, WatchdogReady
+from opensvc_openha.core.events import Event, MediaReplaced, WatchdogLost, WatchdogReady
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.daemon import lease_service
 from opensvc_openha.daemon.lease_service import LeaseService
 from opensvc_openha.daemon.live_configuration import LiveConfiguration
+from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.key_store import new_key, write_keys
-from opensvc_openha.storage.promised_media import read_media
+from opensvc_openha.storage.promised_media import read_media, write_media
 from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.watchdog.keeper_client import KeeperSettings
 from tests.daemon.test_watchdog_thread import PlayedKeeper
+from tests.waiting import until
 
 SETTINGS = KeeperSettings("/dev/watchdog", 4, 1.0, 2)
 
@@ -42,6 +45,8 @@ class Node:
         self.events: list[Event] = []
         self.running: Callable[[], KeeperSettings | None] = lambda: None
         self.keepers: list[PlayedKeeper] = []
+        self.renewing: frozenset[bytes] | None = None
+        """What the engine knows of its promises."""
         (root / "conf").mkdir()
         Path(self.layout.nodes_file).write_text(f"{node_name()}\npeer\n")
         Path(self.layout.options_file).write_text(
@@ -91,7 +96,7 @@ class Node:
             BootId(1, 1),
             self.live,
             self.events.append,
-            lambda: cast(Any, None),
+            lambda: cast(Any, self),
             history,
             logger,
         )
@@ -183,4 +188,99 @@ def test_disk_whose_file_system_does_not_answer_delays_no_start(
     service = node.daemon()
     assert node.former_media == frozenset()
     gate.set()
+    service.stop()
+
+
+def test_watchdog_that_is_armed_without_a_note_stands_for_nothing_known(node: Node) -> None:
+    """The former daemon could not write it: the disk was full."""
+    service = node.daemon()
+    node.opens(service)
+    service.stop()
+    Path(node.layout.proc_dir, "watchdog-media").unlink()
+    node.running = lambda: SETTINGS
+    node.daemon().stop()
+    assert node.former_media == frozenset()
+
+
+def test_note_grows_only_while_nothing_is_promised(node: Node) -> None:
+    """A disk that is added beside a promise that stands is not one of that; disarmed, it counts."""
+    service = node.daemon()
+    mark = node.opens(service).mark
+    service.carry_out(ArmWatchdog(4.0))
+    service.carry_out(GrantPermit(10.0))
+    until(lambda: node.keepers and node.keepers[0].asked)
+    node.add_disk("other")
+    node.configure(("hb", 0), ("other", 30))
+    node.live.reload()
+    added = node.live.current.spec.senders[1]
+    service.reports.opened(added, disk_identity(added.device))
+    assert set(read_media(node.layout) or ()) == {mark}
+    service.carry_out(DisarmWatchdog())
+    until(lambda: set(read_media(node.layout) or ()) == {mark, added.mark})
+    service.stop()
+
+
+def test_keeper_that_does_not_answer_keeps_what_is_noted(node: Node) -> None:
+    """The engine counts with it from the beginning, and once more when the keeper is there."""
+    service = node.daemon()
+    mark = node.opens(service).mark
+    service.stop()
+    noted = read_media(node.layout)
+    assert noted is not None
+
+    def hangs() -> KeeperSettings | None:
+        raise SystemFault("no answer")
+
+    node.running = hangs
+    node.add_disk("hb")
+    service = node.daemon()
+    assert node.events == [WatchdogLost("no answer", frozenset())]
+    node.opens(service)
+    assert read_media(node.layout) == {}, "another disk is no medium of what stands"
+    service.stop()
+    (node.root / "former hb").rename(node.root / "hb")
+    write_media(node.layout, noted)
+    service = node.daemon()
+    assert node.events == [WatchdogLost("no answer", frozenset({mark}))]
+    node.running = lambda: SETTINGS
+    until(lambda: node.events[1:])
+    assert node.former_media == {mark} and read_media(node.layout) == noted
+    service.stop()
+
+
+def test_edit_that_leaves_no_medium_of_a_promise_is_refused(node: Node) -> None:
+    """With the way to do it, and only while the watchdog is armed."""
+    service = node.daemon()
+    node.opens(service)
+    service.carry_out(ArmWatchdog(4.0))
+    until(lambda: node.keepers and node.keepers[0].asked)
+    before = node.live.current
+    node.add_disk("other")
+    for disk in (("hb", 30), ("other", 0)):
+        node.configure(disk)
+        with pytest.raises(ConfigError) as refused:
+            node.live.reload()
+        assert str(refused.value) == (
+            f"{node.layout.monitor_file}:1: this node promises by dio {node.disk}:0, and nothing of"
+            " that would be left: its watchdog might reset it. Add the new link first, beside the"
+            " present one; remove that one later"
+        )
+        assert node.live.current is before
+    node.configure(("other", 30), ("hb", 0))
+    node.live.reload()
+    first = node.opens(service)
+    node.configure(("other", 30))
+    with pytest.raises(ConfigError):
+        node.live.reload()
+    # The promise names both by now, and the peer knows that.
+    node.renewing = frozenset({first.mark, before.spec.senders[0].mark})
+    node.live.reload()
+    assert node.live.current.spec.senders == (first,)
+    assert read_media(node.layout) == {first.mark: disk_identity(first.device)}
+    node.configure(("hb", 0))
+    with pytest.raises(ConfigError):
+        node.live.reload()
+    service.carry_out(DisarmWatchdog())
+    until(lambda: node.keepers[0].is_closed)
+    node.live.reload()
     service.stop()

@@ -84,6 +84,7 @@ class Rig:
         self.running: KeeperSettings | None = None
         self.fault = ""
         self.keepers: list[PlayedKeeper] = []
+        self.disarmed: list[int] = []
         self.reports: queue.SimpleQueue[WatchdogReady | WatchdogLost] = queue.SimpleQueue()
         self.issues = ActiveIssues("deb1", logging.getLogger("watchdog test"))
         self.thread = WatchdogThread(
@@ -94,6 +95,7 @@ class Rig:
             self.reports.put,
             self.issues,
             logging.getLogger("watchdog test"),
+            lambda: self.disarmed.append(1),
         )
 
     def _connect(self, settings: KeeperSettings) -> PlayedKeeper:
@@ -237,13 +239,78 @@ def test_lease_that_is_not_configured_any_more_arms_nothing(rig: Rig) -> None:
     assert rig.keepers == []
 
 
-def test_keeper_that_does_not_answer_keeps_no_daemon_from_starting(rig: Rig) -> None:
-    """It is reported; whether the machine survives is not the daemon's to decide."""
+def test_keeper_that_does_not_answer_is_asked_again_until_it_does(rig: Rig) -> None:
+    """It keeps no daemon from starting; the core has to count with what it was armed for."""
+    former = KeeperSettings("/dev/watchdog", 6, 2.0, 1)
+    is_hung = threading.Event()
+    is_hung.set()
 
-    def hangs() -> KeeperSettings | None:
-        raise SystemFault("the keeper gave no answer")
+    def find() -> KeeperSettings | None:
+        if is_hung.is_set():
+            raise SystemFault("the keeper gave no answer")
+        return former
 
-    rig.thread._find_running = hangs
+    rig.thread._find_running = find
     rig.thread.take_over()
     assert rig.issues.texts == ("watchdog not kept: the keeper gave no answer",)
-    assert rig.reports.empty() and not rig.thread.is_used
+    assert rig.next() == WatchdogLost("the keeper gave no answer", frozenset())
+    assert rig.thread.is_used and not rig.keepers
+    rig.thread.start(lambda: None)
+    rig.thread.order(DisarmWatchdog())
+    rig.thread.order(ArmWatchdog(4.0))
+    assert rig.next() == WatchdogLost("the keeper gave no answer")
+    assert not rig.disarmed
+    is_hung.clear()
+    assert rig.next() == replace(READY, settings=policy_of(former))
+    until(lambda: rig.issues.texts == ())
+    rig.thread.order(GrantPermit(10.0))
+    rig.thread.order(DisarmWatchdog())
+    until(lambda: rig.disarmed)
+    assert rig.asked() == ["ensure", "grant 10", "disarm"] and not rig.thread.is_used
+
+
+@pytest.mark.parametrize("settings", [None, settings_of(POLICY)])
+def test_keeper_that_answers_when_it_is_needed_is_one_of_a_former_daemon(
+    rig: Rig, settings: KeeperSettings | None
+) -> None:
+    """Though it works by the settings in force. If none is armed, this one arms it."""
+    answers: list[KeeperSettings | None] = [settings]
+
+    def find() -> KeeperSettings | None:
+        if not rig.reports.empty() or not rig.issues.texts:
+            raise SystemFault("the keeper gave no answer")
+        return answers[0]
+
+    rig.running = settings
+    rig.thread._find_running = find
+    rig.thread.take_over()
+    assert rig.next() == WatchdogLost("the keeper gave no answer", frozenset())
+    rig.thread.order(ArmWatchdog(4.0))
+    rig.thread.order(GrantPermit(10.0))
+    rig.thread.start(lambda: None)
+    assert rig.next() == replace(READY, settings=None if settings is None else POLICY)
+    assert not rig.disarmed
+
+
+def test_adoption_that_fails_is_tried_again(rig: Rig) -> None:
+    """The keeper hangs between two questions."""
+    rig.running, rig.fault = settings_of(POLICY), "it hangs"
+    rig.thread.take_over()
+    assert rig.next() == WatchdogLost("it hangs", frozenset()) and rig.keepers[0].is_closed
+    rig.fault = ""
+    rig.thread.start(lambda: None)
+    assert rig.next() == replace(READY, settings=POLICY)
+
+
+def test_disarming_is_told_once_nothing_runs(rig: Rig) -> None:
+    """Also where there was nothing to disarm: what is noted of the promise may begin anew."""
+    rig.thread.start(lambda: None)
+    rig.thread.order(DisarmWatchdog())
+    until(lambda: rig.disarmed == [1])
+    rig.thread.order(ArmWatchdog(4.0))
+    rig.thread.order(GrantPermit(10.0))
+    assert rig.next() == READY
+    rig.keepers[0].fault = "it hangs"
+    rig.thread.order(DisarmWatchdog())
+    assert rig.next() == WatchdogLost("it hangs")
+    assert rig.disarmed == [1]
