@@ -134,7 +134,7 @@ class _Statement:
         "_told",
         "renewing",
     },
-    own_seqs={"_acked_seq", "_shown", "_heard", "_withdrawals"},
+    own_seqs={"_acked_seq", "_out_seq", "_shown", "_heard", "_withdrawals"},
 )
 class LeaseOwner:
     """The promise of one node."""
@@ -184,7 +184,9 @@ class LeaseOwner:
         self._is_held = False
         """The keeper pets by itself: the permit that ends that is one of the next daemon."""
         self._peer_out = ""
-        """Why the peer is out, until it acknowledges something."""
+        """Why the peer is out, until it acknowledges a beat that left after that was proved."""
+        self._out_seq = 0
+        """The first such beat."""
         self._beats: dict[int, tuple[float, bool]] = {}
         """When each of the last beats was decided, and whether it had facts."""
         self._acked_seq = -1
@@ -310,7 +312,9 @@ class LeaseOwner:
 
     def acknowledged(self, seq: int, now: float) -> list[GrantPermit]:
         """Take an authenticated acknowledgement of the peer's incarnation, which lives, then."""
-        self._peer_out = ""
+        # What it acknowledged while it lived may arrive later: a write lands when it can.
+        if seq >= self._out_seq:
+            self._peer_out = ""
         at, has_facts = self._beats.get(seq, (-math.inf, False))
         if has_facts:
             self._acked_seq = max(self._acked_seq, seq)
@@ -467,7 +471,8 @@ class LeaseOwner:
         if not self.is_active:
             return []
         self._retire(now)
-        self._peer_out = at.proved_out or self._peer_out
+        if at.proved_out:
+            self._peer_out, self._out_seq = at.proved_out, at.next_seq
         self._goodbye = at.goodbye
         self._why = self._why_not(at)
         if at.goodbye is Goodbye.NONE:

@@ -79,11 +79,12 @@ def death_after_s(
 
     ``answer_s`` is the longest time from the beginning of a renewal to the petting that stands for
     it, ``timeout_s`` that of the watchdog as read back from its driver, ``granularity_s`` how late
-    it may act beside that. ``holders`` is how many timeouts must be counted: the kernel pets the
-    watchdog by itself when its last open file is closed, which the death of a process does, unless
-    a second process holds it open.
+    it may act beside that, each time: a process that dies just before the watchdog acts may die
+    that late. ``holders`` is how many timeouts must be counted: the kernel pets the watchdog by
+    itself when its last open file is closed, which the death of a process does, unless a second
+    process holds it open.
     """
-    seconds = CLOCK_RATIO * (answer_s + holders * timeout_s) + granularity_s + margin_s
+    seconds = CLOCK_RATIO * (answer_s + holders * (timeout_s + granularity_s)) + margin_s
     return math.ceil(seconds * 1000 - _TINY_S) / 1000
 
 

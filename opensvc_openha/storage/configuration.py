@@ -41,7 +41,7 @@ from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.lock_file import hold_lock
 
 _EDIT_WAIT_S = 5.0
-_FINE_S, _COARSE_S = 0.1, 1.0
+_FINE_S, _COARSE_S = 0.05, 1.0
 """How late a watchdog may act: one in software, and one in hardware that counts seconds."""
 DEVICES_LIMIT_S = 30.0
 """Time in which all agents of a fence plan are asked what options they take."""

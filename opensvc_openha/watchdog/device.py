@@ -17,9 +17,12 @@ from opensvc_openha.watchdog.keeper import MAGIC_CLOSE_OPTION
 
 SOFTWARE_IDENTITY = "Software Watchdog"
 SOFTWARE_NAME = "softdog"
-SOFTWARE_GRANULARITY_S = 0.1
+SOFTWARE_GRANULARITY_S = 0.05
 HARDWARE_GRANULARITY_S = 1.0
-"""How late a watchdog may act beside its timeout; that of hardware counts seconds."""
+"""How late a watchdog may act beside its timeout; that of hardware counts seconds.
+
+softdog was seen to act 0.04 s early to 0.01 s late.
+"""
 _AT_MOST = 4096
 _OLD_NAME = (10, 130)
 """Device number of /dev/watchdog, which is the first of those that are numbered."""

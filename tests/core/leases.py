@@ -75,7 +75,7 @@ class Keeper:
         self.timeout_s = 0.0
         self.answer_s = 0.0
         self.holders = 2
-        self.granularity_s = 0.1
+        self.granularity_s = 0.05
         self.late_s = 0.0
         """How much later it bites than its driver says."""
         self.problem = ""
@@ -98,7 +98,7 @@ class Keeper:
         if not self.is_open:
             return math.inf
         fed_at = max(self.petted_at, self.held_until)
-        return fed_at + self.holders * self.timeout_s + self.granularity_s + self.late_s
+        return fed_at + self.holders * (self.timeout_s + self.granularity_s) + self.late_s
 
     def begin(self) -> None:
         """Another daemon finds the watchdog armed, or a keeper that does not answer."""

@@ -41,7 +41,7 @@ from opensvc_openha.core.timing import (
 from opensvc_openha.core.transitions import Situation, Trigger, find_row
 from tests.core.leases import FAST_POLICY, POLICY, LeaseHost, LeasePair, Slot
 
-D_S = death_after_s(1.0, 4.0, 2, 0.1, 0.5)
+D_S = death_after_s(1.0, 4.0, 2, 0.05, 0.5)
 
 
 def _promised(host: LeaseHost) -> Promise | None:
@@ -165,7 +165,7 @@ def test_profile_fast_promises_three_seconds() -> None:
     pair = LeasePair(policy=FAST_POLICY, profile=Profile.FAST, timeout_s=0.5)
     deb1, _ = pair.start_first()
     promise = _promised(deb1)
-    assert promise is not None and promise.death_s == death_after_s(0.3, 1.0, 2, 0.1, 0.2)
+    assert promise is not None and promise.death_s == death_after_s(0.3, 1.0, 2, 0.05, 0.2)
     assert promise.death_s < 3.1
 
 
@@ -645,7 +645,7 @@ def test_another_timeout_is_promised_only_after_the_former_one_was_withdrawn() -
     pair.configure(deb1, replace(POLICY, timeout_s=6.0))
     pair.run(4)
     spoken = [None if each is None else each.death_s for _, each in deb1.promises]
-    assert spoken[-3:] == [D_S, None, death_after_s(1.0, 6.0, 2, 0.1, 0.5)]
+    assert spoken[-3:] == [D_S, None, death_after_s(1.0, 6.0, 2, 0.05, 0.5)]
     assert deb1.reasons("WITHDRAWN") == ["its configuration was changed"]
     assert deb1.lease.is_confirmed and deb1.state == "STARTED"
 
@@ -906,7 +906,7 @@ def test_a_watchdog_that_is_lost_for_good_is_disarmed_once_the_promise_is_withdr
 _LINK = LinkSpec("deb1", "dio", "/dev/hb0", "", 0, 10, 10.0)
 _HEARD = LinkSpec("deb2", "dio", "/dev/hb0", "", 0, 20, 10.0)
 _MEDIUM = media_of([_LINK])[_LINK]
-_READY = WatchdogReady(4.0, 0.1, 2, False, "softdog")
+_READY = WatchdogReady(4.0, 0.05, 2, False, "softdog")
 _RUNS = Circumstances(1, True, False, "", "", Goodbye.NONE)
 
 
@@ -931,6 +931,21 @@ def _armed(has_witness: bool = False, links: tuple[LinkSpec, ...] = (_LINK, _HEA
         owner.acknowledged(2, 101.1)
     assert owner.is_awaited(101.1) is False
     return owner
+
+
+def test_what_a_dead_peer_had_acknowledged_promises_nothing_again() -> None:
+    """A write that it had on its way may land long after its end."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3, proved_out="self-fenced"), 113.0)
+    owner.record_beat(3, True, 113.0)
+    owner.update(replace(_RUNS, next_seq=4, proved_out="self-fenced"), 114.0)
+    owner.acknowledged(2, 120.0)
+    owner.update(replace(_RUNS, next_seq=4), 120.0)
+    assert owner.promise is None
+    owner.record_beat(4, True, 121.0)
+    owner.acknowledged(4, 121.1)
+    owner.update(replace(_RUNS, next_seq=5), 121.1)
+    assert owner.promise is not None
 
 
 def test_the_witness_renews_and_takes_the_withdrawal_as_a_mark() -> None:
@@ -976,7 +991,7 @@ def test_a_smaller_promise_is_made_only_after_the_time_of_the_larger_one() -> No
     assert owner.promise is not None and owner.promise.death_s == D_S
     assert pytest.approx(102.0 + D_S) in owner.deadlines(102.0)
     owner.update(replace(_RUNS, next_seq=20), 102.1 + D_S)
-    assert owner.promise.death_s == death_after_s(1.0, 3.0, 2, 0.1, 0.5)
+    assert owner.promise.death_s == death_after_s(1.0, 3.0, 2, 0.05, 0.5)
 
 
 def test_a_larger_promise_is_made_at_once() -> None:
@@ -985,7 +1000,7 @@ def test_a_larger_promise_is_made_at_once() -> None:
     owner.watchdog_ready(replace(_READY, timeout_s=8.0), 102.0)
     owner.update(replace(_RUNS, next_seq=3), 102.0)
     assert owner.promise is not None
-    assert owner.promise.death_s == death_after_s(1.0, 8.0, 2, 0.1, 0.5)
+    assert owner.promise.death_s == death_after_s(1.0, 8.0, 2, 0.05, 0.5)
 
 
 def test_a_beat_without_facts_withdraws_nothing() -> None:

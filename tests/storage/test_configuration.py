@@ -119,10 +119,10 @@ def test_lease_reaches_the_cluster(layout: Layout, monkeypatch: pytest.MonkeyPat
     assert policy.lease == LeasePolicy("/dev/watchdog1", 4.0, 1.0, has_witness=True)
     assert [
         [(path.name, path.kind, path.limit_s) for path in level] for level in policy.levels
-    ] == [[("lease", PathKind.LEASE, 12.3)]]
+    ] == [[("lease", PathKind.LEASE, 13.7)]]
     Path(layout.options_file).write_text("[timing]\nprofile = fast\n[fencing]\n[[lease]]\n")
     policy = read_cluster(layout).fencing
-    assert [path.limit_s for path in policy.paths] == [3.06]
+    assert [path.limit_s for path in policy.paths] == [3.08]
 
 
 def test_lease_that_would_harm_or_prove_nothing_is_refused(
@@ -141,7 +141,7 @@ def test_lease_that_would_harm_or_prove_nothing_is_refused(
     Path(layout.options_file).write_text(f"{alone}[timing]\nprofile = fast\nfence_time = 2\n")
     assert refusal(layout, f"{alone}[timing]\nprofile = fast\nfence_time = 2\n").startswith(
         "openha.conf:5: fence_time: 2 s are declared, and the lease proves that the peer is out"
-        " after 3.06 s"
+        " after 3.08 s"
     )
     legacy = refusal(layout, f"{paused}[heartbeat]\nwire = legacy\n")
     assert legacy.startswith("openha.conf:2: [[lease]] the disk links have wire = legacy: a cut of")

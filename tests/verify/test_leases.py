@@ -29,6 +29,7 @@ from opensvc_openha.verify.invariants import (
 from opensvc_openha.verify.random.main import main
 from opensvc_openha.verify.random.plan import (
     FASTEST,
+    GRANULARITY_S,
     SLOWEST,
     Fence,
     Plan,
@@ -44,7 +45,7 @@ from opensvc_openha.verify.random.witness import WitnessClient, WitnessStore
 
 LEASE = FencePath("lease", PathKind.LEASE, 60.0)
 POLICY = LeasePolicy("/dev/watchdog", timeout_s=4.0, answer_s=1.0)
-D_S = death_after_s(1.0, 4.0, 2, 0.1, 0.5)
+D_S = death_after_s(1.0, 4.0, 2, GRANULARITY_S, 0.5)
 
 
 class Story:
@@ -472,7 +473,7 @@ def test_plan_with_leases_has_all_that_a_promise_needs() -> None:
         (1.0, 1.0),
     }
     assert any(plan.is_virtual for plan in plans) and not all(plan.is_virtual for plan in plans)
-    assert {plan.death_s for plan in plans} >= {D_S, death_after_s(1.0, 4.0, 1, 0.1, 0.5)}
+    assert {plan.death_s for plan in plans} >= {D_S, death_after_s(1.0, 4.0, 1, GRANULARITY_S, 0.5)}
     assert plan_from_seed(1).death_s == 0.0
 
 

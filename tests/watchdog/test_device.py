@@ -38,7 +38,7 @@ def test_softdog_is_recognized_by_its_identity(tmp_path: Path) -> None:
     assert (facts.name, facts.problem, facts.left_s) == ("softdog", "", None)
     assert (facts.is_running, facts.is_nowayout, facts.has_magic_close) == (False, False, True)
     assert (facts.timeout_s, facts.least_timeout_s, facts.most_timeout_s) == (60, 1, 65535)
-    assert granularity_s(facts.identity) == 0.1
+    assert granularity_s(facts.identity) == 0.05
 
 
 def test_hardware_is_named_after_its_driver_and_counts_seconds(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
 
 LEASE = FencePath("lease", PathKind.LEASE, 0.0)
 POLICY = LeasePolicy("/dev/watchdog", timeout_s=3.0, answer_s=0.5)
-_GRANULARITY_S = 0.1
-_BITE_S = POLICY.holders * POLICY.timeout_s + _GRANULARITY_S
+_GRANULARITY_S = 0.05
+_BITE_S = POLICY.holders * (POLICY.timeout_s + _GRANULARITY_S)
 """The watchdog bites so long after it was petted, at the latest."""
 DEATH_S = death_after_s(POLICY.answer_s, POLICY.timeout_s, POLICY.holders, _GRANULARITY_S, MARGIN_S)
 _READ_S = 0.5

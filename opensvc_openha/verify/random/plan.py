@@ -26,7 +26,7 @@ from opensvc_openha.core.timing import CHECK_LIMIT_S
 from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 from opensvc_openha.verify.simulated_node import NODES
 
-GRANULARITY_S = 0.1
+GRANULARITY_S = 0.05
 """How late a watchdog bites."""
 _AMBUSHED = (3, 4)
 """By the seed, not drawn: seeds that once failed keep their history."""
