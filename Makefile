@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated man docs pictures agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated man docs pictures packages package-test agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
@@ -18,6 +18,8 @@ help:
 	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
 	@echo "make format  what ruff can put right by itself"
 	@echo "make generated  the tables and samples that are generated from the code, such as that of docs/options.md"
+	@echo "make packages  sdist, wheel, .deb, .rpm, bill of materials, each checked, into dist/"
+	@echo "make package-test  two systemd nodes (systemd-nspawn) with the .deb: upgrade under a watcher, reboot, removal; root, minutes"
 	@echo "make man    manual pages and completion, generated from the parsers into build/manual"
 	@echo "make docs   the documentation site in build/docs/html; pictures: draws docs/images/*.dot again"
 	@echo "make lint   ruff (format and check), mypy strict, import contract, the documentation's links"
@@ -125,6 +127,17 @@ docs: venv
 # Needs graphviz; the pictures are kept, so that nothing else does.
 pictures: venv
 	$(BIN)/python docs/diagrams.py
+
+packages: man
+	packaging/needed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[package]'
+	packaging/build $(BIN)/python
+
+# Roots of Debian are kept in PACKAGE_ROOTS for the next time.
+package-test:
+	packaging/needed mmdebstrap systemd-nspawn
+	[ -e dist/SHA256SUMS ] || $(MAKE) packages
+	$(BIN)/python -m tests.packages $(PACKAGE_TEST)
 
 bench: venv
 	$(BIN)/python -m bench.heartbeats

@@ -31,6 +31,7 @@ _ACTIONS = {
     "stop": "stop the services of this node that are not frozen, announce that to the peer, end the"
     " daemon",
     "restart": "check the configuration, end the daemon and start it again; services keep running",
+    "try-restart": "restart the daemon if one runs; for packages",
     "reload": "check the configuration and apply it; a mistake changes nothing",
     "kill": "end the daemon; services keep running, and the peer may take them after half a minute:"
     " freeze them first",
@@ -61,6 +62,7 @@ def main(args: list[str]) -> int:
         "start": start,
         "stop": _stop,
         "restart": restart,
+        "try-restart": lambda layout: restart(layout) if client.running_pid(layout) else 0,
         "reload": _reload,
         "kill": _kill,
         "status": _status,

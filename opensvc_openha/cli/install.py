@@ -5,6 +5,8 @@ Rewrites what it wrote before (launchers, env.sh, doc) and never changes an oper
 
 from __future__ import annotations
 
+import functools
+import glob
 import os
 import shlex
 import subprocess
@@ -26,7 +28,7 @@ from opensvc_openha.formats.layout import (
     tree_layout,
 )
 from opensvc_openha.system import service_manager
-from opensvc_openha.system.atomic_files import make_dir, write_atomically
+from opensvc_openha.system.atomic_files import make_dir, replace_by, write_atomically
 from opensvc_openha.system.package_files import read_template
 from opensvc_openha.system.self_command import package_parent
 
@@ -41,6 +43,16 @@ _ALL_COMMANDS = (
 _REAL_AGENTS = ("/opt/opensvc/bin/svcmgr", "/usr/share/opensvc/lib", "/usr/share/opensvc/opensvc")
 SAMPLES = ("nodes.sample", "monitor.sample", "openha.conf.sample", "service.env.sample")
 _PACKAGE_LINE = "# Part of the package opensvc-openha."
+_SYSTEM_PREFIXES = ("/usr", "/usr/local")
+_MANUAL = (
+    "man/man5/monitor.5",
+    "man/man5/openha*.5",
+    "man/man8/openha*.8",
+    *(f"man/man8/{name}.8" for name in ("ezha", "hb", "nmond", "svcmgr", "svcmon")),
+    "bash-completion/completions/openha",
+    "zsh/site-functions/_openha",
+    "fish/vendor_completions.d/openha.fish",
+)
 PROFILE = "/etc/profile.d/opensvc.sh"
 
 
@@ -298,8 +310,37 @@ def _install_cluster(plan: Plan) -> list[str]:
     # several.
     if plan.is_usual:
         made.append(_install_command(plan))
+        made += _link_manual(plan)
         made += _link_for_agents(layout, plan.root)
     return made
+
+
+def manual_links(plan: Plan) -> list[tuple[str, str]]:
+    """Return where manual pages and completion are to be found, and what each is a link to.
+
+    None where Python installs them where they are found anyway.
+    """
+    if sys.prefix in _SYSTEM_PREFIXES:
+        return []
+    place = f"{plan.root}/usr/share" if plan.is_fhs else f"{plan.root}/usr/local/share"
+    own = f"{sys.prefix}/share"
+    return [
+        (place + source.removeprefix(own), source)
+        for pattern in _MANUAL
+        for source in sorted(glob.glob(f"{glob.escape(own)}/{pattern}"))
+    ]
+
+
+def _link_manual(plan: Plan) -> list[str]:
+    """Link manual pages and completion of a virtual environment to where they are found."""
+    made = []
+    for path, source in manual_links(plan):
+        # A file there, or a link to another installation's, is not ours.
+        if not os.path.lexists(path) or not os.path.exists(path):
+            make_dir(os.path.dirname(path))
+            replace_by(path, functools.partial(os.symlink, source))
+            made.append(path)
+    return [f"Manual pages and completion: {len(made)} links below /usr"] if made else []
 
 
 def is_packaged(plan: Plan) -> bool:

@@ -18,6 +18,7 @@ from opensvc_openha.cli.install import (
     cluster_commands,
     is_fhs,
     is_of_package,
+    manual_links,
 )
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
@@ -76,6 +77,8 @@ def _remove_all(plan: Plan, agent: AgentLayout, purge: bool) -> list[str]:
     # Not marked: nothing but `openha install` writes these.
     if not is_of_package(f"{layout.bin_dir}/openha"):
         own += [path for path in _plain_files(layout) if os.path.isfile(path)]
+    if plan.is_usual:
+        own += [path for path, source in manual_links(plan) if _is_link_to(path, source)]
     for path in own:
         os.unlink(path)
     lines += [f"Removed {path}" for path in own]
@@ -93,6 +96,10 @@ def _remove_all(plan: Plan, agent: AgentLayout, purge: bool) -> list[str]:
     if not purge:
         lines.append(f"Kept: {layout.conf_dir}, {layout.services_dir}, {layout.log_dir}")
     return lines
+
+
+def _is_link_to(path: str, source: str) -> bool:
+    return os.path.islink(path) and os.readlink(path) == source
 
 
 def _plain_files(layout: Layout) -> list[str]:

@@ -117,7 +117,7 @@ def test_bad_service_is_refused_and_nothing_changes(
         ("hb -r -n {here} -t net -i lo -d 239.1.1.1 -p 5000", 3, "no such heartbeat link"),
         ("openha ps", 4, "nmond is not running"),
         ("openha bogus", 2, "unknown command 'bogus'"),
-        ("ezha", 2, "expected one of start, stop, restart, reload, kill, status"),
+        ("ezha", 2, "expected one of start, stop, restart, try-restart, reload, kill, status"),
         ("ezha kill", 4, "nmond is not running"),
         ("nmond -x", 2, "unknown option -x"),
     ],

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import configobj
 import psutil
+import pytest
 
 import opensvc_openha
+from opensvc_openha.cli.install import Plan, lay_out
 from opensvc_openha.formats.layout import agent_layout, fhs_layout, find_layout, tree_layout
 
 
@@ -246,6 +248,25 @@ def test_a_package_gets_files_for_the_root_of_a_node(tmp_path: Path) -> None:
     assert run(str(stage / "usr/bin/openha"), "--version").stdout.startswith("opensvc-openha ")
     for wrong in (["--destdir", "/x"], ["--destdir", "/x", "--launch", "y", "--embedded-agent"]):
         assert installed(*wrong).returncode == 2
+
+
+def test_manual_of_a_virtual_environment_is_linked_to_where_man_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that another program has there stays; a second run links nothing more."""
+    venv, root = tmp_path / "venv", tmp_path / "root"
+    for name in ("man/man8/openha.8", "man/man8/hb.8", "zsh/site-functions/_openha"):
+        (venv / "share" / name).parent.mkdir(parents=True, exist_ok=True)
+        (venv / "share" / name).write_text("ours\n")
+    foreign = root / "usr/local/share/man/man8/hb.8"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("theirs\n")
+    monkeypatch.setattr(sys, "prefix", str(venv))
+    plan = Plan(tree_layout(f"{root}/usr/local/cluster"), root=str(root), enable=False)
+    assert "Manual pages and completion: 2 links below /usr" in lay_out(plan)
+    assert foreign.read_text() == "theirs\n"
+    assert (root / "usr/local/share/man/man8/openha.8").read_text() == "ours\n"
+    assert not [line for line in lay_out(plan) if "Manual" in line]
 
 
 def test_commands_survive_the_loss_of_their_python(tmp_path: Path) -> None:
