@@ -21,7 +21,7 @@ help:
 	@echo "make packages  sdist, wheel, .deb, .rpm, bill of materials, each checked, into dist/"
 	@echo "make package-test  two systemd nodes (systemd-nspawn) with the .deb: upgrade under a watcher, reboot, removal; root, minutes"
 	@echo "make man    manual pages and completion, generated from the parsers into build/manual"
-	@echo "make docs   the documentation site in build/docs/html; pictures: draws docs/images/*.dot again"
+	@echo "make docs   the documentation site in build/docs/html; pictures: draws docs/images again"
 	@echo "make lint   ruff (format and check), mypy strict, import contract, the documentation's links"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
@@ -127,6 +127,7 @@ docs: venv
 # Needs graphviz; the pictures are kept, so that nothing else does.
 pictures: venv
 	$(BIN)/python docs/diagrams.py
+	$(BIN)/python docs/recordings.py
 
 packages: man
 	packaging/needed

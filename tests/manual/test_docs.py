@@ -46,11 +46,13 @@ def test_page_of_exit_codes_has_those_of_all_errors() -> None:
     assert found == {0, *codes(OpenhaError)}
 
 
-@pytest.mark.parametrize("picture", [path.stem for path in sorted(IMAGES.glob("*.dot"))])
-def test_picture_is_that_of_its_source(picture: str) -> None:
+@pytest.mark.parametrize(
+    "source", [*IMAGES.glob("*.dot"), *IMAGES.glob("*.txt")], ids=lambda path: path.name
+)
+def test_picture_is_that_of_its_source(source: Path) -> None:
     """Otherwise: ``make pictures``."""
     mark = runpy.run_path(str(DOCS / "diagrams.py"))["mark"]
-    assert mark((IMAGES / f"{picture}.dot").read_bytes()) in (IMAGES / f"{picture}.svg").read_text()
+    assert mark(source.read_bytes()) in source.with_suffix(".svg").read_text()
 
 
 def test_what_the_tutorial_prints_is_printed() -> None:
@@ -107,3 +109,9 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         for toctree in re.findall(r"```{toctree}\n(.*?)```", page.read_text(), re.DOTALL):
             listed |= set(toctree.split())
     assert {page.stem for page in DOCS.glob("*.md")} <= listed
+
+
+def test_readme_has_120_columns() -> None:
+    """It is shown on an index, and by `less` on a server."""
+    long = [line for line in (ROOT / "README.md").read_text().splitlines() if len(line) > 120]
+    assert long == []
