@@ -43,7 +43,13 @@ def main(args: list[str]) -> int:
         agent=joining.agent_of(plan),
         is_dry_run=options.dry_run,
     )
-    with joining.explained_interrupt("ended: what was written is undone; run it again"):
+    with joining.explained_interrupt(
+        lambda: (
+            "ended; the configuration is there: `openha start`, then `openha hb -s`"
+            if node.is_kept
+            else "ended: nothing was changed on this node"
+        )
+    ):
         report = node.run()
     return 0 if report is None else joining.end(plan.layout, report, "the other one")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from opensvc_openha.cli import boot
@@ -104,12 +105,15 @@ def _start(layout: Layout, found: Plan) -> list[str]:
 
 
 @contextlib.contextmanager
-def explained_interrupt(text: str) -> Iterator[None]:
-    """Print how to continue after Ctrl-C."""
+def explained_interrupt(text: Callable[[], str]) -> Iterator[None]:
+    """Print how to continue after Ctrl-C; a lost terminal ends it in order, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"\n{text}\n")
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"\n{text()}\n")
         raise
 
 

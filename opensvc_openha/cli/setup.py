@@ -107,9 +107,12 @@ def main(args: list[str]) -> int:
         print("nothing was changed")
         return 0
 
-    again = f"`openha setup {options.peer}` prints a new token"
     with joining.explained_interrupt(
-        f"ended. Unless {options.peer} has joined, nothing was changed; {again}"
+        lambda: (
+            "ended; the configuration is there: `openha start`, then `openha hb -s`"
+            if node.is_kept
+            else f"ended: nothing was changed; `openha setup {options.peer}` prints a new token"
+        )
     ):
         hooks.install()
         report = node.run()

@@ -36,14 +36,6 @@ class FencePath:
     of_node: tuple[tuple[str, str, str], ...] = ()
     watchdog: str = ""
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Files with secrets that both nodes need."""
-        values = [*self.options, *((option, value) for _, option, value in self.of_node)]
-        return tuple(
-            dict.fromkeys(value for option, value in values if option.endswith("password_file"))
-        )
-
 
 @dataclass(frozen=True)
 class FenceWords:
@@ -56,11 +48,6 @@ class FenceWords:
     def has_lease(self) -> bool:
         """True if a watchdog is one of the paths."""
         return any(path.name == "lease" for path in self.paths)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Files with secrets that both nodes need."""
-        return tuple(dict.fromkeys(name for path in self.paths for name in path.files))
 
 
 def read_fence_words(words: Sequence[str], witness: str) -> FenceWords:

@@ -26,13 +26,13 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.join_token import ADDRESSES_MAX, SECRET_BYTES, JoinToken, encode
 from opensvc_openha.formats.key_file import format_keys
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.nodes_file import is_same_node, parse_nodes
+from opensvc_openha.formats.nodes_file import check_node_name, is_same_node, parse_nodes
 from opensvc_openha.formats.options_file import parse_options
 from opensvc_openha.peer_link.channel import Channel, Secret
 from opensvc_openha.peer_link.listener import Listener
 from opensvc_openha.setup import proposal as propose
 from opensvc_openha.setup.fence_words import FenceWords
-from opensvc_openha.setup.files import FileChanges, read_present
+from opensvc_openha.setup.files import FileChanges, has_lines, read_present
 from opensvc_openha.setup.link_trial import DiskSlots, LinkTrial
 from opensvc_openha.setup.messages import (
     VERSION,
@@ -56,6 +56,7 @@ from opensvc_openha.setup.node import (
     name_remarks,
     own_name,
     read_secret_files,
+    secret_files,
     wait_for_links,
     write_all,
 )
@@ -120,6 +121,9 @@ class FirstNode:
         self._hooks = hooks
         self._name = own_name()
         self._present = read_present(layout)
+        self._slots: DiskSlots | None = None
+        self.is_kept = False
+        """All is written on both nodes."""
         self._addresses = self._usable(addresses)
         self._check_peer()
         self._check_wishes()
@@ -167,8 +171,9 @@ class FirstNode:
         wishes = self._wishes
         if not self.is_configured:
             # What is wrong with the words is said before anybody waits.
+            self._check_options()
             try:
-                parse_options(self._options_text(wishes.peer), "")
+                planned = parse_options(self._options_text(wishes.peer), "")
             except ConfigError as error:
                 raise UsageError(f"--fence, --witness: {error.message}") from None
             if wishes.fence.has_lease and not (wishes.disk or wishes.fence.witness):
@@ -176,7 +181,7 @@ class FirstNode:
                     "--fence lease needs --disk DEVICE or --witness URL: with networks alone a"
                     " node that is cut off would be reset"
                 )
-            read_secret_files(wishes.fence.files)
+            read_secret_files(secret_files(planned))
             return
         path = self._layout.monitor_file
         links = links_of(self._present.nodes, self._present.monitor)
@@ -200,6 +205,18 @@ class FirstNode:
                 " has another fence plan. Edit it on both nodes (docs/fencing.md)"
             )
 
+    def _check_options(self) -> None:
+        """Refuse a fence plan beside an openha.conf, which is kept, without one."""
+        path = self._layout.options_file
+        if has_lines(self._present.options) and self._wishes.fence.paths:
+            kept = parse_options(self._present.options, path)
+            wanted = propose.options_text(self._wishes.fence, self._name, self._wishes.peer)
+            if kept.fence_plan != parse_options(wanted, "").fence_plan:
+                raise RefusedError(
+                    f"{path} is there already, and that is kept: add the section [fencing] to it"
+                    " (docs/fencing.md), or move it away"
+                )
+
     def _has_plan(self) -> bool:
         nodes = parse_nodes(self._present.nodes, self._layout.nodes_file)
         peer = next(node for node in nodes if not is_same_node(node, self._name))
@@ -208,6 +225,9 @@ class FirstNode:
         return wanted.fence_plan == present.fence_plan
 
     def _options_text(self, peer: str) -> str:
+        """Return openha.conf: what is here, or a new one."""
+        if has_lines(self._present.options) and not self.is_configured:
+            return self._present.options
         return propose.options_text(self._wishes.fence, self._name, peer)
 
     def preview(self) -> list[str]:
@@ -239,17 +259,16 @@ class FirstNode:
         lines.append("the unit opensvc-openha.service is enabled, and the node daemon started.")
         return lines
 
-    def check_disk(self) -> DiskSlots | None:
-        """Refuse a disk that is in use; return its slots. Nothing is written."""
-        if not self._wishes.disk or self.is_configured:
-            return None
-        slots = DiskSlots(propose.disk_links(self._name, self._wishes.peer, self._wishes.disk))
-        slots.check()
-        return slots
+    def check_disk(self) -> None:
+        """Refuse a disk that is in use. Nothing is written."""
+        if self._wishes.disk and not self.is_configured:
+            disk = self._wishes.disk
+            slots = DiskSlots(propose.disk_links(self._name, self._wishes.peer, disk))
+            slots.check()
+            self._slots = slots
 
     def run(self) -> Report:
         """Print the token and wait for the other node; return how both ended."""
-        slots = self.check_disk()
         token = _Token(secrets.token_bytes(SECRET_BYTES), clock.monotonic() + self._wishes.wait_s)
         waiting: queue.Queue[tuple[Talk, threading.Event]] = queue.Queue()
 
@@ -264,7 +283,7 @@ class FirstNode:
             expires = int(clock.wall() + self._wishes.wait_s)
             word = encode(JoinToken(tuple(addresses), listener.port, token.value, expires))
             self._hooks.say(f"On {self._wishes.peer}, as root:\n\n    openha join {word}\n")
-            return self._wait(token, waiting, slots, listener)
+            return self._wait(token, waiting, listener)
 
     def _listener(
         self, addresses: Sequence[str], token: _Token, handle: Callable[[Channel], None]
@@ -293,7 +312,6 @@ class FirstNode:
         self,
         token: _Token,
         waiting: queue.Queue[tuple[Talk, threading.Event]],
-        slots: DiskSlots | None,
         listener: Listener,
     ) -> Report:
         problem = ""
@@ -316,7 +334,7 @@ class FirstNode:
                 continue
             self._hooks.wait_line("")
             try:
-                report = self._converse(talk, token, slots, listener)
+                report = self._converse(talk, token, listener)
             except (OpenhaError, UnicodeError) as error:
                 if token.is_used:
                     raise
@@ -328,12 +346,9 @@ class FirstNode:
             finally:
                 is_over.set()
 
-    def _converse(
-        self, talk: Talk, token: _Token, slots: DiskSlots | None, listener: Listener
-    ) -> Report | None:
+    def _converse(self, talk: Talk, token: _Token, listener: Listener) -> Report | None:
         """Take the other node in; return how it ended, None after a dry run."""
         changes = FileChanges()
-        is_written = False
         try:
             facts = talk.hear(Facts)
             peer = self._accepted(facts)
@@ -356,7 +371,7 @@ class FirstNode:
             talk.say(Keys(key, read_secret_files(proposal.secret_files)))
             talk.hear(Written)
             write_all(self._layout, proposal, key, {}, changes)
-            is_written = True
+            self.is_kept = True
             self._go(talk, peer)
             for path in changes.kept:
                 self._hooks.say(f"What was there before is kept: {path}")
@@ -364,11 +379,11 @@ class FirstNode:
                 self._hooks.say(f"{peer} has this configuration already")
             return self._started(talk, facts, peer)
         except BaseException as error:
-            if not is_written:
+            if not self.is_kept:
                 for line in changes.undo():
                     self._hooks.say(line)
-                if slots is not None:
-                    slots.restore()
+                if self._slots is not None:
+                    self._slots.restore()
             if isinstance(error, OpenhaError):
                 talk.end_with(error)
             raise
@@ -389,6 +404,10 @@ class FirstNode:
                 f"{facts.node} has opensvc-openha {facts.version}, {self._name} has {__version__}:"
                 " install the same version on both nodes"
             )
+        try:
+            check_node_name(facts.node)
+        except ValueError as error:
+            raise RefusedError(f"the joining node cannot be used: {error}") from None
         if facts.node.lower() == self._name.lower():
             raise RefusedError(
                 f"both nodes are named {facts.node} (`uname -n`): give one another name with"
@@ -424,14 +443,7 @@ class FirstNode:
 
     def _proposal(self, talk: Talk, facts: Facts, peer: str) -> Proposal:
         """Return the files for both nodes, their links tried in both directions."""
-        remarks = []
-        skew_s = facts.wall_s - clock.wall()
-        if abs(skew_s) > SKEW_S:
-            remarks.append(
-                f"the clock of {peer} is {abs(skew_s):.0f} s"
-                f" {'ahead' if skew_s > 0 else 'behind'}: decisions use no wall clock, logs and"
-                " synchronisations do; set up chrony on both"
-            )
+        remarks = clock_remarks(peer, facts.wall_s - clock.wall())
         if facts.agent != self._agent:
             remarks.append(
                 f"{self._name} has {self._agent} and {peer} has {facts.agent}: services move only"
@@ -446,7 +458,8 @@ class FirstNode:
             present = self._present
             talk.say(Trial(present.nodes, present.monitor, "", ""))
             talk.hear(Tried)
-            return Proposal(present.nodes, present.monitor, present.options, (), tuple(remarks))
+            files = secret_files(parse_options(present.options, self._layout.options_file))
+            return Proposal(present.nodes, present.monitor, present.options, files, tuple(remarks))
 
         links, notes = self._candidates(talk, facts, peer)
         remarks += notes
@@ -458,7 +471,7 @@ class FirstNode:
             propose.nodes_text(self._name, peer),
             propose.monitor_text(links),
             options,
-            self._wishes.fence.files,
+            secret_files(parse_options(options, "")),
             tuple(remarks),
         )
 
@@ -559,6 +572,16 @@ _OTHER_DISK = ": the path is not the same disk on both nodes (use /dev/disk/by-i
 def _way_of(link: LinkSpec) -> tuple[str, str, int]:
     """Return what both ends of a network or of a disk have in common."""
     return (link.kind, link.device, link.port)
+
+
+def clock_remarks(peer: str, ahead_s: float) -> list[str]:
+    """Return what the operator should know of the wall clock of the other node."""
+    if abs(ahead_s) <= SKEW_S:
+        return []
+    return [
+        f"the clock of {peer} is {abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'behind'}:"
+        " decisions use no wall clock, logs and synchronisations do; set up chrony on both"
+    ]
 
 
 def shown(layout: Layout, proposal: Proposal) -> list[str]:

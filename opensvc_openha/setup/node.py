@@ -19,7 +19,7 @@ from opensvc_openha.fence_devices.secret_files import check_secret_file
 from opensvc_openha.formats.key_file import KeyRing, format_keys
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.nodes_file import check_node_name, parse_nodes
-from opensvc_openha.formats.options_file import parse_options
+from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.links.monitor_file import parse_monitor
 from opensvc_openha.setup.files import FileChanges, check_texts, has_lines, read_present
 from opensvc_openha.setup.interfaces import own_addresses
@@ -189,6 +189,20 @@ def key_for(layout: Layout, options: str) -> KeyRing | None:
         if is_key_wanted(layout, parse_options(options, layout.options_file))
         else None
     )
+
+
+def secret_files(options: Options) -> tuple[str, ...]:
+    """Return the files of a fence plan that only root may read, and that both nodes need."""
+    plan = options.fence_plan
+    found = [
+        value
+        for device in plan.devices
+        for option, value in device.options.items()
+        if option.endswith("_file") and option != "ca_file"
+    ]
+    if plan.etcd is not None:
+        found += [plan.etcd.password_file, plan.etcd.key_file]
+    return tuple(dict.fromkeys(path for path in found if path))
 
 
 def read_secret_files(paths: tuple[str, ...]) -> dict[str, str]:

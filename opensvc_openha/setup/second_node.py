@@ -65,6 +65,8 @@ class SecondNode:
         self._is_dry_run = is_dry_run
         self._name = own_name()
         self._slots: DiskSlots | None = None
+        self.is_kept = False
+        """All is written on both nodes."""
 
     def run(self) -> Report | None:
         """Join; return how both nodes ended, None after a dry run."""
@@ -72,32 +74,33 @@ class SecondNode:
         with channel:
             talk = Talk(channel)
             changes = FileChanges()
-            is_kept = False
             try:
                 proposal = self._agree(talk, way, channel.peer_name)
                 if self._is_dry_run:
                     return None
                 is_same = is_same_configuration(self._layout, proposal)
                 keys = talk.hear(Keys)
+                if not set(keys.files) <= set(proposal.secret_files):
+                    raise PeerError("the other node sent a file that it had not proposed")
                 self._hooks.install()
                 write_all(self._layout, proposal, keys.key, keys.files, changes)
                 talk.say(Written())
                 talk.hear(Go)
-                is_kept = True
+                self.is_kept = True
                 for path in changes.kept:
                     self._hooks.say(f"What was there before is kept: {path}")
                 if is_same:
                     self._hooks.say("nothing to write: this node has this configuration already")
                 return self._started(talk, channel.peer_name)
             except BaseException as error:
-                if not is_kept:
+                if not self.is_kept:
                     for line in changes.undo():
                         self._hooks.say(line)
                     if self._slots is not None:
                         self._slots.restore()
                 if isinstance(error, OpenhaError):
                     talk.end_with(error)
-                if isinstance(error, PeerError) and not is_kept:
+                if isinstance(error, PeerError) and not self.is_kept:
                     raise PeerError(f"{error}; nothing was changed on this node") from error
                 raise
 

@@ -6,7 +6,8 @@ import pytest
 
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.options_file import Options, parse_options
-from opensvc_openha.setup.fence_words import FenceWords, read_fence_words
+from opensvc_openha.setup.fence_words import read_fence_words
+from opensvc_openha.setup.node import secret_files
 from opensvc_openha.setup.proposal import options_text
 
 OWN, PEER = "deb1.opensvc.com", "deb2.opensvc.com"
@@ -63,11 +64,11 @@ def test_several_are_levels_in_their_order_with_the_witness() -> None:
 
 
 def test_files_with_passwords_are_known() -> None:
-    words = read_fence_words(
-        ["ipmi:10.0.0.1,10.0.0.2,admin,/etc/a", "agent:fence_x,password_file@deb1=/etc/b"], ""
+    options = read(
+        "ipmi:10.0.0.1,10.0.0.2,admin,/etc/a", "agent:fence_x,password_file@deb1=/etc/b,ca_file=/c"
     )
-    assert words.files == ("/etc/a", "/etc/b")
-    assert FenceWords().files == ()
+    assert secret_files(options) == ("/etc/a", "/etc/b")
+    assert secret_files(read()) == ()
 
 
 @pytest.mark.parametrize(

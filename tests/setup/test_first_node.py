@@ -9,7 +9,7 @@ import pytest
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.setup.fence_words import read_fence_words
-from opensvc_openha.setup.first_node import FirstNode, Wishes
+from opensvc_openha.setup.first_node import FirstNode, Wishes, clock_remarks
 from opensvc_openha.setup.networks import Address
 from opensvc_openha.setup.node import Hooks
 from opensvc_openha.setup.proposal import options_text
@@ -84,7 +84,7 @@ def test_a_disk_that_holds_something_is_refused_and_stays_as_it_is(
 def test_a_blank_disk_is_accepted_and_not_yet_written(layout: Layout, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(4 << 20))
-    assert make(layout, Wishes(PEER, disk=str(disk))).check_disk() is not None
+    make(layout, Wishes(PEER, disk=str(disk))).check_disk()
     assert not disk.read_bytes().strip(b"\0")
 
 
@@ -99,7 +99,6 @@ def test_a_configured_node_keeps_what_it_has(layout: Layout) -> None:
     configure(layout)
     node = make(layout, Wishes(PEER, interfaces=("eth0",)))
     assert node.is_configured and "nothing of that is changed" in "\n".join(node.preview())
-    assert node.check_disk() is None
 
 
 @pytest.mark.parametrize(
@@ -124,3 +123,20 @@ def test_the_same_wishes_again_are_fulfilled_already(layout: Layout) -> None:
     wishes = fence("command:/opt/cut", "reservation")
     configure(layout, options=options_text(wishes.fence, node_name(), PEER))
     assert make(layout, wishes).is_configured
+
+
+def test_an_option_file_that_is_there_is_kept_and_a_plan_beside_it_refused(layout: Layout) -> None:
+    Path(layout.options_file).write_text("[heartbeat]\ncluster = production\n")
+    assert not make(layout, Wishes(PEER)).is_configured
+    with pytest.raises(RefusedError, match="is there already, and that is kept"):
+        make(layout, fence("command:/opt/cut"))
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"),
+    [(0.0, ""), (4.9, ""), (-4.9, ""), (90.4, "90 s ahead"), (-7, "7 s behind")],
+)
+def test_wall_clocks_that_differ_are_a_remark(ahead_s: float, said: str) -> None:
+    remarks = clock_remarks("deb2", ahead_s)
+    assert len(remarks) == (1 if said else 0)
+    assert all(f"the clock of deb2 is {said}" in each for each in remarks)
