@@ -48,6 +48,7 @@ from opensvc_openha.core.events import (
     ListenerTried,
     MediaReplaced,
     MediumQuiet,
+    MediumUnread,
     PeerConfirmedOut,
     PeerForgotten,
     ReadinessFound,
@@ -345,6 +346,9 @@ class Engine:
             return self._lease.watchdog_lost(event, now)
         if isinstance(event, MediumQuiet):
             self._fencing.desk.lease.record_quiet(event)
+            return []
+        if isinstance(event, MediumUnread):
+            self._fencing.desk.lease.record_unread(event)
             return []
         if isinstance(event, SlotOpened):
             self._fencing.desk.lease.record_opened(event)

@@ -365,6 +365,14 @@ class MediumQuiet:
 
 
 @dataclass(frozen=True)
+class MediumUnread:
+    """A look at a medium of the peer's promise proves nothing; ``why`` is a clause."""
+
+    medium: bytes
+    why: str
+
+
+@dataclass(frozen=True)
 class SlotOpened:
     """The peer's slot on a disk link was opened, once more or for the first time.
 
@@ -398,6 +406,7 @@ Event = (
     | WatchdogReady
     | WatchdogLost
     | MediumQuiet
+    | MediumUnread
     | SlotOpened
     | MediaReplaced
 )

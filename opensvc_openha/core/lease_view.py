@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import BootId, Goodbye
-from opensvc_openha.core.events import MediumQuiet, SlotOpened
+from opensvc_openha.core.events import MediumQuiet, MediumUnread, SlotOpened
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, PathKind
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
@@ -66,7 +66,7 @@ class LeaseSight:
         return self.text
 
 
-@state_marks(not_state={"_spec", "_links", "_boot"}, memory_s=_MEMORY_S)
+@state_marks(not_state={"_spec", "_links", "_boot", "_unread"}, memory_s=_MEMORY_S)
 class LeaseView:
     """The promise of one peer, and the reads of the media that it names."""
 
@@ -84,6 +84,8 @@ class LeaseView:
         """An incarnation that was seen beside the one that promised."""
         self._quiet_at: dict[bytes, float] = {}
         """When the newest read of each medium began that showed nothing new."""
+        self._unread: dict[bytes, str] = {}
+        """Why the last look at a medium proves nothing."""
         self.sight = LeaseSight()
         self.promised: tuple[BootId, Promise] | None = None
         """The peer's present incarnation and its promise, if that is of use here; one value, which
@@ -149,6 +151,11 @@ class LeaseView:
         self._quiet_at[event.medium] = max(
             event.read_at, self._quiet_at.get(event.medium, -math.inf)
         )
+        self._unread.pop(event.medium, None)
+
+    def record_unread(self, event: MediumUnread) -> None:
+        """Record why a look at a medium proves nothing: a text for the operator."""
+        self._unread[event.medium] = event.why
 
     def void(self) -> None:
         """Void the proof, and ask for new reads: this node may have missed something."""
@@ -229,9 +236,10 @@ class LeaseView:
     ) -> LeaseSight:
         dead_at = self._life_at + promise.death_s
         ends_at = max(dead_at, last_chance)
-        unread = [name for medium, name in media.items() if not self._is_read(medium, dead_at, now)]
+        unread = [medium for medium in media if not self._is_read(medium, dead_at, now)]
         if now < ends_at or unread:
-            text = f"{unread[0]}: no successful read since then" if unread else ""
+            why = self._unread.get(unread[0], "no successful read since then") if unread else ""
+            text = f"{media[unread[0]]}: {why}" if unread else ""
             return LeaseSight(text, True, True, ends_at, is_open=now < _waits_until(ends_at))
         before = self.sight.proof
         if before is not None and now < before.at + timing.PROOF_LIFE_S:

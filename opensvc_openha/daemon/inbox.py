@@ -17,6 +17,7 @@ from opensvc_openha.core.events import (
     Event,
     ListenerTried,
     MediumQuiet,
+    MediumUnread,
     RenewalConfirmed,
     SlotOpened,
     WatchdogLost,
@@ -33,7 +34,7 @@ ANSWER_LIMIT_S = 1.5
 SILENT = "the engine does not answer"
 
 Item = TypeVar("Item")
-_OfLinks = BeatReceived | ListenerTried | MediumQuiet | SlotOpened
+_OfLinks = BeatReceived | ListenerTried | MediumQuiet | MediumUnread | SlotOpened
 _OfWatchdog = RenewalConfirmed | WatchdogReady | WatchdogLost
 
 

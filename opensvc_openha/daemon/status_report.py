@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from opensvc_openha.core.model import ClusterSpec, Profile, Wire
+from opensvc_openha.core.model import ClusterSpec, PathKind, Profile, Wire
 from opensvc_openha.core.status import FencingStatus, NodeStatus
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.fence_service import FenceService
@@ -100,12 +100,8 @@ class StatusReport:
                 " legacy)"
             )
         found += _fencing_warnings(spec)
-        is_declared = spec.fence_time_s is not None
-        if spec.profile is Profile.FAST and not (is_declared or self._fence.is_measured):
-            found.append(
-                "profile = fast stands on a fence that was never measured: try a path of levels out"
-                " (openha fence test --power PATH), add [[lease]], or declare fence_time"
-            )
+        if spec.profile is Profile.FAST and not self._is_measured:
+            found.append(_unmeasured(spec))
         found += [
             f"service {svc.name} is not in {self._layout.services_file} any more, but may run here:"
             f" stop it ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again"
@@ -119,17 +115,46 @@ class StatusReport:
 
         A turn of a cut is as long as the slowest fence may take.
         """
-        is_measured = self._fence.is_measured or any(
-            times.worked_at is not None for times in self._fencing_store.times.values()
-        )
         is_fenced = any(svc.is_fenced for svc in spec.own_services)
-        if not is_fenced or is_measured or spec.fence_time_s is not None:
+        if not is_fenced or self._is_measured or spec.fence_time_s is not None:
             return ()
         return (
             "no fence was measured yet, and fence_time is not declared: in a cut each turn to"
             " fence counts with the limit of the check-up script; declare fence_time in"
             " openha.conf",
         )
+
+    @property
+    def _is_measured(self) -> bool:
+        """True if it is known how long some fence takes: by its use, a drill, or a lease."""
+        return self._fence.is_measured or any(
+            times.worked_at is not None for times in self._fencing_store.times.values()
+        )
+
+
+def _unmeasured(spec: ClusterSpec) -> str:
+    """Return the warning of a quick profile whose fence nobody has seen at work.
+
+    A declared time still counts: with the limits in its place, turns of seconds would become
+    minutes by an upgrade.
+    """
+    declared_s = spec.fence_time_s
+    what = (
+        "a fence that was never measured"
+        if declared_s is None
+        else f"fence_time = {declared_s:g}, which is declared and was never measured: if a fence"
+        " takes longer, two nodes that are cut from each other may fence at the same time"
+    )
+    if not spec.fencing.levels:
+        return (
+            f"profile = fast stands on {what}. It is measured when a check-up script has fenced the"
+            " peer; a path of a fence plan (levels) can be tried out before that, and [[lease]]"
+            " needs no fence"
+        )
+    names = [path.name for path in spec.fencing.paths if path.kind is PathKind.POWER]
+    drill = f"openha fence test --power {names[0] if names else 'PATH'}"
+    ways = f"try it out ({drill}), or add [[lease]]"
+    return f"profile = fast stands on {what}. {ways[0].upper()}{ways[1:]}"
 
 
 def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import MediumQuiet, RenewalConfirmed
+from opensvc_openha.core.events import MediumQuiet, MediumUnread, RenewalConfirmed
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.formats.lease_config import EtcdConfig
@@ -26,8 +26,11 @@ Promised = tuple[BootId, Promise]
 class Witness(Protocol):
     """The witness as one thread uses it: see ``fence_devices.witness``.
 
-    Each call has a limit and raises SystemFault.
+    Each call has a limit and raises SystemFault. ``why_not`` is why the last ``quiet_since`` has
+    returned None.
     """
+
+    why_not: str
 
     def renew(self, life: str, seq: int) -> None:
         """Renew this node's sign of life."""
@@ -138,13 +141,9 @@ class WitnessLooks:
         interval: Callable[[], float],
         config: Callable[[], EtcdConfig | None],
         connect: Callable[[EtcdConfig], Witness],
-        report: Callable[[MediumQuiet], None],
+        report: Callable[[MediumQuiet | MediumUnread], None],
     ) -> None:
-        """``promised`` is the engine's; it is asked once in each ``interval``, in seconds.
-
-        Why a look failed is shown where the witness is looked at for its own sake, and by the
-        renewals of this node.
-        """
+        """``promised`` is the engine's; it is asked once in each ``interval``, in seconds."""
         self._promised = promised
         self._interval = interval
         self._config = config
@@ -173,6 +172,7 @@ class WitnessLooks:
             # The only catch-all of this thread: a look that failed proves nothing.
             except Exception as error:
                 self.problem = str(error) or type(error).__name__
+                self._report(MediumUnread(WITNESS_MARK, self.problem))
         if self._witness is not None:
             self._witness.close()
 
@@ -188,5 +188,7 @@ class WitnessLooks:
             self._witness, self._used = self._connect(config), config
         read_at = clock.monotonic()
         since = self._witness.quiet_since(life_of(promised[0]))
-        if since is not None:
+        if since is None:
+            self._report(MediumUnread(WITNESS_MARK, self._witness.why_not))
+        else:
             self._report(MediumQuiet(WITNESS_MARK, read_at, since))

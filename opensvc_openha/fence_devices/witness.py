@@ -51,6 +51,9 @@ class Witness:
     ) -> None:
         self._store = EtcdClient(options) if store is None else store
         self._now = now
+        self._peer = peer
+        self.why_not = ""
+        """Why the last look for the peer proves nothing."""
         self._own_key, self._peer_key = (
             f"{options.prefix}/life/{name.lower()}" for name in (node, peer)
         )
@@ -112,9 +115,15 @@ class Witness:
         if found != self._peer_record:
             self._peer_record, self._still_since = found, self._now()
         record = None if found is None else _read(found.value)
-        if record is None or record.life != life or record.is_withdrawn:
-            return None
-        return self._still_since
+        self.why_not = self._doubt(record, life)
+        return None if self.why_not else self._still_since
+
+    def _doubt(self, record: _Record | None, life: str) -> str:
+        if record is None:
+            return f"it has no record of {self._peer}"
+        if record.life != life:
+            return f"its record is of another life of {self._peer}"
+        return f"{self._peer} has withdrawn its promise there" if record.is_withdrawn else ""
 
     # --- the standing check -----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.events import MediumQuiet, SlotOpened
+from opensvc_openha.core.events import MediumQuiet, MediumUnread, SlotOpened
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.lease_view import LeaseView
 from opensvc_openha.core.model import (
@@ -245,6 +245,16 @@ def test_a_disk_that_never_showed_the_present_incarnation_is_no_medium() -> None
     assert watch.at(121.0) == "a disk of deb1 is not read here"
     watch.lease.reconfigure(watch.spec)
     assert watch.at(121.0) == "slot of /dev/sda has not shown the present life of deb1"
+
+
+def test_what_a_look_has_found_instead_is_said() -> None:
+    """The witness does not answer, or has a record that proves nothing; a quiet read ends that."""
+    watch = Watch(replace(PROMISE, media=frozenset({WITNESS_MARK})), policy=WITNESSED)
+    assert watch.at(120.0) == "the witness: no successful read since then"
+    watch.lease.record_unread(MediumUnread(WITNESS_MARK, "it has no record of deb1"))
+    assert watch.at(120.0) == "the witness: it has no record of deb1" and not watch.is_proved
+    watch.quiet(110.0, WITNESS_MARK)
+    assert watch.at(120.0) == "the witness: no successful read since then"
 
 
 def test_a_path_that_names_another_disk_has_shown_nothing() -> None:

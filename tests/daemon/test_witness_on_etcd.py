@@ -47,7 +47,7 @@ class Rig:
             lambda: 0.02,
             lambda: options,
             lambda config: Witness(config, "deb2", "deb1"),
-            self.quiet.append,
+            lambda event: self.quiet.append(event) if isinstance(event, MediumQuiet) else None,
         )
 
     def order(self, order: RenewWitness | WithdrawWitness) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import MediumQuiet, RenewalConfirmed
+from opensvc_openha.core.events import MediumQuiet, MediumUnread, RenewalConfirmed
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.witness_threads import WitnessLooks, WitnessRenewals
@@ -26,6 +26,8 @@ ONE, OTHER = EtcdConfig(("http://a:2379",)), EtcdConfig(("http://b:2379",))
 
 class PlayedWitness:
     """Notes what it is asked."""
+
+    why_not = "it has no record of deb2"
 
     def __init__(self, rig: Rig, config: EtcdConfig) -> None:
         self._rig = rig
@@ -62,7 +64,8 @@ class Rig:
         self.gate.set()
         self.quiet_since: float | None = None
         self.promised: tuple[BootId, Promise] | None = None
-        self.reports: queue.SimpleQueue[RenewalConfirmed | MediumQuiet] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[RenewalConfirmed | MediumQuiet | MediumUnread]
+        self.reports = queue.SimpleQueue()
         self.issues = ActiveIssues("deb1", logging.getLogger("witness test"))
         self.renewals = WitnessRenewals(
             OWN,
@@ -148,11 +151,14 @@ def test_peer_is_looked_for_while_its_promise_names_the_witness(rig: Rig) -> Non
     rig.promised = PEER, Promise(11.4, frozenset({b"12345678"}))
     rig.fault = "away"
     rig.promised = PEER, Promise(11.4, frozenset({b"12345678", WITNESS_MARK}))
-    until(lambda: rig.looks.problem == "away")
+    assert rig.reports.get(timeout=LIMIT_S) == MediumUnread(WITNESS_MARK, "away")
+    assert rig.looks.problem == "away"
     rig.fault = ""
+    none = MediumUnread(WITNESS_MARK, "it has no record of deb2")
+    until(lambda: rig.reports.get(timeout=LIMIT_S) == none)
     until(lambda: not rig.looks.problem)
-    assert rig.reports.empty()
     rig.quiet_since = 90.0
+    until(lambda: isinstance(rig.reports.get(timeout=LIMIT_S), MediumQuiet))
     first, second = (rig.reports.get(timeout=LIMIT_S) for _ in range(2))
     assert isinstance(first, MediumQuiet) and isinstance(second, MediumQuiet)
     assert (first.medium, first.since) == (WITNESS_MARK, 90.0)

@@ -96,6 +96,7 @@ def rig(one: EtcdMembers, request: pytest.FixtureRequest) -> Iterator[Rig]:
 def test_record_is_quiet_since_it_was_first_seen_as_it_is(rig: Rig) -> None:
     """By the survivor's clock, from the end of that look; each renewal begins anew."""
     assert rig.since() is None, "no record proves nothing: the peer may use another witness"
+    assert rig.survivor.why_not == "it has no record of deb1"
     rig.owner.renew("7.a", 1)
     assert rig.record() == {"life": "7.a", "seq": 1}
     assert rig.since() == 100.0
@@ -113,10 +114,12 @@ def test_record_of_another_life_and_a_withdrawn_one_prove_nothing(rig: Rig) -> N
     """However long they stay; a renewal takes the withdrawal back."""
     rig.owner.renew("6.b", 9)
     assert rig.since() is None
+    assert rig.survivor.why_not == "its record is of another life of deb1"
     rig.owner.renew("7.a", 1)
     rig.owner.withdraw("7.a")
     rig.time = 900.0
     assert rig.since() is None
+    assert rig.survivor.why_not == "deb1 has withdrawn its promise there"
     assert rig.record() == {"life": "7.a", "seq": 0, "withdrawn": True}
     rig.owner.renew("7.a", 2)
     assert rig.since() == 900.0
