@@ -164,6 +164,7 @@ def test_two_commands_and_no_line_of_configuration(blank: TwoNodes) -> None:
 def test_what_keeps_a_node_from_joining_is_named_and_changes_nothing(blank: TwoNodes) -> None:
     """Another name, another disk, no answer, a dry run, a link that is closed; then it works."""
     first, second = blank
+    assert second.run("openha install").returncode == 0
     before = [first.run(CONFIGURATION).stdout, second.run(CONFIGURATION).stdout]
 
     # The joining node has another name than the one that was asked for.
@@ -193,8 +194,18 @@ def test_what_keeps_a_node_from_joining_is_named_and_changes_nothing(blank: TwoN
     assert unasked.returncode != 0 and "--yes" in unasked.stderr
     assert [first.run(CONFIGURATION).stdout, second.run(CONFIGURATION).stdout] == before
 
+    # The first node cannot write: the second one has written, and undoes that.
+    first.run(f"mount -t tmpfs -o ro none {EZ}/conf")
+    done = join(second, token)
+    assert f"cannot write {EZ}/conf" in done.stderr, done.stdout + done.stderr
+    assert setup.end() != 0 and "cannot write" in setup.output
+    first.run(f"umount {EZ}/conf")
+    assert [first.run(CONFIGURATION).stdout, second.run(CONFIGURATION).stdout] == before
+
     # A network that carries nothing is left out.
     second.cut("eth2")
+    setup = Setup(first, "deb2 --yes --link eth1 --link eth2")
+    token = setup.read_token()
     done = join(second, token)
     assert done.returncode == 0, done.stdout + done.stderr + setup.output
     assert setup.end() == 0, setup.output
