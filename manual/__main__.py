@@ -1,6 +1,6 @@
 """Write manual pages and completion below a directory: ``python -m manual DIR``.
 
-``man/man5``, ``man/man8`` and ``completion/{bash,zsh,fish}`` in it are made anew.
+``man/man5``, ``man/man8`` and ``completion/{bash,zsh,fish}`` in it are replaced.
 """
 
 from __future__ import annotations

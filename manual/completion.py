@@ -129,13 +129,15 @@ def _completer_of(command: str, action: argparse.Action) -> Any:
             return _names("nodes")
         case "interface":
             return _names("interfaces", "/dev/")
+        case "INTERFACE":
+            return _names("interfaces")
         case "type":
             return _names("", *LINK_TYPES)
         case "ACTION" if command.endswith("svcmgr"):
             return _names("", *sorted({word for each in all_actions() for word in each.split()}))
         case "DIR":
             return shtab.DIRECTORY
-        case "FILE" | "FILE.env":
+        case "FILE" | "FILE.env" | "DEVICE":
             return shtab.FILE
     return {}
 
