@@ -520,6 +520,29 @@ class WhyView(View):
     decision: EntryView | None
 
 
+@dataclass(frozen=True)
+class FindingView:
+    """One thing that a check found."""
+
+    severity: str
+    """error: something does not work, or will not in a failover; warning: look at it."""
+    node: str
+    """The node that it concerns; empty for the cluster."""
+    text: str
+
+
+@dataclass(frozen=True)
+class CheckView(View):
+    """`openha check --json`: what is wrong in the cluster; nothing if all is well."""
+
+    KIND = "check"
+    COMMAND = "openha check --json"
+
+    node: str
+    peer: str
+    findings: tuple[FindingView, ...]
+
+
 VIEWS: tuple[type[View], ...] = (
     ServicesView,
     NodeView,
@@ -531,6 +554,7 @@ VIEWS: tuple[type[View], ...] = (
     FenceHistoryView,
     FenceConfirmView,
     FenceReportView,
+    CheckView,
 )
 """All of them, in the order of the documentation."""
 

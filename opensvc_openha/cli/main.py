@@ -58,6 +58,10 @@ COMMANDS: dict[str, CommandEntry] = {
     "ezha": CommandEntry(_CLUSTER, "start, stop, restart, reload, kill or status: `ezha start`"),
     "ps": CommandEntry(_CLUSTER, "the node daemon and its threads"),
     "nmond": CommandEntry(_CLUSTER, "the node daemon itself"),
+    "add": CommandEntry(_CLUSTER, "add a service to both nodes by its service file"),
+    "remove": CommandEntry(_CLUSTER, "remove a service from both nodes"),
+    "config": CommandEntry(_CLUSTER, "edit the cluster's files once for both nodes"),
+    "check": CommandEntry(_CLUSTER, "check that both nodes are ready for the next failover"),
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
@@ -109,6 +113,22 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import nmond
 
             return nmond
+        case "add":
+            from opensvc_openha.cli import add
+
+            return add
+        case "remove":
+            from opensvc_openha.cli import remove
+
+            return remove
+        case "config":
+            from opensvc_openha.cli import config
+
+            return config
+        case "check":
+            from opensvc_openha.cli import check
+
+            return check
         case "peer-server":
             from opensvc_openha.cli import peer_server
 

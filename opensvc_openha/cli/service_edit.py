@@ -184,21 +184,7 @@ def _initial_state(layout: Layout, spec: ServiceSpec, node: str) -> ServiceState
 def remove(name: str) -> int:
     """Run ``service -r``; refuse a service that runs here."""
     layout = installation.layout()
-    services = configuration.read_services(layout)
-    if not any(svc.name == name for svc in services):
-        configured = (svc.name for svc in services)
-        raise ConfigError(f"Service {name} not found: {which_service(name, configured)}")
-    configuration.read_options(layout).check_services(
-        tuple(svc for svc in services if svc.name != name)
-    )
-    status = installation.status_if_running(layout)
-    known = None if status is None else status.service(name)
-    state = _own_state(layout, name, known)
-    if state in MAY_RUN:
-        raise RefusedError(
-            f"service {name} is {state.name} on this node: stop it first ($EZ_BIN/service -A {name}"
-            " freeze-stop), then remove it"
-        )
+    known = expect_removable(layout, name)
 
     def without_line(text: str) -> str:
         return remove_service(text, name)
@@ -215,6 +201,29 @@ def remove(name: str) -> int:
             " over to now: add it here again (service -a), or remove it there too\n"
         )
     return 0
+
+
+def expect_removable(layout: Layout, name: str) -> ServiceStatus | None:
+    """Return the daemon's status of a service that can be removed now; None without a daemon.
+
+    Raises ConfigError for an unknown service, RefusedError for one that may run here.
+    """
+    services = configuration.read_services(layout)
+    if not any(svc.name == name for svc in services):
+        configured = (svc.name for svc in services)
+        raise ConfigError(f"Service {name} not found: {which_service(name, configured)}")
+    configuration.read_options(layout).check_services(
+        tuple(svc for svc in services if svc.name != name)
+    )
+    status = installation.status_if_running(layout)
+    known = None if status is None else status.service(name)
+    state = _own_state(layout, name, known)
+    if state in MAY_RUN:
+        raise RefusedError(
+            f"service {name} is {state.name} on this node: stop it first ($EZ_BIN/service -A {name}"
+            " freeze-stop), then remove it"
+        )
+    return known
 
 
 def replace_check(name: str, check: str) -> None:

@@ -96,6 +96,11 @@ class Layout:
         return f"{self.proc_dir}/peer-requests"
 
     @property
+    def peer_seen_file(self) -> str:
+        """Which texts of the other node's files were seen on this one."""
+        return f"{self.proc_dir}/peer-seen"
+
+    @property
     def peer_log(self) -> str:
         """What the other node asked for."""
         return f"{self.log_dir}/peer-link.log"

@@ -104,7 +104,7 @@ class OrderRequest:
 class AddRequest:
     """Take over a service file and add its service to the cluster there.
 
-    ``is_trial``: only check it.
+    ``is_private``: the file is for root only. ``is_trial``: only check it.
     """
 
     job_id: str
@@ -113,6 +113,7 @@ class AddRequest:
     primary: str
     secondary: str
     check: str
+    is_private: bool = False
     is_trial: bool = False
     allowed = Allowed.FILES
 
@@ -137,6 +138,8 @@ class TakeRequest:
     job_id: str
     texts: Mapping[SharedFile, str] = field(repr=False)
     seen: Mapping[SharedFile, str]
+    private: frozenset[SharedFile] = frozenset()
+    """Files that are for root only where they came from."""
     is_trial: bool = False
     allowed = Allowed.FILES
 
@@ -178,13 +181,18 @@ def parse_request(message: Mapping[str, Any]) -> Request:
                 fields.node("primary"),
                 fields.node("secondary"),
                 fields.path("check"),
+                fields.flag("is_private"),
                 fields.flag("is_trial"),
             )
         case "remove":
             request = RemoveRequest(fields.job_id(), fields.service(), fields.flag("is_trial"))
         case "take":
             request = TakeRequest(
-                fields.job_id(), fields.texts(), fields.digests(), fields.flag("is_trial")
+                fields.job_id(),
+                fields.texts(),
+                fields.digests(),
+                fields.private(),
+                fields.flag("is_trial"),
             )
         case "outcome":
             request = OutcomeRequest(fields.job_id())
@@ -219,6 +227,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
                 "primary": request.primary,
                 "secondary": request.secondary,
                 "check": request.check,
+                "is_private": request.is_private,
                 "is_trial": request.is_trial,
             }
         case RemoveRequest():
@@ -234,6 +243,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
                 "id": request.job_id,
                 "texts": {file.value: text for file, text in request.texts.items()},
                 "seen": {file.value: digest for file, digest in request.seen.items()},
+                "private": sorted(file.value for file in request.private),
                 "is_trial": request.is_trial,
             }
         case OutcomeRequest():
@@ -330,6 +340,15 @@ class _Fields:
         if not all(_DIGEST.match(digest) for digest in found.values()):
             raise UsageError("not a request: seen")
         return found
+
+    def private(self) -> frozenset[SharedFile]:
+        value = self._message.get("private")
+        if not isinstance(value, list):
+            raise UsageError("not a request: private")
+        known = {file.value: file for file in SharedFile}
+        if not all(isinstance(name, str) and name in known for name in value):
+            raise UsageError("not a request: private has a file that is not shared")
+        return frozenset(known[name] for name in value)
 
     def _map(self, name: str) -> Mapping[str, Any]:
         value = self._message.get(name)

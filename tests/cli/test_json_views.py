@@ -11,7 +11,7 @@ import pytest
 
 from opensvc_openha.cli import json_views
 from opensvc_openha.cli.fence_plan_output import Planned
-from opensvc_openha.cli.json_views import VIEWS, View
+from opensvc_openha.cli.json_views import VIEWS, CheckView, FindingView, View
 from opensvc_openha.core import status as core
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
@@ -92,6 +92,7 @@ SHOWN: tuple[View, ...] = (
     json_views.services(STATUS),
     json_views.services(dataclasses.replace(STATUS, lease=None, fencing=FencingStatus())),
     json_views.links(STATUS),
+    CheckView("n1", "n2", (FindingView("error", "n1", "link x is down"),)),
     json_views.fence_status(STATUS),
     json_views.fence_test([PATH]),
     json_views.fence_history([PathHistory("board", (FenceEvent(1.0, "off", False, "NODE"),))]),

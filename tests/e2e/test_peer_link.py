@@ -11,6 +11,22 @@ from tests.e2e.agent_cluster import EZ, AgentCluster
 
 pytestmark = pytest.mark.e2e
 
+DB = """\
+[DEFAULT]
+nodes = deb2.opensvc.com deb1.opensvc.com
+
+[app#1]
+script = /opt/web.init
+start = 10
+stop = 10
+check = 10
+
+[hb#0]
+type = OpenHA
+"""
+EDITOR = r"""#!/bin/sh
+printf '[scripts]\nparallel = %s\n' $VALUE > $1
+"""
 LOG = f"{EZ}/log/peer-link.log"
 
 
@@ -90,3 +106,77 @@ def test_server_ends_with_the_daemon_and_with_its_key(cluster: AgentCluster) -> 
     assert "peer server" not in cluster.must(first, f"cat {EZ}/log/nmond.log")
     first.write(f"{EZ}/conf/openha.conf", "")
     serves(cluster, first, 2)
+
+
+def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> None:
+    """Add, check, remove and the cluster's files: checked by both nodes, then changed on both, and
+    what is wrong anywhere changes nothing.
+    """
+    first, second = cluster.nodes
+    cluster.until(lambda: first.run("openha check").returncode, lambda code: code == 1)
+    assert "no fencing" in cluster.act(first, "openha check", 1)
+
+    # A service: its file is wrong; then only tried; then added; then there already.
+    first.write("/root/wrong.env", DB.replace("nodes = deb2.opensvc.com", "nodes = deb3"))
+    assert "/root/wrong.env:2: " in cluster.act(first, "openha add /root/wrong.env", 3)
+    first.write("/root/db.env", DB)
+    dry = cluster.must(first, "openha add --dry-run /root/db.env")
+    assert "deb2.opensvc.com: write /etc/opensvc/db.env" in dry
+    assert second.run("test -e /etc/opensvc/db.env").returncode == 1
+    cluster.must(first, "openha add /root/db.env")
+    for node in cluster.nodes:
+        assert "db\t/etc/opensvc/db.cluster\tdeb2.opensvc.com\tdeb1.opensvc.com\t/bin/true" in (
+            cluster.must(node, f"cat {EZ}/conf/services")
+        )
+        assert (
+            node.run("test -x /etc/opensvc/db.cluster && test -L /etc/opensvc/db").returncode == 0
+        )
+    assert "db: nothing to do" in cluster.must(first, "openha add /root/db.env")
+
+    # A different file of it is replaced if that is said, and the old one is kept.
+    first.write("/root/db.env", f"{DB}# more\n")
+    assert "--yes does it" in cluster.act(first, "openha add /root/db.env", 5)
+    cluster.must(first, "openha add --yes /root/db.env")
+    assert cluster.must(second, "cat /etc/opensvc/db.env") == f"{DB}# more\n"
+    assert cluster.must(second, "cat /etc/opensvc/db.env.before") == DB
+
+    # What a check finds.
+    cluster.must(second, "chmod -x /etc/opensvc/web.cluster; echo '# x' >> /etc/opensvc/db.env")
+    found = cluster.act(first, "openha check", 2)
+    assert "error: deb2.opensvc.com: service webha: /etc/opensvc/web.cluster is not exec" in found
+    assert "error: db.env is not the same on both nodes" in found
+
+    # It is not removed where it runs, then from both nodes at once.
+    cluster.must(first, "openha remove --here --dry-run db")
+    cluster.must(second, "db start")
+    assert "stop it first" in cluster.act(first, "openha remove db --yes", 5)
+    cluster.must(first, "db stop")
+    assert "--yes does it" in cluster.act(first, "openha remove db", 5)
+    cluster.must(first, "openha remove db --yes")
+    for node in cluster.nodes:
+        assert "db.cluster" not in cluster.must(node, f"cat {EZ}/conf/services; ls /etc/opensvc")
+        assert node.run("test -e /etc/opensvc/db.env.removed").returncode == 0
+    assert "no service db" in cluster.act(first, "openha remove db --yes", 2)
+
+    # The cluster's files.
+    conf = f"{EZ}/conf/openha.conf"
+    assert "the same on both nodes" in cluster.must(first, "openha config diff")
+    first.write("/root/edit", EDITOR, 0o755)
+    edit = "VALUE={} EDITOR=/root/edit openha config edit openha.conf"
+    assert f"{conf}:2: parallel: expected a whole number" in cluster.act(
+        first, edit.format("many"), 3
+    )
+    assert "parallel = many" in cluster.must(first, f"cat {conf}.rejected")
+    cluster.must(first, edit.format(3))
+    assert cluster.must(second, f"cat {conf}") == "[scripts]\nparallel = 3\n"
+    cluster.must(second, f"chmod 600 {conf}")
+    second.write(conf, "[scripts]\nparallel = 4\n")
+    first.write(conf, "[scripts]\nparallel = 5\n")
+    assert "changes that were not seen on this node" in cluster.act(
+        first, "openha config push --yes", 5
+    )
+    assert "-parallel = 4\n+parallel = 5" in cluster.act(first, "openha config diff", 1)
+    cluster.must(first, "openha config push --yes")
+    assert cluster.must(second, f"cat {conf}") == "[scripts]\nparallel = 5\n"
+    assert cluster.must(second, f"cat {conf}.before") == "[scripts]\nparallel = 4\n"
+    assert cluster.must(second, f"stat -c %a {conf} {conf}.before").split() == ["600", "600"]

@@ -316,9 +316,15 @@ def _await(job: Job) -> None:
 
 CHANGES: tuple[Request, ...] = (
     order(ID),
-    AddRequest(ID, "web", "[DEFAULT]\n", "node1", "node2", "/bin/true", True),
+    AddRequest(ID, "web", "[DEFAULT]\n", "node1", "node2", "/bin/true", True, False),
     RemoveRequest(ID, "web", True),
-    TakeRequest(ID, {SharedFile.NODES: "a\nb\n"}, {SharedFile.NODES: DIGEST}, True),
+    TakeRequest(
+        ID,
+        {SharedFile.NODES: "a\nb\n"},
+        {SharedFile.NODES: DIGEST},
+        frozenset({SharedFile.OPTIONS}),
+        True,
+    ),
 )
 READS: tuple[Request, ...] = (InspectRequest(), FetchRequest(SharedFile.OPTIONS))
 ALWAYS: tuple[Request, ...] = (StatusRequest(), OutcomeRequest(ID))
@@ -401,6 +407,8 @@ def test_request_is_read_as_it_was_written(request_: Request) -> None:
         {"do": "take", "texts": {"services": "x"}, "seen": {}, "is_trial": True},
         {"do": "take", "texts": {}, "seen": {"nodes": "x"}, "is_trial": True},
         {"do": "take", "texts": {"nodes": 7}, "seen": {}, "is_trial": True},
+        {"do": "take", "texts": {}, "seen": {}, "private": "nodes", "is_trial": True},
+        {"do": "take", "texts": {}, "seen": {}, "private": [["nodes"]], "is_trial": True},
     ],
     ids=lambda wrong: str(wrong)[:50],
 )

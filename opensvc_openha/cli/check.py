@@ -1,0 +1,232 @@
+"""``openha check``: is everything in place on both nodes for the next failover?
+
+Gathers the same facts on this node and, over the peer link, on the other one, and reports what is
+wrong with either, and what differs between them. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opensvc_openha.cli import installation
+from opensvc_openha.cli.node_facts import node_facts, problem_of
+from opensvc_openha.errors import NoPeerLinkError, OpenhaError, RefusedError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.peer_link.client import find_peer
+from opensvc_openha.storage import configuration
+from opensvc_openha.system.identity import node_name
+
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
+ERROR, WARNING = "error", "warning"
+EXIT_WARNINGS, EXIT_ERRORS = 1, 2
+
+_COLUMNS = ("script", "primary", "secondary", "check")
+_GOOD_PATH, _UNTESTED = "armed", "untested"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found; ``node`` is empty if it concerns the cluster."""
+
+    severity: str
+    node: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return the line that is printed."""
+        where = f"{self.node}: " if self.node else ""
+        return one_line(f"{self.severity}: {where}{self.text}")
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``openha check``."""
+    from opensvc_openha.cli.parsing import Parser
+
+    parser = Parser(
+        "openha check",
+        "Check that everything is in place on both nodes: daemons, links, files, services and their"
+        " scripts, keys,\nand the paths that fence. Changes nothing.",
+        epilog="A line for each finding. Exit code 0: nothing found, 1: warnings only, 2: errors.",
+    )
+    parser.add_flag("--json", help="print one object for programs")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run ``openha check``; return the exit code."""
+    options = build_parser().read(args)
+    layout = installation.layout()
+    expect_root("check", "it reads the key")
+    if options.json:
+        from opensvc_openha.cli.json_views import CheckView, FindingView
+
+        found = findings(layout)
+        own, peer = _names(layout)
+        views = tuple(FindingView(each.severity, each.node, each.text) for each in found)
+        sys.stdout.write(CheckView(own, peer, views).text())
+        return exit_code(found)
+    return report(layout)
+
+
+def expect_root(command: str, why: str) -> None:
+    """Raise RefusedError for other users than root."""
+    if os.geteuid() != 0:
+        raise RefusedError(f"openha {command} is for root: {why}; nothing was done")
+
+
+def report(layout: Layout) -> int:
+    """Check, print a line for each finding; return the exit code."""
+    found = findings(layout)
+    for each in found:
+        print(each)
+    if not found:
+        own, peer = _names(layout)
+        print(f"ok: nothing found on {own} and {peer}")
+    return exit_code(found)
+
+
+def exit_code(found: list[Finding]) -> int:
+    """Return 0 for nothing, 1 for warnings only, 2 for errors."""
+    if any(each.severity == ERROR for each in found):
+        return EXIT_ERRORS
+    return EXIT_WARNINGS if found else 0
+
+
+def findings(layout: Layout) -> list[Finding]:
+    """Return everything that is wrong on either node, or differs between them; errors first."""
+    own, peer = _names(layout)
+    ours = node_facts(layout)
+    found = list(_of_node(own, ours))
+    try:
+        theirs = find_peer(layout).inspect()
+    except NoPeerLinkError as error:
+        is_off = error.reason == "OFF"
+        text = f"nothing was checked on {peer}: {error}"
+        found.append(Finding(WARNING if is_off else ERROR, "", text))
+    except OpenhaError as error:
+        found.append(Finding(ERROR, "", f"nothing was checked on {peer}: {error}"))
+    else:
+        found += _of_node(peer, theirs)
+        found += _between(own, ours, peer, theirs)
+    return sorted(dict.fromkeys(found), key=lambda each: each.severity != ERROR)
+
+
+def _names(layout: Layout) -> tuple[str, str]:
+    try:
+        nodes = configuration.read_nodes(layout)
+        own = configuration.own_name(layout, nodes)
+    except OpenhaError:
+        return node_name(), "the other node"
+    return own, next(node for node in nodes if node != own)
+
+
+def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with one node by itself."""
+    reported = set()
+    for part in ("configuration", "keys", "env", "services", "daemon", *_files(facts)):
+        problem = problem_of(_files(facts).get(part, facts.get(part)))
+        if problem and problem not in reported:
+            reported.add(problem)
+            yield Finding(ERROR, node, problem)
+    for svc in _listed(facts, "services"):
+        if svc.get("problem"):
+            yield Finding(ERROR, node, f"service {svc.get('name')}: {svc['problem']}")
+    daemon = facts.get("daemon")
+    if not isinstance(daemon, dict) or problem_of(daemon):
+        return
+    if daemon.get("peer") != "live":
+        yield Finding(ERROR, node, f"does not hear the other node: it is {daemon.get('peer')}")
+    for link in _listed(daemon, "links"):
+        if not link.get("is_up"):
+            yield Finding(ERROR, node, f"link {link.get('link')} is down")
+    for warning in daemon.get("warnings") or ():
+        yield Finding(WARNING, node, str(warning))
+    for path in _listed(daemon, "paths"):
+        state = path.get("state")
+        if state != _GOOD_PATH:
+            text = f"fence path {path.get('path')} is {state}: {path.get('text')}".rstrip(": ")
+            yield Finding(WARNING if state == _UNTESTED else ERROR, node, text)
+
+
+def _between(
+    own: str, ours: Mapping[str, Any], peer: str, theirs: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Yield what differs between the nodes."""
+    if ours.get("version") != theirs.get("version"):
+        text = f"{own} has version {ours.get('version')}, {peer} {theirs.get('version')}"
+        yield Finding(WARNING, "", text)
+    for name, digest in _files(ours).items():
+        other = _files(theirs).get(name)
+        if isinstance(digest, str) and isinstance(other, str) and digest != other:
+            # Addresses and limits of openha.conf may well be a node's own.
+            severity = WARNING if name == "openha.conf" else ERROR
+            yield Finding(
+                severity, "", f"{name} is not the same on both nodes: `openha config diff`"
+            )
+    if _keys(ours) != _keys(theirs) and not any(
+        problem_of(facts.get("keys")) for facts in (ours, theirs)
+    ):
+        yield Finding(WARNING, "", "the nodes do not have the same keys: `openha key status`")
+    yield from _services(own, ours, peer, theirs)
+    yield from _service_files(own, ours, peer, theirs)
+
+
+def _services(
+    own: str, ours: Mapping[str, Any], peer: str, theirs: Mapping[str, Any]
+) -> Iterator[Finding]:
+    if problem_of(ours.get("services")) or problem_of(theirs.get("services")):
+        return
+    here = {svc.get("name"): svc for svc in _listed(ours, "services")}
+    there = {svc.get("name"): svc for svc in _listed(theirs, "services")}
+    for name in [*here, *(name for name in there if name not in here)]:
+        if name not in here or name not in there:
+            node, other = (own, peer) if name in here else (peer, own)
+            yield Finding(ERROR, "", f"service {name} is configured on {node} and not on {other}")
+            continue
+        for column in _COLUMNS:
+            mine, its = here[name].get(column), there[name].get(column)
+            if str(mine).lower() != str(its).lower():
+                yield Finding(
+                    ERROR, "", f"service {name}: {column} is {mine} on {own}, {its} on {peer}"
+                )
+
+
+def _service_files(
+    own: str, ours: Mapping[str, Any], peer: str, theirs: Mapping[str, Any]
+) -> Iterator[Finding]:
+    here, there = ours.get("env"), theirs.get("env")
+    if not isinstance(here, dict) or not isinstance(there, dict):
+        return
+    if problem_of(here) or problem_of(there):
+        return
+    for name in [*here, *(name for name in there if name not in here)]:
+        if name not in here or name not in there:
+            node, other = (own, peer) if name in here else (peer, own)
+            yield Finding(WARNING, "", f"{name}.env is on {node} and not on {other}")
+        elif here[name] != there[name]:
+            yield Finding(
+                ERROR, "", f"{name}.env is not the same on both nodes: `openha add` brings it"
+            )
+
+
+def _keys(facts: Mapping[str, Any]) -> set[str]:
+    keys = facts.get("keys")
+    return {str(key) for key in keys} if isinstance(keys, list) else set()
+
+
+def _files(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    files = facts.get("files")
+    return files if isinstance(files, dict) else {}
+
+
+def _listed(facts: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; the other node may have another version."""
+    value = facts.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

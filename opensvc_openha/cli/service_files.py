@@ -1,0 +1,216 @@
+"""Take over a service file on this node with its wrappers and its line; remove one again.
+
+The same steps run on both nodes: on the one where the operator is, and on the other one for a
+request of the peer link. Everything is checked before the first change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.service_file import (
+    COMMAND_NAMES,
+    FILE_BYTES_MAX,
+    SERVICE_NAME,
+    ServiceFile,
+    parse_service_text,
+)
+from opensvc_openha.agent.config.wrappers import default_command, ensure_wrappers
+from opensvc_openha.agent.resources.base import DriverContext
+from opensvc_openha.agent.service.validation import Problem, problems_of
+from opensvc_openha.agent.values.action_log import open_log
+from opensvc_openha.cli import installation, service_edit
+from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.errors import ConfigError, RefusedError, SystemFault, UsageError
+from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.formats.nodes_file import is_same_node
+from opensvc_openha.storage import configuration
+from opensvc_openha.system.atomic_files import make_dir, read_text, write_atomically
+from opensvc_openha.system.identity import node_name
+
+BACKUP_SUFFIX = ".before"
+REMOVED_SUFFIX = ".removed"
+_NO_FENCE = "/bin/true"
+
+
+@dataclass(frozen=True)
+class NewService:
+    """A service file that was checked, and what it becomes in the cluster."""
+
+    service: str
+    text: str
+    cluster_name: str
+    primary: str
+    secondary: str
+    check: str
+    warnings: tuple[Problem, ...] = ()
+    is_private: bool = False
+    """Readable for root only, as the file that was given."""
+
+
+def check_service(
+    layout: Layout,
+    service: str,
+    text: str,
+    path: str,
+    primary: str = "",
+    check: str = "",
+) -> NewService:
+    """Return a service file's service if this node could take it over now.
+
+    ``path`` is what messages name the file; ``primary`` and ``check`` replace what follows from the
+    file. Raises ConfigError with all errors of the file, a line each.
+    """
+    agent = installation.agent()
+    if not SERVICE_NAME.match(service) or service in COMMAND_NAMES:
+        raise UsageError(f"no service can be named {service!r}: rename its file")
+    if len(text.encode("utf-8")) > FILE_BYTES_MAX:
+        raise ConfigError(f"is larger than {FILE_BYTES_MAX} bytes, expected a service file", path)
+    nodes = configuration.read_nodes(layout)
+    own = configuration.own_name(layout, nodes)
+    peer = next(node for node in nodes if node != own)
+    file = parse_service_text(text, path, service, node_name().lower())
+    problems = _problems(agent, service, file, peer)
+    errors = [problem for problem in problems if not problem.is_warning]
+    if errors:
+        raise ConfigError("\n".join(str(problem.error) for problem in errors))
+    names = [
+        section.value(schema.HB_NAME) or service
+        for section in file.sections
+        if section.group == "hb" and section.text("type").lower() == "openha"
+    ]
+    if not names:
+        raise ConfigError(
+            "no cluster decides about it: it needs a section [hb#0] with type = OpenHA", path
+        )
+    first = primary or _preferred(file, nodes)
+    if first not in nodes:
+        raise UsageError(f"unknown node {first}: {layout.nodes_file} lists {' and '.join(nodes)}")
+    second = next(node for node in nodes if node != first)
+    script = check or _check_script(agent, file, service)
+    warnings = tuple(problem for problem in problems if problem.is_warning)
+    return NewService(service, text, names[0], first, second, script, warnings)
+
+
+def _problems(agent: AgentLayout, service: str, file: ServiceFile, peer: str) -> list[Problem]:
+    with open_log(agent.log_dir, service) as log:
+        context = DriverContext(service, node_name().lower(), agent, log, node_view(), file)
+        return problems_of(file, context, peer)
+
+
+def _preferred(file: ServiceFile, nodes: Sequence[str]) -> str:
+    """Return the first of ``autostart_node``, else of ``nodes``, spelled as in the nodes file."""
+    for word in (*file.default.words(schema.AUTOSTART_NODE), *file.nodes):
+        for node in nodes:
+            if is_same_node(word, node):
+                return node
+    return nodes[0]
+
+
+def _check_script(agent: AgentLayout, file: ServiceFile, service: str) -> str:
+    has_fence = any(section.group == "stonith" for section in file.sections)
+    return agent.stonith_wrapper(service) if has_fence else _NO_FENCE
+
+
+def what_would_change(layout: Layout, new: NewService) -> list[str]:
+    """Return what ``take_service`` would change here, a line each; nothing if all is there."""
+    agent = installation.agent()
+    path = agent.service_file(new.service)
+    lines = []
+    if not os.path.exists(path):
+        lines.append(f"write {path}")
+    elif read_text(path) != new.text:
+        lines.append(f"replace {path} (the old one is kept as {path}{BACKUP_SUFFIX})")
+    known = _configured(layout, new.cluster_name)
+    if known is None:
+        wrapper = agent.cluster_wrapper(new.service)
+        lines.append(
+            f"service -a {new.cluster_name} {wrapper} {new.primary} {new.secondary} {new.check}"
+        )
+    elif known.script != agent.cluster_wrapper(new.service):
+        raise RefusedError(
+            f"the cluster has another service {new.cluster_name}, with script {known.script}:"
+            " nothing was done"
+        )
+    return lines
+
+
+def take_service(layout: Layout, new: NewService) -> None:
+    """Write the file, make the wrappers, add the service; what is there already is left alone."""
+    agent = installation.agent()
+    what_would_change(layout, new)
+    path = agent.service_file(new.service)
+    make_dir(agent.etc_dir)
+    is_there = os.path.exists(path)
+    if not is_there or read_text(path) != new.text:
+        try:
+            usual = 0o600 if new.is_private else 0o644
+            mode = os.stat(path).st_mode & 0o777 if is_there else usual
+            if is_there:
+                write_atomically(path + BACKUP_SUFFIX, read_text(path).encode("utf-8"), 0o600)
+            write_atomically(os.path.realpath(path), new.text.encode("utf-8"), mode)
+        except OSError as error:
+            raise SystemFault(f"cannot write {path}: {error.strerror}") from error
+        print(f"{path} written", flush=True)
+    ensure_wrappers(agent, new.service, default_command(agent))
+    if _configured(layout, new.cluster_name) is None:
+        wrapper = agent.cluster_wrapper(new.service)
+        service_edit.add(new.cluster_name, wrapper, new.primary, new.secondary, new.check)
+
+
+def _configured(layout: Layout, name: str) -> ServiceSpec | None:
+    return next((svc for svc in configuration.read_services(layout) if svc.name == name), None)
+
+
+@dataclass(frozen=True)
+class OldService:
+    """What there is of a service on this node: its name in the cluster, its files."""
+
+    service: str
+    cluster_name: str
+    paths: tuple[str, ...]
+
+
+def find_service(layout: Layout, service: str) -> OldService:
+    """Return what there is of a service here; raise RefusedError if it may run here."""
+    agent = installation.agent()
+    wrapper = agent.cluster_wrapper(service)
+    known = next(
+        (svc for svc in configuration.read_services(layout) if svc.script == wrapper), None
+    ) or _configured(layout, service)
+    if known is not None:
+        service_edit.expect_removable(layout, known.name)
+        folder, base = os.path.split(known.script)
+        if folder == agent.etc_dir and base.endswith(".cluster"):
+            service = base.removesuffix(".cluster")
+    files = (
+        agent.service_file(service),
+        agent.command_link(service),
+        agent.cluster_wrapper(service),
+        agent.stonith_wrapper(service),
+    )
+    return OldService(
+        service,
+        "" if known is None else known.name,
+        tuple(path for path in files if os.path.lexists(path)),
+    )
+
+
+def remove_service(layout: Layout, old: OldService) -> None:
+    """Remove the service from the cluster here; its file is kept under another name."""
+    agent = installation.agent()
+    if old.cluster_name:
+        service_edit.remove(old.cluster_name)
+    for path in old.paths:
+        try:
+            if path == agent.service_file(old.service):
+                os.replace(path, path + REMOVED_SUFFIX)
+                print(f"{path} is kept as {path}{REMOVED_SUFFIX}", flush=True)
+            elif path != agent.command_link(old.service) or os.path.islink(path):
+                os.unlink(path)
+        except OSError as error:
+            raise SystemFault(f"cannot remove {path}: {error.strerror}") from error
