@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,20 +79,26 @@ def main() -> int:
     parser.add_argument("--roots", type=Path, default=Path(cache), help="where roots are kept")
     parser.add_argument("--suite", default="bookworm", help="the Debian of both nodes")
     parser.add_argument(
+        "--no-nodes", action="store_true", help="only the installation by apt in pristine roots"
+    )
+    parser.add_argument(
         "--pristine", default="bookworm,trixie", help="where the .deb is installed by apt alone"
     )
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root")
+    # Ended by a signal, it removes its nodes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     (built,) = sorted(options.dist.glob("opensvc-openha_*_all.deb"))
     with tempfile.TemporaryDirectory(prefix="openha-packages-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)  # apt reads a package as a user of its own.
         deb = Path(shutil.copy(built, folder))  # The next build may replace it meanwhile.
-        former = former_package(deb, folder)
-        base = root_of(options.suite, DEPENDENCIES, options.roots)
-        with two_nodes(base, folder) as nodes:
-            upgrade_story(nodes, former, deb)
+        if not options.no_nodes:
+            former = former_package(deb, folder)
+            base = root_of(options.suite, DEPENDENCIES, options.roots)
+            with two_nodes(base, folder) as nodes:
+                upgrade_story(nodes, former, deb)
         for suite in filter(None, options.pristine.split(",")):
             pristine(suite, deb)
     print("all as it should be")
@@ -307,10 +314,17 @@ def pristine(suite: str, deb: Path) -> None:
     """Install by apt into a root without Python: it takes all that is needed."""
     began = clock.monotonic()
     host(
-        "mmdebstrap", "--variant=apt", "--format=null", f"--include={deb}",
+        "mmdebstrap", "--variant=apt", "--format=null",
+        f"--customize-hook=copy-in {deb} /srv",
+        # How this machine reaches the archive.
+        "--customize-hook=apt-config dump Acquire >$1/etc/apt/apt.conf.d/zz-host",
+        f'--customize-hook=chroot "$1" apt-get -y --no-install-recommends install /srv/{deb.name}',
         '--customize-hook=chroot "$1" openha --version',
         '--customize-hook=chroot "$1" python3 -I -c "import opensvc_openha.daemon.daemon"',
+        '--customize-hook=chroot "$1" test -L'
+        " /etc/systemd/system/multi-user.target.wants/opensvc-openha.service",
         '--customize-hook=chroot "$1" dpkg -P opensvc-openha',
+        '--customize-hook=chroot "$1" test ! -e /etc/openha',
         suite,
     )  # fmt: skip
     report(f"installed by apt into a pristine {suite} ({clock.monotonic() - began:.0f} s)")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from opensvc_openha.system import clock
 
+_REBOOT = 133
+"""Exit code of systemd-nspawn after a reboot, so that it is started again."""
 BOOT_LIMIT_S = 180.0
 RUN_LIMIT_S = 300.0
 
@@ -86,6 +88,10 @@ class Node:
 
     def boot(self) -> None:
         """Start it; return when systemd has started all it should."""
+        self._start()
+        self.await_boot()
+
+    def _start(self) -> None:
         with open(self._console, "ab") as console:
             self._process = subprocess.Popen(
                 [
@@ -100,13 +106,14 @@ class Node:
                 stdout=console,
                 stderr=console,
             )  # fmt: skip
-        self.await_boot()
 
     def await_boot(self, former: str = "") -> None:
         """Wait until it runs, with another boot than the former one."""
         until(lambda: self._runs_since(former), f"{self.name} runs (see {self._console})")
 
     def _runs_since(self, former: str) -> bool:
+        if self._process is not None and self._process.poll() == _REBOOT:
+            self._start()
         if not self._leader():
             return False
         done = self._run("systemctl", "is-system-running")

@@ -112,4 +112,4 @@ def test_container_starts_a_command_of_the_package() -> None:
     text = (PACKAGING / "container/Containerfile").read_text()
     words = re.search(r'^ENTRYPOINT \["/usr/bin/openha", "(.*)"\]$', text, re.MULTILINE)
     assert words is not None and parser_of(words.group(1)).read([])
-    assert "COPY dist/opensvc-openha_*_all.deb" in text
+    assert "COPY opensvc-openha_*_all.deb" in text
