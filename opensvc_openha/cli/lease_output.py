@@ -26,6 +26,11 @@ def lease_lines(lease: LeaseStatus | None, now: float) -> list[str]:
             "  it is a virtual machine: believed only where virtual_pause = never says that it is"
             " never paused"
         )
+    if lease.why_no_inhibitor:
+        lines.append(
+            f"  nothing refuses to suspend this machine ({lease.why_no_inhibitor}): mask the sleep"
+            " targets"
+        )
     return lines
 
 

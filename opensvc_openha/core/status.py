@@ -275,6 +275,8 @@ class LeaseStatus:
     """That was later than a promise counts with."""
     configured_s: float | None = None
     """The timeout that its driver was asked for; it may have kept another one."""
+    why_no_inhibitor: str = ""
+    """Why this machine may be suspended though its watchdog is armed; empty if it may not."""
 
 
 @dataclass(frozen=True)

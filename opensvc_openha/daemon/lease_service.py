@@ -201,7 +201,11 @@ class LeaseService:
                 lease, tested_at=trial.at, tested_s=trial.lived_s, was_late=trial.is_late
             )
         policy, keeper = self._policy.lease, self._watchdog.status
-        lease = replace(lease, configured_s=None if policy is None else policy.timeout_s)
+        lease = replace(
+            lease,
+            configured_s=None if policy is None else policy.timeout_s,
+            why_no_inhibitor=self._watchdog.why_no_inhibitor,
+        )
         if keeper is None or not keeper.is_armed:
             return lease
         margin_s = None

@@ -17,6 +17,7 @@ from opensvc_openha.core.events import WatchdogLost, WatchdogReady
 from opensvc_openha.core.model import LeasePolicy
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.system.sleep_inhibitor import SleepInhibitor
 from opensvc_openha.system.thread_names import name_thread
 from opensvc_openha.watchdog.keeper_client import (
     DisarmOutcome,
@@ -57,6 +58,20 @@ class Keeper(Protocol):
         """Leave it."""
 
 
+class Inhibitor(Protocol):
+    """What refuses to suspend this machine: see ``SleepInhibitor``."""
+
+    @property
+    def why_not(self) -> str:
+        """Why that is not refused; empty if it is."""
+
+    def hold(self) -> None:
+        """Refuse it, if that is possible."""
+
+    def release(self) -> None:
+        """Allow it again."""
+
+
 class WatchdogThread:
     """Orders to one keeper; ``order`` and ``status`` may be called by any thread."""
 
@@ -70,6 +85,7 @@ class WatchdogThread:
         issues: ActiveIssues,
         logger: logging.Logger,
         disarmed: Callable[[], None] = lambda: None,
+        inhibitor: Inhibitor | None = None,
     ) -> None:
         """``policy`` returns the configuration in force.
 
@@ -78,6 +94,7 @@ class WatchdogThread:
         promised by it.
         """
         self._disarmed = disarmed
+        self._inhibitor = inhibitor or SleepInhibitor()
         self._policy = policy
         self._connect = connect
         self._find_running = find_running
@@ -105,6 +122,11 @@ class WatchdogThread:
     def is_used(self) -> bool:
         """True while there is a keeper, or an order to have one; or if that is not known."""
         return self._keeper is not None or bool(self._orders) or self._is_sought
+
+    @property
+    def why_no_inhibitor(self) -> str:
+        """Why this machine may be suspended though its watchdog is armed; empty if it may not."""
+        return self._inhibitor.why_not if self._is_armed else ""
 
     def take_over(self) -> None:
         """Take over the watchdog that a former daemon has armed, if there is one.
@@ -230,6 +252,7 @@ class WatchdogThread:
             self._is_armed = True
             self._issues.solve(Issue.WATCHDOG)
             self._report_ready(keeper, is_former=False)
+        self._inhibitor.hold()
 
     def _disarm(self, keeper: Keeper) -> None:
         self._is_armed = False
@@ -256,6 +279,7 @@ class WatchdogThread:
         self._report(WatchdogLost(reason))
 
     def _leave(self) -> None:
+        self._inhibitor.release()
         keeper, self._keeper = self._keeper, None
         self._is_armed, self._status = False, None
         if keeper is not None:

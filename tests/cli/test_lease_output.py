@@ -88,6 +88,13 @@ STATUS = NodeStatus(
             ],
         ),
         (
+            LeaseStatus("armed", death_s=11.4, is_confirmed=True, why_no_inhibitor="no logind"),
+            [
+                "this node promises: dead 11.4 s after its last sign; watchdog never tested",
+                "  nothing refuses to suspend this machine (no logind): mask the sleep targets",
+            ],
+        ),
+        (
             LeaseStatus("armed", death_s=11.4, is_confirmed=True, is_virtual=True),
             [
                 "this node promises: dead 11.4 s after its last sign; watchdog never tested",

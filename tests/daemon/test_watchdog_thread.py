@@ -76,6 +76,23 @@ class PlayedKeeper:
         self.is_closed = True
 
 
+class PlayedInhibitor:
+    """Refuses to suspend the machine, but for a reason."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+
+    @property
+    def why_not(self) -> str:
+        return "no logind" if self.is_held else "nobody asked for it"
+
+    def hold(self) -> None:
+        self.is_held = True
+
+    def release(self) -> None:
+        self.is_held = False
+
+
 class Rig:
     """A thread, its keepers, and what it reports."""
 
@@ -85,6 +102,7 @@ class Rig:
         self.fault = ""
         self.keepers: list[PlayedKeeper] = []
         self.disarmed: list[int] = []
+        self.inhibitor = PlayedInhibitor()
         self.reports: queue.SimpleQueue[WatchdogReady | WatchdogLost] = queue.SimpleQueue()
         self.issues = ActiveIssues("deb1", logging.getLogger("watchdog test"))
         self.thread = WatchdogThread(
@@ -96,6 +114,7 @@ class Rig:
             self.issues,
             logging.getLogger("watchdog test"),
             lambda: self.disarmed.append(1),
+            self.inhibitor,
         )
 
     def _connect(self, settings: KeeperSettings) -> PlayedKeeper:
@@ -290,6 +309,19 @@ def test_keeper_that_answers_when_it_is_needed_is_one_of_a_former_daemon(
     rig.thread.start(lambda: None)
     assert rig.next() == replace(READY, settings=None if settings is None else POLICY)
     assert not rig.disarmed
+
+
+def test_machine_is_not_suspended_while_its_watchdog_is_armed(rig: Rig) -> None:
+    """From the first permit on; and why it may be all the same is shown."""
+    rig.thread.start(lambda: None)
+    rig.thread.order(ArmWatchdog(4.0))
+    until(lambda: rig.keepers and rig.asked())
+    assert not rig.inhibitor.is_held and not rig.thread.why_no_inhibitor
+    rig.thread.order(GrantPermit(10.0))
+    until(lambda: rig.thread.why_no_inhibitor == "no logind")
+    rig.thread.order(DisarmWatchdog())
+    until(lambda: not rig.inhibitor.is_held)
+    until(lambda: not rig.thread.why_no_inhibitor)
 
 
 def test_adoption_that_fails_is_tried_again(rig: Rig) -> None:
