@@ -51,16 +51,16 @@ def test_owner_without_power_is_proved_out_by_the_end_of_its_promise(
     """Nothing was configured that could switch it off; `why` names the proof."""
     cluster = make_leased(6)
     plan = cluster.patiently(cluster.second, f"{EZ}/bin/openha fence plan").stdout
-    assert "17.1 s  level 1: lease: nothing is done: the promise ends\n" in plan
+    assert "18.5 s  level 1: lease: nothing is done: the promise ends\n" in plan
     cluster.first.kill()
     start = start_of(cluster)
     found = re.search(r"to be dead ([0-9.]+) s after .* read ([0-9.]+) s after it", start["reason"])
     assert found is not None, start
     promised_s, read_s = map(float, found.groups())
-    assert promised_s == 17.1 and read_s >= promised_s
+    assert promised_s == 18.5 and read_s >= promised_s
     why = cluster.must(cluster.second, f"{EZ}/bin/openha why registry")
     assert "FENCE: lease: the promised time is over; proof NODE: self-fenced: promised" in why
-    assert "\n  proof: NODE: self-fenced: promised to be dead 17.1 s" in why
+    assert "\n  proof: NODE: self-fenced: promised to be dead 18.5 s" in why
 
 
 def test_owner_that_is_cut_off_is_dead_before_the_survivor_starts(
