@@ -12,7 +12,9 @@ in the air proves nothing when it ends. The plan knows no device: a path is a na
 The lease is a path without steps: the peer's promise proves it dead by time alone
 (``lease_view``). By itself it is sought from the first moment of the silence, beside the steps of
 other levels, and needs no claim, since it destroys nothing. Nothing behind it in the order is begun
-while it may still prove something, and a round does not fail before.
+while it may still prove something, and a round does not fail before. A peer that is not heard and
+goes on renewing its promise is waited for no longer than one that does not, if there is anything
+else to try.
 
     IDLE -> CLAIMING -> SHOOTING (level by level) -> PROVED
               |   |        |
@@ -25,6 +27,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
@@ -204,7 +207,18 @@ class FencePlan:
             ),
             None,
         )
-        return first is not None and first.kind is PathKind.LEASE and self.lease.is_open
+        is_lease = first is not None and first.kind is PathKind.LEASE
+        return is_lease and self._is_lease_awaited([svc])
+
+    def _is_lease_awaited(self, services: Iterable[ServiceSpec]) -> bool:
+        """Return True while the promise may prove something, and nothing else should be tried."""
+        if not self.lease.is_prolonged:
+            return self.lease.is_open
+        return not any(
+            self._serves(level, svc) and any(path.kind is not PathKind.LEASE for path in level)
+            for svc in services
+            for level in self._policy.levels
+        )
 
     def may_begin(self, now: float) -> bool:
         """Return True if a round may begin now, as far as the plan itself is concerned."""
@@ -254,7 +268,7 @@ class FencePlan:
                     path = level[len(self._parts)]
                     if path.kind is not PathKind.LEASE:
                         return path
-                    if self.lease.is_open:
+                    if self._is_lease_awaited(self._uncovered(now)):
                         self.waits_for_lease = True
                         return None
                     self._reasons += (f"{path.name}: {self.lease.text}",)

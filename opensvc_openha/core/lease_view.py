@@ -49,7 +49,9 @@ class LeaseSight:
     ``text`` says what stands, or what is missing, as a clause. ``is_usable`` if the promise, should
     there be one (``is_promised``), can prove something once the peer is silent. During a silence,
     ``ends_at`` is when the promised time, and the start-ready delay, are over; ``is_open`` while a
-    round has to wait for it.
+    round has to wait for it. ``is_prolonged`` if that takes longer than it did when the silence
+    began: a peer that renews where only its promise is read may do so for ever, and is no reason to
+    leave other paths untried.
     """
 
     text: str = "no beat of the peer came in yet"
@@ -57,6 +59,7 @@ class LeaseSight:
     is_usable: bool = False
     ends_at: float | None = None
     is_open: bool = False
+    is_prolonged: bool = False
     proof: Proof | None = None
 
     def explain(self, now: float) -> str:
@@ -86,6 +89,10 @@ class LeaseView:
         """When the newest read of each medium began that showed nothing new."""
         self._unread: dict[bytes, str] = {}
         """Why the last look at a medium proves nothing."""
+        self._silence: tuple[float, float] | None = None
+        """When the peer fell silent, and what its last sign of life was then."""
+        self._first_wait_ends = -math.inf
+        """How long a round waits that has something else to try."""
         self.sight = LeaseSight()
         self.promised: tuple[BootId, Promise] | None = None
         """The peer's present incarnation and its promise, if that is of use here; one value, which
@@ -171,7 +178,11 @@ class LeaseView:
     def next_deadline(self, now: float) -> float | None:
         """Return when time alone changes what the promise comes to."""
         sight = self.sight
-        ahead = [] if sight.ends_at is None else [sight.ends_at, _waits_until(sight.ends_at)]
+        ahead = (
+            []
+            if sight.ends_at is None
+            else [sight.ends_at, _waits_until(sight.ends_at), self._first_wait_ends]
+        )
         if sight.proof is not None:
             ahead.append(sight.proof.at + timing.PROOF_LIFE_S)
         return min((instant for instant in ahead if instant > now), default=None)
@@ -193,7 +204,7 @@ class LeaseView:
         if view.silent_since is None:
             text = f"{self._spec.peer} promises: dead {promise.death_s:.1f} s after its last sign"
             return LeaseSight(text, is_promised=True, is_usable=True)
-        return self._countdown(view.silent_since + delay_s, promise, media, now)
+        return self._countdown(view.silent_since, delay_s, promise, media, now)
 
     def _doubt(self, view: PeerView, promise: Promise) -> str:
         """Return why the promise proves nothing, whatever can be read; empty if it does."""
@@ -232,15 +243,27 @@ class LeaseView:
         return named, "" if named else f"the promise of {peer} names no medium"
 
     def _countdown(
-        self, last_chance: float, promise: Promise, media: dict[bytes, str], now: float
+        self,
+        silent_since: float,
+        delay_s: float,
+        promise: Promise,
+        media: dict[bytes, str],
+        now: float,
     ) -> LeaseSight:
+        last_chance = silent_since + delay_s
+        if self._silence is None or self._silence[0] != silent_since:
+            self._silence = silent_since, self._life_at
+        first = max(self._silence[1] + promise.death_s, last_chance)
+        self._first_wait_ends = _waits_until(first)
         dead_at = self._life_at + promise.death_s
         ends_at = max(dead_at, last_chance)
         unread = [medium for medium in media if not self._is_read(medium, dead_at, now)]
         if now < ends_at or unread:
             why = self._unread.get(unread[0], "no successful read since then") if unread else ""
             text = f"{media[unread[0]]}: {why}" if unread else ""
-            return LeaseSight(text, True, True, ends_at, is_open=now < _waits_until(ends_at))
+            is_open = now < _waits_until(ends_at)
+            is_prolonged = is_open and now >= self._first_wait_ends
+            return LeaseSight(text, True, True, ends_at, is_open, is_prolonged)
         before = self.sight.proof
         if before is not None and now < before.at + timing.PROOF_LIFE_S:
             return self.sight

@@ -108,7 +108,11 @@ class PlanDesk:
         before = self.lease.sight
         self.lease.judge(view, timing.PACES[self._spec.profile].start_ready_delay_s, now)
         self.plan.lease = sight = self.lease.sight
-        is_news = (before.is_open, before.proof) != (sight.is_open, sight.proof)
+        is_news = (before.is_open, before.is_prolonged, before.proof) != (
+            sight.is_open,
+            sight.is_prolonged,
+            sight.proof,
+        )
         if sight.proof is None or before.proof is not None:
             return is_news, []
         proved = f"proof {sight.proof.scope.name}: {sight.proof.text}"

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.events import Command
+from opensvc_openha.core.events import Command, MediumQuiet
 from opensvc_openha.core.model import FencePath, Policy, Profile
+from opensvc_openha.core.promise import media_of
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import (
     FAST_START_READY_DELAY_S,
@@ -104,6 +105,38 @@ def test_while_a_peer_is_heard_its_promise_is_shown() -> None:
     pair.run(2)
     path = pair.fence("deb2").paths[0]
     assert (path.state, path.text) == ("unreachable", "deb1 is a virtual machine")
+
+
+def _renewing(pair: PromisedPair, seconds: int) -> None:
+    """deb1 is not heard, and shows that it lives where it only renews its promise."""
+    medium = media_of([pair.disk])[pair.disk]
+    for _ in range(seconds):
+        pair.run(1)
+        pair.deb2.handle(pair.deb2.life, MediumQuiet(medium, pair.now, pair.now))
+
+
+def test_a_peer_that_renews_what_it_promised_is_fenced_by_the_next_level() -> None:
+    """Its promise proves nothing as long as it does: the round does not wait for ever."""
+    pair, _ = _dead_pair((LEASE,), (IPMI,))
+    pair.works.add("ipmi")
+    _renewing(pair, 15)
+    assert pair.state("deb2") is S.START_READY and not pair.steps
+    _renewing(pair, 25)
+    assert pair.order_of_steps("deb2") == ["ipmi"] and pair.state("deb2") is S.STARTED
+
+
+def test_a_board_that_failed_is_tried_again_while_the_peer_renews_what_it_promised() -> None:
+    """The lease behind it does not hold the round up either."""
+    pair, _ = _dead_pair((IPMI,), (LEASE,))
+    _renewing(pair, 60)
+    assert len(pair.steps) >= 2
+
+
+def test_where_nothing_but_the_promise_can_prove_anything_it_is_awaited() -> None:
+    """No round fails that would have nothing else to try."""
+    pair, _ = _dead_pair()
+    _renewing(pair, 60)
+    assert pair.state("deb2") is S.START_READY and "lease: ends in" in pair.reason()
 
 
 def test_an_unread_slot_proves_nothing_until_it_is_read() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opensvc_openha.core.events import Command, ScriptKind
-from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
+from opensvc_openha.core.model import FencePath, FencingPolicy, LeasePolicy, PathKind
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
 from opensvc_openha.verify.random.plan import Fence, Plan
 from opensvc_openha.verify.random.simulated_cluster import Cluster
@@ -35,13 +35,17 @@ OFFSETS_S = (0.3, 1.0, 4.0, 9.7, 10.3, 14.0, 15.2, 16.5, 18.0, 24.0, 33.0, 40.0,
 LAGS_S = (0.0, 1.5, 12.0)
 FAILURES = ((0, 0), (1, 0), (0, 1), (2, 2))
 """Number of failing fences of each node before one works."""
-_LEVELS = ((FencePath("ipmi", PathKind.POWER, 30.0),),)
+_IPMI, _LEASE = FencePath("ipmi", PathKind.POWER, 30.0), FencePath("lease", PathKind.LEASE, 60.0)
+_WATCHDOG = LeasePolicy("/dev/watchdog", 4.0, 1.0, has_witness=True)
 FENCINGS = {
     "script": FencingPolicy(),
-    "plan": FencingPolicy(levels=_LEVELS),
-    "arbiter": FencingPolicy(levels=_LEVELS, has_arbiter=True),
+    "plan": FencingPolicy(levels=((_IPMI,),)),
+    "arbiter": FencingPolicy(levels=((_IPMI,),), has_arbiter=True),
+    "lease": FencingPolicy(levels=((_LEASE,), (_IPMI,)), has_arbiter=True, lease=_WATCHDOG),
 }
-"""What the nodes fence with: check-up scripts, a fence plan, a fence plan with an arbiter."""
+"""What the nodes fence with: check-up scripts, a fence plan, a plan with an arbiter, be that a disk
+or a witness, and such a plan that waits for the promise of the peer first; the promise is renewed
+at the witness, which both reach."""
 _STEP_S = 0.5
 _CALM_S = 60.0
 
@@ -90,6 +94,7 @@ def play(duel: Duel, fencing: FencingPolicy = FencingPolicy()) -> str:  # noqa: 
         fence_s=(0.5,),
         fence=Fence.PLAN if fencing.levels else Fence.PERFECT,
         fencing=fencing,
+        has_key=fencing.lease is not None,
     )
     cluster = Cluster(plan, Trace(None))
     try:
