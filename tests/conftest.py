@@ -37,6 +37,9 @@ _FAST = (
     "heartbeat/test_repeated_frames.py",
     "links/test_monitor_file.py",
     "mutants/test_pattern.py",
+    "setup/test_fence_words.py",
+    "setup/test_messages.py",
+    "setup/test_networks.py",
     "verify/test_invariants.py",
     "verify/test_scenarios.py",
 )

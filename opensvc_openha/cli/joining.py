@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from opensvc_openha.cli import boot
+from opensvc_openha.cli import boot, check
 from opensvc_openha.cli.install import Plan, lay_out, plan_here
 from opensvc_openha.control import client
-from opensvc_openha.errors import ActionError, RefusedError, UsageError
+from opensvc_openha.errors import ActionError, NoPeerLinkError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.peer_link.client import find_peer
 from opensvc_openha.setup.messages import Report
 from opensvc_openha.setup.node import Hooks
+from opensvc_openha.system import clock
+
+_PEER_LINK_LIMIT_S = 30.0
 
 
 def expect_root(command: str) -> None:
@@ -124,8 +128,23 @@ def end(layout: Layout, report: Report, peer: str) -> int:
             "both nodes are configured, but not all is up: look at `openha hb -s -v` on both; a"
             " daemon that does not run is started by `openha start`"
         )
+    _await_peer_link(layout)
+    code = check.report(layout)
     print(
         f"Next: openha status; and for each service: openha add FILE.env (on one node; {peer} gets"
         " it by itself)"
     )
-    return 0
+    return code if code == check.EXIT_ERRORS else 0
+
+
+def _await_peer_link(layout: Layout) -> None:
+    """Wait until the other node answers requests: its daemon has just started that."""
+
+    def answers() -> bool:
+        try:
+            find_peer(layout).channel().close()
+        except NoPeerLinkError as error:
+            return error.reason == "OFF"
+        return True
+
+    clock.wait_until(answers, _PEER_LINK_LIMIT_S, poll_s=0.5)

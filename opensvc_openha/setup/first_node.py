@@ -602,7 +602,7 @@ def shown(layout: Layout, proposal: Proposal) -> list[str]:
 
 def joint(own: Report, peer: Report) -> Report:
     """Return what is wrong on either node."""
-    return Report((*own.up, *peer.up), (*own.down, *peer.down), (), own.problem or peer.problem)
+    return Report((*own.up, *peer.up), (*own.down, *peer.down), own.problem or peer.problem)
 
 
 def joined(own: str, report: Report, peer: str, theirs: Report) -> list[str]:
@@ -616,6 +616,4 @@ def joined(own: str, report: Report, peer: str, theirs: Report) -> list[str]:
         count = len(report.up) // 2
         links = "1 link" if count == 1 else f"{count} links"
         lines = [f"{own} and {peer} hear each other on every link ({links}, both directions)."]
-    lines += [f"{own}: warning: {warning}" for warning in report.warnings]
-    lines += [f"{peer}: warning: {warning}" for warning in theirs.warnings]
     return lines

@@ -113,7 +113,6 @@ class Report:
 
     up: tuple[str, ...] = ()
     down: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     problem: str = ""
 
 

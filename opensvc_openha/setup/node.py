@@ -266,7 +266,6 @@ def links_report(layout: Layout) -> Report:
     return Report(
         tuple(up),
         tuple(down),
-        status.warnings,
         "" if _hears(status) else "the peer is not heard",
     )
 

@@ -108,7 +108,7 @@ def test_two_commands_and_no_line_of_configuration(blank: TwoNodes) -> None:
         # As a package or `openha install` leaves it: each node has a key of its own, never used.
         assert node.run("openha install").returncode == 0
 
-    setup = Setup(first, f"deb2 --yes --disk {DISK} --fence command:/bin/false")
+    setup = Setup(first, f"deb2 --yes --disk {DISK} --fence command:/bin/false,/bin/true")
     token = setup.read_token()
     assert "docker0" not in setup.output and "eth1" in setup.output
 
@@ -145,7 +145,7 @@ def test_two_commands_and_no_line_of_configuration(blank: TwoNodes) -> None:
 
     # The token is worth nothing any more, and a second run has nothing to do.
     assert join(second, token).returncode != 0
-    again = first.run(f"openha setup deb2 --yes --disk {DISK} --fence command:/bin/false")
+    again = first.run(f"openha setup deb2 --yes --disk {DISK} --fence command:/bin/false,/bin/true")
     assert again.returncode == 0 and "nothing to do" in again.stdout, again.stderr
     other = first.run("openha setup deb2 --yes --fence lease")
     assert other.returncode == 0 or "kept" in other.stderr

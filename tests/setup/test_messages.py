@@ -48,7 +48,7 @@ FACTS = Facts(
         Proposal("a\nb\n", "...", "", ("/etc/secret",), ("a remark",)),
         Keys("current ...", {"/etc/secret": "x\n"}),
         Go(),
-        Report(("up",), ("down",), ("warning",), "problem"),
+        Report(("up",), ("down",), "problem"),
         Problem("no"),
     ],
 )
