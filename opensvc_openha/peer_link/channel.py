@@ -154,7 +154,10 @@ class Channel:
             self._received += part
         line = bytes(self._received[:end])
         del self._received[: end + 1]
-        return self._parsed(line)
+        try:
+            return message_of(line)
+        except ValueError as error:
+            self._lose(str(error))
 
     def close(self) -> None:
         """Close the channel; does not wait for the other end."""
@@ -178,15 +181,6 @@ class Channel:
         """Close the channel."""
         self.close()
 
-    def _parsed(self, line: bytes) -> dict[str, Any]:
-        try:
-            message = json.loads(line, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            self._lose(f"not a message: {error}")
-        if not isinstance(message, dict):
-            self._lose("not a message: no JSON object")
-        return message
-
     @contextlib.contextmanager
     def _losing(self) -> Any:
         try:
@@ -199,6 +193,17 @@ class Channel:
     def _lose(self, why: str) -> NoReturn:
         self.close()
         raise PeerLinkLostError(f"the peer link to {self.peer_name} ended: {why}") from None
+
+
+def message_of(line: bytes) -> dict[str, Any]:
+    """Return the message of a line without its end; raise ValueError for anything else."""
+    try:
+        message = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a message: {error}") from None
+    if not isinstance(message, dict):
+        raise ValueError("not a message: no JSON object")
+    return message
 
 
 def connect(

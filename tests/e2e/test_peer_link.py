@@ -169,8 +169,7 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
     assert "parallel = many" in cluster.must(first, f"cat {conf}.rejected")
     cluster.must(first, edit.format(3))
     assert cluster.must(second, f"cat {conf}") == "[scripts]\nparallel = 3\n"
-    cluster.must(second, f"chmod 600 {conf}")
-    second.write(conf, "[scripts]\nparallel = 4\n")
+    second.write(conf, "[scripts]\nparallel = 4\n", 0o600)
     first.write(conf, "[scripts]\nparallel = 5\n")
     assert "changes that were not seen on this node" in cluster.act(
         first, "openha config push --yes", 5

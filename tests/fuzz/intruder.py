@@ -54,6 +54,14 @@ from opensvc_openha.links.monitor_file import format_link, parse_monitor
 from tests.decoding import heard
 from tests.fuzz.disk_answers import GENUINE, take_answer
 from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
+from tests.fuzz.peer_wire import (
+    ANSWER,
+    HELLO,
+    PEER_REQUESTS,
+    take_answer_of_peer,
+    take_hello,
+    take_peer_request,
+)
 
 OURS, PEER = "deb1", "deb2"
 RIGHT, WRONG = "10.11.1.2", "10.11.1.66"
@@ -346,7 +354,7 @@ class Intruder:
         self._watch.is_on = True
         try:
             if len(data) >= 2:
-                self._take(data[0] % 20, data[1], data[2:])
+                self._take(data[0] % 21, data[1], data[2:])
         finally:
             self._watch.is_on = False
 
@@ -363,6 +371,8 @@ class Intruder:
             read_text(self._kinds[kind - 9], payload.decode("utf-8", "replace"))
         elif kind == 16:
             self._request(choice, payload)
+        elif kind == 20:
+            take_wire(choice, payload)
         elif kind == 19:
             genuine = GENUINE[(choice >> 1) % len(GENUINE)]
             take_answer(patched(genuine, payload) if choice & 1 else payload)
@@ -455,6 +465,19 @@ class Intruder:
         assert state_file.decode(state_file.encode(stored)) == stored
 
 
+def take_wire(choice: int, payload: bytes) -> None:
+    """Hand a hello, an answer or a request to the peer link; or a genuine one, patched."""
+    what, is_proven = choice % 4, bool(choice & 4)
+    if what == 0:
+        take_hello(patched(HELLO, payload) if choice & 8 else payload, is_proven)
+    elif what == 1:
+        take_answer_of_peer(patched(ANSWER, payload) if choice & 8 else payload, is_proven)
+    elif choice & 8:
+        take_peer_request(patched(PEER_REQUESTS[(choice >> 4) % len(PEER_REQUESTS)], payload))
+    else:
+        take_peer_request(payload)
+
+
 def seeds() -> Iterator[bytes]:
     """Yield initial inputs: each kind of attack on each genuine piece."""
     for kind in range(8):
@@ -494,3 +517,8 @@ def seeds() -> Iterator[bytes]:
     for choice in range(len(GENUINE)):
         yield bytes([19, choice << 1 & 0xFF]) + GENUINE[choice]
         yield bytes([19, choice << 1 & 0xFF | 1, 0, 7, 200])
+    for choice in range(16):
+        yield bytes([20, choice])
+        yield bytes([20, choice, 0, 4, 2])
+    for request in PEER_REQUESTS:
+        yield b"\x14\2" + request

@@ -23,6 +23,7 @@ from opensvc_openha.formats.legacy_frame import (
     decode_record,
 )
 from opensvc_openha.formats.options_file import Options, parse_options
+from opensvc_openha.peer_link.channel import Refusal
 from tests.fuzz.disk_answers import GENUINE, take_answer
 from tests.fuzz.intruder import (
     DISK,
@@ -46,6 +47,14 @@ from tests.fuzz.intruder import (
     seeds,
 )
 from tests.fuzz.local import REQUESTS
+from tests.fuzz.peer_wire import (
+    ANSWER,
+    HELLO,
+    PEER_REQUESTS,
+    take_answer_of_peer,
+    take_hello,
+    take_peer_request,
+)
 
 PIECES = [
     "[",
@@ -358,3 +367,25 @@ def test_repaired_frame_passes_the_envelope() -> None:
     target = Target()
     cut = repaired(sealed(beat_of(PEER_LIFE, 1_000, PEER_SENDS), DISK[1], WRONG_KEY)[:-8])
     assert target.hear(DISK[1], cut) not in ("truncated", "oversized", "checksum")
+
+
+@given(data=st.one_of(st.binary(max_size=600), st.just(HELLO)), patches=PATCHES)
+def test_hello_without_the_key_is_refused_and_with_it_is_read(data: bytes, patches: bytes) -> None:
+    """A stranger opens no channel with whatever he sends; the owner of the key breaks nothing."""
+    assert take_hello(HELLO, is_proven=True) is Refusal.NONE
+    assert take_answer_of_peer(ANSWER, is_proven=True) == ""
+    for each in (data, patched(HELLO, patches), patched(ANSWER, patches)):
+        assert take_hello(each, is_proven=False) is Refusal.PROOF
+        assert take_answer_of_peer(each, is_proven=False)
+        take_hello(each, is_proven=True)
+        take_answer_of_peer(each, is_proven=True)
+
+
+@given(data=st.binary(max_size=300), genuine=st.sampled_from(PEER_REQUESTS), patches=PATCHES)
+def test_request_of_the_peer_is_one_of_the_protocol_or_refused(
+    data: bytes, genuine: bytes, patches: bytes
+) -> None:
+    """A genuine one is read; damaged it is another one or refused with the documented error."""
+    assert take_peer_request(genuine).endswith("Request")
+    take_peer_request(data)
+    take_peer_request(patched(genuine, patches))

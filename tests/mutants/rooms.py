@@ -109,6 +109,11 @@ ROOMS = {
                     "server protocol requests",
                     ("tests/control", "tests/daemon", "tests/cli"),
                 ),
+                (
+                    "peer_link",
+                    "channel listener protocol permissions jobs server client",
+                    ("tests/peer_link", "tests/fuzz/test_parsers.py"),
+                ),
             )
         ),
         Room(
