@@ -77,7 +77,7 @@ def test_orders_need_no_ssh(cluster: AgentCluster) -> None:
     serves(cluster, second, 2)
     refused = cluster.act(first, "web freeze", 5)
     assert "this node does not take orders from the other node: [peer_link] allow" in refused
-    assert "ssh is used" in refused
+    assert ", so ssh is used" in refused
     assert cluster.states(first) == "FROZEN_START/STOPPED"
 
     second.write(f"{EZ}/conf/openha.conf", "")

@@ -151,7 +151,7 @@ class EmbeddedActions(ClusterActions):
             ) from error
         except OpenhaError as error:
             if not isinstance(error, NoPeerLinkError) or error.reason != "OFF":
-                self._log(f"{error}: ssh is used")
+                self._log(f"{error}, so ssh is used")
             return None
         self._log(f"'{action} --remote' on node {peer} over the peer link: exit code {end.code}")
         return CommandResult(end.code, "\n".join(end.lines))

@@ -18,8 +18,9 @@ from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterVie
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError
+from opensvc_openha.errors import ActionError, NotAnsweringError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
+from opensvc_openha.peer_link.client import JobEnd
 
 
 class Model:
@@ -31,6 +32,8 @@ class Model:
         self.is_peer_heard = True
         self.has_peer_left = False
         self.is_ssh_there = True
+        self.link_error: OpenhaError | bool | None = None
+        """What the peer link raises; True if it works, None if there is none."""
         self.is_start_failing = False
         self.is_start_awaited = False
         self.is_slow = False
@@ -61,6 +64,7 @@ class Model:
                 view = ClusterView(
                     lambda: self._status(node),
                     act=lambda command, *_names: self._act(node, command),
+                    order_peer=None if self.link_error is None else self.order_peer,
                 )
                 self.service = load_service(layout, "web", log, view)
                 return EmbeddedActions(self.service, is_remote, to_node).run(action, 1.0)
@@ -150,6 +154,22 @@ class Model:
         ]
         if not runs and waiting:
             self._begin(waiting[0])
+
+    def order_peer(self, service: str, action: str, on_line: Callable[[str], None]) -> JobEnd:
+        """The peer's agent does its part, asked over the peer link; or the link's error."""
+        assert service == "web"
+        self.done.append(f"link: {action}")
+        if isinstance(self.link_error, OpenhaError):
+            raise self.link_error
+        local = self.service
+        try:
+            code, line = self._agents["deb2"](action, True, ""), "09:10:11 INFO   web done there"
+        except (RefusedError, ActionError) as error:
+            code, line = error.exit_code, str(error)
+        finally:
+            self.service = local
+        on_line(line)
+        return JobEnd(code, (line,))
 
     def ssh(self, command: list[str], limit_s: float) -> CommandResult:
         """The peer's agent does its part."""

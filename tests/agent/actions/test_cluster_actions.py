@@ -24,9 +24,12 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import (
     ActionError,
+    NoPeerLinkError,
     NotRunningError,
+    OpenhaError,
     RefusedError,
     SystemFault,
+    UnknownOutcomeError,
 )
 from tests.agent.actions.modelled_cluster import Model
 
@@ -642,3 +645,75 @@ def test_log_has_the_outcome_and_no_request_that_the_daemon_may_refuse(make: Mak
     lines = [line.split(None, 3)[-1].strip() for line in log_of(model).splitlines()]
     assert any(line.endswith("webha is STARTED on this node") for line in lines)
     assert not any("service -A webha start" in line for line in lines)
+
+
+def test_peer_is_asked_over_the_link_and_not_by_ssh(make: Make) -> None:
+    """With a link that works, ssh is not even tried; the log has what was printed there."""
+    model = make(S.STOPPED, S.STOPPED)
+    model.link_error, model.is_ssh_there = True, False
+    assert model.ask("start") == 0
+    assert model.done == [
+        "link: freeze",
+        "deb2 freeze-stop",
+        "deb1 start",
+        "link: thaw",
+        "deb2 unfreeze",
+    ]
+    assert "deb2: done there" in log_of(model)
+    assert "'thaw --remote' on node deb2 over the peer link: exit code 0" in log_of(model)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_logged"),
+    [
+        (NoPeerLinkError("no key", "OFF"), False),
+        (NoPeerLinkError("connection refused"), True),
+        (NoPeerLinkError("the request is withdrawn", "WITHDRAWN"), True),
+        (NoPeerLinkError("does not have the same secret", "PROOF"), True),
+        (RefusedError("deb2: allow = none"), True),
+        (SystemFault("deb2: cannot write"), True),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_order_that_was_surely_not_executed_goes_by_ssh(
+    make: Make, error: OpenhaError, is_logged: bool
+) -> None:
+    """The log says why, unless this node has no link at all; the order is executed once."""
+    model = make(S.STARTED, S.STOPPED)
+    model.link_error = error
+    assert model.ask("stop") == 0
+    assert model.done == [
+        "link: stop",
+        "deb2's agent: stop",
+        "deb2 freeze-stop",
+        "deb1 freeze-stop",
+    ]
+    assert (f"{error}, so ssh is used" in log_of(model)) is is_logged
+
+
+@pytest.mark.parametrize("action", ["stop", "start", "switch"])
+def test_order_whose_outcome_is_unknown_is_never_repeated_by_ssh(make: Make, action: str) -> None:
+    """It may still be executed: nothing else is done here, and the text says what to look at."""
+    own, peer = (S.STARTED, S.STOPPED) if action == "stop" else (S.STOPPED, S.STOPPED)
+    model = make(own, S.STARTED if action == "switch" else peer)
+    model.link_error = UnknownOutcomeError("deb2 cannot be asked")
+    before = dict(model.states)
+    with pytest.raises(ActionError, match="whether deb2 did '.* --remote' is not known: deb2 cann"):
+        model.ask(action)
+    assert [word for word in model.done if "agent" in word] == []
+    assert model.states == before
+
+
+def test_order_that_fails_on_the_peer_is_a_failure_and_not_repeated_by_ssh(make: Make) -> None:
+    """It was executed there, and ended with an error."""
+    model = make(S.STARTED, S.STOPPED)
+    model.link_error = True
+
+    def fail(action: str, is_remote: bool, to_node: str) -> int:
+        raise ActionError("the disk is gone")
+
+    model._agents["deb2"] = fail
+    with pytest.raises(RefusedError, match="deb2: 'stop --remote' ended with exit code 6"):
+        model.ask("stop")
+    assert model.done == ["link: stop"]
+    assert "deb2: the disk is gone" in log_of(model)
