@@ -335,7 +335,7 @@ class FirstNode:
             self._hooks.wait_line("")
             try:
                 report = self._converse(talk, token, listener)
-            except (OpenhaError, UnicodeError) as error:
+            except (OpenhaError, OSError, UnicodeError) as error:
                 if token.is_used:
                     raise
                 problem = str(error)
@@ -359,6 +359,7 @@ class FirstNode:
             self._show(proposal, peer)
             agreed = talk.hear(Agreed, OPERATOR_LIMIT_S)
             if facts.is_dry_run:
+                self._restore_slots()
                 self._hooks.say(f"{peer} made a dry run: nothing was changed")
                 return None
 
@@ -382,11 +383,14 @@ class FirstNode:
             if not self.is_kept:
                 for line in changes.undo():
                     self._hooks.say(line)
-                if self._slots is not None:
-                    self._slots.restore()
+                self._restore_slots()
             if isinstance(error, OpenhaError):
                 talk.end_with(error)
             raise
+
+    def _restore_slots(self) -> None:
+        if self._slots is not None:
+            self._slots.restore()
 
     def _go(self, talk: Talk, peer: str) -> None:
         try:

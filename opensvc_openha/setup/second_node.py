@@ -77,6 +77,7 @@ class SecondNode:
             try:
                 proposal = self._agree(talk, way, channel.peer_name)
                 if self._is_dry_run:
+                    self._restore_slots()
                     return None
                 is_same = is_same_configuration(self._layout, proposal)
                 keys = talk.hear(Keys)
@@ -96,33 +97,38 @@ class SecondNode:
                 if not self.is_kept:
                     for line in changes.undo():
                         self._hooks.say(line)
-                    if self._slots is not None:
-                        self._slots.restore()
+                    self._restore_slots()
                 if isinstance(error, OpenhaError):
                     talk.end_with(error)
                 if isinstance(error, PeerError) and not self.is_kept:
                     raise PeerError(f"{error}; nothing was changed on this node") from error
                 raise
 
+    def _restore_slots(self) -> None:
+        if self._slots is not None:
+            self._slots.restore()
+
     def _connect(self) -> tuple[Channel, str]:
         """Return the channel, and the address of the first node by which it was reached."""
-        token, problems = self._token, []
+        token, problems, refusing = self._token, [], ""
         secret = Secret(token.secret, purpose=PURPOSE, label=PURPOSE)
         for address in token.addresses:
             self._hooks.wait_line(f"connecting to {address} port {token.port}")
             try:
                 channel = connect(address, token.port, secret, self._name, limit_s=_CONNECT_LIMIT_S)
             except NoPeerLinkError as error:
-                if error.reason == "PROOF":
-                    raise RefusedError(
-                        f"{address} does not take this token: it was used, its time is over, or it"
-                        " is of another run. `openha setup` there prints a new one"
-                    ) from None
+                # In another network the same address may be another machine.
+                refusing = refusing or (address if error.reason == "PROOF" else "")
                 problems.append(str(error))
                 continue
             finally:
                 self._hooks.wait_line("")
             return channel, address
+        if refusing:
+            raise RefusedError(
+                f"{refusing} does not take this token: it was used, its time is over, or it is of"
+                " another run. `openha setup` there prints a new one"
+            )
         late_s = clock.wall() - token.expires_at
         hint = (
             "its time seems to be over: run `openha setup` there again"

@@ -185,11 +185,13 @@ def test_what_keeps_a_node_from_joining_is_named_and_changes_nothing(blank: TwoN
         assert node.run("tr -d '\\0' < /opt/blank | wc -c").stdout.strip() == "0"
     setup.interrupt()
 
-    # A dry run and a refusal leave the token valid.
-    setup = Setup(first, "deb2 --yes --link eth1 --link eth2")
+    # A dry run and a refusal leave the token valid, and the disk as it was.
+    setup = Setup(first, f"deb2 --yes --link eth1 --link eth2 --disk {DISK}")
     token = setup.read_token()
     dry = join(second, token, "--dry-run")
     assert dry.returncode == 0 and "eth2" in dry.stdout, dry.stdout + dry.stderr
+    setup.read_until("made a dry run")
+    assert first.run(f"tr -d '\\0' < {DISK} | wc -c").stdout.strip() == "0"
     unasked = join(second, token, "")
     assert unasked.returncode != 0 and "--yes" in unasked.stderr
     assert [first.run(CONFIGURATION).stdout, second.run(CONFIGURATION).stdout] == before
