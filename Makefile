@@ -15,7 +15,7 @@ help:
 	@echo "            package's lines by none at all (coverage-package); long"
 	@echo "make test-pythons  the fast tests under each Python of PYTHONS that is there: $(PYTHONS)"
 	@echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...  the drivers' whole contract, and the tutorial in each of these OpenSVC agents; root"
-	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
+	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, fences, leases; root, hours, --only NAME ten minutes"
 	@echo "make format  what ruff can put right by itself"
 	@echo "make generated  the tables and samples that are generated from the code, such as that of docs/options.md"
 	@echo "make packages  sdist, wheel, .deb, .rpm, bill of materials, each checked, into dist/"

@@ -43,7 +43,9 @@ mnt = /opt/{name}
 dev = {device}
 type = ext4
 """
-SCRIPT = '#!/bin/sh\nexec /acceptance/writer.py "$1" {name}\n'
+SCRIPT = '#!/bin/sh\nexec /acceptance/writer.py "$1" {name} {stamps}\n'
+STAMP_BLOCK = 131071
+"""The last one of a disk: there its owner leaves stamps, past all caches."""
 MONITOR = """\
 {0}\tnet\teth1\t239.131.50.10\t5010\t{t}
 {0}\tnet\teth2\t239.131.50.11\t5011\t{t}
@@ -104,12 +106,14 @@ class Cluster:
     def _add(self, name: str) -> None:
         player = self.player
         text = SERVICE.format(name=name, nodes=" ".join(NODES), default=self._default)
+        stamps = ""
         if self._device:
             device = self._device.format(name=name)
+            stamps = f"{device} {STAMP_BLOCK}"
             player.on(player.deb1, f"mkfs.ext4 -q -F {device} {FILE_SYSTEM_MB}M")
             text += DISK.format(name=name, device=device)
         player.on_both(typed(f"/etc/opensvc/{name}.env", text))
-        script = typed(f"/usr/local/sbin/write-{name}", SCRIPT.format(name=name))
+        script = typed(f"/usr/local/sbin/write-{name}", SCRIPT.format(name=name, stamps=stamps))
         player.on_both(f"{script}\nchmod 755 /usr/local/sbin/write-{name}; mkdir -p /opt/{name}")
         player.on_both(f"svcmgr -s {name} validate config; svcmon")
         start = f"/etc/opensvc/{name}.cluster"
@@ -154,11 +158,12 @@ class Cluster:
         self.player.on(self.bed.target, f"/acceptance/target delay {ARBITER} 0")
         self.bed.note("the cut is healed")
 
-    def bring_back(self, machine: Machine, *portals: str) -> None:
-        """Give a node its power back, its disks, and its daemon."""
+    def bring_back(self, machine: Machine, *portals: str, before: str = "true") -> None:
+        """Give a node its power back, its disks, and its daemon, ``before`` which is a command."""
         if not machine.is_on:
             self.bed.note(
                 f"{machine.name} takes commands {machine.power_on():.1f} s after power on"
             )
         self.player.on(machine, f"/acceptance/disks.py login {' '.join(portals)}")
+        self.player.on(machine, before)
         self.player.on(machine, "$EZ/ezha start")

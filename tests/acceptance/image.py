@@ -47,7 +47,10 @@ PACKAGES = [
     "fence-agents",
     # Of fence-agents: debootstrap does not find it, since the packages ask for what it provides.
     "python3-cffi-backend",
+    "etcd-server",
 ]
+READY = "".join(f"{name}\n" for name in PACKAGES)
+"""What a finished root is marked with: one of other packages is made again."""
 TOOLS = ("debootstrap", "user-mode-linux")
 SIZES_MB = {"base.img": 3072, "registry.img": 1024, "hb.img": 8, "files.img": 256}
 ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--")
@@ -97,7 +100,8 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
     """Build the kernel and the nodes' disk in ``work``."""
     _fetch_tools(work, tell)
     root = work / "root"
-    if not (work / "root.ready").exists():
+    ready = work / "root.ready"
+    if not ready.exists() or ready.read_text() != READY:
         shutil.rmtree(root, ignore_errors=True)
         tell(f"debootstrap of Debian {SUITE}")
         mirror = _mirror()
@@ -123,7 +127,7 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
         )
         for path in (root / "var/cache/apt/archives").glob("*.deb"):
             path.unlink()
-        (work / "root.ready").touch()
+        ready.write_text(READY)
     _install_package(work, root, tell)
     _write_files(root)
     tell("file system of the nodes' own disks")

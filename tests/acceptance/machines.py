@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.acceptance.clocks import Clock
 from tests.acceptance.errors import NotAccepted
 
 LINKS = (0, 1, 2)
@@ -66,6 +67,9 @@ class Machine:
         self._memory_mb = memory_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._switching = threading.Lock()
+        self.clock: Clock | None = None
+        """Clocks of its own from the next power on; the host's if there are none."""
+        self._paused_at = 0
 
     @property
     def is_on(self) -> bool:
@@ -103,6 +107,8 @@ class Machine:
             '"$@"; exit $?',
             "sh",
         ]
+        clock = self.clock.environment if self.clock is not None else {}
+        argv += ["env", *(f"{name}={value}" for name, value in clock.items())]
         argv += [
             "nice",
             str(work / "uml/usr/bin/linux.uml"),
@@ -112,7 +118,8 @@ class Machine:
         if self.number in (1, 2):
             argv += [f"ubd{index}sc={name}" for index, name in enumerate(SHARED_DISKS, 1)]
         argv += [
-            f"vec{link}:transport=tap,ifname=n{self.number}eth{link},depth=64" for link in LINKS
+            f"vec{link}:transport=tap,ifname=n{self.number}eth{link},depth=64,gro=1"
+            for link in LINKS
         ]
         argv += [
             "root=/dev/ubda",
@@ -166,6 +173,41 @@ class Machine:
                 except (FileNotFoundError, ProcessLookupError):
                     pass  # It has just ended.
 
+    def pause(self) -> None:
+        """Stop the kernel, which lets nothing else of the machine run, until it is resumed."""
+        kernel = self._kernel()
+        for pid in kernel:
+            os.kill(pid, signal.SIGSTOP)
+        while any(_status(pid)["State"][0] not in "TZ" for pid in kernel):
+            time.sleep(0.001)
+        self._paused_at = time.monotonic_ns()
+
+    def resume(self, did_clocks_stand: bool = True) -> float:
+        """Let a paused machine go on; return for how many seconds it was paused.
+
+        Its own clocks, if it has some, stood still or went on.
+        """
+        paused_ns = time.monotonic_ns() - self._paused_at
+        if self.clock is not None and did_clocks_stand:
+            self.clock.skip(paused_ns)
+        for pid in self._kernel():
+            os.kill(pid, signal.SIGCONT)
+        return paused_ns / 1e9
+
+    def _kernel(self) -> list[int]:
+        """Return the processes of the kernel: what it runs is traced by it."""
+        (first,) = self._children()
+        space = os.readlink(f"/proc/{first}/ns/pid")
+        found = []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            # It may have just ended.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                is_inside = os.readlink(f"/proc/{entry}/ns/pid") == space
+                is_kernel = os.readlink(f"/proc/{entry}/exe").endswith("linux.uml")
+                if is_inside and is_kernel and _status(int(entry))["TracerPid"] == "0":
+                    found.append(int(entry))
+        return found
+
     def run(self, command: str, limit_s: float) -> Outcome:
         """Run a shell command in it; OSError if it does not respond."""
         with socket.create_connection((self.address, COMMAND_PORT), 5.0) as sock:
@@ -184,6 +226,13 @@ class Machine:
         pid = self._process.pid
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
         return [int(word) for word in text.split()]
+
+
+def _status(pid: int) -> dict[str, str]:
+    """Return the fields of a process's status."""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
 
 
 def _ip(*words: str) -> None:

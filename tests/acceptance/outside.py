@@ -1,16 +1,20 @@
-"""What runs beside the machines, in the namespaces of the run: a board with IPMI for each node.
+"""What runs beside the machines, in the namespaces of the run.
 
-
-It cuts the node's power. The program (ipmi_sim) is that of the nodes' own Debian, run by chroot.
+A board with IPMI for each node, which cuts its power, and a witness. The programs (ipmi_sim, etcd)
+are those of the nodes' own Debian, run by chroot.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import subprocess
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.errors import NotAccepted
 from tests.acceptance.machines import add_address
@@ -19,6 +23,7 @@ USER = "admin"
 PASSWORD = "acceptance"
 IPMI_PORT = 623
 LIMIT_S = 60.0
+MEMBERS = 3
 LAN_CONF = """\
 name "{node}"
 set_working_mc 0x20
@@ -118,6 +123,66 @@ class Board:
             said = self._outside.run([*argv, "power", order]).stdout.strip()
             return said.removeprefix("Chassis Power is ")
         return "no answer"
+
+
+class Witness:
+    """An etcd of three members, each of which can lose its power."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+        self._addresses = [f"10.60.0.{120 + number}" for number in range(1, MEMBERS + 1)]
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        for number, address in enumerate(self._addresses):
+            add_address(address)
+            self.start(number)
+        deadline = time.monotonic() + LIMIT_S
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise NotAccepted("the witness does not answer, see etcd.log")
+            time.sleep(0.2)
+
+    @property
+    def urls(self) -> str:
+        """Return where its members are asked, as openha.conf takes it."""
+        return ", ".join(f"http://{address}:2379" for address in self._addresses)
+
+    def start(self, number: int) -> None:
+        """Give a member its power; its data is what it had."""
+        address = self._addresses[number]
+        client, peer = f"http://{address}:2379", f"http://{address}:2380"
+        everyone = ",".join(
+            f"m{each}=http://{place}:2380" for each, place in enumerate(self._addresses)
+        )
+        argv = ["/usr/bin/etcd", "--name", f"m{number}", "--data-dir", f"/run/witness{number}"]
+        argv += ["--listen-client-urls", client, "--advertise-client-urls", client]
+        argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        argv += ["--initial-cluster", everyone, "--logger", "zap"]
+        self._processes[number] = self._outside.start(argv)
+
+    def die(self, number: int) -> None:
+        """Take the power of a member."""
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait()
+
+    def leader(self) -> int:
+        """Return which member leads."""
+        for number in self._processes:
+            answer = self._ask(number, "maintenance/status", b"{}")
+            if answer and answer.get("leader") == answer["header"]["member_id"]:
+                return number
+        raise NotAccepted("no member of the witness leads")
+
+    def _answers(self) -> bool:
+        key = base64.b64encode(b"none").decode()
+        return bool(self._ask(0, "kv/range", json.dumps({"key": key}).encode()))
+
+    def _ask(self, number: int, what: str, body: bytes) -> dict[str, Any]:
+        url = f"http://{self._addresses[number]}:2379/v3/{what}"
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(urllib.request.Request(url, body), timeout=2.0) as answer:
+                return dict(json.load(answer))
+        return {}
 
 
 def _checked(argv: Sequence[str]) -> None:

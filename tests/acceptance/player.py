@@ -19,7 +19,8 @@ PRELUDE = (
     " $EZ/env.sh\n"
 )
 LIMIT_S = 120.0
-POLL_S = 0.5
+POLL_S = 2.0
+"""Each look takes a second of processor time in User-Mode Linux."""
 
 
 class Player:
@@ -102,6 +103,11 @@ class Player:
         if not is_so:
             raise NotAccepted(what)
         self.note(f"so it is: {what}")
+
+    def check_quietly(self, is_so: bool, what: str) -> None:
+        """Fail unless a fact holds."""
+        if not is_so:
+            raise NotAccepted(f"not so: {what}")
 
     def last_words(self) -> None:
         """Print the running machines' status and logs after a failure."""

@@ -129,7 +129,9 @@ PS = (
     "registry.opensvc.com docker ps --no-trunc --format '{{.ID}} {{.Names}} created"
     " {{.RunningFor}}, {{.Status}}'"
 )
-LOG = "/var/log/opensvc/registry.opensvc.com.log"
+LOGS = "/var/log/opensvc/{registry,files}.opensvc.com.log"
+TAKEOVER = f"sort -s -k 1,2 {LOGS} | tac | sed '/UNKNOWN: fencing with/q' | tac | cut -c 12-180"
+"""What both services have logged since one of them began to fence for both."""
 ALL_LISTEN = (r"(?s)(listener \S+ pid \d+ status UP.*){3}",)
 
 
@@ -357,10 +359,13 @@ def look_at_takeover(player: Player, before: dict[str, str]) -> None:
     """Check the decision, the fencing, the journals, and that it is the same container."""
     deb2 = player.deb2
     player.on(deb2, "openha why files", ("STARTED",))
-    log = player.on(deb2, f"tac {LOG} | sed '/fencing with/q' | tac | cut -c 12-180")
-    player.check("power switch: status deb1: off" in log, "deb1 was fenced before the start")
+    log = player.on(deb2, TAKEOVER)
+    fenced, _, started = log.partition("power switch: status deb1: off")
     player.check(
-        log.count("recovering journal") == 3,
+        bool(started) and not re.search(r"VG#1|FS#\d", fenced), "deb1 was fenced before the start"
+    )
+    player.check(
+        len(re.findall(r"vgregistry-\S+: recovering journal", started)) == 3,
         "the journals of all three file systems of registry were recovered",
     )
     player.on(deb2, "registry.opensvc.com print status", ALL_UP)

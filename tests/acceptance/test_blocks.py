@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.acceptance.blocks import Line, landed_after, lines
+import pytest
+
+from tests.acceptance.blocks import Line, handover, landed_after, lines
 from tests.acceptance.scenarios.relogin import came_back
 
 WRITES = """\
@@ -54,3 +56,20 @@ def test_a_path_without_a_good_write_is_not_back() -> None:
 def test_a_path_that_nobody_refused_is_back_at_once() -> None:
     """A target that keeps registrations over sessions."""
     assert came_back(lines("20.5 begun 1\n20.75 done 1\n"), 20.0) == (0.75, 0.0, 0)
+
+
+def test_a_takeover_is_read_from_what_the_disk_has_seen() -> None:
+    """The last write before, the first one of the successor, and what came too late."""
+    seen = lines("9.0 \n10.0 deb1 1\n10.5 deb1 2\n36.5 deb2 1\n36.6 deb2 2\n")
+    found = handover(seen, "deb1", "deb2")
+    assert (found.last.text, found.first.text, found.margin_s) == ("deb1 2", "deb2 1", 26.0)
+    assert found.late == []
+    late = handover([*seen, Line(36.7, "deb1 3"), Line(36.8, "deb2 3")], "deb1", "deb2")
+    assert late.late == [Line(36.7, "deb1 3")] and late.last == found.last
+
+
+@pytest.mark.parametrize("seen", ["10.0 deb1 1\n", "10.0 deb2 1\n10.1 deb1 1\n", ""])
+def test_no_takeover_is_read_where_one_has_not_written(seen: str) -> None:
+    """A watch that saw nothing shows nothing."""
+    with pytest.raises(ValueError, match="has written nothing"):
+        handover(lines(seen), "deb1", "deb2")

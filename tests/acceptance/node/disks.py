@@ -4,10 +4,12 @@
 disks login ADDRESS...   logs in to every target of these portals, then names what came
 disks relogin ADDRESS    ends the sessions with a portal and begins new ones
 disks where              one line for each path: device, serial number, portal
+disks wrap SERIAL...     puts a map of dm-linear over the first path of a disk: it can be suspended
 disks map SERIAL...      makes /dev/mapper/SERIAL of all paths of a disk, as multipathd would
 disks reinstate SERIAL   uses all paths of such a map again, as multipathd would
 
-/dev/shared/SERIAL is the first path of a disk, /dev/shared/SERIAL.2 the next: no udev is here.
+/dev/shared/SERIAL is the first path of a disk, or what wraps it, /dev/shared/SERIAL.2 the next: no
+udev is here.
 """
 
 import glob
@@ -63,7 +65,8 @@ def name_and_show() -> None:
     for serial, address, device in paths():
         seen[serial] = seen.get(serial, 0) + 1
         number = f".{seen[serial]}" if seen[serial] > 1 else ""
-        os.symlink(device, f"/dev/shared/{serial}{number}")
+        wrapped = f"/dev/mapper/wrapped-{serial}"
+        os.symlink(wrapped if os.path.exists(wrapped) else device, f"/dev/shared/{serial}{number}")
         print(device, f"{serial}{number}", address)
 
 
@@ -125,10 +128,20 @@ def make_map(serial: str) -> None:
     run("dmsetup", "create", serial, "--uuid", f"mpath-{serial}", "--table", table)
 
 
+def wrap(serial: str) -> None:
+    """Make a map of one path, by which a node can be kept from its disk."""
+    device = next(device for name, _, device in paths() if name == serial)
+    size = run("blockdev", "--getsz", device).strip()
+    run("dmsetup", "create", f"wrapped-{serial}", "--table", f"0 {size} linear {device} 0")
+
+
 if sys.argv[1] == "login":
     login(sys.argv[2:])
 elif sys.argv[1] == "relogin":
     relogin(sys.argv[2])
+elif sys.argv[1] == "wrap":
+    for wanted in sys.argv[2:]:
+        wrap(wanted)
 elif sys.argv[1] == "map":
     for wanted in sys.argv[2:]:
         make_map(wanted)

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""An application that writes all the time: `writer.py start|stop|status|run NAME`.
+"""An application that writes all the time: `writer.py start|stop|status|run NAME [DEVICE BLOCK]`.
 
 A line with the time and the node's name is on the disk before the next one is written to
-/opt/NAME/journal. If a write fails, what it said is left in /run/writer-NAME.error.
+/opt/NAME/journal; then node and a number go to a block of the disk, where `blocks.py watch` sees
+them. If a write fails, what it said is left in /run/writer-NAME.error.
 """
 
 import errno
+import mmap
 import os
 import signal
 import socket
@@ -15,16 +17,25 @@ import time
 
 GAP_S = 0.2
 LIMIT_S = 20.0
+SIZE = 512
+STAMP = 16
 
 
-def run(name: str) -> None:
+def run(name: str, device: str = "", block: str = "0") -> None:
     """Write until a write fails."""
     node = socket.gethostname().partition(".")[0]
     file = os.open(f"/opt/{name}/journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    disk = os.open(device, os.O_RDWR | os.O_DIRECT) if device else -1
+    memory = mmap.mmap(-1, SIZE)
+    number = 0
     try:
         while True:
             os.write(file, f"{time.time():.3f} {node}\n".encode())
             os.fsync(file)
+            number += 1
+            memory[:STAMP] = f"{node} {number}".encode().ljust(STAMP)
+            if disk >= 0:
+                os.pwritev(disk, [memory], int(block) * SIZE)
             time.sleep(GAP_S)
     except OSError as error:
         with open(f"/run/writer-{name}.error", "w") as out:
@@ -43,13 +54,13 @@ def pid_of(name: str) -> int:
     return pid
 
 
-def main(verb: str, name: str) -> int:
+def main(verb: str, name: str, *place: str) -> int:
     """Do what an application's script is asked for."""
     if verb == "run":
-        run(name)
+        run(name, *place)
     elif verb == "start" and not pid_of(name):
         process = subprocess.Popen(
-            [sys.executable, __file__, "run", name],
+            [sys.executable, __file__, "run", name, *place],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -68,4 +79,4 @@ def main(verb: str, name: str) -> int:
     return 0
 
 
-sys.exit(main(sys.argv[1], sys.argv[2]))
+sys.exit(main(*sys.argv[1:]))

@@ -12,13 +12,18 @@ MODULES = {
     "claims": "tests.acceptance.scenarios.claims",
     "A1": "tests.acceptance.scenarios.self_fenced",
     "A2": "tests.acceptance.scenarios.duel",
+    "A2-etcd": "tests.acceptance.scenarios.duel_etcd",
     "A3": "tests.acceptance.scenarios.cut_off",
+    "A3-clocks": "tests.acceptance.scenarios.clocks",
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",
     "A6": "tests.acceptance.scenarios.watchdog",
+    "A6-stopped": "tests.acceptance.scenarios.stopped_keeper",
     "A7": "tests.acceptance.scenarios.relogin",
+    "A8": "tests.acceptance.scenarios.paused",
     "A9": "tests.acceptance.scenarios.boards",
     "A9-retry": "tests.acceptance.scenarios.board_back",
+    "A10": "tests.acceptance.scenarios.frozen_array",
     "A11": "tests.acceptance.scenarios.agents",
 }
 

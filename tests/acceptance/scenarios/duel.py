@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from tests.acceptance.bed import Bed
 from tests.acceptance.cluster import ARBITER, Cluster
@@ -14,27 +15,40 @@ from tests.acceptance.machines import Machine
 TITLE = "A duel: services on both nodes, a total cut, one survivor"
 SERVICES = ("alpha", "beta")
 PORTAL = "10.60.0.3"
-FENCING = f"levels = ipmi\narbiter = disk /dev/shared/{ARBITER}\ncheck_interval = 5\n"
+FENCING = "levels = ipmi\narbiter = {arbiter}\ncheck_interval = 15\n"
 DUEL_LIMIT_S = 180.0
 SETTLE_S = 10.0
 
 
+Act = Callable[[int], None]
+"""Something that is done in a round of this number."""
+
+
 def play(bed: Bed) -> None:
+    """Let a disk decide."""
+    duels(bed, FENCING.format(arbiter=f"disk /dev/shared/{ARBITER}"))
+
+
+def duels(bed: Bed, fencing: str, at_cut: Act | None = None, healed: Act | None = None) -> None:
     """Cut, see who survives, heal, bring the other one back: round by round."""
     bed.boot_nodes()
     bed.serve_disks(f"{ARBITER}=0")
     bed.log_in(PORTAL)
     cluster = Cluster(bed, SERVICES)
-    cluster.install(FENCING, has_boards=True)
+    cluster.install(fencing, has_boards=True)
     cluster.start(*bed.nodes)
     survivors: Counter[str] = Counter()
     shots = []
     for number in range(1, bed.rounds + 1):
         bed.player.title(f"Round {number}", "alpha runs on deb1, beta on deb2; then the cut.")
         cluster.until_armed()
+        if at_cut is not None:
+            at_cut(number)
         survivor, shot_s = duel(bed, cluster)
         survivors[survivor.name] += 1
         shots.append(shot_s)
+        if healed is not None:
+            healed(number)
         if number < bed.rounds:
             reunite(bed, cluster, survivor)
     for name, count in sorted(survivors.items()):

@@ -20,7 +20,7 @@ TITLE = "An armed watchdog: killed, stopped, replaced"
 PORT = 7799
 TIMEOUT_S, ANSWER_S, INTERVAL_S = 4, 1.0, 0.5
 HOLDERS = 2
-DEATH_S = 1.2 * (ANSWER_S + HOLDERS * TIMEOUT_S) + 0.1 + 0.5
+DEATH_S = 1.2 * (ANSWER_S + HOLDERS * (TIMEOUT_S + 0.05)) + 0.5
 """What the node promises: dead so long after the last sign of life."""
 LATE_S = 1.0
 """A watchdog bites this much after its time at most, with the time until that is noticed."""
@@ -91,14 +91,14 @@ def play(bed: Bed) -> None:
             bed.player.check(count > 0, f"{count} keepers after the first one did not pet it")
 
 
-def armed(bed: Bed, node: Machine, ears: Ears) -> Life:
+def armed(bed: Bed, node: Machine, ears: Ears, what: str = "") -> Life:
     """Boot the node, arm its watchdog, and wait for some pets."""
     if not node.is_on:
         node.power_on()
     bed.player.on(node, "modprobe softdog && ls -l /dev/watchdog*")
     before = set(ears.lives)
     bed.player.on(node, background("beacon"))
-    bed.player.on(node, background(f"daemon {NUMBERS} {INTERVAL_S:g}"))
+    bed.player.on(node, background(what or daemon()))
     wait(lambda: any(life.pets > 2 for name, life in ears.lives.items() if name not in before))
     (name,) = set(ears.lives) - before
     return ears.lives[name]
