@@ -119,7 +119,6 @@ def runs(pid: int) -> bool:
 
 def start() -> None:
     """Have systemd start the daemon; return when it serves. Raises SystemFault."""
-    service_manager.systemctl("reset-failed", UNIT)
     try:
         service_manager.systemctl("start", UNIT)
     except SystemFault as error:

@@ -447,7 +447,7 @@ def _next_steps(plan: Plan) -> list[str]:
     if pid:
         if boot.is_enabled(layout) and not service_manager.is_in_unit(pid, boot.UNIT):
             return [f"Next: the daemon runs outside of systemd:  {openha} restart  (moves nothing)"]
-        return [f"Next: the daemon continues with the former version:  {openha} restart"]
+        return [f"Next, after an upgrade:  {openha} restart  (checks first, moves nothing)"]
     missing = [
         path for path in (layout.nodes_file, layout.monitor_file) if not os.path.exists(path)
     ]

@@ -68,6 +68,20 @@ s.bind(("{ADDRESS}", 7))
 while True:
     s.sendto(f"{{os.uname().nodename}} {{os.getpid()}}".encode(), s.recvfrom(64)[1])
 """
+ENV = f"""\
+[DEFAULT]
+nodes = deb1 deb2
+
+[app#1]
+script = /srv/app
+start = 10
+stop = 10
+check = 10
+
+[hb#0]
+type = OpenHA
+name = {SERVICE}
+"""
 FENCE = "#!/bin/sh\necho fenced >>/var/log/fence.calls\nexit 0\n"
 
 
@@ -78,6 +92,9 @@ def main() -> int:
     cache = os.environ.get("PACKAGE_ROOTS") or os.path.expanduser("~/.cache/opensvc-openha/roots")
     parser.add_argument("--roots", type=Path, default=Path(cache), help="where roots are kept")
     parser.add_argument("--suite", default="bookworm", help="the Debian of both nodes")
+    parser.add_argument(
+        "--story", choices=("all", "upgrade", "newcomer"), default="all", help="of two nodes"
+    )
     parser.add_argument(
         "--no-nodes", action="store_true", help="only the installation by apt in pristine roots"
     )
@@ -97,8 +114,12 @@ def main() -> int:
         if not options.no_nodes:
             former = former_package(deb, folder)
             base = root_of(options.suite, DEPENDENCIES, options.roots)
-            with two_nodes(base, folder) as nodes:
-                upgrade_story(nodes, former, deb)
+            if options.story in ("upgrade", "all"):
+                with two_nodes(base, folder, is_blank=False) as nodes:
+                    upgrade_story(nodes, former, deb)
+            if options.story in ("newcomer", "all"):
+                with two_nodes(base, folder, is_blank=True) as nodes:
+                    newcomer_story(nodes, deb)
         for suite in filter(None, options.pristine.split(",")):
             pristine(suite, deb)
     print("all as it should be")
@@ -140,8 +161,8 @@ def former_package(deb: Path, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def two_nodes(base: Path, folder: Path) -> Iterator[tuple[Node, Node]]:
-    """Two booted nodes that know each other, without the package."""
+def two_nodes(base: Path, folder: Path, is_blank: bool) -> Iterator[tuple[Node, Node]]:
+    """Two booted nodes without the package, and if not blank with its configuration."""
     switch = Switch(f"oha{os.getpid()}")
     made: list[Node] = []
     try:
@@ -149,8 +170,9 @@ def two_nodes(base: Path, folder: Path) -> Iterator[tuple[Node, Node]]:
             node = Node(name, number, base, folder, switch)
             made.append(node)
             node.write("/etc/hosts", "127.0.0.1 localhost\n10.77.0.1 deb1\n10.77.0.2 deb2\n")
-            node.write("/etc/openha/nodes", "deb1\ndeb2\n")
-            node.write("/etc/openha/monitor", MONITOR)
+            if not is_blank:
+                node.write("/etc/openha/nodes", "deb1\ndeb2\n")
+                node.write("/etc/openha/monitor", MONITOR)
             node.write("/srv/answer.py", ANSWER)
             node.write(f"/srv/{SERVICE}.cluster", WRAPPER, 0o755)
             node.write("/srv/fence-peer", FENCE, 0o755)
@@ -191,6 +213,7 @@ def upgrade_story(nodes: tuple[Node, Node], former: Path, deb: Path) -> None:
         install(node, deb)
         until(lambda node=node, before=before: pid_of(node) not in (0, before), "a new daemon")  # type: ignore[misc]
         settled(nodes, "deb1")
+        expect(in_unit(node), f"{node.name}: its daemon is systemd's")
         report(f"{what} of {node.name}: {node.ok('openha', '--version').strip()}")
     gaps = watcher.end()
     expect(gaps.answers > 0 and len(gaps.who) == 1, f"answered by {sorted(gaps.who)}")
@@ -209,6 +232,48 @@ def upgrade_story(nodes: tuple[Node, Node], former: Path, deb: Path) -> None:
     for node in nodes:
         expect(not (node.root / "var/log/fence.calls").exists(), f"{node.name} fenced")
     removal(first, second)
+
+
+def newcomer_story(nodes: tuple[Node, Node], deb: Path) -> None:
+    """Three commands on blank nodes; then both are rebooted at once."""
+    first, second = nodes
+    for node in nodes:
+        install(node, deb)
+        expect(is_enabled(node) and pid_of(node) == 0, f"{node.name} is enabled and runs nothing")
+    boot = second.boot_id()
+    second.run("systemctl", "reboot")
+    second.await_boot(boot)
+    failed = second.ok("systemctl", "--failed", "--plain", "--no-legend")
+    expect("openha" not in failed, f"a node that was never set up fails at boot: {failed}")
+    setup = first.begin("openha", "setup", "deb2", "--yes")
+    shown: list[str] = []
+    assert setup.stdout is not None
+    for line in setup.stdout:
+        shown.append(line)
+        words = line.split()
+        if words[:2] == ["openha", "join"]:
+            second.ok(*words, "--yes")
+    expect(setup.wait() == 0, "".join(shown))
+    report(shown[-1].strip())
+    for node in nodes:
+        node.write("/srv/app", WRAPPER, 0o755)
+        until(lambda node=node: in_unit(node), f"{node.name}: its daemon is systemd's")  # type: ignore[misc]
+    first.write(f"/root/{SERVICE}.env", ENV)
+    report(first.ok("openha", "add", f"/root/{SERVICE}.env").strip().splitlines()[-1])
+    for node in nodes:
+        node.ok("openha", "service", "-A", SERVICE, "unfreeze")
+    settled(nodes, "deb1")
+    boots = [node.boot_id() for node in nodes]
+    for node in nodes:
+        node.run("systemctl", "reboot")
+    for node, former in zip(nodes, boots, strict=True):
+        node.await_boot(former)
+    until(
+        lambda: any(state(first, node.name) == "STARTED" for node in nodes),
+        f"{SERVICE} runs after a reboot of both nodes",
+    )
+    expect(all(in_unit(node) for node in nodes), "both daemons are systemd's")
+    report(f"both nodes were rebooted at once: {SERVICE} runs")
 
 
 def mistake(node: Node) -> None:

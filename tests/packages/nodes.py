@@ -139,15 +139,29 @@ class Node:
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [
-                "nsenter", "-t", str(self._leader()), "-m", "-u", "-i", "-n", "-p", "-C",
-                "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", *command,
-            ],
+            self._inside(*command),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=RUN_LIMIT_S,
-        )  # fmt: skip
+        )
+
+    def _inside(self, *command: str) -> list[str]:
+        return [
+            "nsenter", "-t", str(self._leader()), "-m", "-u", "-i", "-n", "-p", "-C",
+            "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root",
+            "PYTHONUNBUFFERED=1", *command,
+        ]  # fmt: skip
+
+    def begin(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command on it whose output is read as it comes."""
+        return subprocess.Popen(
+            self._inside(*command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command on it, whatever comes of it."""
