@@ -89,6 +89,7 @@ class WritesDuringTheRead:
     def __init__(self, channel: DiskChannel, path: str) -> None:
         self._channel = channel
         self._path = path
+        self.disk = channel.disk
         self.is_done = False
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
