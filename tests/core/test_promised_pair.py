@@ -275,6 +275,27 @@ def test_the_arbiter_is_not_asked_for_a_lease() -> None:
     assert pair.order_of_steps("deb2") == ["claim", "pdu"]
 
 
+def test_a_claim_that_ends_after_the_proof_is_followed_by_no_shot() -> None:
+    """The promised time is over while the arbiter is asked: the service starts, and once."""
+    pair, _ = _dead_pair((IPMI,), (LEASE,), has_arbiter=True, death_s=16.0)
+    pair.step_s = lambda step: 8.0
+    _until(pair, S.STARTED)
+    assert pair.order_of_steps("deb2") == ["claim"] and not pair.fence("deb2").proofs[1:]
+    pair.run(60)
+    assert pair.order_of_steps("deb2") == ["claim"] and not pair.fenced
+    assert [node for _, node in pair.starts()].count("deb2") == 1
+
+
+def test_a_node_that_the_peer_has_ejected_starts_nothing_by_its_promise_either() -> None:
+    """The peer won the claim and died then: its last order may still have an effect here."""
+    pair, _ = _dead_pair((IPMI,), (LEASE,), has_arbiter=True)
+    pair.arbiter.registered.discard("deb2")
+    pair.run(90)
+    assert pair.state("deb2") is S.STOPPED and not pair.steps
+    assert pair.fence("deb2").proofs[0].kind == "self-fenced"
+    assert "not started here: this node was ejected by deb1" in pair.reason()
+
+
 def test_a_sign_that_is_not_believed_delays_the_proof() -> None:
     """A recorded beat: whoever sends in the peer's name may be the peer."""
     pair, _ = _dead_pair(death_s=14.0)

@@ -244,7 +244,15 @@ def _trap_keeper(pair: LeasePair, dice: Random) -> None:
         return
     plan = pair.plan
     stop_s = dice.choice(
-        (0.0, 0.005, 0.3 * plan.answer_s, plan.answer_s, plan.timeout_s - 0.05, plan.timeout_s, 9.0)
+        (
+            0.0,
+            0.3 * plan.answer_s,
+            1.2 * plan.answer_s,
+            1.9 * plan.answer_s,
+            plan.timeout_s - 0.05,
+            plan.timeout_s,
+            9.0,
+        )
     )
     point, is_killed = dice.randint(1, 14), dice.random() < 0.5
     machine.note(f"its keeper is stopped for {stop_s:g} s at its point {point}: {is_killed}")

@@ -210,6 +210,10 @@ class ProtocolDaemon:
     @property
     def is_watching(self) -> bool:
         """True if nothing keeps it from proving its peer out by what that one has promised."""
+        promised = self.lease.promised
+        if promised is None or promised[1].death_s > self._plan.death_s:
+            # Nothing, or more for a restart: a proof takes longer, and is not waited for.
+            return False
         is_free = not self._is_still and self.leaving is Goodbye.NONE
         return is_free and self.lease.sight.is_usable and self.view.silent_since is None
 
