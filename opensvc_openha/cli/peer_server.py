@@ -83,6 +83,7 @@ class _Server:
 
         self._layout, self._log = layout, log
         self._settings: Settings | None = None
+        self._fingerprint: tuple[object, ...] = ()
         jobs = Jobs(layout.peer_requests_dir, os.environ, log)
         self._handler = RequestHandler(ThisNode(layout), jobs, lambda: self._options().allow, log)
 
@@ -108,13 +109,21 @@ class _Server:
                 self._log(f"serving on port {listener.port} as {settings.own_name}")
                 serving = threading.Thread(target=listener.serve, name="peer listener", daemon=True)
                 serving.start()
-                while self._read() == settings:
+                while not self._have_changed(settings):
                     if _is_over(_LOOK_S):
                         return 0
                 listener.close()
                 serving.join()
         self._log("switched off, or there is no key")
         return 0
+
+    def _have_changed(self, settings: Settings) -> bool:
+        """Return True if the files have other settings; they are read only when one was edited."""
+        fingerprint = configuration.fingerprint(self._layout)
+        if fingerprint == self._fingerprint:
+            return False
+        self._fingerprint = fingerprint
+        return self._read() != settings
 
     def _options(self) -> PeerLinkOptions:
         assert self._settings is not None

@@ -66,6 +66,7 @@ def check_service(
     file. Raises ConfigError with all errors of the file, a line each.
     """
     agent = installation.agent()
+    _expect_embedded_agent(agent)
     if not SERVICE_NAME.match(service) or service in COMMAND_NAMES:
         raise UsageError(f"no service can be named {service!r}: rename its file")
     if len(text.encode("utf-8")) > FILE_BYTES_MAX:
@@ -94,6 +95,17 @@ def check_service(
     script = check or _check_script(agent, file, service)
     warnings = tuple(problem for problem in problems if problem.is_warning)
     return NewService(service, text, names[0], first, second, script, warnings)
+
+
+def _expect_embedded_agent(agent: AgentLayout) -> None:
+    """Raise RefusedError where the embedded agent is not installed: nothing would run the file."""
+    svcmgr = os.path.join(agent.bin_dir, "svcmgr")
+    if not installation.is_made_by_us(svcmgr):
+        raise RefusedError(
+            f"the embedded agent is not installed on this node ({svcmgr} is not of this package):"
+            " `openha install --embedded-agent` does that; services of an OpenSVC agent are added"
+            " by `openha agent install`"
+        )
 
 
 def _problems(agent: AgentLayout, service: str, file: ServiceFile, peer: str) -> list[Problem]:

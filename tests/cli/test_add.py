@@ -1,0 +1,114 @@
+"""`openha add` and `openha remove` on one node: what they refuse, and when nothing is done.
+
+Two nodes are in tests/e2e/test_peer_link.py.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cluster_dir import HERE, PEER, ClusterDir
+from tests.local_user import needs_root
+
+pytestmark = needs_root
+
+ENV = f"""\
+[DEFAULT]
+nodes = {HERE} {PEER}
+
+[app#1]
+script = /bin/true
+start = 10
+
+[hb#0]
+type = OpenHA
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> ClusterDir:
+    """A cluster directory with the embedded agent beside it, and no daemon."""
+    cluster = ClusterDir(tmp_path / "cluster")
+    for word in ("ETC", "VAR", "LOG", "BIN"):
+        folder = tmp_path / word.lower()
+        folder.mkdir()
+        cluster.env[f"OSVC_{word}"] = str(folder)
+    (tmp_path / "web.env").write_text(ENV)
+    return cluster
+
+
+def install_agent(cluster: ClusterDir) -> None:
+    """Stand for `openha install --embedded-agent`, which writes to the system's directories."""
+    svcmgr = Path(cluster.env["OSVC_BIN"], "svcmgr")
+    svcmgr.write_text("#!/bin/sh\n# Made by `openha install`\nexit 0\n")
+    svcmgr.chmod(0o755)
+
+
+def refused(cluster: ClusterDir, command: str, code: int) -> str:
+    """Run a command that must end with that code; return its error."""
+    done = cluster.run(command)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stderr.count("\n") >= 1
+    return done.stderr
+
+
+def test_service_is_added_once_and_removed(cluster: ClusterDir, tmp_path: Path) -> None:
+    """File, wrappers and line are there after the first run; the second changes nothing; after a
+    remove only the file is left, under another name.
+    """
+    file = tmp_path / "web.env"
+    etc = Path(cluster.env["OSVC_ETC"])
+    no_agent = refused(cluster, f"openha add --here {file}", 5)
+    assert "the embedded agent is not installed on this node" in no_agent
+    assert os.listdir(etc) == []
+    install_agent(cluster)
+
+    assert "this node has no peer link" in refused(cluster, f"openha add {file}", 5)
+    assert cluster.run(f"openha add --here --dry-run {file}").returncode == 0
+    assert os.listdir(etc) == []
+    assert "Done." in cluster.run(f"openha add --here {file}").stdout
+    line = f"web\t{etc}/web.cluster\t{HERE}\t{PEER}\t/bin/true"
+    assert line in cluster.path("conf/services").read_text()
+    assert (etc / "web.env").read_text() == ENV
+    assert all(os.access(etc / f"web.{kind}", os.X_OK) for kind in ("cluster", "stonith"))
+    before = {path.name: path.lstat().st_mtime_ns for path in etc.iterdir()}
+    assert "web: nothing to do" in cluster.run(f"openha add --here {file}").stdout
+    assert {path.name: path.lstat().st_mtime_ns for path in etc.iterdir()} == before
+
+    assert "--yes does it" in refused(cluster, "openha remove --here web", 5)
+    assert cluster.run("openha remove --here --yes web").returncode == 0
+    assert "web" not in cluster.path("conf/services").read_text()
+    assert os.listdir(etc) == ["web.env.removed"]
+    assert "no service web" in refused(cluster, "openha remove --here web", 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[hb#0]\ntype = OpenHA\n", "", "it needs a section [hb#0] with type = OpenHA"),
+        (f"nodes = {HERE} {PEER}", f"nodes = {HERE} other", "web.env:2: "),
+        ("script = /bin/true", "", "[app#1] start is '10' and script is missing"),
+        ("[app#1]", "[app#1", "web.env:4: "),
+    ],
+)
+def test_wrong_file_is_refused_with_its_line_and_adds_nothing(
+    cluster: ClusterDir, tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    """The file that was given is named, not a copy of it."""
+    install_agent(cluster)
+    file = tmp_path / "web.env"
+    file.write_text(ENV.replace(old, new))
+    error = refused(cluster, f"openha add --here {file}", 3)
+    assert str(file) in error and expected in error
+    assert os.listdir(cluster.env["OSVC_ETC"]) == []
+
+
+def test_private_file_stays_private(cluster: ClusterDir, tmp_path: Path) -> None:
+    """A service file with a password is not opened to all by adding it."""
+    install_agent(cluster)
+    (tmp_path / "web.env").chmod(0o600)
+    cluster.run(f"openha add --here {tmp_path}/web.env")
+    assert os.stat(f"{cluster.env['OSVC_ETC']}/web.env").st_mode & 0o777 == 0o600
