@@ -85,6 +85,7 @@ class LeasePair:
             plan.disks,
             plan.has_witness,
             plan.link_timeout_s,
+            plan.profile,
             replaced_on,
         )
 
@@ -281,7 +282,7 @@ class LeasePair:
         """Longest time from a loss of power to the proof of a survivor in good health."""
         plan = self.plan
         last_sign_s = max(plan.net_s) + plan.slot_read_s + plan.read_s
-        silence_s = plan.link_timeout_s + timing.START_READY_DELAY_S
+        silence_s = plan.link_timeout_s + plan.start_ready_delay_s
         wait_s = max(plan.death_s, silence_s) + 2 * (plan.slot_read_s + plan.read_s)
         if plan.has_witness:
             wait_s += 2 * plan.interval_s

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from opensvc_openha.core import timing
 from opensvc_openha.core.model import (
     ClusterSpec,
     FencePath,
@@ -13,8 +14,9 @@ from opensvc_openha.core.model import (
     LeasePolicy,
     LinkSpec,
     PathKind,
+    Profile,
 )
-from opensvc_openha.core.promise import MARGIN_S, death_after_s
+from opensvc_openha.core.promise import FAST_MARGIN_S, MARGIN_S, death_after_s
 from opensvc_openha.verify.simulated_node import NODES
 
 FASTEST, SLOWEST = 1.0833, 0.9167
@@ -59,13 +61,27 @@ class LeasePlan:
     order_s: tuple[float, ...] = (0.0005,)
     """Times that an order takes to the keeper."""
     read_s: float = 0.002
-    link_timeout_s: float = 2.5
-    interval_s: float = 1.0
+    profile: Profile = Profile.TUTORIAL
+
+    @property
+    def link_timeout_s(self) -> float:
+        """Timeout of each link: short, so that the promise decides, and not the delays."""
+        return 0.3 if self.profile is Profile.FAST else 2.5
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two beats."""
+        return timing.PACES[self.profile].beat_interval_s
+
+    @property
+    def start_ready_delay_s(self) -> float:
+        """Seconds for which a silent peer may still be heard before anything is started."""
+        return timing.PACES[self.profile].start_ready_delay_s
 
     @property
     def slot_read_s(self) -> float:
         """Seconds between two reads of a slot."""
-        return 0.25
+        return timing.slot_read_s(self.link_timeout_s)
 
     @property
     def stall_s(self) -> float:
@@ -75,15 +91,17 @@ class LeasePlan:
     @property
     def death_s(self) -> float:
         """The promised time."""
+        margin_s = FAST_MARGIN_S if self.profile is Profile.FAST else MARGIN_S
         return death_after_s(
-            self.answer_s, self.timeout_s, self.holders, self.granularity_s, MARGIN_S
+            self.answer_s, self.timeout_s, self.holders, self.granularity_s, margin_s
         )
 
 
 def drawn(seed: int) -> LeasePlan:
     """Return the plan of a seed."""
     dice = Random(f"{seed} lease protocol")
-    timeout_s, answer_s = dice.choice(_TIMES)
+    profile = Profile.FAST if dice.random() < 0.05 else Profile.TUTORIAL
+    timeout_s, answer_s = (1.0, 0.3) if profile is Profile.FAST else dice.choice(_TIMES)
     has_witness = dice.random() < 0.3
     # What a promise counts with is worth little unless all of it happens at once.
     is_worst = dice.random() < 0.4
@@ -106,6 +124,7 @@ def drawn(seed: int) -> LeasePlan:
         loss=dice.choice((0.0, 0.0, 0.0, 0.3)),
         order_s=dice.choice(_ORDER_S),
         read_s=dice.choice((0.002, 0.002, 0.2)),
+        profile=profile,
     )
 
 
@@ -118,6 +137,7 @@ def spec_for(
     disks: int,
     has_witness: bool,
     link_timeout_s: float,
+    profile: Profile,
     replaced_on: str = "",
 ) -> ClusterSpec:
     """Return the configuration of one node; ``replaced_on`` is the node whose slot moved."""
@@ -135,4 +155,6 @@ def spec_for(
             )
     lease = LeasePolicy("/dev/wd", timeout_s, answer_s, holders, has_witness=has_witness)
     fencing = FencingPolicy(levels=((_LEASE,),), lease=lease)
-    return ClusterSpec(node, NODES[1 - NODES.index(node)], tuple(links), (), fencing=fencing)
+    return ClusterSpec(
+        node, NODES[1 - NODES.index(node)], tuple(links), (), profile, fencing=fencing
+    )

@@ -320,7 +320,7 @@ class ProtocolDaemon:
         # Without a silence it does not depend on time.
         is_same = was_standing is view.standing is PeerStanding.LIVE
         if not (is_same and self._is_judged):
-            lease.judge(view, timing.START_READY_DELAY_S, now)
+            lease.judge(view, plan.start_ready_delay_s, now)
             self._is_judged = True
         proof = lease.sight.proof
         if proof is not None and proof is not before:
