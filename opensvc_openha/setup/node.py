@@ -154,7 +154,7 @@ def check_proposal(layout: Layout, proposal: Proposal) -> list[str]:
 def name_remarks(peer: str, address: str) -> list[str]:
     """Return what the operator should know of the peer's name, if it does not resolve here.
 
-    Links and the peer link use addresses; ssh and scripts of services use names.
+    Links use addresses, and so does the peer link if one is unicast; ssh and scripts use names.
     """
     found: list[object] = []
 
@@ -169,7 +169,8 @@ def name_remarks(peer: str, address: str) -> list[str]:
     if found:
         return []
     return [
-        f"{node_name()} does not resolve the name {peer}, which ssh and scripts may use: add"
+        f"{node_name()} does not resolve the name {peer}, which ssh, scripts and a cluster"
+        " of multicast links alone use: add"
         f" `{address} {peer}` to /etc/hosts"
     ]
 

@@ -48,7 +48,7 @@ from opensvc_openha.setup.node import (
 from opensvc_openha.setup.talk import PURPOSE, Talk
 from opensvc_openha.system import clock
 
-_CONNECT_LIMIT_S = 5.0
+_CONNECT_LIMIT_S = 15.0
 _REPORT_LIMIT_S = 90.0
 
 
