@@ -62,7 +62,7 @@ def build_parser() -> Parser:
         metavar="PATH",
         default="",
         help="the check-up script; by default SERVICE.stonith if the file has a [stonith#] section,"
-        " else /bin/true",
+        " else $EZ_BIN/fence: the fence plan alone",
     )
     parser.add_flag("--here", help="on this node alone, without asking the other one")
     parser.add_flag("--yes", help="replace a different file of that service without asking")

@@ -24,7 +24,7 @@ from opensvc_openha.agent.service.validation import Problem, problems_of
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.cli.svcmgr import node_view
-from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.core.model import PLAN_COMMANDS, ServiceSpec
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.formats.nodes_file import is_same_node
@@ -34,7 +34,6 @@ from opensvc_openha.system.identity import node_name
 
 BACKUP_SUFFIX = ".before"
 REMOVED_SUFFIX = ".removed"
-_NO_FENCE = "/bin/true"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def check_service(
     if first not in nodes:
         raise UsageError(f"unknown node {first}: {layout.nodes_file} lists {' and '.join(nodes)}")
     second = next(node for node in nodes if node != first)
-    script = check or _check_script(agent, file, service)
+    script = check or _check_script(layout, agent, file, service)
     warnings = tuple(problem for problem in problems if problem.is_warning)
     return NewService(service, text, names[0], first, second, script, warnings)
 
@@ -123,9 +122,21 @@ def _preferred(file: ServiceFile, nodes: Sequence[str]) -> str:
     return nodes[0]
 
 
-def _check_script(agent: AgentLayout, file: ServiceFile, service: str) -> str:
-    has_fence = any(section.group == "stonith" for section in file.sections)
-    return agent.stonith_wrapper(service) if has_fence else _NO_FENCE
+def _check_script(layout: Layout, agent: AgentLayout, file: ServiceFile, service: str) -> str:
+    """Return the service's own fence, else the command that stands for the fence plan alone.
+
+    Without a plan that one fails: a silent peer's service waits for an operator.
+    """
+    if any(section.group == "stonith" for section in file.sections):
+        return agent.stonith_wrapper(service)
+    command = f"{layout.bin_dir}/fence"
+    if not command.endswith(PLAN_COMMANDS):
+        # The engine knows that command by the places of the usual layouts alone.
+        raise UsageError(
+            f"{service} has no [stonith#N], and {layout.bin_dir} is no usual place of a cluster:"
+            " give --check PATH, the check-up script of the service"
+        )
+    return command
 
 
 def what_would_change(layout: Layout, new: NewService) -> list[str]:

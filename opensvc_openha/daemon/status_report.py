@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from opensvc_openha.core.model import ClusterSpec, PathKind, Profile, Wire
+from opensvc_openha.core.model import PLAN_COMMANDS, ClusterSpec, PathKind, Profile, Wire
 from opensvc_openha.core.status import FencingStatus, NodeStatus
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.fence_service import FenceService
@@ -161,6 +161,13 @@ def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:
     if spec.fencing.levels:
         return ()
     unfenced = [svc.name for svc in spec.own_services if not svc.is_fenced]
-    if not unfenced:
-        return ()
-    return (f"no fencing: the check-up script of {named(unfenced)} always succeeds",)
+    waiting = [svc.name for svc in spec.own_services if svc.check.endswith(PLAN_COMMANDS)]
+    found = []
+    if unfenced:
+        found.append(f"no fencing: the check-up script of {named(unfenced)} always succeeds")
+    if waiting:
+        found.append(
+            f"no fencing: openha.conf has no levels, so that {named(waiting)} beside a silent peer"
+            " can only wait for openha fence confirm"
+        )
+    return tuple(found)

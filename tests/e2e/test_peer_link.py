@@ -125,9 +125,9 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
     assert second.run("test -e /etc/opensvc/db.env").returncode == 1
     cluster.must(first, "openha add /root/db.env")
     for node in cluster.nodes:
-        assert "db\t/etc/opensvc/db.cluster\tdeb2.opensvc.com\tdeb1.opensvc.com\t/bin/true" in (
-            cluster.must(node, f"cat {EZ}/conf/services")
-        )
+        # What has no fence of its own is not taken over without a proof.
+        line = f"/etc/opensvc/db.cluster\tdeb2.opensvc.com\tdeb1.opensvc.com\t{EZ}/bin/fence"
+        assert f"db\t{line}" in cluster.must(node, f"cat {EZ}/conf/services")
         assert (
             node.run("test -x /etc/opensvc/db.cluster && test -L /etc/opensvc/db").returncode == 0
         )
