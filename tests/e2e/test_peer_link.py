@@ -56,9 +56,20 @@ def server_pid(node: Node) -> str:
     return node.run("ps -eo pid=,args= | awk '/[p]eer-server/ {print $1}'").stdout.strip()
 
 
+def added(cluster: AgentCluster, words: str) -> str:
+    """Run `openha add` on the first node, which may find a link down on a busy machine."""
+    done = cluster.until(
+        lambda: cluster.first.run(f"openha add {words}"),
+        lambda done: "does not answer" not in done.stderr,
+    )
+    assert done.returncode in (0, 2), done.stdout + done.stderr
+    return done.stdout
+
+
 def test_orders_need_no_ssh(cluster: AgentCluster) -> None:
     """Start, switch and stop drive both nodes over the link, each with an entry in the log there;
     a peer that allows no orders refuses them, and one whose server was killed has a new one.
+    Without a daemon, or switched off, nothing listens.
     """
     first, second = cluster.nodes
     assert "over the peer link: exit code 0" in cluster.must(first, "web start")
@@ -78,7 +89,7 @@ def test_orders_need_no_ssh(cluster: AgentCluster) -> None:
     refused = cluster.act(first, "web freeze", 5)
     assert "this node does not take orders from the other node: [peer_link] allow" in refused
     assert ", so ssh is used" in refused
-    assert cluster.states(first) == "FROZEN_START/STOPPED"
+    cluster.wait("FROZEN_START/STOPPED")
 
     second.write(f"{EZ}/conf/openha.conf", "")
     serves(cluster, second, 3)
@@ -92,10 +103,7 @@ def test_orders_need_no_ssh(cluster: AgentCluster) -> None:
     cluster.must(first, "web stop")
     cluster.wait("FROZEN_STOP/FROZEN_STOP")
 
-
-def test_server_ends_with_the_daemon_and_with_its_key(cluster: AgentCluster) -> None:
-    """Without a daemon, or without a key, nothing listens; the daemon does not mind either."""
-    first, second = cluster.nodes
+    # The server ends with the daemon, however that ends, and when it is switched off.
     pid = cluster.must(second, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
     cluster.must(second, f"kill -9 {pid}")
     cluster.until(lambda: server_pid(second), lambda found: not found)
@@ -104,8 +112,6 @@ def test_server_ends_with_the_daemon_and_with_its_key(cluster: AgentCluster) -> 
     cluster.until(lambda: server_pid(first), lambda found: not found)
     assert "switched off" in cluster.must(first, f"cat {LOG}")
     assert "peer server" not in cluster.must(first, f"cat {EZ}/log/nmond.log")
-    first.write(f"{EZ}/conf/openha.conf", "")
-    serves(cluster, first, 2)
 
 
 def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> None:
@@ -113,8 +119,8 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
     what is wrong anywhere changes nothing.
     """
     first, second = cluster.nodes
-    cluster.until(lambda: first.run("openha check").returncode, lambda code: code == 1)
-    assert "no fencing" in cluster.act(first, "openha check", 1)
+    quiet = cluster.until(lambda: first.run("openha check"), lambda done: done.returncode == 1)
+    assert "no fencing" in quiet.stdout
 
     # A service: its file is wrong; then only tried; then added; then there already.
     first.write("/root/wrong.env", DB.replace("nodes = deb2.opensvc.com", "nodes = deb3"))
@@ -123,7 +129,7 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
     dry = cluster.must(first, "openha add --dry-run /root/db.env")
     assert "deb2.opensvc.com: write /etc/opensvc/db.env" in dry
     assert second.run("test -e /etc/opensvc/db.env").returncode == 1
-    cluster.must(first, "openha add /root/db.env")
+    added(cluster, "/root/db.env")
     for node in cluster.nodes:
         # What has no fence of its own is not taken over without a proof.
         line = f"/etc/opensvc/db.cluster\tdeb2.opensvc.com\tdeb1.opensvc.com\t{EZ}/bin/fence"
@@ -131,12 +137,12 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
         assert (
             node.run("test -x /etc/opensvc/db.cluster && test -L /etc/opensvc/db").returncode == 0
         )
-    assert "db: nothing to do" in cluster.must(first, "openha add /root/db.env")
+    assert "db: nothing to do" in added(cluster, "/root/db.env")
 
     # A different file of it is replaced if that is said, and the old one is kept.
     first.write("/root/db.env", f"{DB}# more\n")
     assert "--yes does it" in cluster.act(first, "openha add /root/db.env", 5)
-    cluster.must(first, "openha add --yes /root/db.env")
+    added(cluster, "--yes /root/db.env")
     assert cluster.must(second, "cat /etc/opensvc/db.env") == f"{DB}# more\n"
     assert cluster.must(second, "cat /etc/opensvc/db.env.before") == DB
 
