@@ -259,7 +259,9 @@ def newcomer_story(nodes: tuple[Node, Node], deb: Path) -> None:
         node.write("/srv/app", WRAPPER, 0o755)
         until(lambda node=node: in_unit(node), f"{node.name}: its daemon is systemd's")  # type: ignore[misc]
     first.write(f"/root/{SERVICE}.env", ENV)
-    report(first.ok("openha", "add", f"/root/{SERVICE}.env").strip().splitlines()[-1])
+    add = ("openha", "add", f"/root/{SERVICE}.env")
+    # The peer link of a daemon that has just started takes its time.
+    until(lambda: first.run(*add).returncode == 0, f"{' '.join(add)} works")
     for node in nodes:
         node.ok("openha", "service", "-A", SERVICE, "unfreeze")
     settled(nodes, "deb1")
