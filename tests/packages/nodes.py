@@ -149,7 +149,7 @@ class Node:
     def _inside(self, *command: str) -> list[str]:
         return [
             "nsenter", "-t", str(self._leader()), "-m", "-u", "-i", "-n", "-p", "-C",
-            "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root",
+            "env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root",
             "PYTHONUNBUFFERED=1", *command,
         ]  # fmt: skip
 
