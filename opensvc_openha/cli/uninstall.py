@@ -33,7 +33,7 @@ def main(args: list[str]) -> int:
     agent = installation.agent()
     _expect_removable(layout)
     try:
-        for line in _remove_all(Plan(layout, is_fhs(layout)), agent, options.purge):
+        for line in remove(Plan(layout, is_fhs(layout)), agent, options.purge):
             print(line)
     except OSError as error:
         raise SystemFault(f"cannot remove {error.filename}: {error.strerror}") from error
@@ -67,15 +67,18 @@ def _expect_removable(layout: Layout) -> None:
             )
 
 
-def _remove_all(plan: Plan, agent: AgentLayout, purge: bool) -> list[str]:
+def remove(plan: Plan, agent: AgentLayout, purge: bool) -> list[str]:
+    """Remove an installation; return the lines to print."""
     layout = plan.layout
-    lines = boot.disable() if plan.is_usual else []
-    files = [*cluster_commands(layout), *agent_commands(agent)]
+    lines = boot.disable(plan.root) if plan.is_usual else []
+    # A package owns the commands of the cluster, those of the agent never.
+    is_packaged = is_of_package(f"{layout.bin_dir}/openha")
+    files = [*([] if is_packaged else cluster_commands(layout)), *agent_commands(agent)]
     if plan.is_usual:
-        files += [plan.command, PROFILE]
+        files += [plan.command, plan.root + PROFILE]
     own = [path for path in files if installation.is_made_by_us(path) and not is_of_package(path)]
     # Not marked: nothing but `openha install` writes these.
-    if not is_of_package(f"{layout.bin_dir}/openha"):
+    if not is_packaged:
         own += [path for path in _plain_files(layout) if os.path.isfile(path)]
     if plan.is_usual:
         own += [path for path, source in manual_links(plan) if _is_link_to(path, source)]

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import opensvc_openha
+from opensvc_openha.cli import boot, uninstall
 from opensvc_openha.cli.install import Plan, lay_out
 from opensvc_openha.formats.layout import agent_layout, fhs_layout, find_layout, tree_layout
 
@@ -248,6 +249,22 @@ def test_a_package_gets_files_for_the_root_of_a_node(tmp_path: Path) -> None:
     assert run(str(stage / "usr/bin/openha"), "--version").stdout.startswith("opensvc-openha ")
     for wrong in (["--destdir", "/x"], ["--destdir", "/x", "--launch", "y", "--embedded-agent"]):
         assert installed(*wrong).returncode == 2
+
+
+def test_uninstall_leaves_to_a_package_what_is_its_own(tmp_path: Path) -> None:
+    """Only what `openha install` has added to it goes: the embedded agent, the start at boot."""
+    launch = f"{sys.executable} -m opensvc_openha"
+    installed("--layout", "fhs", "--destdir", str(tmp_path), "--launch", launch)
+    packaged = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    layout, agent = fhs_layout(str(tmp_path)), agent_layout(str(tmp_path))
+    boot.enable(layout, agent, str(tmp_path))
+    for name in ("svcmgr", "svcmon"):
+        path = Path(agent.bin_dir, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\n# Made by `openha install`, which writes it again\n")
+    uninstall.remove(Plan(layout, True, root=str(tmp_path)), agent, purge=False)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == packaged
+    assert not Path(agent.bin_dir).exists()
 
 
 def test_manual_of_a_virtual_environment_is_linked_to_where_man_finds_it(

@@ -149,8 +149,8 @@ class Node:
     def _inside(self, *command: str) -> list[str]:
         return [
             "nsenter", "-t", str(self._leader()), "-m", "-u", "-i", "-n", "-p", "-C",
-            "env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root",
-            "PYTHONUNBUFFERED=1", *command,
+            "env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
+            "HOME=/root", "PYTHONUNBUFFERED=1", *command,
         ]  # fmt: skip
 
     def begin(self, *command: str) -> subprocess.Popen[str]:
