@@ -46,6 +46,11 @@ def service_info(status: NodeStatus, svc: ServiceStatus) -> str:
 def service_reasons(status: NodeStatus) -> str:
     """Render ``service -s -v``: the table, then the reason for each service's state."""
     rows = [f"{svc.name}: {svc.reason}" for svc in status.services if svc.reason]
+    rows += [
+        f"{svc.name}: its disks: {svc.disks}; by {status.peer}: {svc.peer_disks}"
+        for svc in status.services
+        if svc.disks
+    ]
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
     fencing = status.fencing
     if fencing.confirmed_by and fencing.confirmed_at is not None:

@@ -36,6 +36,7 @@ _OF_THE_PLAN = frozenset(
         "next_try_at",
     }
 )
+_OF_DISKS = ("disks", "peer_disks")
 _OF_THE_LEASE = frozenset({"lease", "lease_ends_at"})
 LINE_LIMIT = 16_000_000
 """Longest line that either side accepts, in bytes."""
@@ -208,6 +209,9 @@ def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:
 
 def _service_to_json(svc: ServiceStatus) -> dict[str, Any]:
     values = dict(vars(svc))
+    for key in _OF_DISKS:
+        if not values[key]:
+            del values[key]
     for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
         values[key] = None if values[key] is None else values[key].name
     return values

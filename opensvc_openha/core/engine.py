@@ -8,10 +8,11 @@ peer until every link has been listened to for its full timeout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from opensvc_openha.core import confirmation, start_problems, timing
+from opensvc_openha.core import confirmation, giving_up, start_problems, timing
 from opensvc_openha.core.actions import (
     Action,
     Announce,
@@ -35,11 +36,13 @@ from opensvc_openha.core.actions import (
 from opensvc_openha.core.announcer import Announcer, Report
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.configuration_marks import ConfigurationDifferences
+from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.departure import Departure
 from opensvc_openha.core.events import (
     BeatReceived,
     CommandReceived,
     ConfigChanged,
+    DisksLooked,
     Ejected,
     Event,
     FencePathsLooked,
@@ -72,6 +75,7 @@ from opensvc_openha.core.lateness import Lateness
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.managed_services import ManagedServices, ServiceEvent
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
+from opensvc_openha.core.own_silence import OwnSilence
 from opensvc_openha.core.peer_watch import PeerWatch
 from opensvc_openha.core.promise import Promise
 from opensvc_openha.core.service_machine import Moment
@@ -142,6 +146,8 @@ class Engine:
         self._departure = Departure(now)
         self._lease = LeaseOwner(spec, now)
         self._was_promise_due = False
+        self._disks = DataDisks()
+        self._silence = OwnSilence(spec.node, spec.peer)
         self._lateness = Lateness(now)
         self._stepped_at = now
         self._sight: Sight | None = None
@@ -157,8 +163,16 @@ class Engine:
         return self._announcer.seq
 
     def _moment(self, now: float) -> Moment:
-        is_due = self._lease.is_awaited(now)
-        return Moment(now, self._peer.view, self._departure.leaving, self.seq + 1, is_due)
+        return Moment(
+            now,
+            self._peer.view,
+            self._departure.leaving,
+            self.seq + 1,
+            self._lease.is_awaited(now),
+            self._disks,
+            self._silence.is_kept,
+            self._silence.why_not,
+        )
 
     # --- the step ---------------------------------------------------------------------------------
 
@@ -219,6 +233,7 @@ class Engine:
         done += moved
         if moved:
             done += self._update_promise(now)
+        done += self._keep_silent(now)
         if not self._departure.is_announced:
             done += self._fencing.ask_for_power(view, now)
             if self._fencing.desk.is_configured:
@@ -243,6 +258,9 @@ class Engine:
         if self._work.is_waiting:
             return now
         beat_at, *notices_at = self._announcer.deadlines(self._departure.is_announced, now)
+        if self._silence.is_kept:
+            # No beat is due: looked at again at the usual interval.
+            beat_at, notices_at = now + timing.PACES[self.spec.profile].beat_interval_s, []
         times = [
             self._fencing.power_due_at(self._peer.view),
             self._fencing.step_due_at(self._peer.view, now),
@@ -269,7 +287,8 @@ class Engine:
             return []
         self._work.mark_all()
         self._fencing.void_proofs()
-        text = f"this node was stalled for {mute_s:.1f} s"
+        how = "kept silent" if self._silence.is_kept else "was stalled"
+        text = f"this node {how} for {mute_s:.1f} s"
         # Counted from the next beat: only that one shows that the peer has heard this node since.
         for machine in self._services.values():
             machine.void_proof(self.seq + 1)
@@ -288,6 +307,7 @@ class Engine:
         if shortest_s is None or limit_s is None or not self._is_begun or late_s < limit_s:
             return []
         monitor.hold(now)
+        self._disks.restart(now)
         self._peer.view.doubt_goodbye(monitor.all_heard_at)
         self._fencing.void_proofs()
         for machine in self._services.values():
@@ -332,6 +352,9 @@ class Engine:
         if isinstance(event, (ScriptExited, CommandReceived, StoreFailed, SeemsUp)):
             return self._handle_for_service(event, now)
 
+        if isinstance(event, DisksLooked):
+            self._work.mark(event.looks.keys() | self._disks.watched)
+            return [*self._disks.record(event, now)]
         if isinstance(event, FencePathsLooked):
             is_heard = self._peer.view.standing is PeerStanding.LIVE
             self._fencing.desk.record_looks(event, is_heard, now)
@@ -482,6 +505,17 @@ class Engine:
         self._peer.monitor.update(spec.listeners, now)
         return done
 
+    def _keep_silent(self, now: float) -> list[Action]:
+        """Fall silent for services that can only be taken from a dead node, or speak again."""
+        is_over = self._departure.leaving is not None
+        given_up = self._work.given_up
+        if not given_up and not self._silence.services:
+            return []
+        done = self._silence.update(self._services, given_up, is_over, self._moment(now))
+        if done:
+            self._work.mark_all()
+        return [*done]
+
     # --- the fence plan ---------------------------------------------------------------------------
 
     def _end_fence_step(self, event: FenceStepEnded, now: float) -> list[Action]:
@@ -622,6 +656,9 @@ class Engine:
             goodbye, is_first = Goodbye.NONE, False
         if is_first:
             sent += self._lease.leave()
+        if self._silence.is_kept:
+            # No beat, so that nothing confirms that this node lives.
+            return []
         if goodbye is not Goodbye.NONE:
             if departure.is_announced and not self._announcer.is_goodbye_due(now):
                 return []
@@ -658,6 +695,7 @@ class Engine:
     def _report(self) -> Report:
         view, work = self._peer.view, self._work
         states = dict(work.announced)
+        answering, frozen = self._disks.facts(states, self._stepped_at)
         if view.newest is not None and view.newest.is_legacy:
             # A C OpenHA cannot confirm anything, and no announcement makes it stop a copy of its
             # own.
@@ -668,6 +706,8 @@ class Engine:
             facts=replace(
                 self._fencing.facts(work.announced, self._stepped_at),
                 promise=self._lease.promise,
+                answering=answering,
+                frozen=frozen,
                 marks=self._configuration.marks,
                 unready=self._problems.services,
             ),
@@ -685,10 +725,12 @@ class Engine:
     @property
     def repeat_at(self) -> float:
         """When to repeat the last beat if states are still being written; infinity if never."""
-        return self._announcer.repeat_at
+        return math.inf if self._silence.is_kept else self._announcer.repeat_at
 
     def repeat(self, now: float) -> Announce | None:
         """Return the last beat under a new sequence number; None if there is none to repeat."""
+        if self._silence.is_kept:
+            return None
         announce = self._announcer.repeat(now)
         if announce is None:
             return None
@@ -724,7 +766,8 @@ class Engine:
             self._peer.filter.suspicions(now)
             + self._mismatch.warnings()
             + self._configuration.warnings()
-            + start_problems.warnings(services, self.spec.peer),
+            + start_problems.warnings(services, self.spec.peer)
+            + giving_up.warnings(services, self.spec.peer),
             own_only=self._mismatch.own_only,
             peer_only=self._mismatch.peer_only,
             fencing=self._fencing.status(view, now),
@@ -758,6 +801,11 @@ class Engine:
     def promised(self) -> tuple[BootId, Promise] | None:
         """The peer's incarnation and its promise, if the fence plan uses it; from any thread."""
         return self._fencing.desk.lease.promised
+
+    @property
+    def keeps_silent(self) -> bool:
+        """True while this node sends nothing on purpose; safe to read from any thread."""
+        return self._silence.is_kept
 
     @property
     def is_deaf(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import ClusterSpec, LeasePolicy, LinkSpec
 from opensvc_openha.core.states import ServiceState
 
@@ -210,6 +211,27 @@ class SeemsUp:
     service: str
 
 
+@dataclass(frozen=True)
+class DisksLook:
+    """What this node saw of a service's disks last.
+
+    ``since`` is when the read began that has not ended, in monotonic seconds; None unless FROZEN.
+    ``text`` names the disk, or why nothing is known.
+    """
+
+    answer: DiskAnswer
+    since: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class DisksLooked:
+    """The disks of services were looked at; services that are not named were not."""
+
+    at: float
+    looks: Mapping[str, DisksLook]
+
+
 class StepOutcome(enum.Enum):
     """How a step of the fence plan ended."""
 
@@ -398,6 +420,7 @@ Event = (
     | ListenerTried
     | ReadinessFound
     | SeemsUp
+    | DisksLooked
     | FenceStepEnded
     | FencePathsLooked
     | Ejected

@@ -9,9 +9,21 @@ peer's version may have none, or fewer.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from opensvc_openha.core.promise import Promise
+
+
+class DiskAnswer(enum.Enum):
+    """What a node sees of the disks of a service."""
+
+    ANSWERS = "answer"
+    """Each of them was read."""
+    FROZEN = "do not answer"
+    """A read of one of them has not ended: neither data nor an error."""
+    UNKNOWN = "not known"
+    """Not looked at, or none is known, or one has answered with an error."""
 
 
 class Turn(enum.Enum):
@@ -54,6 +66,11 @@ class Facts:
     marks: tuple[bytes, ...] = ()
     """Marks of the parts of the configuration that must be alike on both nodes, see
     core.configuration_marks."""
+    answering: frozenset[str] = frozenset()
+    """Services whose disks answer here; only those with `frozen_storage = give_up` are looked
+    at."""
+    frozen: Mapping[str, int] = field(default_factory=dict)
+    """Services whose disks do not answer here, and for how many seconds."""
     promise: Promise | None = None
     """When the node is dead for certain; None if it promises nothing.
 

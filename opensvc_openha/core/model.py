@@ -74,6 +74,15 @@ class OnStartFailure(enum.Enum):
     """Stopped here, so that the peer takes it."""
 
 
+class FrozenStorage(enum.Enum):
+    """Treatment of a running service whose disks answer on the peer, but not here."""
+
+    IGNORE = "ignore"
+    """It waits for its disks, as without any cluster."""
+    GIVE_UP = "give_up"
+    """This node gives it up, so that the peer may take it."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """The operator's choice in the cases that have no safe answer of their own."""
@@ -85,6 +94,16 @@ class Policy:
     is_defended: bool = False
     """The node that runs the service fences a silent peer first, although it has nothing to
     start."""
+    frozen_storage: FrozenStorage = FrozenStorage.IGNORE
+    frozen_after_s: float = 30.0
+    """Time without an answer of a disk, in seconds, after which the service is given up."""
+    data_disks: tuple[str, ...] = ()
+    """The disks that are looked at; empty: those that its service file names."""
+
+    @property
+    def is_given_up(self) -> bool:
+        """True if the node gives the service up should its disks freeze here alone."""
+        return self.frozen_storage is FrozenStorage.GIVE_UP
 
 
 class PathKind(enum.Enum):

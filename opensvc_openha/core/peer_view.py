@@ -15,11 +15,12 @@ import math
 from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
-from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.facts import DiskAnswer, Facts
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import PEER_OUT, UP_OR_STARTING, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
+    DISK_FACTS_OLD_S,
     LEGACY_ECHO_S,
     LEGACY_FRESH_S,
     LEGACY_STRAGGLER_S,
@@ -63,7 +64,15 @@ _PAST_MAX = 15
 
 
 @state_marks(
-    not_state={"own_boot", "_past", "own_seq", "_taken_at", "_same_since", "held_back"},
+    not_state={
+        "own_boot",
+        "_past",
+        "own_seq",
+        "_taken_at",
+        "_same_since",
+        "held_back",
+        "_facts_at",
+    },
     own_seqs={"_acked_seq", "_taken_over_seq", "_ack_floor"},
     memory_s={"_goodbye_at": RESTART_HOLD_S + 1},
 )
@@ -100,6 +109,7 @@ class PeerView:
         self._is_departure_doubted = False
         self._is_authentic = False
         self._are_facts_authentic = False
+        self._facts_at = -math.inf
         self.held_back = ""
         """Why there is no verdict about a peer that is heard but rejected; empty otherwise."""
         self._ack_floor = 0
@@ -195,7 +205,13 @@ class PeerView:
         # The displaced one may have acknowledged in the peer's name.
         self._ack_floor = self.own_seq
 
-    def take(self, beat: Beat, now: float, is_authentic: bool = False) -> bool:
+    def take(
+        self,
+        beat: Beat,
+        now: float,
+        is_authentic: bool = False,
+        received_at: float | None = None,
+    ) -> bool:
         """Take the beat as the newest.
 
         Return False if a newer one of its incarnation was taken before.
@@ -221,6 +237,7 @@ class PeerView:
         # A beat without facts withdraws none: they hold for the incarnation.
         if beat.facts is not None:
             self._facts, self._are_facts_authentic = beat.facts, is_authentic
+            self._facts_at = now if received_at is None else min(now, received_at)
         ack = beat.ack
         if (
             ack is not None
@@ -373,6 +390,29 @@ class PeerView:
     def are_facts_authentic(self) -> bool:
         """True if the newest facts came with a key, and so did the newest beat."""
         return self._is_authentic and self._are_facts_authentic
+
+    def disks_of(self, service: str, now: float) -> DiskAnswer:
+        """Return what the peer reports of a service's disks.
+
+        UNKNOWN unless that is authenticated and new: only a peer that can take the service is asked
+        to, and nobody else may answer for it.
+        """
+        facts = self._facts
+        if (
+            facts is None
+            or self.standing is not PeerStanding.LIVE
+            or not self.are_facts_authentic
+            or now > self._facts_at + DISK_FACTS_OLD_S
+        ):
+            return DiskAnswer.UNKNOWN
+        if service in facts.frozen:
+            return DiskAnswer.FROZEN
+        return DiskAnswer.ANSWERS if service in facts.answering else DiskAnswer.UNKNOWN
+
+    @property
+    def hears_this_node(self) -> bool:
+        """True if the peer's newest facts say that it hears this node."""
+        return self._facts is not None and self._facts.silent_s is None
 
     @property
     def takes_facts(self) -> bool:

@@ -90,7 +90,7 @@ class PeerWatch:
         if beat.is_legacy and self.monitor.is_own_heard:
             return Reception(done)
         previous, acked = self.view.newest, self.view.acked_seq
-        if not self.view.take(beat, now, bool(event.key_id)):
+        if not self.view.take(beat, now, bool(event.key_id), event.received_at):
             return Reception(done)
 
         if previous is not None and previous.boot != beat.boot and not beat.is_legacy:

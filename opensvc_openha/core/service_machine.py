@@ -7,7 +7,7 @@ services.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opensvc_openha.core import explanations
 from opensvc_openha.core.actions import (
@@ -19,6 +19,7 @@ from opensvc_openha.core.actions import (
     RecordKind,
     RunScript,
 )
+from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.events import (
     BY_OPERATOR,
     Command,
@@ -29,7 +30,9 @@ from opensvc_openha.core.events import (
     ScriptKind,
     ScriptOutcome,
 )
+from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.giving_up import DisksSight, GivingUp, sight_of
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
@@ -78,6 +81,12 @@ class Moment:
     next_seq: int
     is_promise_due: bool = False
     """A start waits for the promise of this node to be confirmed."""
+    disks: DataDisks = field(default_factory=DataDisks)
+    """What this node sees of the disks of services."""
+    is_silent: bool = False
+    """This node keeps silent on purpose."""
+    why_not_silent: str = ""
+    """Why it does not, although it gave a service up whose stop hangs."""
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -164,6 +173,7 @@ class ServiceMachine:
         """
         self._dual = DualRun()
         self._failures = StartFailures()
+        self._giving_up = GivingUp()
         self._pending: CommandReceived | None = None
         """A command that waits for its end."""
         self._must_probe = recovered.must_probe
@@ -302,10 +312,12 @@ class ServiceMachine:
             proof=self._proof_text(situation, at.now),
             plan=self._plan_text(at.now) if row.run is ScriptKind.CHECK else "",
             ejector=self._fencing.ejector,
+            frozen_s=f"{at.disks.frozen_s(self.spec.name, at.now):.0f}",
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
         if trigger in OPERATOR:
             self._failures.forget()
+            self._giving_up.forget()
             self._fencing.retry_now(self.spec)
         actions += self._enter(row, situation, reason, at)
 
@@ -337,6 +349,7 @@ class ServiceMachine:
         # The end of a script that belongs to the state before is ignored.
         self.running = row.run
         self._wait_for_plan(row.fences)
+        self._note_giving_up(row, at)
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._record_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
@@ -371,6 +384,19 @@ class ServiceMachine:
             )
             moved.append(self._record(old_state.name, self.state.name, reason, is_alarm, row.name))
         return moved
+
+    def _note_giving_up(self, row: Row, at: Moment) -> None:
+        if row.gives_up:
+            self._giving_up.begin(at.now)
+        elif not self._giving_up.is_going_on:
+            return
+        elif row.trigger in OPERATOR or row.next is not ServiceState.STOP_FAILED:
+            self._giving_up.end()
+        elif self._sight(at).is_read_here:
+            # The stop itself has failed: an operator has to look.
+            self._giving_up.end()
+        else:
+            self._giving_up.is_stop_hung = True
 
     def _wait_for_plan(self, is_waiting: bool) -> None:
         plan = self._fencing.desk.plan
@@ -467,8 +493,54 @@ class ServiceMachine:
             and self._goes_second,
             # Never beside a silent peer: there a start needs a proof, and then nothing is promised.
             is_promise_due=at.is_promise_due,
+            is_silent=at.is_silent,
+            **self._disk_facts(at),
             leaving=at.leaving,
         )
+
+    def _sight(self, at: Moment) -> DisksSight:
+        return sight_of(self.spec.name, at.disks, at.view, at.now)
+
+    def _disk_facts(self, at: Moment) -> dict[str, bool]:
+        """Return what a situation says of the service's disks; nothing unless that is asked for."""
+        policy, giving_up = self.spec.policy, self._giving_up
+        if not policy.is_given_up:
+            return {}
+        sight = self._sight(at)
+        return {
+            "is_to_give_up": giving_up.is_due(policy, sight, at.now),
+            "is_stop_unproved": giving_up.is_stop_unproved(sight),
+            "is_to_stop_again": giving_up.is_to_stop_again(sight),
+            "is_left_to_peer": sight.is_frozen and not sight.why_not,
+        }
+
+    @property
+    def is_given_up(self) -> bool:
+        """True from the decision to give it up until it was stopped, or something else decided."""
+        return self._giving_up.is_going_on
+
+    def why_not_given_up(self, at: Moment) -> str:
+        """Return why this node need not be proved out for the service; empty if it must be."""
+        if not self.spec.policy.is_given_up:
+            return f"{self.spec.name} is not to be given up"
+        return self._giving_up.why_not_needed(
+            self.spec, self.state, self._sight(at), at.view, at.now
+        )
+
+    def why_not_silent(self, at: Moment) -> str:
+        """Return why this node must not fall silent for another service; empty if it may."""
+        name = self.spec.name
+        if not self.may_run:
+            return ""
+        if self.state is ServiceState.FROZEN_START:
+            return f"{name} is frozen as started here"
+        if not self._fencing.is_fenced(self.spec):
+            return (
+                f"the check-up script of {name} proves nothing: the peer would start a second copy"
+            )
+        if at.view.disks_of(name, at.now) is DiskAnswer.FROZEN:
+            return f"the disks of {name} do not answer on the peer"
+        return ""
 
     def _is_proved(self, silent_since: float | None, now: float) -> bool:
         """Return True if a silent peer is proved not to run this service."""
@@ -677,6 +749,7 @@ class ServiceMachine:
         view, now = at.view, at.now
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
+        sight = self._sight(at) if self.spec.policy.is_given_up else None
         texts = [explanations.explain_wait(self.state, self._situation(at)) or self.reason]
         if self._fencing.ejector and self.state in PEER_OUT:
             texts.append(f"not started here: {self._fencing.ejector}")
@@ -704,6 +777,9 @@ class ServiceMachine:
             texts.append(
                 "its status script runs, and until that ends it is not announced to the peer as out"
             )
+        if sight is not None:
+            policy, silence = self.spec.policy, self._silence_text(at)
+            texts.append(self._giving_up.explain(self.state, policy, sight, silence, now))
         return ServiceStatus(
             name=self.spec.name,
             primary=self.spec.primary,
@@ -717,7 +793,16 @@ class ServiceMachine:
             script="" if self.running is None else self.running.value,
             is_dual_run=self._dual.since is not None,
             has_parts_up=self._probe_at is not None,
+            disks="" if sight is None else sight.own_text,
+            peer_disks="" if sight is None else sight.peer_text,
         )
+
+    def _silence_text(self, at: Moment) -> str:
+        if at.why_not_silent:
+            return f"this node does not fall silent for it: {at.why_not_silent}"
+        if not at.is_silent:
+            return ""
+        return "this node keeps silent until it is reset or fenced, or the disks answer"
 
     def _fence_advice(self, view: PeerView, now: float) -> str:
         """Explain a wait for proof that a silent peer is out; empty without an unusual wait."""

@@ -341,6 +341,38 @@ LEASE_TAKEOVER_S = 10.0
 LEASE_MARGIN_S = 86400.0
 """The least margin of a permit is shown of the last day, and of the one before."""
 
+DISK_LOOK_S = 2.0
+"""Time between two reads of a disk whose freeze is to be noticed."""
+
+DISK_ANSWER_S = 1.0
+"""A read that takes longer has not been answered, until it is."""
+
+DISK_LOOK_OLD_S = 5.0
+"""What this node saw of its disks is not known any more after this time without a look."""
+
+DISK_FACTS_OLD_S = 4.0
+"""What the peer reports of its disks counts for so long after its beat."""
+
+FROZEN_LOOK_S = 0.5
+"""... and between two looks at one that has not answered."""
+
+DATA_DISKS_FIND_S = 60.0
+"""Time between two searches for the disks of services."""
+
+FROZEN_REPORT_S = 5.0
+"""A disk that has not answered for so long is recorded; a slow one is not."""
+
+FROZEN_AFTER_LEAST_S = 15.0
+"""Least time without an answer after which a service may be given up."""
+
+FROZEN_STOP_S = 15.0
+"""A stop that hangs on disks which do not answer has so long, before the node falls silent."""
+
+GIVE_UPS_MAX = 2
+GIVE_UPS_WINDOW_S = 600.0
+"""A node gives a service up at most so often within this time: disks that freeze now here, now
+there, do not pass it to and fro."""
+
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
@@ -406,3 +438,14 @@ assert AGENT_LOGIN_S + AGENT_SHELL_S + AGENT_POWER_S + POWER_OFF_GAP_S < POWER_C
     "an agent that uses its whole time leaves time for the readings"
 )
 assert POWER_CUT_LIMIT_S < CHECK_LIMIT_S, "a cut fits into a check-up"
+assert DISK_LOOK_S + DISK_ANSWER_S < DISK_LOOK_OLD_S, "one late look is no reason to know nothing"
+assert BEAT_INTERVAL_S + PATIENCE_BEATS < DISK_FACTS_OLD_S, "nor are two lost beats"
+assert (
+    DISK_ANSWER_S + DISK_LOOK_OLD_S + DISK_FACTS_OLD_S + BEAT_INTERVAL_S
+) * 1.09 < FROZEN_AFTER_LEAST_S * 0.91 - DISK_ANSWER_S, (
+    "of an array that freezes for both, no answer is left that the peer reported before"
+)
+assert DISK_ANSWER_S < FROZEN_REPORT_S < FROZEN_AFTER_LEAST_S, "it is recorded before it counts"
+assert GIVE_UPS_WINDOW_S > GIVE_UPS_MAX * (FROZEN_AFTER_LEAST_S + FROZEN_STOP_S), (
+    "the last of them is noticed within the time"
+)

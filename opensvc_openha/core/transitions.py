@@ -137,6 +137,16 @@ class Situation:
     is_promise_due: bool = False
     """This node's promise is to be confirmed before it starts anything beside a peer that is heard.
     """
+    is_silent: bool = False
+    """This node keeps silent on purpose: what it did the peer would not hear of."""
+    is_to_give_up: bool = False
+    """Its disks are frozen here, for long enough; the peer reads them, and would start it."""
+    is_stop_unproved: bool = False
+    """Its disks do not answer, so that what it wrote may be on its way when its stop has ended."""
+    is_to_stop_again: bool = False
+    """Its stop failed while its disks did not answer; now they do."""
+    is_left_to_peer: bool = False
+    """Its disks are frozen here; the peer reads them, and may start it."""
     leaving: Leaving | None = None
 
     @property
@@ -166,6 +176,8 @@ class Row:
     clears: bool = False
     frozen_target: S | None = None
     holds: bool = False
+    gives_up: bool = False
+    """The service is given up: until it is stopped, disks that do not answer count."""
     fences: bool = False
     """The service waits for the proof of the node's fence plan from now on."""
     ready: AnswerCode | None = None
@@ -191,7 +203,8 @@ def _may_begin(s: Situation) -> bool:
     # START_READY runs nothing: it announces the wish to start, so that a live peer can object and a
     # silent one has a last chance to be heard.
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
-    is_blocked = s.is_ejected or (s.evidence is Evidence.SILENT and s.is_boot_blocked)
+    is_blocked = s.is_ejected or s.is_silent
+    is_blocked = is_blocked or (s.evidence is Evidence.SILENT and s.is_boot_blocked)
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
 
 
@@ -223,6 +236,7 @@ def _may_fence(s: Situation) -> bool:
         and not s.is_boot_blocked
         and not s.is_put_off
         and not s.is_ejected
+        and not s.is_silent
     )
 
 
@@ -234,6 +248,8 @@ def _may_check(s: Situation) -> bool:
     # A script of the service's own comes after the proof of the node's plan.
     if s.evidence is Evidence.SILENT:
         return not s.is_plan_due and _may_fence(s)
+    if s.is_silent:
+        return False
     is_free = not s.is_put_off and s.leaving is None and not s.is_promise_due
     return is_free and s.is_check_always and _is_proved_out(s)
 
@@ -275,6 +291,7 @@ def _may_start(s: Situation) -> bool:
     return (
         s.leaving is None
         and not s.is_ejected
+        and not s.is_silent
         and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
     )
 
@@ -298,6 +315,11 @@ def _waits_in_vain(s: Situation) -> bool:
 
 def _was_taken_over(s: Situation) -> bool:
     return _idle(s) and s.is_ownership_unconfirmed and s.is_peer_started
+
+
+def _must_give_up(s: Situation) -> bool:
+    is_sure = _idle(s) and not s.is_ownership_unconfirmed
+    return is_sure and s.leaving is None and s.is_to_give_up
 
 
 def _script(kind: ScriptKind) -> Guard:
@@ -328,7 +350,8 @@ _EJECTED = "{ejector}: what runs here has lost its right to the data"
 
 # fmt: off
 _START_ROWS = (
-    Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held,
+    Row(S.STOPPED, _T.EVALUATE,
+        lambda s: _may_begin(s) and not s.is_held and not s.is_left_to_peer,
         S.START_READY, "peer is {evidence}", clears=True),
     # First match wins: a start on sufficient proof comes before a check-up, and both before
     # yielding.
@@ -420,6 +443,15 @@ _STOP_ROWS = (
         S.STOPPING, _EJECTED, run=_K.STOP, frozen_target=S.FROZEN_STOP),
     Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
         S.STOPPING, _EJECTED, run=_K.STOP, clears=True),
+    # The peer starts it once it is stopped here, or once this node is proved out: it falls silent
+    # if the stop hangs as well.
+    Row(S.STARTED, _T.EVALUATE, _must_give_up,
+        S.STOPPING, "its disks have not answered here for {frozen_s} s, and the peer reads them:"
+        " given up", run=_K.STOP, clears=True, gives_up=True),
+    Row(S.STOP_FAILED, _T.EVALUATE,
+        lambda s: _idle(s) and s.leaving is None and s.is_to_stop_again,
+        S.STOPPING, "its disks answer again: it is stopped once more", run=_K.STOP, clears=True,
+        gives_up=True),
     # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
     Row(S.STARTED, _T.EVALUATE, _may_defend_by_plan,
         S.STARTED, "peer is {evidence}: it is fenced to defend the service", fences=True),
@@ -433,6 +465,11 @@ _STOP_ROWS = (
     Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.leaving is None and s.is_to_hand_over,
         S.STOPPING, "on_start_failure = hand-over: stop what is left, the peer takes it",
         run=_K.STOP, clears=True),
+    # Whoever unmounts without waiting for the disk leaves writes behind, which land once it
+    # answers.
+    Row(S.STOPPING, _T.STOP_OK, lambda s: s.running is _K.STOP and s.is_stop_unproved,
+        S.STOP_FAILED, "stop script succeeded, but its disks do not answer: what it wrote may be on"
+        " its way", clears=True, done=_A.FAILED),
     Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP),
         S.FROZEN_STOP, "stop script succeeded, frozen", clears=True, also=_A.STOPPED,
         done=_A.FROZEN_STOP),

@@ -14,7 +14,15 @@ from opensvc_openha.core.states import ServiceState
 
 
 @state_marks(
-    not_state={"announced", "unacknowledged", "in_use", "starting", "deadlines", "is_question_new"}
+    not_state={
+        "announced",
+        "unacknowledged",
+        "in_use",
+        "starting",
+        "given_up",
+        "deadlines",
+        "is_question_new",
+    }
 )
 class WorkList:
     """The services to evaluate, and the states to announce."""
@@ -33,6 +41,8 @@ class WorkList:
         """The services of which some may be in use here."""
         self.starting: set[str] = set()
         """The services that are about to be started."""
+        self.given_up: set[str] = set()
+        """The services that are given up since their disks are frozen here."""
         self.is_question_new = False
         """The first service asks for an acknowledgement: further ones can wait with it."""
 
@@ -80,13 +90,13 @@ class WorkList:
         before, had_questions, has_news = self.announced, bool(self.unacknowledged), False
         if self.is_dirty:
             self.announced = {}
-            for members in (self.unacknowledged, self.in_use, self.starting):
+            for members in self._sets:
                 members.clear()
         for name in names:
             machine = services.get(name)
             if machine is None:
                 self.announced.pop(name, None)
-                for members in (self.unacknowledged, self.in_use, self.starting):
+                for members in self._sets:
                     members.discard(name)
                 continue
             has_news = has_news or before.get(name) is not machine.announced
@@ -94,8 +104,13 @@ class WorkList:
             _put(name, self.unacknowledged, machine.is_waiting_for_ack(at.view))
             _put(name, self.in_use, machine.is_in_use)
             _put(name, self.starting, machine.is_starting)
+            _put(name, self.given_up, machine.is_given_up)
         self.is_question_new = bool(self.unacknowledged) and not had_questions
         return has_news
+
+    @property
+    def _sets(self) -> tuple[set[str], ...]:
+        return self.unacknowledged, self.in_use, self.starting, self.given_up
 
     def finish(self, moved: set[str]) -> None:
         """End a step: of all services, those that have just moved are evaluated again."""

@@ -1,4 +1,4 @@
-"""Watch what surrounds the engine: interfaces, scripts, logs, starts by hand, processes of agents.
+"""Watch what surrounds the engine: interfaces, disks, scripts, logs, starts by hand, agents.
 
 None of it decides anything: what concerns the engine is put into its inbox, what concerns operators
 becomes an issue.
@@ -13,6 +13,9 @@ from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.daemon.check_scripts import CheckScripts
+from opensvc_openha.daemon.data_disks import PROGRAM as FIND_DISKS
+from opensvc_openha.daemon.data_disks import DataDisks
+from opensvc_openha.daemon.fence_program import FenceProgram
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.log_keeper import LogKeeper
@@ -22,6 +25,7 @@ from opensvc_openha.daemon.readiness import Readiness
 from opensvc_openha.errors import NotAnsweringError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
+from opensvc_openha.system.self_command import self_command
 
 
 class Watchers:
@@ -58,6 +62,13 @@ class Watchers:
         self._outside = OutsideStarts(
             self._stopped_services, ask_wrapper, lambda service: inbox.put(SeemsUp(service))
         )
+        self._disks = DataDisks(
+            lambda: spec().own_services,
+            lambda names: FenceProgram(
+                layout.environment(), argv=[*self_command(FIND_DISKS), *names]
+            ),
+            inbox.put,
+        )
 
     def check(self) -> None:
         """Do what has no thread of its own; from time to time."""
@@ -71,6 +82,7 @@ class Watchers:
         self._interfaces.start(enter)
         self._readiness.start()
         self._outside.start()
+        self._disks.start()
 
     def use_senders(self, senders: tuple[LinkSpec, ...]) -> None:
         """Watch the interfaces of these links from now on."""
@@ -80,12 +92,14 @@ class Watchers:
         """Check services soon, since something was edited."""
         self._readiness.check_soon()
         self._outside.check_soon()
+        self._disks.check_soon()
 
     def stop(self) -> None:
         """End the threads, and the processes shown to agents."""
         self._interfaces.stop()
         self._readiness.stop()
         self._outside.stop()
+        self._disks.stop()
         self._logs.stop()
         self._process_names.end()
 

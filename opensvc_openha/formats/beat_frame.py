@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -33,7 +33,12 @@ from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.facts_block import RawFacts, pack_facts, unpack_facts
+from opensvc_openha.formats.facts_block import (
+    RawFacts,
+    least_facts,
+    pack_facts,
+    unpack_facts,
+)
 from opensvc_openha.formats.frame_seal import (
     CLUSTER_BYTES,
     ID_BYTES,
@@ -252,7 +257,7 @@ def _pack_facts(beat: Beat, names: tuple[str, ...], room: int) -> bytes:
     """
     if beat.facts is None:
         return b""
-    for facts in (beat.facts, replace(beat.facts, unready=frozenset(), marks=())):
+    for facts in (beat.facts, least_facts(beat.facts)):
         packed = pack_facts(facts, names)
         if _FACTS_LENGTH.size + len(packed) <= room:
             return _FACTS_LENGTH.pack(len(packed)) + packed

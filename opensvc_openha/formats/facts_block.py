@@ -7,6 +7,8 @@
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
     3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
     4  promise   dead after, ms 4 | flags 1 (1: virtual machine) | count 1 | mark of a medium 8 each
+    5  disks     one bit per service whose disks answer, one bit per service whose disks are frozen,
+                 then for how long, s 2 each, in the order of the frozen ones
 
 An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored,
 so that a later version may add both. Sets of services are indexes here: their names are those
@@ -18,7 +20,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core.configuration_marks import MARK_BYTES
 from opensvc_openha.core.facts import Facts, Turn
@@ -28,11 +30,13 @@ from opensvc_openha.core.promise import Promise
 _ENTRY = struct.Struct(">BH")
 _NODE = struct.Struct(">BBIII")
 _PROMISE = struct.Struct(">IBB")
-_NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE = 1, 2, 3, 4
+_FROZEN_S = struct.Struct(">H")
+_NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE, _DISKS_TYPE = 1, 2, 3, 4, 5
 _MARKS_MAX = 32
 _BOOTING, _DEFENDING = 1, 2
 _VIRTUAL = 1
 _NONE = 0xFFFFFFFF
+_FROZEN_MAX_S = 0xFFFF
 _TURNS = {turn.value: turn for turn in Turn}
 
 
@@ -42,11 +46,15 @@ class RawFacts:
 
     facts: Facts
     unready: frozenset[int] = frozenset()
+    answering: frozenset[int] = frozenset()
+    frozen: Mapping[int, int] = field(default_factory=dict)
 
     def resolve(self, names: Mapping[int, str]) -> Facts:
         """Return the facts with the names of the services that are known."""
         unready = frozenset(names[index] for index in self.unready if index in names)
-        return Facts(**{**self.facts.__dict__, "unready": unready})
+        answering = frozenset(names[index] for index in self.answering if index in names)
+        frozen = {names[index]: held for index, held in self.frozen.items() if index in names}
+        return replace(self.facts, unready=unready, answering=answering, frozen=frozen)
 
 
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
@@ -66,7 +74,14 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
         packed += _entry(_PROMISE_TYPE, _pack_promise(facts.promise))
     if facts.unready:
         packed += _entry(_UNREADY_TYPE, _pack_set(facts.unready, names))
+    if facts.answering or facts.frozen:
+        packed += _entry(_DISKS_TYPE, _pack_disks(facts, names))
     return packed
+
+
+def least_facts(facts: Facts) -> Facts:
+    """Return what a frame without room for all facts has: what a promise is withdrawn by."""
+    return replace(facts, unready=frozenset(), marks=(), answering=frozenset(), frozen={})
 
 
 def unpack_facts(data: bytes, services: int) -> RawFacts:
@@ -78,6 +93,7 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
     unready: frozenset[int] = frozenset()
     marks: tuple[bytes, ...] = ()
     promise: Promise | None = None
+    disks: tuple[frozenset[int], dict[int, int]] = frozenset(), {}
     seen = set()
     offset = 0
     while offset < len(data):
@@ -100,7 +116,9 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
             marks = _unpack_marks(value)
         elif kind == _PROMISE_TYPE:
             promise = _unpack_promise(value)
-    return RawFacts(replace(facts, marks=marks, promise=promise), unready)
+        elif kind == _DISKS_TYPE:
+            disks = _unpack_disks(value, services)
+    return RawFacts(replace(facts, marks=marks, promise=promise), unready, *disks)
 
 
 def _entry(kind: int, value: bytes) -> bytes:
@@ -148,6 +166,27 @@ def _unpack_promise(value: bytes) -> Promise:
         raise ValueError("a promise of 0 ms")
     media = frozenset(marks[at : at + MEDIUM_BYTES] for at in range(0, len(marks), MEDIUM_BYTES))
     return Promise(milliseconds / 1000, media, bool(flags & _VIRTUAL))
+
+
+def _pack_disks(facts: Facts, names: Sequence[str]) -> bytes:
+    sets = _pack_set(facts.answering, names) + _pack_set(frozenset(facts.frozen), names)
+    held = (facts.frozen[name] for name in names if name in facts.frozen)
+    return sets + b"".join(_FROZEN_S.pack(min(max(0, each), _FROZEN_MAX_S)) for each in held)
+
+
+def _unpack_disks(value: bytes, services: int) -> tuple[frozenset[int], dict[int, int]]:
+    length = (services + 7) // 8
+    answering = _unpack_set(value[:length], services)
+    frozen = sorted(_unpack_set(value[length : 2 * length], services))
+    held = value[2 * length : 2 * length + _FROZEN_S.size * len(frozen)]
+    if len(held) < _FROZEN_S.size * len(frozen):
+        raise ValueError(f"{len(frozen)} services with frozen disks take {len(value)} bytes")
+    if not answering.isdisjoint(frozen):
+        raise ValueError("disks of a service answer, and do not")
+    return answering, {
+        index: _FROZEN_S.unpack_from(held, _FROZEN_S.size * place)[0]
+        for place, index in enumerate(frozen)
+    }
 
 
 def _to_ms(seconds: float | None) -> int:

@@ -75,6 +75,12 @@ class PolicyOptions:
     policy: Policy = Policy()
     services: Mapping[str, Policy] = field(default_factory=dict)
 
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """For which services `frozen_storage = give_up` is written, or `all services`."""
+        own = tuple(name for name, policy in self.services.items() if policy.is_given_up)
+        return (*own, "all services") if self.policy.is_given_up else own
+
 
 @dataclass(frozen=True)
 class PeerLinkOptions:
@@ -155,6 +161,12 @@ class Options:
             )
             for svc in services
         )
+
+    def frozen_storage_error(self, message: str, service: str) -> ConfigError:
+        """Return an error about `frozen_storage` of a service, where it is written."""
+        places = (("policy", service, "frozen_storage"), ("policy", "frozen_storage"))
+        place = next((each for each in places if each in self.lines), places[0])
+        return self.error(f"frozen_storage = give_up for {service}: {message}", *place)
 
     def check_services(self, services: tuple[ServiceSpec, ...]) -> None:
         """Raise ConfigError for a section that names no service."""
@@ -270,4 +282,7 @@ def _policy(section: ConfSection, default: Policy) -> Policy:
         section.value(schema.ON_START_FAILURE, default.on_start_failure),
         section.value(schema.PRIORITY, default.priority),
         section.value(schema.DEFEND, default.is_defended),
+        section.value(schema.FROZEN_STORAGE, default.frozen_storage),
+        section.value(schema.FROZEN_AFTER, default.frozen_after_s),
+        section.value(schema.DATA_DISKS, default.data_disks),
     )

@@ -13,6 +13,7 @@ import re
 
 from opensvc_openha.core.model import (
     FencingPolicy,
+    FrozenStorage,
     OnDualRun,
     OnStartFailure,
     Policy,
@@ -23,6 +24,7 @@ from opensvc_openha.core.timing import (
     CHECK_LIMIT_S,
     FENCE_RETRY_MAX_S,
     FENCE_TIME_MAX_S,
+    FROZEN_AFTER_LEAST_S,
     PROBE_LIMIT_S,
     SCRIPTS_AT_ONCE,
     START_LIMIT_S,
@@ -117,6 +119,27 @@ def _seconds_or_never(text: str) -> float | None:
         ) from None
 
 
+def _frozen_after(text: str) -> float:
+    value = seconds().read(text)
+    if value < FROZEN_AFTER_LEAST_S:
+        raise ValueError(
+            f"at least {FROZEN_AFTER_LEAST_S:g} seconds, since what the peer last saw of the disks"
+            f" must be older by then; found {value:g}"
+        )
+    return value
+
+
+def _disks(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    wrong = [path for path in found if not path.startswith("/") or len(path.split()) > 1]
+    if wrong or not found:
+        raise ValueError(f"expected paths of devices, separated by commas; found {text!r}")
+    if len(found) > _DISKS_MAX:
+        raise ValueError(f"at most {_DISKS_MAX} devices; found {len(found)}")
+    return found
+
+
+_DISKS_MAX = 32
 _YES_NO = choice({"yes": True, "no": False})
 
 # [heartbeat] ------------------------------------------------------------------------------------
@@ -273,6 +296,30 @@ DEFEND = Option(
     " nothing to start.",
 )
 
+FROZEN_STORAGE = Option(
+    "frozen_storage",
+    choice(words_of(FrozenStorage)),
+    _POLICY.frozen_storage,
+    "A running service whose disks do not answer here, while the peer reads them: `ignore` waits"
+    " for the disks; `give_up` stops the service, or, if the stop hangs as well, falls silent, so"
+    " that a lease resets this node, or the peer fences it. Needs a key, and a fence.",
+    see="frozen-storage",
+)
+FROZEN_AFTER = Option(
+    "frozen_after",
+    ConfValueType(_frozen_after, f"seconds, at least {FROZEN_AFTER_LEAST_S:g}"),
+    _POLICY.frozen_after_s,
+    "Time without an answer of a disk after which that is done.",
+)
+DATA_DISKS = Option(
+    "data_disks",
+    ConfValueType(_disks, "paths, separated by commas", is_list=True),
+    _POLICY.data_disks,
+    "The disks that are read for this. Without it those below the volume groups, disks and file"
+    " systems of the service's file, where the embedded agent has one.",
+    example="/dev/mapper/data.0, /dev/mapper/data.1",
+)
+
 # [peer_link] ------------------------------------------------------------------------------------
 
 PEER_LINK_ENABLED: Option[bool | None] = Option(
@@ -303,7 +350,15 @@ PEER_LINK_ALLOW = Option(
 )
 
 _LIMITS = (START_TIMEOUT, STOP_TIMEOUT, CHECK_TIMEOUT, STATUS_TIMEOUT)
-_POLICIES = (ON_DUAL_RUN, ON_START_FAILURE, PRIORITY, DEFEND)
+_POLICIES = (
+    ON_DUAL_RUN,
+    ON_START_FAILURE,
+    PRIORITY,
+    DEFEND,
+    FROZEN_STORAGE,
+    FROZEN_AFTER,
+    DATA_DISKS,
+)
 SECTIONS = (
     SectionSchema(
         "heartbeat",

@@ -246,6 +246,12 @@ class DiskChannel:
         worker = self._worker
         return worker.pid if worker is not None and not worker.is_ended else 0
 
+    @property
+    def is_hung(self) -> bool:
+        """True while the child owes an answer whose time is over."""
+        worker = self._worker
+        return worker is not None and not worker.is_ended and worker.is_hung
+
     def open(self, for_writing: bool, limit_s: float) -> DeviceInfo:
         """Open the device that the path names now, starting the child if there is none.
 

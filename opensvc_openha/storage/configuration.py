@@ -147,6 +147,7 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
     check_count(spec, layout.services_file)
     for svc in spec.own_services:
         check_fence(svc, layout.services_file, options)
+        _check_frozen_storage(svc, spec, layout.services_file, options)
     return spec
 
 
@@ -311,6 +312,26 @@ def check_fence(svc: ServiceSpec, path: str, options: Options) -> None:
             " profile = tutorial",
             "timing",
             "profile",
+        )
+
+
+def _check_frozen_storage(svc: ServiceSpec, spec: ClusterSpec, path: str, options: Options) -> None:
+    """Raise ConfigError if giving the service up could end in two copies, or cannot work."""
+    if not svc.policy.is_given_up:
+        return
+    if not svc.is_fenced and not options.fence_plan.has_levels:
+        place = f"{path}:{svc.line}" if svc.line else path
+        raise options.frozen_storage_error(
+            f"its check-up script is {svc.check} ({place}), so that the peer would start it while"
+            " writes of this node are still on their way: give it one that fences, or configure"
+            " [fencing] levels",
+            svc.name,
+        )
+    if not any(link.wire is Wire.OWN for link in spec.listeners):
+        raise options.frozen_storage_error(
+            "all links have wire = legacy, and a C OpenHA does not report whether it reads the"
+            " disks: remove it until both nodes run this version",
+            svc.name,
         )
 
 

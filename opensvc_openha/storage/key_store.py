@@ -193,12 +193,21 @@ def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dic
             "peer_link",
             "enabled",
         )
+    is_open = ring is None or mode is AuthMode.OFF
     lease = options.fence_plan.lease
-    if lease is not None and (ring is None or mode is AuthMode.OFF):
+    if lease is not None and is_open:
         raise lease.error(
             "needs authenticated heartbeats: anybody could keep a dead node alive, or promise in"
             " its name. Write authentication = enforced in [heartbeat]; `openha key generate` makes"
             " a key, `openha key install` takes the peer's"
+        )
+    given_up = options.policy.given_up
+    if given_up and is_open:
+        raise options.frozen_storage_error(
+            "needs authenticated heartbeats: anybody could report in the peer's name that it reads"
+            " the disks. Write authentication = enforced in [heartbeat]; `openha key generate`"
+            " makes a key, `openha key install` takes the peer's",
+            given_up[0],
         )
     if ring is None and mode is None and (incarnations or os.path.exists(layout.key_mark_file)):
         raise ConfigError(

@@ -38,6 +38,8 @@ from opensvc_openha.core.events import (
     BeatReceived,
     CommandReceived,
     ConfigChanged,
+    DisksLook,
+    DisksLooked,
     Ejected,
     Event,
     FenceStepEnded,
@@ -49,7 +51,9 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
     StepOutcome,
 )
+from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
+from opensvc_openha.core.timing import DISK_ANSWER_S, DISK_LOOK_OLD_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.state_file import StoredState
@@ -58,6 +62,7 @@ from opensvc_openha.verify.invariants import (
     Announced,
     DaemonBegan,
     DaemonEnded,
+    FellSilent,
     Fenced,
     Heard,
     InvariantBroken,
@@ -135,6 +140,11 @@ class SimulatedNode:
         """The step of the fence plan that the present daemon has begun."""
         self.running: set[str] = set()
         """Services of which some is in use here."""
+        self.frozen: dict[str, float] = {}
+        """Services whose disks do not answer this node, and since when by its clock."""
+        self._thawed: dict[str, tuple[float, float]] = {}
+        """Those that answer again: since when they did not, and until when."""
+        self._was_silent = False
 
     @property
     def engine(self) -> Engine | None:
@@ -190,6 +200,7 @@ class SimulatedNode:
                 self.observe(StateLost(now, self.name, name))
         engine = Engine(spec, boot, recovered, now, store.incarnations, kept, store.fencing)
         self.executor = ActionExecutor(engine, self, defer)
+        self._was_silent = False
 
     def end_daemon(self, how: str = "kill -9") -> None:
         """End the daemon; services and scripts continue."""
@@ -204,6 +215,29 @@ class SimulatedNode:
             self.observe(Fenced(victim.now, victim.name, self.name))
             victim.power_off("fenced")
 
+    # --- data disks -------------------------------------------------------------------------------
+
+    def freeze(self, service: str, is_frozen: bool = True) -> None:
+        """Let the disks of a service not answer this node, or answer again."""
+        if is_frozen:
+            self.frozen.setdefault(service, self.now)
+        elif service in self.frozen:
+            self._thawed[service] = self.frozen.pop(service), self.now
+
+    def look_at_disks(self) -> None:
+        """Report the disks to the daemon, as its probes see them."""
+        services = () if self.engine is None else self.engine.spec.own_services
+        looks = {svc.name: self._look(svc.name) for svc in services if svc.policy.is_given_up}
+        if looks:
+            self.give(DisksLooked(self.now, looks))
+
+    def _look(self, service: str) -> DisksLook:
+        since = self.frozen.get(service)
+        # A read has to be overdue first.
+        if since is None or self.now < since + DISK_ANSWER_S:
+            return DisksLook(DiskAnswer.ANSWERS)
+        return DisksLook(DiskAnswer.FROZEN, since, "/dev/sdb")
+
     # --- events -----------------------------------------------------------------------------------
 
     def give(self, event: Event) -> None:
@@ -217,6 +251,21 @@ class SimulatedNode:
         self.observe_event(event)
         self.executor.handle(event, self.now)
         self.finish_step()
+
+    def _note_silence(self, engine: Engine) -> None:
+        """Observe that the daemon has just fallen silent on purpose."""
+        was_silent, self._was_silent = self._was_silent, engine.keeps_silent
+        if was_silent or not engine.keeps_silent:
+            return
+        # That the disks answer again is known with the next look only.
+        former = {
+            name: since
+            for name, (since, until) in self._thawed.items()
+            if self.now <= until + DISK_LOOK_OLD_S
+        }
+        own = {name: self.now - at for name, at in (former | self.frozen).items()}
+        peer = {name: self.peer.now - at for name, at in self.peer.frozen.items()}
+        self.observe(FellSilent(self.now, self.name, own, peer))
 
     def observe_event(self, event: Event) -> None:
         """Pass what an event means to the invariant checker.
@@ -246,6 +295,7 @@ class SimulatedNode:
         """End a daemon that has left; otherwise check that a restart would find its states."""
         executor = self.executor
         assert executor is not None
+        self._note_silence(executor.engine)
         if executor.is_done:
             self.end_daemon("it has left")
             return

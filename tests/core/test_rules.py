@@ -44,17 +44,28 @@ FLAGS = (
     "is_retry_due",
     "is_defending",
     "is_put_off",
+    "is_silent",
+    "is_to_give_up",
+    "is_stop_unproved",
+    "is_to_stop_again",
+    "is_left_to_peer",
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all
     # True.
-    (S.STOPPED, T.EVALUATE): ("is_held", "is_probe_due", "is_boot_blocked"),
+    (S.STOPPED, T.EVALUATE): (
+        "is_held",
+        "is_probe_due",
+        "is_boot_blocked",
+        "is_silent",
+        "is_left_to_peer",
+    ),
     (S.FROZEN_STOP, T.EVALUATE): ("is_probe_due",),
     (S.FROZEN_STOP, T.FREEZE_STOP): ("is_found_in_part",),
     (S.STOPPED, T.PROBE_UNSURE): ("is_found_in_part",),
-    (S.STOPPED, T.START): ("is_held", "is_boot_blocked"),
-    (S.STOPPED, T.FREEZE_START): ("is_boot_blocked",),
-    (S.START_FAILED, T.START): ("was_never_started", "is_boot_blocked"),
+    (S.STOPPED, T.START): ("is_held", "is_boot_blocked", "is_silent"),
+    (S.STOPPED, T.FREEZE_START): ("is_boot_blocked", "is_silent"),
+    (S.START_FAILED, T.START): ("was_never_started", "is_boot_blocked", "is_silent"),
     (S.START_READY, T.EVALUATE): (
         "is_delay_over",
         "is_legacy",
@@ -66,7 +77,13 @@ ASKED = {
         "is_boot_blocked",
         "is_put_off",
     ),
-    (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
+    (S.STARTING, T.CHECK_OK): (
+        "is_check_valid",
+        "is_legacy",
+        "is_watched_out",
+        "is_stuck",
+        "is_silent",
+    ),
     (S.STARTED, T.EVALUATE): (
         "is_ownership_unconfirmed",
         "is_peer_started",
@@ -76,7 +93,10 @@ ASKED = {
         "is_boot_blocked",
         "is_delay_over",
         "is_put_off",
+        "is_to_give_up",
     ),
+    (S.STOPPING, T.STOP_OK): ("is_stop_unproved",),
+    (S.STOP_FAILED, T.EVALUATE): ("is_to_stop_again",),
     (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): (
         "was_never_started",
@@ -113,7 +133,7 @@ def is_proved_out(s: Situation) -> bool:
 
 def may_fence(s: Situation) -> bool:
     """Silent for the whole delay, and nothing speaks against a fence now."""
-    is_free = s.may_fence and not s.is_boot_blocked and not s.is_put_off
+    is_free = s.may_fence and not (s.is_boot_blocked or s.is_put_off or s.is_silent)
     return s.evidence is E.SILENT and s.is_delay_over and is_free and s.leaving is None
 
 
@@ -126,6 +146,7 @@ def may_announce(s: Situation) -> bool:
         s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
         and s.leaving is None
         and not is_kept_still
+        and not s.is_silent
     )
 
 
@@ -140,7 +161,7 @@ def goes_second(s: Situation) -> bool:
 
 def by_itself(own: S, s: Situation) -> Does | None:
     """What an idle service does because of the peer, of time or of this node's leaving."""
-    if own is S.STOPPED and may_announce(s) and not s.is_held:
+    if own is S.STOPPED and may_announce(s) and not s.is_held and not s.is_left_to_peer:
         return Does(S.START_READY)
     if own in (S.STOPPED, S.FROZEN_STOP):
         # Parts of it were up: they may be gone by now.
@@ -154,9 +175,10 @@ def by_itself(own: S, s: Situation) -> Does | None:
             return (
                 Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
             )
-        if s.leaving is None and s.evidence is E.SILENT and s.is_check_valid:
+        may_begin = s.leaving is None and not s.is_silent
+        if may_begin and s.evidence is E.SILENT and s.is_check_valid:
             return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
-        if s.leaving is None and is_proved_out(s):
+        if may_begin and is_proved_out(s):
             return Does(
                 S.STARTING,
                 ScriptKind.CHECK if s.is_check_always else ScriptKind.START,
@@ -182,11 +204,15 @@ def by_itself(own: S, s: Situation) -> Does | None:
         is_taken = s.is_peer_started and (s.is_ownership_unconfirmed or s.is_copy_to_stop)
         if s.leaving is Leaving.STOP_SERVICES or is_taken:
             return Does(S.STOPPING, ScriptKind.STOP)
+        if s.is_to_give_up and s.leaving is None and not s.is_ownership_unconfirmed:
+            return Does(S.STOPPING, ScriptKind.STOP)
         return (
             Does(S.STARTED, ScriptKind.CHECK, frozen_target=s.frozen_target)
             if s.is_defending and may_fence(s) and not s.is_ownership_unconfirmed
             else None
         )
+    if own is S.STOP_FAILED and s.is_to_stop_again and s.leaving is None:
+        return Does(S.STOPPING, ScriptKind.STOP)
     return None
 
 
@@ -206,7 +232,7 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
             else Does(S.STARTED, done=AnswerCode.STARTED)
         )
     is_silent = s.evidence is E.SILENT and s.is_check_valid
-    if s.leaving is None and (is_proved_out(s) or is_silent):
+    if s.leaving is None and not s.is_silent and (is_proved_out(s) or is_silent):
         return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
     return (
         Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
@@ -219,7 +245,7 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
     """What the end of a stop script brings about."""
     if own is not S.STOPPING:
         return None
-    if trigger is T.STOP_FAILED:
+    if trigger is T.STOP_FAILED or s.is_stop_unproved:
         return Does(S.STOP_FAILED, done=AnswerCode.FAILED)
     if s.frozen_target is S.FROZEN_STOP:
         return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)

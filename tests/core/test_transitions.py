@@ -53,6 +53,11 @@ FLAGS = (
             is_defending=True,
         ),
         dict(was_never_started=True, is_retry_due=True),
+        dict(is_to_give_up=True),
+        dict(is_stop_unproved=True),
+        dict(is_to_stop_again=True),
+        dict(is_left_to_peer=True),
+        dict(is_silent=True, is_delay_over=True, is_check_valid=True, is_check_always=True),
     ]
     + [
         dict(
@@ -193,6 +198,26 @@ def test_node_that_lost_its_right_stops_what_runs_and_begins_nothing() -> None:
             found = find_row(state, Trigger.EVALUATE, ejected)
             assert found is not None and found.run is ScriptKind.STOP
         assert find_row(S.STOPPED, Trigger.EVALUATE, ejected) is None
+
+
+def test_node_that_keeps_silent_begins_nothing() -> None:
+    """Its peer would not hear of it."""
+    silent = [found for found in _applied() if found[2].is_silent]
+    assert silent
+    for state, trigger, _, row in silent:
+        assert row.run not in (ScriptKind.START, ScriptKind.CHECK) and not row.fences
+        # What had begun before may come back to its wait.
+        assert row.next is not S.START_READY or state is S.STARTING, trigger
+
+
+def test_service_whose_disks_are_frozen_is_never_called_out_by_its_stop() -> None:
+    """Whatever frozen state was asked for."""
+    seen = 0
+    for _, trigger, situation, row in _applied():
+        if trigger is Trigger.STOP_OK and situation.is_stop_unproved:
+            seen += 1
+            assert row.next is S.STOP_FAILED
+    assert seen
 
 
 def test_wait_for_the_plan_ends_with_the_silence_or_the_round() -> None:

@@ -40,6 +40,7 @@ PROMISES = st.builds(
     DURATIONS,
     st.frozensets(st.sampled_from(NAMES)),
     st.none() | PROMISES,
+    st.dictionaries(st.sampled_from(NAMES), st.none() | st.integers(0, 65_535)),
 )
 def test_facts_come_back_as_they_were_packed(
     booting: bool,
@@ -50,9 +51,21 @@ def test_facts_come_back_as_they_were_packed(
     silent_s: float | None,
     unready: frozenset[str],
     promise: Promise | None,
+    disks: dict[str, int | None],
 ) -> None:
-    """Every value, to the millisecond, every set of services, and every promise."""
-    facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready, promise=promise)
+    """Every value, to the millisecond, every set of services, every promise, all disks."""
+    facts = Facts(
+        booting,
+        defends,
+        turn,
+        priority,
+        fence_s,
+        silent_s,
+        unready,
+        answering=frozenset(name for name, held in disks.items() if held is None),
+        frozen={name: held for name, held in disks.items() if held is not None},
+        promise=promise,
+    )
     assert (
         unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts
     )
@@ -99,6 +112,33 @@ def test_a_malformed_promise_is_refused(value: bytes) -> None:
     """No head, fewer media than it counts, no time."""
     with pytest.raises(ValueError):
         unpack_facts(b"\x04" + struct.pack(">H", len(value)) + value, 0)
+
+
+def test_no_look_at_disks_adds_nothing_to_a_frame() -> None:
+    """Without the option, and after a time that is too long for its field."""
+    assert pack_facts(Facts(), NAMES) == pack_facts(Facts(answering=frozenset()), NAMES)
+    packed = pack_facts(Facts(frozen={NAMES[2]: 10**6}), NAMES)
+    assert unpack_facts(packed, len(NAMES)).frozen == {2: 65_535}
+
+
+@pytest.mark.parametrize("value", ["", "80", "80 40 00", "80 80 0001"])
+def test_malformed_facts_about_disks_are_refused(value: str) -> None:
+    """Sets that are missing, a time that is missing, a service in both."""
+    data = bytes.fromhex(value)
+    with pytest.raises(ValueError):
+        unpack_facts(b"\x05" + struct.pack(">H", len(data)) + data, 3)
+
+
+@given(st.binary(max_size=12))
+def test_any_bytes_about_disks_are_read_or_refused(value: bytes) -> None:
+    """No other error; bytes of a later version behind them are skipped."""
+    try:
+        raw = unpack_facts(b"\x05" + struct.pack(">H", len(value)) + value, 11)
+    except ValueError:
+        return
+    assert raw.answering.isdisjoint(raw.frozen)
+    facts = raw.resolve(dict(enumerate(NAMES)))
+    assert unpack_facts(pack_facts(facts, NAMES), 11).resolve(dict(enumerate(NAMES))) == facts
 
 
 @given(st.binary(max_size=60))

@@ -33,6 +33,7 @@ from opensvc_openha.formats.options_schema import SECTIONS, Allowed, AuthMode
 from opensvc_openha.links.monitor_file import parse_monitor
 
 SAMPLE = (Path(__file__).parents[2] / "templates/openha.conf.sample").read_text()
+POLICY = Policy(data_disks=("/dev/mapper/data.0", "/dev/mapper/data.1"))
 NET = LinkSpec("deb2", "net", "eth1", "239.131.50.12", 5012, 0, 10.0)
 DISK = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 19, 10.0)
 REGISTRY, BUSYBOX = (
@@ -206,7 +207,7 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
         timing=TimingOptions(Profile.TUTORIAL, 0.8),
         fence_plan=options.fence_plan,
         scripts=ScriptOptions(limits, services={"registry": limits}),
-        policy=PolicyOptions(services={"registry": Policy()}),
+        policy=PolicyOptions(POLICY, {"registry": POLICY}),
         peer_link=PeerLinkOptions(True, listen=("10.50.1.1",)),
     )
     assert options.fence_plan.levels == (("ipmi",), ("lease",))

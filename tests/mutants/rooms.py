@@ -24,6 +24,9 @@ class Room:
 
 
 _DECISIONS = (
+    "data_disks.py",
+    "giving_up.py",
+    "own_silence.py",
     "fence_paths.py",
     "fence_plan.py",
     "lease_owner.py",

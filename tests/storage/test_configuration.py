@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.control import client
-from opensvc_openha.core.model import LeasePolicy, OnDualRun, PathKind, Profile
+from opensvc_openha.core.model import FrozenStorage, LeasePolicy, OnDualRun, PathKind, Profile
 from opensvc_openha.daemon.launch import expect_startable
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.key_file import KeyRing
@@ -164,6 +164,68 @@ def test_lease_without_a_key_is_refused(layout: Layout) -> None:
     assert read_settings(layout, parse_options(text, layout.options_file))[0] is not None
     with pytest.raises(ConfigError, match="needs authenticated heartbeats"):
         read_settings(layout, options)
+
+
+def test_frozen_storage_reaches_the_service(layout: Layout) -> None:
+    """Of all services, and of one alone; without it nothing is given up."""
+    policy = read_cluster(layout).services[0].policy
+    assert (policy.frozen_storage, policy.data_disks) == (FrozenStorage.IGNORE, ())
+    Path(layout.options_file).write_text(
+        "[policy]\nfrozen_after = 20\n[[registry]]\nfrozen_storage = give_up\n"
+        "data_disks = /dev/sdb, /dev/mapper/data.1,/dev/sdb\n"
+    )
+    policy = read_cluster(layout).services[0].policy
+    assert policy.is_given_up and policy.frozen_after_s == 20
+    assert policy.data_disks == ("/dev/sdb", "/dev/mapper/data.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("frozen_storage = giveup", "2: frozen_storage: expected one of ignore, give_up; found"),
+        ("frozen_after = 5", "2: frozen_after: at least 15 seconds, since what the peer last saw"),
+        ("data_disks = sdb", "2: data_disks: expected paths of devices, separated by commas;"),
+        ("data_disks = /dev/a /dev/b", "2: data_disks: expected paths of devices, separated by"),
+    ],
+)
+def test_mistake_in_frozen_storage_is_refused_with_its_line(
+    layout: Layout, text: str, why: str
+) -> None:
+    """What is wrong, and what is expected."""
+    assert f"openha.conf:{why}" in refusal(layout, f"[policy]\n{text}\n")
+
+
+def test_frozen_storage_that_could_end_in_two_copies_is_refused(layout: Layout) -> None:
+    """The peer must have something to prove this node out by, and must report its disks."""
+    text = "[policy]\n[[registry]]\nfrozen_storage = give_up\n"
+    Path(layout.services_file).write_text(f"registry /x {node_name()} peer /bin/true\n")
+    refused = refusal(layout, text)
+    assert refused.startswith(
+        "openha.conf:3: frozen_storage = give_up for registry: its check-up script is /bin/true"
+        " (services:1), so that the peer would start it while writes of this node are still on"
+    )
+    everywhere = refusal(layout, "[policy]\nfrozen_storage = give_up\n")
+    assert everywhere.startswith("openha.conf:2: frozen_storage = give_up for registry: its check")
+    Path(layout.options_file).write_text(f"{text}[fencing]\nlevels = reservation\n")
+    assert read_cluster(layout).services[0].policy.is_given_up
+    Path(layout.services_file).write_text(f"registry /x {node_name()} peer /usr/bin/fence\n")
+    legacy = refusal(layout, f"{text}[heartbeat]\nwire = legacy\n")
+    assert legacy.startswith("openha.conf:3: frozen_storage = give_up for registry: all links have")
+
+
+def test_frozen_storage_without_a_key_is_refused(layout: Layout) -> None:
+    """Anybody could report that the peer reads the disks."""
+    text = "[policy]\n[[registry]]\nfrozen_storage = give_up\n"
+    Path(layout.options_file).write_text(text)
+    for more in ("", "[heartbeat]\nauthentication = off\n"):
+        options = parse_options(text + more, "openha.conf")
+        with pytest.raises(ConfigError, match="conf:3: .*registry: needs authenticated heartbeats"):
+            read_settings(layout, options)
+    whole = parse_options("[policy]\nfrozen_storage = give_up\n", "openha.conf")
+    with pytest.raises(ConfigError, match="conf:2: .* for all services: needs authenticated"):
+        read_settings(layout, whole)
+    write_keys(layout, KeyRing(new_key()))
+    assert read_settings(layout, whole)[0] is not None
 
 
 def test_plan_must_fit_the_nodes_and_the_links(layout: Layout) -> None:

@@ -20,8 +20,13 @@ from typing import Any
 
 from opensvc_openha.core.actions import StepKind
 from opensvc_openha.core.events import Leaving, ScriptKind, ScriptOutcome
-from opensvc_openha.core.timing import START_READY_DELAY_S
-from opensvc_openha.verify.exhaustive.bounded_model import TIMEOUT_S, BoundedModel, Fate
+from opensvc_openha.core.timing import FROZEN_STOP_S, START_READY_DELAY_S
+from opensvc_openha.verify.exhaustive.bounded_model import (
+    SERVICE,
+    TIMEOUT_S,
+    BoundedModel,
+    Fate,
+)
 from opensvc_openha.verify.exhaustive.lease_model import LEASE, POLICY, LeaseModel
 from opensvc_openha.verify.exhaustive.model_checker import Enumeration, Event, Found, Level, Way
 from opensvc_openha.verify.exhaustive.plan_model import (
@@ -54,6 +59,8 @@ PLANS = {
     "switch, lease": Fencing(levels=((SWITCH,), (LEASE,)), lease=POLICY),
     "lease, switch": Fencing(levels=((LEASE,), (SWITCH,)), lease=POLICY),
     "lease and switch": Fencing(levels=((LEASE, SWITCH),), lease=POLICY),
+    "frozen disks, lease": Fencing(levels=((LEASE,),), lease=POLICY, has_frozen_disks=True),
+    "frozen disks, switch": Fencing(has_frozen_disks=True),
 }
 _D, _L = Fate.DELIVERED, Fate.LOST
 _FATES = ((_L, _L), (_D, _D), (_L, _D), (_D, _L))
@@ -62,6 +69,7 @@ _TURNS_S = 17.0
 
 def events_of(world: PlanModel) -> Iterator[Event]:
     """Return every event that may happen next, except the passing of time."""
+    move: Any
     for index, node in enumerate(world.nodes):
         name = node.name
         if node.has_shot:
@@ -76,11 +84,16 @@ def events_of(world: PlanModel) -> Iterator[Event]:
             text = "cannot read its disk" if is_blind else "can read its disk again"
             yield Event(f"{name} {text}", partial(_blind, index=index, is_blind=is_blind))
             yield Event(f"daemon of {name} is started again", partial(_restart, index=index))
+        if world.fencing.has_frozen_disks:
+            is_frozen = SERVICE not in node.frozen
+            text = "freeze" if is_frozen else "answer again"
+            move = partial(_freeze, index=index, is_frozen=is_frozen)
+            yield Event(f"disks {text} for {name}", move)
         step = node.step_in_air
         if step is not None and step.kind is StepKind.CLAIM:
             for is_reached in (True, False):
                 text = "is asked" if is_reached else "does not answer"
-                move: Any = partial(_claim, index=index, is_reached=is_reached)
+                move = partial(_claim, index=index, is_reached=is_reached)
                 yield Event(f"the arbiter {text} by {name}", move)
         elif step is not None:
             for fate in StepFate:
@@ -88,7 +101,22 @@ def events_of(world: PlanModel) -> Iterator[Event]:
                 yield Event(text, partial(_shoot, index=index, fate=fate))
         if node.script is not None:
             kind = node.script.action.kind
-            yield Event(f"{kind.value} script on {name} ends", partial(_end_script, index=index))
+            is_hung = SERVICE in node.frozen and kind in (ScriptKind.START, ScriptKind.STOP)
+            if is_hung:
+                yield Event(f"{kind.value} script on {name} is killed", partial(_hang, index=index))
+            if not is_hung or kind is ScriptKind.STOP:
+                text = "ends without its disks" if is_hung else "ends"
+                move = partial(_end_script, index=index)
+                yield Event(f"{kind.value} script on {name} {text}", move)
+
+
+def _freeze(world: BoundedModel, index: int, is_frozen: bool) -> None:
+    assert isinstance(world, PlanModel)
+    world.freeze(index, is_frozen)
+
+
+def _hang(world: BoundedModel, index: int) -> None:
+    world.end_script(index, ScriptOutcome.FAILED, leaves_running=True)
 
 
 def _land(world: BoundedModel, index: int) -> None:
@@ -137,7 +165,9 @@ def _end_script(world: BoundedModel, index: int) -> None:
         outcome = ScriptOutcome.UP if node.runs else ScriptOutcome.DOWN
         world.end_script(index, outcome, node.runs)
     else:
-        world.end_script(index, ScriptOutcome.OK, kind is ScriptKind.START)
+        # A stop that does not wait for its disks leaves writes on their way.
+        is_up = kind is ScriptKind.START or SERVICE in node.frozen
+        world.end_script(index, ScriptOutcome.OK, is_up)
 
 
 def _wait(_world: BoundedModel) -> None:
@@ -156,11 +186,14 @@ class PlanEnumeration(Enumeration):
     def begin(self, fencing: Fencing, depth: int) -> Found:
         """Search from the moment at which the first of two cut nodes begins to fence.
 
-        With a lease, from two nodes that hear each other.
+        With a lease, from two nodes that hear each other; with disks that may freeze, from an owner
+        that has just given a service up.
         """
         world = PlanModel(fencing) if fencing.lease is None else LeaseModel(fencing)
         world.start()
-        if fencing.lease is None:
+        if fencing.has_frozen_disks:
+            world.freeze_until_given_up()
+        elif fencing.lease is None:
             world.cut()
         return self.run(depth, start=world)
 
@@ -175,6 +208,8 @@ class PlanEnumeration(Enumeration):
             (Event("a delay passes", _wait, START_READY_DELAY_S + 0.1), 1),
             (Event("two turns to fence pass", _wait, _TURNS_S), 1),
         ]
+        if world.fencing.has_frozen_disks:
+            events += [(Event("a hung stop is not waited for", _wait, FROZEN_STOP_S + 2.5), 2)]
         events += [
             (Event(f"{name} stalls", partial(_stall, index=index)), 1)
             for index, name in enumerate(NODES)

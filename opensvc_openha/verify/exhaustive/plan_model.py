@@ -29,10 +29,13 @@ from opensvc_openha.core.model import (
     FenceNeeds,
     FencePath,
     FencingPolicy,
+    FrozenStorage,
     LeasePolicy,
     PathKind,
+    Policy,
     ServiceSpec,
 )
+from opensvc_openha.core.timing import DISK_LOOK_S, FROZEN_AFTER_LEAST_S
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.exhaustive.bounded_model import (
     FENCE_S,
@@ -48,7 +51,12 @@ SECOND = FencePath("second", PathKind.POWER, FENCE_S)
 SLOW = FencePath("slow", PathKind.POWER, 12.0)
 """Takes longer than a link timeout and the start-ready delay together."""
 DISKS = FencePath("reservation", PathKind.RESERVATION, FENCE_S)
+GIVEN_UP = Policy(frozen_storage=FrozenStorage.GIVE_UP, frozen_after_s=FROZEN_AFTER_LEAST_S)
 _PIECE_S = 0.5
+
+
+_FROZEN_MAX = 2 * round(FROZEN_AFTER_LEAST_S + 5)
+"""Half seconds after which it makes no difference for how long a disk has been frozen."""
 
 
 class StepFate(enum.Enum):
@@ -73,6 +81,8 @@ class Fencing:
     """The standing check saw the switches on, the peer being heard."""
     lease: LeasePolicy | None = None
     """How both nodes promise to be dead, see `lease_model`."""
+    has_frozen_disks: bool = False
+    """The disks of the first service may freeze for either node, which gives it up then."""
 
 
 class PlanModel(BoundedModel):
@@ -81,8 +91,11 @@ class PlanModel(BoundedModel):
     def __init__(self, fencing: Fencing) -> None:
         super().__init__()
         self.fencing = fencing
+        # What the peer reports of its disks must be authenticated.
+        self.key_id = "k" if fencing.has_frozen_disks else ""
         self.arbiter = SimulatedArbiter()
         self._began_at = [0.0, 0.0]
+        self._looks_at = 0.0
         needs = {name: FenceNeeds.DATA for name in fencing.data}
         self.specs = tuple(
             ServiceSpec(
@@ -93,6 +106,7 @@ class PlanModel(BoundedModel):
                 "/bin/true",
                 fence_needs=needs.get(name, FenceNeeds.NODE),
                 has_reserved_data=name in fencing.data,
+                policy=GIVEN_UP if fencing.has_frozen_disks and name == SERVICE else Policy(),
             )
             for index, name in enumerate((SERVICE, OTHER))
         )
@@ -154,6 +168,7 @@ class PlanModel(BoundedModel):
         end = self.now + seconds
         while self.now < end:
             super().run(min(_PIECE_S, end - self.now))
+            self._look_at_disks()
             for node in self.nodes:
                 script = node.scripts.get(OTHER)
                 if script is not None and not node.is_stalled:
@@ -166,6 +181,26 @@ class PlanModel(BoundedModel):
                 self._kill_late_step(node.index)
                 if self.fencing.has_arbiter and not node.is_stalled:
                     self.arbiter.watch(node)
+
+    def _look_at_disks(self) -> None:
+        """Report the disks from time to time, where they may freeze."""
+        if not self.fencing.has_frozen_disks or self.now < self._looks_at:
+            return
+        self._looks_at = self.now + DISK_LOOK_S
+        for node in self.nodes:
+            if not node.is_stalled:
+                node.look_at_disks()
+
+    def freeze(self, index: int, is_frozen: bool = True) -> None:
+        """Freeze the disks of the first service for a node, or let them answer."""
+        self.nodes[index].freeze(SERVICE, is_frozen)
+
+    def freeze_until_given_up(self) -> None:
+        """Freeze them for the owner alone, until it begins to stop the service."""
+        self.freeze(0)
+        while self.nodes[0].script is None:
+            self.run(0.5)
+            assert self.now < 20_000.0, "nobody gives up"
 
     def _kill_late_step(self, index: int) -> None:
         """End a step at its limit, as the daemon does."""
@@ -223,6 +258,7 @@ class PlanModel(BoundedModel):
         An operator starts the daemon of a node again whose peer was ejected, or has booted without
         hearing it: nobody else can help that one while services may run there.
         """
+        self.freeze(index, is_frozen=False)
         node, peer = self.nodes[index], self.nodes[1 - index].engine
         fencing = None if peer is None else peer.snapshot(self.now).fencing
         is_helpless = fencing is not None and (fencing.is_ejected_by or fencing.is_blocked)
@@ -252,7 +288,12 @@ class PlanModel(BoundedModel):
 
     def fingerprint(self) -> tuple[Any, ...]:
         """Equal for worlds in which the same follows from the same."""
-        return *super().fingerprint(), self._others(), self.arbiter.summary()
+        disks = tuple(
+            tuple(min(_FROZEN_MAX, round(2 * (self.now - at))) for at in node.frozen.values())
+            for node in self.nodes
+        )
+        looks = round(2 * (self._looks_at - self.now)) if self.fencing.has_frozen_disks else 0
+        return *super().fingerprint(), self._others(), self.arbiter.summary(), disks, looks
 
     def pair(self) -> tuple[Any, ...]:
         """Return the states of both nodes, without time and messages."""

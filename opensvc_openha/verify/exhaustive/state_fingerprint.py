@@ -69,6 +69,8 @@ class StateFingerprint:
             facts.fence_s,
             silent,
             tuple(sorted(facts.unready)),
+            tuple(sorted(facts.answering)),
+            tuple(sorted(facts.frozen)),
             None
             if facts.promise is None
             else (facts.promise.death_s, facts.promise.media, facts.promise.is_virtual),

@@ -17,6 +17,7 @@ from opensvc_openha.verify.invariants.observations import (
     DaemonBegan,
     DaemonEnded,
     Disturbed,
+    FellSilent,
     Fenced,
     Forged,
     Heard,
@@ -45,8 +46,9 @@ from opensvc_openha.verify.invariants.s5_survivor import S5
 from opensvc_openha.verify.invariants.s6_watchdog import S6
 from opensvc_openha.verify.invariants.s7_barrier import S7
 from opensvc_openha.verify.invariants.s8_booted import S8
+from opensvc_openha.verify.invariants.s9_silence import S9
 
-PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, L1, L2, L3)
+PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, S9, L1, L2, L3)
 
 __all__ = [
     "PROMISES",
@@ -58,6 +60,7 @@ __all__ = [
     "DaemonBegan",
     "DaemonEnded",
     "Disturbed",
+    "FellSilent",
     "Fenced",
     "Forged",
     "Heard",

@@ -15,6 +15,7 @@ from opensvc_openha.verify.invariants import (
     s6_watchdog,
     s7_barrier,
     s8_booted,
+    s9_silence,
 )
 from opensvc_openha.verify.invariants.l2_settles import Settling
 from opensvc_openha.verify.invariants.l3_rounds import Rounds
@@ -27,6 +28,7 @@ from opensvc_openha.verify.invariants.observations import (
     DaemonBegan,
     DaemonEnded,
     Disturbed,
+    FellSilent,
     Fenced,
     Forged,
     Heard,
@@ -145,6 +147,8 @@ class InvariantChecker:
         elif isinstance(seen, MediumRead):
             node.evidence.lease.take_read(seen)
             self._check_promise(node, seen)
+        elif isinstance(seen, FellSilent):
+            s9_silence.check_silence(seen)
         elif isinstance(seen, Petted):
             s6_watchdog.check_pet(seen)
         elif isinstance(seen, Forged):

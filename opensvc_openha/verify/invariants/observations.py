@@ -5,6 +5,7 @@ An instant is one of its node's clock, and only compared with others of that nod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.beat import Beat, BootId
@@ -267,6 +268,20 @@ class StartedByHand:
 
 
 @dataclass(frozen=True)
+class FellSilent:
+    """A node sends nothing from now on, on purpose.
+
+    ``frozen_s`` is since how many seconds the disks of services have been frozen for it, or were
+    until it looked last; ``peer_frozen_s`` the same for its peer now, each by the node's own clock.
+    """
+
+    at: float
+    node: str
+    frozen_s: Mapping[str, float]
+    peer_frozen_s: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Disturbed:
     """A fault or a command: transitions are counted from here."""
 
@@ -296,5 +311,6 @@ Observation = (
     | Barred
     | WriteLanded
     | StartedByHand
+    | FellSilent
     | Disturbed
 )

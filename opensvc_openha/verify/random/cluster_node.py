@@ -39,6 +39,7 @@ from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.promise import media_of
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import DISK_LOOK_S
 from opensvc_openha.verify.invariants import Arrived, Confirmed, StateLost
 from opensvc_openha.verify.random.fence_steps import FenceSteps
 from opensvc_openha.verify.random.scripts import Scripts
@@ -79,6 +80,8 @@ class ClusterNode(SimulatedNode):
         self._witness = WitnessClient(self, world)
         self._reader = self._make_reader()
         self._commands = 0
+        if world.plan.disk_gap_s:
+            world.scheduler.after(self._dice.uniform(0, DISK_LOOK_S), self._look_again)
 
     def _make_reader(self) -> SlotReader | None:
         link = next((link for link in self.spec.listeners if link.is_disk), None)
@@ -89,6 +92,17 @@ class ClusterNode(SimulatedNode):
         reader = SlotReader(self._world.scheduler, disk, link, self.name, self, phase_s, is_polling)
         disk.readers[link.node] = reader
         return reader
+
+    def _look_again(self) -> None:
+        """Look at the data disks, from time to time; a daemon that is stopped does not."""
+        if self.daemon is not None and not self.daemon.is_stalled:
+            self.look_at_disks()
+        self._world.scheduler.after(DISK_LOOK_S, self._look_again)
+
+    def freeze(self, service: str, is_frozen: bool = True) -> None:
+        """Let the disks of a service not answer this node, or answer again."""
+        self.note(f"disks of {service} {'freeze' if is_frozen else 'answer'}")
+        super().freeze(service, is_frozen)
 
     def note(self, text: str) -> None:
         """Add a line to the trace."""

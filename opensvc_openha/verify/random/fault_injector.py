@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from opensvc_openha.core.beat import Ack, BootId
@@ -67,6 +68,8 @@ class FaultInjector:
         self._await_forger()
         self._lease_dice = Random(f"{cluster.plan.seed} lease faults")
         self._await_lease()
+        self._disk_dice = Random(f"{cluster.plan.seed} data disks")
+        self._await_disks()
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -251,6 +254,33 @@ class FaultInjector:
         self._await_hand()
 
     # --- watchdogs --------------------------------------------------------------------------------
+
+    def _await_disks(self) -> None:
+        """Wait for the next freeze of data disks, drawn separately, too."""
+        gap_s, dice = self._cluster.plan.disk_gap_s, self._disk_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.5, 1.5), self._freeze_disks)
+
+    def _freeze_disks(self) -> None:
+        """Freeze the disks of one service, or of all, for one node, or for both."""
+        cluster, dice = self._cluster, self._disk_dice
+        if not cluster.is_calm:
+            names = cluster.plan.services
+            names = names if dice.random() < 0.4 else (dice.choice(names),)
+            nodes = list(cluster.nodes)
+            dice.shuffle(nodes)
+            for_s, apart_s = dice.choice((4.0, 20.0, 50.0, 90.0)), dice.choice((0.0, 2.0, 12.0))
+            for number, node in enumerate(nodes if dice.random() < 0.4 else nodes[:1]):
+                for name in names:
+                    self._later(number * apart_s, partial(self._set_frozen, node, name, True))
+                    ends_s = number * apart_s + for_s
+                    self._later(ends_s, partial(self._set_frozen, node, name, False))
+        self._await_disks()
+
+    def _set_frozen(self, node: ClusterNode, service: str, is_frozen: bool) -> None:
+        self._cluster.disturb()
+        if not is_frozen or not self._cluster.is_calm:
+            node.freeze(service, is_frozen)
 
     def _await_lease(self) -> None:
         """Schedule faults of what keeps a promise, drawn separately."""

@@ -15,7 +15,12 @@ from typing import TextIO
 
 from opensvc_openha.errors import UsageError
 from opensvc_openha.system import clock
-from opensvc_openha.verify.random.plan import Plan, lease_plan_from_seed, plan_from_seed
+from opensvc_openha.verify.random.plan import (
+    Plan,
+    frozen_plan_from_seed,
+    lease_plan_from_seed,
+    plan_from_seed,
+)
 from opensvc_openha.verify.random.random_history import HOURS, Outcome, run_history
 from opensvc_openha.verify.random.scenario import render
 
@@ -57,6 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--lease",
         action="store_true",
         help="watchdogs keep what the nodes promise; clocks run at the extremes",
+    )
+    parser.add_argument(
+        "--frozen-disks",
+        action="store_true",
+        help="data disks freeze, for one node or for both, and services are given up",
     )
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
     parser.add_argument(
@@ -115,6 +125,7 @@ def main(args: list[str] | None = None) -> int:
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.seed, options.seed + options.runs)
     kind = "lease" if options.lease else "fence plan" if options.fence_plan else ""
+    kind = "frozen disks" if options.frozen_disks else kind
     if options.jobs <= 1 or options.trace:
         on_line = _print_line if options.trace else None
         for seed in seeds:
@@ -131,6 +142,8 @@ def _run(work: tuple[int, float, str]) -> Outcome:
 
 
 def _plan_of(seed: int, kind: str) -> Plan | None:
+    if kind == "frozen disks":
+        return frozen_plan_from_seed(seed)
     if kind == "lease":
         return lease_plan_from_seed(seed)
     return plan_from_seed(seed) if kind else None
@@ -143,6 +156,7 @@ def _print_line(line: str) -> None:
 def _report_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
     hours += " --lease" if options.lease else " --fence-plan" if options.fence_plan else ""
+    hours += " --frozen-disks" if options.frozen_disks else ""
     print(
         f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
         f" {outcome.seed}{hours} --trace",

@@ -12,6 +12,7 @@ from opensvc_openha.core.model import (
     FenceNeeds,
     FencePath,
     FencingPolicy,
+    FrozenStorage,
     LeasePolicy,
     LinkSpec,
     OnDualRun,
@@ -22,7 +23,7 @@ from opensvc_openha.core.model import (
     Wire,
 )
 from opensvc_openha.core.promise import MARGIN_S, death_after_s
-from opensvc_openha.core.timing import CHECK_LIMIT_S
+from opensvc_openha.core.timing import CHECK_LIMIT_S, FROZEN_AFTER_LEAST_S
 from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 from opensvc_openha.verify.simulated_node import NODES
 
@@ -105,6 +106,8 @@ class Plan:
     """The nodes are virtual machines, which may be paused together with their clocks."""
     lease_gap_s: tuple[float, ...] = field(default=(), repr=False)
     """Times between two faults of watchdogs, keepers and heartbeat disks; empty for none."""
+    disk_gap_s: tuple[float, ...] = field(default=(), repr=False)
+    """Times between two freezes of data disks; empty for none."""
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
     reports_power: bool = False
@@ -319,6 +322,26 @@ def lease_plan_from_seed(seed: int) -> Plan:
         data=plan.services[: dice.choice((1, len(plan.services)))] if has_disks else (),
         late_writes_s=(0.1, 2.0, 5.0, 9.5) if has_disks else (),
         lease_gap_s=dice.choice(((1.0, 5.0), (5.0, 20.0), (20.0, 60.0))),
+    )
+
+
+def frozen_plan_from_seed(seed: int) -> Plan:
+    """Return the plan of a seed, with data disks that freeze, for one node or for both."""
+    dice = Random(f"{seed} frozen disks")
+    plan = lease_plan_from_seed(seed) if dice.random() < 0.6 else plan_from_seed(seed)
+    return replace(
+        plan,
+        # What the peer reports of its disks must be authenticated.
+        has_key=True,
+        policy=replace(
+            plan.policy,
+            frozen_storage=FrozenStorage.GIVE_UP,
+            frozen_after_s=dice.choice((FROZEN_AFTER_LEAST_S, FROZEN_AFTER_LEAST_S, 30.0)),
+        ),
+        disk_gap_s=dice.choice(((10.0, 40.0), (40.0, 120.0))),
+        # A service moves only while nothing else happens for as long.
+        gap_s=(20.0, 60.0, 120.0),
+        script_hangs=0.0,
     )
 
 

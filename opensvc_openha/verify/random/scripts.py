@@ -33,6 +33,11 @@ _LIMIT_S = {
 }
 
 
+_NEEDS_DISKS = (ScriptKind.START, ScriptKind.STOP)
+_DISK_S = 1.0
+"""Time after which a script that waits for its disks is looked at again."""
+
+
 @dataclass(eq=False)
 class _Fate:
     """What was drawn for a running script."""
@@ -208,12 +213,32 @@ class Scripts:
     # --- end --------------------------------------------------------------------------------------
 
     def _end(self, fate: _Fate) -> None:
-        if self._is_alive(fate.script):
-            self._finish(fate.script, fate.is_ok)
+        script = fate.script
+        if not self._is_alive(script):
+            return
+        kind, node = script.action.kind, self._node
+        if script.action.service not in node.frozen or kind not in _NEEDS_DISKS:
+            self._finish(script, fate.is_ok)
+        elif kind is ScriptKind.STOP and self._knows_frozen(script) and self._dice.random() < 0.02:
+            # It does not wait for its disks: writes are on their way.
+            self._finish(script, is_ok=True, is_cut_short=True)
+        elif self._scheduler.now > script.began_at + _LIMIT_S[kind]:
+            self._finish(script, is_ok=False)
+        else:
+            self._scheduler.after(_DISK_S, self._end, fate)
 
-    def _finish(self, script: Script, is_ok: bool) -> None:
+    def _knows_frozen(self, script: Script) -> bool:
+        """Return True if the daemon that waits for a script knows that its disks are frozen."""
+        node, engine = self._node, self._node.engine
+        if engine is None or script.owner != node.incarnation:
+            return False
+        status = engine.snapshot(node.now).service(script.action.service)
+        return status is not None and status.disks.startswith("no answer")
+
+    def _finish(self, script: Script, is_ok: bool, is_cut_short: bool = False) -> None:
         node, service, kind = self._node, script.action.service, script.action.kind
         outcome, detail, is_running = self._effect(script.action, is_ok)
+        is_running = is_running or is_cut_short
         recipient = "" if script.owner == node.incarnation else ", no daemon waits for it"
         node.note(f"{kind.value} script of {service} ends: {outcome.name}{recipient}")
         if kind is ScriptKind.STOP and not is_running:
