@@ -398,23 +398,29 @@ def test_request_is_read_as_it_was_written(request_: Request) -> None:
         {"service": "a" * 300},
         {"service": "web,db"},
         {"agent": "other"},
-        {"do": "add", "service": "web", "text": "x\0", "is_trial": True},
-        {"do": "add", "service": "web", "text": "\ud800", "is_trial": True},
-        {"do": "add", "service": "web", "text": "", "primary": "a b"},
-        {"do": "add", "service": "web", "text": "", "primary": "a", "secondary": "b", "check": "x"},
+        {"do": "add", "text": "x\0"},
+        {"do": "add", "text": "\ud800"},
+        {"do": "add", "primary": "a b"},
+        {"do": "add", "secondary": None},
+        {"do": "add", "check": "x"},
+        {"do": "add", "check": "/x y"},
+        {"do": "add", "is_private": 1},
         {"do": "remove", "is_trial": "yes"},
-        {"do": "take", "texts": [], "seen": {}, "is_trial": True},
-        {"do": "take", "texts": {"services": "x"}, "seen": {}, "is_trial": True},
-        {"do": "take", "texts": {}, "seen": {"nodes": "x"}, "is_trial": True},
-        {"do": "take", "texts": {"nodes": 7}, "seen": {}, "is_trial": True},
-        {"do": "take", "texts": {}, "seen": {}, "private": "nodes", "is_trial": True},
-        {"do": "take", "texts": {}, "seen": {}, "private": [["nodes"]], "is_trial": True},
+        {"do": "take", "texts": []},
+        {"do": "take", "texts": {"services": "x"}},
+        {"do": "take", "texts": {"nodes": 7}},
+        {"do": "take", "seen": {"nodes": "x"}},
+        {"do": "take", "seen": {"openha.key": DIGEST}},
+        {"do": "take", "private": "nodes"},
+        {"do": "take", "private": [["nodes"]]},
+        {"do": "take", "private": ["openha.key"]},
     ],
     ids=lambda wrong: str(wrong)[:50],
 )
 def test_wrong_request_is_refused_and_runs_nothing(tmp_path: Path, wrong: dict[str, Any]) -> None:
     """Only the words of the protocol reach this node; the channel stays usable."""
-    message = {**request_to_json(order(ID)), **wrong} if wrong else {}
+    right = {message["do"]: message for message in map(request_to_json, CHANGES)}
+    message = {**right.get(wrong.get("do"), right["order"]), **wrong} if wrong else {}
     with Serving(tmp_path) as serving, serving.peer().channel() as channel:
         channel.send(message)
         answer = channel.receive(LIMIT_S)
