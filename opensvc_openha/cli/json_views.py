@@ -106,6 +106,10 @@ class ServiceView:
     """Both nodes run it, or the peer is stopping its copy."""
     has_parts_up: bool
     """It is stopped here, but its wrapper's status found parts of it up."""
+    disks: str
+    """What this node sees of its disks; empty unless `frozen_storage = give_up`."""
+    peer_disks: str
+    """What the peer reports of them; empty likewise."""
 
 
 @dataclass(frozen=True)
