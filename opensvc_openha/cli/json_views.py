@@ -273,6 +273,9 @@ class LeaseView:
     """That was later than a promise counts with."""
     configured_s: float | None
     """The timeout that its driver was asked for."""
+    why_no_inhibitor: str
+    """Why nothing refuses to suspend this node while its watchdog is armed; empty if that is
+    refused."""
 
 
 @dataclass(frozen=True)
