@@ -137,6 +137,8 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
         assert (
             node.run("test -x /etc/opensvc/db.cluster && test -L /etc/opensvc/db").returncode == 0
         )
+    waits = "db beside a silent peer can only wait for openha fence confirm"
+    cluster.until(lambda: first.run("openha check").stdout, lambda text: waits in text)
     assert "db: nothing to do" in added(cluster, "/root/db.env")
 
     # A different file of it is replaced if that is said, and the old one is kept.
