@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -138,13 +139,27 @@ class Node:
         return 0
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self._inside(*command),
-            capture_output=True,
-            text=True,
+        argv = self._inside(*command)
+        with subprocess.Popen(
+            argv,
             stdin=subprocess.DEVNULL,
-            timeout=RUN_LIMIT_S,
-        )
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            give_up = clock.monotonic() + RUN_LIMIT_S
+            while True:
+                try:
+                    out, err = process.communicate(timeout=1)
+                except subprocess.TimeoutExpired:
+                    # At the end of a node systemd stops all its processes before it kills them,
+                    # and nsenter stops with its own, which then is never reaped.
+                    process.send_signal(signal.SIGCONT)
+                    if clock.monotonic() >= give_up:
+                        process.kill()
+                        raise
+                else:
+                    return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def _inside(self, *command: str) -> list[str]:
         return [
