@@ -157,6 +157,11 @@ class SimulatedNode:
         return None if self.executor is None else self.executor.engine.boot
 
     @property
+    def is_away(self) -> bool:
+        """True while what happens is kept for a daemon that stands still."""
+        return False
+
+    @property
     def now(self) -> float:
         """The monotonic clock of this node."""
         return self.driver.clock(self)

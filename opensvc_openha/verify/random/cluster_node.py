@@ -93,6 +93,11 @@ class ClusterNode(SimulatedNode):
         disk.readers[link.node] = reader
         return reader
 
+    @property
+    def is_away(self) -> bool:
+        """True while what happens is kept for a daemon that stands still, or is busy."""
+        return self.daemon is not None and self.daemon.is_away
+
     def _look_again(self) -> None:
         """Look at the data disks, from time to time; a daemon that is stopped does not."""
         if self.daemon is not None and not self.daemon.is_stalled:

@@ -228,8 +228,13 @@ class Scripts:
             self._scheduler.after(_DISK_S, self._end, fate)
 
     def _knows_frozen(self, script: Script) -> bool:
-        """Return True if the daemon that waits for a script knows that its disks are frozen."""
+        """Return True if the daemon that waits for a script knows that its disks are frozen.
+
+        It learns of the end at once: one that stands still meanwhile cannot tell what came first.
+        """
         node, engine = self._node, self._node.engine
+        if node.is_away:
+            return False
         if engine is None or script.owner != node.incarnation:
             return False
         status = engine.snapshot(node.now).service(script.action.service)

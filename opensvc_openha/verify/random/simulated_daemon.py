@@ -190,6 +190,11 @@ class SimulatedDaemon:
     # --- work that takes time ---------------------------------------------------------------------
 
     @property
+    def is_away(self) -> bool:
+        """True while events wait: the process or its engine stands still, or works."""
+        return self.is_stalled or self.is_hung or self._is_busy
+
+    @property
     def _is_busy(self) -> bool:
         return (
             self._executor.is_writing
