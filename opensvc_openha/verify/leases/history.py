@@ -423,9 +423,9 @@ def _finish(pair: LeasePair) -> None:
     is_due, proofs = _is_proof_due(pair), pair.proofs
     deadline = pair.scheduler.now + pair.proof_bound_s
     while pair.scheduler.now < deadline:
-        power = owner.power
+        powers = owner.power, survivor.power
         pair.run(1.0)
-        is_due = is_due and not owner.is_on and owner.power == power
+        is_due = is_due and not owner.is_on and (owner.power, survivor.power) == powers
         if (pair.proofs > proofs and not owner.is_on) or pair.is_calm:
             break
     if is_due and pair.proofs == proofs:

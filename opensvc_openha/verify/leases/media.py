@@ -43,7 +43,7 @@ class SlotWriter:
     def __init__(self, daemon: ProtocolDaemon, link: LinkSpec) -> None:
         self._daemon = daemon
         self._link = link
-        self._disk = ""
+        self._disk = daemon.machine.disk_of(link)
         self._is_busy = False
         self._waiting: Beat | None = None
 

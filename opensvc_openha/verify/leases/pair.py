@@ -14,7 +14,7 @@ from collections.abc import Callable
 from random import Random
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
 from opensvc_openha.verify.invariants import InvariantBroken
 from opensvc_openha.verify.leases.keeper_process import KeeperProcess, Trap
@@ -240,7 +240,10 @@ class LeasePair:
         for machine in self.machines:
             if self.has_medium(machine):
                 continue
-            until = self.other(machine).sick_until if self._has_network else math.inf
+            peer = self.other(machine)
+            daemon = peer.daemon
+            is_there = daemon is not None and daemon.leaving is Goodbye.NONE
+            until = peer.sick_until if self._has_network and is_there else math.inf
             machine.sick_until = max(machine.sick_until, until)
 
     def has_medium(self, machine: Machine) -> bool:
