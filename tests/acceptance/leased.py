@@ -27,6 +27,7 @@ LIMIT_S = 180.0
 DAY_S = 86400.0
 SCRIPT = rf"(\d\d):(\d\d):(\d\d\.\d+) +start script of {SERVICE}: ok after ([\d.]+) s"
 DEATH = r"promises: dead ([\d.]+) s after its last sign"
+SELF_FENCED = "self-fenced: promised to be dead"
 RESET = "softdog: Initiating system reboot"
 READY = f"/acceptance/disks.py wrap {ARBITER} {SERVICE}; modprobe softdog"
 """What a node needs before its daemon starts."""
@@ -82,14 +83,12 @@ class Leased:
             f" {self.other.name}",
         )
 
-    def taken_over(self, at: float) -> float:
+    def taken_over(self, at: float, proof: str = SELF_FENCED) -> float:
         """Wait for the start elsewhere; return how long after ``at`` its script began."""
         started = (self.cluster.line(SERVICE, self.other, "STARTED"),)
         self.player.until(self.other, "ez_svc_status", started, LIMIT_S)
         # The history has the end of the script a moment later.
-        why = self.player.until(
-            self.other, f"openha why {SERVICE}", ("self-fenced: promised to be dead", SCRIPT)
-        )
+        why = self.player.until(self.other, f"openha why {SERVICE}", (proof, SCRIPT))
         hours, minutes, seconds, took = re.findall(SCRIPT, why)[-1]
         ended = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         rate = self.other.clock.rate if self.other.clock is not None else 1.0

@@ -6,9 +6,12 @@ It may have looked at the clock, and not have petted yet: then it must not pet a
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.acceptance.bed import Bed
+from tests.acceptance.leased import FENCING, Leased, clock
 from tests.acceptance.machines import Machine
 from tests.acceptance.scenarios.watchdog import (
     ANSWER_S,
@@ -22,6 +25,8 @@ from tests.acceptance.scenarios.watchdog import (
 )
 
 TITLE = "A keeper that is stopped in the midst of its work, and goes on too late"
+CLUSTER_TIMEOUT_S = 10
+STOP = 'kill -STOP "$(cat $EZ/services/.proc/watchdog-keeper.lock)"'
 LATEST = 12.0
 """In parts of the time that the keeper takes for a permit."""
 LATE_S = 0.5
@@ -44,6 +49,31 @@ def play(bed: Bed) -> None:
     for word, count in said.items():
         bed.note(f"{count} of {bed.rounds} times the keeper said of that permit: {word}")
     bed.note(f"the latest reset: {worst_s:.2f} s after the begin of the last renewal")
+    in_a_cluster(Leased(bed, FENCING.format(timeout=CLUSTER_TIMEOUT_S)))
+
+
+def in_a_cluster(leased: Leased) -> None:
+    """Stop the keeper of an owner that is in perfect health: reset, and taken over after that.
+
+    Its daemon takes the promise back once the keeper does not answer, so that the board must prove.
+    """
+    bed, owner = leased.bed, leased.owner
+    bed.player.title(
+        "In a cluster", f"The keeper of {owner.name}, which runs a service, is stopped."
+    )
+    death_s = leased.promise_s()
+    before = leased.resets()
+    leased.watch()
+    at, stopped_at = clock(leased.other), time.monotonic()
+    bed.player.on(owner, STOP)
+    with ThreadPoolExecutor(1) as pool:
+        reset = pool.submit(leased.until_reset, before)
+        began_s = leased.taken_over(at, r"proof NODE: ")
+        reset_s = reset.result() - stopped_at
+    bed.note(f"{owner.name} was reset {reset_s:.1f} s after that")
+    bed.player.check(reset_s <= death_s, f"it was dead before {death_s:.1f} s had passed")
+    bed.player.check(reset_s < began_s, f"and before {leased.other.name} began")
+    leased.check(leased.handover(leased.watched()))
 
 
 def one_life(bed: Bed, node: Machine, ears: Ears, part: float) -> tuple[str, float]:
