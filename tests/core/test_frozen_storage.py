@@ -113,6 +113,19 @@ def test_silent_node_speaks_again_when_the_array_freezes_for_both() -> None:
     assert deb1.state == "STOPPING" and deb2.state == "STOPPED"
 
 
+def test_silent_node_speaks_again_when_its_peer_reports_nothing_any_more() -> None:
+    """It may not read the disks either."""
+    pair = FrozenPair()
+    deb1, _ = pair.start_first()
+    pair.disks.freeze("deb1")
+    while not _news(deb1, "FELL SILENT"):
+        pair.run(0.5)
+    pair.disks.blind.add("deb2")
+    deb1.keeper.late_s = 30.0
+    pair.run(12)
+    assert _news(deb1, "FELL SILENT", "SPEAKS AGAIN") == ["FELL SILENT", "SPEAKS AGAIN"]
+
+
 def test_silent_node_speaks_again_when_its_disks_answer() -> None:
     """Its stop ends, and the service is handed over without a reset."""
     pair = FrozenPair()
