@@ -207,10 +207,11 @@ def _stop_service(pair: LeasePair, dice: Random) -> None:
 
 
 def _start_service(pair: LeasePair, dice: Random) -> None:
-    machine = pair.owner
-    if not machine.runs_service and machine.daemon is not None:
+    machine, daemon = pair.owner, pair.owner.daemon
+    # A daemon that ends starts nothing.
+    if not machine.runs_service and daemon is not None and daemon.leaving is Goodbye.NONE:
         machine.note("its service is to start")
-        machine.daemon.want()
+        daemon.want()
 
 
 # --- keeper and machine ---------------------------------------------------------------------------
@@ -445,7 +446,7 @@ def _is_proof_due(pair: LeasePair) -> bool:
     """Return True if the owner died just now, and the survivor has all that a proof takes."""
     owner, survivor = pair.owner, pair.survivor
     daemon, now = survivor.daemon, pair.scheduler.now
-    is_fresh = not owner.is_on and owner.lost_at == now
+    is_fresh = not owner.is_on and owner.lost_at == now and owner.was_in_use
     is_written = pair.land_s.get(owner.name, 0.0) < 0.1
     is_read = survivor.name not in pair.blind and survivor.name not in pair.away
     is_watching = survivor.is_on and daemon is not None and daemon.is_watching

@@ -117,6 +117,8 @@ class Machine:
         """Number of its boot."""
         self.is_on = True
         self.lost_at = -math.inf
+        self.was_in_use = False
+        """Something ran on it when it lost its power."""
         self._since, self._base = 0.0, 100.0
         self._is_clock_still = False
         self.paused_until = -math.inf
@@ -256,6 +258,7 @@ class Machine:
         if not self.is_on:
             return
         self.note(why)
+        self.was_in_use = self.is_in_use
         self.is_on = self.runs_service = self.runs_own = False
         self.lost_at = self.pair.scheduler.now
         self._base, self._since = self.clock(), self.lost_at
