@@ -70,7 +70,7 @@ def test_service_is_added_once_and_removed(cluster: ClusterDir, tmp_path: Path) 
     assert cluster.run(f"openha add --here --dry-run {file}").returncode == 0
     assert os.listdir(etc) == []
     assert "Done." in cluster.run(f"openha add --here {file}").stdout
-    line = f"web\t{etc}/web.cluster\t{HERE}\t{PEER}\t/bin/true"
+    line = f"web\t{etc}/web.cluster\t{HERE}\t{PEER}\t{cluster.path('bin/fence')}"
     assert line in cluster.path("conf/services").read_text()
     assert (etc / "web.env").read_text() == ENV
     assert all(os.access(etc / f"web.{kind}", os.X_OK) for kind in ("cluster", "stonith"))
