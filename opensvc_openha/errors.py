@@ -124,8 +124,9 @@ class PeerLinkError(PeerError):
 class NoPeerLinkError(PeerLinkError):
     """No peer link could be set up, so nothing was asked for.
 
-    ``reason`` is one of: UNREACHABLE, BUSY, PROOF, VERSION, NODE (peer_link.channel.Refusal); OFF,
-    this node has none; WITHDRAWN, the request did not arrive in time, and will not be executed.
+    ``reason`` is one of: UNREACHABLE, REFUSED, BUSY, PROOF, VERSION, NODE
+    (peer_link.channel.Refusal); OFF, this node has none; WITHDRAWN, the request did not arrive in
+    time, and will not be executed.
     """
 
     def __init__(self, message: str, reason: str = "UNREACHABLE") -> None:

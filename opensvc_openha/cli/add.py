@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
+from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.cli.service_files import (
     NewService,
     check_service,
@@ -26,7 +27,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.peer_link.client import Peer, find_peer, new_job_id
+from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import FILE_CHARACTERS, AddRequest, parse_request
 from opensvc_openha.system.atomic_files import read_text
 
@@ -121,7 +122,7 @@ def _checked(layout: Layout, options: argparse.Namespace) -> NewService:
 
 def _find_peer(layout: Layout) -> Peer:
     try:
-        return find_peer(layout)
+        return patient_peer(layout)
     except NoPeerLinkError as error:
         raise RefusedError(
             f"{error}. Nothing was done; --here adds the service on this node alone"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.node_facts import node_facts, problem_of
+from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.errors import NoPeerLinkError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.peer_link.client import find_peer
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.identity import node_name
 
@@ -105,7 +105,7 @@ def findings(layout: Layout) -> list[Finding]:
     ours = node_facts(layout)
     found = list(_of_node(own, ours))
     try:
-        theirs = find_peer(layout).inspect()
+        theirs = patient_peer(layout).inspect()
     except NoPeerLinkError as error:
         is_off = error.reason == "OFF"
         text = f"nothing was checked on {peer}: {error}"

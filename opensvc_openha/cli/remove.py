@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
+from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.cli.service_files import find_service, remove_service
 from opensvc_openha.errors import (
     NoPeerLinkError,
@@ -18,7 +19,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.peer_link.client import Peer, find_peer, new_job_id
+from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import RemoveRequest, parse_request
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _would(cluster_name: str, paths: tuple[str, ...]) -> list[str]:
 
 def _find_peer(layout: Layout) -> Peer:
     try:
-        return find_peer(layout)
+        return patient_peer(layout)
     except NoPeerLinkError as error:
         raise RefusedError(
             f"{error}. Nothing was done; --here removes the service from this node alone"

@@ -78,6 +78,8 @@ class Refusal(enum.Enum):
     BUSY = 4
     UNREACHABLE = 5
     """Nobody answered, or not as the peer link does; never on the wire."""
+    REFUSED = 6
+    """No program listens there, at the moment; never on the wire."""
 
 
 @dataclass(frozen=True)
@@ -435,7 +437,9 @@ def _no_link(where: str) -> Any:
     except TimeoutError:
         raise NoPeerLinkError(f"no peer link to {where}: no answer in time") from None
     except (OSError, ValueError) as error:
-        raise NoPeerLinkError(f"no peer link to {where}: {_reason(error)}") from error
+        is_refused = isinstance(error, ConnectionRefusedError)
+        reason = Refusal.REFUSED if is_refused else Refusal.UNREACHABLE
+        raise NoPeerLinkError(f"no peer link to {where}: {_reason(error)}", reason.name) from error
 
 
 def _reason(error: Exception) -> str:

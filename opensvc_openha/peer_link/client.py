@@ -21,7 +21,7 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.peer_link.channel import CONNECT_LIMIT_S, Channel, Secret, connect
+from opensvc_openha.peer_link.channel import CONNECT_LIMIT_S, Channel, Refusal, Secret, connect
 from opensvc_openha.peer_link.protocol import (
     AgentKind,
     FetchRequest,
@@ -44,6 +44,9 @@ ANSWER_LIMIT_S = 30.0
 ASK_LIMIT_S = 30.0
 """Seconds for which the other node is asked what became of a request."""
 _ASK_AGAIN_S = 1.0
+REFUSED_LIMIT_S = 10.0
+"""Seconds for the peer server of a daemon that has just started."""
+_REFUSED_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,25 @@ class Peer:
     hosts: tuple[str, ...]
     port: int
     secrets: tuple[Secret, ...] = field(repr=False)
+    is_heard: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    """Whether its daemon is heard: then a peer server that does not listen is waited for."""
 
     def channel(self, limit_s: float = CONNECT_LIMIT_S) -> Channel:
         """Return an open channel.
 
         Raises NoPeerLinkError with the reason of the address that came furthest.
         """
+        give_up = clock.monotonic() + REFUSED_LIMIT_S
+        while True:
+            try:
+                return self._connected(limit_s)
+            except NoPeerLinkError as error:
+                may_come = error.reason == Refusal.REFUSED.name and self.is_heard()
+                if not may_come or clock.monotonic() >= give_up:
+                    raise
+            clock.pause(_REFUSED_AGAIN_S)
+
+    def _connected(self, limit_s: float) -> Channel:
         problem: NoPeerLinkError | None = None
         for host in self.hosts:
             for secret in self.secrets:

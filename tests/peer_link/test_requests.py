@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from opensvc_openha.peer_link.protocol import (
     request_to_json,
 )
 from opensvc_openha.peer_link.server import Program, RequestHandler
-from tests.peer_link.ends import KEY, LIMIT_S, in_thread
+from tests.peer_link.ends import KEY, LIMIT_S, in_thread, port_of
 from tests.waiting import until
 
 ALL = frozenset(Allowed)
@@ -87,6 +89,7 @@ class Serving:
         allow: frozenset[Allowed] = ALL,
         handle: Callable[[Channel, int], bool] = lambda channel, number: True,
         keys: tuple[Secret, ...] = (KEY,),
+        port: int = 0,
     ) -> None:
         self.folder, self.node, self.lines = folder, Node(folder, script), list[str]()
         self.jobs = Jobs(f"{folder}/requests", os.environ, self.lines.append)
@@ -99,7 +102,7 @@ class Serving:
                 handler.handle(channel)
 
         self.listener = Listener(
-            ["127.0.0.1"], 0, lambda: keys, "node2", serve, self.lines.append, LIMIT_S
+            ["127.0.0.1"], port, lambda: keys, "node2", serve, self.lines.append, LIMIT_S
         )
 
     def peer(self, *keys: Secret) -> Peer:
@@ -124,6 +127,43 @@ class Serving:
 def order(job_id: str = "") -> OrderRequest:
     """Return an order with an id of its own."""
     return OrderRequest(job_id or new_job_id(), "web", "stop")
+
+
+# --- a server that is not up yet ------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[tuple[socket.socket, Peer]]:
+    """Yield a port that nobody listens on, and a peer whose server is to be there."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        yield taken, Peer("node2", "node1", ("127.0.0.1",), port_of(taken), (KEY,))
+
+
+def test_server_of_a_daemon_that_is_heard_is_waited_for(tmp_path: Path) -> None:
+    """A command right after the start of the other node is executed once its server is up."""
+    with deaf_port() as (taken, peer), contextlib.ExitStack() as stack:
+        asked: list[int] = []
+
+        def is_heard() -> bool:
+            asked.append(1)
+            if len(asked) == 2:
+                taken.close()
+                stack.enter_context(Serving(tmp_path, port=peer.port))
+            return True
+
+        assert replace(peer, is_heard=is_heard).execute(order()).code == 0
+    assert len(asked) == 2
+
+
+def test_server_of_a_daemon_that_is_not_heard_is_not_waited_for() -> None:
+    """The command fails at once, and nothing was asked for."""
+    with deaf_port() as (_, peer):
+        for found in (peer, replace(peer, is_heard=lambda: False)):
+            with pytest.raises(NoPeerLinkError) as caught:
+                found.channel()
+            assert caught.value.reason == "REFUSED"
 
 
 # --- what is executed -----------------------------------------------------------------------------
