@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
+from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.cli.shared_files import (
     check_texts,
     digest_of,
@@ -32,6 +33,7 @@ from opensvc_openha.cli.shared_files import (
 from opensvc_openha.errors import (
     ActionError,
     ConfigError,
+    NotAnsweringError,
     OpenhaError,
     RefusedError,
     SystemFault,
@@ -39,7 +41,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.peer_link.client import Peer, find_peer, new_job_id
+from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import (
     FILE_CHARACTERS,
     SharedFile,
@@ -104,7 +106,7 @@ def _theirs(peer: Peer) -> Texts:
 
 
 def _diff(layout: Layout) -> int:
-    peer = find_peer(layout)
+    peer = patient_peer(layout)
     ours, theirs = _ours(layout), _theirs(peer)
     lines = _difference(theirs, ours, peer)
     sys.stdout.write("".join(lines))
@@ -136,7 +138,7 @@ def _lines_of(text: str) -> list[str]:
 def _push(layout: Layout, options: argparse.Namespace) -> int:
     ours = _ours(layout)
     check_texts(layout, ours)
-    peer = find_peer(layout)
+    peer = patient_peer(layout)
     theirs = _theirs(peer)
     changed = {file: text for file, text in ours.items() if text != theirs[file]}
     if not changed:
@@ -157,7 +159,7 @@ def _push(layout: Layout, options: argparse.Namespace) -> int:
 
 def _edit(layout: Layout, options: argparse.Namespace) -> int:
     file = _NAMES[options.file]
-    peer = None if options.here else find_peer(layout)
+    peer = None if options.here else patient_peer(layout)
     theirs = {} if peer is None else _theirs(peer)
     old = read_shared(layout, file)
     if peer is not None and theirs[file] != old:
@@ -168,9 +170,17 @@ def _edit(layout: Layout, options: argparse.Namespace) -> int:
         print("nothing changed")
         return 0
     change = {file: new}
-    if peer is not None:
-        _tried(peer, change, theirs)
-    for path in replace_shared(layout, change, {file: digest_of(old)}):
+    try:
+        if peer is not None:
+            _tried(peer, change, theirs)
+        written = replace_shared(layout, change, {file: digest_of(old)})
+    except NotAnsweringError:
+        raise  # The text is in the file.
+    except OpenhaError as error:
+        kept = f"{shared_path(layout, file)}{_REJECTED_SUFFIX}"
+        _keep(kept, new)
+        raise type(error)(f"{error}; your text is {kept}") from error
+    for path in written:
         print(f"{path} written")
     if peer is not None:
         _taken_by(peer, change, theirs)
