@@ -24,7 +24,9 @@ from opensvc_openha.agent.service.validation import Problem, problems_of
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import PLAN_COMMANDS, ServiceSpec
+from opensvc_openha.daemon.script_runner import ask_wrapper
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.formats.nodes_file import is_same_node
@@ -200,6 +202,8 @@ class OldService:
 
 def find_service(layout: Layout, service: str) -> OldService:
     """Return what there is of a service here; raise RefusedError if it may run here."""
+    if not SERVICE_NAME.match(service) or service in COMMAND_NAMES:
+        raise UsageError(f"no service can be named {service!r}: nothing was done")
     agent = installation.agent()
     wrapper = agent.cluster_wrapper(service)
     known = next(
@@ -210,9 +214,17 @@ def find_service(layout: Layout, service: str) -> OldService:
         folder, base = os.path.split(known.script)
         if folder == agent.etc_dir and base.endswith(".cluster"):
             service = base.removesuffix(".cluster")
+    elif os.access(wrapper, os.X_OK) and ask_wrapper(wrapper) is ScriptOutcome.UP:
+        raise RefusedError(
+            f"service {service} is up on this node, and not in the cluster here: stop it first"
+            f" (svcmgr -s {service} stop), then remove it"
+        )
+    # What is no link to the agent there is a file of the operator, as web.env for `web.env`.
+    link = agent.command_link(service)
+    is_link = os.path.islink(link) and os.path.basename(os.readlink(link)) == "svcmgr"
     files = (
         agent.service_file(service),
-        agent.command_link(service),
+        *((link,) if is_link else ()),
         agent.cluster_wrapper(service),
         agent.stonith_wrapper(service),
     )
@@ -233,7 +245,7 @@ def remove_service(layout: Layout, old: OldService) -> None:
             if path == agent.service_file(old.service):
                 os.replace(path, path + REMOVED_SUFFIX)
                 print(f"{path} is kept as {path}{REMOVED_SUFFIX}", flush=True)
-            elif path != agent.command_link(old.service) or os.path.islink(path):
+            else:
                 os.unlink(path)
         except OSError as error:
             raise SystemFault(f"cannot remove {path}: {error.strerror}") from error

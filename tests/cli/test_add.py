@@ -106,6 +106,29 @@ def test_wrong_file_is_refused_with_its_line_and_adds_nothing(
     assert os.listdir(cluster.env["OSVC_ETC"]) == []
 
 
+def test_name_that_is_no_service_removes_nothing(cluster: ClusterDir, tmp_path: Path) -> None:
+    """Neither the service file itself, if it is a link, nor anything outside of the directory."""
+    install_agent(cluster)
+    etc = Path(cluster.env["OSVC_ETC"])
+    (etc / "web.env").symlink_to(tmp_path / "web.env")
+    (tmp_path / "outside").symlink_to("/dev/null")
+    for name in ("web.env", "../outside", str(tmp_path / "outside")):
+        refused(cluster, f"openha remove --here --yes {name}", 2)
+    assert (etc / "web.env").is_symlink() and (tmp_path / "outside").is_symlink()
+
+
+def test_service_that_runs_outside_of_the_cluster_is_not_removed(cluster: ClusterDir) -> None:
+    """No line of the cluster says that it runs: its wrapper does."""
+    install_agent(cluster)
+    etc = Path(cluster.env["OSVC_ETC"])
+    (etc / "web.env").write_text(ENV)
+    wrapper = etc / "web.cluster"
+    wrapper.write_text("#!/bin/sh\necho up\n")
+    wrapper.chmod(0o755)
+    assert "is up on this node" in refused(cluster, "openha remove --here --yes web", 5)
+    assert sorted(os.listdir(etc)) == ["web.cluster", "web.env"]
+
+
 def test_private_file_stays_private(cluster: ClusterDir, tmp_path: Path) -> None:
     """A service file with a password is not opened to all by adding it."""
     install_agent(cluster)
