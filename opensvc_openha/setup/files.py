@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -63,7 +62,11 @@ def _copy_of(path: str) -> str:
     number = 1
     while os.path.lexists(backup := f"{path}{BACKUP}{f'-{number}' if number > 1 else ''}"):
         number += 1
-    shutil.copy2(path, backup)
+    found = os.stat(path)
+    with open(path, "rb") as file:
+        # Nobody else may read a key in a copy that is being made.
+        write_atomically(backup, file.read(), found.st_mode & 0o777)
+    os.utime(backup, ns=(found.st_atime_ns, found.st_mtime_ns))
     return backup
 
 

@@ -50,6 +50,7 @@ from opensvc_openha.setup.networks import Address, compare, independent
 from opensvc_openha.setup.node import (
     Hooks,
     check_proposal,
+    is_private,
     is_same_configuration,
     key_for,
     links_of,
@@ -463,7 +464,14 @@ class FirstNode:
             talk.say(Trial(present.nodes, present.monitor, "", ""))
             talk.hear(Tried)
             files = secret_files(parse_options(present.options, self._layout.options_file))
-            return Proposal(present.nodes, present.monitor, present.options, files, tuple(remarks))
+            return Proposal(
+                present.nodes,
+                present.monitor,
+                present.options,
+                files,
+                tuple(remarks),
+                is_private(self._layout.options_file),
+            )
 
         links, notes = self._candidates(talk, facts, peer)
         remarks += notes
@@ -477,6 +485,7 @@ class FirstNode:
             options,
             secret_files(parse_options(options, "")),
             tuple(remarks),
+            is_private(self._layout.options_file),
         )
 
     def _candidates(self, talk: Talk, facts: Facts, peer: str) -> tuple[list[LinkSpec], list[str]]:

@@ -80,6 +80,8 @@ class Proposal:
     options: str
     secret_files: tuple[str, ...]
     remarks: tuple[str, ...]
+    is_private: bool = False
+    """openha.conf is for root only where it came from: it may hold passwords."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from opensvc_openha import __version__
 from opensvc_openha.control import client
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import NodeStatus, PeerStanding
-from opensvc_openha.errors import NotRunningError, RefusedError
+from opensvc_openha.errors import NotRunningError, RefusedError, SystemFault
 from opensvc_openha.fence_devices.secret_files import check_secret_file
 from opensvc_openha.formats.key_file import KeyRing, format_keys
 from opensvc_openha.formats.layout import Layout
@@ -36,7 +36,7 @@ from opensvc_openha.system.identity import node_name
 
 LINKS_LIMIT_S = 60.0
 """Seconds in which two daemons that were started hear each other."""
-_SECRET_BYTES = 16_384
+_SECRET_CHARACTERS = 16_384
 _NAME_LIMIT_S = 3.0
 _DIFFERENCES_MAX = 12
 
@@ -88,6 +88,11 @@ def facts(layout: Layout, way: str, agent: str, *, is_dry_run: bool = False) -> 
         agent=agent,
         conf_dir=layout.conf_dir,
     )
+
+
+def is_private(path: str) -> bool:
+    """Return True for a file that not everybody may read."""
+    return os.path.exists(path) and not os.stat(path).st_mode & 0o004
 
 
 def is_key_used(layout: Layout) -> bool:
@@ -211,8 +216,16 @@ def read_secret_files(paths: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for path in paths:
         check_secret_file(path)
-        with open(path, encoding="utf-8") as file:
-            found[path] = file.read(_SECRET_BYTES)
+        try:
+            with open(path, encoding="utf-8") as file:
+                found[path] = file.read(_SECRET_CHARACTERS + 1)
+        except UnicodeDecodeError:
+            raise SystemFault(f"the secret {path} is no text in UTF-8") from None
+        if len(found[path]) > _SECRET_CHARACTERS:
+            raise SystemFault(
+                f"the secret {path} is longer than {_SECRET_CHARACTERS} characters: copy it to both"
+                " nodes, and give its path in openha.conf after the set-up"
+            )
     return found
 
 
@@ -228,7 +241,9 @@ def write_all(
             (layout.options_file, present.options, proposal.options),
         ):
             if text and _significant(ours) != _significant(text):
-                changes.write(path, text)
+                is_for_root = path == layout.options_file and proposal.is_private
+                mode = 0o600 if is_for_root or is_private(path) else 0o644
+                changes.write(path, text, mode)
         for path, text in files.items():
             if not os.path.exists(path):
                 changes.write(path, text, 0o600)

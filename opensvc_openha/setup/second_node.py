@@ -19,6 +19,7 @@ from opensvc_openha.errors import (
 from opensvc_openha.fence_devices.secret_files import check_secret_file
 from opensvc_openha.formats.join_token import JoinToken
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.options_file import parse_options
 from opensvc_openha.peer_link.channel import Channel, Secret, connect
 from opensvc_openha.setup.files import FileChanges, read_present
 from opensvc_openha.setup.first_node import joined, joint, shown
@@ -42,6 +43,7 @@ from opensvc_openha.setup.node import (
     links_of,
     name_remarks,
     own_name,
+    secret_files,
     wait_for_links,
     write_all,
 )
@@ -165,7 +167,10 @@ class SecondNode:
 
     def _check_secrets(self, proposal: Proposal) -> None:
         """Raise for a password file that would be replaced: it is brought only where none is."""
+        named = secret_files(parse_options(proposal.options, self._layout.options_file))
         for path in proposal.secret_files:
+            if path not in named:
+                raise PeerError(f"the other node proposes {path}, which its openha.conf has not")
             if not path.startswith("/") or os.path.normpath(path) != path:
                 raise ConfigError(f"expected an absolute path of a password file; found {path!r}")
             if os.path.lexists(path):

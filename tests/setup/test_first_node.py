@@ -9,11 +9,15 @@ import pytest
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.setup.fence_words import read_fence_words
+from opensvc_openha.setup.files import FileChanges
 from opensvc_openha.setup.first_node import FirstNode, Wishes, clock_remarks
+from opensvc_openha.setup.messages import Tried, to_message
 from opensvc_openha.setup.networks import Address
-from opensvc_openha.setup.node import Hooks
+from opensvc_openha.setup.node import Hooks, facts, read_secret_files, write_all
 from opensvc_openha.setup.proposal import options_text
+from opensvc_openha.setup.talk import Talk
 from opensvc_openha.system.identity import node_name
+from tests.peer_link.ends import pair
 
 ADDRESSES = (Address("eth0", "10.0.0.1", 24, "eth0"), Address("eth1", "10.0.1.1", 24, "eth1"))
 PEER = "peer-of-this-node"
@@ -130,6 +134,42 @@ def test_an_option_file_that_is_there_is_kept_and_a_plan_beside_it_refused(layou
     assert not make(layout, Wishes(PEER)).is_configured
     with pytest.raises(RefusedError, match="is there already, and that is kept"):
         make(layout, fence("command:/opt/cut"))
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_private_option_file_is_proposed_and_written_as_private(
+    layout: Layout, mode: int, tmp_path: Path
+) -> None:
+    """The passwords in it are not opened to all on the node that joins."""
+    configure(layout, options="[scripts]\nparallel = 3\n")
+    Path(layout.options_file).chmod(mode)
+    with pair() as (near, far):
+        near.send(to_message(Tried((), ())))
+        proposal = make(layout, Wishes(PEER))._proposal(
+            Talk(far), facts(layout, "", "the embedded agent"), PEER
+        )
+
+    blank = tree_layout(str(tmp_path / "blank"))
+    for folder in (blank.conf_dir, blank.services_dir, blank.proc_dir):
+        Path(folder).mkdir(parents=True)
+    write_all(blank, proposal, "", {}, FileChanges())
+    assert Path(blank.options_file).read_text() == "[scripts]\nparallel = 3\n"
+    assert Path(blank.options_file).stat().st_mode & 0o777 == mode
+    assert Path(blank.nodes_file).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("data", "what"), [(b"x" * 16_385, "is longer than"), (b"\xff\n", "is no text")]
+)
+def test_a_secret_file_that_cannot_be_brought_whole_is_refused(
+    tmp_path: Path, data: bytes, what: str
+) -> None:
+    """A part of it would be another secret."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(data)
+    secret.chmod(0o600)
+    with pytest.raises(SystemFault, match=what):
+        read_secret_files((str(secret),))
 
 
 @pytest.mark.parametrize(
