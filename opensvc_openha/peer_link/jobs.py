@@ -111,6 +111,7 @@ class Jobs:
             record = self._read(job_id)
             if not record:
                 self._write(job_id, _WITHDRAWN)
+                self._prune()
                 return _WITHDRAWN
         return record
 
@@ -178,11 +179,13 @@ class Jobs:
             raise SystemFault(f"cannot write {self._folder}: {error.strerror}") from error
 
     def _prune(self) -> None:
-        """Forget the oldest ids; those that run are among the newest."""
+        """Forget the oldest ids, but those that run."""
         with contextlib.suppress(OSError):
             entries = sorted(os.scandir(self._folder), key=lambda entry: entry.stat().st_mtime_ns)
             for entry in entries[:-_RECORDS]:
-                os.unlink(entry.path)
+                job = self._jobs.get(entry.name)
+                if job is None or job.code is not None:
+                    os.unlink(entry.path)
         ended = [job_id for job_id, job in self._jobs.items() if job.code is not None]
         for job_id in ended[:-RUNNING]:
             del self._jobs[job_id]

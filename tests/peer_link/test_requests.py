@@ -335,6 +335,22 @@ def test_records_are_bounded_and_the_newest_stay(
     assert len(os.listdir(tmp_path / "requests")) <= 4
 
 
+def test_questions_fill_no_disk_and_forget_nothing_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody with the key may ask for outcomes, each of which withdraws an id."""
+    monkeypatch.setattr(jobs_module, "_RECORDS", 3)
+    jobs = Jobs(f"{tmp_path}/requests", os.environ, lambda text: None)
+    wait = ["/bin/sh", "-c", f"while [ ! -e {tmp_path}/end ]; do sleep 0.05; done"]
+    running = jobs.begin(ID, wait)
+    for number in range(9):
+        assert jobs.outcome(f"{number:032x}") == "withdrawn"
+    kept = os.listdir(tmp_path / "requests")
+    assert len(kept) <= 4 and ID in kept
+    (tmp_path / "end").touch()
+    _await(running)
+
+
 def test_too_many_requests_at_a_time_are_refused(tmp_path: Path) -> None:
     """One over the limit is refused, not queued, and may come again later."""
     jobs = Jobs(f"{tmp_path}/requests", os.environ, lambda text: None)
