@@ -35,7 +35,8 @@ PROGRAM = "opensvc_openha.agent.service.data_disks"
 _READ_BYTES = 4096
 _STRIDE = 7919
 """A prime: successive reads are far from each other, where no cache of the array holds them."""
-_STOPPED = ("T", "t")
+_WAITS = "D"
+"""State of a process that waits for a disk; one that gets no processor is runnable."""
 _NOT_READ = DisksLook(DiskAnswer.UNKNOWN, text="it was not read yet")
 
 
@@ -57,6 +58,11 @@ class DiskProbe:
         """Pid of the process that reads; 0 if there is none."""
         return self._channel.worker_pid
 
+    @property
+    def is_hung(self) -> bool:
+        """True while a read is overdue."""
+        return self._channel.is_hung
+
     def start(self) -> None:
         """Begin to read."""
         threading.Thread(target=self._run, name=f"data {self._path}", daemon=True).start()
@@ -69,40 +75,57 @@ class DiskProbe:
         name_thread("data disk")
         is_frozen = False
         while not self._is_over.wait(FROZEN_LOOK_S if is_frozen else DISK_LOOK_S * self._is_open):
-            self.look = self._read()
-            is_frozen = self.look.answer is DiskAnswer.FROZEN
+            is_frozen = self.look_again().answer is DiskAnswer.FROZEN
             if not self._is_open and self._is_over.wait(DISK_LOOK_S):
                 break
+        self.close()
+
+    def close(self) -> None:
+        """Leave the disk, without waiting for it."""
         self._channel.close()
 
+    def look_again(self) -> DisksLook:
+        """Read once; return what was seen."""
+        self.look = look = self._read()
+        return look
+
     def _read(self) -> DisksLook:
-        began = clock.monotonic()
         try:
             if not self._is_open:
                 info = self._channel.open(for_writing=False, limit_s=START_LIMIT_S)
                 self._is_open, self._pages = True, max(1, info.size_bytes // _READ_BYTES)
-                began = clock.monotonic()
             # Under the same name there may be another disk by now.
             self._channel.check_identity()
             self._reads += 1
             offset = self._reads * _STRIDE % self._pages * _READ_BYTES
             self._channel.read(offset, _READ_BYTES, DISK_ANSWER_S)
         except LinkFault as fault:
-            return self._judge(fault, began)
+            return self._judge(fault)
         return DisksLook(DiskAnswer.ANSWERS)
 
-    def _judge(self, fault: LinkFault, began: float) -> DisksLook:
+    def _judge(self, fault: LinkFault) -> DisksLook:
         """Return what a read means that brought no data."""
+        # Of this very read: where one before it was late as well, the disk has answered since.
+        since = self._channel.overdue_since
         # The opening of a disk reads more than the disk, and where it hangs nothing is known of it.
-        if not self._is_open or not self._channel.is_hung:
+        if not self._is_open or since is None:
             self._is_open = False
             return DisksLook(DiskAnswer.UNKNOWN, text=str(fault))
         process = stat_of(self.worker_pid)
-        if process is None or process.state in _STOPPED:
-            text = f"the process that reads {self._path} is stopped"
+        if process is None or not waits_for_disk(process.state):
+            how = "is gone" if process is None else f"does not wait for it (state {process.state})"
+            text = f"the process that reads {self._path} {how}"
             return DisksLook(DiskAnswer.UNKNOWN, text=text)
-        since = began if self.look.since is None else self.look.since
         return DisksLook(DiskAnswer.FROZEN, since, self._path)
+
+
+def waits_for_disk(state: str) -> bool:
+    """Return True if a process in that state waits for its disk.
+
+    One that is stopped, or gets no processor beside others of a higher priority, does not read a
+    disk in good health either.
+    """
+    return state == _WAITS
 
 
 class Probe(Protocol):

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.files import identity_of
 
@@ -87,7 +88,8 @@ class _Worker:
         self._on_reply = on_reply
         self._lock = threading.Lock()
         self._calls: dict[int, _Call] = {}
-        self._overdue: dict[int, str] = {}
+        self._overdue: dict[int, tuple[str, float]] = {}
+        """What was asked for, and when, of answers whose time is over."""
         self._last_number = 0
         self._is_ended = False
         try:
@@ -133,6 +135,12 @@ class _Worker:
         """True while an answer is overdue."""
         return bool(self._overdue)
 
+    @property
+    def overdue_since(self) -> float | None:
+        """When the oldest request was made whose answer is overdue; None without one."""
+        with self._lock:
+            return min((asked_at for _, asked_at in self._overdue.values()), default=None)
+
     def request(
         self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str
     ) -> bytes:
@@ -141,15 +149,16 @@ class _Worker:
         with self._lock:
             if self._is_ended:
                 raise LinkFault(f"the I/O process for {self._path} ended")
-            for waiting in self._overdue.values():
+            for waiting, _ in self._overdue.values():
                 raise LinkFault(f"hung: {self._path} still owes the answer to {waiting}")
             self._last_number = number = (self._last_number + 1) % 2**32
             self._calls[number] = call
+            asked_at = clock.monotonic()
             self._hand_over(disk_worker.REQUEST.pack(operation, number, offset, length) + data)
         if not call.is_answered.wait(limit_s):
             with self._lock:
                 if not call.is_answered.is_set():
-                    self._overdue[number] = what
+                    self._overdue[number] = what, asked_at
                     raise LinkFault(
                         f"hung: no answer to {what} of {self._path} within {limit_s:g} s"
                     )
@@ -251,6 +260,12 @@ class DiskChannel:
         """True while the child owes an answer whose time is over."""
         worker = self._worker
         return worker is not None and not worker.is_ended and worker.is_hung
+
+    @property
+    def overdue_since(self) -> float | None:
+        """When the request was made whose answer is overdue; None if none is."""
+        worker = self._worker
+        return None if worker is None or worker.is_ended else worker.overdue_since
 
     def open(self, for_writing: bool, limit_s: float) -> DeviceInfo:
         """Open the device that the path names now, starting the child if there is none.

@@ -13,7 +13,7 @@ import pytest
 from opensvc_openha.core.events import DisksLook, DisksLooked
 from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import FrozenStorage, Policy, ServiceSpec
-from opensvc_openha.daemon.data_disks import DataDisks, DiskProbe
+from opensvc_openha.daemon.data_disks import DataDisks, DiskProbe, waits_for_disk
 from opensvc_openha.daemon.fence_program import FenceAnswer
 from opensvc_openha.system import clock
 from tests.hanging_disk import HangingDisk, expect_possible
@@ -68,6 +68,35 @@ def test_disk_that_hangs_is_frozen_until_it_answers(hanging: HangingDisk) -> Non
         probe.stop()
 
 
+def test_disk_that_answers_late_each_time_is_not_frozen_since_the_first_time(
+    hanging: HangingDisk,
+) -> None:
+    """Each read that ends counts, though none was seen to end in time: such a disk is slow."""
+    probe = DiskProbe(hanging.device)
+    try:
+        assert probe.look_again().answer is READS
+        (hanging.group / "cgroup.procs").write_text(str(probe.worker_pid))
+        since = []
+        for _ in range(2):
+            hanging.set_hung(True)
+            look = until(probe.look_again, lambda look: look.answer is FROZEN, "it is frozen")
+            assert probe.look_again() == look, "the same read is still awaited"
+            assert look.since is not None
+            since.append(look.since)
+            hanging.set_hung(False)
+            until(lambda: probe.is_hung, lambda is_hung: not is_hung, "it answers, too late")
+        assert since[0] < since[1]
+    finally:
+        hanging.set_hung(False)
+        probe.close()
+
+
+@pytest.mark.parametrize("state", "RSTtZX")
+def test_only_a_process_that_waits_for_its_disk_shows_that_it_is_frozen(state: str) -> None:
+    """One that gets no processor, or was stopped, could not read a disk in good health either."""
+    assert waits_for_disk("D") and not waits_for_disk(state)
+
+
 def test_process_that_is_stopped_says_nothing_of_its_disk(image: Path) -> None:
     """It could not read a disk in good health either."""
     probe = _started(str(image))
@@ -76,7 +105,7 @@ def test_process_that_is_stopped_says_nothing_of_its_disk(image: Path) -> None:
         pid = probe.worker_pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert "is stopped" in _until(probe, UNKNOWN).text
+            assert "does not wait for it (state T)" in _until(probe, UNKNOWN).text
         finally:
             os.kill(pid, signal.SIGCONT)
         _until(probe, READS)
