@@ -112,6 +112,7 @@ _ENDS_PARTS = frozenset(
     {Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
 )
 """These triggers concern the whole service: an earlier finding that parts of it are up is over."""
+_STOP_HANGS = frozenset({ServiceState.STOPPING, ServiceState.STOP_FAILED})
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN, Trigger.FENCE_FAILED})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 
@@ -529,16 +530,20 @@ class ServiceMachine:
 
     def why_not_silent(self, at: Moment) -> str:
         """Return why this node must not fall silent for another service; empty if it may."""
-        name = self.spec.name
+        name, nodes = self.spec.name, self._fencing.spec
+        is_frozen_there = at.view.disks_of(name, at.now) is DiskAnswer.FROZEN
         if not self.may_run:
-            return ""
+            # Two nodes that are silent at the same time are both reset, and take over nothing.
+            is_stop_hung = is_frozen_there and at.view.state_of(name) in _STOP_HANGS
+            is_second = is_stop_hung and nodes.node > nodes.peer
+            return f"{nodes.peer} goes first, for {name}" if is_second else ""
         if self.state is ServiceState.FROZEN_START:
             return f"{name} is frozen as started here"
         if not self._fencing.is_fenced(self.spec):
             return (
                 f"the check-up script of {name} proves nothing: the peer would start a second copy"
             )
-        if at.view.disks_of(name, at.now) is DiskAnswer.FROZEN:
+        if is_frozen_there:
             return f"the disks of {name} do not answer on the peer"
         return ""
 

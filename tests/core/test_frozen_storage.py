@@ -272,6 +272,26 @@ def test_node_does_not_fall_silent_while_the_disks_of_another_service_are_frozen
     assert deb1.service("mail").own_state is ServiceState.STARTED
 
 
+@pytest.mark.parametrize("lag_s", [0.0, 1.0, 2.0])
+def test_two_nodes_do_not_fall_silent_at_the_same_time(lag_s: float) -> None:
+    """One cable less, and each node has lost the array of the service that it runs. One of them is
+    reset, the other stays: it can take a service over.
+    """
+    pair = FrozenPair("registry", "mail")
+    deb1, deb2 = pair.start_first()
+    deb1.command(Command.STOP, "mail")
+    pair.run(40)
+    assert (deb1.running, deb2.running) == ({"registry"}, {"mail"})
+    pair.disks.freeze("deb1", service="registry")
+    pair.run(lag_s)
+    pair.disks.freeze("deb2", service="mail")
+    pair.run(AFTER_S + FROZEN_STOP_S + 60)
+    assert [name for _, name in pair.bitten] == ["deb1"]
+    assert _news(deb1, "FELL SILENT", "SPEAKS AGAIN") == ["FELL SILENT"]
+    assert _news(deb2, "FELL SILENT", "NOT SILENT") == ["NOT SILENT"]
+    assert deb2.service("registry").own_state is ServiceState.STARTED
+
+
 def test_two_services_on_one_array_move_together() -> None:
     """One silence, one reset, both start on the peer."""
     pair = FrozenPair("registry", "mail")
