@@ -21,6 +21,7 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.peer_link.channel import CONNECT_LIMIT_S, Channel, Refusal, Secret, connect
 from opensvc_openha.peer_link.protocol import (
     AgentKind,
@@ -187,7 +188,7 @@ class _Followed:
             if "line" in answer:
                 number += 1
                 if number > len(self._lines):
-                    self._lines.append(str(answer["line"]))
+                    self._lines.append(one_line(str(answer["line"])))
                     self._on_line(self._lines[-1])
             elif isinstance(answer.get("done"), int):
                 return JobEnd(answer["done"], tuple(self._lines))
@@ -196,7 +197,7 @@ class _Followed:
                     f"the request did not reach {channel.peer_name}, and is withdrawn", _WITHDRAWN
                 )
             elif "unknown" in answer:
-                raise UnknownOutcomeError(f"{channel.peer_name}: {answer['unknown']}")
+                raise UnknownOutcomeError(one_line(f"{channel.peer_name}: {answer['unknown']}"))
 
 
 def find_peer(layout: Layout) -> Peer:
@@ -268,7 +269,7 @@ def _expect_answer(channel: Channel) -> dict[str, Any]:
     if answer is None:
         raise PeerLinkLostError(f"{channel.peer_name} closed the peer link without an answer")
     if "error" in answer:
-        raise error_of(answer.get("code"), f"{channel.peer_name}: {answer['error']}")
+        raise error_of(answer.get("code"), one_line(f"{channel.peer_name}: {answer['error']}"))
     return answer
 
 

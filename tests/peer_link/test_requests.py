@@ -266,6 +266,25 @@ def test_answer_that_is_lost_is_asked_for(tmp_path: Path) -> None:
     assert serving.node.count() == 1
 
 
+def test_answer_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    """A peer that is not what it was sends control characters in lines and errors."""
+    clear = "\x1b[2J"
+
+    def answer(channel: Channel, number: int) -> bool:
+        channel.receive(LIMIT_S)
+        if number == 1:
+            channel.send({"line": f"{clear}fine"})
+            channel.send({"done": 0})
+        else:
+            channel.send({"error": f"no{clear}", "code": 5})
+        return False
+
+    with Serving(tmp_path, handle=answer) as serving:
+        assert serving.peer().execute(order()).lines == (r"\e[2Jfine",)
+        with pytest.raises(RefusedError, match=r"node2: no\\e\[2J"):
+            serving.peer().execute(order())
+
+
 def test_request_that_did_not_arrive_is_withdrawn_for_good(tmp_path: Path) -> None:
     """The first channel ends before the request is read: it surely was not, and never will be."""
     with Serving(tmp_path, handle=lambda channel, number: number > 1) as serving:
