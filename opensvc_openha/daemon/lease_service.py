@@ -142,7 +142,9 @@ class LeaseService:
         self._enter = enter
         self._drill.recover()
         former = read_media(self._layout)
-        self._disks.expect(self._disks_now())
+        # Where nothing is promised, nor ever was, the disks are left alone.
+        if former is not None or self._policy.lease is not None:
+            self._disks.expect(self._disks_now())
         present = self._places()
         # Without a note nothing is known of what a watchdog that is armed stands for.
         self._noted = {} if former is None else dict(former.items() & present.items())
@@ -271,6 +273,8 @@ class LeaseService:
         if self._replaced == before:
             return
         self._put(MediaReplaced(self._replaced))
+        if self._policy.lease is None and not self._watchdog.is_used:
+            return
         for link, mark in media_of(self._configuration.current.spec.senders).items():
             if mark in self._replaced - before:
                 text = (

@@ -90,7 +90,7 @@ class Node:
 
         logger = logging.getLogger("lease test")
         self.live = LiveConfiguration(self.layout, logger, lambda _: service.follow())
-        history = History(self.layout, 1, lambda *_: None)
+        self.history = history = History(self.layout, 1, lambda *_: None)
         service = Service(
             self.layout,
             BootId(1, 1),
@@ -134,6 +134,26 @@ def test_disk_that_is_replaced_under_its_name_renews_nothing(node: Node) -> None
     assert node.events == [MediaReplaced(frozenset({link.mark}))]
     service.reports.opened(link, first)
     assert node.events[1:] == [MediaReplaced(frozenset())]
+    service.stop()
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_without_a_lease_nobody_hears_of_disks(
+    node: Node, has_lease: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not looked at when the daemon starts, and one that is replaced is no fault."""
+    looked_at = []
+    monkeypatch.setattr(
+        lease_service, "disk_identity", lambda path: looked_at.append(path) or disk_identity(path)
+    )
+    if not has_lease:
+        Path(node.layout.options_file).write_text("")
+    service = node.daemon()
+    node.opens(service)
+    node.add_disk("hb")
+    node.opens(service)
+    faults = [entry for entry in node.history.recent if entry.new == "FAULT"]
+    assert (bool(looked_at), len(faults)) == (has_lease, int(has_lease))
     service.stop()
 
 
