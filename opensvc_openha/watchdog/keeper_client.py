@@ -11,6 +11,8 @@ import contextlib
 import enum
 import errno
 import os
+import select
+import signal
 import socket
 import sys
 import threading
@@ -27,6 +29,13 @@ from opensvc_openha.watchdog.starter import Starter, SystemStarter
 
 ANSWER_LIMIT_S = 3.0
 """More than the keeper ever needs: one that takes longer is stopped, or its device hangs."""
+ANSWER_PART = 0.5
+"""The same as a part of the watchdog's timeout, once it is armed.
+
+Then the keeper is killed, and what is left is enough for another one, and the next renewal.
+"""
+_LEAST_LIMIT_S = 0.25
+_KILL_LIMIT_S = 1.0
 START_LIMIT_S = 15.0
 _POLL_S = 0.02
 
@@ -237,6 +246,8 @@ class KeeperClient:
         with self._lock:
             try:
                 return self._ask(keeper.STATUS)[1]
+            except _Killed as killed:
+                raise SystemFault(f"the watchdog's keeper {killed}") from None
             except _Gone:
                 return KeeperStatus(is_running=False)
 
@@ -331,16 +342,24 @@ class KeeperClient:
         return self._connection
 
     def _answer(self, connection: socket.socket, request: str = "") -> str:
+        limit_s = self._limit_s
+        connection.settimeout(limit_s)
         try:
             if request:
                 connection.send(request.encode())
             answer = connection.recv(keeper.MESSAGE_BYTES)
         except TimeoutError:
             pid = keeper.peer_of(connection)[0]
+            # An armed watchdog has its file open in the holder as well, and bites if nobody pets.
+            is_killed = self._is_armed and _kill(connection)
             self._drop()
+            if is_killed:
+                raise _Killed(
+                    f"(pid {pid}) gave no answer within {limit_s:g} s, and was killed"
+                ) from None
             raise SystemFault(
-                f"the watchdog's keeper (pid {pid}) gave no answer within {ANSWER_LIMIT_S:g} s:"
-                " it is stopped, or its device hangs; this machine is reset unless it goes on"
+                f"the watchdog's keeper (pid {pid}) gave no answer within {limit_s:g} s:"
+                " it is stopped, or its device hangs; this machine is reset unless it continues"
             ) from None
         except OSError as error:
             self._drop()
@@ -349,6 +368,13 @@ class KeeperClient:
             self._drop()
             raise _Gone("has ended")
         return answer.decode("utf-8", "replace")
+
+    @property
+    def _limit_s(self) -> float:
+        if not self._is_armed:
+            return ANSWER_LIMIT_S
+        part_s = max(_LEAST_LIMIT_S, ANSWER_PART * self.settings.timeout_s)
+        return min(ANSWER_LIMIT_S, part_s)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -369,6 +395,28 @@ class KeeperClient:
 
 class _Gone(Exception):
     """There is no keeper; the text continues "the keeper"."""
+
+
+class _Killed(_Gone):
+    """It did not answer."""
+
+
+def _kill(connection: socket.socket) -> bool:
+    """Kill the process at the other end, unless it answers now; return whether it has ended."""
+    try:
+        process = os.pidfd_open(keeper.peer_of(connection)[0])
+    except OSError:
+        return True
+    try:
+        # Nothing to read, so the socket is still open there, and the number is still its own.
+        if select.select([connection], [], [], 0)[0]:
+            return False
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        return bool(select.select([process], [], [], _KILL_LIMIT_S)[0])
+    except OSError:
+        return False
+    finally:
+        os.close(process)
 
 
 def running_settings(directory: str) -> KeeperSettings | None:

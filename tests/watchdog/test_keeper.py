@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import random
 import signal
+import socket
 import subprocess
 import threading
 
@@ -543,6 +544,53 @@ def test_a_keeper_that_is_stopped_is_an_error_and_not_waited_for(
             client.status()
     finally:
         go_on(pid)
+
+
+def test_an_armed_keeper_that_is_stopped_is_killed_and_another_one_pets(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder keeps the file open meanwhile: the watchdog is not closed, nor is it petted."""
+    device = bench.device()
+    client = bench.client()
+    pid = client.ensure_running().pid
+    holder_pid = client.grant(clock.monotonic()).status.holder_pid
+    monkeypatch.setattr(keeper_client, "ANSWER_LIMIT_S", 1.0)
+    stop(pid)
+    pets = device.words().count(PET)
+    with pytest.raises(
+        SystemFault, match=rf"\(pid {pid}\) gave no answer within 1 s, and was killed: another"
+    ):
+        client.grant(clock.monotonic())
+    assert device.words().count(PET) == pets
+    assert bench.sessions.has_ended(pid)
+    monkeypatch.undo()
+    granted = client.grant(clock.monotonic())
+    assert granted.outcome is GrantOutcome.PETTED and granted.is_ready
+    assert granted.status.pid != pid and granted.status.holder_pid == holder_pid
+    assert CLOSE not in device.words()
+
+
+def test_a_look_reports_that_a_stopped_keeper_was_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the daemon is told is the reason, not only that there is none."""
+    bench.device()
+    client = bench.client()
+    pid = client.ensure_running().pid
+    client.grant(clock.monotonic())
+    monkeypatch.setattr(keeper_client, "ANSWER_LIMIT_S", 0.5)
+    stop(pid)
+    with pytest.raises(SystemFault, match=rf"\(pid {pid}\) gave no answer within 0.5 s, and was"):
+        client.status()
+    until(lambda: bench.sessions.has_ended(pid))
+
+
+def test_a_keeper_that_answers_at_last_is_not_killed() -> None:
+    """The process at the other end is the one that runs this test."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(b"late")
+        assert not keeper_client._kill(ours)
 
 
 def _pid(client: keeper_client.KeeperClient) -> int:
