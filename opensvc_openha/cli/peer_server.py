@@ -21,7 +21,7 @@ from opensvc_openha.errors import OpenhaError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_file import PeerLinkOptions
 from opensvc_openha.peer_link.channel import Secret
-from opensvc_openha.peer_link.client import secrets_of
+from opensvc_openha.peer_link.client import peer_addresses, secrets_of
 from opensvc_openha.peer_link.jobs import Jobs
 from opensvc_openha.peer_link.listener import Listener
 from opensvc_openha.peer_link.server import RequestHandler
@@ -46,6 +46,7 @@ class Settings:
 
     own_name: str
     options: PeerLinkOptions
+    peer_addresses: tuple[str, ...]
 
 
 def build_parser() -> Parser:
@@ -99,6 +100,7 @@ class _Server:
                     settings.own_name,
                     self._handler.handle,
                     self._log,
+                    peer_addresses=settings.peer_addresses,
                 )
             except SystemFault as error:
                 self._log(f"{error}: tried again in {_BIND_AGAIN_S:g} s")
@@ -140,7 +142,8 @@ class _Server:
             if self._settings is None:
                 self._log(f"not served: {error}")
             return self._settings
-        return Settings(own_name.lower(), options.peer_link)
+        addresses = tuple(sorted(set(peer_addresses(self._layout, own_name))))
+        return Settings(own_name.lower(), options.peer_link, addresses)
 
     def _secrets(self) -> tuple[Secret, ...]:
         try:

@@ -248,10 +248,11 @@ def new_job_id() -> str:
 
 def _hosts(layout: Layout, own: str, peer: str) -> tuple[str, ...]:
     """Return where the peer may be reached: its addresses in unicast links, then its name."""
-    return tuple(dict.fromkeys([*_unicast_addresses(layout, own), peer]))
+    return tuple(dict.fromkeys([*peer_addresses(layout, own), peer]))
 
 
-def _unicast_addresses(layout: Layout, own: str) -> Iterator[str]:
+def peer_addresses(layout: Layout, own: str) -> Iterator[str]:
+    """Yield the addresses of the other node in unicast links; none from a wrong file."""
     try:
         options = configuration.read_options(layout)
         with open(layout.monitor_file, encoding="utf-8") as file:

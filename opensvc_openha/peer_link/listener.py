@@ -1,8 +1,9 @@
 """Listen for connections of the peer link and hand over those that prove the secret.
 
 Before its proof a connection costs at most one thread, a few kilobytes and PROOF_LIMIT_S; one
-address has few of them and all addresses together have a limit, so that neither a flood nor clients
-that say nothing keep out the peer. A connection over a limit is closed at once, unread.
+address has few of them and all addresses together have a limit, the known ones of the peer beside
+it, so that neither a flood nor clients that say nothing keep out the peer. A connection over a
+limit is closed at once, unread.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import selectors
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 
 from opensvc_openha.errors import NoPeerLinkError, OpenhaError, SystemFault
 from opensvc_openha.peer_link.channel import PROOF_LIMIT_S, Channel, Secret, accept
@@ -21,7 +22,7 @@ from opensvc_openha.system import clock
 
 UNPROVEN = 16
 UNPROVEN_OF_ONE = 4
-"""Connections without a proof at a time: of all addresses, and of one of them."""
+"""Connections without a proof at a time: of all addresses but the peer's, and of one of them."""
 PROVEN = 24
 """Open channels at a time."""
 _BACKLOG = 64
@@ -43,15 +44,17 @@ class Listener:
         handle: Callable[[Channel], None],
         log: Callable[[str], None],
         proof_limit_s: float = PROOF_LIMIT_S,
+        peer_addresses: Collection[str] = (),
     ) -> None:
         """Bind; empty ``addresses``: all of this node. Port 0: a free one.
 
         ``secrets`` is asked for each connection; ``handle`` is called in the thread of a channel,
-        which is closed after it. Raises SystemFault if an address cannot be used.
+        which is closed after it. What comes from ``peer_addresses`` has places of its own. Raises
+        SystemFault if an address cannot be used.
         """
         self._secrets, self._own_name, self._handle = secrets, own_name, handle
         self._log, self._proof_limit_s = log, proof_limit_s
-        self._places = _Places()
+        self._places = _Places(_groups_of(peer_addresses))
         self._channels: set[Channel] = set()
         self._open = 0
         self._lock = threading.Lock()
@@ -190,16 +193,24 @@ class Listener:
 
 
 class _Places:
-    """Count connections that have proven nothing yet, by the group of their address."""
+    """Count connections that have proven nothing yet, by the group of their address.
 
-    def __init__(self) -> None:
+    A machine may have any number of addresses: those of the peer have places that no other takes.
+    """
+
+    def __init__(self, peer_groups: Set[str]) -> None:
+        self._peer_groups = peer_groups
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
 
     def take(self, group: str) -> bool:
         """Reserve a place; False if there is none."""
         with self._lock:
-            if self._taken.total() >= UNPROVEN or self._taken[group] >= UNPROVEN_OF_ONE:
+            others = sum(
+                count for each, count in self._taken.items() if each not in self._peer_groups
+            )
+            is_full = group not in self._peer_groups and others >= UNPROVEN
+            if is_full or self._taken[group] >= UNPROVEN_OF_ONE:
                 return False
             self._taken[group] += 1
             return True
@@ -210,6 +221,15 @@ class _Places:
             self._taken[group] -= 1
             if not self._taken[group]:
                 del self._taken[group]
+
+
+def _groups_of(addresses: Collection[str]) -> set[str]:
+    """Return the groups of addresses; what is a name has none."""
+    groups = set()
+    for address in addresses:
+        with contextlib.suppress(ValueError):
+            groups.add(_group_of(address))
+    return groups
 
 
 def _group_of(address: str) -> str:

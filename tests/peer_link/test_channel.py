@@ -20,7 +20,7 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.peer_link import channel as channels
 from opensvc_openha.peer_link.channel import MESSAGE_BYTES, Channel, Secret, accept, connect
-from opensvc_openha.peer_link.listener import PROVEN, UNPROVEN_OF_ONE, Listener
+from opensvc_openha.peer_link.listener import PROVEN, UNPROVEN, UNPROVEN_OF_ONE, Listener
 from tests.peer_link.ends import KEY, LIMIT_S, in_thread, listening, pair, port_of
 from tests.waiting import until
 
@@ -236,13 +236,13 @@ def test_silent_server_ends_the_attempt_with_its_limit() -> None:
         connect("127.0.0.1", port_of(server), KEY, "node1", "node2", limit_s=0.2)
 
 
-def test_nobody_listening_is_unreachable() -> None:
-    """A refused connection is reported as such."""
+def test_nobody_listening_is_refused() -> None:
+    """It is not what a node without power is: a server may come up there."""
     with listening() as server:
         port = port_of(server)
     with pytest.raises(NoPeerLinkError, match="refused") as raised:
         connect("127.0.0.1", port, KEY, "node1", "node2")
-    assert raised.value.reason == "UNREACHABLE"
+    assert raised.value.reason == "REFUSED"
 
 
 # --- an end with the secret that errs -------------------------------------------------------------
@@ -356,6 +356,21 @@ def test_half_open_clients_keep_out_only_their_own_address() -> None:
         until(lambda: serving.listener._places._taken.total(), lambda n: n == 0)
 
 
+def test_machine_with_many_addresses_does_not_keep_out_the_peer() -> None:
+    """Its connections take all places but those of the peer's address."""
+    with _Serving(proof_limit_s=LIMIT_S) as serving, contextlib.ExitStack() as stack:
+        for number in range(UNPROVEN):
+            raw = _client(f"127.0.1.{number // UNPROVEN_OF_ONE}", serving.port)
+            stack.enter_context(raw)
+        until(lambda: serving.listener._places._taken.total(), lambda n: n == UNPROVEN)
+        with _client("127.0.0.9", serving.port) as another:
+            another.settimeout(LIMIT_S)
+            assert another.recv(1) == b""
+        with connect("127.0.0.1", serving.port, KEY, "node1", limit_s=LIMIT_S) as channel:
+            channel.send({"n": 1})
+            assert channel.receive(LIMIT_S) == {"n": 1}
+
+
 def test_places_of_silent_clients_are_free_again_after_the_limit() -> None:
     """An address that was full is served again once its silent connections were given up."""
     with _Serving(proof_limit_s=0.3) as serving:
@@ -429,7 +444,8 @@ class _Serving:
     def __init__(self, proof_limit_s: float) -> None:
         self.lines: list[str] = []
         self.listener = Listener(
-            ["127.0.0.1"], 0, lambda: [KEY], "node2", self._echo, self.lines.append, proof_limit_s
+            *(["127.0.0.1"], 0, lambda: [KEY], "node2", self._echo, self.lines.append),
+            *(proof_limit_s, ("127.0.0.1", "a-name")),
         )
         self.port = self.listener.port
 
