@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.cli import installation
@@ -16,8 +18,12 @@ from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.cli.shell_guard import refuse_stop_from_within
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.plugin.agent_actions import ACTIONS, AgentActions, Request
+
+if TYPE_CHECKING:
+    from opensvc_openha.peer_link.client import JobEnd
 
 
 def build_parser() -> Parser:
@@ -62,12 +68,20 @@ def main(args: list[str]) -> int:
         options.dry_run,
         options.to,
     )
-    view = ClusterView(lambda: client.fetch_status(layout), act=act)
+    view = ClusterView(
+        lambda: client.fetch_status(layout), act=act, order_peer=partial(_ask_peer, layout)
+    )
     command = f"{layout.bin_dir}/service"
     # The agent's locale may have another encoding; its driver reads this one.
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     return AgentActions(options.service, view, command, request, _send, sys.stdin.readline).run()
+
+
+def _ask_peer(layout: Layout, service: str, action: str, on_line: Callable[[str], None]) -> JobEnd:
+    from opensvc_openha.plugin.peer_orders import ask_peer
+
+    return ask_peer(layout, service, action, on_line)
 
 
 def _send(word: str, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from opensvc_openha import __version__
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client, protocol
-from opensvc_openha.errors import OpenhaError, RefusedError
+from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
@@ -71,8 +71,11 @@ class ThisNode:
 
 def _order(request: OrderRequest) -> list[str]:
     """Return the words that ssh would run here for the same order."""
-    if request.agent is not AgentKind.EMBEDDED:
-        raise RefusedError("orders of this agent are not taken over the peer link")
+    if request.agent is AgentKind.REAL:
+        from opensvc_openha.plugin.agents import find_agents
+        from opensvc_openha.plugin.peer_orders import order_command
+
+        return order_command(find_agents(None), request.service, request.action, request.line)
     svcmgr = os.path.join(installation.agent().bin_dir, "svcmgr")
     wait = ["--waitlock", str(REMOTE_WAIT_LOCK_S)]
     return [svcmgr, "-s", request.service, *wait, request.action, "--remote"]

@@ -4,7 +4,8 @@
     {"do": "inspect"}                                {"inspect": {...}}      needs `files`
     {"do": "fetch", "name": "monitor"}               {"text": "..."}         needs `files`
     {"do": "order", "id": ID, "service": "web",      {"accepted": ID}, {"line": "..."}...,
-     "action": "stop", "agent": "embedded"}          {"done": CODE}          needs `orders`
+     "action": "stop", "agent": "embedded",          {"done": CODE}          needs `orders`
+     "line": ""}
     {"do": "add"|"remove"|"take", "id": ID, ...}     the same                needs `files`
     {"do": "outcome", "id": ID}                      the same, or {"withdrawn": true},
                                                      or {"unknown": "..."}
@@ -47,6 +48,7 @@ ALIVE_S = 5.0
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}\Z")
+_LINE = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){1,2})?\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z|-\Z")
 NO_FILE = "-"
 """Stands for the digest of a file that does not exist."""
@@ -97,6 +99,8 @@ class OrderRequest:
     service: str
     action: str
     agent: AgentKind = AgentKind.EMBEDDED
+    line: str = ""
+    """The line of the real agent that asks, as ``1.8``."""
     allowed = Allowed.ORDERS
 
 
@@ -171,7 +175,11 @@ def parse_request(message: Mapping[str, Any]) -> Request:
             if action not in ACTIONS:
                 raise UsageError(f"not a request: action {action!r}")
             request = OrderRequest(
-                fields.job_id(), fields.service(), action, fields.member("agent", AgentKind)
+                fields.job_id(),
+                fields.service(),
+                action,
+                fields.member("agent", AgentKind),
+                fields.line(),
             )
         case "add":
             request = AddRequest(
@@ -217,6 +225,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
                 "service": request.service,
                 "action": request.action,
                 "agent": request.agent.value,
+                "line": request.line,
             }
         case AddRequest():
             return {
@@ -301,6 +310,14 @@ class _Fields:
             check_service_name(value)
         except ValueError as error:
             raise UsageError(f"not a request: {error}") from None
+        return value
+
+    def line(self) -> str:
+        if "line" not in self._message:
+            return ""  # Of a version whose orders are for the embedded agent alone.
+        value = self.text("line", 12)
+        if not _LINE.match(value):
+            raise UsageError("not a request: line")
         return value
 
     def node(self, name: str) -> str:

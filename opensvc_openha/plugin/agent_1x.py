@@ -12,6 +12,8 @@ from opensvc_openha.plugin.installed_agent import Agent, AgentLine, contains
 from opensvc_openha.system.package_files import read_template
 
 _DRIVER = "lib/resHbOpenHA.py"
+_WAIT_LOCK_S = 60
+"""The agents' own limit; the 1.8 has it as its default, and passes it on only otherwise."""
 
 
 def _is_any(home: str) -> bool:
@@ -36,6 +38,14 @@ def _wrappers(agent: Agent, command: str) -> Mapping[str, str]:
     return {kind: text.replace("@OPENHA@", command) for kind, text in texts.items()}
 
 
+def _order(action: str) -> list[str]:
+    return ["--waitlock", str(_WAIT_LOCK_S), action, "--remote"]
+
+
+def _order_1_8(action: str) -> list[str]:
+    return [action, "--remote"]
+
+
 def _line(
     name: str,
     is_home: Callable[[str], bool],
@@ -43,6 +53,7 @@ def _line(
     driver: str = "resHbOpenHA_1_5.py",
     suffixes: tuple[str, ...] = (".env",),
     stock_asks_path: bool = False,
+    order: Callable[[str], list[str]] | None = _order,
 ) -> AgentLine:
     """Return a line whose command ``status`` prints the current status of the resources."""
     return AgentLine(
@@ -57,6 +68,7 @@ def _line(
         linked_command="svcmgr",
         suffixes=suffixes,
         hook={},
+        order=order,
         stock_asks_path=stock_asks_path,
     )
 
@@ -69,10 +81,11 @@ LINES = (
         driver="resHbOpenHA_1_8.py",
         suffixes=(".conf", ".env"),
         stock_asks_path=True,
+        order=_order_1_8,
     ),
     _line("1.6", _is_1_6, status="json_status --refresh"),
-    # It has no cache, and no option to refresh one.
-    _line("1.5", _is_1_5, status="json_status"),
+    # It has no cache, and no option to refresh one; it refuses actions before it asks a driver.
+    _line("1.5", _is_1_5, status="json_status", order=None),
     _line("1.7", _is_any, status="json_status --refresh"),
 )
 """The first match wins."""

@@ -8,10 +8,12 @@ The driver runs in the agent's Python, with its log, its lock and its way to the
 process prints what the driver has to do, a word and a text on each line:
 
     log TEXT       write it to the agent's log
-    peer ACTION    have the peer's agent do it, and answer with a line: its exit code
+    peer ACTION    have the peer's agent do it by ssh, and answer with a line: its exit code
     unlock         release the agent's lock, which the cluster's own call of the agent needs
     end TEXT       the action is complete, and the agent has nothing left to do
     error TEXT     the action is refused, or has failed
+
+The peer's part goes over the peer link where that is possible, without the driver, else by ssh.
 
 Without ``end`` and with exit code 0 the agent does its own part too: it marks a frozen service. The
 peer may have another version of this package, or the agent's own driver: what it is asked for is
@@ -189,7 +191,7 @@ class AgentActions(ClusterActions):
             return
         try:
             self._on_peer("thaw")
-        except RefusedError as error:
+        except (RefusedError, ActionError) as error:
             self._tolerate(seen, error)
 
     # --- means ------------------------------------------------------------------------------------
@@ -257,22 +259,30 @@ class AgentActions(ClusterActions):
         if self._is_dry_run:
             self._log(f"would ask node {self._peer} to {action} --remote")
             return
-        self._send("peer", f"{self._peer} {action} --remote")
-        code = self._receive().strip()
-        if code == str(SSH_FAILED):
-            raise RefusedError(
-                f"ssh to node {self._peer} failed: '{action} --remote' was not done there"
-            )
+
+        def show(line: str) -> None:
+            self._log(f"{self._peer}: {line}")
+
+        end = self._over_link(self._peer, self._name, action, show)
+        if end is not None:
+            code = str(end.code)
+        else:
+            self._send("peer", f"{self._peer} {action} --remote")
+            code = self._receive().strip()
+            if code == str(SSH_FAILED):
+                raise RefusedError(
+                    f"ssh to node {self._peer} failed: '{action} --remote' was not done there"
+                )
         if code != "0":
             raise RefusedError(
                 f"'{action} --remote' failed on node {self._peer} with exit code {code}"
             )
 
     def _reach_unheard_peer(self, action: str, seen: Snapshot) -> OpenhaError | None:
-        # Silent, it may be reached by ssh, and freeze as well.
+        # Silent, it may be reached by peer link or ssh, and freeze as well.
         try:
             self._on_peer(action)
-        except RefusedError as error:
+        except (RefusedError, ActionError) as error:
             self._tolerate(seen, error)
         return None
 

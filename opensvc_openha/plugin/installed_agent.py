@@ -56,6 +56,10 @@ class Agent:
             and is_ours(f"{self.home}/{self.line.shared}")
         )
 
+    def service_command(self, svcname: str) -> str:
+        """Return the path of the command named after a service, which agents call by ssh."""
+        return f"{self.etc_dir}/{svcname}"
+
     def command(self, name: str) -> str:
         """Return the path of one of the agent's commands."""
         in_home = f"{self.home}/bin/{name}"
@@ -86,6 +90,9 @@ class AgentLine:
     linked_command: str
     suffixes: tuple[str, ...]
     hook: Mapping[str, str]
+    order: Callable[[str], list[str]] | None = None
+    """The words, after the command named after a service, by which the agents of this line have the
+    other node's agent do its part of an action; None if the line asks no driver for actions."""
     section: str = "hb"
     has_namespaces: bool = False
     stock_asks_path: bool = False

@@ -15,6 +15,7 @@ from opensvc_openha.peer_link.channel import Refusal, Secret
 from opensvc_openha.peer_link.protocol import (
     ACTIONS,
     AddRequest,
+    AgentKind,
     OrderRequest,
     RemoveRequest,
     SharedFile,
@@ -35,6 +36,7 @@ PEER_REQUESTS = tuple(
     json.dumps(request_to_json(request)).encode()
     for request in (
         OrderRequest(_ID, "web", "stop"),
+        OrderRequest(_ID, "web", "stop", AgentKind.REAL, "1.8"),
         AddRequest(_ID, "web", "[DEFAULT]", "deb1", "deb2", "/bin/true"),
         RemoveRequest(_ID, "web", True),
         TakeRequest(

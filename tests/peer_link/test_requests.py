@@ -27,6 +27,7 @@ from opensvc_openha.peer_link.jobs import Job, Jobs
 from opensvc_openha.peer_link.listener import Listener
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
+    AgentKind,
     FetchRequest,
     InspectRequest,
     JobRequest,
@@ -391,6 +392,7 @@ def _await(job: Job) -> None:
 
 CHANGES: tuple[Request, ...] = (
     order(ID),
+    OrderRequest(ID, "web", "freeze", AgentKind.REAL, "1.8"),
     AddRequest(ID, "web", "[DEFAULT]\n", "node1", "node2", "/bin/true", True, False),
     RemoveRequest(ID, "web", True),
     TakeRequest(
@@ -473,6 +475,11 @@ def test_request_is_read_as_it_was_written(request_: Request) -> None:
         {"service": "a" * 300},
         {"service": "web,db"},
         {"agent": "other"},
+        {"line": None},
+        {"line": "1.8 "},
+        {"line": "1.8\n"},
+        {"line": "--cluster"},
+        {"line": "1.8.0.1"},
         {"do": "add", "text": "x\0"},
         {"do": "add", "text": "\ud800"},
         {"do": "add", "primary": "a b"},
@@ -505,6 +512,13 @@ def test_wrong_request_is_refused_and_runs_nothing(tmp_path: Path, wrong: dict[s
         channel.send({"do": "status"})
         assert channel.receive(LIMIT_S) == {"status": {"version": "1"}}
     assert serving.node.count() == 0
+
+
+def test_order_of_a_version_without_lines_is_for_the_embedded_agent() -> None:
+    """What it sends has no line, and is read as before."""
+    message = request_to_json(order(ID))
+    del message["line"]
+    assert parse_request(message) == order(ID)
 
 
 def test_answer_of_another_version_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,16 @@ from opensvc_openha.agent.actions import cluster_actions
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.errors import NotAnsweringError, NotRunningError
+from opensvc_openha.errors import (
+    NoPeerLinkError,
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+    UnknownOutcomeError,
+)
 from opensvc_openha.formats.layout import AgentLayout
+from opensvc_openha.peer_link.client import JobEnd
 from opensvc_openha.plugin.agent_actions import ACTIONS, AgentActions, Request
 from tests.agent.actions.modelled_cluster import Model
 
@@ -59,6 +68,7 @@ class Driven(Model):
             view = ClusterView(
                 fetch,  # type: ignore[arg-type]
                 act=lambda command, *_names: self._act_or_fail(node, command),
+                order_peer=None if self.link_error is None else partial(self._over_link, node),
             )
             request = Request(action, node, self.nodes, is_remote, self.is_dry_run, to_node)
             return AgentActions(
@@ -71,6 +81,19 @@ class Driven(Model):
         if self.is_lost:
             raise NotRunningError("nmond is not running")
         return self._act(node, command)
+
+    def _over_link(
+        self, node: str, service: str, action: str, on_line: Callable[[str], None]
+    ) -> JobEnd:
+        """The peer's agent does its part, asked over the peer link; or the link's error."""
+        assert service == "webha"
+        peer = "deb2" if node == "deb1" else "deb1"
+        self.done.append(f"link to {peer}: {action}")
+        if isinstance(self.link_error, OpenhaError):
+            raise self.link_error
+        code = int(self.peer_code or self._agents[peer](action, True, ""))
+        on_line(f"{action} was seen there")
+        return JobEnd(code, (f"{action} was seen there",))
 
     def _ask_peer(self, text: str) -> str:
         node, action, remote = text.split()
@@ -109,6 +132,10 @@ def set_up(model: Driven, option: str) -> None:
     values: dict[str, Any] = {
         "yes": True,
         "no": False,
+        "off": NoPeerLinkError("this node has no peer link", "OFF"),
+        "withdrawn": NoPeerLinkError("the request did not reach deb2", "WITHDRAWN"),
+        "refused": RefusedError("deb2: the OpenSVC agent here is a 1.7"),
+        "unknown": UnknownOutcomeError("deb2 cannot be asked"),
         "not-running": NotRunningError("nmond is not running"),
         "not-answering": NotAnsweringError("nmond does not answer"),
     }

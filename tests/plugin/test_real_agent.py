@@ -131,6 +131,28 @@ def test_a_stopped_or_dead_daemon_is_reported(agents: AgentNodes) -> None:
     until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True)
 
 
+WORDS = (
+    ("switch", ("STOPPED", "STARTED")),
+    ("switch", ("STARTED", "STOPPED")),
+    ("freeze", ("FROZEN_START", "FROZEN_STOP")),
+    ("thaw", ("STARTED", "STOPPED")),
+    ("stop", ("FROZEN_STOP", "FROZEN_STOP")),
+    ("start", ("STARTED", "STOPPED")),
+)
+"""The agent's words, and the states after each."""
+
+
+def use_words(agents: AgentNodes) -> str:
+    """Uses each word on the first node; returns what the agent prints."""
+    printed = []
+    for action, wanted in WORDS:
+        done = agents.svc(agents.first, action)
+        printed += [done.stdout, done.stderr]
+        assert done.returncode == 0, f"{action}: {done.stdout}{done.stderr}"
+        until(lambda: states(agents, agents.first), wanted)
+    return "".join(printed)
+
+
 def test_the_agents_own_words_move_the_service(agents: AgentNodes) -> None:
     """switch, freeze, thaw, stop, start of the agent: both nodes are driven.
 
@@ -143,21 +165,33 @@ def test_the_agents_own_words_move_the_service(agents: AgentNodes) -> None:
         assert done.returncode == 1
         assert "managed by" in done.stdout + done.stderr
         return
-    steps = (
-        ("switch", ("STOPPED", "STARTED")),
-        ("switch", ("STARTED", "STOPPED")),
-        ("freeze", ("FROZEN_START", "FROZEN_STOP")),
-        ("thaw", ("STARTED", "STOPPED")),
-        ("stop", ("FROZEN_STOP", "FROZEN_STOP")),
-        ("start", ("STARTED", "STOPPED")),
-    )
-    for action, wanted in steps:
-        done = agents.svc(agents.first, action)
-        assert done.returncode == 0, f"{action}: {done.stdout}{done.stderr}"
-        until(lambda: states(agents, agents.first), wanted)
+    use_words(agents)
     done = agents.svc(agents.first, "restart")
     assert done.returncode == 1 and "safety net" in done.stdout + done.stderr
     assert agents.svc(agents.first, "shutdown").returncode == 0
+
+
+def test_the_agents_own_words_need_no_ssh_where_there_is_a_key(bare: AgentNodes) -> None:
+    """No node takes the other one's ssh: each word's part of the other node goes over the peer
+    link, once, and the agent's log has what was printed there.
+    """
+    needs(bare, DRIVEN, "the others' words ask no driver")
+    bare.ok(bare.first, "openha key generate")
+    key = bare.ok(bare.first, f"cat {EZ}/conf/openha.key")
+    bare.second.write(f"{EZ}/conf/openha.key", key, 0o600)
+    log = f"{EZ}/log/peer-link.log"
+    for node in bare.nodes:
+        bare.ok(node, "rm /root/.ssh/authorized_keys; openha agent install && ezha start")
+        until(lambda: "serving on port" in node.run(f"cat {log}").stdout, True)
+    assert bare.first.run(f"ssh -o BatchMode=yes {bare.second.name} true").returncode == 255
+    run_on_first(bare)
+    printed = use_words(bare)
+    assert "ssh is used" not in printed and "over the peer link: exit code 0" in printed
+    asked = re.findall(r"request \w+: (\w+) registry$", bare.second.read(log), re.MULTILINE)
+    # The first switch, the second one, freeze, thaw, stop; start: both are frozen stopped.
+    assert asked == ["stop", "start", "stop", "freeze", "thaw", "stop", "thaw"]
+    back = re.findall(r"request \w+: (\w+) registry$", bare.first.read(log), re.MULTILINE)
+    assert back == ["thaw"]
 
 
 def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(

@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
@@ -24,11 +25,16 @@ from opensvc_openha.core.states import FROZEN, SCRIPT_RUNS, START_ENDED, UP, Ser
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import (
     ActionError,
+    NoPeerLinkError,
     NotRunningError,
     OpenhaError,
     RefusedError,
+    UnknownOutcomeError,
 )
 from opensvc_openha.system.clock import monotonic, pause
+
+if TYPE_CHECKING:
+    from opensvc_openha.peer_link.client import JobEnd
 
 CHANGE_LIMIT_S = 20.0
 """Seconds for a node to begin a request.
@@ -250,6 +256,30 @@ class ClusterActions(ABC):
         return None
 
     # --- means ------------------------------------------------------------------------------------
+
+    def _over_link(
+        self, peer: str, service: str, action: str, show: Callable[[str], None]
+    ) -> JobEnd | None:
+        """Run the peer's part over the peer link; None if it was surely not run there.
+
+        ``show`` is called with each line that is printed there.
+        """
+        if self._cluster.order_peer is None:
+            return None
+        try:
+            end = self._cluster.order_peer(service, action, show)
+        except UnknownOutcomeError as error:
+            # Asking once more, by ssh, could stop or start what the first request has not yet.
+            raise ActionError(
+                f"whether {peer} did '{action} --remote' is not known: {error}; look at"
+                f" `service -s -c`, then run {action} again if it is still to be done"
+            ) from error
+        except OpenhaError as error:
+            if not isinstance(error, NoPeerLinkError) or error.reason != "OFF":
+                self._log(f"{error}, so ssh is used")
+            return None
+        self._log(f"'{action} --remote' on node {peer} over the peer link: exit code {end.code}")
+        return end
 
     def _read_status(self) -> Snapshot:
         """Return the current states; raise if the daemon does not know them."""

@@ -15,11 +15,8 @@ from opensvc_openha.core.states import FROZEN, UP, ServiceState
 from opensvc_openha.errors import (
     ActionError,
     InterruptedAction,
-    NoPeerLinkError,
     NotRunningError,
-    OpenhaError,
     RefusedError,
-    UnknownOutcomeError,
 )
 
 REMOTE_LIMIT_S = 3600.0
@@ -125,36 +122,22 @@ class EmbeddedActions(ClusterActions):
 
     def _on_peer(self, action: str) -> None:
         peer = self._cluster.node_status().peer
-        result = self._over_link(peer, action) or self._over_ssh(peer, action)
+
+        def show(line: str) -> None:
+            self._log(f"{peer}: {_LOG_HEAD.sub('', line)}")
+
+        end = self._over_link(peer, self._service.name, action, show)
+        result = (
+            self._over_ssh(peer, action)
+            if end is None
+            else CommandResult(end.code, "\n".join(end.lines))
+        )
         if result.exit_code != 0:
             by_hand = {"thaw": "unfreeze", "switch": "stop"}.get(action, "freeze-stop")
             raise RefusedError(
                 f"{self._why_failed(peer, action, result)}; the same can be done by hand on {peer}:"
                 f" service -A {self._name} {by_hand}"
             )
-
-    def _over_link(self, peer: str, action: str) -> CommandResult | None:
-        """Run the peer's part over the peer link; None if it was surely not run there."""
-        if self._cluster.order_peer is None:
-            return None
-
-        def show(line: str) -> None:
-            self._log(f"{peer}: {_LOG_HEAD.sub('', line)}")
-
-        try:
-            end = self._cluster.order_peer(self._service.name, action, show)
-        except UnknownOutcomeError as error:
-            # Asking once more, by ssh, could stop or start what the first request has not yet.
-            raise ActionError(
-                f"whether {peer} did '{action} --remote' is not known: {error}; look at"
-                f" `service -s -c`, then run {action} again if it is still to be done"
-            ) from error
-        except OpenhaError as error:
-            if not isinstance(error, NoPeerLinkError) or error.reason != "OFF":
-                self._log(f"{error}, so ssh is used")
-            return None
-        self._log(f"'{action} --remote' on node {peer} over the peer link: exit code {end.code}")
-        return CommandResult(end.code, "\n".join(end.lines))
 
     def _over_ssh(self, peer: str, action: str) -> CommandResult:
         words = ["--waitlock", str(REMOTE_WAIT_LOCK_S), action, "--remote"]
