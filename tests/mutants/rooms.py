@@ -170,7 +170,11 @@ ROOMS = {
             ),
             ("tests/agent",),
         ),
-        Room("plugin", _in("plugin", "agent_actions"), ("tests/plugin/test_agent_actions.py",)),
+        Room(
+            "plugin",
+            _in("plugin", "agent_actions peer_orders"),
+            ("tests/plugin/test_agent_actions.py", "tests/plugin/test_peer_orders.py"),
+        ),
     )
 }
 
