@@ -545,6 +545,9 @@ class ServiceMachine:
             )
         if is_frozen_there:
             return f"the disks of {name} do not answer on the peer"
+        # Any other state may come of this very silence: the peer is about to take it.
+        if at.view.state_of(name) is ServiceState.FROZEN_STOP:
+            return f"{name} is frozen as stopped on the peer"
         return ""
 
     def _is_proved(self, silent_since: float | None, now: float) -> bool:

@@ -272,6 +272,21 @@ def test_node_does_not_fall_silent_while_the_disks_of_another_service_are_frozen
     assert deb1.service("mail").own_state is ServiceState.STARTED
 
 
+def test_node_does_not_fall_silent_for_what_is_frozen_as_stopped_on_the_peer() -> None:
+    """Nobody would start it there: what is in good health here would be lost."""
+    pair = FrozenPair("registry", "mail")
+    deb1, deb2 = pair.start_first()
+    deb2.command(Command.FREEZE_STOP, "mail")
+    pair.disks.freeze("deb1", service="registry")
+    pair.run(LONG_S)
+    assert not pair.bitten and _news(deb1, "NOT SILENT", "FELL SILENT") == ["NOT SILENT"]
+    assert "mail is frozen as stopped on the peer" in deb1.service().reason
+    deb2.command(Command.UNFREEZE, "mail")
+    pair.run(60)
+    assert [name for _, name in pair.bitten] == ["deb1"]
+    assert deb2.service("mail").own_state is ServiceState.STARTED
+
+
 @pytest.mark.parametrize("lag_s", [0.0, 1.0, 2.0])
 def test_two_nodes_do_not_fall_silent_at_the_same_time(lag_s: float) -> None:
     """One cable less, and each node has lost the array of the service that it runs. One of them is
