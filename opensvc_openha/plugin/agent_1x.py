@@ -13,7 +13,7 @@ from opensvc_openha.system.package_files import read_template
 
 _DRIVER = "lib/resHbOpenHA.py"
 _WAIT_LOCK_S = 60
-"""The agents' own limit; the 1.8 has it as its default, and passes it on only otherwise."""
+"""What `remote_action` of each line passes on unless it is told otherwise."""
 
 
 def _is_any(home: str) -> bool:
@@ -40,10 +40,6 @@ def _wrappers(agent: Agent, command: str) -> Mapping[str, str]:
 
 def _order(action: str) -> list[str]:
     return ["--waitlock", str(_WAIT_LOCK_S), action, "--remote"]
-
-
-def _order_1_8(action: str) -> list[str]:
-    return [action, "--remote"]
 
 
 def _line(
@@ -81,7 +77,6 @@ LINES = (
         driver="resHbOpenHA_1_8.py",
         suffixes=(".conf", ".env"),
         stock_asks_path=True,
-        order=_order_1_8,
     ),
     _line("1.6", _is_1_6, status="json_status --refresh"),
     # It has no cache, and no option to refresh one; it refuses actions before it asks a driver.

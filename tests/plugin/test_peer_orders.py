@@ -18,8 +18,8 @@ from opensvc_openha.plugin.peer_orders import ACTIONS, order_command
 from tests.peer_link.test_requests import Serving
 from tests.plugin.minimal_agent import LINES, PEER, SVC, Host
 
-WORDS = {"1.6": "--waitlock 60 ", "1.7": "--waitlock 60 ", "1.8": ""}
-"""What the `remote_action` of each line puts before the action."""
+WORDS = dict.fromkeys(("1.6", "1.7", "1.8"), "--waitlock 60 ")
+"""What the `remote_action` of each line puts before the action, as the agents' logs show it."""
 
 
 def with_command(root: Path, line: str) -> Host:
@@ -65,7 +65,9 @@ def test_order_over_a_link_runs_the_agents_command(tmp_path: Path) -> None:
     with serving:
         peer = serving.peer()
         asked = OrderRequest(new_job_id(), "registry", "stop", AgentKind.REAL, "1.8")
-        assert peer.execute(asked) == JobEnd(6, (f"{host.home}/etc/{SVC} stop --remote",))
+        assert peer.execute(asked) == JobEnd(
+            6, (f"{host.home}/etc/{SVC} {WORDS['1.8']}stop --remote",)
+        )
         other = OrderRequest(new_job_id(), "registry", "stop", AgentKind.REAL, "1.7")
         with pytest.raises(RefusedError, match=r"node2: the OpenSVC agent here is a 1\.8, the one"):
             peer.execute(other)
