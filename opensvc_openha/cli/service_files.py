@@ -15,6 +15,7 @@ from opensvc_openha.agent.config.service_file import (
     COMMAND_NAMES,
     FILE_BYTES_MAX,
     SERVICE_NAME,
+    Section,
     ServiceFile,
     parse_service_text,
 )
@@ -26,6 +27,7 @@ from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import PLAN_COMMANDS, ServiceSpec
+from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.daemon.script_runner import ask_wrapper
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
@@ -36,6 +38,8 @@ from opensvc_openha.system.identity import node_name
 
 BACKUP_SUFFIX = ".before"
 REMOVED_SUFFIX = ".removed"
+_NOTHING_RUNS = frozenset({"DEFAULT", "hb", "stonith", "subset", "sync"})
+"""Groups of sections that leave nothing behind that runs or is mounted."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ def what_would_change(layout: Layout, new: NewService) -> list[str]:
     if not os.path.exists(path):
         lines.append(f"write {path}")
     elif read_text(path) != new.text:
+        _expect_nothing_left_running(layout, agent, new, path)
         lines.append(f"replace {path} (the old one is kept as {path}{BACKUP_SUFFIX})")
     known = _configured(layout, new.cluster_name)
     if known is None:
@@ -162,6 +167,45 @@ def what_would_change(layout: Layout, new: NewService) -> list[str]:
             " nothing was done"
         )
     return lines
+
+
+def _expect_nothing_left_running(
+    layout: Layout, agent: AgentLayout, new: NewService, path: str
+) -> None:
+    """Raise RefusedError if a service that may be up here would lose what stops its resources.
+
+    What its file has no more is never stopped: it would be up on both nodes after a takeover.
+    """
+    gone = sorted(
+        {section.name for section in _sections(new.service, read_text(path), path)}
+        - {section.name for section in _sections(new.service, new.text, path)}
+    )
+    if not gone or _is_down(layout, agent, new):
+        return
+    named = ", ".join(f"[{name}]" for name in gone)
+    raise RefusedError(
+        f"{new.service} may be up on this node, and the new file has no {named} any more: what"
+        " that started would stay up for ever, also beside the other node. Stop the service first,"
+        " or keep these sections: nothing was done"
+    )
+
+
+def _sections(service: str, text: str, path: str) -> list[Section]:
+    """Return the sections of resources that a service file has; none if it cannot be read."""
+    try:
+        found = parse_service_text(text, path, service, node_name().lower()).sections
+    except ConfigError:
+        return []
+    return [section for section in found if section.group not in _NOTHING_RUNS]
+
+
+def _is_down(layout: Layout, agent: AgentLayout, new: NewService) -> bool:
+    status = installation.status_if_running(layout)
+    svc = None if status is None else status.service(new.cluster_name)
+    if svc is not None:
+        return svc.own_state in PEER_OUT
+    wrapper = agent.cluster_wrapper(new.service)
+    return not os.access(wrapper, os.X_OK) or ask_wrapper(wrapper) is ScriptOutcome.DOWN
 
 
 def take_service(layout: Layout, new: NewService) -> None:

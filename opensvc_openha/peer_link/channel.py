@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import hmac
 import json
 import os
+import random
 import socket
 import ssl
 import struct
@@ -49,6 +51,9 @@ REACH_LIMIT_S = 4.0
 PROOF_LIMIT_S = 5.0
 """Seconds that the accepting end gives a connection to prove itself."""
 SEND_LIMIT_S = 30.0
+RESERVED_PORTS = range(512, 1024)
+"""Ports that root alone can connect from."""
+_PORTS_TRIED = 32
 NAME_BYTES = 255
 SECRET_MIN_BYTES = 16
 
@@ -215,10 +220,12 @@ def connect(
     own_name: str,
     peer_name: str = "",
     limit_s: float = CONNECT_LIMIT_S,
+    is_from_reserved_port: bool = False,
 ) -> Channel:
     """Connect to the peer link at ``host`` and prove that this node has the secret.
 
-    ``peer_name``: the node that must answer, empty if any node with the secret will do. Raises
+    ``peer_name``: the node that must answer, empty if any node with the secret will do.
+    ``is_from_reserved_port``: show to the other end that root connects. Raises
     NoPeerLinkError, with the reason, if that was not achieved: then nothing was asked for.
     """
     where = (
@@ -228,7 +235,7 @@ def connect(
     )
     deadline = clock.monotonic() + limit_s
     with _no_link(where):
-        raw = socket.create_connection((host, port), timeout=min(limit_s, REACH_LIMIT_S))
+        raw = _connected(host, port, min(limit_s, REACH_LIMIT_S), is_from_reserved_port)
     try:
         with _no_link(where):
             _set_up(raw)
@@ -257,6 +264,20 @@ def connect(
     except BaseException:
         raw.close()
         raise
+
+
+def _connected(host: str, port: int, limit_s: float, is_from_reserved_port: bool) -> socket.socket:
+    if not is_from_reserved_port:
+        return socket.create_connection((host, port), timeout=limit_s)
+    ports = random.sample(RESERVED_PORTS, _PORTS_TRIED)
+    for number, own in enumerate(ports, 1):
+        try:
+            return socket.create_connection((host, port), limit_s, source_address=("", own))
+        except OSError as error:
+            is_taken = error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+            if not is_taken or number == len(ports):
+                raise
+    raise AssertionError("unreachable")
 
 
 def accept(

@@ -17,7 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
 
 from opensvc_openha.errors import NoPeerLinkError, OpenhaError, SystemFault
-from opensvc_openha.peer_link.channel import PROOF_LIMIT_S, Channel, Secret, accept
+from opensvc_openha.peer_link.channel import (
+    PROOF_LIMIT_S,
+    RESERVED_PORTS,
+    Channel,
+    Secret,
+    accept,
+)
 from opensvc_openha.system import clock
 
 UNPROVEN = 16
@@ -45,15 +51,18 @@ class Listener:
         log: Callable[[str], None],
         proof_limit_s: float = PROOF_LIMIT_S,
         peer_addresses: Collection[str] = (),
+        is_for_root: bool = False,
     ) -> None:
         """Bind; empty ``addresses``: all of this node. Port 0: a free one.
 
         ``secrets`` is asked for each connection; ``handle`` is called in the thread of a channel,
-        which is closed after it. What comes from ``peer_addresses`` has places of its own. Raises
+        which is closed after it. What comes from ``peer_addresses`` has places of its own. With
+        ``is_for_root`` a connection must come from a port that root alone can use. Raises
         SystemFault if an address cannot be used.
         """
         self._secrets, self._own_name, self._handle = secrets, own_name, handle
         self._log, self._proof_limit_s = log, proof_limit_s
+        self._is_for_root = is_for_root
         self._places = _Places(_groups_of(peer_addresses))
         self._channels: set[Channel] = set()
         self._open = 0
@@ -122,6 +131,10 @@ class Listener:
             return  # It has ended already.
         except OSError:
             clock.pause(_ACCEPT_AGAIN_S)  # Too many open files: no reason to end.
+            return
+        if self._is_for_root and address[1] not in RESERVED_PORTS:
+            self._report_refusal(f"{address[0]}: it connects from a port that any user may use")
+            raw.close()
             return
         group = _group_of(str(address[0]))
         if not self._places.take(group):

@@ -299,6 +299,8 @@ class FirstNode:
                     self._name,
                     handle,
                     self._log,
+                    # A user of the peer who has seen the token in its list of processes is none.
+                    is_for_root=True,
                 )
             except SystemFault:
                 if attempt == PORTS - 1:

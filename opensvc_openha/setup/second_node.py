@@ -117,7 +117,11 @@ class SecondNode:
         for address in token.addresses:
             self._hooks.wait_line(f"connecting to {address} port {token.port}")
             try:
-                channel = connect(address, token.port, secret, self._name, limit_s=_CONNECT_LIMIT_S)
+                channel = connect(
+                    *(address, token.port, secret, self._name),
+                    limit_s=_CONNECT_LIMIT_S,
+                    is_from_reserved_port=True,
+                )
             except NoPeerLinkError as error:
                 # In another network the same address may be another machine.
                 refusing = refusing or (address if error.reason == "PROOF" else "")

@@ -28,6 +28,9 @@ type = OpenHA
 """
 
 
+WRAPPER = "#!/bin/sh\n[ $1 = status ] && { echo %s; exit %d; }\n"
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> ClusterDir:
     """A cluster directory with the embedded agent beside it, and no daemon."""
@@ -135,3 +138,31 @@ def test_private_file_stays_private(cluster: ClusterDir, tmp_path: Path) -> None
     (tmp_path / "web.env").chmod(0o600)
     cluster.run(f"openha add --here {tmp_path}/web.env")
     assert os.stat(f"{cluster.env['OSVC_ETC']}/web.env").st_mode & 0o777 == 0o600
+
+
+def test_a_running_service_keeps_what_stops_its_resources(
+    cluster: ClusterDir, tmp_path: Path
+) -> None:
+    """A file without one of its sections is refused while it may be up; once it is down, taken."""
+    install_agent(cluster)
+    file = tmp_path / "web.env"
+    more = ENV + "\n[app#2]\nscript = /bin/true\nstart = 20\n"
+    file.write_text(more)
+    assert "Done." in cluster.run(f"openha add --here {file}").stdout
+    etc = Path(cluster.env["OSVC_ETC"])
+    wrapper = etc / "web.cluster"
+    wrapper.unlink()
+    wrapper.write_text(WRAPPER % ("up", 0))
+    wrapper.chmod(0o755)
+    file.write_text(ENV)
+    error = refused(cluster, f"openha add --here --yes {file}", 5)
+    assert "the new file has no [app#2] any more" in error and "nothing was done" in error
+    assert (etc / "web.env").read_text() == more
+    # A section that is added can be stopped later.
+    file.write_text(f"{more}\n[app#3]\nscript = /bin/true\nstart = 30\n")
+    assert "replace" in cluster.ok(f"openha add --here --dry-run {file}")
+
+    wrapper.write_text(WRAPPER % ("down", 1))
+    file.write_text(ENV)
+    cluster.run(f"openha add --here --yes {file}")
+    assert (etc / "web.env").read_text() == ENV

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -396,6 +397,20 @@ def test_too_many_channels_are_refused_before_anything_is_asked() -> None:
         connect("127.0.0.1", serving.port, KEY, "node1", limit_s=LIMIT_S).close()
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_listener_for_root_takes_no_connection_of_another_user() -> None:
+    """A port from 1024 on is refused unread; one below is of root."""
+    with _Serving(LIMIT_S, is_for_root=True) as serving:
+        port = serving.port
+        with pytest.raises(NoPeerLinkError):
+            connect("127.0.0.1", port, KEY, "node1")
+        with connect("127.0.0.1", port, KEY, "node1", is_from_reserved_port=True) as channel:
+            channel.send({"say": "root"})
+            assert channel.receive(LIMIT_S) == {"say": "root"}
+    assert any("any user may use" in text for text in serving.lines)
+
+
 def test_failed_request_does_not_end_the_listener() -> None:
     """An error in the handling of one channel is logged; the next channel is served."""
     with _Serving(proof_limit_s=LIMIT_S) as serving:
@@ -441,11 +456,12 @@ def test_addresses_that_one_machine_can_have_count_as_one(address: str, group: s
 class _Serving:
     """A listener whose channels answer each message with itself."""
 
-    def __init__(self, proof_limit_s: float) -> None:
+    def __init__(self, proof_limit_s: float, is_for_root: bool = False) -> None:
         self.lines: list[str] = []
         self.listener = Listener(
             *(["127.0.0.1"], 0, lambda: [KEY], "node2", self._echo, self.lines.append),
             *(proof_limit_s, ("127.0.0.1", "a-name")),
+            is_for_root=is_for_root,
         )
         self.port = self.listener.port
 
