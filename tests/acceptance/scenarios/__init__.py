@@ -14,6 +14,7 @@ MODULES = {
     "A2": "tests.acceptance.scenarios.duel",
     "A2-etcd": "tests.acceptance.scenarios.duel_etcd",
     "A3": "tests.acceptance.scenarios.cut_off",
+    "A3-data": "tests.acceptance.scenarios.frozen_data",
     "A3-clocks": "tests.acceptance.scenarios.clocks",
     "A4": "tests.acceptance.scenarios.slow_target",
     "A5": "tests.acceptance.scenarios.ejected",

@@ -62,7 +62,9 @@ def frozen(leased: Leased) -> None:
     bed.player.on(owner, SUSPEND)
     with ThreadPoolExecutor(1) as pool:
         reset = pool.submit(leased.until_reset, before)
-        bed.player.until(owner, "$EZ_BIN/service -s -c", (leased.cluster.line(SERVICE, owner, "STOPPING"),))
+        bed.player.until(
+            owner, "$EZ_BIN/service -s -c", (leased.cluster.line(SERVICE, owner, "STOPPING"),)
+        )
         given_up_s = time.monotonic() - hung_at
         began_s = leased.taken_over(at)
         reset_s = reset.result() - hung_at
