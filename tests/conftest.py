@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = _spread(items)
 
 
+def _slow_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Let each worker begin with its share of the tests of two nodes, which take longest.
+
+    What is left in the last minutes is short then, and all workers share it.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    modules = [list(found) for _, found in groupby(items, lambda item: item.path)]
+    if workers == 1:
+        return items
+    slow = [found for found in modules if _is_of_two_nodes(found[0])]
+    slow.sort(key=len, reverse=True)
+    others = [item for item in items if not _is_of_two_nodes(item)]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        ordered += [item for found in slow[worker::workers] for item in found]
+        begin, end = (len(others) * part // workers for part in (worker, worker + 1))
+        ordered += others[begin:end]
+    return ordered
+
+
 def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
     """Put the tests that only compute evenly among those that mostly wait.
 
@@ -82,6 +103,7 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
         (busy if _computes(item) else waiting).append(item)
     if not busy or not waiting:
         return items
+    waiting = _slow_first(waiting)
     spread: list[pytest.Item] = []
     done = 0
     for number, item in enumerate(waiting):
@@ -91,6 +113,10 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
             done = max(done, due)
         spread.append(item)
     return spread + busy[done:]
+
+
+def _is_of_two_nodes(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(_TESTS / "e2e")
 
 
 def _computes(item: pytest.Item) -> bool:

@@ -37,7 +37,15 @@ from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
 from opensvc_openha.core.state_marks import state_marks
-from opensvc_openha.core.states import MAY_RUN, PEER_OUT, TAKEN, UP, UP_OR_STOPPING, ServiceState
+from opensvc_openha.core.states import (
+    MAY_RUN,
+    PEER_OUT,
+    STOP_BEGUN,
+    TAKEN,
+    UP,
+    UP_OR_STOPPING,
+    ServiceState,
+)
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import (
     PROBE_AGAIN_S,
@@ -112,7 +120,6 @@ _ENDS_PARTS = frozenset(
     {Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
 )
 """These triggers concern the whole service: an earlier finding that parts of it are up is over."""
-_STOP_HANGS = frozenset({ServiceState.STOPPING, ServiceState.STOP_FAILED})
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN, Trigger.FENCE_FAILED})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 
@@ -534,7 +541,7 @@ class ServiceMachine:
         is_frozen_there = at.view.disks_of(name, at.now) is DiskAnswer.FROZEN
         if not self.may_run:
             # Two nodes that are silent at the same time are both reset, and take over nothing.
-            is_stop_hung = is_frozen_there and at.view.state_of(name) in _STOP_HANGS
+            is_stop_hung = is_frozen_there and at.view.state_of(name) in STOP_BEGUN
             is_second = is_stop_hung and nodes.node > nodes.peer
             return f"{nodes.peer} goes first, for {name}" if is_second else ""
         if self.state is ServiceState.FROZEN_START:

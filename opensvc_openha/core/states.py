@@ -103,6 +103,9 @@ PASSING = frozenset({ServiceState.START_READY, ServiceState.STARTING, ServiceSta
 FAILED = frozenset({ServiceState.START_FAILED, ServiceState.STOP_FAILED})
 """A script of the service failed: an operator has to look."""
 
+STOP_BEGUN = frozenset({ServiceState.STOPPING, ServiceState.STOP_FAILED})
+"""A stop was begun, and has not succeeded."""
+
 SET_OFF = frozenset({ServiceState.START_READY, ServiceState.STOPPING})
 """The first state of a start and of a stop: the reason of this change is the cause."""
 

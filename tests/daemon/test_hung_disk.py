@@ -14,7 +14,7 @@ import pytest
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.hanging_disk import HangingDisk, expect_possible, workers
 from tests.peer_voice import PeerVoice
-from tests.waiting import LIMIT_S
+from tests.waiting import LIMIT_S, until
 
 
 @pytest.fixture
@@ -63,6 +63,11 @@ def hang(disk: HangingDisk, cluster: ClusterDir) -> None:
     cluster.wait(lambda: sender_lines(cluster)[disk.device] == "DOWN", "the link is down")
 
 
+def lines_of_link(disk: HangingDisk, cluster_dir: ClusterDir) -> list[str]:
+    """Return the log's lines on the sender of the disk's link."""
+    return [line for line in cluster_dir.log().splitlines() if f"dio {disk.device}:0" in line]
+
+
 def test_hung_disk_takes_down_its_own_link_and_comes_back(
     cluster_dir: ClusterDir, disk: HangingDisk
 ) -> None:
@@ -85,13 +90,14 @@ def test_hung_disk_takes_down_its_own_link_and_comes_back(
         cluster_dir.ok("service -A registry force-start")
         assert sender_lines(cluster_dir)[disk.device] == "DOWN", "it was not waited for"
         assert len(workers(disk.device)) == 1, "one process at most hangs on one disk"
-        log = [line for line in cluster_dir.log().splitlines() if f"dio {disk.device}:0" in line]
+        # The log is written by a thread of its own, a moment later.
+        log = until(lambda: lines_of_link(disk, cluster_dir))
         assert len(log) == 1 and "sender: hung: no answer to the" in log[0], log
         disk.set_hung(False)
         cluster_dir.wait(
             lambda: sender_lines(cluster_dir)[disk.device] == "UP", "the link is up again"
         )
-        log = [line for line in cluster_dir.log().splitlines() if f"dio {disk.device}:0" in line]
+        log = until(lambda: lines_of_link(disk, cluster_dir), lambda found: len(found) > 1)
         assert len(log) == 2 and log[1].endswith("sender: works again"), log
     finally:
         voice.close()
