@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
-from opensvc_openha.cli.patient_peer import patient_peer
+from opensvc_openha.cli.patient_peer import expected_peer
 from opensvc_openha.cli.service_files import (
     NewService,
     check_service,
@@ -20,7 +20,6 @@ from opensvc_openha.cli.service_files import (
 )
 from opensvc_openha.errors import (
     ActionError,
-    NoPeerLinkError,
     OpenhaError,
     RefusedError,
     UnknownOutcomeError,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 _SUFFIX = ".env"
 _REQUEST_CHARACTERS = 4 * FILE_CHARACTERS
 _NOTHING = "nothing to do"
+_INSTEAD = "--here adds the service on this node alone"
 
 
 def build_parser() -> Parser:
@@ -84,7 +84,7 @@ def main(args: list[str]) -> int:
         parser.error("expected FILE.env")
     new = _checked(layout, options)
     here = what_would_change(layout, new)
-    peer = None if options.here else _find_peer(layout)
+    peer = None if options.here else expected_peer(layout, _INSTEAD)
     for problem in new.warnings:
         sys.stderr.write(f"{problem}\n")
     there = [] if peer is None else _tried(peer, new)
@@ -120,15 +120,6 @@ def _checked(layout: Layout, options: argparse.Namespace) -> NewService:
     return NewService(**{**vars(new), "is_private": is_private})
 
 
-def _find_peer(layout: Layout) -> Peer:
-    try:
-        return patient_peer(layout)
-    except NoPeerLinkError as error:
-        raise RefusedError(
-            f"{error}. Nothing was done; --here adds the service on this node alone"
-        ) from error
-
-
 def _request(new: NewService, is_trial: bool) -> AddRequest:
     return AddRequest(
         new_job_id(),
@@ -147,9 +138,7 @@ def _tried(peer: Peer, new: NewService) -> list[str]:
     try:
         end = peer.execute(_request(new, is_trial=True), partial(show_of, peer.name))
     except OpenhaError as error:
-        raise type(error)(
-            f"{error}. Nothing was done; --here adds the service on this node alone"
-        ) from error
+        raise type(error)(f"{error}. Nothing was done; {_INSTEAD}") from error
     if end.code != 0:
         raise RefusedError(f"{peer.name} does not take {new.service}{_SUFFIX}: nothing was done")
     return [line for line in end.lines if line != _NOTHING]

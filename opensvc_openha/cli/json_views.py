@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from opensvc_openha.core.status import (
     FencingStatus,
-    LinkSight,
     LinkStatus,
     NodeStatus,
     PathStatus,
@@ -569,12 +568,12 @@ VIEWS: tuple[type[View], ...] = (
 def services(status: NodeStatus) -> ServicesView:
     """Return what ``service -s --json`` prints."""
     found = tuple(_service(svc) for svc in status.services)
-    return ServicesView(**_of_node(status), services=found)
+    return _of_node(ServicesView, status, services=found)
 
 
 def links(status: NodeStatus) -> NodeView:
     """Return what ``hb -s --json`` prints."""
-    return NodeView(**_of_node(status))
+    return _of_node(NodeView, status)
 
 
 def fence_status(status: NodeStatus) -> FenceStatusView:
@@ -582,7 +581,7 @@ def fence_status(status: NodeStatus) -> FenceStatusView:
     return FenceStatusView(
         **vars(_fencing(status.fencing)),
         standing=status.peer_standing.value,
-        promise=None if status.lease is None else _same(LeaseView, status.lease),
+        promise=_lease(status),
     )
 
 
@@ -624,15 +623,10 @@ def history(entries: Iterable[Entry]) -> HistoryView:
 
 def why(explanation: Explanation) -> WhyView:
     """Return what ``openha why --json`` prints."""
-    values = vars(explanation)
-    own = {
-        field.name: values[field.name]
-        for field in dataclasses.fields(WhyView)
-        if field.name not in ("steps", "decision")
-    }
     decision = explanation.decision
-    return WhyView(
-        **own,
+    return _same(
+        WhyView,
+        explanation,
         steps=tuple(_step(step) for step in explanation.steps),
         decision=None if decision is None else EntryView(**_of_entry(decision)),
     )
@@ -645,23 +639,21 @@ def _same(shape: type[_Shape], source: object, **others: object) -> _Shape:
     return shape(**{name: getattr(source, name) for name in names}, **others)
 
 
-def _of_node(status: NodeStatus) -> dict[str, Any]:
-    return {
-        "node": status.node,
-        "peer": status.peer,
-        "pid": status.pid,
-        "peer_standing": status.peer_standing.value,
-        "peer_reason": status.peer_reason,
-        "warnings": status.warnings,
-        "fencing_warnings": status.fencing_warnings,
-        "scheduling": status.scheduling,
-        "own_only": status.own_only,
-        "peer_only": status.peer_only,
-        "authentication": _same(AuthenticationView, status.authentication),
-        "fencing": _fencing(status.fencing),
-        "lease": None if status.lease is None else _same(LeaseView, status.lease),
-        "links": tuple(_link(link) for link in status.links),
-    }
+def _of_node(shape: type[_Shape], status: NodeStatus, **others: object) -> _Shape:
+    return _same(
+        shape,
+        status,
+        peer_standing=status.peer_standing.value,
+        authentication=_same(AuthenticationView, status.authentication),
+        fencing=_fencing(status.fencing),
+        lease=_lease(status),
+        links=tuple(_link(link) for link in status.links),
+        **others,
+    )
+
+
+def _lease(status: NodeStatus) -> LeaseView | None:
+    return None if status.lease is None else _same(LeaseView, status.lease)
 
 
 def _link(link: LinkStatus) -> LinkView:
@@ -722,12 +714,8 @@ def _sight(sight: Sight) -> SightView:
         SightView,
         sight,
         standing=sight.standing.value,
-        links=tuple(_seen(link) for link in sight.links),
+        links=tuple(_same(LinkSightView, link) for link in sight.links),
     )
-
-
-def _seen(link: LinkSight) -> LinkSightView:
-    return _same(LinkSightView, link)
 
 
 def _step(step: ReasonStep) -> StepView:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
-from opensvc_openha.cli.patient_peer import patient_peer
+from opensvc_openha.cli.patient_peer import expected_peer
 from opensvc_openha.cli.service_files import find_service, remove_service
 from opensvc_openha.errors import (
-    NoPeerLinkError,
     OpenhaError,
     RefusedError,
     UsageError,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 _REQUEST_CHARACTERS = 10_000
 _NOTHING = "nothing to do"
+_INSTEAD = "--here removes the service from this node alone"
 
 
 def build_parser() -> Parser:
@@ -58,7 +58,7 @@ def main(args: list[str]) -> int:
         parser.error("expected SERVICE")
     old = find_service(layout, options.service)
     here = _would(old.cluster_name, old.paths)
-    peer = None if options.here else _find_peer(layout)
+    peer = None if options.here else expected_peer(layout, _INSTEAD)
     there = [] if peer is None else _done_by(peer, old.service, is_trial=True)
     if not here and not any(line != _NOTHING for line in there):
         raise UsageError(f"no service {options.service} on either node: nothing was done")
@@ -79,24 +79,13 @@ def _would(cluster_name: str, paths: tuple[str, ...]) -> list[str]:
     return lines + ([f"remove {' '.join(paths)}"] if paths else [])
 
 
-def _find_peer(layout: Layout) -> Peer:
-    try:
-        return patient_peer(layout)
-    except NoPeerLinkError as error:
-        raise RefusedError(
-            f"{error}. Nothing was done; --here removes the service from this node alone"
-        ) from error
-
-
 def _done_by(peer: Peer, service: str, is_trial: bool) -> tuple[str, ...]:
     try:
         end = peer.execute(
             RemoveRequest(new_job_id(), service, is_trial), partial(show_of, peer.name)
         )
     except OpenhaError as error:
-        raise type(error)(
-            f"{error}. Nothing was done here; --here removes the service from this node alone"
-        ) from error
+        raise type(error)(f"{error}. Nothing was done here; {_INSTEAD}") from error
     if end.code != 0:
         raise RefusedError(f"{peer.name} does not remove {service}: nothing was done here")
     return end.lines

@@ -24,6 +24,7 @@ from opensvc_openha.agent.resources.base import DriverContext
 from opensvc_openha.agent.service.validation import Problem, problems_of
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.cli import installation, service_edit
+from opensvc_openha.cli.shared_files import BACKUP_SUFFIX, mode_of
 from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import PLAN_COMMANDS, ServiceSpec
@@ -36,7 +37,6 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.system.atomic_files import make_dir, read_text, write_atomically
 from opensvc_openha.system.identity import node_name
 
-BACKUP_SUFFIX = ".before"
 REMOVED_SUFFIX = ".removed"
 _NOTHING_RUNS = frozenset({"DEFAULT", "hb", "stonith", "subset", "sync"})
 """Groups of sections that leave nothing behind that runs or is mounted."""
@@ -218,7 +218,7 @@ def take_service(layout: Layout, new: NewService) -> None:
     if not is_there or read_text(path) != new.text:
         try:
             usual = 0o600 if new.is_private else 0o644
-            mode = os.stat(path).st_mode & 0o777 if is_there else usual
+            mode = mode_of(path, usual)
             if is_there:
                 write_atomically(path + BACKUP_SUFFIX, read_text(path).encode("utf-8"), 0o600)
             write_atomically(os.path.realpath(path), new.text.encode("utf-8"), mode)

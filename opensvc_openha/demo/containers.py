@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -118,11 +119,13 @@ def _bring_image(node: Node, service: str) -> str:
     return str(re.findall("sha256:([0-9a-f]{12})", _must(node, command))[0])
 
 
-def busybox_tar(path: Path) -> Path:
+def busybox_tar(
+    path: Path, applets: Sequence[str] = APPLETS, busybox: str | Path = _BUSYBOX
+) -> Path:
     """Write a root file system with busybox and some of its commands, for ``docker import``."""
     with tarfile.open(path, "w") as tar:
-        tar.add(os.path.realpath(_BUSYBOX), "bin/busybox")
-        for name in APPLETS:
+        tar.add(os.path.realpath(busybox), "bin/busybox")
+        for name in applets:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)

@@ -6,15 +6,14 @@ before is used again, except the package.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from opensvc_openha.demo.containers import busybox_tar
 from tests.acceptance.errors import CannotRun
 from tests.acceptance.machines import SHARED_DISKS
 
@@ -236,15 +235,7 @@ def _write_files(root: Path) -> None:
         )
         shutil.copy(ssh / "id_ed25519.pub", ssh / "authorized_keys")
         (ssh / "config").write_text(SSH_CONFIG)
-    with tarfile.open(root / "root/busybox.tar", "w") as tar:
-        tar.add((root / "bin/busybox").resolve(), "bin/busybox")
-        for name in APPLETS:
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-        tmp = tarfile.TarInfo("tmp")
-        tmp.type, tmp.mode = tarfile.DIRTYPE, 0o1777
-        tar.addfile(tmp, io.BytesIO())
+    busybox_tar(root / "root/busybox.tar", APPLETS, root / "bin/busybox")
 
 
 def _mirror() -> str:
