@@ -17,6 +17,7 @@ ALL_ARMED, SOME_BROKEN, NO_PROOF = 0, 1, 2
 """Exit codes of ``openha fence status``."""
 
 _ARMED = PathState.ARMED.value
+_UNUSABLE = PathState.UNUSABLE.value
 _BROKEN = (PathState.WRONG.value, PathState.UNREACHABLE.value)
 ARBITER = "arbiter"
 """Kind of the line that shows the arbiter; it proves nothing."""
@@ -46,17 +47,24 @@ def armament(paths: Sequence[PathStatus]) -> int:
     """Return the exit code for these paths.
 
     A proof is possible if all paths of some level are armed, and the arbiter, where there is one:
-    without its answer no claim is won.
+    without its answer no claim is won. A level that is nothing but an unusable path is left out:
+    it can never prove anything, which is no news.
     """
     if any(path.kind == ARBITER and path.state != _ARMED for path in paths):
         return NO_PROOF
-    if all(path.state == _ARMED for path in paths):
-        return ALL_ARMED if paths else NO_PROOF
     levels = {path.level for path in paths if path.kind != ARBITER}
+    barred = {
+        level
+        for level in levels
+        if all(path.state == _UNUSABLE for path in paths if path.level == level)
+    }
     is_possible = any(
         all(path.state == _ARMED for path in paths if path.level == level) for level in levels
     )
-    return SOME_BROKEN if is_possible else NO_PROOF
+    if not is_possible:
+        return NO_PROOF
+    is_whole = all(path.state == _ARMED for path in paths if path.level not in barred)
+    return ALL_ARMED if is_whole else SOME_BROKEN
 
 
 def is_broken(paths: Sequence[PathStatus]) -> bool:

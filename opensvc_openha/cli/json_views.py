@@ -158,7 +158,7 @@ class PathView:
     level: int
     """Level of the plan, from 0; -1 for none."""
     state: str
-    """armed, wrong, unreachable or untested; of a look alone: answers or unreachable."""
+    """armed, wrong, unreachable, untested or unusable; of a look alone: answers or unreachable."""
     text: str
     looked_at: float | None
     took_s: float | None

@@ -273,6 +273,8 @@ class PathState(enum.Enum):
     WRONG = "wrong"
     UNREACHABLE = "unreachable"
     UNTESTED = "untested"
+    UNUSABLE = "unusable"
+    """It proves nothing here, which is no fault of it: the promise of a virtual machine."""
 
 
 @dataclass(frozen=True)

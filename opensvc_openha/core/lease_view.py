@@ -41,7 +41,7 @@ from opensvc_openha.core.state_marks import state_marks
 _MEMORY_S = dict.fromkeys(("_life_at", "_quiet_at"), timing.PROOF_LIFE_S + 1)
 
 
-@state_marks(not_state={"text"})
+@state_marks(not_state={"text", "is_barred"})
 @dataclass(frozen=True)
 class LeaseSight:
     """What the promise of the peer comes to at one instant.
@@ -61,6 +61,8 @@ class LeaseSight:
     is_open: bool = False
     is_prolonged: bool = False
     proof: Proof | None = None
+    is_barred: bool = False
+    """The peer is a virtual machine, whose promise proves nothing here, whatever can be read."""
 
     def explain(self, now: float) -> str:
         """Return the text, with the time that is left."""
@@ -200,7 +202,8 @@ class LeaseView:
         media, problem = self._media(promise)
         problem = self._doubt(view, promise) or problem
         if problem:
-            return LeaseSight(problem, is_promised=True)
+            is_barred = view.are_facts_authentic and self._is_barred(promise)
+            return LeaseSight(problem, is_promised=True, is_barred=is_barred)
         if view.silent_since is None:
             text = f"{self._spec.peer} promises: dead {promise.death_s:.1f} s after its last sign"
             return LeaseSight(text, is_promised=True, is_usable=True)
@@ -208,10 +211,10 @@ class LeaseView:
 
     def _doubt(self, view: PeerView, promise: Promise) -> str:
         """Return why the promise proves nothing, whatever can be read; empty if it does."""
-        peer, policy, newest = self._spec.peer, self._spec.fencing.lease, view.newest
+        peer, newest = self._spec.peer, view.newest
         if not view.are_facts_authentic:
             return f"the beats of {peer} are not authenticated"
-        if promise.is_virtual and (policy is None or not policy.is_pause_excluded):
+        if self._is_barred(promise):
             return f"{peer} is a virtual machine"
         if self._other is not None:
             return f"another life of {peer} was seen, which has not acknowledged this node"
@@ -219,6 +222,11 @@ class LeaseView:
         if newest is not None and newest.goodbye is not Goodbye.NONE and newest.facts is None:
             return f"{peer} said goodbye without a promise"
         return ""
+
+    def _is_barred(self, promise: Promise) -> bool:
+        """Return True if the peer may be paused: neither it nor its watchdog would notice."""
+        policy = self._spec.fencing.lease
+        return promise.is_virtual and (policy is None or not policy.is_pause_excluded)
 
     def _media(self, promise: Promise) -> tuple[dict[bytes, str], str]:
         """Return the media to be read, with a name for each, and what prevents that."""

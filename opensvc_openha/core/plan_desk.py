@@ -246,6 +246,8 @@ class PlanDesk:
 
 
 def _state_of(sight: LeaseSight) -> PathState:
+    if sight.is_barred:
+        return PathState.UNUSABLE
     if sight.is_usable:
         is_missing = sight.proof is None and sight.ends_at is not None and not sight.is_open
         return PathState.UNREACHABLE if is_missing else PathState.ARMED

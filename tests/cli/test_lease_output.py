@@ -11,6 +11,7 @@ from opensvc_openha.cli.fence_plan_output import (
     ALL_ARMED,
     NO_PROOF,
     SOME_BROKEN,
+    armament,
     armament_of,
     look_ahead,
 )
@@ -43,6 +44,7 @@ ARMED = LeaseStatus(
 PROMISED = "deb1 promises: dead 12.3 s after its last sign"
 LEASE = PathStatus("lease", "lease", 0, "armed", PROMISED, limit_s=12.3, device="/dev/sdb")
 IPMI = PathStatus("ipmi", "power", 1, "armed", "ON", limit_s=30.0, tested_at=NOW, tested_s=2.5)
+PDU = replace(IPMI, name="pdu")
 WEB = ServiceStatus("web", "deb1", "deb2", S.STARTED, S.STOPPED, S.STOPPED, S.STARTED)
 STATUS = NodeStatus(
     "deb2",
@@ -149,6 +151,18 @@ def test_peer_that_runs_nothing_need_not_promise_anything(
     assert armament_of(status) == code
     alone = [replace(LEASE, state=lease_state)]
     assert armament_of(status, alone) == (ALL_ARMED if code == ALL_ARMED else NO_PROOF)
+
+
+def test_a_promise_that_can_prove_nothing_is_no_broken_path() -> None:
+    """A peer that is a virtual machine stays one: a script that waits for 0 would wait for ever."""
+    barred = replace(LEASE, state="unusable", text="deb1 is a virtual machine")
+    arbiter = PathStatus("arbiter", "arbiter", -1, "armed")
+    assert armament([arbiter, IPMI, replace(barred, level=2)]) == ALL_ARMED
+    assert armament([replace(IPMI, state="wrong"), replace(barred, level=2)]) == NO_PROOF
+    assert armament([arbiter, barred]) == NO_PROOF
+    assert armament([IPMI, replace(barred, level=1)]) == NO_PROOF
+    # A level that needs the promise beside something else does not do what it was written for.
+    assert armament([IPMI, replace(PDU, level=2), replace(barred, level=2)]) == SOME_BROKEN
 
 
 def steps_of(

@@ -104,7 +104,7 @@ def test_while_a_peer_is_heard_its_promise_is_shown() -> None:
     pair.promise = replace(pair.promise, is_virtual=True)
     pair.run(2)
     path = pair.fence("deb2").paths[0]
-    assert (path.state, path.text) == ("unreachable", "deb1 is a virtual machine")
+    assert (path.state, path.text) == ("unusable", "deb1 is a virtual machine")
 
 
 def _renewing(pair: PromisedPair, seconds: int) -> None:
