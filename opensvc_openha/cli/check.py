@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.node_facts import node_facts, problem_of
 from opensvc_openha.cli.patient_peer import patient_peer
+from opensvc_openha.core.outlook import Finding, Severity, in_order
 from opensvc_openha.errors import NoPeerLinkError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
@@ -24,25 +24,19 @@ from opensvc_openha.system.identity import node_name
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
 EXIT_WARNINGS, EXIT_ERRORS = 1, 2
 
 _COLUMNS = ("script", "primary", "secondary", "check")
+_CHECK_OF_PART = {"keys": "keys", "daemon": "daemon"}
 _GOOD_PATH, _UNTESTED = "armed", "untested"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found; ``node`` is empty if it concerns the cluster."""
-
-    severity: str
-    node: str
-    text: str
-
-    def __str__(self) -> str:
-        """Return the line that is printed."""
-        where = f"{self.node}: " if self.node else ""
-        return one_line(f"{self.severity}: {where}{self.text}")
+def line_of(found: Finding) -> str:
+    """Return the line that is printed for a finding."""
+    where = f"{found.node}: " if found.node else ""
+    what = f"service {found.service}: " if found.service else ""
+    return one_line(f"{found.severity.value}: {where}{what}{found.sentence}")
 
 
 def build_parser() -> Parser:
@@ -65,12 +59,11 @@ def main(args: list[str]) -> int:
     layout = installation.layout()
     expect_root("check", "it reads the key")
     if options.json:
-        from opensvc_openha.cli.json_views import CheckView, FindingView
+        from opensvc_openha.cli.json_views import CheckView, finding_views
 
         found = findings(layout)
         own, peer = _names(layout)
-        views = tuple(FindingView(each.severity, each.node, each.text) for each in found)
-        sys.stdout.write(CheckView(own, peer, views).text())
+        sys.stdout.write(CheckView(own, peer, finding_views(found)).text())
         return exit_code(found)
     return report(layout)
 
@@ -85,7 +78,7 @@ def report(layout: Layout) -> int:
     """Check, print a line for each finding; return the exit code."""
     found = findings(layout)
     for each in found:
-        print(each)
+        print(line_of(each))
     if not found:
         own, peer = _names(layout)
         print(f"ok: nothing found on {own} and {peer}")
@@ -94,9 +87,9 @@ def report(layout: Layout) -> int:
 
 def exit_code(found: list[Finding]) -> int:
     """Return 0 for nothing, 1 for warnings only, 2 for errors."""
-    if any(each.severity == ERROR for each in found):
+    if any(each.severity is ERROR for each in found):
         return EXIT_ERRORS
-    return EXIT_WARNINGS if found else 0
+    return EXIT_WARNINGS if any(each.is_problem for each in found) else 0
 
 
 def findings(layout: Layout) -> list[Finding]:
@@ -109,13 +102,14 @@ def findings(layout: Layout) -> list[Finding]:
     except NoPeerLinkError as error:
         is_off = error.reason == "OFF"
         text = f"nothing was checked on {peer}: {error}"
-        found.append(Finding(WARNING if is_off else ERROR, "", text))
+        found.append(Finding(WARNING if is_off else ERROR, "", "", "peer", text))
     except OpenhaError as error:
-        found.append(Finding(ERROR, "", f"nothing was checked on {peer}: {error}"))
+        text = f"nothing was checked on {peer}: {error}"
+        found.append(Finding(ERROR, "", "", "peer", text))
     else:
         found += _of_node(peer, theirs)
         found += _between(own, ours, peer, theirs)
-    return sorted(dict.fromkeys(found), key=lambda each: each.severity != ERROR)
+    return in_order(found)
 
 
 def _names(layout: Layout) -> tuple[str, str]:
@@ -134,25 +128,27 @@ def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
         problem = problem_of(_files(facts).get(part, facts.get(part)))
         if problem and problem not in reported:
             reported.add(problem)
-            yield Finding(ERROR, node, problem)
+            yield Finding(ERROR, node, "", _CHECK_OF_PART.get(part, "files"), problem)
     for svc in _listed(facts, "services"):
         if svc.get("problem"):
-            yield Finding(ERROR, node, f"service {svc.get('name')}: {svc['problem']}")
+            name, problem = str(svc.get("name")), str(svc["problem"])
+            yield Finding(ERROR, node, name, "scripts", problem, stops_start=True)
     daemon = facts.get("daemon")
     if not isinstance(daemon, dict) or problem_of(daemon):
         return
     if daemon.get("peer") != "live":
-        yield Finding(ERROR, node, f"does not hear the other node: it is {daemon.get('peer')}")
+        text = f"does not hear the other node: it is {daemon.get('peer')}"
+        yield Finding(ERROR, node, "", "links", text)
     for link in _listed(daemon, "links"):
         if not link.get("is_up"):
-            yield Finding(ERROR, node, f"link {link.get('link')} is down")
+            yield Finding(ERROR, node, "", "links", f"link {link.get('link')} is down")
     for warning in daemon.get("warnings") or ():
-        yield Finding(WARNING, node, str(warning))
+        yield Finding(WARNING, node, "", "daemon", str(warning))
     for path in _listed(daemon, "paths"):
         state = path.get("state")
         if state != _GOOD_PATH:
             text = f"fence path {path.get('path')} is {state}: {path.get('text')}".rstrip(": ")
-            yield Finding(WARNING if state == _UNTESTED else ERROR, node, text)
+            yield Finding(WARNING if state == _UNTESTED else ERROR, node, "", "fences", text)
 
 
 def _between(
@@ -161,19 +157,19 @@ def _between(
     """Yield what differs between the nodes."""
     if ours.get("version") != theirs.get("version"):
         text = f"{own} has version {ours.get('version')}, {peer} {theirs.get('version')}"
-        yield Finding(WARNING, "", text)
+        yield Finding(WARNING, "", "", "versions", text)
     for name, digest in _files(ours).items():
         other = _files(theirs).get(name)
         if isinstance(digest, str) and isinstance(other, str) and digest != other:
             # Addresses and limits of openha.conf may well be a node's own.
             severity = WARNING if name == "openha.conf" else ERROR
-            yield Finding(
-                severity, "", f"{name} is not the same on both nodes: `openha config diff`"
-            )
+            text = f"{name} is not the same on both nodes"
+            yield Finding(severity, "", "", "files", text, "`openha config diff`")
     if _keys(ours) != _keys(theirs) and not any(
         problem_of(facts.get("keys")) for facts in (ours, theirs)
     ):
-        yield Finding(WARNING, "", "the nodes do not have the same keys: `openha key status`")
+        text = "the nodes do not have the same keys"
+        yield Finding(WARNING, "", "", "keys", text, "`openha key status`")
     yield from _services(own, ours, peer, theirs)
     yield from _service_files(own, ours, peer, theirs)
 
@@ -188,14 +184,14 @@ def _services(
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in here or name not in there:
             node, other = (own, peer) if name in here else (peer, own)
-            yield Finding(ERROR, "", f"service {name} is configured on {node} and not on {other}")
+            text = f"service {name} is configured on {node} and not on {other}"
+            yield Finding(ERROR, "", "", "files", text)
             continue
         for column in _COLUMNS:
             mine, its = here[name].get(column), there[name].get(column)
             if str(mine).lower() != str(its).lower():
-                yield Finding(
-                    ERROR, "", f"service {name}: {column} is {mine} on {own}, {its} on {peer}"
-                )
+                text = f"{column} is {mine} on {own}, {its} on {peer}"
+                yield Finding(ERROR, "", str(name), "files", text)
 
 
 def _service_files(
@@ -209,11 +205,10 @@ def _service_files(
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in here or name not in there:
             node, other = (own, peer) if name in here else (peer, own)
-            yield Finding(WARNING, "", f"{name}.env is on {node} and not on {other}")
+            yield Finding(WARNING, "", "", "files", f"{name}.env is on {node} and not on {other}")
         elif here[name] != there[name]:
-            yield Finding(
-                ERROR, "", f"{name}.env is not the same on both nodes: `openha add` brings it"
-            )
+            text = f"{name}.env is not the same on both nodes"
+            yield Finding(ERROR, "", "", "files", text, "`openha add` brings it")
 
 
 def _keys(facts: Mapping[str, Any]) -> set[str]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from opensvc_openha.core.outlook import Finding
 from opensvc_openha.core.status import (
     FencingStatus,
     LinkStatus,
@@ -80,6 +81,16 @@ class LinkView:
 
 
 @dataclass(frozen=True)
+class PredictedPartView:
+    """One part of a predicted takeover."""
+
+    text: str
+    seconds: float
+    is_measured: bool
+    """It was measured on this node, and is not only a limit or a setting."""
+
+
+@dataclass(frozen=True)
 class ServiceView:
     """One service as this node sees it; states are FROZEN_STOP, STOPPED ... STARTED, UNKNOWN."""
 
@@ -109,6 +120,21 @@ class ServiceView:
     """What this node sees of its disks; empty unless `frozen_storage = give_up`."""
     peer_disks: str
     """What the peer reports of them; empty likewise."""
+    ready: str
+    """Whether it could start on this node now: yes, no, unknown; empty if it was not checked."""
+    ready_text: str
+    """Why it is not, or not known to be, ready; of one that is ready, what to look at."""
+    checked_at: float | None
+    """When that was checked."""
+    peer_ready: str
+    """The same of the peer, as far as its beats report it: no, or empty."""
+    predicted_s: float | None
+    """How long a takeover by this node would take if the peer died now; null if it runs here, or
+    nothing can be said."""
+    predicted_parts: tuple[PredictedPartView, ...]
+    last_takeover_s: float | None
+    """How long the last takeover by this node took, from the last beat of the peer to STARTED."""
+    last_takeover_at: float | None
 
 
 @dataclass(frozen=True)
@@ -278,6 +304,26 @@ class LeaseView:
 
 
 @dataclass(frozen=True)
+class FindingView:
+    """One thing that a check found."""
+
+    severity: str
+    """error: something does not work, or will not in a failover; warning: look at it; unknown: it
+    could not be looked at."""
+    node: str
+    """The node that it concerns; empty for the cluster."""
+    text: str
+    service: str
+    """The service that it concerns; empty for all of the node."""
+    check: str
+    """Word of the check: see docs/check.md."""
+    fix: str
+    """What to do about it; may be empty."""
+    stops_start: bool
+    """A start of the service would fail for it."""
+
+
+@dataclass(frozen=True)
 class NodeView(View):
     """`hb -s --json`: a node's heartbeat links, warnings and fencing."""
 
@@ -304,6 +350,10 @@ class NodeView(View):
     lease: LeaseView | None
     """null where no lease is configured."""
     links: tuple[LinkView, ...]
+    findings: tuple[FindingView, ...]
+    """What the last scheduled check of this node found (`[check] every`); empty for nothing."""
+    checked_at: float | None
+    """When that was; null if there was none yet."""
 
 
 @dataclass(frozen=True)
@@ -460,7 +510,7 @@ class EntryView:
     mono: float
     """Monotonic seconds, comparable within one boot of the machine."""
     kind: str
-    """service, link, peer, node, script, command, daemon or monitor."""
+    """service, link, peer, node, readiness, script, command, daemon or monitor."""
     name: str
     old: str
     new: str
@@ -524,17 +574,6 @@ class WhyView(View):
     """What the fence plan has proved on the way."""
     steps: tuple[StepView, ...]
     decision: EntryView | None
-
-
-@dataclass(frozen=True)
-class FindingView:
-    """One thing that a check found."""
-
-    severity: str
-    """error: something does not work, or will not in a failover; warning: look at it."""
-    node: str
-    """The node that it concerns; empty for the cluster."""
-    text: str
 
 
 @dataclass(frozen=True)
@@ -648,8 +687,14 @@ def _of_node(shape: type[_Shape], status: NodeStatus, **others: object) -> _Shap
         fencing=_fencing(status.fencing),
         lease=_lease(status),
         links=tuple(_link(link) for link in status.links),
+        findings=finding_views(status.findings),
         **others,
     )
+
+
+def finding_views(found: Iterable[Finding]) -> tuple[FindingView, ...]:
+    """Return findings as they are printed."""
+    return tuple(_same(FindingView, each, severity=each.severity.value) for each in found)
 
 
 def _lease(status: NodeStatus) -> LeaseView | None:
@@ -686,6 +731,7 @@ def _service(svc: ServiceStatus) -> ServiceView:
         secondary_state=svc.secondary_state.name,
         own_state=None if own is None else own.name,
         peer_state=None if peer is None else peer.name,
+        predicted_parts=tuple(_same(PredictedPartView, part) for part in svc.predicted_parts),
     )
 
 

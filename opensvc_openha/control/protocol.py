@@ -8,6 +8,7 @@ from typing import Any
 
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     AuthStatus,
@@ -18,6 +19,7 @@ from opensvc_openha.core.status import (
     NodeStatus,
     PathStatus,
     PeerStanding,
+    PredictedPart,
     ProofStatus,
     ServiceStatus,
 )
@@ -37,6 +39,16 @@ _OF_THE_PLAN = frozenset(
     }
 )
 _OF_DISKS = ("disks", "peer_disks")
+_OF_THE_OUTLOOK = (
+    "ready",
+    "ready_text",
+    "checked_at",
+    "peer_ready",
+    "predicted_s",
+    "predicted_parts",
+    "last_takeover_s",
+    "last_takeover_at",
+)
 _OF_THE_LEASE = frozenset({"lease", "lease_ends_at"})
 LINE_LIMIT = 16_000_000
 """Longest line that either side accepts, in bytes."""
@@ -65,6 +77,9 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "links": [_link_to_json(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
+    if status.checked_at is not None:
+        found["checked_at"] = status.checked_at
+        found["findings"] = [finding_to_json(each) for each in status.findings]
     return found if status.lease is None else {**found, "lease": vars(status.lease)}
 
 
@@ -95,7 +110,20 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
             **{**authentication, "accepts": tuple(authentication.get("accepts", ()))}
         ),
         lease=None if lease is None else LeaseStatus(**_known(LeaseStatus, lease)),
+        findings=tuple(map(finding_from_json, data.get("findings", ()))),
+        checked_at=data.get("checked_at"),
     )
+
+
+def finding_to_json(finding: Finding) -> dict[str, Any]:
+    """Return a finding as plain values."""
+    return {**vars(finding), "severity": finding.severity.value}
+
+
+def finding_from_json(data: dict[str, Any]) -> Finding:
+    """Return the finding of plain values; raises as ``status_from_json``."""
+    values = _known(Finding, data)
+    return Finding(**{**values, "severity": Severity(values["severity"])})
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
@@ -209,8 +237,12 @@ def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:
 
 def _service_to_json(svc: ServiceStatus) -> dict[str, Any]:
     values = dict(vars(svc))
+    values["predicted_parts"] = [vars(part) for part in svc.predicted_parts]
     for key in _OF_DISKS:
         if not values[key]:
+            del values[key]
+    for key in _OF_THE_OUTLOOK:
+        if values[key] in (None, "", []):
             del values[key]
     for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
         values[key] = None if values[key] is None else values[key].name
@@ -221,6 +253,9 @@ def _service_from_json(data: dict[str, Any]) -> ServiceStatus:
     values = _known(ServiceStatus, data)
     for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
         values[key] = _state(values[key])
+    values["predicted_parts"] = tuple(
+        PredictedPart(**_known(PredictedPart, part)) for part in data.get("predicted_parts", ())
+    )
     return ServiceStatus(**values)
 
 

@@ -217,6 +217,8 @@ class RecordKind(enum.Enum):
     LINK = "link"
     PEER = "peer"
     NODE = "node"
+    READINESS = "readiness"
+    """Whether a service could start on this node: ready, or not ready."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from opensvc_openha.core.actions import Action, Record, RecordKind
+from opensvc_openha.core.outlook import Ready
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.status import ServiceStatus
 from opensvc_openha.core.wording import named
+
+READY, NOT_READY = "ready", "not ready"
+"""Words of a record."""
 
 
 class StartProblems:
@@ -34,11 +38,12 @@ class StartProblems:
             problem = self._found.get(name)
             if before.get(name) == problem:
                 continue
-            what, text = "READY", "this node could start it again"
+            old = READY if before.get(name) is None else NOT_READY
+            new, text = READY, "this node could start it again"
             if problem is not None:
-                what, text = "NOT READY", f"this node could not start it: {problem}"
-            state, is_alarm = services[name].state.name, problem is not None
-            done.append(Record(RecordKind.SERVICE, name, state, what, text, is_alarm))
+                new, text = NOT_READY, f"this node could not start it: {problem}"
+            is_alarm = problem is not None
+            done.append(Record(RecordKind.READINESS, name, old, new, text, is_alarm))
         return done
 
     def shown(self, status: ServiceStatus, view: PeerView) -> ServiceStatus:
@@ -46,7 +51,14 @@ class StartProblems:
         problem, is_peer_unready = self._found.get(status.name, ""), view.is_unready(status.name)
         if not problem and not is_peer_unready:
             return status
-        return replace(status, unready=problem, is_peer_unready=is_peer_unready)
+        return replace(
+            status,
+            unready=problem,
+            ready=Ready.NO.value if problem else "",
+            ready_text=problem,
+            is_peer_unready=is_peer_unready,
+            peer_ready=Ready.NO.value if is_peer_unready else "",
+        )
 
 
 def warnings(services: Iterable[ServiceStatus], peer: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.outlook import Finding
 from opensvc_openha.core.states import ServiceState
 
 
@@ -68,6 +69,16 @@ class AuthStatus:
 
 
 @dataclass(frozen=True)
+class PredictedPart:
+    """One part of a predicted takeover: what it is, and how long it takes."""
+
+    text: str
+    seconds: float
+    is_measured: bool = False
+    """It was measured here, and is not only a limit or a setting."""
+
+
+@dataclass(frozen=True)
 class ServiceStatus:
     """One service as this node sees it.
 
@@ -98,6 +109,20 @@ class ServiceStatus:
     """What this node sees of its disks; empty unless `frozen_storage = give_up`."""
     peer_disks: str = ""
     """What the peer reports of them; empty likewise."""
+    ready: str = ""
+    """Whether it could start here now: yes, no, unknown; empty if that was not checked."""
+    ready_text: str = ""
+    """Why it is not, or not known to be, ready; of one that is ready, what to look at."""
+    checked_at: float | None = None
+    """When that was checked, in wall-clock seconds."""
+    peer_ready: str = ""
+    """The same of the peer, as far as its beats report it: no, or empty."""
+    predicted_s: float | None = None
+    """How long a takeover by this node would take if the peer died now; None if it runs here."""
+    predicted_parts: tuple[PredictedPart, ...] = ()
+    last_takeover_s: float | None = None
+    """How long the last takeover by this node took, from the last beat of the peer to STARTED."""
+    last_takeover_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -307,6 +332,10 @@ class NodeStatus:
     fencing: FencingStatus = FencingStatus()
     lease: LeaseStatus | None = None
     """What this node promises; None if no lease is configured."""
+    findings: tuple[Finding, ...] = ()
+    """The problems that the last scheduled check of this node found, the heaviest first."""
+    checked_at: float | None = None
+    """When that was, in wall-clock seconds; None if there was none yet."""
 
     def service(self, name: str) -> ServiceStatus | None:
         """Return the status of one service; None if this node does not know it."""

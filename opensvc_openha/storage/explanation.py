@@ -23,7 +23,13 @@ _PASSING = frozenset(state.name for state in PASSING)
 _FAILED = frozenset(state.name for state in FAILED)
 _SET_OFF = frozenset(state.name for state in SET_OFF)
 _OF_SERVICES = frozenset(
-    {EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND, EntryKind.MONITOR}
+    {
+        EntryKind.SERVICE,
+        EntryKind.SCRIPT,
+        EntryKind.COMMAND,
+        EntryKind.MONITOR,
+        EntryKind.READINESS,
+    }
 )
 _LEADS_IN_S = 1.0
 CONTEXT_S = 60.0
@@ -110,7 +116,7 @@ def episode(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
     # The command that started the change, and the script that ended it.
     while (
         begin
-        and entries[begin - 1].kind is not EntryKind.SERVICE
+        and entries[begin - 1].kind not in (EntryKind.SERVICE, EntryKind.READINESS)
         and _is_close(entries[begin - 1], entries[begin])
     ):
         begin -= 1
@@ -284,6 +290,8 @@ def describe(entry: Entry) -> str:
     if entry.kind is EntryKind.COMMAND:
         what = f"{entry.old} {entry.new}" if entry.old else entry.new
         return f"command {what}{f' for {entry.name}' if entry.name else ''}: {entry.reason}"
+    if entry.kind is EntryKind.READINESS:
+        return f"service {entry.name}: {entry.new}: {entry.reason}"
     if entry.kind is EntryKind.MONITOR:
         return f"resource monitor of {entry.name}: {entry.new}: {entry.reason}"
     if entry.kind is EntryKind.DAEMON:

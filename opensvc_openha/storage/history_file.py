@@ -53,12 +53,14 @@ _SLACK = 1.1
 
 
 class EntryKind(enum.Enum):
-    """Subject of an entry. The first four are those of a record."""
+    """Subject of an entry. The first five are those of a record."""
 
     SERVICE = "service"
     LINK = "link"
     PEER = "peer"
     NODE = "node"
+    READINESS = "readiness"
+    """Whether a service could start on this node: ``new`` is ready, or not ready."""
     SCRIPT = "script"
     """``old`` is the kind of script, ``new`` its outcome."""
     COMMAND = "command"
@@ -283,9 +285,11 @@ def is_of(entry: Entry, service: str, since: float, is_with_node: bool) -> bool:
     )
 
 
-_KINDS_OF_SERVICE = ("service", "script", "command", "monitor")
+_KINDS_OF_SERVICE = ("service", "script", "command", "monitor", "readiness")
 _KINDS_OF_NODE = ("link", "peer", "node", "daemon")
-_OF_SERVICE = "(kind IN ('service', 'script', 'command', 'monitor') AND name IN (?, ''))"
+_OF_SERVICE = (
+    "(kind IN ('service', 'script', 'command', 'monitor', 'readiness') AND name IN (?, ''))"
+)
 _OF_NODE = "(kind IN ('link', 'peer', 'node', 'daemon'))"
 
 

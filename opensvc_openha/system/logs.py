@@ -140,6 +140,8 @@ def log_record(logger: logging.Logger, record: Record) -> None:
             record.new,
             record.reason,
         )
+    elif record.kind is RecordKind.READINESS:
+        logger.log(level, "service %s: %s: %s", record.name, record.new, record.reason)
     elif record.kind is RecordKind.LINK:
         logger.log(level, "link %s: %s: %s", record.name, record.new, record.reason)
     elif record.kind is RecordKind.PEER:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opensvc_openha.cli import add, check, config, peer_server, remove
-from opensvc_openha.cli.check import Finding
+from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.errors import OpenhaError
 from tests.local_user import as_nobody, needs_root
 
@@ -44,7 +44,7 @@ FACTS: dict[str, Any] = {
 def found_in(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Return the lines for these facts."""
     found = [*check._of_node("n1", ours), *check._of_node("n2", theirs)]
-    return [str(each) for each in (*found, *check._between("n1", ours, "n2", theirs))]
+    return [check.line_of(each) for each in (*found, *check._between("n1", ours, "n2", theirs))]
 
 
 def test_two_nodes_in_order_have_no_finding() -> None:
@@ -145,9 +145,13 @@ def test_facts_of_another_version_break_nothing(name: str, part: object) -> None
 
 
 def test_exit_code_is_that_of_the_worst() -> None:
-    """0, 1 and 2: nothing, warnings, errors."""
-    warning, error = Finding("warning", "", "a"), Finding("error", "", "b")
-    assert [check.exit_code(found) for found in ([], [warning], [warning, error])] == [0, 1, 2]
+    """0, 1 and 2: nothing, warnings or what is not known, errors."""
+    fine, unknown, warning, error = (
+        Finding(severity, "", "", "x", "a")
+        for severity in (Severity.OK, Severity.UNKNOWN, Severity.WARNING, Severity.ERROR)
+    )
+    lists: tuple[list[Finding], ...] = ([], [fine], [unknown], [fine, warning], [warning, error])
+    assert [check.exit_code(found) for found in lists] == [0, 0, 1, 1, 2]
 
 
 @needs_root

@@ -92,7 +92,7 @@ SHOWN: tuple[View, ...] = (
     json_views.services(STATUS),
     json_views.services(dataclasses.replace(STATUS, lease=None, fencing=FencingStatus())),
     json_views.links(STATUS),
-    CheckView("n1", "n2", (FindingView("error", "n1", "link x is down"),)),
+    CheckView("n1", "n2", (FindingView("error", "n1", "link x is down", "", "links", "", False),)),
     json_views.fence_status(STATUS),
     json_views.fence_test([PATH]),
     json_views.fence_history([PathHistory("board", (FenceEvent(1.0, "off", False, "NODE"),))]),

@@ -68,19 +68,19 @@ def test_stop_is_not_refused_for_a_peer_that_would_not_take_the_service(announce
 
 
 def test_own_problem_is_recorded_once_shown_and_reported_to_a_peer_that_understands_it() -> None:
-    """NOT READY is an alarm; READY ends it; a service that this node does not have is left out."""
+    """A problem is an alarm, its end is none; services of other nodes are left out."""
     bench = Bench()
     hear(bench, S.STARTED, Facts())
     problems = {"registry": "there is no file /etc/registry", "other": "x"}
     done = bench.step(ReadinessFound(problems)) + bench.step(ReadinessFound(problems))
-    assert [record.is_alarm for record in records(done, "NOT READY")] == [True]
+    assert [record.is_alarm for record in records(done, "not ready")] == [True]
     reported = bench.engine.beat().facts
     assert reported is not None and reported.unready == {"registry"}
     status = bench.engine.snapshot(bench.now)
     assert status.services[0].unready == "there is no file /etc/registry"
     assert any("there is no file /etc/registry" in text for text in status.warnings)
     done = bench.step(ReadinessFound({}))
-    assert [record.is_alarm for record in records(done, "READY")] == [False]
+    assert [record.is_alarm for record in records(done, "ready")] == [False]
     assert bench.engine.snapshot(bench.now).services[0].unready == ""
 
 
