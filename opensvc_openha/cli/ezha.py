@@ -253,5 +253,7 @@ def _is_gone(layout: Layout, limit_s: float) -> bool:
 
 
 def _status(layout: Layout) -> int:
-    sys.stdout.write(output.both(client.fetch_status(layout)))
+    status = installation.shown_status(layout)
+    sys.stdout.write(output.both(status))
+    installation.expect_present(status)
     return 0

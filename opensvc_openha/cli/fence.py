@@ -119,7 +119,7 @@ def main(args: list[str]) -> int:
 def _status(layout: Layout, options: Namespace) -> int:
     if options.is_history:
         return _history(layout, options)
-    status = client.fetch_status(layout)
+    status = installation.shown_status(layout)
     groups = status.fencing.groups
     if options.is_json:
         from opensvc_openha.cli import json_views
@@ -127,6 +127,7 @@ def _status(layout: Layout, options: Namespace) -> int:
         sys.stdout.write(json_views.fence_status(status).text())
     else:
         sys.stdout.write(fence_report(status, clock.wall(), _plans(groups)))
+    installation.expect_present(status)
     from opensvc_openha.cli.fence_plan_output import armament_of, is_broken
 
     has_broken = is_broken(status.fencing.service_paths)

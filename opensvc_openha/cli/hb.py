@@ -84,7 +84,7 @@ def main(args: list[str]) -> int:
 
 
 def _show(is_verbose: bool, is_json: bool) -> int:
-    status = client.fetch_status(installation.layout())
+    status = installation.shown_status(installation.layout())
     if is_json:
         from opensvc_openha.cli import json_views
 
@@ -92,6 +92,7 @@ def _show(is_verbose: bool, is_json: bool) -> int:
     else:
         view = output.link_details if is_verbose else output.link_list
         sys.stdout.write(view(status))
+    installation.expect_present(status)
     return 0
 
 

@@ -22,6 +22,23 @@ def layout() -> Layout:
     return find_layout(os.environ, os.path.exists)
 
 
+def shown_status(layout: Layout) -> NodeStatus:
+    """Return the daemon's status to be shown; of an engine that hangs the newest one.
+
+    The caller shows it, then calls ``expect_present``.
+    """
+    return client.fetch_status(layout, is_old_fine=True)
+
+
+def expect_present(status: NodeStatus) -> None:
+    """Raise NotAnsweringError for an old status, once it is shown."""
+    if status.age_s:
+        raise NotAnsweringError(
+            f"this status is {status.age_s:.1f} s old: nmond (pid {status.pid}) does not answer,"
+            " its engine hangs; its log may tell why, `ezha kill` ends it without the services"
+        )
+
+
 def status_if_running(layout: Layout) -> NodeStatus | None:
     """Return the daemon's status; None if no daemon runs.
 

@@ -333,6 +333,9 @@ class NodeView(View):
     node: str
     peer: str
     pid: int
+    age_s: float
+    """0 if nmond's engine gave this status now. Else it does not answer, and this status is so
+    many seconds old."""
     peer_standing: str
     """unheard, live, silent or left."""
     peer_reason: str

@@ -43,7 +43,7 @@ def main(args: list[str]) -> int:
     links: tuple[LinkStatus, ...] = ()
     problem: NotAnsweringError | None = None
     try:
-        status = client.fetch_status(layout)
+        status = installation.shown_status(layout)
         pid, links = status.pid, status.links
     except NotAnsweringError as error:
         problem = error

@@ -94,7 +94,7 @@ def main(args: list[str]) -> int:
 
 
 def _show(is_table: bool, is_verbose: bool, is_json: bool) -> int:
-    status = client.fetch_status(installation.layout())
+    status = installation.shown_status(installation.layout())
     if is_json:
         from opensvc_openha.cli import json_views
 
@@ -103,11 +103,12 @@ def _show(is_table: bool, is_verbose: bool, is_json: bool) -> int:
         sys.stdout.write(output.service_reasons(status))
     else:
         sys.stdout.write((output.service_table if is_table else output.service_list)(status))
+    installation.expect_present(status)
     return 0
 
 
 def _info(name: str) -> int:
-    status = client.fetch_status(installation.layout())
+    status = installation.shown_status(installation.layout())
     svc = status.service(name)
     if svc is None:
         from opensvc_openha.formats.suggestion import which_service
@@ -117,6 +118,7 @@ def _info(name: str) -> int:
     if svc.own_state is None:
         raise RefusedError(f"we are not primary nor secondary for service {name}")
     sys.stdout.write(output.service_info(status, svc))
+    installation.expect_present(status)
     return 0
 
 

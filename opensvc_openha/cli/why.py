@@ -15,7 +15,6 @@ from opensvc_openha.cli.history import (
     read_history,
 )
 from opensvc_openha.cli.parsing import Parser
-from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault
@@ -107,7 +106,7 @@ def _collect(layout: Layout, service: str) -> Circumstances:
 
 def _ask(layout: Layout) -> tuple[NodeStatus | None, str]:
     try:
-        return client.fetch_status(layout), ""
+        return installation.shown_status(layout), ""
     except (NotRunningError, SystemFault) as error:
         return None, str(error)
 

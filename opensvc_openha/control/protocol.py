@@ -65,6 +65,7 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "node": status.node,
         "peer": status.peer,
         "pid": status.pid,
+        "age_s": status.age_s,
         "peer_standing": status.peer_standing.value,
         "peer_reason": status.peer_reason,
         "warnings": list(status.warnings),
@@ -112,6 +113,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
         lease=None if lease is None else LeaseStatus(**_known(LeaseStatus, lease)),
         findings=tuple(map(finding_from_json, data.get("findings", ()))),
         checked_at=data.get("checked_at"),
+        age_s=float(data.get("age_s", 0.0)),
     )
 
 

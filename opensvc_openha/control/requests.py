@@ -36,7 +36,9 @@ Member = TypeVar("Member", bound=enum.Enum)
 
 @dataclass(frozen=True)
 class StatusRequest:
-    """The present status, for all users."""
+    """The present status, for all users; or of an engine that hangs the newest one."""
+
+    is_old_fine: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def parse_request(line: bytes) -> Request:
         raise UsageError("not a request: expected a JSON object")
     what = found.get("do")
     if what == "status":
-        return StatusRequest()
+        return StatusRequest(found.get("old") is True)
     if what == "history":
         return HistoryRequest()
     if what == "act":

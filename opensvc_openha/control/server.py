@@ -74,6 +74,9 @@ class Served(Protocol):
     def status(self) -> NodeStatus:
         """Return the present status."""
 
+    def newest_status(self) -> NodeStatus:
+        """Return the present status, or at once the newest one of an engine that hangs."""
+
     def recent(self) -> list[Entry]:
         """Return the newest entries of the history, oldest first."""
 
@@ -125,7 +128,8 @@ class ControlServer:
         self._served = served
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._places = _Places()
-        self._status = _Shared(self._status_for_all)
+        self._status = _Shared(lambda: self._status_for_all(served.status()))
+        self._newest_status = _Shared(lambda: self._status_for_all(served.newest_status()))
         self._history = _Shared(self._history_for_all)
         self._is_closed = False
         self._bound: tuple[int, ...] | None = None
@@ -224,9 +228,11 @@ class ControlServer:
     def _dispatch(self, connection: socket.socket, request: Request, caller: Caller) -> None:
         if isinstance(request, StatusRequest):
             if caller.may_change:
-                _send(connection, {"status": protocol.status_to_json(self._served.status())})
+                ask = self._served.newest_status if request.is_old_fine else self._served.status
+                _send(connection, {"status": protocol.status_to_json(ask())})
             else:
-                _send_line(connection, self._status.line())
+                shared = self._newest_status if request.is_old_fine else self._status
+                _send_line(connection, shared.line())
             return
         if isinstance(request, HistoryRequest):
             if caller.may_change:
@@ -271,8 +277,8 @@ class ControlServer:
             return {"lines": self._served.release(caller)}
         return None
 
-    def _status_for_all(self) -> dict[str, Any]:
-        status = protocol.status_to_json(self._served.status())
+    def _status_for_all(self, whole: NodeStatus) -> dict[str, Any]:
+        status = protocol.status_to_json(whole)
         for svc in status["services"]:
             svc["reason"] = without_output(svc["reason"])
         status["warnings"] = [without_output(text) for text in status["warnings"]]

@@ -336,6 +336,8 @@ class NodeStatus:
     """The problems that the last scheduled check of this node found, the heaviest first."""
     checked_at: float | None = None
     """When that was, in wall-clock seconds; None if there was none yet."""
+    age_s: float = 0.0
+    """Seconds since an engine that hangs has published it; 0 if the engine gave it now."""
 
     def service(self, name: str) -> ServiceStatus | None:
         """Return the status of one service; None if this node does not know it."""

@@ -112,6 +112,8 @@ class ActionExecutor:
     ) -> None:
         self.engine = engine
         self.is_done = False
+        self.changes = 0
+        """Counts the changes that were recorded."""
         self._ports = ports
         self._defer = defer
         self._unwritten: set[str] = set()
@@ -243,6 +245,7 @@ class ActionExecutor:
             elif isinstance(action, LeaseAction):
                 self._ports.carry_out_lease(action)
             elif isinstance(action, Record):
+                self.changes += 1
                 self._ports.record(action)
             elif isinstance(action, Answer):
                 problem = problems.get(action.service, "")

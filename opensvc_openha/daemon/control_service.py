@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
+from dataclasses import replace
 
 from opensvc_openha.control.client import CONFIRM_LIMIT_S
 from opensvc_openha.core.actions import AnswerCode
@@ -90,14 +90,21 @@ class ControlService:
         """Return the engine's snapshot, completed with what the threads know."""
         return self._report.complete(self._loop.status(), self._spec)
 
+    def newest_status(self) -> NodeStatus:
+        """Return the snapshot; of an engine that hangs the newest one, with a warning."""
+        status = self._report.complete(self._loop.newest_status(), self._spec)
+        if not status.age_s:
+            return status
+        warning = f"this status is {status.age_s:.1f} s old: the engine of nmond does not answer"
+        return replace(status, warnings=(warning, *status.warnings))
+
     def recent(self) -> list[Entry]:
         """Return the newest entries of the history, with those of all that a status has shown.
 
         A status may be answered while states are written, and what is recorded with them comes
         after that. An engine that does not answer adds nothing.
         """
-        with contextlib.suppress(NotAnsweringError):
-            self._loop.await_events()
+        self._loop.await_records()
         return self._history.recent
 
     def reload(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import BootId
@@ -24,35 +27,36 @@ from opensvc_openha.system.thread_names import name_thread
 
 _WRITER_PAUSE_S = 0.05
 """Longest wait, in seconds, of a status request while states are written."""
+_HUNG_S = 0.5
+"""Seconds of one step after which a reader gets the published status instead of waiting."""
+_LOOK_S = 0.02
+"""Seconds between looks whether a step takes too long, while one waits for an answer."""
+_PUBLISH_EVERY_S = 1.0
+_PUBLISH_SHARE = 0.02
+"""Largest part of the engine's time that is spent on publishing its status."""
 
 
 class _Question:
     """A request for a snapshot."""
 
     def __init__(self) -> None:
-        self._answered = threading.Event()
-        self._status: NodeStatus | None = None
+        self.answered = threading.Event()
+        self.status: NodeStatus | None = None
 
     def answer(self, status: NodeStatus | None) -> None:
         """Give the snapshot to the waiting thread; None if there is none."""
-        self._status = status
-        self._answered.set()
-
-    def wait(self) -> NodeStatus:
-        """Return the snapshot; NotAnsweringError if none comes in time."""
-        if not self._answered.wait(ANSWER_LIMIT_S) or self._status is None:
-            raise NotAnsweringError(SILENT)
-        return self._status
+        self.status = status
+        self.answered.set()
 
 
 class EngineLoop:
     """The only thread that touches core.
 
-    Any thread may call ``status``, ``await_events`` and ``displace``. ``peer_standing`` and
-    ``is_deaf`` read one value of the engine each, for texts and looks alone; ``may_register``,
-    ``wrong_paths`` and ``settled_services`` are read by the watches of arbiter, paths and disks,
-    ``promised`` and ``renewing`` by what knows the media of promises. ``failure`` and ``displaced``
-    are final once ``is_over`` is set.
+    Any thread may call ``status``, ``newest_status``, ``await_events``, ``await_records`` and
+    ``displace``. ``peer_standing`` and ``is_deaf`` read one value of the engine each, for texts and
+    looks alone; ``may_register``, ``wrong_paths`` and ``settled_services`` are read by the watches
+    of arbiter, paths and disks, ``promised`` and ``renewing`` by what knows the media of promises.
+    ``failure`` and ``displaced`` are final once ``is_over`` is set.
     """
 
     def __init__(
@@ -78,6 +82,12 @@ class EngineLoop:
         self._systemd = systemd
         self._questions: queue.SimpleQueue[_Question] = queue.SimpleQueue()
         self._decided_at = clock.monotonic()
+        self._busy_since: float | None = None
+        """When the present step began; None while the engine waits for its next event."""
+        self._published: tuple[NodeStatus, float] | None = None
+        """The newest snapshot that nobody had to ask for, and its instant."""
+        self._publish_at = -math.inf
+        self._published_changes = 0
 
     def start(self, enter: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Start the thread; it calls ``enter`` first and ``on_end`` last."""
@@ -88,17 +98,63 @@ class EngineLoop:
     # --- from other threads -----------------------------------------------------------------------
 
     def status(self) -> NodeStatus:
-        """Return the engine's snapshot, ahead of all events that wait; or NotAnsweringError."""
-        question = _Question()
-        self._questions.put(question)
-        self._inbox.put(Tick())  # Wakes an engine that has nothing to do.
-        return question.wait()
+        """Return the engine's snapshot, ahead of all events that wait; or NotAnsweringError.
+
+        No longer than a healthy engine is waited for, and not at all for one that hangs already.
+        """
+        status = self._ask(ANSWER_LIMIT_S)
+        if status is None:
+            raise NotAnsweringError(SILENT)
+        return status
+
+    def newest_status(self) -> NodeStatus:
+        """Return the engine's snapshot; of an engine that hangs the newest one, with its age.
+
+        For readers alone: nothing may be decided by an old status. NotAnsweringError if there is
+        none.
+        """
+        status = self._ask(_HUNG_S)
+        if status is not None:
+            return status
+        if self._published is None:
+            raise NotAnsweringError(SILENT)
+        status, at = self._published
+        return replace(status, age_s=max(0.001, clock.monotonic() - at))
 
     def await_events(self) -> None:
         """Wait until the engine has done all that was in the inbox before; NotAnsweringError."""
         barrier = Barrier()
         self._inbox.put(barrier)
         barrier.wait()
+
+    def await_records(self) -> None:
+        """Wait as ``await_events``, but for no engine that hangs: what it recorded is complete."""
+        if not self._hangs(_HUNG_S):
+            barrier = Barrier()
+            self._inbox.put(barrier)
+            self._await(barrier.reached, _HUNG_S)
+
+    def _ask(self, hung_s: float) -> NodeStatus | None:
+        """Return the engine's snapshot; None if it hangs in one step for so long."""
+        if self._hangs(hung_s):
+            return None
+        question = _Question()
+        self._questions.put(question)
+        self._inbox.put(Tick())  # Wakes an engine that has nothing to do.
+        self._await(question.answered, hung_s)
+        return question.status
+
+    def _await(self, reached: threading.Event, hung_s: float) -> None:
+        """Wait for the engine to reach something, unless it hangs; within the limit of answers."""
+        deadline = clock.monotonic() + ANSWER_LIMIT_S
+        while clock.monotonic() < deadline and not self._hangs(hung_s):
+            if reached.wait(_LOOK_S):
+                return
+
+    def _hangs(self, hung_s: float) -> bool:
+        """Return True if the engine's present step has taken so long already."""
+        since = self._busy_since
+        return since is not None and clock.monotonic() >= since + hung_s
 
     def displace(self, why: str) -> None:
         """End the loop without another word to the peer: another daemon has this node's place."""
@@ -164,7 +220,7 @@ class EngineLoop:
     def _take_one(self) -> None:
         engine = self._executor.engine
         item = self._inbox.get(engine.next_deadline() - clock.monotonic()) or Tick()
-        now = clock.monotonic()
+        now = self._busy_since = clock.monotonic()
         self._answer_questions(now)
         if self._inbox.has_beats:
             engine.beats_wait(now)
@@ -177,6 +233,8 @@ class EngineLoop:
         if not self._executor.is_writing:
             self._excuse_work(now)
         self._systemd.alive()
+        self._publish()
+        self._busy_since = None
 
     def _await_states(self) -> None:
         """Wait a moment for states that are being written.
@@ -185,7 +243,7 @@ class EngineLoop:
         """
         executor, now = self._executor, clock.monotonic()
         problems = self._writer.wait(min(max(executor.speak_at - now, 0.001), _WRITER_PAUSE_S))
-        now = clock.monotonic()
+        now = self._busy_since = clock.monotonic()
         self._renew(now)
         self._answer_questions(now)
         if problems is not None:
@@ -194,6 +252,8 @@ class EngineLoop:
             self._systemd.alive()
         elif executor.speak_meanwhile(now):
             self._systemd.alive()
+        self._publish()
+        self._busy_since = None
 
     def _renew(self, now: float) -> None:
         """Hand out permits while states are written: the watchdog does not wait for a slow disk."""
@@ -216,6 +276,20 @@ class EngineLoop:
         status = self._snapshot(now)
         while not self._questions.empty():
             self._questions.get().answer(status)
+
+    def _publish(self) -> None:
+        """Keep a snapshot for readers of an engine that hangs: after a change, or a second."""
+        now, changes = clock.monotonic(), self._executor.changes
+        last = -math.inf if self._published is None else self._published[1]
+        is_due = changes != self._published_changes or now >= last + _PUBLISH_EVERY_S
+        if now < self._publish_at or not is_due:
+            return
+        # One that fails is reported to who asks for it.
+        with contextlib.suppress(Exception):
+            self._published = self._executor.engine.snapshot(now), now
+            self._published_changes = changes
+        ended = clock.monotonic()
+        self._publish_at = ended + (ended - now) / _PUBLISH_SHARE
 
     def _snapshot(self, now: float) -> NodeStatus | None:
         """Return the engine's snapshot.

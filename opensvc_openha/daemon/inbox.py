@@ -42,15 +42,15 @@ class Barrier:
     """An item that waits in line: once it is taken, so is all that was put before it."""
 
     def __init__(self) -> None:
-        self._reached = threading.Event()
+        self.reached = threading.Event()
 
     def reach(self) -> None:
         """Release the waiting thread."""
-        self._reached.set()
+        self.reached.set()
 
     def wait(self) -> None:
         """Wait until it is reached; NotAnsweringError if that takes too long."""
-        if not self._reached.wait(ANSWER_LIMIT_S):
+        if not self.reached.wait(ANSWER_LIMIT_S):
             raise NotAnsweringError(SILENT)
 
 

@@ -114,7 +114,7 @@ def test_what_devices_and_scripts_printed_is_for_root(rig: Rig) -> None:
     rig.served.status.return_value = NodeStatus(
         "deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), (), (warning,), fencing=fencing
     )
-    found = rig.server._status_for_all()["status"]
+    found = rig.server._status_for_all(rig.served.status())["status"]
     assert "4711" not in json.dumps(found) and "more of it" not in json.dumps(found)
     assert found["fencing"]["paths"][0]["text"] == (
         "not switched off in 2 s: exit code 1 (what it printed is for root)"

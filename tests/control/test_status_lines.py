@@ -61,6 +61,7 @@ STATUS = NodeStatus(
     own_only=("a",),
     peer_only=("b", "c"),
     fencing=FENCING,
+    age_s=3.5,
 )
 
 

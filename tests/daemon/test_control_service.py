@@ -9,7 +9,6 @@ from pytest_mock import MockerFixture
 
 from opensvc_openha.daemon.control_service import ControlService
 from opensvc_openha.daemon.engine_loop import EngineLoop
-from opensvc_openha.errors import NotAnsweringError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
@@ -58,12 +57,5 @@ def test_recent_entries_have_what_the_engine_records_after_its_states(bench: Ben
     which is waited for.
     """
     bench.record("before")
-    bench.loop.await_events.side_effect = lambda: bench.record("the step that was shown")
+    bench.loop.await_records.side_effect = lambda: bench.record("the step that was shown")
     assert bench.recent() == ["before", "the step that was shown"]
-
-
-def test_recent_entries_come_also_without_an_engine_that_answers(bench: Bench) -> None:
-    """It hangs in a write: what there is is shown."""
-    bench.record("before")
-    bench.loop.await_events.side_effect = NotAnsweringError("the engine does not answer")
-    assert bench.recent() == ["before"]

@@ -67,6 +67,11 @@ class Fault:
             Path(f"{self._order}.always").touch()
         self._order.touch()
 
+    def end(self) -> None:
+        """Let one raise no more that was ordered for ever."""
+        Path(f"{self._order}.always").unlink()
+        self._order.unlink()
+
     @property
     def has_come(self) -> bool:
         """True once it has raised."""
@@ -221,8 +226,9 @@ def test_status_that_fails_ends_nothing(cluster_dir: ClusterDir) -> None:
     """
     fault = Fault(cluster_dir, where="engine.Engine.snapshot")
     begin(cluster_dir)
-    fault.order()
+    fault.order(is_for_ever=True)
     assert cluster_dir.run("service -s -c").returncode == 4
+    fault.end()
     assert cluster_dir.state("registry") == "STARTED"
     assert (
         "engine failed" not in cluster_dir.log()
