@@ -5,7 +5,6 @@ Numbers are compared, never their text: ``0x00DEB1`` and ``0xdeb1`` are one key.
 
 from __future__ import annotations
 
-KEY_MAX = 2**64 - 1
 KEY_PROBLEM = "must have 16 significant hex digits max (ex: 0x90520a45138e85)"
 """End of the message that OpenSVC agents print for a bad key."""
 _DIGITS_MAX = 16
@@ -20,9 +19,10 @@ def parse_key(text: str) -> int:
     is_hex = all(digit in "0123456789abcdefABCDEF" for digit in digits)
     if digits == text or not digits or len(digits) > _DIGITS_MAX or not is_hex:
         raise ValueError(f"is {text!r}, {KEY_PROBLEM}")
-    if not int(digits, 16):
+    key = int(digits, 16)
+    if not key:
         raise ValueError(f"is {text!r}, expected a key other than zero")
-    return int(digits, 16)
+    return key
 
 
 def key_text(key: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,25 @@ def on_the_wire(values: dict[str, Any]) -> dict[str, Any]:
 def test_status_is_read_back_as_it_was() -> None:
     """Every field, none of which has its default value."""
     assert status_from_json(on_the_wire(status_to_json(STATUS))) == STATUS
+
+
+@pytest.mark.parametrize(
+    "disks, keys",
+    [
+        ({"disks": "answering", "peer_disks": "frozen"}, {"disks", "peer_disks"}),
+        ({"disks": "answering"}, {"disks"}),
+        ({"peer_disks": "frozen"}, {"peer_disks"}),
+        ({}, set()),
+    ],
+)
+def test_disks_of_a_service_are_sent_where_they_are_looked_at(
+    disks: dict[str, str], keys: set[str]
+) -> None:
+    """Without the option there are no such keys."""
+    status = replace(STATUS, services=(replace(SERVICE, **disks),))  # type: ignore[arg-type]
+    line = on_the_wire(status_to_json(status))
+    assert {"disks", "peer_disks"} & line["services"][0].keys() == keys
+    assert status_from_json(line) == status
 
 
 def test_status_of_a_newer_daemon_is_read_without_what_is_unknown() -> None:

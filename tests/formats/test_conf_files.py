@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import add_line
-from opensvc_openha.formats.nodes_file import check_node_name, parse_nodes
+from opensvc_openha.formats.nodes_file import check_node_name, is_same_node, parse_nodes
 from opensvc_openha.formats.services_file import (
     change_check,
     check_service_name,
@@ -85,6 +85,21 @@ def test_wrong_nodes_file_is_refused_with_the_line(
 def test_longest_node_name_has_127_characters() -> None:
     """What the original's field holds beside its NUL."""
     check_node_name("b." * 63 + "b")
+
+
+@pytest.mark.parametrize(
+    "word, node, is_same",
+    [
+        ("deb1.opensvc.com", "deb1", True),
+        ("deb1", "deb1.opensvc.com", True),
+        ("DEB1", "deb1", True),
+        ("deb1.opensvc.com", "deb1.example.com", False),
+        ("deb1", "deb2.opensvc.com", False),
+    ],
+)
+def test_either_name_of_a_node_may_lack_its_domain(word: str, node: str, is_same: bool) -> None:
+    """Two different domains are two nodes."""
+    assert is_same_node(word, node) is is_same
 
 
 # services

@@ -15,7 +15,7 @@ from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.formats.beat_frame import HAS_FACTS, encode_beat
+from opensvc_openha.formats.beat_frame import HAS_FACTS, carries_facts, encode_beat
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
 from opensvc_openha.formats.name_book import NameBook
 from tests.decoding import decode_frame
@@ -112,6 +112,14 @@ def test_a_malformed_promise_is_refused(value: bytes) -> None:
     """No head, fewer media than it counts, no time."""
     with pytest.raises(ValueError):
         unpack_facts(b"\x04" + struct.pack(">H", len(value)) + value, 0)
+
+
+@pytest.mark.parametrize("facts", [None, Facts()])
+def test_frame_shows_whether_it_carries_facts(facts: Facts | None) -> None:
+    """Unread: a promise is renewed by a frame with facts alone."""
+    beat = Beat("deb1", BootId(3, 7), 2**64 - 1, None, {}, facts=facts)
+    frame = encode_beat(beat, pid=2**32 - 1, interval_s=1.0, with_names=True)
+    assert frame is not None and carries_facts(frame) is (facts is not None)
 
 
 def test_no_look_at_disks_adds_nothing_to_a_frame() -> None:

@@ -50,6 +50,26 @@ def test_without_levels_all_that_has_a_section_is_used(
     assert parse_options(text, "F").fence_plan.levels == levels
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "[[lease]]\nvirtual_pause = possible\n",
+        "[[lease]]\nanswer = 60\ntimeout = 300\n",
+        "[[lease]]\n[[etcd]]\nurls = http://a:1\nlimit = 30\n",
+    ],
+)
+def test_longest_times_and_the_default_in_words_are_taken(lines: str) -> None:
+    """Limits belong to what they limit."""
+    plan = parse_options(f"[fencing]\n{lines}", "F").fence_plan
+    assert plan.lease is not None and not plan.lease.is_pause_excluded
+
+
+def test_etcd_is_shown_by_its_hosts() -> None:
+    """Without the scheme, which is the same for all."""
+    etcd = parse_options(f"{ETCD}https://a:2379, https://[::1]:2379\n", "F").fence_plan.etcd
+    assert etcd is not None and etcd.address == "etcd a:2379,[::1]:2379"
+
+
 def test_etcd_is_arbiter_and_witness() -> None:
     """The request to the fence program holds it as plain values, and names files only."""
     text = (
@@ -71,6 +91,8 @@ def test_etcd_is_arbiter_and_witness() -> None:
         (f"{FAST}[[lease]]\nanswer = 0.5\n", 5, "write timeout = 2 or more"),
         ("[fencing]\n[[lease]]\ntimeout = 4.5\n", 3, "expected a whole number from 1 to 300"),
         ("[fencing]\n[[lease]]\nwatchdog = softdog\n", 3, "expected the absolute path"),
+        ("[fencing]\n[[lease]]\nwatchdog = /dev/\n", 3, "expected the absolute path"),
+        ("[fencing]\n[[lease]]\nanswer = 60.5\n", 3, "60"),
         (f"{FAST}[[lease]]\nvirtual_pause = never\n", 5, "is not offered with profile = fast"),
         ("[fencing]\n[[lease]]\non_lost = stop\n", 3, "on_lost: stop is not available in this"),
         ("[fencing]\n[[lease]]\non_lost = halt\n", 3, "on_lost: expected reset; found 'halt'"),
@@ -83,6 +105,12 @@ def test_etcd_is_arbiter_and_witness() -> None:
         ("[fencing]\n[[lease]]\n[[etcd]]\n", 3, "urls is missing"),
         (f"{ETCD}10.10.0.21\n", 5, "expected addresses as http://"),
         (f"{ETCD}http://a\n", 5, "found 'http://a'"),
+        (f"{ETCD}ftp://a:1\n", 5, "found 'ftp://a:1'"),
+        (f"{ETCD}http://:1\n", 5, "found 'http://:1'"),
+        (f"{ETCD}http://a:1/b\n", 5, "found 'http://a:1/b'"),
+        (f"{ETCD}http://a:1?b\n", 5, "found 'http://a:1?b'"),
+        (f'{ETCD}"http://a:1#b"\n', 5, "found 'http://a:1#b'"),
+        (f"{ETCD}http://a:1\nlimit = 30.5\n", 6, "30"),
         (f"{ETCD}http://a:b\n", 5, "found 'http://a:b'"),
         (f"{ETCD}http://u:p@a:1\n", 5, "expected addresses as http://"),
         (f"{ETCD}http://a:1, http://a:1/\n", 5, "http://a:1 stands in it twice"),

@@ -23,7 +23,7 @@ from opensvc_openha.formats.scsi_pr import (
 )
 
 RECORDED = Path(__file__).parent / "scsi"
-KEYS = st.integers(1, reservation_key.KEY_MAX)
+KEYS = st.integers(1, 2**64 - 1)
 A, B = 0xDEB1, 0xDEB2
 
 

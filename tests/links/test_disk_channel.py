@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ import pytest
 
 from opensvc_openha.links import disk_channel, disk_worker
 from opensvc_openha.links.base import LinkFault
-from opensvc_openha.links.disk_channel import START_LIMIT_S, DiskChannel, channel_for
+from opensvc_openha.links.disk_channel import START_LIMIT_S, DiskChannel, ScsiAnswer, channel_for
+from opensvc_openha.system import clock
+from opensvc_openha.system.disk_identity import disk_identity
 from tests.waiting import LIMIT_S, until
 
 
@@ -215,3 +218,110 @@ def test_program_that_forgets_its_channel_ends_all_the_same(disk_file: str) -> N
         cwd=Path(disk_channel.__file__).parents[2],
     )
     assert (done.returncode, done.stdout) == (0, "end\n")
+
+
+def test_overdue_answer_is_known_until_it_comes(channel: DiskChannel) -> None:
+    """Since when it is waited for: the oldest of several, and none after the answer."""
+    assert channel._worker is not None
+    assert not channel.is_hung and channel.overdue_since is None
+    os.kill(channel.worker_pid, signal.SIGSTOP)
+    before = clock.monotonic()
+    try:
+        with pytest.raises(LinkFault, match="^hung: no answer to the read"):
+            channel.read(0, 512, 0.05)
+        since = channel.overdue_since
+        assert channel.is_hung and since is not None and before <= since <= clock.monotonic()
+        channel._worker._overdue[0] = "the write", since - 1
+        assert channel.overdue_since == since - 1
+        del channel._worker._overdue[0]
+    finally:
+        os.kill(channel.worker_pid, signal.SIGCONT)
+    until(lambda: not channel.is_hung and channel.overdue_since is None)
+    assert channel.read(0, 512, LIMIT_S) == bytes(512)
+
+
+def test_process_that_ended_owes_nothing(channel: DiskChannel) -> None:
+    """Whatever it was asked for, and nothing waits for its answer."""
+    assert channel._worker is not None
+    channel._worker._overdue[0] = "the write", 1.0
+    channel._worker.stop()
+    assert not channel.is_hung and channel.overdue_since is None
+    channel._worker._overdue[0] = "the write", 1.0
+    assert not channel.is_hung and channel.overdue_since is None
+    channel._worker._overdue.clear()
+
+
+def test_channel_that_is_not_open_knows_no_disk(disk_file: str) -> None:
+    """It has no process, owes nothing, and names the disk once it has opened it."""
+    made = channel_for(disk_file, True)
+    assert (made.worker_pid, made.is_hung, made.overdue_since, made.disk) == (0, False, None, "")
+    made.open(False, START_LIMIT_S)
+    assert made.disk == disk_identity(disk_file) != ""
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+def test_disk_that_was_exchanged_while_it_was_opened_is_a_fault(
+    disk_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was named after it was opened: the two may be different disks."""
+    made = channel_for(disk_file, True)
+
+    def exchanged(path: str) -> str:
+        os.rename(path, f"{path}.old")
+        return ""
+
+    monkeypatch.setattr(disk_channel, "disk_identity", exchanged)
+    with pytest.raises(LinkFault, match="is not what was opened any more"):
+        made.open(False, START_LIMIT_S)
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+ECHO = """
+import os, struct
+kind, number, place, length = struct.unpack(">cIQI", os.read(0, 17))
+data = os.read(0, 1000)
+sense = b"sense"
+answer = struct.pack(">BHHB", 0x18, 0x1122, 0x3344, len(sense)) + sense + kind
+answer += struct.pack(">QI", place, length) + data
+os.write(1, struct.pack(">IiI", number, 0, len(answer)) + answer)
+os.read(0, 1)
+"""
+
+
+def test_scsi_command_reaches_the_process_with_the_time_of_the_kernel(
+    disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute more than is waited here; and the answer is taken apart."""
+    script = tmp_path / "worker.py"
+    script.write_text(ECHO)
+    monkeypatch.setattr(disk_worker, "__file__", str(script))
+    made = channel_for(disk_file, True)
+    answer = made.scsi(b"command", b"parameters", 99, 10.0)
+    request = struct.pack(">BI", 7, 99) + b"commandparameters"
+    assert answer == ScsiAnswer(
+        0x18, 0x1122, 0x3344, b"sense", b"s" + struct.pack(">QI", 40_000, len(request)) + request
+    )
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+def test_process_that_must_be_started_for_a_command_gets_the_time_for_that(
+    disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Besides the limit of the command; one that runs has only that."""
+    script = tmp_path / "worker.py"
+    script.write_text("import os\nwhile os.read(0, 1000):\n    pass\n")
+    monkeypatch.setattr(disk_worker, "__file__", str(script))
+    monkeypatch.setattr(disk_channel, "START_LIMIT_S", 0.25)
+    made = channel_for(disk_file, True)
+    with pytest.raises(LinkFault, match="^hung: no answer to the SCSI command .* within 0.3 s$"):
+        made.scsi(b"command", b"", 0, 0.05)
+    assert made._worker is not None
+    made._worker._overdue.clear()
+    with pytest.raises(LinkFault, match="^hung: no answer to the SCSI command .* within 0.05 s$"):
+        made.scsi(b"command", b"", 0, 0.05)
+    made._worker.stop()
+    made.close()
+    until(lambda: not disk_channel._channels)
