@@ -66,6 +66,10 @@ class Daemon:
         self._note("status")
         return STATUS
 
+    def newest_status(self) -> NodeStatus:
+        self._note("newest status")
+        return STATUS
+
     def recent(self) -> list[Entry]:
         self._note("recent")
         return [ENTRY]
@@ -168,6 +172,15 @@ def test_any_user_sees_both_without_what_scripts_printed(rig: Rig) -> None:
     assert found["status"]["warnings"] == [HIDDEN]
     (found,) = rig.ask({"do": "history"}, STRANGER)
     assert found == {"history": [entry_to_json(replace(ENTRY, reason=HIDDEN))]}
+
+
+@pytest.mark.parametrize("caller", [ROOT, STRANGER])
+def test_who_only_shows_a_status_may_have_an_old_one(rig: Rig, caller: Caller) -> None:
+    """Who decides by it gets none that was made for the other."""
+    rig.ask({"do": "status", "old": True}, caller)
+    rig.ask({"do": "status"}, caller)
+    rig.ask({"do": "status", "old": False}, ROOT)
+    assert [order[0] for order in rig.daemon.orders] == ["newest status", "status", "status"]
 
 
 CHANGES = [

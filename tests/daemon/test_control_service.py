@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from pytest_mock import MockerFixture
@@ -20,7 +21,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.daemon import control_service
 from opensvc_openha.daemon.control_service import ControlService
 from opensvc_openha.daemon.engine_loop import EngineLoop
@@ -122,6 +123,22 @@ def test_status_is_that_of_the_engine_completed(bench: Bench) -> None:
     bench.report.complete.return_value = "complete"
     assert bench.service.status() == "complete"
     bench.report.complete.assert_called_once_with(bench.loop.status.return_value, SPEC)
+
+
+@pytest.mark.parametrize("age_s, warnings", [(0.0, ("one",)), (2.04, ("2.0", "one"))])
+def test_status_of_an_engine_that_hangs_has_its_age_as_first_warning(
+    bench: Bench, age_s: float, warnings: tuple[str, ...]
+) -> None:
+    """One that is new has none."""
+    status = NodeStatus(
+        "deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), (), ("one",), age_s=age_s
+    )
+    bench.report.complete.return_value = status
+    found = bench.service.newest_status()
+    old = "this status is {} s old: the engine of nmond does not answer"
+    expected = tuple(old.format(text) if text == "2.0" else text for text in warnings)
+    assert found == replace(status, warnings=expected)
+    bench.report.complete.assert_called_once_with(bench.loop.newest_status.return_value, SPEC)
 
 
 def test_reload_ends_when_the_engine_has_the_result(bench: Bench) -> None:
