@@ -159,8 +159,10 @@ class ClusterActions(ABC):
     def _stop(self) -> str:
         seen = self._read_status()
         # A standby node would take over a service that is stopped on the peer.
-        is_standby = seen.own in (_S.STOPPED, _S.START_READY) and not self._is_remote
+        is_standby = seen.own in (_S.STOPPED, _S.START_READY)
         if is_standby:
+            # The daemon runs the stop script if it finds the service up here all the same.
+            self._release_lock()
             self._act(Command.FREEZE_STOP)
         if not self._is_remote:
             self._stop_peer(seen)

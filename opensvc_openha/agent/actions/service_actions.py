@@ -83,7 +83,7 @@ def switch(service: Service, options: ActionOptions) -> int:
             "switch is for services that a cluster decides about: stop it here, then start it on"
             " the other node"
         )
-    return _drive(service, replace(options, is_cluster=False), "switch")
+    return _drive(service, options, "switch")
 
 
 def shutdown(service: Service, options: ActionOptions) -> int:
@@ -316,11 +316,7 @@ def _guarded(
         service.log.warning(str(problem.error))
     for error in second_heartbeats(service.file, service.resources):
         service.log.warning(str(error))
-    if (
-        action != "stop"
-        and service.file.default.words(schema.NODES)
-        and service.node not in service.file.all_nodes
-    ):
+    if action != "stop" and service.node not in service.file.all_nodes:
         nodes = ", ".join(service.file.all_nodes)
         raise RefusedError(
             f"this node, {service.node}, is none of the nodes of {service.name}, {nodes}: {action}"
@@ -352,7 +348,7 @@ def _start(
 def _refuse_beside_peer(
     service: Service, options: ActionOptions, resources: tuple[Resource, ...], action: str
 ) -> None:
-    if service.is_clustered and not options.is_forced:
+    if not options.is_forced:
         from opensvc_openha.agent.service.start_guard import refuse_beside_peer
 
         refuse_beside_peer(service, resources, action)

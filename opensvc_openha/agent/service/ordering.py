@@ -108,7 +108,7 @@ def _staged(resources: list[Resource], file: ServiceFile) -> list[Stage]:
 
 def _number_of(rid: str) -> tuple[str, int, str]:
     group, _, index = rid.partition("#")
-    number = index.removesuffix("pr")
-    if number != index and number.isdigit():
-        return (group, int(number), index)  # The reservation of that resource, behind it.
-    return (group, int(index) if index.isdigit() else 1_000_000_000 if index else -1, index)
+    number = index.removesuffix("pr")  # The reservation of a resource comes behind it.
+    if number.isdigit():
+        return (group, int(number), index)
+    return (group, 1_000_000_000 if index else -1, index)

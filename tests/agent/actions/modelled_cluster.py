@@ -104,7 +104,7 @@ class Model:
         self.done.append(f"{node} {command.value}")
         state = self.states[node]
         if command is Command.FREEZE_STOP:
-            if state is S.STOPPED:
+            if state in (S.STOPPED, S.START_READY):
                 self.states[node] = S.FROZEN_STOP
             elif state is S.STARTED:
                 self.states[node] = S.STOPPING

@@ -19,7 +19,7 @@ from opensvc_openha.agent.actions.cluster_actions import CHANGE_LIMIT_S
 from opensvc_openha.agent.actions.embedded_actions import LOCK_NAME, why_not_driven
 from opensvc_openha.agent.host.commands import CommandResult
 from opensvc_openha.agent.service.loaded_service import load_service
-from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import (
@@ -717,3 +717,95 @@ def test_order_that_fails_on_the_peer_is_a_failure_and_not_repeated_by_ssh(make:
         model.ask("stop")
     assert model.done == ["link: stop"]
     assert "deb2: the disk is gone" in log_of(model)
+
+
+def steps_of(model: Model) -> list[str]:
+    """The texts in the log of deb1, without those of the way to the peer."""
+    texts = [line.split(None, 4)[-1] for line in log_of(model).splitlines()]
+    return [text for text in texts if "deb2" not in text]
+
+
+def test_each_step_of_a_stop_is_logged(make: Make) -> None:
+    """What the daemon is asked for, its answer, what is waited for, and the outcome."""
+    model = make(S.STARTED, S.STOPPED)
+    assert model.ask("stop") == 0
+    assert steps_of(model) == [
+        "service -A webha freeze-stop",
+        "done",
+        "waiting for local state to become either stop_failed or frozen_stop",
+        "webha is FROZEN_STOP on this node",
+    ]
+
+
+@pytest.mark.parametrize("is_awaited", [True, False])
+def test_start_is_waited_for_unless_the_daemon_has_ended_it(make: Make, is_awaited: bool) -> None:
+    """The log has its outcome in both cases."""
+    model = make(S.STOPPED, S.STOPPED)
+    model.is_start_awaited, model.is_peer_heard = is_awaited, False
+    assert model.ask("start") == 0
+    wait = "waiting for local state to become either started or start_failed or frozen_start"
+    assert steps_of(model) == [*([] if is_awaited else [wait]), "webha is STARTED on this node"]
+
+
+@pytest.mark.parametrize("own", [S.STOPPED, S.START_READY])
+def test_node_that_could_take_it_over_is_frozen_before_the_owner_stops(make: Make, own: S) -> None:
+    """deb1 is standby, or about to start; its outcome is logged."""
+    model = make(own, S.STARTED)
+    assert model.ask("stop") == 0
+    assert model.done == ["deb1 freeze-stop", "deb2's agent: stop", "deb2 freeze-stop"]
+    assert steps_of(model) == [
+        "service -A webha freeze-stop",
+        "done",
+        "webha is FROZEN_STOP on this node",
+    ]
+
+
+def test_freeze_and_thaw_from_the_standby_node_freeze_it_first_and_thaw_it_last(make: Make) -> None:
+    """deb2 owns the service; for the agent of deb1 it is frozen and thawed, too."""
+    model = make(S.STOPPED, S.STARTED)
+    assert model.ask("freeze") == 0 and frozen_flag(model)
+    assert model.done == ["deb1 freeze-stop", "deb2's agent: freeze", "deb2 freeze-start"]
+    model.done.clear()
+    assert model.ask("thaw") == 0 and not frozen_flag(model)
+    assert model.done == ["deb2's agent: thaw", "deb2 unfreeze", "deb1 unfreeze"]
+
+
+@pytest.mark.parametrize(
+    ("is_second_refused", "error"), [(True, RefusedError), (False, ActionError)]
+)
+def test_command_that_was_tried_in_part_is_no_refusal(
+    make: Make, monkeypatch: pytest.MonkeyPatch, is_second_refused: bool, error: type[OpenhaError]
+) -> None:
+    """Refused means that nothing was tried; the text has each problem."""
+    model = make(S.STARTED, S.FROZEN_STOP)
+    answers = [
+        ClusterAnswer("no lock", False, is_refused=True),
+        ClusterAnswer("no disk", False, is_refused=is_second_refused),
+    ]
+    monkeypatch.setattr(model, "_act", lambda node, command: answers)
+    with pytest.raises(error, match="^no lock; no disk$") as caught:
+        model.ask("stop")
+    assert type(caught.value) is error
+
+
+def test_script_of_the_peer_is_waited_for_as_long_as_it_runs(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """deb2 is heard and STARTING for ten times the limit of a change."""
+    model = make(S.STARTED, S.STOPPED)
+
+    def pass_time(seconds: float) -> None:
+        model.now += seconds
+        is_over = model.now > 10 * CHANGE_LIMIT_S
+        model.states = {"deb1": S.STOPPED, "deb2": S.STARTED if is_over else S.STARTING}
+
+    monkeypatch.setattr(cluster_actions, "pause", pass_time)
+    assert model.ask("switch") == 0
+    assert model.done == ["deb1 stop"] and model.now > 10 * CHANGE_LIMIT_S
+
+
+def test_script_of_this_node_is_waited_for_beside_a_silent_peer(make: Make) -> None:
+    """The daemon of this node knows its own state."""
+    model = make(S.STOPPED, S.STOPPED)
+    model.is_slow, model.is_peer_heard = True, False
+    assert model.ask("start") == 0 and model.now > 9 * CHANGE_LIMIT_S

@@ -21,51 +21,14 @@ from opensvc_openha.agent.service.runner import (
 )
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
-from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.resource_status import Group, ResourceStatus
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
 from opensvc_openha.formats.layout import agent_layout
 from tests.agent.embedded import Agent
+from tests.agent.service.parts import ORDER, Part, words
 
 UP, DOWN, WARN = ResourceStatus.UP, ResourceStatus.DOWN, ResourceStatus.WARN
-ORDER = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
-
-
-@dataclass
-class Part:
-    """One resource: up or down, and what goes wrong with it."""
-
-    spec: ResourceSpec
-    done: list[str]
-    state: ResourceStatus = DOWN
-    fails: dict[str, BaseException] = field(default_factory=dict)
-    unhandled: str = ""
-    start_rank: tuple[int, str] = (0, "")
-    stop_rank: tuple[int, str] = (0, "")
-
-    def environment(self) -> dict[str, str]:
-        return {}
-
-    def why_unhandled(self) -> str:
-        return self.unhandled
-
-    def status(self) -> Finding:
-        return Finding(self.state)
-
-    def _do(self, word: str, state: ResourceStatus) -> None:
-        self.done.append(f"{self.spec.rid} {word}")
-        if word in self.fails:
-            raise self.fails[word]
-        self.state = state
-
-    def start(self) -> None:
-        self._do("start", UP)
-
-    def stop(self) -> None:
-        self._do("stop", DOWN)
-
-    def roll_back(self) -> None:
-        self._do("back", DOWN)
 
 
 @dataclass
@@ -101,10 +64,6 @@ def bench(agent: Agent) -> Iterator[Bench]:
     layout = agent_layout("", os.environ)
     with open_log(layout.log_dir, "a") as log:
         yield Bench(load_service(layout, "a", log, ClusterView(no_daemon, is_installed=False)))
-
-
-def words(word: str, *groups: Group) -> list[str]:
-    return [f"{group.value}#1 {word}" for group in groups]
 
 
 def test_groups_start_in_their_order_and_stop_in_the_reverse(bench: Bench) -> None:

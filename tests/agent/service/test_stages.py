@@ -149,3 +149,11 @@ def test_resources_are_shown_by_group_then_by_number() -> None:
         assert names(in_display_order(shown[::step])) == rids
     bare = part("ip")
     assert names(in_display_order([part("ip#0"), bare])) == ["ip", "ip#0"]
+
+
+def test_reservation_is_shown_behind_the_disk_that_it_is_of() -> None:
+    """A word that ends like one is a word."""
+    rids = ["disk#1", "disk#1pr", "disk#2", "disk#10pr", "disk#12", "disk#xpr"]
+    shown = [part(rid) for rid in rids]
+    for step in (1, -1):
+        assert names(in_display_order(shown[::step])) == rids
