@@ -591,6 +591,77 @@ class CheckView(View):
     findings: tuple[FindingView, ...]
 
 
+@dataclass(frozen=True)
+class MomentView:
+    """One line of a rehearsal."""
+
+    at_s: float
+    """Seconds after the first event."""
+    node: str
+    """The node on which it happens; empty for an event."""
+    kind: str
+    """event, service, script, fence, link, peer, node or answer."""
+    text: str
+    service: str
+    old: str
+    """State before, of the service or of what `kind` names; empty where nothing changes."""
+    new: str
+    is_alarm: bool
+    cuts: str
+    """The node that loses its power by it."""
+
+
+@dataclass(frozen=True)
+class WhatifNodeView:
+    """One service on one node in a rehearsal."""
+
+    node: str
+    before: str
+    """State when the event happens, or `no daemon`, or `no power`."""
+    after: str
+    """State at the end."""
+    is_up: bool
+    """It runs here at the end."""
+    why_not: str
+    """Why it does not; empty if it does."""
+
+
+@dataclass(frozen=True)
+class WhatifServiceView:
+    """What becomes of one service in a rehearsal."""
+
+    name: str
+    nodes: tuple[WhatifNodeView, ...]
+    away_s: float | None
+    """For how long it runs nowhere; null if it ran nowhere all the time."""
+    is_away: bool
+    """It runs nowhere at the end."""
+    twice_s: float
+    """For how long both nodes run it."""
+
+
+@dataclass(frozen=True)
+class WhatifView(View):
+    """`openha whatif EVENT --json`: what would happen, in simulated time."""
+
+    KIND = "whatif"
+    COMMAND = "openha whatif EVENT --json"
+
+    node: str
+    peer: str
+    events: tuple[str, ...]
+    moments: tuple[MomentView, ...]
+    services: tuple[WhatifServiceView, ...]
+    assumed: tuple[str, ...]
+    """What the result rests on, beside the present states."""
+    unlike: tuple[str, ...]
+    """Where the simulated nodes differ from the real ones before anything happens."""
+    lasted_s: float
+    """How long the rehearsal went on after the first event."""
+    is_settled: bool
+    """False if something may still happen after that."""
+
+
 VIEWS: tuple[type[View], ...] = (
     ServicesView,
     NodeView,
@@ -603,6 +674,7 @@ VIEWS: tuple[type[View], ...] = (
     FenceConfirmView,
     FenceReportView,
     CheckView,
+    WhatifView,
 )
 """All of them, in the order of the documentation."""
 

@@ -41,7 +41,8 @@ class CommandEntry(NamedTuple):
     verb: str = ""
 
 
-_CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
+_CLUSTER, _INSIGHT = "Cluster", "Look ahead"
+_AGENT, _INSTALLATION = "Embedded agent", "Installation"
 COMMANDS: dict[str, CommandEntry] = {
     "service": CommandEntry(_CLUSTER, "show, add and remove services, and act on them"),
     "hb": CommandEntry(_CLUSTER, "show, add and remove heartbeat links"),
@@ -63,6 +64,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "config": CommandEntry(_CLUSTER, "edit the cluster's files once for both nodes"),
     "check": CommandEntry(_CLUSTER, "check that both nodes are ready for the next failover"),
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
+    "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
@@ -129,6 +131,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import check
 
             return check
+        case "whatif":
+            from opensvc_openha.cli import whatif
+
+            return whatif
         case "peer-server":
             from opensvc_openha.cli import peer_server
 
@@ -190,7 +196,7 @@ def build_parser() -> Parser:
     from opensvc_openha.cli.parsing import Parser
 
     lines: list[str] = []
-    for group in (_CLUSTER, _AGENT, _INSTALLATION):
+    for group in (_CLUSTER, _INSIGHT, _AGENT, _INSTALLATION):
         lines += ["", f"{group}:"] if lines else [f"{group}:"]
         lines += [
             f"  {name:14} {command.summary}"

@@ -103,6 +103,25 @@ SHOWN: tuple[View, ...] = (
     json_views.why(dataclasses.replace(EXPLANATION, decision=None)),
     json_views.FenceConfirmView("deb2", True, ("web: is started here now",)),
     json_views.FenceReportView(("registered again",)),
+    json_views.WhatifView(
+        "deb2",
+        "deb1",
+        ("peer-dies",),
+        (json_views.MomentView(0.0, "", "event", "peer-dies", "", "", "", False, ""),),
+        (
+            json_views.WhatifServiceView(
+                "web",
+                (json_views.WhatifNodeView("deb2", "STOPPED", "STARTED", True, ""),),
+                9.5,
+                False,
+                0.0,
+            ),
+        ),
+        ("each script succeeds",),
+        (),
+        20.0,
+        True,
+    ),
 )
 
 

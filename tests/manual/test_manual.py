@@ -114,7 +114,7 @@ def cluster(tmp_path: Path) -> Mapping[str, str]:
 
 
 _OFFERED = {
-    "openha wh": {"why"},
+    "openha wh": {"why", "whatif"},
     "openha why ": {"registry", "busybox"},
     "openha service -A re": {"registry"},
     "openha service -A registry un": {"unfreeze"},
