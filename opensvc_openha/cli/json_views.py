@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from opensvc_openha.core.outlook import Finding
 from opensvc_openha.core.status import (
+    Activity,
     FencingStatus,
     LinkStatus,
     NodeStatus,
@@ -50,6 +51,23 @@ class View:
 
 
 @dataclass(frozen=True)
+class TimingView:
+    """How regularly beats came in on a listener, since its thread was started."""
+
+    beats: int
+    lost: int | None
+    """Numbers that were missing; null on a disk, and for a C OpenHA."""
+    jitter_s: float
+    """How much later than its interval a beat comes in, smoothed."""
+    gaps: tuple[int, ...]
+    """Gaps between two beats, counted by length: at most 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1,
+    1.1, 1.25, 1.5, 2, 3, 5, 10 seconds, and longer."""
+    gaps_s: float
+    """All gaps together."""
+    longest_gap_s: float
+
+
+@dataclass(frozen=True)
 class LinkView:
     """One end of a heartbeat link on this node."""
 
@@ -78,6 +96,8 @@ class LinkView:
     """How many frames were refused, by reason."""
     wire: str
     """Format of its beats: own or legacy."""
+    timing: TimingView | None
+    """How regularly beats come in; null for a sender."""
 
 
 @dataclass(frozen=True)
@@ -324,6 +344,45 @@ class FindingView:
 
 
 @dataclass(frozen=True)
+class DecisionCountView:
+    """How often a service was brought into a state on this node."""
+
+    service: str
+    state: str
+    number: int
+
+
+@dataclass(frozen=True)
+class ScriptCountView:
+    """How often a script of a service ended in one way."""
+
+    service: str
+    kind: str
+    """check, start, stop or status."""
+    outcome: str
+    number: int
+    took_s: float
+    """All of them together."""
+    last_s: float
+
+
+@dataclass(frozen=True)
+class ActivityView:
+    """What the daemon did since it was started."""
+
+    decisions: tuple[DecisionCountView, ...]
+    scripts: tuple[ScriptCountView, ...]
+    steps: int
+    """Steps of the engine."""
+    late_s: float
+    """By how much the last one came too late."""
+    most_late_s: float
+    """The most in the last minutes."""
+    stalls: int
+    """Those that delayed a verdict about the peer."""
+
+
+@dataclass(frozen=True)
 class NodeView(View):
     """`hb -s --json`: a node's heartbeat links, warnings and fencing."""
 
@@ -352,6 +411,7 @@ class NodeView(View):
     fencing: FencingView
     lease: LeaseView | None
     """null where no lease is configured."""
+    activity: ActivityView
     links: tuple[LinkView, ...]
     findings: tuple[FindingView, ...]
     """What the last scheduled check of this node found (`[check] every`); empty for nothing."""
@@ -761,6 +821,7 @@ def _of_node(shape: type[_Shape], status: NodeStatus, **others: object) -> _Shap
         authentication=_same(AuthenticationView, status.authentication),
         fencing=_fencing(status.fencing),
         lease=_lease(status),
+        activity=_activity(status.activity),
         links=tuple(_link(link) for link in status.links),
         findings=finding_views(status.findings),
         **others,
@@ -794,6 +855,16 @@ def _link(link: LinkStatus) -> LinkView:
         thread=link.thread,
         counts=link.counts,
         wire=spec.wire.value,
+        timing=None if link.timing is None else _same(TimingView, link.timing),
+    )
+
+
+def _activity(activity: Activity) -> ActivityView:
+    return _same(
+        ActivityView,
+        activity,
+        decisions=tuple(_same(DecisionCountView, count) for count in activity.decisions),
+        scripts=tuple(_same(ScriptCountView, count) for count in activity.scripts),
     )
 
 

@@ -11,7 +11,10 @@ from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
+    Activity,
     AuthStatus,
+    BeatTiming,
+    DecisionCount,
     FenceGroup,
     FencingStatus,
     LeaseStatus,
@@ -21,6 +24,7 @@ from opensvc_openha.core.status import (
     PeerStanding,
     PredictedPart,
     ProofStatus,
+    ScriptCount,
     ServiceStatus,
 )
 
@@ -77,6 +81,7 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "fencing": _fencing_to_json(status.fencing),
         "links": [_link_to_json(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
+        "activity": _activity_to_json(status.activity),
     }
     if status.checked_at is not None:
         found["checked_at"] = status.checked_at
@@ -114,6 +119,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
         findings=tuple(map(finding_from_json, data.get("findings", ()))),
         checked_at=data.get("checked_at"),
         age_s=float(data.get("age_s", 0.0)),
+        activity=_activity_from_json(data.get("activity", {})),
     )
 
 
@@ -160,6 +166,7 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
 def _link_to_json(link: LinkStatus) -> dict[str, Any]:
     """Return a flat object, in the order in which readers have always had its keys."""
     spec = link.spec
+    timing = {} if link.timing is None else {"timing": vars(link.timing)}
     return {
         "kind": spec.kind,
         "label": spec.label,
@@ -176,6 +183,7 @@ def _link_to_json(link: LinkStatus) -> dict[str, Any]:
         "thread": link.thread,
         "counts": link.counts,
         "wire": spec.wire.value,
+        **timing,
     }
 
 
@@ -192,7 +200,32 @@ def _link_from_json(data: dict[str, Any], node: str, peer: str) -> LinkStatus:
         data.get("timeout_s", 0.0),
         wire=Wire(data.get("wire", Wire.OWN.value)),
     )
-    return LinkStatus(**{**values, "spec": spec})
+    timing = data.get("timing")
+    if timing is not None:
+        known = _known(BeatTiming, timing)
+        timing = BeatTiming(**{**known, "gaps": tuple(known["gaps"])})
+    return LinkStatus(**{**values, "spec": spec, "timing": timing})
+
+
+def _activity_to_json(activity: Activity) -> dict[str, Any]:
+    lists = {
+        "decisions": [vars(count) for count in activity.decisions],
+        "scripts": [vars(count) for count in activity.scripts],
+    }
+    return {**vars(activity), **lists}
+
+
+def _activity_from_json(data: dict[str, Any]) -> Activity:
+    values = _known(Activity, data)
+    lists = {
+        "decisions": tuple(
+            DecisionCount(**_known(DecisionCount, each)) for each in values.get("decisions", ())
+        ),
+        "scripts": tuple(
+            ScriptCount(**_known(ScriptCount, each)) for each in values.get("scripts", ())
+        ),
+    }
+    return Activity(**{**values, **lists})
 
 
 def path_from_json(data: dict[str, Any]) -> PathStatus:

@@ -788,6 +788,11 @@ class Engine:
         return self._sight
 
     @property
+    def late_s(self) -> float:
+        """Lateness of the last step, in seconds."""
+        return self._lateness.late_s
+
+    @property
     def peer_standing(self) -> PeerStanding:
         """Standing of the peer; safe to read from any thread."""
         return self._peer.view.standing

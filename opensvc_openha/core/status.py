@@ -31,6 +31,29 @@ class PeerStanding(enum.Enum):
         return self.value.upper()
 
 
+GAP_BOUNDS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Upper bounds, in seconds, by which gaps between two beats are counted."""
+
+
+@dataclass(frozen=True)
+class BeatTiming:
+    """How regularly beats came in on a listener, since its thread was started.
+
+    ``lost`` are numbers that were missing between two beats; None on a disk, which holds only the
+    newest beat, and for a C OpenHA, whose beats have no numbers. ``jitter_s`` is how much later
+    than the sender's interval a beat comes in, smoothed over about 16 beats. ``gaps`` counts the
+    gaps between two beats, one number for each of ``GAP_BOUNDS_S`` and one for longer ones;
+    ``gaps_s`` is their sum.
+    """
+
+    beats: int = 0
+    lost: int | None = None
+    jitter_s: float = 0.0
+    gaps: tuple[int, ...] = (0,) * (len(GAP_BOUNDS_S) + 1)
+    gaps_s: float = 0.0
+    longest_gap_s: float = 0.0
+
+
 @dataclass(frozen=True)
 class LinkStatus:
     """One end of the heartbeat link ``spec`` on this node.
@@ -49,6 +72,8 @@ class LinkStatus:
     reason: str = ""
     thread: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    timing: BeatTiming | None = None
+    """How regularly beats come in; None for a sender."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +334,43 @@ class LeaseStatus:
 
 
 @dataclass(frozen=True)
+class DecisionCount:
+    """How often a service was brought into a state on this node."""
+
+    service: str
+    state: str
+    number: int
+
+
+@dataclass(frozen=True)
+class ScriptCount:
+    """How often a script of a service ended in one way: ``took_s`` in all, ``last_s`` the last."""
+
+    service: str
+    kind: str
+    outcome: str
+    number: int
+    took_s: float
+    last_s: float
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the daemon did since it was started.
+
+    ``late_s`` is by how much the engine's last step came too late, ``most_late_s`` the most in the
+    last minutes; ``stalls`` are those that delayed a verdict about the peer.
+    """
+
+    decisions: tuple[DecisionCount, ...] = ()
+    scripts: tuple[ScriptCount, ...] = ()
+    steps: int = 0
+    late_s: float = 0.0
+    most_late_s: float = 0.0
+    stalls: int = 0
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """Snapshot of one node daemon.
 
@@ -338,6 +400,7 @@ class NodeStatus:
     """When that was, in wall-clock seconds; None if there was none yet."""
     age_s: float = 0.0
     """Seconds since an engine that hangs has published it; 0 if the engine gave it now."""
+    activity: Activity = Activity()
 
     def service(self, name: str) -> ServiceStatus | None:
         """Return the status of one service; None if this node does not know it."""

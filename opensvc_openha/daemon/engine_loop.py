@@ -18,6 +18,7 @@ from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.engine_ports import EnginePorts
 from opensvc_openha.daemon.inbox import ANSWER_LIMIT_S, SILENT, Barrier, EngineInbox
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
+from opensvc_openha.daemon.lateness_meter import LatenessMeter
 from opensvc_openha.daemon.stall_detector import StallDetector
 from opensvc_openha.daemon.systemd import Systemd
 from opensvc_openha.errors import NotAnsweringError, RefusedError
@@ -88,6 +89,7 @@ class EngineLoop:
         """The newest snapshot that nobody had to ask for, and its instant."""
         self._publish_at = -math.inf
         self._published_changes = 0
+        self._lateness = LatenessMeter()
 
     def start(self, enter: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Start the thread; it calls ``enter`` first and ``on_end`` last."""
@@ -230,6 +232,7 @@ class EngineLoop:
         self._decided_at = now
         self._ports.begin_step(now)
         self._executor.handle(item, now)
+        self._lateness.record(engine.late_s, now)
         if not self._executor.is_writing:
             self._excuse_work(now)
         self._systemd.alive()
@@ -297,7 +300,8 @@ class EngineLoop:
         None if it fails, since a status request must not end the engine.
         """
         try:
-            return self._executor.engine.snapshot(now)
+            status = self._executor.engine.snapshot(now)
+            return replace(status, activity=self._lateness.activity(now))
         except Exception as error:
             self._issues.report(Issue.INTERNAL, f"no status: {type(error).__name__}: {error}")
             return None

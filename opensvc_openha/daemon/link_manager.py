@@ -190,4 +190,5 @@ def _completed(link: LinkStatus, listener: ListenerThread) -> LinkStatus:
         reason=listener.fault or listener.remark or reason,
         thread=listener.thread_id,
         counts=dict(counts),
+        timing=listener.timing,
     )

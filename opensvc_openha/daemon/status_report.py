@@ -64,6 +64,7 @@ class StatusReport:
             lease=self._lease.complete(status.lease),
             scheduling=self._realtime.text,
             authentication=self._authentication.status(),
+            activity=self._history.tally.complete(status.activity),
         )
 
     def _fencing(self, fencing: FencingStatus) -> FencingStatus:

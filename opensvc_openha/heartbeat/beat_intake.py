@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.core.status import BeatTiming
 from opensvc_openha.errors import FrameError
+from opensvc_openha.heartbeat.beat_meter import BeatMeter
 from opensvc_openha.heartbeat.codec.base import Codec, Count
 from opensvc_openha.heartbeat.repeat_filter import RepeatFilter
 from opensvc_openha.links.base import Received
@@ -32,6 +34,12 @@ class BeatIntake:
         self._count = count
         self._origin = Origin(link)
         self._repeats = RepeatFilter(link)
+        self._meter = BeatMeter(link)
+
+    @property
+    def timing(self) -> BeatTiming:
+        """How regularly beats come in; for any thread."""
+        return self._meter.timing
 
     def take(self, received: Received) -> None:
         """Pass the beat in a frame to the engine, or count why not."""
@@ -53,6 +61,7 @@ class BeatIntake:
             return
         self._origin.record(received.source, received.received_at)
         self._repeats.record(received, event)
+        self._meter.record(event.beat, received.received_at)
 
 
 class Origin:

@@ -20,7 +20,7 @@ from opensvc_openha.core.events import (
     SlotOpened,
 )
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.core.status import BeatTiming, LinkStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.beat_frame import carries_facts
 from opensvc_openha.heartbeat.beat_intake import BeatIntake
@@ -258,6 +258,11 @@ class ListenerThread(LinkThread):
         self._report_tried = report_tried
         self._is_open: bool | None = None
         """None until it is known whether it can be opened."""
+
+    @property
+    def timing(self) -> BeatTiming:
+        """How regularly beats come in."""
+        return self._intake.timing
 
     def _serve(self) -> None:
         listener = make_listener(self.link, clock.monotonic)

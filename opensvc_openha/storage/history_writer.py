@@ -35,6 +35,7 @@ from opensvc_openha.storage.history_file import (
     HistoryFile,
     replace_by_copy,
 )
+from opensvc_openha.storage.tally import Tally
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import life
 from opensvc_openha.system.peer_credentials import Caller
@@ -80,6 +81,8 @@ class History:
         self._is_filled = False
         self._recent: collections.deque[Entry] = collections.deque(maxlen=_RECENT)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        self.tally = Tally()
+        """How often what happened."""
         self.problem = ""
         """Why entries are being lost; empty if they are not."""
 
@@ -112,6 +115,7 @@ class History:
 
     def record_change(self, record: Record, sight: Sight) -> None:
         """Record a change by the engine, with its evidence."""
+        self.tally.count(record)
         self._put(
             Entry(
                 clock.wall_of(sight.at),
@@ -165,6 +169,7 @@ class History:
         took_s = None if begun is None else clock.monotonic() - begun[1]
         path = "" if begun is None else begun[0].path
         is_ok = event.outcome is not ScriptOutcome.FAILED
+        self.tally.count_script(event.service, event.kind, event.outcome, took_s or 0.0)
         self.record(
             EntryKind.SCRIPT,
             event.service,

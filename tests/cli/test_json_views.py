@@ -16,6 +16,9 @@ from opensvc_openha.core import status as core
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
+    Activity,
+    BeatTiming,
+    DecisionCount,
     FenceGroup,
     FencingStatus,
     LeaseStatus,
@@ -25,6 +28,7 @@ from opensvc_openha.core.status import (
     PathStatus,
     PeerStanding,
     ProofStatus,
+    ScriptCount,
     ServiceStatus,
     Sight,
 )
@@ -62,6 +66,7 @@ STATUS = NodeStatus(
             "",
             44,
             {"checksum": 2},
+            BeatTiming(9, 1, 0.25),
         ),
     ),
     (
@@ -79,6 +84,9 @@ STATUS = NodeStatus(
     warnings=("no fence",),
     fencing=FENCING,
     lease=LeaseStatus("armed", "softdog", 10.0),
+    activity=Activity(
+        (DecisionCount("web", "STARTED", 2),), (ScriptCount("web", "start", "ok", 2, 3.5, 1.5),)
+    ),
 )
 SIGHT = Sight(9.0, (LinkSight("net eth1", False, 11.0, 10.0),), PeerStanding.SILENT, 0.0, None)
 ENTRY = Entry(10.0, 9.0, EntryKind.SERVICE, "web", "STOPPED", "STARTED", "up", "r", sight=SIGHT)
@@ -168,6 +176,10 @@ def test_schema_refuses_what_it_does_not_describe() -> None:
     "shape, view",
     [
         (core.ServiceStatus, json_views.ServiceView),
+        (core.BeatTiming, json_views.TimingView),
+        (core.DecisionCount, json_views.DecisionCountView),
+        (core.ScriptCount, json_views.ScriptCountView),
+        (core.Activity, json_views.ActivityView),
         (core.AuthStatus, json_views.AuthenticationView),
         (core.FenceGroup, json_views.FenceGroupView),
         (core.PathStatus, json_views.PathView),

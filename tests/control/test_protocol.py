@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from opensvc_openha.control import protocol
 from opensvc_openha.core.model import LinkSpec, Wire
-from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
+from opensvc_openha.core.status import (
+    Activity,
+    BeatTiming,
+    DecisionCount,
+    LinkStatus,
+    NodeStatus,
+    PeerStanding,
+    ScriptCount,
+)
 
 NET = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
 DISK = LinkSpec("deb2", "dio", "/dev/hb", "", 0, 10, 12.5, wire=Wire.LEGACY)
@@ -42,6 +51,24 @@ def test_status_comes_back_as_it_was_and_keys_of_a_newer_daemon_are_skipped() ->
     """Also the sending node of each link, which is not written but follows from its end."""
     data = json.loads(json.dumps(protocol.status_to_json(STATUS)))
     data["links"][0]["of a newer daemon"] = 1
+    assert protocol.status_from_json(data) == STATUS
+
+
+def test_measured_values_come_back_as_they_were() -> None:
+    """The gaps of a listener, and what the daemon did; a daemon of before sends neither."""
+    timed = replace(STATUS.links[1], timing=BeatTiming(3, 1, 0.25, tuple(range(16)), 2.5, 1.5))
+    activity = Activity(
+        (DecisionCount("web", "STARTED", 2),),
+        (ScriptCount("web", "start", "ok", 2, 3.5, 1.5),),
+        100,
+        0.25,
+        0.5,
+        1,
+    )
+    status = replace(STATUS, links=(STATUS.links[0], timed), activity=activity)
+    data = json.loads(json.dumps(protocol.status_to_json(status)))
+    assert protocol.status_from_json(data) == status
+    del data["activity"], data["links"][1]["timing"]
     assert protocol.status_from_json(data) == STATUS
 
 

@@ -123,7 +123,7 @@ def test_engine_that_has_not_begun_can_be_asked() -> None:
     bench = Bench(S.FROZEN_STOP, is_begun=False)
     assert bench.engine.next_deadline() == bench.now + BEAT_INTERVAL_S
     assert bench.engine.beat().states == {"registry": S.FROZEN_STOP} and bench.engine.seq == 0
-    assert bench.engine.sight.late_s == 0.0
+    assert bench.engine.sight.late_s == bench.engine.late_s == 0.0
 
 
 def test_first_step_announces_and_mirrors_the_unknown_peer() -> None:
