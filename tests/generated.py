@@ -73,6 +73,14 @@ def link_types_page(text: str) -> str:
     return _between_marks(text, "\n".join(rows))
 
 
+def metrics_page(text: str) -> str:
+    """Return docs/metrics.md with the table of all metrics."""
+    # Needs the extra `metrics`.
+    from tests.metric_names import metrics_table
+
+    return _between_marks(text, metrics_table())
+
+
 def options_sample(_: str) -> str:
     """Return openha.conf.sample: every option with its default, or an example where it has none."""
     lines = [
@@ -123,6 +131,7 @@ GENERATED: Mapping[str, Callable[[str], str]] = {
     "docs/services.md": lambda text: _between_marks(text, keyword_tables()),
     "templates/openha.conf.sample": options_sample,
     "templates/service-file.schema.json": lambda _: editor_schema(),
+    "docs/metrics.md": metrics_page,
     "docs/json.md": lambda text: _between_marks(text, json_tables()),
     **{schema_path(view): partial(_schema_text, view) for view in VIEWS},
 }

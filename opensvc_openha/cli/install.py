@@ -298,12 +298,14 @@ def _install_cluster(plan: Plan) -> list[str]:
     )
     for name in SAMPLES:
         _write(plan, f"{doc}/{name}", read_template(name), 0o644)
-    unit = boot.unit_text(boot.UNIT, layout, plan.agent or AgentLayout())
-    _write(plan, f"{doc}/{boot.UNIT}", unit, 0o644)
+    for name in (boot.UNIT, boot.EXPORTER_UNIT):
+        unit = boot.unit_text(name, layout, plan.agent or AgentLayout())
+        _write(plan, f"{doc}/{name}", unit, 0o644)
+        if plan.stage:
+            _write(plan, f"{boot.PACKAGE_UNIT_DIR}/{name}", unit, 0o644)
     logrotate = "opensvc-openha.logrotate"
     _write(plan, f"{doc}/{logrotate}", _fill(read_template(logrotate), layout), 0o644)
     if plan.stage:
-        _write(plan, f"{boot.PACKAGE_UNIT_DIR}/{boot.UNIT}", unit, 0o644)
         _write_launcher(plan, plan.command, "")
         return made
     # sudo, watch and cron do not see the function of env.sh. A directory elsewhere may be one of

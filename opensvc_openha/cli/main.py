@@ -43,6 +43,8 @@ class CommandEntry(NamedTuple):
 
 _CLUSTER, _INSIGHT = "Cluster", "Look ahead"
 _AGENT, _INSTALLATION = "Embedded agent", "Installation"
+_CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
+_INSIGHT = "Look ahead"
 COMMANDS: dict[str, CommandEntry] = {
     "service": CommandEntry(_CLUSTER, "show, add and remove services, and act on them"),
     "hb": CommandEntry(_CLUSTER, "show, add and remove heartbeat links"),
@@ -65,6 +67,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "check": CommandEntry(_CLUSTER, "check that both nodes are ready for the next failover"),
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
     "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
+    "exporter": CommandEntry(_INSIGHT, "metrics of this node for Prometheus"),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
@@ -135,6 +138,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import whatif
 
             return whatif
+        case "exporter":
+            from opensvc_openha.cli import exporter
+
+            return exporter
         case "peer-server":
             from opensvc_openha.cli import peer_server
 

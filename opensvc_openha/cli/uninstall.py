@@ -106,7 +106,8 @@ def _is_link_to(path: str, source: str) -> bool:
 
 
 def _plain_files(layout: Layout) -> list[str]:
-    names = (*SAMPLES, boot.UNIT, boot.AGENT_UNIT, "opensvc-openha.logrotate")
+    units = (boot.UNIT, boot.AGENT_UNIT, boot.EXPORTER_UNIT)
+    names = (*SAMPLES, *units, "opensvc-openha.logrotate")
     return [f"{layout.ez}/env.sh", *(f"{layout.ez}/doc/{name}" for name in names)]
 
 

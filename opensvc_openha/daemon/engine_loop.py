@@ -289,7 +289,7 @@ class EngineLoop:
             return
         # One that fails is reported to who asks for it.
         with contextlib.suppress(Exception):
-            self._published = self._executor.engine.snapshot(now), now
+            self._published = self._measured_snapshot(now), now
             self._published_changes = changes
         ended = clock.monotonic()
         self._publish_at = ended + (ended - now) / _PUBLISH_SHARE
@@ -300,8 +300,12 @@ class EngineLoop:
         None if it fails, since a status request must not end the engine.
         """
         try:
-            status = self._executor.engine.snapshot(now)
-            return replace(status, activity=self._lateness.activity(now))
+            return self._measured_snapshot(now)
         except Exception as error:
             self._issues.report(Issue.INTERNAL, f"no status: {type(error).__name__}: {error}")
             return None
+
+    def _measured_snapshot(self, now: float) -> NodeStatus:
+        """Return the engine's snapshot, with what this loop measured of it."""
+        status = self._executor.engine.snapshot(now)
+        return replace(status, activity=self._lateness.activity(now))
