@@ -7,7 +7,7 @@ disk already, and what a script does has been announced.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
@@ -108,10 +108,12 @@ class RunFenceStep:
 class ArmWatchdog:
     """Have the keeper of the watchdog there; it opens the device at the first permit only.
 
-    WatchdogReady follows, or WatchdogLost.
+    WatchdogReady follows, with ``number``, or WatchdogLost.
     """
 
     timeout_s: float
+    number: int = field(default=0, compare=False)
+    """Counts orders to arm and to disarm: what follows of an earlier one is out of date."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,14 @@ class DisarmWatchdog:
 
 @dataclass(frozen=True)
 class RenewWitness:
-    """Renew this node's sign of life at the witness; its end comes back as RenewalConfirmed."""
+    """Renew this node's sign of life at the witness; its end comes back as RenewalConfirmed.
+
+    ``since`` is the first beat of the oldest promise that a peer may still believe in; None if
+    nothing is promised, so that nobody may conclude anything from it.
+    """
 
     seq: int
+    since: int | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from opensvc_openha.core.configuration_marks import ConfigurationDifferences
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.departure import Departure
 from opensvc_openha.core.events import (
+    BeatFound,
     BeatReceived,
     CommandReceived,
     ConfigChanged,
@@ -73,11 +74,11 @@ from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.lateness import Lateness
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
+from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.managed_services import ManagedServices, ServiceEvent
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.own_silence import OwnSilence
 from opensvc_openha.core.peer_watch import PeerWatch
-from opensvc_openha.core.promise import Promise
 from opensvc_openha.core.service_machine import Moment
 from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.start_problems import StartProblems
@@ -375,6 +376,9 @@ class Engine:
             return []
         if isinstance(event, SlotOpened):
             self._fencing.desk.lease.record_opened(event)
+            return []
+        if isinstance(event, BeatFound):
+            self._fencing.desk.lease.record_found(event, self._peer.view)
             return []
         if isinstance(event, MediaReplaced):
             self._lease.media_replaced(event)
@@ -803,7 +807,7 @@ class Engine:
         return self._lease.renewing
 
     @property
-    def promised(self) -> tuple[BootId, Promise] | None:
+    def promised(self) -> PeerPromise | None:
         """The peer's incarnation and its promise, if the fence plan uses it; from any thread."""
         return self._fencing.desk.lease.promised
 

@@ -349,7 +349,8 @@ class WatchdogReady:
     that. ``holders`` is how many timeouts a promise must count. ``name`` is the driver's:
     "softdog", "iTCO_wdt". ``settings`` are those of a keeper that works by others than it was
     ordered to, or that a former daemon has ordered. ``media`` are those that each promise of that
-    daemon has named, and that are still what they were; None if that is not known.
+    daemon has named, and that are still what they were; None if that is not known. ``number`` is
+    that of the order to arm it which was carried out last; None if it was not armed by order.
     """
 
     timeout_s: float
@@ -359,6 +360,7 @@ class WatchdogReady:
     name: str
     settings: LeasePolicy | None = None
     media: frozenset[bytes] | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -408,6 +410,19 @@ class SlotOpened:
     disk: str
 
 
+@dataclass(frozen=True)
+class BeatFound:
+    """An authentic beat of the peer lay in its slot when that was opened, and read first.
+
+    It may be of any age, and is no beat that came in. What it says of the peer's promise was
+    written before ``read_at`` all the same.
+    """
+
+    link: LinkSpec
+    beat: Beat
+    read_at: float
+
+
 Event = (
     Tick
     | BeatReceived
@@ -433,5 +448,6 @@ Event = (
     | MediumQuiet
     | MediumUnread
     | SlotOpened
+    | BeatFound
     | MediaReplaced
 )

@@ -132,6 +132,7 @@ class _Statement:
         "_margin_since",
         "_former_margin_s",
         "_told",
+        "_orders",
         "renewing",
     },
     own_seqs={"_acked_seq", "_out_seq", "_shown", "_heard", "_withdrawals"},
@@ -150,6 +151,8 @@ class LeaseOwner:
         self._watchdog = Watchdog.OFF
         self._armed_by: LeasePolicy | None = None
         """The configuration by which it was ordered to be armed."""
+        self._orders = 0
+        """Orders given to arm the watchdog, and to disarm it."""
         self._ready: WatchdogReady | None = None
         self._changed_at = now
         """When the watchdog was taken over or lost."""
@@ -233,6 +236,9 @@ class LeaseOwner:
 
     def watchdog_ready(self, event: WatchdogReady, now: float) -> None:
         """Take what the driver reports of the watchdog that was opened, or is open already."""
+        if event.number is not None and event.number != self._orders:
+            # The order to stop it is on its way: nothing may be promised by that.
+            return
         self._ready = event
         self._armed_by = event.settings or self._armed_by or self._policy
         # One that is found armed may be held beyond what this daemon promises, until a permit.
@@ -297,7 +303,8 @@ class LeaseOwner:
         A lease without a disk has no other renewal while states are written.
         """
         is_due = self._watchdog in _KEPT and not self._is_ending
-        return [RenewWitness(seq)] if is_due and WITNESS_MARK in self._media else []
+        is_due = is_due and WITNESS_MARK in self._media
+        return [RenewWitness(seq, self._promised_since)] if is_due else []
 
     def asks(self, now: float) -> bool:
         """Return True if a beat that leaves now asks for an acknowledgement.
@@ -382,7 +389,16 @@ class LeaseOwner:
             self._withdrawals.add(seq)
             return [WithdrawWitness(seq)]
         self._withdrawals.clear()
-        return [RenewWitness(seq)] if WITNESS_MARK in self._media else []
+        return [RenewWitness(seq, self._promised_since)] if WITNESS_MARK in self._media else []
+
+    @property
+    def _promised_since(self) -> int | None:
+        """The first beat of the oldest promise of this daemon that stands; None if there is none.
+
+        A peer that missed the end of an earlier one must not take a renewal for one of that.
+        """
+        seqs = [each.seq for each in self._statements if each.promise is not None]
+        return min(seqs, default=None)
 
     # --- statements -------------------------------------------------------------------------------
 
@@ -521,7 +537,8 @@ class LeaseOwner:
         if is_free or (self._watchdog is Watchdog.LOST and now >= self._retry_at):
             self._watchdog, self._armed_by = Watchdog.ARMING, self._policy
             self._asked_at, self._granted_at = -math.inf, None
-            done.append(ArmWatchdog(self._policy.timeout_s))
+            self._orders += 1
+            done.append(ArmWatchdog(self._policy.timeout_s, self._orders))
         if self._watchdog is not Watchdog.ARMED:
             done += self._say(None, self._lost_reason, at, now)
             is_given_up = self._watchdog is Watchdog.LOST and not self._standing
@@ -557,6 +574,7 @@ class LeaseOwner:
         if not self._is_left_running:
             return []
         self._is_left_running = False
+        self._orders += 1
         return [DisarmWatchdog(), self._record("DISARMED", why, False)]
 
     def is_awaited(self, now: float) -> bool:

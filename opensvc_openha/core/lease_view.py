@@ -11,7 +11,9 @@ A medium that cannot be read proves nothing, however still it is: the peer may b
 of life there. A disk counts only if it has brought an authenticated beat of the peer's present
 incarnation: another disk, or a copy of one, is still for ever. A medium may hold something that
 was not taken for a beat; it is a sign of life all the same (``MediumQuiet.since``). A path may name
-another disk each time that it is opened, and two paths the same one (``SlotOpened``).
+another disk each time that it is opened, and two paths the same one (``SlotOpened``). A slot that
+was opened again counts once what it held then is known: that beat is of any age, and no news of the
+peer, but it may end or prolong the promise (``BeatFound``). So it can only make this node wait.
 
 Only the newest facts of the present incarnation promise anything, and only authenticated. Once a
 beat of another one came in that was not heard before, they promise nothing: it may be a later one
@@ -27,11 +29,12 @@ acknowledged, nor is a medium quiet then. A proof is void after a stall all the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.beat import BootId, Goodbye
-from opensvc_openha.core.events import MediumQuiet, MediumUnread, SlotOpened
+from opensvc_openha.core.beat import Beat, BootId, Goodbye
+from opensvc_openha.core.events import BeatFound, MediumQuiet, MediumUnread, SlotOpened
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, PathKind
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
@@ -39,6 +42,17 @@ from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
 
 _MEMORY_S = dict.fromkeys(("_life_at", "_quiet_at"), timing.PROOF_LIFE_S + 1)
+
+
+class PeerPromise(NamedTuple):
+    """What the peer promises, as far as that is known here.
+
+    ``seq`` is the beat that brought the newest facts: of later statements nothing is known.
+    """
+
+    boot: BootId
+    promise: Promise
+    seq: int
 
 
 @state_marks(not_state={"text", "is_barred"})
@@ -71,7 +85,7 @@ class LeaseSight:
         return self.text
 
 
-@state_marks(not_state={"_spec", "_links", "_boot", "_unread"}, memory_s=_MEMORY_S)
+@state_marks(not_state={"_spec", "_links", "_boot", "_unread", "promised"}, memory_s=_MEMORY_S)
 class LeaseView:
     """The promise of one peer, and the reads of the media that it names."""
 
@@ -85,6 +99,10 @@ class LeaseView:
         """The disk that the path of each link names now; the path itself if that is not known."""
         self._shown_by: set[tuple[str, int]] = set()
         """Disks that brought an authenticated beat of that incarnation, with the slot's offset."""
+        self._opened: set[LinkSpec] = set()
+        """Links whose slot was opened, and of which nothing is known that it has held since."""
+        self._found: dict[LinkSpec, Beat] = {}
+        """What lay in the slot of each link when it was opened."""
         self._other: BootId | None = None
         """An incarnation that was seen beside the one that promised."""
         self._quiet_at: dict[bytes, float] = {}
@@ -96,9 +114,8 @@ class LeaseView:
         self._first_wait_ends = -math.inf
         """How long a round waits that has something else to try."""
         self.sight = LeaseSight()
-        self.promised: tuple[BootId, Promise] | None = None
-        """The peer's present incarnation and its promise, if that is of use here; one value, which
-        any thread may read."""
+        self.promised: PeerPromise | None = None
+        """The peer's promise, if that is of use here; one value, which any thread may read."""
         self.reconfigure(spec)
 
     def reconfigure(self, spec: ClusterSpec) -> None:
@@ -107,6 +124,8 @@ class LeaseView:
         before, media = self._links, media_of(spec.listeners)
         self._links = {mark: link for link, mark in media.items()}
         self._disks = {link: disk for link, disk in self._disks.items() if link in media}
+        self._found = {link: beat for link, beat in self._found.items() if link in media}
+        self._opened &= media.keys()
         # Where it is not known which disk a path names, each configuration may mean another one.
         gone = before.values() - media.keys()
         self._shown_by -= {(link.device, link.offset) for link in gone}
@@ -129,13 +148,19 @@ class LeaseView:
         """Record which link has brought an authenticated beat of the present incarnation."""
         if boot != self._boot:
             self._boot = boot
-            self._other = None
+            if self._other is not None and self._other.counter <= boot.counter:
+                self._other = None
             self._shown_by.clear()
         self._shown_by.add(self._slot(link))
+        self._opened.discard(link)
+        found = self._found.get(link)
+        if found is not None and found.boot.counter < boot.counter:
+            del self._found[link]
 
     def record_opened(self, event: SlotOpened) -> None:
         """Record the disk that is read from now on: what another one has shown is not of it."""
         link, disk = event.link, event.disk
+        self._opened.add(link)
         if disk and disk == self._disks.get(link):
             return
         self._disks[link] = disk or link.device
@@ -145,6 +170,17 @@ class LeaseView:
         for medium, each in self._links.items():
             if each == link:
                 self._quiet_at.pop(medium, None)
+
+    def record_found(self, event: BeatFound, view: PeerView) -> None:
+        """Record what a slot held when it was opened."""
+        beat = event.beat
+        # It may have been written just before it was read.
+        self.record_life(event.read_at)
+        self._opened.discard(event.link)
+        self._found[event.link] = beat
+        newest = view.newest
+        if newest is None or beat.boot.counter > newest.boot.counter:
+            self.record_other(beat.boot)
 
     def _slot(self, link: LinkSpec) -> tuple[str, int]:
         return self._disks.get(link, link.device), link.offset
@@ -190,17 +226,18 @@ class LeaseView:
         return min((instant for instant in ahead if instant > now), default=None)
 
     def _judged(self, view: PeerView, delay_s: float, now: float) -> LeaseSight:
-        promise = None if view.facts is None else view.facts.promise
+        found = self._found_since(view)
+        promise, seq = _known(view, found)
         is_held = self.is_configured and view.newest is not None and view.are_facts_authentic
         self.promised = (
-            (view.newest.boot, promise)
+            PeerPromise(view.newest.boot, promise, seq)
             if is_held and view.newest is not None and promise is not None
             else None
         )
         if promise is None:
             return LeaseSight(f"{self._spec.peer} made no promise")
         media, problem = self._media(promise)
-        problem = self._doubt(view, promise) or problem
+        problem = self._doubt(view, promise, found) or problem
         if problem:
             is_barred = view.are_facts_authentic and self._is_barred(promise)
             return LeaseSight(problem, is_promised=True, is_barred=is_barred)
@@ -209,18 +246,38 @@ class LeaseView:
             return LeaseSight(text, is_promised=True, is_usable=True)
         return self._countdown(view.silent_since, delay_s, promise, media, now)
 
-    def _doubt(self, view: PeerView, promise: Promise) -> str:
+    def _found_since(self, view: PeerView) -> list[Beat]:
+        """Return what slots held that is later than the newest facts, in its order."""
+        newest = view.newest
+        if newest is None:
+            return []
+        later = [
+            beat
+            for beat in self._found.values()
+            if beat.boot == newest.boot and beat.seq > view.facts_seq
+        ]
+        return sorted(later, key=lambda beat: beat.seq)
+
+    def _doubt(self, view: PeerView, promise: Promise, found: list[Beat]) -> str:
         """Return why the promise proves nothing, whatever can be read; empty if it does."""
         peer, newest = self._spec.peer, view.newest
         if not view.are_facts_authentic:
             return f"the beats of {peer} are not authenticated"
         if self._is_barred(promise):
             return f"{peer} is a virtual machine"
-        if self._other is not None:
+        is_other_found = newest is not None and any(
+            beat.boot != newest.boot and not view.is_past(beat.boot)
+            for beat in self._found.values()
+        )
+        if self._other is not None or is_other_found:
             return f"another life of {peer} was seen, which has not acknowledged this node"
         # It promised to be petted beyond its daemon's end, or nothing at all: that is not known.
         if newest is not None and newest.goodbye is not Goodbye.NONE and newest.facts is None:
             return f"{peer} said goodbye without a promise"
+        if newest is not None and any(
+            beat.facts is None and beat.seq > newest.seq for beat in found
+        ):
+            return f"a slot holds a later beat of {peer}, without facts"
         return ""
 
     def _is_barred(self, promise: Promise) -> bool:
@@ -248,6 +305,8 @@ class LeaseView:
                 named[medium] = f"slot of {link.device}"
                 if self._slot(link) not in self._shown_by:
                     return {}, f"slot of {link.device} has not shown the present life of {peer}"
+                if link in self._opened:
+                    return {}, f"slot of {link.device} was opened, and shows no beat of {peer}"
         return named, "" if named else f"the promise of {peer} names no medium"
 
     def _countdown(
@@ -286,6 +345,28 @@ class LeaseView:
     def _is_read(self, medium: bytes, dead_at: float, now: float) -> bool:
         read_at = self._quiet_at.get(medium)
         return read_at is not None and dead_at <= read_at and now < read_at + timing.PROOF_LIFE_S
+
+
+def _known(view: PeerView, found: list[Beat]) -> tuple[Promise | None, int]:
+    """Return what the peer is known to promise, and the number of the newest beat that says so.
+
+    What was found, and did not come in, withdraws a promise or prolongs it, and makes none.
+    """
+    promise, seq = None if view.facts is None else view.facts.promise, view.facts_seq
+    for beat in found:
+        if beat.facts is None:
+            continue
+        seq, later = beat.seq, beat.facts.promise
+        if promise is None or later is None:
+            promise = None
+            continue
+        promise = replace(
+            later,
+            death_s=max(promise.death_s, later.death_s),
+            media=promise.media | later.media,
+            is_virtual=promise.is_virtual or later.is_virtual,
+        )
+    return promise, seq
 
 
 def _waits_until(ends_at: float) -> float:

@@ -72,6 +72,7 @@ _PAST_MAX = 15
         "_same_since",
         "held_back",
         "_facts_at",
+        "facts_seq",
     },
     own_seqs={"_acked_seq", "_taken_over_seq", "_ack_floor"},
     memory_s={"_goodbye_at": RESTART_HOLD_S + 1},
@@ -110,6 +111,8 @@ class PeerView:
         self._is_authentic = False
         self._are_facts_authentic = False
         self._facts_at = -math.inf
+        self.facts_seq = -1
+        """Number of the beat that brought the newest facts; -1 if none has."""
         self.held_back = ""
         """Why there is no verdict about a peer that is heard but rejected; empty otherwise."""
         self._ack_floor = 0
@@ -201,6 +204,7 @@ class PeerView:
         Only what the new one hears from now on is a proof.
         """
         self._newest, self._facts, self._acked_seq = None, None, -1
+        self.facts_seq = -1
         self._past = tuple(each for each in self._past if each != boot)
         # The displaced one may have acknowledged in the peer's name.
         self._ack_floor = self.own_seq
@@ -219,6 +223,7 @@ class PeerView:
         newest = self._newest
         if newest is None or newest.boot != beat.boot:
             self._acked_seq, self._facts = -1, None
+            self.facts_seq = -1
         elif self.age_of(beat, now) is not Age.NEWER:
             return False
         if not beat.is_legacy and self._incarnation != beat.boot:
@@ -237,6 +242,7 @@ class PeerView:
         # A beat without facts withdraws none: they hold for the incarnation.
         if beat.facts is not None:
             self._facts, self._are_facts_authentic = beat.facts, is_authentic
+            self.facts_seq = beat.seq
             self._facts_at = now if received_at is None else min(now, received_at)
         ack = beat.ack
         if (

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Tick
-from opensvc_openha.core.promise import Promise
+from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.engine_ports import EnginePorts
@@ -174,7 +173,7 @@ class EngineLoop:
         return self._executor.engine.is_deaf
 
     @property
-    def promised(self) -> tuple[BootId, Promise] | None:
+    def promised(self) -> PeerPromise | None:
         """What the peer promises now, and its incarnation."""
         return self._executor.engine.promised
 

@@ -21,10 +21,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Event
+from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
-from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
+from opensvc_openha.core.promise import WITNESS_MARK, media_of
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.core.wording import named
@@ -87,7 +87,7 @@ class EngineValues(Protocol):
         """The services that run here, without those that a script changes."""
 
     @property
-    def promised(self) -> tuple[BootId, Promise] | None:
+    def promised(self) -> PeerPromise | None:
         """What the peer promises now, and its incarnation."""
 
     def status(self) -> NodeStatus:
@@ -306,14 +306,14 @@ class FenceService:
         promised = self._engine().promised
         if promised is None:
             return replace(status, looked_at=None)
-        media = promised[1].media
+        media = promised.promise.media
         names = {
             mark: link.device
             for link, mark in media_of(self._configuration.current.spec.listeners).items()
         }
         names[WITNESS_MARK] = "witness"
         device = ", ".join(names[mark] for mark in sorted(media) if mark in names)
-        return replace(status, looked_at=None, device=device, limit_s=promised[1].death_s)
+        return replace(status, looked_at=None, device=device, limit_s=promised.promise.death_s)
 
     # --- for operators ----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import threading
 from typing import Generic, TypeVar
 
 from opensvc_openha.core.events import (
+    BeatFound,
     BeatReceived,
     Event,
     ListenerTried,
@@ -34,7 +35,7 @@ ANSWER_LIMIT_S = 1.5
 SILENT = "the engine does not answer"
 
 Item = TypeVar("Item")
-_OfLinks = BeatReceived | ListenerTried | MediumQuiet | MediumUnread | SlotOpened
+_OfLinks = BeatReceived | BeatFound | ListenerTried | MediumQuiet | MediumUnread | SlotOpened
 _OfWatchdog = RenewalConfirmed | WatchdogReady | WatchdogLost
 
 

@@ -27,8 +27,9 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Event, MediaReplaced, WatchdogLost, WatchdogReady
+from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.model import FencingPolicy, LinkSpec, PathKind
-from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
+from opensvc_openha.core.promise import WITNESS_MARK, media_of
 from opensvc_openha.core.promised_disks import PromisedDisks
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import LeaseStatus, NodeStatus, PeerStanding
@@ -63,7 +64,7 @@ class EngineValues(Protocol):
         """Standing of the peer after the last step."""
 
     @property
-    def promised(self) -> tuple[BootId, Promise] | None:
+    def promised(self) -> PeerPromise | None:
         """What the peer promises now, and its incarnation."""
 
     @property

@@ -112,6 +112,8 @@ class WatchdogThread:
         """It was petted with a permit, or taken over, and not given up since."""
         self._is_sought = False
         """A former daemon may have armed it: its keeper did not answer so far."""
+        self._number = 0
+        """Of the last order to arm it that was carried out."""
 
     @property
     def status(self) -> KeeperStatus | None:
@@ -202,6 +204,7 @@ class WatchdogThread:
 
     def _carry_out(self, order: Order) -> None:
         if isinstance(order, ArmWatchdog):
+            self._number = order.number
             self._arm()
         elif self._keeper is None:
             if isinstance(order, DisarmWatchdog) and not self._is_sought:
@@ -296,6 +299,7 @@ class WatchdogThread:
                 self._is_virtual(),
                 status.name,
                 policy_of(keeper.settings) if is_former else None,
+                number=None if is_former else self._number,
             )
         )
 

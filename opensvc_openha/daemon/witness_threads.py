@@ -13,14 +13,14 @@ from typing import Protocol
 from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import MediumQuiet, MediumUnread, RenewalConfirmed
-from opensvc_openha.core.promise import WITNESS_MARK, Promise
+from opensvc_openha.core.lease_view import PeerPromise
+from opensvc_openha.core.promise import WITNESS_MARK
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 
 Order = RenewWitness | WithdrawWitness
-Promised = tuple[BootId, Promise]
 
 
 class Witness(Protocol):
@@ -32,13 +32,13 @@ class Witness(Protocol):
 
     why_not: str
 
-    def renew(self, life: str, seq: int) -> None:
+    def renew(self, life: str, seq: int, since: int | None) -> None:
         """Renew this node's sign of life."""
 
     def withdraw(self, life: str) -> None:
         """Mark that this life promises nothing."""
 
-    def quiet_since(self, life: str) -> float | None:
+    def quiet_since(self, life: str, seq: int) -> float | None:
         """Return since when that life of the peer has the same sign; None if it has none."""
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class WitnessRenewals:
         if self._witness is None:
             self._witness, self._used = self._connect(config), config
         if isinstance(order, RenewWitness):
-            self._witness.renew(self._life, order.seq)
+            self._witness.renew(self._life, order.seq, order.since)
         else:
             self._witness.withdraw(self._life)
         return self._confirm(order, began_at)
@@ -137,7 +137,7 @@ class WitnessLooks:
 
     def __init__(
         self,
-        promised: Callable[[], Promised | None],
+        promised: Callable[[], PeerPromise | None],
         interval: Callable[[], float],
         config: Callable[[], EtcdConfig | None],
         connect: Callable[[EtcdConfig], Witness],
@@ -179,7 +179,7 @@ class WitnessLooks:
     def _look(self) -> None:
         """Look all the time, also while the peer is heard: unchanged needs two looks."""
         promised, config = self._promised(), self._config()
-        if config is None or promised is None or WITNESS_MARK not in promised[1].media:
+        if config is None or promised is None or WITNESS_MARK not in promised.promise.media:
             return
         if self._witness is not None and config != self._used:
             self._witness.close()
@@ -187,7 +187,7 @@ class WitnessLooks:
         if self._witness is None:
             self._witness, self._used = self._connect(config), config
         read_at = clock.monotonic()
-        since = self._witness.quiet_since(life_of(promised[0]))
+        since = self._witness.quiet_since(life_of(promised.boot), promised.seq)
         if since is None:
             self._report(MediumUnread(WITNESS_MARK, self._witness.why_not))
         else:

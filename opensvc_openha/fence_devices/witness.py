@@ -5,8 +5,10 @@ that it stands for. The owner rewrites it; the survivor sees by its own clock ho
 changed. So no clock of the witness is trusted, and no key of it disappears by itself: servers have
 revoked leases that were renewed in time (etcd issue 15247).
 
-    {"life": "7.4660", "seq": 1204}                      renewed
-    {"life": "7.4660", "seq": 1204, "withdrawn": true}   no promise any more: never taken for dead
+    {"life": "7.4660", "seq": 1204, "since": 1180}       renewed, a promise that beat 1180 made
+    {"life": "7.4660", "seq": 1204, "withdrawn": true}   no promise: never taken for dead
+
+So a survivor that has missed the end of one promise takes a renewal of the next one for none of it.
 
 Each writing names the revision that it replaces: one that was given up and takes effect later can
 neither undo a withdrawal nor hide a newer renewal.
@@ -32,6 +34,9 @@ _TRIES = 4
 class _Record:
     life: str
     seq: int
+    since: int | None
+    """The first beat of the promise that it renews; None: nothing is promised, or not known here.
+    """
     is_withdrawn: bool
 
 
@@ -69,16 +74,17 @@ class Witness:
 
     # --- the owner --------------------------------------------------------------------------------
 
-    def renew(self, life: str, seq: int) -> None:
+    def renew(self, life: str, seq: int, since: int | None) -> None:
         """Show that this life has sent this beat. It counts from before the call, once it returns.
 
+        ``since`` is the first beat of the promise that it renews; None if nothing is promised.
         EtcdFault if that is not certain: it may take effect all the same, which harms nothing.
         """
-        self._write(_Record(life, seq, is_withdrawn=False))
+        self._write(_Record(life, seq, since, is_withdrawn=since is None))
 
     def withdraw(self, life: str) -> None:
         """Mark that this life promises nothing any more: for good, until it renews again."""
-        self._write(_Record(life, 0, is_withdrawn=True))
+        self._write(_Record(life, 0, None, is_withdrawn=True))
 
     def _write(self, record: _Record) -> None:
         value = _coded(record)
@@ -104,26 +110,33 @@ class Witness:
 
     # --- the survivor -----------------------------------------------------------------------------
 
-    def quiet_since(self, life: str) -> float | None:
+    def quiet_since(self, life: str, seq: int) -> float | None:
         """Return when the look ended that showed the record of that life first as it still is.
 
-        So whoever may need an answer looks all the time. None for a record that is not there, or of
-        another life, or withdrawn: such a peer has promised nothing here, or uses another witness.
+        So whoever may need an answer looks all the time. ``seq`` is the newest beat by which that
+        life's promise is known. None for a record that is not there, or of another life, or
+        withdrawn: such a peer has promised nothing here, or uses another witness. None also for one
+        that renews a later promise.
         """
         found = _only(self._store.transact([], [etcd.find(self._peer_key)]))
         # Revisions alone begin again where a witness lost its data.
         if found != self._peer_record:
             self._peer_record, self._still_since = found, self._now()
         record = None if found is None else _read(found.value)
-        self.why_not = self._doubt(record, life)
+        self.why_not = self._doubt(record, life, seq)
         return None if self.why_not else self._still_since
 
-    def _doubt(self, record: _Record | None, life: str) -> str:
+    def _doubt(self, record: _Record | None, life: str, seq: int) -> str:
         if record is None:
             return f"it has no record of {self._peer}"
         if record.life != life:
             return f"its record is of another life of {self._peer}"
-        return f"{self._peer} has withdrawn its promise there" if record.is_withdrawn else ""
+        if record.is_withdrawn:
+            return f"{self._peer} has withdrawn its promise there"
+        if record.since is None:
+            return f"{self._peer} does not say there what it renews: its version is older"
+        is_later = record.since > seq
+        return f"{self._peer} renews a promise there that did not come in here" if is_later else ""
 
     # --- the standing check -----------------------------------------------------------------------
 
@@ -143,6 +156,8 @@ def _only(end: etcd.TransactionEnd) -> KeyValue | None:
 
 def _coded(record: _Record) -> str:
     values: dict[str, object] = {"life": record.life, "seq": record.seq}
+    if record.since is not None:
+        values["since"] = record.since
     if record.is_withdrawn:
         values["withdrawn"] = True
     return json.dumps(values)
@@ -157,7 +172,9 @@ def _read(value: str) -> _Record | None:
     if not isinstance(values, Mapping):
         return None
     life, seq = values.get("life"), values.get("seq")
-    is_withdrawn = values.get("withdrawn", False)
+    since, is_withdrawn = values.get("since"), values.get("withdrawn", False)
     if not isinstance(life, str) or not isinstance(seq, int) or not isinstance(is_withdrawn, bool):
         return None
-    return _Record(life, seq, is_withdrawn)
+    if not isinstance(since, int | None):
+        return None
+    return _Record(life, seq, since, is_withdrawn)

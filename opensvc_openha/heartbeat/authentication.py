@@ -148,6 +148,13 @@ class Authentication:
             raise FrameError(problem, f"the frame is not authenticated: {problem}")
         return Judgement(remark=problem)
 
+    def is_authentic(self, frame: WholeFrame, binding: bytes) -> bool:
+        """Return True if a key of ours authenticates a frame of another node; record nothing."""
+        with self._lock:
+            mode, ring = self._effective(), self._ring
+        is_checked = mode is not AuthMode.OFF and ring is not None and frame.node != self._node
+        return is_checked and ring is not None and not _problem(frame, binding, ring)
+
     def _record_peer(self, frame: WholeFrame, now: float) -> None:
         with self._lock:
             self._peer_sends, self._peer_knows, self._strange_key = (

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import (
+    BeatFound,
     BeatReceived,
     ListenerTried,
     MediumQuiet,
@@ -26,7 +27,7 @@ from opensvc_openha.formats.beat_frame import carries_facts
 from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.outbox import BeatOutbox
-from opensvc_openha.links.base import BeatListener, Quiet
+from opensvc_openha.links.base import BeatListener, Quiet, Received
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
@@ -54,7 +55,9 @@ class LeaseReports:
     opened: Callable[[LinkSpec, str], None] = lambda link, disk: None
     wants_renewals: Callable[[], bool] = lambda: False
     wants_quiet: Callable[[], bool] = lambda: False
-    put: Callable[[RenewalConfirmed | MediumQuiet | SlotOpened], None] = lambda event: None
+    put: Callable[[RenewalConfirmed | MediumQuiet | SlotOpened | BeatFound], None] = lambda event: (
+        None
+    )
 
 
 NO_REPORTS = LeaseReports()
@@ -254,6 +257,9 @@ class ListenerThread(LinkThread):
         super().__init__(link, log)
         self._reports = reports
         self._quiet_at = -math.inf
+        self._codec = codec
+        self._found: Received | None = None
+        """What was reported of the present opening."""
         self._intake = BeatIntake(link, codec, deliver, self._count)
         self._report_tried = report_tried
         self._is_open: bool | None = None
@@ -275,6 +281,7 @@ class ListenerThread(LinkThread):
                 received = listener.receive(_QUIET_WAIT_S if wants_quiet else _WAIT_S)
                 self._record_health()
                 self._record_counters(listener.counters)
+                self._report_found(listener.found)
                 if received is not None:
                     self._intake.take(received)
                 elif medium is not None and wants_quiet:
@@ -283,6 +290,15 @@ class ListenerThread(LinkThread):
             self._record_counters(listener.counters)
             self._of_link = {}
             listener.close()
+
+    def _report_found(self, found: Received | None) -> None:
+        """Report once what the slot held when it was opened, before all that comes later."""
+        if found is self._found or found is None:
+            return
+        self._found = found
+        beat = self._codec.recall(found)
+        if beat is not None:
+            self._reports.put(BeatFound(self.link, beat, found.received_at))
 
     def _report_quiet(self, medium: bytes, quiet: Quiet | None) -> None:
         """Report a read that showed nothing new; all that earlier ones found was passed before."""

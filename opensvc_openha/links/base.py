@@ -79,13 +79,16 @@ class BeatListener(Protocol):
     """Receiving end. ``counters`` holds the received frames and the dropped ones by reason.
 
     ``quiet`` is the last read that found nothing new; None where a beat does not stay, and as long
-    as no read of this opening can say so. ``disk`` as for the sending end.
+    as no read of this opening can say so. ``found`` is what lay there when it was opened, which is
+    no beat that came in; None where nothing did, and before that was read. ``disk`` as for the
+    sending end.
     """
 
     remark: str
     counters: dict[str, int]
     disk: str
     quiet: Quiet | None
+    found: Received | None
 
     def open(self) -> None:
         """Prepare the end, again if need be; raise LinkFault."""

@@ -269,6 +269,7 @@ class SlotListener(SlotEnd):
         self._next_read_at: float | None = None
         self._last_frame: bytes | None = None
         self.quiet: Quiet | None = None
+        self.found: Received | None = None
         self._last_data: bytes | None = None
         self._since = 0.0
 
@@ -277,6 +278,7 @@ class SlotListener(SlotEnd):
         super().open()
         self._next_read_at = None
         self._last_frame = None
+        self.found = None
         self.quiet, self._last_data = None, None
 
     def receive(self, timeout_s: float) -> Received | None:
@@ -298,7 +300,10 @@ class SlotListener(SlotEnd):
             self._check_disk(channel)
             self._note_quiet(data, asked_at, received_at)
             self._next_read_at = read_at = received_at + self._poll_s
+            is_first = self._last_frame is None
             frame = self._new_frame(data)
+            if is_first and self._last_frame and not self._is_raw:
+                self.found = self._received(self._last_frame, received_at)
             if (
                 frame is not None
                 and self._is_raw
@@ -309,7 +314,10 @@ class SlotListener(SlotEnd):
                 frame, self._last_frame = None, b""
             if frame is not None:
                 self.counters["received"] += 1
-                return Received(frame, received_at, self._spec.label, is_checked=not self._is_raw)
+                return self._received(frame, received_at)
+
+    def _received(self, frame: bytes, received_at: float) -> Received:
+        return Received(frame, received_at, self._spec.label, is_checked=not self._is_raw)
 
     def _note_quiet(self, data: bytes, read_at: float, received_at: float) -> None:
         """Note whether the slot holds what it held before, whatever that is.

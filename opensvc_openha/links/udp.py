@@ -178,6 +178,7 @@ class UdpListener(UdpEnd):
     def __init__(self, spec: LinkSpec, clock: Clock) -> None:
         super().__init__(spec)
         self.quiet: Quiet | None = None
+        self.found: Received | None = None
         self.counters: dict[str, int] = {"received": 0}
         self._clock = clock
         self._waiting: collections.deque[Received] = collections.deque()

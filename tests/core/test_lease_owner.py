@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import (
+    Action,
     ArmWatchdog,
     DisarmWatchdog,
     GrantPermit,
@@ -340,7 +341,8 @@ def test_a_witness_is_renewed_beside_repeats() -> None:
     engine.make_room()
     repeat = engine.repeat(deb1.now + 0.5)
     assert repeat is not None
-    assert engine.renew_meanwhile(repeat.beat.seq) == [RenewWitness(repeat.beat.seq)]
+    (renewal,) = engine.renew_meanwhile(repeat.beat.seq)
+    assert renewal.seq == repeat.beat.seq and renewal.since is not None
     began_at = deb1.now + 0.5
     event = RenewalConfirmed(WITNESS_MARK, repeat.beat.seq, began_at, began_at + 0.1)
     assert engine.confirm_renewal(event, began_at + 0.1) == [GrantPermit(began_at)]
@@ -951,7 +953,7 @@ def test_what_a_dead_peer_had_acknowledged_promises_nothing_again() -> None:
 def test_the_witness_renews_and_takes_the_withdrawal_as_a_mark() -> None:
     """It is asked once in an interval; the withdrawal is asked for until it is confirmed."""
     owner = _armed(has_witness=True)
-    assert owner.record_beat(3, True, 102.0) == [RenewWitness(3)]
+    assert owner.record_beat(3, True, 102.0) == [RenewWitness(3, 2)]
     assert owner.record_beat(4, True, 102.1) == []
     event = RenewalConfirmed(WITNESS_MARK, 3, 102.0, 102.2)
     assert owner.confirmed(event, 102.2) == [GrantPermit(102.0)]
@@ -969,6 +971,28 @@ def test_the_witness_renews_and_takes_the_withdrawal_as_a_mark() -> None:
     assert DisarmWatchdog() in owner.update(replace(ends, next_seq=7), 104.2)
 
 
+def test_a_renewal_at_the_witness_names_the_oldest_promise_that_stands() -> None:
+    """None while the watchdog is only ordered: whoever missed the withdrawal must not count."""
+    owner = _armed(has_witness=True, links=(_HEARD,))
+    ends = replace(_RUNS, next_seq=3, is_in_use=False)
+    owner.update(ends, 103.0)
+    assert owner.record_beat(3, True, 103.0) == [WithdrawWitness(3)]
+    owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 103.0, 103.1), 103.1)
+    assert DisarmWatchdog() in owner.update(replace(ends, next_seq=4), 103.2)
+    assert ArmWatchdog(4.0) in owner.update(replace(_RUNS, next_seq=4), 104.0)
+    assert owner.record_beat(4, True, 104.0) == [RenewWitness(4, None)]
+    assert owner.confirmed(RenewalConfirmed(WITNESS_MARK, 4, 104.0, 104.1), 104.1)
+    owner.watchdog_ready(_READY, 104.2)
+    owner.update(replace(_RUNS, next_seq=5), 104.2)
+    assert owner.record_beat(5, True, 104.3) == [RenewWitness(5, 5)]
+    # A longer one is said, and not known yet: the peer may count with the shorter one.
+    owner.update(replace(_RUNS, next_seq=6, goodbye=Goodbye.RESTART), 105.4)
+    assert owner.record_beat(6, True, 105.4) == [RenewWitness(6, 5)]
+    owner.acknowledged(6, 105.5)
+    owner.update(replace(_RUNS, next_seq=7, goodbye=Goodbye.RESTART), 106.5)
+    assert owner.record_beat(7, True, 106.5) == [RenewWitness(7, 6)]
+
+
 def test_a_longer_promise_is_nothing_that_a_witness_can_show() -> None:
     """With the witness alone, the peer itself has to acknowledge it before anything is held."""
     owner = _armed(has_witness=True, links=(_HEARD,))
@@ -981,6 +1005,35 @@ def test_a_longer_promise_is_nothing_that_a_witness_can_show() -> None:
     owner.acknowledged(3, 102.3)
     owner.update(replace(leaves, next_seq=4), 102.4)
     assert not owner.holds_back(102.4)
+
+
+def test_a_watchdog_that_is_about_to_be_stopped_promises_nothing() -> None:
+    """It was opened late, by an order before that to stop it; its keeper has yet to take that."""
+    owner = _armed(has_witness=True, links=(_HEARD,))
+    ends = replace(_RUNS, next_seq=3, is_in_use=False)
+    owner.update(ends, 103.0)
+    owner.record_beat(3, True, 103.0)
+    owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 103.0, 103.1), 103.1)
+    assert DisarmWatchdog() in owner.update(replace(ends, next_seq=4), 103.2)
+    first = _ordered(owner.update(replace(_RUNS, next_seq=4), 104.0))
+    owner.record_beat(4, True, 104.0)
+    owner.acknowledged(4, 104.1)
+    assert DisarmWatchdog() in owner.update(replace(ends, next_seq=5), 104.2)
+    owner.watchdog_ready(replace(_READY, number=first), 104.3)
+    assert not owner.status(104.3).is_withdrawing  # type: ignore[union-attr]
+    second = _ordered(owner.update(replace(_RUNS, next_seq=5), 104.4))
+    owner.watchdog_ready(replace(_READY, number=first), 104.5)
+    owner.update(replace(_RUNS, next_seq=5), 104.5)
+    assert owner.promise is None
+    owner.watchdog_ready(replace(_READY, number=second), 104.6)
+    owner.update(replace(_RUNS, next_seq=5), 104.6)
+    assert owner.promise is not None
+
+
+def _ordered(actions: list[Action]) -> int:
+    """The number of the order to arm the watchdog."""
+    [number] = [each.number for each in actions if isinstance(each, ArmWatchdog)]
+    return number
 
 
 def test_a_smaller_promise_is_made_only_after_the_time_of_the_larger_one() -> None:
@@ -1047,7 +1100,7 @@ def test_a_renewal_at_the_witness_withdraws_nothing() -> None:
     assert owner.record_beat(3, True, 102.0) == [WithdrawWitness(3)]
     owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.0, 102.1), 102.1)
     owner.update(replace(_RUNS, next_seq=4), 102.2)
-    assert owner.record_beat(4, True, 102.2) == [RenewWitness(4)]
+    assert owner.record_beat(4, True, 102.2) == [RenewWitness(4, 2)]
     owner.confirmed(RenewalConfirmed(WITNESS_MARK, 4, 102.2, 102.3), 102.3)
     found = owner.status(102.3)
     assert found is not None and found.is_withdrawing and found.death_s == D_S

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.events import MediumQuiet, MediumUnread, SlotOpened
+from opensvc_openha.core.events import BeatFound, MediumQuiet, MediumUnread, SlotOpened
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.lease_view import LeaseView
 from opensvc_openha.core.model import (
@@ -75,6 +75,24 @@ class Watch:
     def quiet(self, read_at: float, medium: bytes = DISK.mark, since: float = -math.inf) -> None:
         """A read that showed nothing new."""
         self.lease.record_quiet(MediumQuiet(medium, read_at, since))
+
+    def opened(
+        self,
+        now: float,
+        facts: Facts | None = None,
+        seq: int | None = None,
+        *,
+        boot: BootId = PEERS,
+        link: LinkSpec = DISK,
+        disk: str = "naa.1",
+        goodbye: Goodbye = Goodbye.NONE,
+    ) -> None:
+        """A slot is opened, and holds a beat of that number; none without one."""
+        self.lease.record_opened(SlotOpened(link, disk))
+        if seq is not None:
+            states = {"registry": ServiceState.STARTED}
+            beat = Beat("deb1", boot, seq, Ack(OURS, 3), states, goodbye=goodbye, facts=facts)
+            self.lease.record_found(BeatFound(link, beat, now), self.view)
 
     def at(self, now: float, silent_since: float | None = 100.0 + SILENT_S) -> str:
         """Return what the promise comes to."""
@@ -267,12 +285,13 @@ def test_a_path_that_names_another_disk_has_shown_nothing() -> None:
     watch.quiet(120.0)
     assert watch.at(120.0) == "slot of /dev/sda has not shown the present life of deb1"
     # It is back: the read was one of the other disk.
-    watch.lease.record_opened(SlotOpened(DISK, "naa.1"))
+    watch.opened(101.0, seq=1, disk="naa.1")
     assert watch.at(120.0) == "slot of /dev/sda: no successful read since then"
     watch.quiet(121.0)
-    # Opened again, and the same: what was read of it counts.
-    watch.lease.record_opened(SlotOpened(DISK, "naa.1"))
-    watch.at(121.0)
+    # Opened again, and the same: what was read of it counts, once it is known what it holds.
+    watch.opened(121.0, seq=1, disk="naa.1")
+    watch.quiet(133.0)
+    watch.at(133.0)
     assert watch.is_proved
 
 
@@ -296,7 +315,7 @@ def test_a_disk_with_another_path_is_the_same_one() -> None:
         watch.lease.record_opened(SlotOpened(DISK, "naa.1"))
         watch.lease.record_beat(DISK, PEERS)
         # It is opened before the engine has the news of it.
-        watch.lease.record_opened(SlotOpened(link, "naa.1"))
+        watch.opened(101.0, seq=1, link=link, disk="naa.1")
         watch.lease.reconfigure(replace(watch.spec, links=(NET, link)))
         watch.quiet(120.0, link.mark)
         watch.at(120.0)
@@ -359,13 +378,13 @@ def test_the_newest_facts_of_the_present_incarnation_promise() -> None:
     watch.beat(101.0, None, 2)
     watch.quiet(120.0)
     watch.at(120.0)
-    assert watch.is_proved and watch.lease.promised == (PEERS, PROMISE)
+    assert watch.is_proved and watch.lease.promised == (PEERS, PROMISE, 1)
     watch.beat(121.0, Facts(), 3)
     assert watch.at(150.0) == "deb1 made no promise" and watch.lease.promised is None
     longer = replace(PROMISE, death_s=40.0)
     watch.beat(151.0, Facts(promise=longer), 4)
     watch.quiet(180.0)
-    assert watch.at(180.0) == "ends in 11.0 s" and watch.lease.promised == (PEERS, longer)
+    assert watch.at(180.0) == "ends in 11.0 s" and watch.lease.promised == (PEERS, longer, 4)
     watch.beat(181.0, None, 1, boot=OTHERS)
     watch.lease.record_beat(DISK, OTHERS)
     watch.quiet(300.0)
@@ -451,6 +470,178 @@ def test_no_proof_comes_before_its_time(death_s: float, moves: list[tuple[str, f
         if not watch.is_proved:
             assert sight.ends_at == max(last_life + death_s, 110.0 + DELAY_S)
             assert sight.is_open is (now < sight.ends_at + LEASE_LAST_READ_S)
+
+
+# --- slots that were opened again -----------------------------------------------------------------
+
+
+def _reopened(promise: Promise | None = PROMISE) -> Watch:
+    """The disk is known, and has shown the peer."""
+    watch = Watch(promise)
+    watch.opened(99.0, seq=0)
+    watch.lease.record_beat(DISK, PEERS)
+    return watch
+
+
+def test_a_slot_that_was_opened_again_counts_once_its_beat_is_known() -> None:
+    """With the same promise, the peer is proved out that time after the slot was read first."""
+    watch = _reopened()
+    watch.opened(113.0)
+    watch.quiet(130.0, since=113.0)
+    assert watch.at(130.0) == "slot of /dev/sda was opened, and shows no beat of deb1"
+    assert not watch.lease.sight.is_usable and not watch.is_proved
+    watch.opened(131.0, Facts(promise=PROMISE), 9)
+    watch.quiet(142.3, since=131.0)
+    assert watch.at(142.3) == "ends in 0.1 s" and not watch.is_proved
+    watch.quiet(142.4, since=131.0)
+    watch.at(142.4)
+    assert watch.is_proved, "a lone survivor must not wait for a peer without power to write"
+
+
+def test_a_longer_promise_that_lay_in_a_slot_counts() -> None:
+    """The peer's daemon said that it is restarted while the slot could not be read."""
+    watch = _reopened()
+    longer = replace(PROMISE, death_s=47.4)
+    watch.opened(113.0, Facts(promise=longer), 9, goodbye=Goodbye.RESTART)
+    watch.quiet(130.0, since=113.0)
+    assert watch.at(130.0) == "ends in 30.4 s" and not watch.is_proved
+    assert watch.lease.promised == (PEERS, longer, 9)
+    watch.quiet(160.4, since=113.0)
+    watch.at(160.4)
+    assert watch.is_proved
+
+
+def test_a_shorter_promise_that_lay_in_a_slot_shortens_nothing() -> None:
+    """What was believed stands beside it; media, and what makes it useless, come in addition."""
+    watch = _reopened()
+    watch.opened(113.0, Facts(promise=replace(PROMISE, death_s=3.1)), 9)
+    watch.quiet(124.3, since=113.0)
+    assert watch.at(124.3) == "ends in 0.1 s" and not watch.is_proved
+    for later, text in (
+        (Promise(D, frozenset({WITNESS_MARK})), "no witness is configured here, deb1 has one"),
+        (replace(PROMISE, is_virtual=True), "deb1 is a virtual machine"),
+    ):
+        watch = _reopened()
+        watch.opened(113.0, Facts(promise=later), 9)
+        watch.quiet(150.0, since=113.0)
+        assert watch.at(150.0) == text and not watch.is_proved
+        known = watch.lease.promised
+        assert known is not None and known.promise.media == PROMISE.media | later.media
+
+
+def test_a_withdrawal_that_lay_in_a_slot_counts() -> None:
+    """The watchdog was lost, or the service stopped, while the slot could not be read."""
+    watch = _reopened()
+    watch.opened(113.0, Facts(), 9)
+    watch.quiet(150.0, since=113.0)
+    assert watch.at(150.0) == "deb1 made no promise" and not watch.is_proved
+    # A promise that is later than the withdrawal stands beside the one that came in.
+    watch.opened(151.0, Facts(promise=PROMISE), 12)
+    watch.quiet(190.0, since=151.0)
+    watch.at(190.0)
+    assert watch.is_proved
+    # Where nothing came in, none is believed.
+    watch = _reopened(None)
+    watch.opened(113.0, Facts(promise=PROMISE), 9)
+    watch.quiet(150.0, since=113.0)
+    assert watch.at(150.0) == "deb1 made no promise" and not watch.is_proved
+
+
+def test_an_older_beat_in_a_slot_changes_nothing() -> None:
+    """The peer could not write there; what came in by the network is newer, and stands."""
+    watch = _reopened()
+    watch.beat(105.0, Facts(promise=PROMISE), 20)
+    for facts in (Facts(), Facts(promise=replace(PROMISE, death_s=47.4)), None):
+        watch.opened(113.0, facts, 9)
+    watch.quiet(124.4, since=113.0)
+    watch.at(124.4)
+    assert watch.is_proved
+    # Nor does one that a later beat has overtaken since.
+    watch = _reopened()
+    watch.opened(105.0, Facts(), 9)
+    watch.beat(106.0, Facts(promise=PROMISE), 10)
+    watch.quiet(130.0)
+    watch.at(130.0)
+    assert watch.is_proved
+
+
+def test_a_later_beat_without_facts_in_a_slot_hides_what_came_before_it() -> None:
+    """It may have replaced one that withdrew the promise."""
+    watch = _reopened()
+    watch.opened(113.0, None, 9)
+    watch.quiet(150.0, since=113.0)
+    assert watch.at(150.0) == "a slot holds a later beat of deb1, without facts"
+    assert not watch.is_proved
+
+
+def test_another_life_in_a_slot_proves_nothing() -> None:
+    """A later one that this node has not heard may have withdrawn the promise."""
+    watch = _reopened()
+    watch.opened(113.0, Facts(promise=PROMISE), 1, boot=OTHERS)
+    watch.quiet(150.0, since=113.0)
+    assert "another life of deb1 was seen" in watch.at(150.0) and not watch.is_proved
+    watch.lease.record_beat(DISK, PEERS)
+    watch.quiet(151.0)
+    watch.at(151.0)
+    assert not watch.is_proved, "a write of the present one that lands late ends no doubt"
+    # A former life has written nothing since the present one was heard.
+    watch = Watch()
+    watch.beat(101.0, Facts(promise=PROMISE), 1, boot=OTHERS)
+    watch.lease.record_beat(DISK, OTHERS)
+    watch.opened(113.0, Facts(), 99, boot=PEERS)
+    watch.quiet(150.0, since=113.0)
+    watch.lease.record_beat(DISK, OTHERS)
+    watch.at(150.0)
+    assert watch.is_proved
+
+
+def test_an_unknown_life_with_a_lower_counter_is_a_doubt_as_long_as_it_lies_there() -> None:
+    """Older, or that of a peer which lost its counter; then the present one writes there."""
+    watch = _reopened()
+    watch.opened(113.0, Facts(promise=PROMISE), 1, boot=BootId(3, 3))
+    watch.quiet(150.0, since=113.0)
+    assert "another life of deb1 was seen" in watch.at(150.0) and not watch.is_proved
+    watch.lease.record_beat(DISK, PEERS)
+    watch.at(150.0)
+    assert watch.is_proved
+
+
+def test_a_life_that_lay_in_a_slot_before_any_was_heard_is_no_former_one() -> None:
+    """This node has booted; a beat of the life before that one comes in late."""
+    spec = Watch().spec
+    for found, is_proved in ((OTHERS, False), (BootId(3, 3), True)):
+        watch = Watch()
+        watch.lease, watch.view = LeaseView(spec, 90.0), PeerView(OURS)
+        watch.opened(95.0, Facts(), 1, boot=found)
+        watch.beat(100.0, Facts(promise=PROMISE), 5)
+        watch.lease.record_beat(DISK, PEERS)
+        watch.quiet(130.0)
+        watch.at(130.0)
+        assert watch.is_proved is is_proved
+
+
+def test_with_two_media_each_slot_that_was_opened_again_counts() -> None:
+    """One shows what the peer promised last, the other one took no writes any more."""
+    media = media_of([DISK, SECOND])
+    promise = Promise(D, frozenset(media.values()))
+    for facts, text in ((Facts(), "deb1 made no promise"), (Facts(promise=promise), "")):
+        watch = Watch(promise, NET, DISK, SECOND)
+        watch.opened(113.0, facts, 9)
+        watch.opened(113.0, Facts(promise=promise), 4, link=SECOND, disk="naa.2")
+        for link in (DISK, SECOND):
+            watch.lease.record_beat(link, PEERS)
+            watch.quiet(124.4, media[link], since=113.0)
+        found = watch.at(124.4)
+        assert watch.is_proved is (not text) and (found == text or not text)
+
+
+def test_a_read_that_failed_without_an_opening_leaves_what_is_known() -> None:
+    """What the slot holds then comes in as a beat if it is another one."""
+    watch = _reopened()
+    watch.lease.record_unread(MediumUnread(DISK.mark, "EIO"))
+    watch.quiet(130.0)
+    watch.at(130.0)
+    assert watch.is_proved
 
 
 def test_promise_proves_nothing_once_another_life_was_seen() -> None:

@@ -96,8 +96,8 @@ def test_while_a_peer_is_heard_its_promise_is_shown() -> None:
     assert pair.fence("deb2").lease == f"lease: {text}"
     engine = pair.deb2.engine
     assert engine is not None and engine.promised is not None
-    boot, promise = engine.promised
-    assert boot == pair.deb1.incarnation and promise == pair.promise
+    promised = engine.promised
+    assert promised.boot == pair.deb1.incarnation and promised.promise == pair.promise
     path = pair.fence("deb1").paths[0]
     assert (path.state, path.text) == ("untested", "deb2 made no promise")
     assert pair.promise is not None

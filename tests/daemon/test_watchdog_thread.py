@@ -32,7 +32,7 @@ POLICY = LeasePolicy("/dev/watchdog1", 4.0, 1.0)
 ARMED = KeeperStatus(
     is_running=True, is_armed=True, timeout_s=4.0, granularity_s=0.1, holders=2, name="softdog"
 )
-READY = WatchdogReady(4.0, 0.1, 2, True, "softdog")
+READY = WatchdogReady(4.0, 0.1, 2, True, "softdog", number=0)
 
 
 class PlayedKeeper:
@@ -210,7 +210,7 @@ def test_armed_watchdog_of_a_former_daemon_is_taken_over_before_anything_else(ri
     rig.running = former
     rig.thread.take_over()
     assert rig.thread.is_used
-    taken = replace(READY, settings=LeasePolicy("/dev/watchdog", 6.0, 2.0, 1))
+    taken = replace(READY, settings=LeasePolicy("/dev/watchdog", 6.0, 2.0, 1), number=None)
     assert rig.next() == taken
     rig.thread.start(lambda: None)
     rig.thread.order(ArmWatchdog(4.0))
@@ -233,7 +233,9 @@ def test_armed_watchdog_that_is_found_only_when_it_is_needed_is_taken_over(rig: 
     rig.running = KeeperSettings("/dev/watchdog", 6, 2.0, 1)
     rig.thread.start(lambda: None)
     rig.thread.order(ArmWatchdog(4.0))
-    assert rig.next() == replace(READY, settings=LeasePolicy("/dev/watchdog", 6.0, 2.0, 1))
+    assert rig.next() == replace(
+        READY, settings=LeasePolicy("/dev/watchdog", 6.0, 2.0, 1), number=None
+    )
     assert [keeper.settings for keeper in rig.keepers] == [rig.running]
 
 
@@ -280,7 +282,7 @@ def test_keeper_that_does_not_answer_is_asked_again_until_it_does(rig: Rig) -> N
     assert rig.next() == WatchdogLost("the keeper gave no answer")
     assert not rig.disarmed
     is_hung.clear()
-    assert rig.next() == replace(READY, settings=policy_of(former))
+    assert rig.next() == replace(READY, settings=policy_of(former), number=None)
     until(lambda: rig.issues.texts == ())
     rig.thread.order(GrantPermit(10.0))
     rig.thread.order(DisarmWatchdog())
@@ -307,7 +309,11 @@ def test_keeper_that_answers_when_it_is_needed_is_one_of_a_former_daemon(
     rig.thread.order(ArmWatchdog(4.0))
     rig.thread.order(GrantPermit(10.0))
     rig.thread.start(lambda: None)
-    assert rig.next() == replace(READY, settings=None if settings is None else POLICY)
+    assert rig.next() == replace(
+        READY,
+        settings=None if settings is None else POLICY,
+        number=0 if settings is None else None,
+    )
     assert not rig.disarmed
 
 
@@ -331,7 +337,7 @@ def test_adoption_that_fails_is_tried_again(rig: Rig) -> None:
     assert rig.next() == WatchdogLost("it hangs", frozenset()) and rig.keepers[0].is_closed
     rig.fault = ""
     rig.thread.start(lambda: None)
-    assert rig.next() == replace(READY, settings=POLICY)
+    assert rig.next() == replace(READY, settings=POLICY, number=None)
 
 
 def test_disarming_is_told_once_nothing_runs(rig: Rig) -> None:

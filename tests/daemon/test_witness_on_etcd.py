@@ -14,6 +14,7 @@ import pytest
 from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import MediumQuiet, RenewalConfirmed
+from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.witness_threads import WitnessLooks, WitnessRenewals
@@ -41,7 +42,7 @@ class Rig:
             self.confirmed.put,
             self.issues,
         )
-        promised = OWNER, Promise(3.1, frozenset({WITNESS_MARK}))
+        promised = PeerPromise(OWNER, Promise(3.1, frozenset({WITNESS_MARK})), 1)
         self.looks = WitnessLooks(
             lambda: promised,
             lambda: 0.02,
@@ -89,17 +90,17 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def test_survivor_sees_renewals_stop_and_nothing_else(rig: Rig) -> None:
     """A renewal, then another one; a witness that is paused; then the withdrawal."""
     rig.looks.start()
-    rig.order(RenewWitness(1))
+    rig.order(RenewWitness(1, 1))
     first = rig.until_quiet(0.0)
-    rig.order(RenewWitness(2))
+    rig.order(RenewWitness(2, 1))
     second = rig.until_quiet(first)
 
     rig.members.signal(0, signal.SIGSTOP)
     until(lambda: "no answer from the witness" in rig.looks.problem)
-    rig.renewals.order(RenewWitness(3))
+    rig.renewals.order(RenewWitness(3, 1))
     until(lambda: any("no answer from the witness" in text for text in rig.issues.texts))
     rig.members.signal(0, signal.SIGCONT)
-    rig.order(RenewWitness(4))
+    rig.order(RenewWitness(4, 1))
     until(lambda: not rig.looks.problem)
     assert rig.until_quiet(second) > second
     assert not rig.issues.texts
@@ -114,7 +115,7 @@ def is_silent(rig: Rig) -> bool:
     with_looks = Witness(replace(rig.members.options, limit_s=LIMIT_S), "deb2", "deb1")
     try:
         for _ in range(20):
-            with_looks.quiet_since("7.abc")
+            with_looks.quiet_since("7.abc", 1)
     finally:
         with_looks.close()
     return not rig.quiet and not rig.looks.problem

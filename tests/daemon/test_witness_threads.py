@@ -12,6 +12,7 @@ import pytest
 from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import MediumQuiet, MediumUnread, RenewalConfirmed
+from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.witness_threads import WitnessLooks, WitnessRenewals
@@ -39,14 +40,14 @@ class PlayedWitness:
         if self._rig.fault:
             raise SystemFault(self._rig.fault)
 
-    def renew(self, life: str, seq: int) -> None:
-        self._note(f"renew {life} {seq}")
+    def renew(self, life: str, seq: int, since: int | None) -> None:
+        self._note(f"renew {life} {since} {seq}")
 
     def withdraw(self, life: str) -> None:
         self._note(f"withdraw {life}")
 
-    def quiet_since(self, life: str) -> float | None:
-        self._note(f"look {life}")
+    def quiet_since(self, life: str, seq: int) -> float | None:
+        self._note(f"look {life} {seq}")
         return self._rig.quiet_since
 
     def close(self) -> None:
@@ -63,7 +64,7 @@ class Rig:
         self.gate = threading.Event()
         self.gate.set()
         self.quiet_since: float | None = None
-        self.promised: tuple[BootId, Promise] | None = None
+        self.promised: PeerPromise | None = None
         self.reports: queue.SimpleQueue[RenewalConfirmed | MediumQuiet | MediumUnread]
         self.reports = queue.SimpleQueue()
         self.issues = ActiveIssues("deb1", logging.getLogger("witness test"))
@@ -102,11 +103,11 @@ def rig() -> Iterator[Rig]:
 
 def test_renewal_is_confirmed_once_the_witness_has_it(rig: Rig) -> None:
     """And a withdrawal; both nodes call an incarnation alike."""
-    rig.renewals.order(RenewWitness(5))
+    rig.renewals.order(RenewWitness(5, 2))
     assert rig.confirmed() == 5
     rig.renewals.order(WithdrawWitness(6))
     assert rig.confirmed() == 6
-    assert rig.asked == ["a:2379 renew 7.abc 5", "a:2379 withdraw 7.abc"]
+    assert rig.asked == ["a:2379 renew 7.abc 2 5", "a:2379 withdraw 7.abc"]
 
 
 def test_of_renewals_that_wait_the_newest_is_made(rig: Rig) -> None:
@@ -138,7 +139,7 @@ def test_promise_is_withdrawn_where_it_is_not_renewed_any_more(rig: Rig) -> None
     rig.renewals.order(RenewWitness(3))
     assert rig.confirmed() == 3
     withdrawn = "a:2379 withdraw 7.abc"
-    assert rig.asked[1:] == [withdrawn, withdrawn, "a:2379 close", "b:2379 renew 7.abc 3"]
+    assert rig.asked[1:] == [withdrawn, withdrawn, "a:2379 close", "b:2379 renew 7.abc None 3"]
     rig.config = None
     rig.renewals.order(WithdrawWitness(4))
     assert rig.confirmed() == 4
@@ -148,9 +149,9 @@ def test_promise_is_withdrawn_where_it_is_not_renewed_any_more(rig: Rig) -> None
 def test_peer_is_looked_for_while_its_promise_names_the_witness(rig: Rig) -> None:
     """All the time, for what is unchanged needs two looks; a look that fails proves nothing."""
     rig.looks.start()
-    rig.promised = PEER, Promise(11.4, frozenset({b"12345678"}))
+    rig.promised = PeerPromise(PEER, Promise(11.4, frozenset({b"12345678"})), 6)
     rig.fault = "away"
-    rig.promised = PEER, Promise(11.4, frozenset({b"12345678", WITNESS_MARK}))
+    rig.promised = PeerPromise(PEER, Promise(11.4, frozenset({b"12345678", WITNESS_MARK})), 6)
     assert rig.reports.get(timeout=LIMIT_S) == MediumUnread(WITNESS_MARK, "away")
     assert rig.looks.problem == "away"
     rig.fault = ""
@@ -163,6 +164,6 @@ def test_peer_is_looked_for_while_its_promise_names_the_witness(rig: Rig) -> Non
     assert isinstance(first, MediumQuiet) and isinstance(second, MediumQuiet)
     assert (first.medium, first.since) == (WITNESS_MARK, 90.0)
     assert first.read_at < second.read_at <= clock.monotonic()
-    assert set(rig.asked) == {"a:2379 look 8.1"}
+    assert set(rig.asked) == {"a:2379 look 8.1 6"}
     rig.config = OTHER
-    until(lambda: "b:2379 look 8.1" in rig.asked)
+    until(lambda: "b:2379 look 8.1 6" in rig.asked)

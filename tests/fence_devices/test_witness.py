@@ -69,9 +69,9 @@ class Rig:
         self.owner = Witness(options, "deb1", "deb2", self.client)
         self.survivor = Witness(options, "deb2", "deb1", now=lambda: self.time)
 
-    def since(self, life: str = "7.a") -> float | None:
+    def since(self, life: str = "7.a", seq: int = 1) -> float | None:
         """What the survivor finds."""
-        return self.survivor.quiet_since(life)
+        return self.survivor.quiet_since(life, seq)
 
     def record(self) -> object:
         """What is stored of the owner."""
@@ -97,40 +97,56 @@ def test_record_is_quiet_since_it_was_first_seen_as_it_is(rig: Rig) -> None:
     """By the survivor's clock, from the end of that look; each renewal begins anew."""
     assert rig.since() is None, "no record proves nothing: the peer may use another witness"
     assert rig.survivor.why_not == "it has no record of deb1"
-    rig.owner.renew("7.a", 1)
-    assert rig.record() == {"life": "7.a", "seq": 1}
+    rig.owner.renew("7.a", 1, 1)
+    assert rig.record() == {"life": "7.a", "seq": 1, "since": 1}
     assert rig.since() == 100.0
     rig.time = 105.0
     assert rig.since() == 100.0
-    rig.owner.renew("7.a", 2)
+    rig.owner.renew("7.a", 2, 1)
     assert rig.since() == 105.0
     # The same beat again is a sign of life all the same.
-    rig.owner.renew("7.a", 2)
+    rig.owner.renew("7.a", 2, 1)
     rig.time = 107.0
     assert rig.since() == 107.0
 
 
 def test_record_of_another_life_and_a_withdrawn_one_prove_nothing(rig: Rig) -> None:
     """However long they stay; a renewal takes the withdrawal back."""
-    rig.owner.renew("6.b", 9)
+    rig.owner.renew("6.b", 9, 1)
     assert rig.since() is None
     assert rig.survivor.why_not == "its record is of another life of deb1"
-    rig.owner.renew("7.a", 1)
+    rig.owner.renew("7.a", 1, 1)
     rig.owner.withdraw("7.a")
     rig.time = 900.0
     assert rig.since() is None
     assert rig.survivor.why_not == "deb1 has withdrawn its promise there"
     assert rig.record() == {"life": "7.a", "seq": 0, "withdrawn": True}
-    rig.owner.renew("7.a", 2)
+    rig.owner.renew("7.a", 2, 1)
     assert rig.since() == 900.0
+
+
+def test_record_of_a_promise_that_did_not_come_in_proves_nothing(rig: Rig) -> None:
+    """The end of the one that is known was missed; nor does one that promises nothing."""
+    rig.owner.renew("7.a", 9, 7)
+    assert rig.since(seq=6) is None
+    assert rig.survivor.why_not == "deb1 renews a promise there that did not come in here"
+    assert rig.since(seq=7) == 100.0
+    rig.owner.renew("7.a", 12, None)
+    assert rig.since(seq=12) is None
+    assert rig.survivor.why_not == "deb1 has withdrawn its promise there"
+    with closing(EtcdClient(rig.options)) as client:
+        value = '{"life": "7.a", "seq": 13}'
+        client.transact([], [etcd.put(f"{rig.options.prefix}/life/deb1", value)])
+    assert rig.since(seq=13) is None
+    assert rig.survivor.why_not.endswith("its version is older")
 
 
 def test_renewal_that_comes_late_undoes_no_withdrawal(rig: Rig) -> None:
     """It was given up, its promise is withdrawn, and then it reaches the witness."""
-    rig.owner.renew("7.a", 1)
+    rig.owner.renew("7.a", 1, 1)
     rig.client.gives_up = True
     with pytest.raises(EtcdFault):
-        rig.owner.renew("7.a", 2)
+        rig.owner.renew("7.a", 2, 1)
     rig.client.gives_up = False
     rig.owner.withdraw("7.a")
     assert not rig.client.late.pop()().is_done
@@ -141,32 +157,33 @@ def test_renewal_whose_answer_was_lost_is_found(rig: Rig) -> None:
     """The next one replaces it, though it did not know of it; so does that of the next daemon."""
     rig.client.loses_answers = True
     with pytest.raises(EtcdFault):
-        rig.owner.renew("7.a", 1)
+        rig.owner.renew("7.a", 1, 1)
     rig.client.loses_answers = False
-    rig.owner.renew("7.a", 2)
-    assert rig.record() == {"life": "7.a", "seq": 2}
+    rig.owner.renew("7.a", 2, 1)
+    assert rig.record() == {"life": "7.a", "seq": 2, "since": 1}
     with closing(Witness(rig.options, "deb1", "deb2")) as next_one:
-        next_one.renew("8.c", 1)
-    rig.owner.renew("7.a", 3)
-    assert rig.record() == {"life": "7.a", "seq": 3}
+        next_one.renew("8.c", 1, 1)
+    rig.owner.renew("7.a", 3, 1)
+    assert rig.record() == {"life": "7.a", "seq": 3, "since": 1}
 
 
 def test_witness_that_lost_its_data_gets_a_new_record(rig: Rig) -> None:
     """The owner just continues; the survivor counts from the new one, whatever its revision is."""
-    rig.owner.renew("7.a", 1)
+    rig.owner.renew("7.a", 1, 1)
     assert rig.since() == 100.0
     with closing(EtcdClient(rig.options)) as client:
         client.transact([], [etcd.delete(f"{rig.options.prefix}/life/deb1")])
         rig.time = 200.0
         assert rig.since() is None
-        rig.owner.renew("7.a", 2)
+        rig.owner.renew("7.a", 2, 1)
         assert rig.since() == 200.0
         for value in (
             "",
             "[]",
             "{",
             '{"life": "7.a"}',
-            '{"life": "7.a", "seq": 1, "withdrawn": 1}',
+            '{"life": "7.a", "seq": 1, "since": 1, "withdrawn": 1}',
+            '{"life": "7.a", "seq": 1, "since": "1"}',
         ):
             client.transact([], [etcd.put(f"{rig.options.prefix}/life/deb1", value)])
             assert rig.since() is None
@@ -178,12 +195,12 @@ def test_somebody_else_who_writes_all_the_time_is_reported(rig: Rig) -> None:
     class Other(EtcdClient):
         def transact(self, *arguments: object) -> etcd.TransactionEnd:
             if arguments[0]:
-                rig.owner.renew("7.a", 1)
+                rig.owner.renew("7.a", 1, 1)
             return super().transact(*arguments)  # type: ignore[arg-type]  # as they came
 
     with closing(Witness(rig.options, "deb1", "deb2", Other(rig.options))) as other:
         with pytest.raises(EtcdFault, match="is written by somebody else, too"):
-            other.renew("8.c", 1)
+            other.renew("8.c", 1, 1)
     assert rig.survivor.look().endswith(": 1 record")
 
 
@@ -206,7 +223,7 @@ def test_without_a_majority_nothing_is_renewed_and_nothing_concluded(
             members.signal(0, signal.SIGCONT)
             members.signal(1, signal.SIGCONT)
             until(lambda: renewed(rig, 4))
-            assert rig.record() == {"life": "7.a", "seq": 4}
+            assert rig.record() == {"life": "7.a", "seq": 4, "since": 1}
     finally:
         members.end()
 
@@ -214,7 +231,7 @@ def test_without_a_majority_nothing_is_renewed_and_nothing_concluded(
 def renewed(rig: Rig, seq: int) -> bool:
     """Whether a renewal succeeds by now."""
     try:
-        rig.owner.renew("7.a", seq)
+        rig.owner.renew("7.a", seq, 1)
     except EtcdFault:
         return False
     return True

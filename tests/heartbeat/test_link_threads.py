@@ -14,6 +14,7 @@ import pytest
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
+    BeatFound,
     BeatReceived,
     ListenerTried,
     MediumQuiet,
@@ -22,6 +23,8 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.heartbeat import link_workers
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.own import OwnCodec
@@ -33,6 +36,7 @@ from opensvc_openha.heartbeat.link_workers import (
 )
 from opensvc_openha.heartbeat.outbox import BeatOutbox, Posted
 from opensvc_openha.links.base import LinkFault, Quiet, Received
+from opensvc_openha.storage.key_store import new_key
 from tests.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S, until
 
@@ -67,6 +71,7 @@ class End:
     is_closed: bool = False
     watch: Callable[[], object] = lambda: None
     quiet: Quiet | None = None
+    found: Received | None = None
     disk: str = "naa.1"
 
     def open(self) -> None:
@@ -344,7 +349,7 @@ def test_sender_is_up_for_the_timeout_of_its_link_after_a_beat(
 
 
 DISK = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 10, 10.0)
-Reported = RenewalConfirmed | MediumQuiet | SlotOpened
+Reported = RenewalConfirmed | MediumQuiet | SlotOpened | BeatFound
 
 
 def lease_reports(found: list[Reported], is_wanted: bool = True) -> LeaseReports:
@@ -409,6 +414,33 @@ def test_quiet_read_is_reported_once_behind_the_beats_before_it(
         opened,
         *(MediumQuiet(b"12345678", each.read_at, each.since) for each in (quiet, later)),
     ]
+
+
+def test_what_a_slot_held_is_reported_once_and_before_all_that_comes_later(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Also where nobody asks for quiet reads: a promise in it counts once the peer is silent."""
+    key = new_key()
+    ours, peers = (Authentication(node, BootId(9, 9)) for node in ("deb2", "deb1"))
+    for each in (ours, peers):
+        each.update(HeartbeatOptions(), KeyRing(key), {})
+    lay = OwnCodec(DISK, tuple, peers).encode(beat(7), 1, True)
+    others = OwnCodec(DISK, tuple, Authentication("deb1", BootId(9, 9))).encode(beat(8), 1, True)
+    beats, found = list[BeatReceived](), list[Reported]()
+    there, forged = Received(lay, 60.0, "x"), Received(others, 61.0, "x")
+    lies = [there, there, forged, forged]
+    end = End(None, [None, None, frame(1), None])
+    end.watch = lambda: setattr(end, "found", lies.pop(0) if lies else None)
+    thread = ListenerThread(
+        DISK,
+        OwnCodec(DISK, tuple, ours),
+        lambda event: not beats.append(event),
+        lambda _: None,
+        lambda *_: None,
+        lease_reports(found, False),
+    )
+    serve(thread, monkeypatch, end)
+    assert found[1:] == [BeatFound(DISK, beat(7), 60.0)]
 
 
 def test_thread_enters_first_is_a_daemon_and_ends_when_it_is_asked() -> None:

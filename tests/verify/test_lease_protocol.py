@@ -11,7 +11,8 @@ import pytest
 
 from opensvc_openha.core import lease_owner
 from opensvc_openha.core.actions import DisarmWatchdog
-from opensvc_openha.core.events import MediumQuiet, RenewalConfirmed
+from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.events import BeatFound, MediumQuiet, RenewalConfirmed
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.lease_view import LeaseView
 from opensvc_openha.core.peer_view import PeerView
@@ -80,9 +81,10 @@ def _unreadable_is_quiet(patch: Patch) -> None:
 
     def wrong(self: media.SlotReader) -> None:
         daemon, now = self._daemon, self._daemon.machine.clock()
-        if daemon.machine.name in daemon.machine.pair.blind and daemon.wants_quiet:
+        if daemon.machine.name in daemon.machine.pair.blind:
             self._is_due = False
-            daemon.deliver(MediumQuiet(self._medium, now, self._since))
+            if daemon.wants_quiet:
+                daemon.deliver(MediumQuiet(self._medium, now, self._since))
             self.look()
         else:
             read(self)
@@ -185,8 +187,8 @@ def _promises_again_for_an_old_acknowledgement(patch: Patch) -> None:
 def _virtual_is_believed(patch: Patch) -> None:
     doubt = LeaseView._doubt
 
-    def wrong(self: LeaseView, view: PeerView, promise: Promise) -> str:
-        return doubt(self, view, replace(promise, is_virtual=False))
+    def wrong(self: LeaseView, view: PeerView, promise: Promise, found: list[Beat]) -> str:
+        return doubt(self, view, replace(promise, is_virtual=False), found)
 
     patch.setattr(LeaseView, "_doubt", wrong)
 
@@ -198,11 +200,22 @@ def _replaced_disk_renews(patch: Patch) -> None:
 def _witness_is_always_quiet(patch: Patch) -> None:
     quiet_since = Witness.quiet_since
 
-    def wrong(self: Witness, life: str) -> float:
-        quiet_since(self, life)
+    def wrong(self: Witness, life: str, seq: int) -> float:
+        quiet_since(self, life, seq)
         return 0.0
 
     patch.setattr(Witness, "quiet_since", wrong)
+
+
+def _what_a_slot_held_is_nothing(patch: Patch) -> None:
+    def wrong(self: LeaseView, event: BeatFound, view: PeerView) -> None:
+        self._opened.discard(event.link)
+
+    patch.setattr(LeaseView, "record_found", wrong)
+
+
+def _any_renewal_is_one_of_the_known_promise(patch: Patch) -> None:
+    patch.setattr(LeaseOwner, "_promised_since", 0)
 
 
 PROVED, RESET = "proved dead, and alive", "is reset in good health"
@@ -240,23 +253,36 @@ PLANTED: dict[str, tuple[Plant, LeasePlan, tuple[tuple[float, str], ...], str]] 
     ),
     "read before the time was over": (
         _any_read_will_do,
-        WORST,
+        WITNESSED,
         (
             *CUT,
-            (0.26, "slot not read by the survivor"),
-            (0.0, "disk takes writes of the owner"),
+            (0.0, "witness away for the owner"),
+            (0.15, "witness away for the survivor"),
+            (0.0, "witness back for the owner"),
         ),
         PROVED,
     ),
     "what appears is no sign of life": (
         _content_of_before_is_no_sign,
-        WORST,
+        WITNESSED,
         (
             *CUT,
-            (0.0, "slot not read by the survivor"),
-            (0.1, "disk takes writes of the owner"),
-            (0.2, "disk takes nothing for the owner"),
-            (0.0, "slot read again by the survivor"),
+            (0.0, "witness away for the owner"),
+            (0.0, "witness away for the survivor"),
+            (0.1, "witness back for the owner"),
+            (0.2, "witness away for the owner"),
+            (0.0, "witness back for the survivor"),
+        ),
+        PROVED,
+    ),
+    "a promise that lay in a slot when it was opened": (
+        _what_a_slot_held_is_nothing,
+        replace(WORST, pets_late=False, dies_late=False),
+        (
+            (0.3, "slot not read by the survivor"),
+            (0.0, "network cut"),
+            (0.5, "owner restarts soon"),
+            (0.3, "slot read again by the survivor"),
         ),
         PROVED,
     ),
@@ -344,3 +370,22 @@ def test_it_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_history(0, plan=plan, faults=faults).failure == ""
     plant(monkeypatch)
     assert text in run_history(0, plan=plan, faults=faults).failure
+
+
+@pytest.mark.parametrize(
+    ("plant", "seed"),
+    [(_what_a_slot_held_is_nothing, 33915), (_any_renewal_is_one_of_the_known_promise, 110199)],
+    ids=["restart", "promise that was withdrawn at the witness"],
+)
+def test_seed_that_has_found_it_holds(
+    plant: Plant, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the fault that it has found."""
+    assert run_history(seed).failure == ""
+    plant(monkeypatch)
+    assert PROVED in run_history(seed).failure
+
+
+def test_machine_that_has_left_is_no_owner() -> None:
+    """Its daemon has stopped the service, and stopped the watchdog without having told anybody."""
+    assert run_history(45966).failure == ""

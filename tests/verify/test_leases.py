@@ -323,11 +323,11 @@ def test_late_answer_of_the_witness_undoes_no_withdrawal() -> None:
     """What was asked before has its effect only if nothing else had one since."""
     store, boot = WitnessStore(), BootId(1, 1)
     known = store.of("deb1")
-    assert store.swap("deb1", known, boot, is_withdrawn=False)
+    assert store.swap("deb1", known, boot, 3)
     renewed = store.of("deb1")
-    assert store.swap("deb1", renewed, boot, is_withdrawn=True)
-    assert not store.swap("deb1", renewed, boot, is_withdrawn=False)
-    assert store.of("deb1").is_withdrawn
+    assert store.swap("deb1", renewed, boot, None)
+    assert not store.swap("deb1", renewed, boot, 3)
+    assert store.of("deb1").since is None
 
 
 def test_virtual_machine_that_is_not_told_to_be_one_is_found(

@@ -29,3 +29,9 @@ class Codec(Protocol):
         ``count`` is called for a frame that is used despite an error. From here to the decision a
         beat has this one form.
         """
+
+    def recall(self, received: Received) -> Beat | None:
+        """Return the authentic beat in a frame of any age; None for all others.
+
+        Nothing is learned from it, and nothing counted.
+        """

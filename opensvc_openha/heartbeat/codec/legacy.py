@@ -80,3 +80,7 @@ class LegacyCodec:
             sent_at=float(record.clock_s),
         )
         return BeatReceived(self._link, beat, received.received_at, record.pid)
+
+    def recall(self, received: Received) -> Beat | None:
+        """Return None: nothing authenticates a record."""
+        return None

@@ -81,3 +81,14 @@ class OwnCodec:
             count(judgement.remark, "accepted a frame that nothing authenticates", 1)
         beat = self._names.resolve(frame)
         return BeatReceived(self._link, beat, received.received_at, frame.pid, judgement.key_id)
+
+    def recall(self, received: Received) -> Beat | None:
+        """Return the authentic beat in a frame of any age, with the names that are known."""
+        try:
+            whole = open_frame(received.data, received.is_checked)
+            if not self._authentication.is_authentic(whole, self._binding):
+                return None
+            frame = whole.decode()
+        except FrameError:
+            return None
+        return self._names.resolve(frame) if frame.node == self._link.node else None

@@ -90,6 +90,19 @@ def _witness_away_for_owner(pair: LeasePair, dice: Random) -> None:
     pair.check_media()
 
 
+def _witness_back_for_owner(pair: LeasePair, dice: Random) -> None:
+    pair.away.pop(pair.owner.name, None)
+
+
+def _witness_away_for_survivor(pair: LeasePair, dice: Random) -> None:
+    pair.away[pair.survivor.name] = math.inf
+    pair.check_media()
+
+
+def _witness_back_for_survivor(pair: LeasePair, dice: Random) -> None:
+    pair.away.pop(pair.survivor.name, None)
+
+
 def _late_writes(pair: LeasePair, dice: Random) -> None:
     pair.land_s[pair.owner.name] = dice.choice(_LATE_S)
     pair.check_media()
@@ -156,8 +169,8 @@ def _restart(machine: Machine, back_s: float) -> None:
     # The goodbye waits for what it promises.
     machine.after(back_s + 7.0, machine.pair.start_daemon, machine)
     pair = machine.pair
-    # Where only the peer confirms, what holds without a daemon is not confirmed if that is silent.
-    is_known = pair.plan.disks and pair.has_medium(machine)
+    # What holds without a daemon is confirmed by the peer, or by a disk: the witness cannot.
+    is_known = pair.has_disk(machine)
     pair.sick(machine, 0.0 if is_known and back_s < 15 else back_s + 9.0)
     peer = pair.other(machine)
     if not pair.has_medium(peer):
@@ -281,7 +294,6 @@ def _pause(pair: LeasePair, dice: Random) -> None:
 def _lose_power(pair: LeasePair, dice: Random) -> None:
     machine = dice.choice((pair.owner, pair.owner, pair.survivor))
     machine.lose_power()
-    pair.check_media()
     if dice.random() < 0.3:
         pair.scheduler.after(dice.choice((8.0, 20.0)), machine.boot)
 
@@ -356,7 +368,6 @@ def _stop_before_petting(pair: LeasePair, dice: Random) -> None:
 
 def _owner_loses_power(pair: LeasePair, dice: Random) -> None:
     pair.owner.lose_power()
-    pair.check_media()
 
 
 def _pause_owner(pair: LeasePair, dice: Random) -> None:
@@ -377,6 +388,9 @@ TOLD: dict[str, Fault] = {
     "disk takes writes of the owner": _writes_of_owner,
     "slot not read by the survivor": _blind_survivor,
     "witness away for the owner": _witness_away_for_owner,
+    "witness back for the owner": _witness_back_for_owner,
+    "witness away for the survivor": _witness_away_for_survivor,
+    "witness back for the survivor": _witness_back_for_survivor,
 }
 """Others, for stories."""
 _NAMES = tuple(FAULTS)
@@ -435,7 +449,7 @@ def _finish(pair: LeasePair) -> None:
         return
     # Alone, it must not die of what it promised.
     pair.run(timing.LEASE_CONFIRM_S + 2.0)
-    if survivor.runs_service and not owner.is_on and pair.is_well(survivor):
+    if survivor.runs_service and not owner.is_on and pair.is_well(survivor) and pair.is_known_out:
         pair.must_live = survivor
         pair.note("*", "the lone survivor loses its media")
         pair.land_s[survivor.name] = pair.away[survivor.name] = math.inf
@@ -451,4 +465,7 @@ def _is_proof_due(pair: LeasePair) -> bool:
     is_read = survivor.name not in pair.blind and survivor.name not in pair.away
     is_watching = survivor.is_on and daemon is not None and daemon.is_watching
     is_paused = now < survivor.paused_until
-    return is_fresh and is_written and is_read and is_watching and not is_paused
+    # A beat on its way may be the first of another daemon, or promise the time of a restart.
+    is_known = daemon is not None and daemon.believes_in(owner.counter)
+    is_known = is_known and 0 < owner.last_promised_s <= pair.plan.death_s
+    return is_fresh and is_written and is_read and is_watching and not is_paused and is_known

@@ -119,6 +119,8 @@ class Machine:
         self.lost_at = -math.inf
         self.was_in_use = False
         """Something ran on it when it lost its power."""
+        self.last_promised_s = 0.0
+        """What its last daemon promised when it ended; 0 for nothing."""
         self._since, self._base = 0.0, 100.0
         self._is_clock_still = False
         self.paused_until = -math.inf
@@ -221,6 +223,9 @@ class Machine:
         self.watchdog.close("keeper", at)
         if self.daemon is not None:
             self.daemon.orders.keeper_ended()
+        elif self.watchdog.is_running:
+            # It held the watchdog for a restart, and is started again by a daemon only.
+            self.pair.sick(self, math.inf)
 
     def kill_keeper(self, with_holder: bool) -> None:
         """Kill the keeper while it waits, and the holder."""
@@ -268,6 +273,7 @@ class Machine:
         self.keeper, self.holder_pid = None, 0
         if self.daemon is not None:
             self.daemon.end()
+        self.pair.check_media()
 
     def boot(self) -> None:
         """Boot it, with a daemon."""

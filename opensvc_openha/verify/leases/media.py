@@ -8,8 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import Beat
-from opensvc_openha.core.events import BeatReceived, MediumQuiet, RenewalConfirmed, SlotOpened
+from opensvc_openha.core.events import (
+    BeatFound,
+    BeatReceived,
+    MediumQuiet,
+    RenewalConfirmed,
+    SlotOpened,
+)
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.promise import WITNESS_MARK
 from opensvc_openha.fence_devices.etcd import EtcdFault
@@ -18,7 +25,6 @@ from opensvc_openha.formats.etcd_messages import KeyValue, TransactionEnd
 from opensvc_openha.formats.lease_config import EtcdConfig
 
 if TYPE_CHECKING:
-    from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
     from opensvc_openha.verify.leases.machine import Machine
     from opensvc_openha.verify.leases.protocol_daemon import ProtocolDaemon
 
@@ -67,6 +73,9 @@ class SlotWriter:
         done_s = land_s + confirm_s
         is_confirmed = done_s <= _CONFIRM_MAX_S
         free_s = max(done_s if is_confirmed else _ERROR_S, land_s if land_s < math.inf else 0.0)
+        if free_s >= 0.1:
+            now, hung_until = pair.scheduler.now, pair.hung_until
+            hung_until[machine.name] = max(hung_until.get(machine.name, 0.0), now + free_s)
         daemon.thread_after(free_s, self._written, beat, began_at, is_confirmed)
 
     def _land(self, machine: Machine, power: int, disk: str, beat: Beat) -> None:
@@ -105,7 +114,7 @@ class SlotReader:
         self.look()
 
     def _open(self) -> None:
-        # What it finds first may be of any age: it is given to nobody.
+        # What it finds first may be of any age: it is no beat that came in.
         self._count = -1
         self.place = self._daemon.machine.disk_of(self._link), self._link.offset
         self._daemon.slot_opened(SlotOpened(self._link, self.place[0]))
@@ -142,7 +151,9 @@ class SlotReader:
         is_first, is_new = self._count < 0, count != self._count
         if is_new:
             self._count, self._since = count, now
-        if is_new and not is_first and beat is not None:
+        if is_first and beat is not None:
+            daemon.deliver(BeatFound(self._link, beat, now))
+        elif is_new and beat is not None:
             daemon.deliver(BeatReceived(self._link, beat, now, key_id="k"))
         elif not is_new and daemon.wants_quiet:
             daemon.deliver(MediumQuiet(self._medium, read_at, self._since))
@@ -239,7 +250,7 @@ class WitnessThread:
 
     # --- renewals ---------------------------------------------------------------------------------
 
-    def order(self, order: RenewWitness | WithdrawWitness, is_withdrawal: bool) -> None:
+    def order(self, order: RenewWitness | WithdrawWitness) -> None:
         """Carry an order out, after the one under way; the newest waits."""
         if self._is_busy:
             self._waiting = order
@@ -248,10 +259,10 @@ class WitnessThread:
         life, began_at = self._daemon.life, self._daemon.machine.clock()
 
         def call() -> None:
-            if is_withdrawal:
+            if isinstance(order, WithdrawWitness):
                 self._witness.withdraw(life)
             else:
-                self._witness.renew(life, order.seq)
+                self._witness.renew(life, order.seq, order.since)
 
         is_done, _, spent_s = self._spend(call)
         self._daemon.thread_after(spent_s, self._ended, order.seq, began_at, is_done)
@@ -264,7 +275,7 @@ class WitnessThread:
         self._is_busy = False
         order, self._waiting = self._waiting, None
         if order is not None:
-            self.order(order, daemon.is_withdrawal(order))
+            self.order(order)
 
     # --- looks ------------------------------------------------------------------------------------
 
@@ -273,10 +284,10 @@ class WitnessThread:
         daemon = self._daemon
         promised = daemon.lease.promised
         spent_s = 0.0
-        if promised is not None and WITNESS_MARK in promised[1].media:
-            boot, read_at = promised[0], daemon.machine.clock()
+        if promised is not None and WITNESS_MARK in promised.promise.media:
+            boot, seq, read_at = promised.boot, promised.seq, daemon.machine.clock()
             life = f"{boot.counter}.{boot.nonce:x}"
-            _, since, spent_s = self._spend(lambda: self._witness.quiet_since(life))
+            _, since, spent_s = self._spend(lambda: self._witness.quiet_since(life, seq))
             if since is not None:
                 event = MediumQuiet(WITNESS_MARK, read_at, since)
                 daemon.thread_after(spent_s, daemon.deliver, event)

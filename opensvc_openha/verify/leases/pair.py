@@ -57,7 +57,12 @@ class LeasePair:
         """Time from there until they are read back; infinite if that fails."""
         self.away: dict[str, float] = {}
         """Time that the witness takes for a node; infinite if it cannot be reached."""
+        self.hung_until: dict[str, float] = {}
+        """When the writes of a node that are under way have ended, whatever becomes of later ones.
+        """
         self.proofs = 0
+        self.proved_at = -math.inf
+        """When the survivor has proved the owner out last."""
         self.least_spare_s = math.inf
         self.bites = 0
         self.must_live: Machine | None = None
@@ -209,9 +214,15 @@ class LeasePair:
         assert newest is not None
         peer = self.other(machine)
         self.proofs += 1
+        if machine is self.survivor:
+            self.proved_at = self.scheduler.now
         machine.note(f"proves {peer.name} dead")
         if peer.is_on and peer.boots[newest.boot.counter] == peer.power:
-            self.fail(f"S6: {peer.name} is proved dead, and alive")
+            # A daemon that leaves stops its watchdog for good if nothing runs, see lease_owner.
+            has_left = peer.daemon is None or peer.daemon.boot != newest.boot
+            if peer.is_in_use or not has_left:
+                self.fail(f"S6: {peer.name} is proved dead, and alive")
+            return
         self.least_spare_s = min(self.least_spare_s, self.scheduler.now - peer.lost_at)
 
     def bitten(self, machine: Machine) -> None:
@@ -248,10 +259,23 @@ class LeasePair:
 
     def has_medium(self, machine: Machine) -> bool:
         """Return True if one medium takes what a machine writes, whatever the others do."""
-        plan, name = self.plan, machine.name
+        plan = self.plan
+        has_witness = plan.has_witness and machine.name not in self.away
+        return max(plan.order_s) < 0.1 and (self.has_disk(machine) or has_witness)
+
+    def has_disk(self, machine: Machine) -> bool:
+        """Return True if a disk takes what a machine writes."""
+        name = machine.name
         is_landing = max(self.land_s.get(name, 0.0), self.confirm_s.get(name, 0.0)) < 0.1
-        has_witness = plan.has_witness and name not in self.away
-        return max(plan.order_s) < 0.1 and (bool(plan.disks and is_landing) or has_witness)
+        is_free = self.scheduler.now >= self.hung_until.get(name, 0.0)
+        return bool(self.plan.disks) and is_landing and is_free
+
+    @property
+    def is_known_out(self) -> bool:
+        """True if the survivor knows that the owner, which has lost its power, is out."""
+        owner, daemon = self.owner, self.survivor.daemon
+        has_left = daemon is not None and daemon.has_left(owner.counter)
+        return has_left or self.proved_at >= owner.lost_at
 
     def is_well(self, machine: Machine) -> bool:
         """Return True if a machine in good health gets its renewals confirmed by a medium."""

@@ -25,6 +25,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
+    BeatFound,
     BeatReceived,
     MediaReplaced,
     MediumQuiet,
@@ -60,7 +61,15 @@ _KEEPER_LOOK_S = 1.0
 
 _TINY_S = 1e-6
 Call = Callable[..., None]
-Event = BeatReceived | RenewalConfirmed | MediumQuiet | MediaReplaced | WatchdogReady | WatchdogLost
+Event = (
+    BeatReceived
+    | BeatFound
+    | RenewalConfirmed
+    | MediumQuiet
+    | MediaReplaced
+    | WatchdogReady
+    | WatchdogLost
+)
 
 
 class ProtocolDaemon:
@@ -211,15 +220,32 @@ class ProtocolDaemon:
     def is_watching(self) -> bool:
         """True if nothing keeps it from proving its peer out by what that one has promised."""
         promised = self.lease.promised
-        if promised is None or promised[1].death_s > self._plan.death_s:
+        if promised is None or promised.promise.death_s > self._plan.death_s:
             # Nothing, or more for a restart: a proof takes longer, and is not waited for.
             return False
         is_free = not self._is_still and self.leaving is Goodbye.NONE
         return is_free and self.lease.sight.is_usable and self.view.silent_since is None
 
+    def believes_in(self, counter: int) -> bool:
+        """Return True if that daemon of the peer is the one whose beats count."""
+        newest = self.view.newest
+        return newest is not None and newest.boot.counter == counter
+
+    def has_left(self, counter: int) -> bool:
+        """Return True if that daemon of the peer has said that it ends, with its service."""
+        newest = self.view.newest
+        return (
+            newest is not None
+            and newest.goodbye is Goodbye.LEFT
+            and self.believes_in(counter)
+            and self.view.standing is PeerStanding.DEPARTED
+        )
+
     def end(self, is_orderly: bool = False) -> None:
         """End it; what was ordered from the keeper is carried out before an orderly end."""
         self.is_over = True
+        promise = self.owner.promise
+        self.machine.last_promised_s = 0.0 if promise is None else promise.death_s
         self.orders.end(is_orderly)
         if self.machine.daemon is self:
             self.machine.daemon = None
@@ -235,6 +261,9 @@ class ProtocolDaemon:
             return self._is_involved
         if isinstance(event, MediumQuiet):
             self.lease.record_quiet(event)
+        elif isinstance(event, BeatFound):
+            self.lease.record_found(event, self.view)
+            self._is_judged = False
         elif isinstance(event, MediaReplaced):
             self.owner.media_replaced(event)
         elif isinstance(event, WatchdogReady):
@@ -389,14 +418,9 @@ class ProtocolDaemon:
                 self.orders.order(action)
             elif isinstance(action, (RenewWitness, WithdrawWitness)):
                 if self._witness is not None:
-                    self._witness.order(action, self.is_withdrawal(action))
+                    self._witness.order(action)
             elif isinstance(action, Record):
                 self.machine.note(f"{action.new}: {action.reason}")
-
-    @staticmethod
-    def is_withdrawal(order: RenewWitness | WithdrawWitness) -> bool:
-        """Return True for an order that marks the record."""
-        return isinstance(order, WithdrawWitness)
 
     # --- what it says -----------------------------------------------------------------------------
 
@@ -507,6 +531,7 @@ class KeeperOrders:
         self._is_new = True
         self._is_armed = False
         self._is_known_armed = False
+        self._number = 0
 
     @property
     def is_used(self) -> bool:
@@ -573,7 +598,7 @@ class KeeperOrders:
         self._ended_at = began_at
         reason = ""
         if isinstance(order, ArmWatchdog):
-            self._has_client = True
+            self._has_client, self._number = True, order.number
             reason = self._ensure()
         elif self._has_client:
             if isinstance(order, GrantPermit):
@@ -678,6 +703,7 @@ class KeeperOrders:
             "softdog",
             policy if is_former else None,
             media,
+            None if is_former else self._number,
         )
 
 

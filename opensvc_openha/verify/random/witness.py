@@ -1,7 +1,7 @@
 """Simulate the witness, a store that is always of one mind, and the requests of both nodes to it.
 
-It has one record for each node: which life it is of, how often it was renewed, whether the promise
-was withdrawn. A node that cannot reach it gets no answer. An answer may come too late; what was
+It has one record for each node: which life it is of, how often it was renewed, which promise that
+renews. A node that cannot reach it gets no answer. An answer may come too late; what was
 asked has its effect then all the same, unless the record was changed meanwhile.
 """
 
@@ -35,7 +35,8 @@ class WitnessRecord:
 
     boot: BootId | None = None
     version: int = 0
-    is_withdrawn: bool = True
+    since: int | None = None
+    """The first beat of the promise that it renews; None if there is none."""
 
 
 class WitnessStore:
@@ -50,11 +51,11 @@ class WitnessStore:
         """Return the record of a node."""
         return self.records.get(node, WitnessRecord())
 
-    def swap(self, node: str, known: WitnessRecord, boot: BootId, is_withdrawn: bool) -> bool:
+    def swap(self, node: str, known: WitnessRecord, boot: BootId, since: int | None) -> bool:
         """Replace a record that is still as it is known; return whether it was."""
         if self.of(node) != known:
             return False
-        self.records[node] = WitnessRecord(boot, known.version + 1, is_withdrawn)
+        self.records[node] = WitnessRecord(boot, known.version + 1, since)
         return True
 
 
@@ -99,7 +100,8 @@ class WitnessClient:
         self, order: Order, boot: BootId, known: WitnessRecord, began_at: float, is_in_time: bool
     ) -> None:
         node, store = self._node, self._world.witness
-        is_done = store.swap(node.name, known, boot, isinstance(order, WithdrawWitness))
+        since = order.since if isinstance(order, RenewWitness) else None
+        is_done = store.swap(node.name, known, boot, since)
         if not is_in_time or node.incarnation != boot:
             return
         if is_done:
@@ -123,9 +125,10 @@ class WitnessClient:
         if engine is None or promised is None or is_still or node.name in store.away:
             return
         found = store.of(node.peer.name)
-        if WITNESS_MARK not in promised[1].media or found.boot != promised[0]:
+        if WITNESS_MARK not in promised.promise.media or found.boot != promised.boot:
             return
         if found != self._seen:
             self._seen, self._since = found, node.now
-        if not found.is_withdrawn and engine.peer_standing is not PeerStanding.LIVE:
+        is_of_it = found.since is not None and found.since <= promised.seq
+        if is_of_it and engine.peer_standing is not PeerStanding.LIVE:
             node.give(MediumQuiet(WITNESS_MARK, node.now, self._since))
