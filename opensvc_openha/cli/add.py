@@ -29,6 +29,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import FILE_CHARACTERS, AddRequest, parse_request
 from opensvc_openha.system.atomic_files import read_text
+from opensvc_openha.system.order_reason import given_reason
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
@@ -68,6 +69,7 @@ def build_parser() -> Parser:
     parser.add_flag("--here", help="on this node alone, without asking the other one")
     parser.add_flag("--yes", help="replace a different file of that service without asking")
     parser.add_flag("--dry-run", help="only check, and print what would be done")
+    parser.add_reason()
     parser.add_flag("--from-peer", help=argparse.SUPPRESS)
     return parser
 
@@ -130,6 +132,7 @@ def _request(new: NewService, is_trial: bool) -> AddRequest:
         new.check,
         new.is_private,
         is_trial,
+        order_reason=given_reason(),
     )
 
 

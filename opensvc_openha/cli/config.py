@@ -49,6 +49,7 @@ from opensvc_openha.peer_link.protocol import (
     parse_request,
 )
 from opensvc_openha.system.atomic_files import read_text, write_atomically
+from opensvc_openha.system.order_reason import given_reason
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
@@ -74,10 +75,12 @@ def build_parser() -> Parser:
         "edit", "edit a file in $EDITOR, check it on both nodes, then take it over on both"
     )
     edit.add_argument("file", metavar="FILE", choices=tuple(_NAMES), help=f"{', '.join(_NAMES)}")
+    edit.add_reason()
     edit.add_flag("--here", help="on this node alone, without asking the other one")
     edit.add_flag("--force", help="even if the other node has changes not seen here")
     parser.add_verb("diff", "show what differs between the nodes; exit code 1 if anything does")
     push = parser.add_verb("push", "bring the files of this node to the other one")
+    push.add_reason()
     push.add_flag("--force", help="even if the other node has changes not seen here")
     push.add_flag("--yes", help="do not ask")
     push.add_flag("--dry-run", help="only check on both nodes, and show what would change there")
@@ -252,7 +255,7 @@ def _request(
     private = frozenset(
         file for file in changed if not mode_of(shared_path(layout, file), 0o644) & 0o004
     )
-    return TakeRequest(new_job_id(), changed, seen, private, is_trial)
+    return TakeRequest(new_job_id(), changed, seen, private, is_trial, order_reason=given_reason())
 
 
 def _tried(peer: Peer, changed: Mapping[SharedFile, str], theirs: Mapping[SharedFile, str]) -> None:

@@ -50,7 +50,9 @@ def build_parser() -> Parser:
 
     parser = Parser("ezha", "Start and stop the node daemon, or show its status.")
     for action, summary in _ACTIONS.items():
-        parser.add_verb(action, summary)
+        verb = parser.add_verb(action, summary)
+        if action != "status":
+            verb.add_reason()
     return parser
 
 
@@ -91,6 +93,7 @@ def _start(layout: Layout, by_systemd: bool) -> int:
             boot.start()
         else:
             launch.run_in_background(layout, [*self_command(), "nmond", DETACHED])
+        client.record_start(layout)
     return 0
 
 

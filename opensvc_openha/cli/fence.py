@@ -65,6 +65,7 @@ def build_parser() -> Parser:
         dest="is_watchdog",
         help="let the watchdog of this node reset it, and measure that: asks for this node's name",
     )
+    test.add_reason()
     test.add_flag("--json", dest="is_json", help="as JSON")
     test.epilog = (
         "Without --power nothing is switched. With it, the peer loses its power: only while it is"
@@ -80,6 +81,7 @@ def build_parser() -> Parser:
         "confirm", '"I made sure that NODE runs nothing": start here what waits for that'
     )
     confirm.add_argument("node", metavar="NODE", help="the whole name of the peer")
+    confirm.add_reason()
     confirm.add_flag("--json", dest="is_json", help="as JSON")
     confirm.epilog = (
         "Confirm only what you made sure of yourself: the power is off, or the machine was reset"
@@ -95,6 +97,7 @@ def build_parser() -> Parser:
     release = parser.add_verb(
         "release", "let this node, which the arbiter has ejected, fence and start again"
     )
+    release.add_reason()
     release.add_flag("--json", dest="is_json", help="as JSON")
     release.epilog = (
         "Exit code: 0 registered again, 5 refused: it is not ejected, a service still runs here, or"

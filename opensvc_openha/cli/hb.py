@@ -59,6 +59,7 @@ def build_parser() -> Parser:
         ("-T", "timeout", "seconds without a beat before the link is down"),
     ):
         parser.add_argument(option, metavar=name, dest=name, default="", help=text)
+    parser.add_reason()
     return parser
 
 

@@ -26,7 +26,11 @@ def build_parser() -> Parser:
 def main(args: list[str]) -> int:
     """Run ``nmond``; return the exit code."""
     from opensvc_openha.daemon import launch
+    from opensvc_openha.system.order_reason import drop_reason
 
+    if args == ["-f"] or args[:1] == [ezha.DETACHED]:
+        # Scripts that the daemon runs have reasons of its own.
+        drop_reason()
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
         return launch.run_in_foreground(installation.layout(), _monitor(), _peer_server())

@@ -7,6 +7,7 @@ their parser, and recognise the usual status calls without it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 from opensvc_openha import __version__
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.suggestion import did_you_mean, what_to_write
+from opensvc_openha.system.order_reason import VARIABLE, check_reason
 
 _INFORMATION = ("-h", "--help", "--version")
 _TEXTS = {
@@ -38,6 +40,20 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         prefix: str | None = None,
     ) -> None:
         super().add_usage(usage, actions, groups, "Usage: " if prefix is None else prefix)
+
+
+class _SetReason(argparse.Action):
+    """Set the reason of all orders that this process gives."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        os.environ[VARIABLE] = values
+
+
+def _reason(text: str) -> str:
+    try:
+        return check_reason(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +82,16 @@ class Parser(argparse.ArgumentParser):
         """Add an option without a value."""
         dest = dest or names[-1].lstrip("-").replace("-", "_")
         self.add_argument(*names, action="store_true", dest=dest, help=help)
+
+    def add_reason(self) -> None:
+        """Add the option that says why an order is given; it is set for what the process asks."""
+        self.add_argument(
+            "--reason",
+            metavar="TEXT",
+            type=_reason,
+            action=_SetReason,
+            help='why, as "CHG-12": kept in the history, shown by `why`',
+        )
 
     def add_verb(self, name: str, summary: str) -> Parser:
         """Return the parser of a further word that selects what the command does."""

@@ -20,6 +20,7 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import RemoveRequest, parse_request
+from opensvc_openha.system.order_reason import given_reason
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
@@ -42,6 +43,7 @@ def build_parser() -> Parser:
     parser.add_flag("--here", help="on this node alone, without asking the other one")
     parser.add_flag("--yes", help="do not ask")
     parser.add_flag("--dry-run", help="only print what would be done")
+    parser.add_reason()
     parser.add_flag("--from-peer", help=argparse.SUPPRESS)
     return parser
 
@@ -82,7 +84,8 @@ def _would(cluster_name: str, paths: tuple[str, ...]) -> list[str]:
 def _done_by(peer: Peer, service: str, is_trial: bool) -> tuple[str, ...]:
     try:
         end = peer.execute(
-            RemoveRequest(new_job_id(), service, is_trial), partial(show_of, peer.name)
+            RemoveRequest(new_job_id(), service, is_trial, order_reason=given_reason()),
+            partial(show_of, peer.name),
         )
     except OpenhaError as error:
         raise type(error)(f"{error}. Nothing was done here; {_INSTEAD}") from error

@@ -33,7 +33,7 @@ def build_parser() -> Parser:
         "       service -i NAME\n"
         "       service -a NAME SCRIPT PRIMARY SECONDARY CHECK\n"
         "       service -r NAME\n"
-        "       service -A [NAME] ACTION",
+        "       service -A [NAME] ACTION [--reason TEXT]",
         epilog=f"ACTION is one of: {', '.join(ACTIONS)}",
     )
     modes = parser.add_mutually_exclusive_group()
@@ -54,6 +54,7 @@ def build_parser() -> Parser:
         dest="action",
         help="act on a service, or on all services of this node",
     )
+    parser.add_reason()
     parser.add_flag("-c", dest="is_table", help="with -s: as a table")
     parser.add_flag("-v", dest="is_verbose", help="with -s: a table, and the reasons")
     parser.add_flag("--json", dest="is_json", help="with -s: as JSON")

@@ -141,6 +141,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--format", metavar="json", choices=("json",), default="", help="for print status"
     )
+    parser.add_reason()
     parser.add_argument("action", metavar="ACTION", nargs="*", help="one of those below")
     parser.add_flag("--remote", help=SUPPRESS)
     # Options of the agent that have no effect here.

@@ -22,6 +22,7 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 from opensvc_openha.system.lock_file import is_locked, read_owner
+from opensvc_openha.system.order_reason import VARIABLE, given_reason
 from opensvc_openha.system.processes import stat_of
 from opensvc_openha.system.unix_socket_path import ShortPath
 
@@ -38,6 +39,7 @@ _KINDS = (UsageError, RefusedError, ActionError, SystemFault, NotAnsweringError)
 The exit code for "no daemon runs" is never among them.
 """
 _TYPES: dict[object, type[OpenhaError]] = {kind.exit_code: kind for kind in _KINDS}
+_READING = ("status", "history")
 ANSWER_LIMIT_S = 2.0
 """Seconds within which a healthy daemon answers."""
 CONFIRM_LIMIT_S = 10.0
@@ -130,6 +132,12 @@ def reload_if_running(layout: Layout) -> None:
         raise
     except NotRunningError:
         pass
+
+
+def record_start(layout: Layout) -> None:
+    """Record in the history who started the daemon, if there is a reason for it."""
+    if given_reason():
+        _have_done(layout, {"do": "started"}, ANSWER_LIMIT_S)
 
 
 def leave(layout: Layout, leaving: Leaving) -> None:
@@ -263,6 +271,8 @@ def _holder_in_table(layout: Layout) -> int:
 def _converse(
     layout: Layout, request: dict[str, Any], timeout_s: float
 ) -> Iterator[dict[str, Any]]:
+    if request["do"] not in _READING and VARIABLE in os.environ:
+        request = {**request, "order_reason": given_reason()}
     with _connected(layout) as connection:
         try:
             connection.settimeout(ANSWER_LIMIT_S)

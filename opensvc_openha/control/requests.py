@@ -11,7 +11,7 @@ import enum
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
@@ -19,6 +19,7 @@ from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.services_file import check_service_name
+from opensvc_openha.system.order_reason import REASON_CHARACTERS
 
 REQUEST_BYTES = 8_192
 """Longest request of root and of the daemon's own user."""
@@ -35,6 +36,13 @@ Member = TypeVar("Member", bound=enum.Enum)
 
 
 @dataclass(frozen=True)
+class Order:
+    """What a person may give a reason for."""
+
+    order_reason: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
 class StatusRequest:
     """The present status, for all users; or of an engine that hangs the newest one."""
 
@@ -47,7 +55,7 @@ class HistoryRequest:
 
 
 @dataclass(frozen=True)
-class ActRequest:
+class ActRequest(Order):
     """A command for these services; None for all of this node."""
 
     command: Command
@@ -56,7 +64,7 @@ class ActRequest:
 
 
 @dataclass(frozen=True)
-class ReloadRequest:
+class ReloadRequest(Order):
     """Read the configuration files again."""
 
 
@@ -71,12 +79,12 @@ class NoteRequest:
 
 
 @dataclass(frozen=True)
-class ForgetPeerRequest:
+class ForgetPeerRequest(Order):
     """Accept a lower boot counter of the peer from now on."""
 
 
 @dataclass(frozen=True)
-class ConfirmRequest:
+class ConfirmRequest(Order):
     """An operator has made sure that this node runs nothing."""
 
     node: str
@@ -90,7 +98,7 @@ class FenceLookRequest:
 
 
 @dataclass(frozen=True)
-class FenceDrillRequest:
+class FenceDrillRequest(Order):
     """Cut the power of ``node``, which is healthy, by this path, and measure it."""
 
     path: str
@@ -98,12 +106,17 @@ class FenceDrillRequest:
 
 
 @dataclass(frozen=True)
-class ReleaseRequest:
+class ReleaseRequest(Order):
     """Register this node, which was ejected, on the arbiter again."""
 
 
 @dataclass(frozen=True)
-class LeaveRequest:
+class StartedRequest(Order):
+    """The daemon was started by this caller; only for the reason of it."""
+
+
+@dataclass(frozen=True)
+class LeaveRequest(Order):
     """End the daemon."""
 
     leaving: Leaving
@@ -120,6 +133,7 @@ Request = (
     | FenceLookRequest
     | FenceDrillRequest
     | ReleaseRequest
+    | StartedRequest
     | LeaveRequest
 )
 
@@ -133,6 +147,13 @@ def parse_request(line: bytes) -> Request:
         raise UsageError(f"not a request: {error}") from None
     if not isinstance(found, dict):
         raise UsageError("not a request: expected a JSON object")
+    request = _request(found)
+    if isinstance(request, Order):
+        return replace(request, order_reason=_text(found, "order_reason")[:REASON_CHARACTERS])
+    return request
+
+
+def _request(found: dict[str, object]) -> Request:
     what = found.get("do")
     if what == "status":
         return StatusRequest(found.get("old") is True)
@@ -158,6 +179,8 @@ def parse_request(line: bytes) -> Request:
         return FenceDrillRequest(path, _name(found.get("node"), "node", check_node_name))
     if what == "fence-release":
         return ReleaseRequest()
+    if what == "started":
+        return StartedRequest()
     if what == "leave":
         return LeaveRequest(_member(Leaving, found.get("how"), "way to leave"))
     raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")

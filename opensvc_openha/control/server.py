@@ -29,9 +29,11 @@ from opensvc_openha.control.requests import (
     HistoryRequest,
     LeaveRequest,
     NoteRequest,
+    Order,
     ReleaseRequest,
     ReloadRequest,
     Request,
+    StartedRequest,
     StatusRequest,
     parse_request,
 )
@@ -92,7 +94,10 @@ class Served(Protocol):
         Returns how many will answer.
         """
 
-    def reload(self) -> None:
+    def record_start(self, caller: Caller) -> None:
+        """Record who started the daemon, and why."""
+
+    def reload(self, caller: Caller) -> None:
         """Read the configuration files again."""
 
     def leave(self, leaving: Leaving, who: str) -> None:
@@ -245,6 +250,8 @@ class ControlServer:
             raise RefusedError("only root may change the cluster")
         if _has_gone(connection):
             return  # The caller gave up: do not run its request.
+        if isinstance(request, Order):
+            caller = replace(caller, order_reason=request.order_reason)
         if isinstance(request, ActRequest):
             self._act(connection, request, caller)
             return
@@ -253,11 +260,13 @@ class ControlServer:
             _send(connection, {"done": True, **lines})
             return
         if isinstance(request, ReloadRequest):
-            self._served.reload()
+            self._served.reload(caller)
         elif isinstance(request, NoteRequest):
             self._served.record_observation(
                 request.service, request.word, request.reason, request.is_alarm
             )
+        elif isinstance(request, StartedRequest):
+            self._served.record_start(caller)
         elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
         else:

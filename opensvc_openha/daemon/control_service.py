@@ -107,8 +107,17 @@ class ControlService:
         self._loop.await_records()
         return self._history.recent
 
-    def reload(self) -> None:
-        """Read the configuration files again, and wait until the engine has the result."""
+    def record_start(self, caller: Caller) -> None:
+        """Record who started the daemon, and why."""
+        self._history.record(EntryKind.COMMAND, "", "start of the daemon", f"by {caller.text}")
+
+    def reload(self, caller: Caller) -> None:
+        """Read the configuration files again, and wait until the engine has the result.
+
+        Every edit comes with it: it is recorded only where somebody gives a reason.
+        """
+        if caller.order_reason:
+            self._history.record(EntryKind.COMMAND, "", "reload", f"by {caller.text}")
         self._configuration.reload()
         self._loop.await_events()  # Queued behind the change.
 

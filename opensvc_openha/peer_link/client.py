@@ -39,6 +39,7 @@ from opensvc_openha.peer_link.protocol import (
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.key_store import is_peer_link_on, read_keys
 from opensvc_openha.system import clock
+from opensvc_openha.system.order_reason import given_reason
 
 ANSWER_LIMIT_S = 30.0
 """Seconds for an answer, or a sign of life of a request that is executed."""
@@ -232,7 +233,7 @@ def order_peer(
     layout: Layout, service: str, action: str, agent: AgentKind, on_line: Callable[[str], None]
 ) -> JobEnd:
     """Have the other node's agent run its part of an action; raises as ``Peer.execute``."""
-    request = OrderRequest(new_job_id(), service, action, agent)
+    request = OrderRequest(new_job_id(), service, action, agent, order_reason=given_reason())
     return find_peer(layout).execute(request, on_line)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
+from opensvc_openha.system.order_reason import VARIABLE
 
 RUNNING = 8
 """Requests that are executed at a time."""
@@ -81,8 +82,12 @@ class Jobs:
         self._running = 0
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
 
-    def begin(self, job_id: str, argv: Sequence[str], given: str = "") -> Job:
+    def begin(
+        self, job_id: str, argv: Sequence[str], given: str = "", order_reason: str = ""
+    ) -> Job:
         """Run ``argv`` with ``given`` as its input; return the running job if the id is known.
+
+        ``order_reason`` is why a person gave the order, for the program's environment.
 
         Raises RefusedError for an id that was withdrawn, or began under a former server, or if too
         many run; SystemFault if it cannot be recorded.
@@ -98,7 +103,10 @@ class Jobs:
             self._running += 1
             self._prune()
         threading.Thread(
-            target=self._run, args=(job_id, job, argv, given), name="peer job", daemon=True
+            target=self._run,
+            args=(job_id, job, argv, given, order_reason),
+            name="peer job",
+            daemon=True,
         ).start()
         return job
 
@@ -123,13 +131,15 @@ class Jobs:
             raise RefusedError("the request came before, and is not executed twice")
         self._write(job_id, _BEGAN)
 
-    def _run(self, job_id: str, job: Job, argv: Sequence[str], given: str) -> None:
+    def _run(
+        self, job_id: str, job: Job, argv: Sequence[str], given: str, order_reason: str
+    ) -> None:
         code = _NOT_STARTED
         try:
             # The threads of connections may be nicer than what runs for a proven peer should be.
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
-            code = self._executed(job, argv, given)
+            code = self._executed(job, argv, given, order_reason)
         except (OSError, ValueError) as error:
             job.add(f"cannot run {argv[0]}: {error}")
         finally:
@@ -140,13 +150,16 @@ class Jobs:
             job.end(code)
             self._log(f"request {job_id[:8]}: ended with {code}")
 
-    def _executed(self, job: Job, argv: Sequence[str], given: str) -> int:
+    def _executed(self, job: Job, argv: Sequence[str], given: str, order_reason: str) -> int:
+        environment = dict(self._env)
+        if order_reason:
+            environment[VARIABLE] = order_reason
         process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=dict(self._env),
+            env=environment,
             cwd="/",
             start_new_session=True,
         )

@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from opensvc_openha.errors import (
@@ -35,8 +35,10 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.nodes_file import check_node_name
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.options_schema import Allowed
 from opensvc_openha.formats.services_file import check_service_name
+from opensvc_openha.system.order_reason import REASON_CHARACTERS
 
 _MemberT = TypeVar("_MemberT", bound=enum.Enum)
 
@@ -92,7 +94,14 @@ class FetchRequest:
 
 
 @dataclass(frozen=True)
-class OrderRequest:
+class _Change:
+    """What a person may have given a reason for."""
+
+    order_reason: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class OrderRequest(_Change):
     """The other node's part of a person's order for a service."""
 
     job_id: str
@@ -105,7 +114,7 @@ class OrderRequest:
 
 
 @dataclass(frozen=True)
-class AddRequest:
+class AddRequest(_Change):
     """Take over a service file and add its service to the cluster there.
 
     ``is_private``: the file is for root only. ``is_trial``: only check it.
@@ -123,7 +132,7 @@ class AddRequest:
 
 
 @dataclass(frozen=True)
-class RemoveRequest:
+class RemoveRequest(_Change):
     """Remove a service from the cluster there, with its file and wrappers."""
 
     job_id: str
@@ -133,7 +142,7 @@ class RemoveRequest:
 
 
 @dataclass(frozen=True)
-class TakeRequest:
+class TakeRequest(_Change):
     """Replace shared files there.
 
     ``seen``: the digest of each that the sender has last seen there; another one is refused.
@@ -163,6 +172,13 @@ Request = StatusRequest | InspectRequest | FetchRequest | JobRequest | OutcomeRe
 def parse_request(message: Mapping[str, Any]) -> Request:
     """Return the request of a message; raise UsageError for anything else."""
     fields = _Fields(message)
+    request = _request(message, fields)
+    if isinstance(request, _Change):
+        return replace(request, order_reason=fields.order_reason())
+    return request
+
+
+def _request(message: Mapping[str, Any], fields: _Fields) -> Request:
     match message.get("do"):
         case "status":
             request: Request = StatusRequest()
@@ -211,6 +227,13 @@ def parse_request(message: Mapping[str, Any]) -> Request:
 
 def request_to_json(request: Request) -> dict[str, Any]:
     """Return the message of a request."""
+    message = _message(request)
+    if isinstance(request, _Change) and request.order_reason:
+        message["order_reason"] = request.order_reason
+    return message
+
+
+def _message(request: Request) -> dict[str, Any]:
     match request:
         case StatusRequest():
             return {"do": "status"}
@@ -311,6 +334,11 @@ class _Fields:
         except ValueError as error:
             raise UsageError(f"not a request: {error}") from None
         return value
+
+    def order_reason(self) -> str:
+        if "order_reason" not in self._message:
+            return ""
+        return one_line(self.text("order_reason", REASON_CHARACTERS))[:REASON_CHARACTERS]
 
     def line(self) -> str:
         if "line" not in self._message:

@@ -100,7 +100,9 @@ class RequestHandler:
             case _:
                 program = self._node.program(request)
                 self._log(f"{channel.peer_name}: {_described(request)}")
-                job = self._jobs.begin(request.job_id, program.argv, program.given)
+                job = self._jobs.begin(
+                    request.job_id, program.argv, program.given, request.order_reason
+                )
                 channel.send({"accepted": request.job_id})
                 _stream(channel, job)
 

@@ -16,6 +16,7 @@ from opensvc_openha.peer_link.protocol import AgentKind, OrderRequest
 from opensvc_openha.plugin.agent_services import AgentService, read_services
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.plugin.installed_agent import Agent
+from opensvc_openha.system.order_reason import given_reason
 
 ACTIONS = ("start", "stop", "freeze", "thaw")
 """What an agent has the other one do: a switch is a stop of one node and a start of the other."""
@@ -25,7 +26,14 @@ def ask_peer(layout: Layout, service: str, action: str, on_line: Callable[[str],
     """Have the other node's agent run its part of an action; raises as ``Peer.execute``."""
     peer = find_peer(layout)  # First: without a key there is no other reason for ssh to log.
     agent, _ = _find(find_agents(None), service)
-    request = OrderRequest(new_job_id(), service, action, AgentKind.REAL, agent.line.name)
+    request = OrderRequest(
+        new_job_id(),
+        service,
+        action,
+        AgentKind.REAL,
+        agent.line.name,
+        order_reason=given_reason(),
+    )
     return peer.execute(request, on_line)
 
 

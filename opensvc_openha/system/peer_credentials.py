@@ -26,6 +26,8 @@ class Caller:
     login_uid: int | None = None
     by: str = BY_OPERATOR
     """Its description, if it is not an operator's command."""
+    order_reason: str = ""
+    """Why it gives an order, in a person's words."""
 
     @property
     def may_change(self) -> bool:
@@ -36,11 +38,12 @@ class Caller:
     def text(self) -> str:
         """Description.
 
-        ``root (login alice, pid 4711)``, or ``resource monitor, root (pid 4711)``.
+        ``root (login alice, pid 4711, reason: CHG-12)``, or ``resource monitor, root (pid 4711)``.
         """
         login = f"login {_user(self.login_uid)}, " if self.login_uid not in (None, self.uid) else ""
         who = "" if self.by == BY_OPERATOR else f"{self.by}, "
-        return f"{who}{_user(self.uid)} ({login}pid {self.pid})"
+        why = f", reason: {self.order_reason}" if self.order_reason else ""
+        return f"{who}{_user(self.uid)} ({login}pid {self.pid}{why})"
 
 
 def caller_of(connection: socket.socket) -> Caller:

@@ -87,8 +87,11 @@ class Daemon:
             answers.put(answer)
         return len(services or ["web", "db"])
 
-    def reload(self) -> None:
-        self._note("reload")
+    def record_start(self, caller: Caller) -> None:
+        self._note("started", caller)
+
+    def reload(self, caller: Caller) -> None:
+        self._note("reload", caller)
 
     def leave(self, leaving: Leaving, who: str) -> None:
         self._note("leave", leaving, who)
@@ -185,7 +188,8 @@ def test_who_only_shows_a_status_may_have_an_old_one(rig: Rig, caller: Caller) -
 
 CHANGES = [
     ({"do": "act", "command": "stop", "services": ["web"]}, None),
-    ({"do": "reload"}, ("reload",)),
+    ({"do": "reload"}, ("reload", ROOT)),
+    ({"do": "started"}, ("started", ROOT)),
     (
         {"do": "note", "service": "web", "word": "fs#1", "reason": "down", "is_alarm": True},
         ("observation", "web", "fs#1", "down", True),
@@ -212,6 +216,27 @@ def test_root_may_change_the_cluster(
     """One order, with who gave it, and one answer."""
     assert rig.ask(request_) == ANSWERS.get(request_["do"], [{"done": True}])
     assert rig.daemon.orders == [order]
+
+
+@pytest.mark.parametrize(
+    "request_, order", [pair for pair in CHANGES if pair[1] and ROOT in pair[1]]
+)
+def test_reason_of_an_order_comes_with_who_gave_it(
+    rig: Rig, request_: dict[str, Any], order: tuple[Any, ...]
+) -> None:
+    """As one line of bounded length, whatever was sent."""
+    rig.ask({**request_, "order_reason": f"CHG\n{'1' * 300}"})
+    why = f"CHG\\n{'1' * 300}"[:200]
+    expected = tuple(replace(ROOT, order_reason=why) if word is ROOT else word for word in order)
+    assert rig.daemon.orders == [expected]
+    assert expected[-1].text.endswith(f"(pid 4711, reason: {why})")
+
+
+def test_reason_that_is_no_text_is_refused(rig: Rig) -> None:
+    """Nothing is done."""
+    (answer,) = rig.ask({"do": "act", "command": "stop", "order_reason": 12})
+    assert "order_reason: expected a text, found 12" in answer["error"]
+    assert rig.daemon.orders == []
 
 
 @pytest.mark.parametrize("request_", [request_ for request_, _ in CHANGES])

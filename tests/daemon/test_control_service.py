@@ -146,8 +146,21 @@ def test_reload_ends_when_the_engine_has_the_result(bench: Bench) -> None:
     done = []
     bench.configuration.reload.side_effect = lambda: done.append("read")
     bench.loop.await_events.side_effect = lambda: done.append("awaited")
-    bench.service.reload()
+    bench.service.reload(Caller(1, 0))
     assert done == ["read", "awaited"]
+    assert bench.entries() == []
+
+
+def test_reload_and_start_with_a_reason_are_in_the_history(bench: Bench) -> None:
+    """Who, and why."""
+    caller = Caller(1, 0, order_reason="CHG-12")
+    bench.service.reload(caller)
+    bench.service.record_start(caller)
+    by = "by root (pid 1, reason: CHG-12)"
+    assert bench.entries() == [
+        (EntryKind.COMMAND, "", "", "reload", by, False),
+        (EntryKind.COMMAND, "", "", "start of the daemon", by, False),
+    ]
 
 
 def test_command_for_all_reaches_each_service_also_those_removed_while_they_ran(

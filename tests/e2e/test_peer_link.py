@@ -74,8 +74,10 @@ def test_orders_need_no_ssh(cluster: AgentCluster) -> None:
     first, second = cluster.nodes
     assert "over the peer link: exit code 0" in cluster.must(first, "web start")
     cluster.wait("STARTED/STOPPED")
-    cluster.must(first, "web switch")
+    cluster.must(first, "web switch --reason CHG-12")
     cluster.wait("STOPPED/STARTED")
+    why = cluster.must(first, "openha why webha")
+    assert re.search(r"by root \(pid \d+, reason: CHG-12\)", why), why
     assert "'switch --remote' on node deb2.opensvc.com over the peer link" in cluster.must(
         first, "web switch --to deb1.opensvc.com"
     )

@@ -181,6 +181,14 @@ def test_order_is_executed_and_its_output_and_end_come_back(tmp_path: Path) -> N
     assert any("node1: request" in line and line.endswith(": stop web") for line in serving.lines)
 
 
+def test_program_has_the_reason_of_its_order_and_no_other(tmp_path: Path) -> None:
+    """Not the reason for which this node's daemon was started, either."""
+    with Serving(tmp_path, r"echo why: ${OPENHA_REASON-none}") as serving:
+        plain = serving.peer().execute(order())
+        reasoned = serving.peer().execute(replace(order(), order_reason="CHG-12"))
+    assert (plain.lines, reasoned.lines) == (("why: none",), ("why: CHG-12",))
+
+
 @pytest.mark.parametrize(
     ("script", "end"),
     [
@@ -393,6 +401,7 @@ def _await(job: Job) -> None:
 CHANGES: tuple[Request, ...] = (
     order(ID),
     OrderRequest(ID, "web", "freeze", AgentKind.REAL, "1.8"),
+    OrderRequest(ID, "web", "stop", order_reason="CHG-12: Kühlung"),
     AddRequest(ID, "web", "[DEFAULT]\n", "node1", "node2", "/bin/true", True, False),
     RemoveRequest(ID, "web", True),
     TakeRequest(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from opensvc_openha.agent.host.commands import CommandResult, run_logged
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.formats.layout import AgentLayout
+from opensvc_openha.system.order_reason import VARIABLE, given_reason
 
 CONNECT_TIMEOUT_S = 10
 SSH_FAILED = 255
@@ -63,6 +64,9 @@ def agent_command(layout: AgentLayout, svcname: str, words: Sequence[str]) -> li
     """Return the argv that runs an agent action on another node with this node's layout."""
     usual = AgentLayout().environment()
     moved = [f"{name}={path}" for name, path in layout.environment().items() if path != usual[name]]
+    reason = given_reason()
+    if reason:
+        moved.append(f"{VARIABLE}={reason}")
     svcmgr = os.path.join(layout.bin_dir, "svcmgr")
     return [*(["env", *moved] if moved else []), svcmgr, "-s", svcname, *words]
 
