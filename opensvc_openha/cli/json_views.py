@@ -321,6 +321,10 @@ class LeaseView:
     why_no_inhibitor: str
     """Why nothing refuses to suspend this node while its watchdog is armed; empty if that is
     refused."""
+    stops: bool
+    """It stops its services before its watchdog resets it (`on_lost = stop`)."""
+    cut_off: str
+    """Why it has stopped them, and starts none; empty while something confirms that it lives."""
 
 
 @dataclass(frozen=True)

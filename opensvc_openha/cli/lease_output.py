@@ -13,14 +13,18 @@ def lease_lines(lease: LeaseStatus | None, now: float) -> list[str]:
     """
     if lease is None:
         return []
+    cut_off = []
+    if lease.cut_off:
+        cut_off = [f"  {lease.cut_off}: it stops what it runs, and starts nothing until that ends"]
     if lease.death_s is None:
         text = f"this node promises nothing: {lease.why_not or 'its watchdog is being armed'}"
-        return [*_in_lines(text, lease, now)]
+        return [*_in_lines(text, lease, now), *cut_off]
     name = "" if not lease.name else f" ({_watchdog(lease)})"
-    text = f"this node promises: dead {lease.death_s:g} s after its last sign{name}"
+    what = "dead, or without services," if lease.stops else "dead"
+    text = f"this node promises: {what} {lease.death_s:g} s after its last sign{name}"
     if not lease.is_confirmed:
         text += f"; {lease.why_not or 'not confirmed yet'}"
-    lines = _in_lines(text, lease, now)
+    lines = [*_in_lines(text, lease, now), *cut_off]
     if lease.is_virtual:
         lines.append(
             "  it is a virtual machine: believed only where virtual_pause = never says that it is"

@@ -147,6 +147,7 @@ class Engine:
         self._departure = Departure(now)
         self._lease = LeaseOwner(spec, now)
         self._was_promise_due = False
+        self._was_cut_off = ""
         self._disks = DataDisks()
         self._silence = OwnSilence(spec.node, spec.peer)
         self._lateness = Lateness(now)
@@ -173,6 +174,8 @@ class Engine:
             self._disks,
             self._silence.is_kept,
             self._silence.why_not,
+            self._lease.cut_off,
+            self._lease.is_stop_due,
         )
 
     # --- the step ---------------------------------------------------------------------------------
@@ -308,6 +311,7 @@ class Engine:
         if shortest_s is None or limit_s is None or not self._is_begun or late_s < limit_s:
             return []
         monitor.hold(now)
+        self._lease.restart()
         self._disks.restart(now)
         self._peer.view.doubt_goodbye(monitor.all_heard_at)
         self._fencing.void_proofs()
@@ -586,6 +590,9 @@ class Engine:
         was_due, self._was_promise_due = self._was_promise_due, self._lease.is_awaited(now)
         if was_due is not self._was_promise_due:
             self._work.mark(self._work.starting)
+        was_cut_off, self._was_cut_off = self._was_cut_off, self._lease.cut_off
+        if was_cut_off != self._was_cut_off:
+            self._work.mark_all()
         return done
 
     def _update_promise(self, now: float) -> list[Action]:

@@ -17,6 +17,12 @@ acknowledged it); only such media give permits until then. So a peer that still 
 at all that renews it.
 
 Nothing here is done by time alone but giving up: the watchdog, not this module, ends the node.
+
+With ``on_lost = stop`` a node that nothing confirms any more (`CutOff`) stops its services before
+its watchdog resets it. Once nothing is in use it is disarmed, though no withdrawal of what it
+promised could be confirmed: that it runs nothing is as true as if it were dead, and it starts
+nothing before something confirms that it lives, or its peer is proved out. No promise is shorter
+for that.
 """
 
 from __future__ import annotations
@@ -38,13 +44,14 @@ from opensvc_openha.core.actions import (
     WithdrawWitness,
 )
 from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.cut_off import CutOff
 from opensvc_openha.core.events import (
     MediaReplaced,
     RenewalConfirmed,
     WatchdogLost,
     WatchdogReady,
 )
-from opensvc_openha.core.model import ClusterSpec, LeasePolicy, Profile
+from opensvc_openha.core.model import ClusterSpec, LeasePolicy, OnLost, Profile
 from opensvc_openha.core.promise import (
     CLOCK_RATIO,
     FAST_MARGIN_S,
@@ -201,6 +208,7 @@ class LeaseOwner:
         """Withdrawals ordered at the witness, since a renewal was."""
         self._renewed_at = -math.inf
         """Beginning of the newest renewal that a permit was given for."""
+        self._cut = CutOff()
         self._granted_at: float | None = None
         self._granted_by = ""
         self._least_margin_s = self._former_margin_s = math.inf
@@ -290,6 +298,8 @@ class LeaseOwner:
         if not self.asks(now):
             return []
         self._asked_at = now
+        if self._is_watched:
+            self._cut.record_ask(self._interval_s, now)
         return self._witness_actions(seq)
 
     def record_repeat(self, seq: int, has_facts: bool, now: float) -> None:
@@ -311,11 +321,15 @@ class LeaseOwner:
 
         Once in a beat interval: so an answer, which comes within milliseconds, does not ask.
         """
-        return self._watchdog in _KEPT and now >= self._asked_at + 0.75 * self._interval_s
+        return self._is_asking and now >= self._asked_at + 0.75 * self._interval_s
 
     def is_ask_due(self, now: float) -> bool:
         """Return True if a beat leaves now in order to ask."""
-        return self._watchdog in _KEPT and now >= self._asked_at + self._interval_s
+        return self._is_asking and now >= self._asked_at + self._interval_s
+
+    @property
+    def _is_asking(self) -> bool:
+        return self._watchdog in _KEPT or self._cut.since is not None
 
     def acknowledged(self, seq: int, now: float) -> list[GrantPermit]:
         """Take an authenticated acknowledgement of the peer's incarnation, which lives, then."""
@@ -355,9 +369,11 @@ class LeaseOwner:
         return self._standing if self._current is None else (*self._standing, self._current)
 
     def _grant(self, renewed_at: float, by: str, now: float) -> list[GrantPermit]:
+        is_in_time = now <= renewed_at + self._answer_s
+        self._cut.record_confirmed(renewed_at, is_in_time)
         if self._watchdog not in _KEPT or self._is_over or self._is_held:
             return []
-        if renewed_at <= self._renewed_at or now > renewed_at + self._answer_s:
+        if renewed_at <= self._renewed_at or not is_in_time:
             return []
         self._renewed_at, self._granted_by = renewed_at, by
         if self._granted_at is not None and self._ready is not None:
@@ -469,7 +485,7 @@ class LeaseOwner:
         least_s, until = self._floor
         if now < until:
             death_s = max(death_s, least_s)
-        return Promise(death_s, self._media, ready.is_virtual)
+        return Promise(death_s, self._media, ready.is_virtual, self._is_stopped_first)
 
     @property
     def _is_confirmed(self) -> bool:
@@ -503,7 +519,53 @@ class LeaseOwner:
         done = self._pursue(at, now) if is_wanted else self._end(at, now)
         media = [statement.media for statement in self._statements]
         self.renewing = frozenset.intersection(*media) if media else None
-        return done + self._tell(now)
+        return done + self._judge_cut(at, now) + self._tell(now)
+
+    # --- cut off ----------------------------------------------------------------------------------
+
+    @property
+    def _is_stopped_first(self) -> bool:
+        policy = self._policy or self._armed_by
+        return policy is not None and policy.on_lost is OnLost.STOP
+
+    @property
+    def _is_watched(self) -> bool:
+        """True while this node's services are to be stopped should nothing confirm any more."""
+        return self._is_stopped_first and self._watchdog is Watchdog.ARMED
+
+    @property
+    def cut_off(self) -> str:
+        """Say that nothing confirms that this node lives, as a clause; empty if that is not so."""
+        return self._cut.text
+
+    @property
+    def is_stop_due(self) -> bool:
+        """True while only the end of all that runs here keeps the watchdog from resetting it."""
+        return self._cut.since is not None and self._watchdog is not Watchdog.OFF
+
+    def restart(self) -> None:
+        """Expect no answer to what was asked before: this node stood still."""
+        self._cut.restart()
+
+    def _judge_cut(self, at: Circumstances, now: float) -> list[Action]:
+        """Find out whether this node is cut off; return the record of a change."""
+        cut = self._cut
+        if not self._is_watched:
+            cut.restart()
+        if not self._is_stopped_first:
+            cut.end()
+        due_at = cut.due_at(self._interval_s, self._answer_s)
+        if due_at is not None and now >= due_at and at.is_in_use and at.goodbye is Goodbye.NONE:
+            cut.begin(now)
+        is_told, cut.is_told = cut.is_told, cut.since is not None
+        if is_told is cut.is_told:
+            return []
+        if not cut.is_told:
+            text = "it was cut off; services may be started here again"
+            return [self._record("CONFIRMED", text, True)]
+        left_s = 0.0 if self._ready is None else self._renewed_at + self._ready.timeout_s - now
+        text = f"{cut.text}: what runs here is stopped, in the {left_s:.1f} s until it is reset"
+        return [self._record("CUT OFF", text, True)]
 
     def _why_not(self, at: Circumstances) -> str:
         """Return why nothing is to be promised; empty if something is."""
@@ -558,11 +620,13 @@ class LeaseOwner:
         self._is_ending = True
         done = self._say(None, self._why, at, now)
         is_late = self._settled_at is not None and now >= self._settled_at
-        is_left = is_late and not at.is_in_use
+        is_left = (is_late or self._cut.since is not None) and not at.is_in_use
         if self._standing and not is_left:
             return done
-        # Where nothing runs any more, nothing can break a promise.
-        self._standing, self._floor = (), (0.0, -math.inf)
+        # Where nothing runs any more, nothing can break a promise. A node that goes on lets it
+        # stand, until its peer knows better.
+        if is_late or not self._standing:
+            self._standing, self._floor = (), (0.0, -math.inf)
         self._is_left_running = self._is_left_running or self._watchdog in _KEPT
         done += self._disarm(self._why)
         self._watchdog, self._armed_by, self._ready = Watchdog.OFF, None, None
@@ -615,8 +679,11 @@ class LeaseOwner:
         times = [self._floor[1]]
         if self._settled_at is not None:
             times.append(self._settled_at)
-        if self._watchdog in _KEPT:
+        if self._is_asking:
             times.append(self._asked_at + self._interval_s)
+        due_at = self._cut.due_at(self._interval_s, self._answer_s)
+        if due_at is not None:
+            times.append(due_at)
         if self._is_wanted and not self._was_confirmed:
             times.append(self._given_up_at)
         if self._watchdog is Watchdog.LOST and self._is_wanted:
@@ -675,6 +742,8 @@ class LeaseOwner:
             margin_s=margin_s,
             least_margin_s=None if least_s == math.inf else least_s,
             why_not=self._explain(now),
+            cut_off=self._cut.text,
+            stops=self._is_stopped_first,
         )
 
     def _record(self, what: str, text: str, is_alarm: bool) -> Record:

@@ -242,7 +242,8 @@ class LeaseView:
             is_barred = view.are_facts_authentic and self._is_barred(promise)
             return LeaseSight(problem, is_promised=True, is_barred=is_barred)
         if view.silent_since is None:
-            text = f"{self._spec.peer} promises: dead {promise.death_s:.1f} s after its last sign"
+            what = "dead, or without services," if promise.may_stop else "dead"
+            text = f"{self._spec.peer} promises: {what} {promise.death_s:.1f} s after its last sign"
             return LeaseSight(text, is_promised=True, is_usable=True)
         return self._countdown(view.silent_since, delay_s, promise, media, now)
 
@@ -335,8 +336,9 @@ class LeaseView:
         if before is not None and now < before.at + timing.PROOF_LIFE_S:
             return self.sight
         read_s = min(self._quiet_at[medium] for medium in media) - self._life_at
+        what = "dead, or without services," if promise.may_stop else "dead"
         text = (
-            f"self-fenced: promised to be dead {promise.death_s:.1f} s after its last sign,"
+            f"self-fenced: promised to be {what} {promise.death_s:.1f} s after its last sign,"
             f" {' and '.join(media.values())} read {read_s:.1f} s after it"
         )
         proof = Proof(ProofKind.SELF_FENCED, Scope.NODE, None, now, text)

@@ -29,6 +29,9 @@ MARGIN_S = 0.5
 FAST_MARGIN_S = 0.2
 """Added to every promise, for what is not counted elsewhere; the second one in profile `fast`."""
 
+STOP_MARGIN_S = 1.0
+"""Time between the end of the last stop of a node that is cut off, and its watchdog."""
+
 _TINY_S = 1e-9
 """More than the rounding of sums and products of such durations."""
 
@@ -40,16 +43,18 @@ assert CLOCK_RATIO > 1.0833 / 0.9167, "clocks at the extremes"
 class Promise:
     """What a node promises of itself, as its beats carry it.
 
-    It executes nothing any more ``death_s`` seconds after its peer has received its last sign of
-    life. ``media`` are the marks of the disk links, and of the witness, by which it can show that
-    it lives without its peer, see ``media_of``: a peer that cannot read one of them can conclude
-    nothing.
+    It executes nothing any more, or none of its services, ``death_s`` seconds after its peer has
+    received its last sign of life. ``media`` are the marks of the disk links, and of the witness,
+    by which it can show that it lives without its peer, see ``media_of``: a peer that cannot read
+    one of them can conclude nothing.
     """
 
     death_s: float
     media: frozenset[bytes]
     is_virtual: bool = False
     """It is a virtual machine: one that is paused does not notice it, nor does its watchdog."""
+    may_stop: bool = False
+    """It may have stopped its services in place of dying: then it lives, and runs none."""
 
 
 def media_of(links: Iterable[LinkSpec]) -> dict[LinkSpec, bytes]:
@@ -88,9 +93,21 @@ def death_after_s(
     return math.ceil(seconds * 1000 - _TINY_S) / 1000
 
 
-def has_slack(timeout_s: float, interval_s: float, answer_s: float) -> bool:
-    """Return True if a single lost renewal resets nobody.
+def patience_s(interval_s: float, answer_s: float) -> float:
+    """Return how long after a renewal a single one that is lost means nothing.
 
     ``interval_s`` is the time between two renewals: the beat interval.
     """
-    return timeout_s >= 2 * (interval_s + answer_s) - _TINY_S
+    return 2 * (interval_s + answer_s)
+
+
+def least_timeout_s(interval_s: float, answer_s: float, stop_s: float | None = None) -> int:
+    """Return the least timeout of a watchdog, in whole seconds, with which nobody is reset early.
+
+    With ``stop_s`` all services must have been stopped by then, with a margin, after the node has
+    found that nothing confirms any more.
+    """
+    seconds = patience_s(interval_s, answer_s)
+    if stop_s is not None:
+        seconds += stop_s + STOP_MARGIN_S
+    return math.ceil(seconds - _TINY_S)

@@ -17,7 +17,7 @@ class Scope(enum.Enum):
     """What the peer cannot do any more."""
 
     NODE = "node"
-    """It executes nothing."""
+    """It executes nothing, or at least none of its services."""
     DATA = "data"
     """It cannot change the disks of the services that the proof covers."""
 

@@ -95,6 +95,11 @@ class Moment:
     """This node keeps silent on purpose."""
     why_not_silent: str = ""
     """Why it does not, although it gave a service up whose stop hangs."""
+    cut_off: str = ""
+    """That nothing confirms that this node lives, so that it starts nothing; empty if that is not
+    so."""
+    is_stop_due: bool = False
+    """It is cut off, and its watchdog resets it unless it stops what it runs."""
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -276,7 +281,7 @@ class ServiceMachine:
         # Refused: the command before it continues.
         self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
-        detail = detail or self._fencing.ejector
+        detail = detail or self._fencing.ejector or at.cut_off
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = (
                 "the peer reports that it could not start it: see service -s -v there; freeze-stop"
@@ -320,6 +325,7 @@ class ServiceMachine:
             proof=self._proof_text(situation, at.now),
             plan=self._plan_text(at.now) if row.run is ScriptKind.CHECK else "",
             ejector=self._fencing.ejector,
+            cut_off=at.cut_off,
             frozen_s=f"{at.disks.frozen_s(self.spec.name, at.now):.0f}",
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
@@ -484,6 +490,8 @@ class ServiceMachine:
             is_plan_due=self._fencing.is_plan_due(self.spec, now),
             is_round_over=not self._fencing.desk.plan.is_in_round,
             is_ejected=bool(self._fencing.ejector),
+            is_cut_off=bool(at.cut_off),
+            is_stop_due=at.is_stop_due,
             is_ownership_unconfirmed=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in UP,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
@@ -768,6 +776,10 @@ class ServiceMachine:
         texts = [explanations.explain_wait(self.state, self._situation(at)) or self.reason]
         if self._fencing.ejector and self.state in PEER_OUT:
             texts.append(f"not started here: {self._fencing.ejector}")
+        elif at.cut_off and self.state in PEER_OUT:
+            texts.append(f"not started here: {at.cut_off}")
+        elif at.is_stop_due and self.state is ServiceState.FROZEN_START:
+            texts.append(f"{at.cut_off}: frozen, and not stopped; the watchdog resets this node")
         if self._dual.since is not None:
             texts = [f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"]
         elif self._doubt is not None:

@@ -331,6 +331,10 @@ class LeaseStatus:
     """The timeout that its driver was asked for; it may have kept another one."""
     why_no_inhibitor: str = ""
     """Why this machine may be suspended though its watchdog is armed; empty if it may not."""
+    stops: bool = False
+    """It stops its services before the watchdog resets it (`on_lost = stop`)."""
+    cut_off: str = ""
+    """Why it has stopped them, and starts none; empty while it does not."""
 
 
 @dataclass(frozen=True)

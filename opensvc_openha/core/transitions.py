@@ -134,6 +134,10 @@ class Situation:
     """No round of the fence plan is going on any more."""
     is_ejected: bool = False
     """This node has lost the right to its data: the peer has won the arbiter's claim."""
+    is_cut_off: bool = False
+    """Nothing confirms that this node lives: it starts nothing unless its peer is proved out."""
+    is_stop_due: bool = False
+    """It is cut off, and stops what it runs before its watchdog resets it."""
     is_promise_due: bool = False
     """This node's promise is to be confirmed before it starts anything beside a peer that is heard.
     """
@@ -198,12 +202,17 @@ def _idle(s: Situation) -> bool:
     return s.running is None
 
 
+def _is_cut_off(s: Situation) -> bool:
+    # A peer that is proved out cannot take over what this node cannot be seen to run.
+    return s.is_cut_off and not (s.evidence is Evidence.SILENT and s.is_check_valid)
+
+
 def _may_begin(s: Situation) -> bool:
     """Return True if nothing prevents START_READY. A start takes more than that."""
     # START_READY runs nothing: it announces the wish to start, so that a live peer can object and a
     # silent one has a last chance to be heard.
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
-    is_blocked = s.is_ejected or s.is_silent
+    is_blocked = s.is_ejected or s.is_silent or _is_cut_off(s)
     is_blocked = is_blocked or (s.evidence is Evidence.SILENT and s.is_boot_blocked)
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
 
@@ -237,6 +246,7 @@ def _may_fence(s: Situation) -> bool:
         and not s.is_put_off
         and not s.is_ejected
         and not s.is_silent
+        and not s.is_cut_off
     )
 
 
@@ -248,7 +258,7 @@ def _may_check(s: Situation) -> bool:
     # A script of the service's own comes after the proof of the node's plan.
     if s.evidence is Evidence.SILENT:
         return not s.is_plan_due and _may_fence(s)
-    if s.is_silent:
+    if s.is_silent or s.is_cut_off:
         return False
     is_free = not s.is_put_off and s.leaving is None and not s.is_promise_due
     return is_free and s.is_check_always and _is_proved_out(s)
@@ -292,6 +302,7 @@ def _may_start(s: Situation) -> bool:
         s.leaving is None
         and not s.is_ejected
         and not s.is_silent
+        and not _is_cut_off(s)
         and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
     )
 
@@ -315,6 +326,10 @@ def _waits_in_vain(s: Situation) -> bool:
 
 def _was_taken_over(s: Situation) -> bool:
     return _idle(s) and s.is_ownership_unconfirmed and s.is_peer_started
+
+
+def _must_stop_cut_off(s: Situation) -> bool:
+    return _idle(s) and s.leaving is None and s.is_stop_due
 
 
 def _must_give_up(s: Situation) -> bool:
@@ -346,6 +361,7 @@ _SOME_UP = (
 _ORDERED = "{by}: {trigger}"
 
 _CONDEMNED = "nothing is started: {ejector}"
+_CUT_OFF = "nothing is started: {cut_off}"
 _EJECTED = "{ejector}: what runs here has lost its right to the data"
 
 # fmt: off
@@ -363,6 +379,8 @@ _START_ROWS = (
         S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
     Row(S.START_READY, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
         S.STOPPED, _CONDEMNED, clears=True, done=_A.ROLLED_BACK),
+    Row(S.START_READY, _T.EVALUATE, lambda s: _idle(s) and _is_cut_off(s),
+        S.STOPPED, _CUT_OFF, clears=True, done=_A.ROLLED_BACK),
     Row(S.START_READY, _T.EVALUATE, _must_yield,
         S.STOPPED, "peer is {evidence}, it goes first", clears=True, holds=True,
         done=_A.ROLLED_BACK),
@@ -373,6 +391,8 @@ _START_ROWS = (
         S.STARTING, "peer is {evidence}, {plan}; check-up script", run=_K.CHECK),
     Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and s.is_ejected,
         S.STOPPED, _CONDEMNED, clears=True, done=_A.ROLLED_BACK),
+    Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _is_cut_off(s),
+        S.STOPPED, _CUT_OFF, clears=True, done=_A.ROLLED_BACK),
     Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _must_yield(s),
         S.STOPPED, "while it was fenced the peer is {evidence}", clears=True,
         done=_A.ROLLED_BACK),
@@ -392,6 +412,9 @@ _START_ROWS = (
     Row(S.START_FAILED, _T.EVALUATE,
         lambda s: _idle(s) and s.was_never_started and s.is_ejected,
         S.STOPPED, _CONDEMNED),
+    Row(S.START_FAILED, _T.EVALUATE,
+        lambda s: _idle(s) and s.was_never_started and _is_cut_off(s),
+        S.STOPPED, _CUT_OFF),
     # The check-up script takes time, in which the peer may have come back: the evidence is judged
     # again before the start script.
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s),
@@ -443,6 +466,12 @@ _STOP_ROWS = (
         S.STOPPING, _EJECTED, run=_K.STOP, frozen_target=S.FROZEN_STOP),
     Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.is_ejected,
         S.STOPPING, _EJECTED, run=_K.STOP, clears=True),
+    # Before the watchdog resets this node with all that runs on it. A service that an operator
+    # froze as started is left to that.
+    Row(S.STARTED, _T.EVALUATE, _must_stop_cut_off,
+        S.STOPPING, "{cut_off}: stopped before the watchdog resets it", run=_K.STOP, clears=True),
+    Row(S.START_FAILED, _T.EVALUATE, _must_stop_cut_off,
+        S.STOPPING, "{cut_off}: what is left of it is stopped", run=_K.STOP, clears=True),
     # The peer starts it once it is stopped here, or once this node is proved out: it falls silent
     # if the stop hangs as well.
     Row(S.STARTED, _T.EVALUATE, _must_give_up,
@@ -619,7 +648,7 @@ _FORCE_ROWS = tuple(
         Row(state, _T.FORCE_STOP, _idle,
             S.STOPPED, _ORDERED, clears=True, holds=True, ready=_A.READY_FORCE_STOP,
             done=_A.STOPPED),
-        Row(state, _T.FORCE_START, lambda s: _idle(s) and not s.is_ejected,
+        Row(state, _T.FORCE_START, lambda s: _idle(s) and not s.is_ejected and not _is_cut_off(s),
             S.STARTED, _ORDERED, clears=True, ready=_A.READY_FORCE_START, done=_A.FORCED_START),
     )
 )

@@ -6,7 +6,8 @@
                  (0xFFFFFFFF: none)
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
     3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
-    4  promise   dead after, ms 4 | flags 1 (1: virtual machine) | count 1 | mark of a medium 8 each
+    4  promise   dead after, ms 4 | flags 1 (1: virtual machine, 2: may have stopped its services
+                 instead) | count 1 | mark of a medium 8 each
     5  disks     one bit per service whose disks answer, one bit per service whose disks are frozen,
                  then for how long, s 2 each, in the order of the frozen ones
 
@@ -35,6 +36,7 @@ _NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE, _DISKS_TYPE = 1, 2, 3, 4,
 _MARKS_MAX = 32
 _BOOTING, _DEFENDING = 1, 2
 _VIRTUAL = 1
+_MAY_STOP = 2
 _NONE = 0xFFFFFFFF
 _FROZEN_MAX_S = 0xFFFF
 _TURNS = {turn.value: turn for turn in Turn}
@@ -150,7 +152,7 @@ def _unpack_marks(value: bytes) -> tuple[bytes, ...]:
 def _pack_promise(promise: Promise) -> bytes:
     # Rounded up: a shorter promise would be broken. Half a microsecond is the error of a float.
     milliseconds = min(_NONE, math.ceil(promise.death_s * 1000 - 0.0005))
-    flags = _VIRTUAL if promise.is_virtual else 0
+    flags = (_VIRTUAL if promise.is_virtual else 0) | (_MAY_STOP if promise.may_stop else 0)
     media = sorted(promise.media)
     return _PROMISE.pack(milliseconds, flags, len(media)) + b"".join(media)
 
@@ -165,7 +167,8 @@ def _unpack_promise(value: bytes) -> Promise:
     if not milliseconds:
         raise ValueError("a promise of 0 ms")
     media = frozenset(marks[at : at + MEDIUM_BYTES] for at in range(0, len(marks), MEDIUM_BYTES))
-    return Promise(milliseconds / 1000, media, bool(flags & _VIRTUAL))
+    is_virtual, may_stop = bool(flags & _VIRTUAL), bool(flags & _MAY_STOP)
+    return Promise(milliseconds / 1000, media, is_virtual, may_stop)
 
 
 def _pack_disks(facts: Facts, names: Sequence[str]) -> bytes:

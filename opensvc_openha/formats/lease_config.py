@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from opensvc_openha.core.model import OnLost, Profile
-from opensvc_openha.core.promise import has_slack
+from opensvc_openha.core.promise import least_timeout_s
 from opensvc_openha.core.timing import PACES
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_sections import (
@@ -52,12 +52,16 @@ class SectionPlace:
 
 @dataclass(frozen=True)
 class LeaseConfig:
-    """The section [[lease]]: the watchdog of this node."""
+    """The section [[lease]]: the watchdog of this node.
+
+    ``stop_s`` is how long its services take to be stopped, with ``on_lost = stop``.
+    """
 
     device: str
     timeout_s: float
     answer_s: float
     on_lost: OnLost = OnLost.RESET
+    stop_s: float | None = None
     is_pause_excluded: bool = False
     place: SectionPlace = field(default=SectionPlace(), compare=False, repr=False)
 
@@ -145,17 +149,6 @@ def _prefix(text: str) -> str:
     return text.rstrip("/")
 
 
-def _on_lost(text: str) -> OnLost:
-    if text == OnLost.STOP.value:
-        raise ValueError(
-            "stop is not available in this version: a node that cannot show that it lives is reset"
-            " by its watchdog. Write reset"
-        )
-    if text != OnLost.RESET.value:
-        raise ValueError(f"expected reset; found {text!r}")
-    return OnLost.RESET
-
-
 _PATH = ConfValueType(_file, "an absolute path")
 WATCHDOG = Option(
     "watchdog",
@@ -169,7 +162,8 @@ TIMEOUT = Option[float | None](
     None,
     "Whole seconds after the last sign from which the watchdog resets this node; with `profile ="
     " fast` 1 by default. At least twice the sum of the beat interval and `answer`, so that one"
-    " lost beat resets nobody.",
+    " lost beat resets nobody; with `on_lost = stop`, `stop_time` and 1 s more, the default"
+    " then.",
     default_text="4",
 )
 ANSWER = Option[float | None](
@@ -182,9 +176,17 @@ ANSWER = Option[float | None](
 )
 ON_LOST = Option(
     "on_lost",
-    ConfValueType(_on_lost, "`reset`", {OnLost.RESET.value: OnLost.RESET}),
+    choice({each.value: each for each in OnLost}),
     OnLost.RESET,
-    "What becomes of a node whose beats nothing confirms any more: `reset`, by its watchdog.",
+    "What becomes of a node whose beats nothing confirms any more: `reset`, by its watchdog, with"
+    " all that runs on it; `stop`: it stops its services before that, and is reset only if they"
+    " are not stopped in time. It needs a longer `timeout`.",
+)
+STOP_TIME = Option(
+    "stop_time",
+    seconds(_TIMEOUT_MAX_S),
+    20.0,
+    "With `on_lost = stop`: time in which all services of this node together are stopped.",
 )
 VIRTUAL_PAUSE = Option(
     "virtual_pause",
@@ -195,7 +197,7 @@ VIRTUAL_PAUSE = Option(
 )
 LEASE_SECTION = SectionSchema(
     LEASE,
-    (WATCHDOG, TIMEOUT, ANSWER, ON_LOST, VIRTUAL_PAUSE),
+    (WATCHDOG, TIMEOUT, ANSWER, ON_LOST, STOP_TIME, VIRTUAL_PAUSE),
     text="The watchdog by which this node is dead soon after its last sign, and promises that to"
     " its peer.",
     see="lease",
@@ -280,24 +282,22 @@ def read_lease(fencing: ConfSection, profile: Profile) -> LeaseConfig | None:
     section = _part(fencing, LEASE)
     if section is None:
         return None
-    defaults = _DEFAULTS[profile]
+    defaults, interval_s = _DEFAULTS[profile], PACES[profile].beat_interval_s
+    on_lost, answer_s = section.value(ON_LOST), _given(section.value(ANSWER), defaults.answer_s)
+    stop_s = section.value(STOP_TIME) if on_lost is OnLost.STOP else None
+    default_s = (
+        defaults.timeout_s if stop_s is None else least_timeout_s(interval_s, answer_s, stop_s)
+    )
     lease = LeaseConfig(
         section.value(WATCHDOG),
-        float(_given(section.value(TIMEOUT), defaults.timeout_s)),
-        _given(section.value(ANSWER), defaults.answer_s),
-        section.value(ON_LOST),
+        float(_given(section.value(TIMEOUT), default_s)),
+        answer_s,
+        on_lost,
+        stop_s,
         section.value(VIRTUAL_PAUSE),
         _place(section),
     )
-    interval_s = PACES[profile].beat_interval_s
-    if not has_slack(lease.timeout_s, interval_s, lease.answer_s):
-        least_s = 2 * (interval_s + lease.answer_s)
-        raise lease.error(
-            f"timeout: {lease.timeout_s:g} s are too short: one lost beat would reset this node."
-            f" With a beat each {interval_s:g} s and answer = {lease.answer_s:g}, write timeout ="
-            f" {-(-least_s // 1):.0f} or more",
-            "timeout" if section.value(TIMEOUT) is not None else "answer",
-        )
+    _expect_slack(lease, interval_s, "timeout" if section.value(TIMEOUT) is not None else "answer")
     if lease.is_pause_excluded and profile is Profile.FAST:
         raise lease.error(
             "virtual_pause = never is not offered with profile = fast: a pause of a second is too"
@@ -305,6 +305,32 @@ def read_lease(fencing: ConfSection, profile: Profile) -> LeaseConfig | None:
             "virtual_pause",
         )
     return lease
+
+
+def _expect_slack(lease: LeaseConfig, interval_s: float, option: str) -> None:
+    """Raise ConfigError for a watchdog that does not wait for what a healthy node needs."""
+    least_s = least_timeout_s(interval_s, lease.answer_s)
+    times = f"With a beat each {interval_s:g} s and answer = {lease.answer_s:g}"
+    if lease.timeout_s < least_s:
+        raise lease.error(
+            f"timeout: {lease.timeout_s:g} s are too short: one lost beat would reset this node."
+            f" {times}, write timeout = {least_s} or more",
+            option,
+        )
+    least_s = least_timeout_s(interval_s, lease.answer_s, lease.stop_s)
+    if least_s > _TIMEOUT_MAX_S:
+        raise lease.error(
+            f"stop_time: {lease.stop_s:g} s would need timeout = {least_s}, and {_TIMEOUT_MAX_S} is"
+            " the longest: a node must not be believed in for so long. Write on_lost = reset",
+            "stop_time",
+        )
+    if lease.timeout_s < least_s:
+        raise lease.error(
+            f"timeout: {lease.timeout_s:g} s are too short for on_lost = stop: this node would"
+            f" be reset while its services are being stopped. {times} and stop_time ="
+            f" {lease.stop_s:g}, write timeout = {least_s} or more, or on_lost = reset",
+            "timeout",
+        )
 
 
 def read_etcd(fencing: ConfSection) -> EtcdConfig | None:

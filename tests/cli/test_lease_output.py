@@ -104,6 +104,21 @@ STATUS = NodeStatus(
                 " is never paused",
             ],
         ),
+        (
+            LeaseStatus("armed", death_s=61.7, is_confirmed=True, stops=True, cut_off="alone"),
+            [
+                "this node promises: dead, or without services, 61.7 s after its last sign;"
+                " watchdog never tested",
+                "  alone: it stops what it runs, and starts nothing until that ends",
+            ],
+        ),
+        (
+            LeaseStatus("off", why_not="no service runs here", stops=True, cut_off="alone"),
+            [
+                "this node promises nothing: no service runs here; watchdog never tested",
+                "  alone: it stops what it runs, and starts nothing until that ends",
+            ],
+        ),
     ],
 )
 def test_own_promise_in_words(lease: LeaseStatus | None, lines: list[str]) -> None:

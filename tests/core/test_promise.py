@@ -13,7 +13,7 @@ from opensvc_openha.core.promise import (
     MARGIN_S,
     WITNESS_MARK,
     death_after_s,
-    has_slack,
+    least_timeout_s,
     media_of,
 )
 
@@ -68,20 +68,22 @@ def test_the_bound_of_the_rates_is_the_one_of_both_extremes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout_s", "interval_s", "answer_s", "is_enough"),
+    ("interval_s", "answer_s", "stop_s", "timeout_s"),
     [
-        (4.0, 1.0, 1.0, True),
-        (3.0, 1.0, 0.5, True),
-        (0.8, 0.1, 0.3, True),
-        (0.79, 0.1, 0.3, False),
-        (3.999, 1.0, 1.0, False),
+        (1.0, 1.0, None, 4),
+        (1.0, 0.5, None, 3),
+        (0.1, 0.3, None, 1),
+        (1.0, 1.01, None, 5),
+        (1.0, 1.0, 20.0, 25),
+        (1.0, 1.0, 20.5, 26),
+        (0.1, 0.3, 2.2, 4),
     ],
 )
 def test_one_lost_renewal_resets_nobody(
-    timeout_s: float, interval_s: float, answer_s: float, is_enough: bool
+    interval_s: float, answer_s: float, stop_s: float | None, timeout_s: int
 ) -> None:
-    """The watchdog waits for two intervals and two answers."""
-    assert has_slack(timeout_s, interval_s, answer_s) is is_enough
+    """The watchdog waits for two intervals and two answers, and then for all stops."""
+    assert least_timeout_s(interval_s, answer_s, stop_s) == timeout_s
 
 
 def test_the_witness_has_a_mark_as_links_have() -> None:

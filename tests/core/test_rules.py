@@ -52,20 +52,29 @@ FLAGS = (
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all
-    # True.
+    # True, but for those of a node that is cut off, before which most others make none.
     (S.STOPPED, T.EVALUATE): (
         "is_held",
         "is_probe_due",
         "is_boot_blocked",
         "is_silent",
         "is_left_to_peer",
+        "is_cut_off",
+        "is_check_valid",
     ),
     (S.FROZEN_STOP, T.EVALUATE): ("is_probe_due",),
     (S.FROZEN_STOP, T.FREEZE_STOP): ("is_found_in_part",),
     (S.STOPPED, T.PROBE_UNSURE): ("is_found_in_part",),
-    (S.STOPPED, T.START): ("is_held", "is_boot_blocked", "is_silent"),
-    (S.STOPPED, T.FREEZE_START): ("is_boot_blocked", "is_silent"),
-    (S.START_FAILED, T.START): ("was_never_started", "is_boot_blocked", "is_silent"),
+    (S.STOPPED, T.START): ("is_held", "is_boot_blocked", "is_silent", "is_cut_off"),
+    (S.STOPPED, T.FREEZE_START): ("is_boot_blocked", "is_silent", "is_cut_off", "is_check_valid"),
+    (S.START_FAILED, T.START): (
+        "was_never_started",
+        "is_boot_blocked",
+        "is_silent",
+        "is_cut_off",
+        "is_check_valid",
+    ),
+    **{(state, T.FORCE_START): ("is_cut_off", "is_check_valid") for state in S},
     (S.START_READY, T.EVALUATE): (
         "is_delay_over",
         "is_legacy",
@@ -78,6 +87,7 @@ ASKED = {
         "is_put_off",
     ),
     (S.STARTING, T.CHECK_OK): (
+        "is_cut_off",
         "is_check_valid",
         "is_legacy",
         "is_watched_out",
@@ -104,6 +114,8 @@ ASKED = {
         "is_retry_due",
         "is_check_valid",
         "is_boot_blocked",
+        "is_cut_off",
+        "is_stop_due",
     ),
     (S.FROZEN_START, T.UNFREEZE): ("is_reported_down",),
 }
@@ -131,9 +143,15 @@ def is_proved_out(s: Situation) -> bool:
     return s.evidence is E.OUT_ACKED or s.evidence is E.DEPARTED_STOPPED
 
 
+def is_alone(s: Situation) -> bool:
+    """Nothing confirms that this node lives, and nothing proves that the peer does not."""
+    return s.is_cut_off and (s.evidence is not E.SILENT or not s.is_check_valid)
+
+
 def may_fence(s: Situation) -> bool:
     """Silent for the whole delay, and nothing speaks against a fence now."""
-    is_free = s.may_fence and not (s.is_boot_blocked or s.is_put_off or s.is_silent)
+    is_kept = s.is_boot_blocked or s.is_put_off or s.is_silent or s.is_cut_off
+    is_free = s.may_fence and not is_kept
     return s.evidence is E.SILENT and s.is_delay_over and is_free and s.leaving is None
 
 
@@ -146,6 +164,7 @@ def may_announce(s: Situation) -> bool:
         s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
         and s.leaving is None
         and not is_kept_still
+        and not is_alone(s)
         and not s.is_silent
     )
 
@@ -171,6 +190,8 @@ def by_itself(own: S, s: Situation) -> Does | None:
             else None
         )
     if own is S.START_READY:
+        if is_alone(s):
+            return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
         if s.is_put_off:
             return (
                 Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
@@ -197,14 +218,17 @@ def by_itself(own: S, s: Situation) -> Does | None:
             and may_announce(s)
         ):
             return Does(S.START_READY)
-        return (
-            Does(S.STOPPING, ScriptKind.STOP) if s.is_to_hand_over and s.leaving is None else None
-        )
+        if s.was_never_started and is_alone(s):
+            return Does(S.STOPPED, frozen_target=s.frozen_target)
+        is_stopped = s.is_to_hand_over or s.is_stop_due
+        return Does(S.STOPPING, ScriptKind.STOP) if is_stopped and s.leaving is None else None
     if own is S.STARTED:
         is_taken = s.is_peer_started and (s.is_ownership_unconfirmed or s.is_copy_to_stop)
         if s.leaving is Leaving.STOP_SERVICES or is_taken:
             return Does(S.STOPPING, ScriptKind.STOP)
         if s.is_to_give_up and s.leaving is None and not s.is_ownership_unconfirmed:
+            return Does(S.STOPPING, ScriptKind.STOP)
+        if s.is_stop_due and s.leaving is None:
             return Does(S.STOPPING, ScriptKind.STOP)
         return (
             Does(S.STARTED, ScriptKind.CHECK, frozen_target=s.frozen_target)
@@ -232,7 +256,8 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
             else Does(S.STARTED, done=AnswerCode.STARTED)
         )
     is_silent = s.evidence is E.SILENT and s.is_check_valid
-    if s.leaving is None and not s.is_silent and (is_proved_out(s) or is_silent):
+    is_free = s.leaving is None and not s.is_silent and not is_alone(s)
+    if is_free and (is_proved_out(s) or is_silent):
         return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
     return (
         Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
@@ -365,6 +390,8 @@ def ordered(own: S, trigger: T, s: Situation) -> Does | None:
         return Does(
             S.STOPPED, holds=True, ready=AnswerCode.READY_FORCE_STOP, done=AnswerCode.STOPPED
         )
+    if is_alone(s):
+        return None
     return Does(S.STARTED, ready=AnswerCode.READY_FORCE_START, done=AnswerCode.FORCED_START)
 
 

@@ -58,6 +58,9 @@ FLAGS = (
         dict(is_to_stop_again=True),
         dict(is_left_to_peer=True),
         dict(is_silent=True, is_delay_over=True, is_check_valid=True, is_check_always=True),
+        dict(is_cut_off=True, is_delay_over=True, is_check_always=True),
+        dict(is_cut_off=True, is_stop_due=True, was_never_started=True, is_retry_due=True),
+        dict(is_stop_due=True),
     ]
     + [
         dict(
@@ -96,6 +99,7 @@ SITUATIONS = [
         is_plan_due=is_plan_due,
         is_round_over=is_round_over,
         is_ejected=is_ejected,
+        is_cut_off=is_cut_off,
         is_check_valid=is_check_valid,
     )
     for evidence in Evidence
@@ -107,8 +111,9 @@ SITUATIONS = [
         (False, False, True),
         (True, True, False),
     )
-    for is_fencing, is_plan_due, is_round_over, is_ejected, is_check_valid in itertools.product(
-        (False, True), repeat=5
+    for is_ejected, is_cut_off in ((False, False), (True, False), (False, True))
+    for is_fencing, is_plan_due, is_round_over, is_check_valid in itertools.product(
+        (False, True), repeat=4
     )
 ]
 PROVED_OUT = {Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED}
@@ -208,6 +213,29 @@ def test_node_that_keeps_silent_begins_nothing() -> None:
         assert row.run not in (ScriptKind.START, ScriptKind.CHECK) and not row.fences
         # What had begun before may come back to its wait.
         assert row.next is not S.START_READY or state is S.STARTING, trigger
+
+
+def test_node_that_is_cut_off_stops_what_runs_and_begins_nothing() -> None:
+    """Unless its peer is proved out; what an operator froze as started is left to the watchdog."""
+    alone = [found for found in _applied() if found[2].is_cut_off and not found[2].is_check_valid]
+    assert alone
+    for state, trigger, _, row in alone:
+        assert row.run not in (ScriptKind.START, ScriptKind.CHECK) and not row.fences
+        assert trigger is not Trigger.FORCE_START
+        # What had begun before may come back to its wait.
+        assert row.next is not S.START_READY or state is S.STARTING, trigger
+    for evidence in Evidence:
+        due = Situation(Role.PRIMARY, evidence, is_cut_off=True, is_stop_due=True)
+        for state in (S.STARTED, S.START_FAILED):
+            found = find_row(state, Trigger.EVALUATE, due)
+            assert found is not None and found.run is ScriptKind.STOP
+        for state in (S.STOPPED, S.FROZEN_START, S.FROZEN_STOP, S.STOP_FAILED):
+            assert find_row(state, Trigger.EVALUATE, due) is None
+    proved = Situation(Role.PRIMARY, Evidence.SILENT, is_cut_off=True, is_check_valid=True)
+    begun = find_row(S.STOPPED, Trigger.EVALUATE, proved)
+    assert begun is not None and begun.next is S.START_READY
+    started = find_row(S.START_READY, Trigger.EVALUATE, proved)
+    assert started is not None and started.run is ScriptKind.START
 
 
 def test_service_whose_disks_are_frozen_is_never_called_out_by_its_stop() -> None:

@@ -21,11 +21,14 @@ LONG_S = 60
 
 @pytest.fixture
 def make_leased(two_nodes: TwoNodes) -> Iterator[Callable[[int], LeasedCluster]]:
-    """Returns a function that makes a cluster of a watchdog's timeout, where the service runs."""
+    """Returns a function that makes a cluster of a watchdog's timeout, where the service runs.
+
+    It takes further options of `[[lease]]` as well.
+    """
     made: list[LeasedCluster] = []
 
-    def make(timeout_s: int) -> LeasedCluster:
-        cluster = LeasedCluster(two_nodes, timeout_s)
+    def make(timeout_s: int, options: str = "") -> LeasedCluster:
+        cluster = LeasedCluster(two_nodes, timeout_s, options)
         made.append(cluster)
         cluster.run_on_first()
         cluster.until_promised(cluster.first)
@@ -76,6 +79,27 @@ def test_owner_that_is_cut_off_is_dead_before_the_survivor_starts(
     assert watchdog.bitten_at is not None
     assert not cluster.first.is_alive
     assert watchdog.bitten_at < start["mono"]
+
+
+def test_owner_that_is_cut_off_stops_its_services_and_lives(
+    make_leased: Callable[..., LeasedCluster],
+) -> None:
+    """Its watchdog is stopped though no peer knows; what it stopped is started by that one then."""
+    cluster = make_leased(LONG_S, "on_lost = stop\n")
+    owner, watchdog = cluster.first, cluster.watchdog(cluster.first)
+    for link in ("eth1", "eth2"):
+        owner.cut(link)
+    owner.cut_disk()
+    cluster.until(watchdog.words, lambda words: words[-1] == STOP, "the watchdog stands still")
+    assert cluster.calls("stop") == ["deb1"] and cluster.calls("start") == ["deb1"]
+    promise = cluster.until(
+        lambda: cluster.promise(owner), lambda found: found.get("cut_off"), "it shows that"
+    )
+    assert promise["stops"] and promise["is_withdrawing"] and promise["death_s"] is None
+    for link in ("eth1", "eth2"):
+        owner.heal(link)
+    cluster.wait(cluster.second, {"registry": "STOPPED/STARTED"})
+    assert watchdog.bitten_at is None and owner.is_alive
 
 
 def test_daemon_that_ends_or_dies_resets_nobody(

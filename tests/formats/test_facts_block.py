@@ -28,6 +28,7 @@ PROMISES = st.builds(
     st.integers(1, 10**8).map(lambda milliseconds: milliseconds / 1000),
     st.frozensets(MEDIA, max_size=20),
     st.booleans(),
+    st.booleans(),
 )
 
 
@@ -93,7 +94,7 @@ def test_what_a_later_version_adds_to_a_promise_is_skipped(promise: Promise) -> 
     """Flags and bytes that are not known."""
     packed = pack_facts(Facts(), ())
     value = pack_facts(Facts(promise=promise), ())[len(packed) + 3 :]
-    value = value[:4] + bytes([value[4] | 0xFE]) + value[5:] + b"later"
+    value = value[:4] + bytes([value[4] | 0xFC]) + value[5:] + b"later"
     entry = b"\x04" + struct.pack(">H", len(value)) + value
     assert unpack_facts(entry, 0).facts.promise == promise
 

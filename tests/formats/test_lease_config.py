@@ -13,6 +13,7 @@ from opensvc_openha.formats.options_file import parse_options
 
 BOARD = "[[ipmi deb1]]\nagent = fence_ipmilan\n[[ipmi deb2]]\nagent = fence_ipmilan\n"
 FAST = "[timing]\nprofile = fast\n[fencing]\n"
+STOP = "[fencing]\n[[lease]]\non_lost = stop\n"
 ETCD = "[fencing]\narbiter = etcd\n[[lease]]\n[[etcd]]\nurls = "
 
 
@@ -26,6 +27,16 @@ ETCD = "[fencing]\narbiter = etcd\n[[lease]]\n[[etcd]]\nurls = "
             "on_lost = reset\nvirtual_pause = never\n",
             LeaseConfig("/dev/watchdog1", 5.0, 0.5, OnLost.RESET, is_pause_excluded=True),
         ),
+        # Long enough for the stops: what a node is believed to do ends later for it.
+        (STOP, LeaseConfig("/dev/watchdog", 25.0, 1.0, OnLost.STOP, 20.0)),
+        (f"{STOP}stop_time = 5.5\n", LeaseConfig("/dev/watchdog", 11.0, 1.0, OnLost.STOP, 5.5)),
+        (f"{STOP}timeout = 60\n", LeaseConfig("/dev/watchdog", 60.0, 1.0, OnLost.STOP, 20.0)),
+        (
+            f"{FAST}[[lease]]\non_lost = stop\nstop_time = 2\n",
+            LeaseConfig("/dev/watchdog", 4.0, 0.3, OnLost.STOP, 2.0),
+        ),
+        # Without on_lost = stop it is for nobody.
+        ("[fencing]\n[[lease]]\nstop_time = 9\n", LeaseConfig("/dev/watchdog", 4.0, 1.0)),
         ("[fencing]\nretry = 5\n", None),
     ],
 )
@@ -94,8 +105,11 @@ def test_etcd_is_arbiter_and_witness() -> None:
         ("[fencing]\n[[lease]]\nwatchdog = /dev/\n", 3, "expected the absolute path"),
         ("[fencing]\n[[lease]]\nanswer = 60.5\n", 3, "60"),
         (f"{FAST}[[lease]]\nvirtual_pause = never\n", 5, "is not offered with profile = fast"),
-        ("[fencing]\n[[lease]]\non_lost = stop\n", 3, "on_lost: stop is not available in this"),
-        ("[fencing]\n[[lease]]\non_lost = halt\n", 3, "on_lost: expected reset; found 'halt'"),
+        ("[fencing]\n[[lease]]\non_lost = halt\n", 3, "on_lost: expected one of reset, stop"),
+        (f"{STOP}timeout = 24\n", 4, "stop_time = 20, write timeout = 25 or more, or on_lost"),
+        (f"{STOP}timeout = 14\nstop_time = 10\n", 4, "write timeout = 15 or more"),
+        (f"{STOP}answer = 2\ntimeout = 26\n", 5, "answer = 2 and stop_time = 20, write timeout ="),
+        (f"{STOP}stop_time = 296\n", 4, "would need timeout = 301, and 300 is the longest"),
         ("[fencing]\n[[lease]]\ntime_out = 4\n", 3, "did you mean timeout?"),
         ("[fencing]\n[[lease]]\n[[[x]]]\n", 3, "unknown section [[[x]]]"),
         (f"[fencing]\nlevels = ipmi\n{BOARD}[[lease]]\n", 7, "write levels = ipmi, lease"),

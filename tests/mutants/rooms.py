@@ -24,6 +24,7 @@ class Room:
 
 
 _DECISIONS = (
+    "cut_off.py",
     "data_disks.py",
     "giving_up.py",
     "own_silence.py",

@@ -11,7 +11,7 @@ from opensvc_openha.core import lease_owner, lease_view
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.events import Command, MediumQuiet, ScriptKind, WatchdogReady
 from opensvc_openha.core.facts import Facts
-from opensvc_openha.core.model import FencePath, FencingPolicy, LeasePolicy, PathKind
+from opensvc_openha.core.model import FencePath, FencingPolicy, LeasePolicy, OnLost, PathKind
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, death_after_s
 from opensvc_openha.core.states import ServiceState as S
@@ -474,6 +474,7 @@ def test_plan_with_leases_has_all_that_a_promise_needs() -> None:
     }
     assert any(plan.is_virtual for plan in plans) and not all(plan.is_virtual for plan in plans)
     assert {plan.death_s for plan in plans} >= {D_S, death_after_s(1.0, 4.0, 1, GRANULARITY_S, 0.5)}
+    assert {plan.fencing.lease.on_lost for plan in plans if plan.fencing.lease} == set(OnLost)
     assert plan_from_seed(1).death_s == 0.0
 
 

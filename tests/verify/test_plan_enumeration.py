@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from opensvc_openha.core.actions import Action
 from opensvc_openha.core.events import MediumQuiet, ScriptOutcome, StepOutcome
+from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.promise import media_of
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.exhaustive.bounded_model import Fate
@@ -14,8 +18,9 @@ from opensvc_openha.verify.exhaustive.plan_model import PlanModel, StepFate
 from opensvc_openha.verify.invariants import InvariantBroken
 from opensvc_openha.verify.simulated_node import SimulatedNode
 
-ALIKE = ("switch, lease", "lease and switch")
-"""What these find, `lease, switch` and `lease` find as well: two moves are left to longer runs."""
+ALIKE = ("switch, lease", "lease and switch", "lease, stopped", "lease, switch, stopped")
+"""Two moves are left to longer runs: what the first two find, `lease, switch` and `lease` find as
+well, and the others begin where it matters."""
 
 
 @pytest.mark.exhaustive
@@ -103,6 +108,36 @@ def test_a_node_that_cannot_show_that_it_lives_is_dead_before_its_services_run_e
     assert world.nodes[0].is_powered and world.nodes[1].running == {"files"}
     world.run(DEATH_S)
     assert not world.nodes[0].is_powered and world.nodes[1].running == {"registry", "files"}
+
+
+def test_a_node_that_has_stopped_its_services_in_time_lives() -> None:
+    """They run on the other one, and it starts nothing: that one is not out."""
+    world = LeaseModel(PLANS["lease, stopped"])
+    world.start()
+    world.cut_until_stopping()
+    world.end_script(0, ScriptOutcome.OK, leaves_running=False)
+    world.run(60.0)
+    world.end_script(1, ScriptOutcome.OK, leaves_running=True)
+    world.run(60.0)
+    assert world.nodes[0].is_powered and not world.nodes[0].running
+    assert world.nodes[1].running == {"registry", "files"}
+
+
+def test_search_finds_a_watchdog_that_is_stopped_before_the_services_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stop that has begun may hang."""
+    update = LeaseOwner.update
+
+    def early(self: LeaseOwner, at: Circumstances, now: float) -> list[Action]:
+        return update(self, replace(at, is_in_use=at.is_in_use and not self.cut_off), now)
+
+    monkeypatch.setattr(LeaseOwner, "update", early)
+    world = LeaseModel(PLANS["lease, stopped"])
+    world.start()
+    world.cut_until_stopping()
+    with pytest.raises(InvariantBroken, match="^S6 broken"):
+        world.run(60.0)
 
 
 def test_a_node_that_cannot_read_starts_nothing() -> None:

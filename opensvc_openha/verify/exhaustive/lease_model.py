@@ -27,7 +27,7 @@ from opensvc_openha.core.events import (
     Tick,
     WatchdogReady,
 )
-from opensvc_openha.core.model import FencePath, LeasePolicy, LinkSpec, PathKind
+from opensvc_openha.core.model import FencePath, LeasePolicy, LinkSpec, OnLost, PathKind
 from opensvc_openha.core.promise import MARGIN_S, death_after_s, media_of
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.verify.exhaustive.bounded_model import TIMEOUT_S, Fate, ModelNode
@@ -36,14 +36,19 @@ from opensvc_openha.verify.simulated_node import NODES, SimulatedNode
 
 LEASE = FencePath("lease", PathKind.LEASE, 0.0)
 POLICY = LeasePolicy("/dev/watchdog", timeout_s=3.0, answer_s=0.5)
+STOPPING = LeasePolicy("/dev/watchdog", timeout_s=9.0, answer_s=0.5, on_lost=OnLost.STOP)
+"""Services are stopped before the watchdog bites."""
 _GRANULARITY_S = 0.05
-_BITE_S = POLICY.holders * (POLICY.timeout_s + _GRANULARITY_S)
-"""The watchdog bites so long after it was petted, at the latest."""
-DEATH_S = death_after_s(POLICY.answer_s, POLICY.timeout_s, POLICY.holders, _GRANULARITY_S, MARGIN_S)
 _READ_S = 0.5
-_READY = WatchdogReady(
-    POLICY.timeout_s, _GRANULARITY_S, POLICY.holders, is_virtual=False, name="softdog"
-)
+
+
+def _death_s(policy: LeasePolicy) -> float:
+    return death_after_s(
+        policy.answer_s, policy.timeout_s, policy.holders, _GRANULARITY_S, MARGIN_S
+    )
+
+
+DEATH_S = _death_s(POLICY)
 
 
 class LeaseNode(ModelNode):
@@ -58,6 +63,14 @@ class LeaseNode(ModelNode):
         self.bites_at: float | None = None
         self._is_ordered = False
         self._pending: list[Event] = []
+        policy = world.fencing.lease
+        assert policy is not None
+        self.policy = policy
+        self._bite_s = policy.holders * (policy.timeout_s + _GRANULARITY_S)
+        """The watchdog bites so long after it was petted, at the latest."""
+        self._ready = WatchdogReady(
+            policy.timeout_s, _GRANULARITY_S, policy.holders, is_virtual=False, name="softdog"
+        )
 
     def step(self, event: Event) -> None:
         """Pass one event to the engine, and what follows at once from its beats and permits."""
@@ -70,19 +83,19 @@ class LeaseNode(ModelNode):
         if isinstance(action, ArmWatchdog):
             self._is_ordered = True
         elif isinstance(action, GrantPermit):
-            self._pet(action.renewed_at + POLICY.answer_s)
+            self._pet(action.renewed_at + self.policy.answer_s)
         elif isinstance(action, HoldWatchdog):
-            self.bites_at = action.until + _BITE_S
+            self.bites_at = action.until + self._bite_s
         elif isinstance(action, DisarmWatchdog):
             self.bites_at, self._is_ordered = None, False
 
     def _pet(self, last: float) -> None:
         if self.now > last or not (self._is_ordered or self.bites_at is not None):
             return
-        self.bites_at = last + _BITE_S
+        self.bites_at = last + self._bite_s
         if self._is_ordered:
             self._is_ordered = False
-            self._pending.append(_READY)
+            self._pending.append(self._ready)
 
     def confirm(self, beat: Beat, link: LinkSpec) -> None:
         """Confirm a beat: it was written and read back."""
@@ -91,7 +104,7 @@ class LeaseNode(ModelNode):
     def take_over(self) -> None:
         """Report a watchdog that a former daemon has armed."""
         if self.bites_at is not None:
-            self.give(_READY)
+            self.give(self._ready)
             self.give(Tick())
 
     def power_off(self, why: str = "power lost") -> None:
@@ -108,7 +121,7 @@ class LeaseNode(ModelNode):
     def summary(self, now: float, written: int) -> tuple[Any, ...]:
         """Return what is alike if the same follows from it."""
         bites_s = None if self.bites_at is None else round(2 * (self.bites_at - now))
-        since_s = min(2 * DEATH_S, round(2 * (now - self.since)))
+        since_s = min(2 * _death_s(self.policy), round(2 * (now - self.since)))
         return self.is_blind, written == self.seen, bites_s, since_s, self._is_ordered
 
 
@@ -171,6 +184,14 @@ class LeaseModel(PlanModel):
             node.give(BeatReceived(link, beat, self.now, key_id=self.key_id))
         elif node.engine.peer_standing is not PeerStanding.LIVE and not self.transit:
             node.give(MediumQuiet(media_of([link])[link], self.now, node.since))
+
+    def cut_until_stopping(self) -> None:
+        """Cut the owner of the first service off until it begins to stop it."""
+        self.fates = [Fate.LOST, Fate.DELIVERED]
+        self.blind(0, is_blind=True)
+        while self.nodes[0].script is None:
+            self.run(0.5)
+            assert self.now < 20_000.0, "nobody stops"
 
     def blind(self, index: int, is_blind: bool) -> None:
         """Let reads of a node fail, or succeed again."""

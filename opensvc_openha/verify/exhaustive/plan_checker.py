@@ -27,7 +27,7 @@ from opensvc_openha.verify.exhaustive.bounded_model import (
     BoundedModel,
     Fate,
 )
-from opensvc_openha.verify.exhaustive.lease_model import LEASE, POLICY, LeaseModel
+from opensvc_openha.verify.exhaustive.lease_model import LEASE, POLICY, STOPPING, LeaseModel
 from opensvc_openha.verify.exhaustive.model_checker import Enumeration, Event, Found, Level, Way
 from opensvc_openha.verify.exhaustive.plan_model import (
     DISKS,
@@ -59,6 +59,8 @@ PLANS = {
     "switch, lease": Fencing(levels=((SWITCH,), (LEASE,)), lease=POLICY),
     "lease, switch": Fencing(levels=((LEASE,), (SWITCH,)), lease=POLICY),
     "lease and switch": Fencing(levels=((LEASE, SWITCH),), lease=POLICY),
+    "lease, stopped": Fencing(levels=((LEASE,),), lease=STOPPING),
+    "lease, switch, stopped": Fencing(levels=((LEASE,), (SWITCH,)), lease=STOPPING),
     "frozen disks, lease": Fencing(levels=((LEASE,),), lease=POLICY, has_frozen_disks=True),
     "frozen disks, switch": Fencing(has_frozen_disks=True),
 }
@@ -187,12 +189,15 @@ class PlanEnumeration(Enumeration):
         """Search from the moment at which the first of two cut nodes begins to fence.
 
         With a lease, from two nodes that hear each other; with disks that may freeze, from an owner
-        that has just given a service up.
+        that has just given a service up; if services are stopped before a watchdog bites, from an
+        owner that is cut off and has just begun to stop one.
         """
         world = PlanModel(fencing) if fencing.lease is None else LeaseModel(fencing)
         world.start()
         if fencing.has_frozen_disks:
             world.freeze_until_given_up()
+        elif isinstance(world, LeaseModel) and fencing.lease is STOPPING:
+            world.cut_until_stopping()
         elif fencing.lease is None:
             world.cut()
         return self.run(depth, start=world)

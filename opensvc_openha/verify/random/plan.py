@@ -16,6 +16,7 @@ from opensvc_openha.core.model import (
     LeasePolicy,
     LinkSpec,
     OnDualRun,
+    OnLost,
     OnStartFailure,
     PathKind,
     Policy,
@@ -37,6 +38,10 @@ _INTERFACES = ((6, 4), (7, 4))
 """Divisors and remainders of the seeds with faults of interfaces; by the seed, too."""
 _BY_HAND = (8, 5)
 """Divisor and remainder of the seeds with starts outside the cluster."""
+_STOPPED = (7, 3)
+"""Divisor and remainder of the seeds whose nodes stop their services before they are reset."""
+_STOP_S = 12.0
+"""How much longer their watchdogs wait."""
 _BUSY = (13, 3)
 """Divisor and remainder of the seeds with slow engines and disks."""
 _NAMES = ("registry", "mail", "web", "db1", "db2")
@@ -296,6 +301,7 @@ def lease_plan_from_seed(seed: int) -> Plan:
     has_disks = any(_DISKS in level for level in levels)
     timeout_s, answer_s = dice.choice(((4.0, 1.0), (4.0, 1.0), (3.0, 0.5), (10.0, 2.0)))
     is_virtual = dice.random() < 0.2
+    is_stopped = seed % _STOPPED[0] == _STOPPED[1]
     other_dice = Random(f"{seed} witness")
     has_witness = other_dice.random() < 0.4
     has_disk = not has_witness or other_dice.random() < 0.6
@@ -313,8 +319,9 @@ def lease_plan_from_seed(seed: int) -> Plan:
             has_arbiter=any(path is not _LEASE for level in levels for path in level),
             lease=LeasePolicy(
                 "/dev/watchdog",
-                timeout_s,
+                timeout_s + (_STOP_S if is_stopped else 0.0),
                 answer_s,
+                on_lost=OnLost.STOP if is_stopped else OnLost.RESET,
                 holders=dice.choice((1, 2, 2)),
                 has_witness=has_witness,
             ),

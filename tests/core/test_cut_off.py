@@ -1,0 +1,306 @@
+"""`on_lost = stop`: a node that nothing confirms any more stops its services before it is reset."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.cut_off import CutOff
+from opensvc_openha.core.events import Command, ConfigChanged, Leaving, ScriptKind
+from opensvc_openha.core.model import FencePath, FencingPolicy, LeasePolicy, OnLost, PathKind
+from opensvc_openha.core.promise import Promise, death_after_s, media_of
+from tests.core.leases import FASTEST, LEASE, SLOWEST, LeaseHost, LeasePair
+
+POLICY = LeasePolicy("/dev/watchdog", timeout_s=15.0, answer_s=1.0, on_lost=OnLost.STOP)
+D_S = death_after_s(1.0, 15.0, 2, 0.05, 0.5)
+NOTICED_S = 4.0
+"""Twice the sum of beat interval and answer: the service is being stopped by then."""
+CUT = "nothing confirms that this node lives"
+
+
+def _cut(pair: LeasePair) -> None:
+    """deb1 is cut off from all: it neither hears nor reads anything either."""
+    pair.cut_net()
+    pair.break_disk(pair.deb1)
+    pair.deb1.can_read = False
+
+
+def _heal(pair: LeasePair) -> None:
+    pair.heal()
+    pair.mend_disk(pair.deb1)
+    pair.deb1.can_read = True
+
+
+def _pair(policy: LeasePolicy = POLICY, is_believed: bool = True) -> tuple[LeasePair, float]:
+    pair = LeasePair(policy=policy, is_believed=is_believed)
+    pair.start_first()
+    _cut(pair)
+    return pair, pair.now
+
+
+def _ended(pair: LeasePair, kind: str, node: str) -> list[float]:
+    return [at for at, name, what, _ in pair.scripts if (what, name) == (kind, node)]
+
+
+@pytest.mark.parametrize("rates", [(1.0, 1.0), (SLOWEST, FASTEST), (FASTEST, SLOWEST)])
+def test_a_node_that_is_cut_off_stops_its_services_and_lives(rates: tuple[float, float]) -> None:
+    """They are stopped in time, and started by the peer no earlier than for a dead node."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    pair.deb1.rate, pair.deb2.rate = rates
+    pair.start_first()
+    _cut(pair)
+    cut_at = pair.now
+    pair.run(120)
+    deb1, deb2 = pair.hosts
+    assert not pair.bitten and deb1.is_powered and not deb1.keeper.is_open
+    [stop_at] = _ended(pair, "stop", "deb1")
+    assert cut_at + 1.9 < stop_at <= cut_at + NOTICED_S / rates[0]
+    assert deb1.state == "STOPPED" and deb2.state == "STARTED" and not pair.both_run()
+    [_, (started_at, node)] = pair.starts()
+    assert node == "deb2" and started_at >= cut_at - 2.0 + D_S / rates[1]
+    assert "self-fenced" in deb2.reasons("STARTING")[-1]
+    assert len(deb1.reasons("CUT OFF")) == 1 and deb1.reasons("CUT OFF")[0].startswith(CUT)
+    assert deb1.reasons("STOPPING") == [f"{CUT}: stopped before the watchdog resets it"]
+    assert deb1.lease.cut_off == CUT and CUT in deb1.service().reason
+    # Its peer may believe in the promise until it hears it again.
+    assert deb1.lease.is_withdrawing
+
+
+def test_only_renewals_that_were_asked_for_an_interval_apart_count() -> None:
+    """A beat that leaves early asks again, and may be lost with the one before."""
+    cut = CutOff()
+    for at in (100.0, 100.1, 100.5):
+        cut.record_ask(1.0, at)
+    assert cut.due_at(1.0, 1.0) is None
+    cut.record_ask(1.0, 101.0)
+    assert cut.due_at(1.0, 1.0) == 103.0
+    cut.record_confirmed(100.0, is_in_time=False)
+    assert cut.due_at(1.0, 1.0) == 103.0
+    cut.record_confirmed(100.0, is_in_time=True)
+    assert cut.due_at(1.0, 1.0) is None
+    # Where an answer takes longer than a beat, the second one is waited for.
+    cut.record_ask(1.0, 102.9)
+    assert cut.due_at(1.0, 0.2) == pytest.approx(103.1)
+
+
+def test_only_what_was_done_after_the_cut_ends_it() -> None:
+    """A write of before may land, or an answer come, when it can."""
+    cut = CutOff()
+    cut.begin(100.0)
+    cut.record_confirmed(99.9, is_in_time=True)
+    assert cut.text == CUT
+    cut.record_confirmed(100.1, is_in_time=False)
+    assert not cut.text
+
+
+def test_what_is_promised_is_no_shorter() -> None:
+    """The same D as that of a node that would be reset, and both say so to the peer."""
+    for on_lost in OnLost:
+        pair = LeasePair(policy=replace(POLICY, on_lost=on_lost))
+        deb1, _ = pair.start_first()
+        media = frozenset(media_of(pair.links_of(deb1)).values())
+        promised = Promise(D_S, media, may_stop=on_lost is OnLost.STOP)
+        assert [promise for _, promise in deb1.promises if promise] == [promised]
+        assert deb1.lease.stops is (on_lost is OnLost.STOP)
+
+
+def test_without_the_option_the_watchdog_resets_the_node() -> None:
+    """And no service is stopped before."""
+    pair, _ = _pair(replace(POLICY, on_lost=OnLost.RESET))
+    pair.run(120)
+    assert [node for _, node in pair.bitten] == ["deb1"] and not _ended(pair, "stop", "deb1")
+    assert pair.deb2.state == "STARTED"
+
+
+@pytest.mark.parametrize("is_hung", [True, False])
+def test_a_service_that_cannot_be_stopped_leaves_the_node_to_its_watchdog(is_hung: bool) -> None:
+    """A stop that fails or hangs: nothing is taken for stopped, and the promise is kept."""
+    pair = LeasePair("registry", "mail", policy=POLICY, is_believed=True)
+    pair.script_ok = lambda host, action: action.kind is not ScriptKind.STOP or is_hung
+    pair.script_s = lambda action: (
+        300.0 if is_hung and (action.kind, action.service) == (ScriptKind.STOP, "mail") else 1.0
+    )
+    pair.start_first()
+    _cut(pair)
+    pair.run(150)
+    assert [node for _, node in pair.bitten] == ["deb1"]
+    assert len(_ended(pair, "stop", "deb1")) == 2
+    assert pair.deb2.running == {"registry", "mail"}
+
+
+def test_an_edit_while_it_is_cut_off_disarms_nothing_that_runs() -> None:
+    """The former promise stands, whatever the configuration says by now."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    pair.script_s = lambda action: 300.0 if action.kind is ScriptKind.STOP else 1.0
+    deb1, _ = pair.start_first()
+    _cut(pair)
+    pair.run(6)
+    assert deb1.engine is not None
+    fencing = replace(pair.fencing, lease=replace(POLICY, timeout_s=20.0))
+    deb1.handle(deb1.life, ConfigChanged(replace(deb1.engine.spec, fencing=fencing)))
+    pair.run(120)
+    assert [node for _, node in pair.bitten] == ["deb1"] and pair.deb2.state == "STARTED"
+
+
+def test_a_service_frozen_as_started_is_left_to_the_watchdog() -> None:
+    """An operator froze it, and a reset does not ask either."""
+    pair = LeasePair("registry", "mail", policy=POLICY, is_believed=True)
+    deb1, _ = pair.start_first()
+    deb1.command(Command.FREEZE_START, "mail")
+    pair.run(2)
+    _cut(pair)
+    pair.run(10)
+    assert deb1.running == {"mail"} and "frozen, and not stopped" in deb1.service("mail").reason
+    pair.run(110)
+    assert [node for _, node in pair.bitten] == ["deb1"]
+
+
+@pytest.mark.parametrize("what", ["network", "disk", "network, one way", "hiccup"])
+def test_one_medium_that_confirms_is_enough_and_one_lost_renewal_means_nothing(what: str) -> None:
+    """No service is stopped as long as the watchdog has permits."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    deb1, deb2 = pair.start_first()
+    if what == "disk":
+        pair.break_disk(deb1)
+    elif what == "network, one way":
+        pair.cut |= {("deb2", link) for link in pair.links_of(deb2) if not link.is_disk}
+    else:
+        pair.cut_net()
+    if what == "hiccup":
+        pair.break_disk(deb1)
+        pair.run(1.5)
+        _heal(pair)
+    pair.run(60)
+    assert deb1.state == "STARTED" and not deb1.reasons("CUT OFF") and not pair.bitten
+
+
+@pytest.mark.parametrize("stall_s", [2.5, 6.0, 12.0])
+def test_a_node_that_stood_still_is_not_cut_off(stall_s: float) -> None:
+    """It has asked for nothing meanwhile, and hears what was answered to it."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    deb1, _ = pair.start_first()
+    deb1.is_stalled = True
+    pair.run(stall_s)
+    pair.resume(deb1)
+    pair.run(60)
+    assert not deb1.reasons("CUT OFF") and not pair.bitten
+    assert not _ended(pair, "stop", "deb1")
+
+
+def test_a_stall_that_falls_on_a_lost_renewal_is_no_cut() -> None:
+    """What was asked for before it is not expected any more."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    deb1, _ = pair.start_first()
+    _cut(pair)
+    pair.run(2.6)
+    deb1.is_stalled = True
+    _heal(pair)
+    pair.run(6.0)
+    pair.resume(deb1)
+    pair.run(30)
+    assert not deb1.reasons("CUT OFF") and not _ended(pair, "stop", "deb1")
+
+
+def test_the_node_is_back_as_soon_as_something_confirms_it() -> None:
+    """What it stopped is started by the peer, which hears that at once; it may be armed again."""
+    pair, cut_at = _pair()
+    deb1, deb2 = pair.hosts
+    pair.run(12)
+    assert deb1.state == "STOPPED" and deb2.state in ("STOPPED", "START_READY")
+    _heal(pair)
+    pair.run(10)
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED") and pair.now < cut_at + D_S
+    assert deb1.lease.cut_off == "" and len(deb1.reasons("CONFIRMED")) == 1
+    assert deb1.lease.is_withdrawing is False
+    deb2.command(Command.STOP)
+    pair.run(30)
+    assert deb1.state == "STARTED" and deb1.lease.is_confirmed and not pair.bitten
+
+
+def test_a_stop_that_was_begun_ends_though_something_confirms_again() -> None:
+    """Nobody dies, and the service is handed over as after any stop."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    pair.script_s = lambda action: 5.0 if action.kind is ScriptKind.STOP else 1.0
+    deb1, deb2 = pair.start_first()
+    _cut(pair)
+    pair.run(5)
+    assert deb1.state == "STOPPING"
+    _heal(pair)
+    pair.run(20)
+    assert (deb1.state, deb2.state) == ("STOPPED", "STARTED") and not pair.bitten
+
+
+def test_a_start_that_is_under_way_is_stopped_once_it_has_ended() -> None:
+    """Its script is not interrupted."""
+    pair = LeasePair("registry", "mail", policy=POLICY, is_believed=True)
+    deb1, _ = pair.start_first()
+    deb1.command(Command.FREEZE_STOP, "mail")
+    pair.run(5)
+    pair.script_s = lambda action: 7.0 if action.kind is ScriptKind.START else 1.0
+    pair.deb2.command(Command.FREEZE_STOP, "mail")
+    pair.run(2)
+    deb1.command(Command.UNFREEZE, "mail")
+    pair.run(1)
+    assert deb1.service("mail").own_state.name == "STARTING"  # type: ignore[union-attr]
+    _cut(pair)
+    pair.run(30)
+    assert not deb1.running and not pair.bitten and len(_ended(pair, "stop", "deb1")) == 3
+
+
+def test_a_node_that_is_cut_off_starts_nothing_unless_its_peer_is_proved_out() -> None:
+    """Not by any command; an operator's word that the peer is out is one, and is not undone."""
+    pair, _ = _pair()
+    deb1 = pair.deb1
+    pair.run(12)
+    for command in (Command.START, Command.FORCE_START):
+        answer = deb1.last_answer(deb1.command(command))
+        assert answer is not None and not answer.is_ok and answer.detail == CUT
+    pair.run(12)
+    assert deb1.state == "STOPPED"
+    pair.deb2.crash()
+    pair.confirm_out(deb1)
+    pair.run(100)
+    assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
+
+
+def test_a_node_that_is_cut_off_shoots_nobody() -> None:
+    """It may reach a board although nothing else reaches it."""
+    ipmi = FencePath("ipmi", PathKind.POWER, 30.0)
+    pair = LeasePair(policy=POLICY)
+    pair.fencing = FencingPolicy(lease=POLICY, levels=((LEASE,), (ipmi,)))
+    assert pair.invariants is not None
+    pair.invariants.expect_plan(False, (), ())
+    pair.services = tuple(replace(svc, check="/bin/true") for svc in pair.services)
+    pair.start_first()
+    _cut(pair)
+    pair.run(150)
+    assert not [name for _, name, _ in pair.steps if name == "deb1"]
+    assert pair.deb1.state == "STOPPED" and pair.deb2.state == "STARTED"
+
+
+def test_a_daemon_that_leaves_cut_off_keeps_what_runs() -> None:
+    """An upgrade in the middle of it decides nothing: what was begun is done."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    deb1, _ = pair.start_first()
+    deb1.leave(Leaving.KEEP_SERVICES)
+    _cut(pair)
+    pair.run(3)
+    assert deb1.engine is None and not _ended(pair, "stop", "deb1")
+
+
+def _until_bitten(pair: LeasePair, host: LeaseHost) -> float:
+    while host.is_powered and pair.now < 1000:
+        pair.run(0.5)
+    return pair.now if not host.is_powered else math.inf
+
+
+def test_a_daemon_that_is_started_while_cut_off_is_reset() -> None:
+    """It has no permit yet, and so no knowledge of its own that it was confirmed before."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    deb1, _ = pair.start_first()
+    deb1.kill_daemon()
+    _cut(pair)
+    deb1.boot_from_files()
+    assert _until_bitten(pair, deb1) < math.inf and not _ended(pair, "stop", "deb1")
