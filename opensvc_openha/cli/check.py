@@ -6,19 +6,31 @@ wrong with either, and what differs between them. It changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.node_facts import node_facts, problem_of
 from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.core.outlook import Finding, Severity, in_order
-from opensvc_openha.errors import NoPeerLinkError, OpenhaError, RefusedError
+from opensvc_openha.errors import (
+    ConfigError,
+    NoPeerLinkError,
+    OpenhaError,
+    RefusedError,
+    SystemFault,
+)
+from opensvc_openha.formats.findings import findings_from_json
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.peer_link.client import find_peer
 from opensvc_openha.storage import configuration
+from opensvc_openha.storage.outlook_file import NodeOutlook, write_outlook
+from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
@@ -27,6 +39,9 @@ if TYPE_CHECKING:
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 EXIT_WARNINGS, EXIT_ERRORS = 1, 2
 
+_NICE = 10
+"""A check by the daemon takes no time from what serves."""
+_CLOCK_S = 1.0
 _COLUMNS = ("script", "primary", "secondary", "check")
 _CHECK_OF_PART = {"keys": "keys", "daemon": "daemon"}
 _GOOD_PATH, _UNTESTED = "armed", "untested"
@@ -41,15 +56,23 @@ def line_of(found: Finding) -> str:
 
 def build_parser() -> Parser:
     """Return the parser of ``openha check``."""
+    from argparse import SUPPRESS
+
     from opensvc_openha.cli.parsing import Parser
 
     parser = Parser(
         "openha check",
-        "Check that everything is in place on both nodes: daemons, links, files, services and their"
-        " scripts, keys,\nand the paths that fence. Changes nothing.",
-        epilog="A line for each finding. Exit code 0: nothing found, 1: warnings only, 2: errors.",
+        "Check that everything is in place on both nodes for the next takeover, and that each"
+        " service could start now\non the node that does not run it: files, scripts, devices,"
+        " addresses, images, links, fences, keys, clocks, room.\nChanges nothing.",
+        epilog="A line for each finding. Exit code 0: nothing found, 1: warnings only, or something"
+        " that could not be\nlooked at, 2: errors.",
     )
+    parser.add_argument("service", metavar="SERVICE", nargs="?", help="only what concerns it")
+    parser.add_flag("--peer", help="only what concerns the other node")
     parser.add_flag("--json", help="print one object for programs")
+    # The node daemon has this node checked so: its findings go to a file alone.
+    parser.add_flag("--standby", help=SUPPRESS)
     return parser
 
 
@@ -58,14 +81,27 @@ def main(args: list[str]) -> int:
     options = build_parser().read(args)
     layout = installation.layout()
     expect_root("check", "it reads the key")
+    if options.standby:
+        os.nice(_NICE)
+        return exit_code(look(layout, is_alone=True).own)
+    if options.service:
+        _expect_service(layout, options.service)
+    found = select(look(layout), options.service or "", options.peer)
     if options.json:
         from opensvc_openha.cli.json_views import CheckView, finding_views
 
-        found = findings(layout)
         own, peer = _names(layout)
         sys.stdout.write(CheckView(own, peer, finding_views(found)).text())
         return exit_code(found)
-    return report(layout)
+    return _print(layout, found)
+
+
+def _expect_service(layout: Layout, name: str) -> None:
+    from opensvc_openha.formats.suggestion import which_service
+
+    known = [svc.name for svc in configuration.read_services(layout)]
+    if name not in known:
+        raise ConfigError(f"service {name} not found: {which_service(name, known)}")
 
 
 def expect_root(command: str, why: str) -> None:
@@ -76,7 +112,10 @@ def expect_root(command: str, why: str) -> None:
 
 def report(layout: Layout) -> int:
     """Check, print a line for each finding; return the exit code."""
-    found = findings(layout)
+    return _print(layout, findings(layout))
+
+
+def _print(layout: Layout, found: list[Finding]) -> int:
     for each in found:
         print(line_of(each))
     if not found:
@@ -85,31 +124,103 @@ def report(layout: Layout) -> int:
     return exit_code(found)
 
 
-def exit_code(found: list[Finding]) -> int:
+def exit_code(found: Iterable[Finding]) -> int:
     """Return 0 for nothing, 1 for warnings only, 2 for errors."""
-    if any(each.severity is ERROR for each in found):
+    problems = [each for each in found if each.is_problem]
+    if any(each.severity is ERROR for each in problems):
         return EXIT_ERRORS
-    return EXIT_WARNINGS if any(each.is_problem for each in found) else 0
+    return EXIT_WARNINGS if problems else 0
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Findings of this node, of the other one, and between them."""
+
+    node: str
+    peer: str
+    own: tuple[Finding, ...]
+    other: tuple[Finding, ...] = ()
+    between: tuple[Finding, ...] = ()
 
 
 def findings(layout: Layout) -> list[Finding]:
     """Return everything that is wrong on either node, or differs between them; errors first."""
+    return select(look(layout), "", is_peer=False)
+
+
+def select(looked: Looked, service: str, is_peer: bool) -> list[Finding]:
+    """Return the findings that were asked for; errors first."""
+    found = [*looked.other, *looked.between]
+    if not is_peer:
+        found = [*looked.own, *found]
+    return in_order(
+        each for each in found if each.is_problem and (not service or each.service in ("", service))
+    )
+
+
+def look(layout: Layout, is_alone: bool = False) -> Looked:
+    """Look at both nodes; what concerns this one is left for its daemon, too.
+
+    ``is_alone``: the other node only compares files, and is not asked whether it could start
+    anything.
+    """
     own, peer = _names(layout)
     ours = node_facts(layout)
-    found = list(_of_node(own, ours))
+    here = list(_of_node(own, ours))
+    there: list[Finding] = []
+    between: list[Finding] = []
+    theirs: Mapping[str, Any] = {}
     try:
-        theirs = patient_peer(layout).inspect()
+        node = find_peer(layout) if is_alone else patient_peer(layout)
+        asked_at = clock.wall()
+        clock_of_peer, answered_at = node.status().get("wall"), clock.wall()
+        theirs = node.inspect(is_deep=not is_alone, hardware=_listed_texts(ours, "hardware"))
     except NoPeerLinkError as error:
         is_off = error.reason == "OFF"
         text = f"nothing was checked on {peer}: {error}"
-        found.append(Finding(WARNING if is_off else ERROR, "", "", "peer", text))
+        between.append(Finding(WARNING if is_off else ERROR, "", "", "peer", text))
     except OpenhaError as error:
         text = f"nothing was checked on {peer}: {error}"
-        found.append(Finding(ERROR, "", "", "peer", text))
+        between.append(Finding(ERROR, "", "", "peer", text))
     else:
-        found += _of_node(peer, theirs)
-        found += _between(own, ours, peer, theirs)
-    return in_order(found)
+        there += [*_of_node(peer, theirs), *findings_from_json(theirs.get("findings"))]
+        between += _between(own, ours, peer, theirs)
+        between += _clocks(own, peer, clock_of_peer, asked_at, answered_at)
+    # Imported here: it needs the drivers of the agent.
+    from opensvc_openha.cli.node_outlook import own_findings, starts_of
+
+    hardware = _listed_texts(theirs, "hardware")
+    found, standbys = own_findings(layout, hardware or None)
+    here += found
+    looked = Looked(own, peer, tuple(dict.fromkeys(here)), tuple(there), tuple(between))
+    concerning = [each for each in (*here, *between) if each.node in ("", own)]
+    outlook = NodeOutlook(
+        clock.wall(), standbys, tuple(in_order(concerning)), tuple(starts_of(theirs).items())
+    )
+    with contextlib.suppress(SystemFault):  # The room for it may be what is missing.
+        write_outlook(layout, outlook)
+    return looked
+
+
+def _clocks(
+    own: str, peer: str, theirs: object, asked_at: float, answered_at: float
+) -> Iterator[Finding]:
+    """Yield how far the clocks are from each other, beyond what the way of the answer may be."""
+    if not isinstance(theirs, (int, float)):
+        return
+    ahead_s = theirs - (asked_at + answered_at) / 2
+    if abs(ahead_s) - (answered_at - asked_at) / 2 <= _CLOCK_S:
+        return
+    which, other = (peer, own) if ahead_s > 0 else (own, peer)
+    text = f"the clock of {which} is {abs(ahead_s):.1f} s ahead of that of {other}"
+    if not clock.is_synchronised():
+        text += f"; that of {own} is not synchronised"
+    yield Finding(WARNING, "", "", "clocks", text, "see timedatectl on both nodes")
+
+
+def _listed_texts(facts: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = facts.get(name)
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 
 def _names(layout: Layout) -> tuple[str, str]:
@@ -202,13 +313,15 @@ def _service_files(
         return
     if problem_of(here) or problem_of(there):
         return
+    known = {svc.get("name") for svc in _listed(ours, "services")}
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in here or name not in there:
             node, other = (own, peer) if name in here else (peer, own)
             yield Finding(WARNING, "", "", "files", f"{name}.env is on {node} and not on {other}")
         elif here[name] != there[name]:
             text = f"{name}.env is not the same on both nodes"
-            yield Finding(ERROR, "", "", "files", text, "`openha add` brings it")
+            service = name if name in known else ""
+            yield Finding(ERROR, "", service, "files", text, "`openha add` brings it")
 
 
 def _keys(facts: Mapping[str, Any]) -> set[str]:

@@ -283,6 +283,8 @@ class FencingView:
     """When the promised time is over, while the peer is silent."""
     service_paths: tuple[PathView, ...]
     """What the standing check saw of the fences of service files."""
+    turn_s: float | None
+    """How long the first turn of a cut would be."""
 
 
 @dataclass(frozen=True)

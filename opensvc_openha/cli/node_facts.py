@@ -12,16 +12,19 @@ from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.shared_files import digest_of, read_shared
 from opensvc_openha.control import client
+from opensvc_openha.core.start_problems import warnings
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.protocol import SharedFile
 from opensvc_openha.storage import configuration
+from opensvc_openha.storage.durations import read_durations
 from opensvc_openha.storage.key_store import read_keys
 from opensvc_openha.system.atomic_files import read_text
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.programs import why_not_runnable
 
+_HARDWARE_CHARACTERS = 17
 VERSION = 1
 """Of what is gathered; a newer one has more."""
 
@@ -38,7 +41,26 @@ def node_facts(layout: Layout) -> dict[str, Any]:
         "keys": _or_problem(lambda: _keys(layout)),
         "daemon": _or_problem(lambda: _daemon(client.fetch_status(layout))),
         "configuration": _or_problem(lambda: _configuration(layout)),
+        "hardware": list(hardware_addresses()),
+        "starts": {
+            name: list(times.starts)
+            for name, times in read_durations(layout).items()
+            if times.starts
+        },
     }
+
+
+def hardware_addresses() -> tuple[str, ...]:
+    """Return the hardware addresses of this node's Ethernet interfaces."""
+    import psutil
+
+    found = {
+        entry.address.lower()
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == psutil.AF_LINK and len(entry.address) == _HARDWARE_CHARACTERS
+    }
+    return tuple(sorted(found - {"00:00:00:00:00:00"}))
 
 
 def problem_of(part: Any) -> str:
@@ -97,6 +119,7 @@ def _keys(layout: Layout) -> list[str]:
 
 
 def _daemon(status: NodeStatus) -> dict[str, Any]:
+    about_services = warnings(status.services, status.peer)
     return {
         "peer": status.peer_standing.value,
         "links": [
@@ -104,7 +127,8 @@ def _daemon(status: NodeStatus) -> dict[str, Any]:
             for link in status.links
             if not link.is_sender
         ],
-        "warnings": list(status.warnings),
+        # Those about services are findings of their own.
+        "warnings": [text for text in status.warnings if text not in about_services],
         "paths": [
             {"path": path.name, "state": path.state, "text": path.text}
             for path in status.fencing.paths

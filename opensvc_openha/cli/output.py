@@ -51,6 +51,7 @@ def service_reasons(status: NodeStatus) -> str:
         for svc in status.services
         if svc.disks
     ]
+    rows += [line for svc in status.services for line in outlook_lines(svc)]
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
     fencing = status.fencing
     if fencing.confirmed_by and fencing.confirmed_at is not None:
@@ -61,6 +62,25 @@ def service_reasons(status: NodeStatus) -> str:
         )
     rows += [f"warning: {text}" for text in status.warnings]
     return service_table(status) + _lines(rows)
+
+
+def outlook_lines(svc: ServiceStatus) -> list[str]:
+    """Render whether a service could start on this node now, and how long a takeover takes."""
+    rows = []
+    if svc.ready:
+        why = f": {svc.ready_text}" if svc.ready_text else ""
+        rows.append(f"{svc.name}: takeover ready: {svc.ready}{why}")
+    parts = ", ".join(f"{part.seconds:.1f} {part.text}" for part in svc.predicted_parts)
+    if svc.predicted_s is not None:
+        rows.append(f"{svc.name}: a takeover would take {svc.predicted_s:.1f} s: {parts}")
+    elif parts:
+        rows.append(f"{svc.name}: a takeover would take {parts}, and a part that is not known")
+    if svc.last_takeover_s is not None and svc.last_takeover_at is not None:
+        rows.append(
+            f"{svc.name}: the last takeover took {svc.last_takeover_s:.1f} s, at"
+            f" {stamp(svc.last_takeover_at)}"
+        )
+    return rows
 
 
 def link_line(link: LinkStatus) -> str:

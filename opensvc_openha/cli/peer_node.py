@@ -14,6 +14,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
     AgentKind,
+    InspectRequest,
     JobRequest,
     OrderRequest,
     RemoveRequest,
@@ -21,6 +22,7 @@ from opensvc_openha.peer_link.protocol import (
     request_to_json,
 )
 from opensvc_openha.peer_link.server import Program
+from opensvc_openha.system import clock
 from opensvc_openha.system.self_command import self_command
 
 REMOTE_WAIT_LOCK_S = 60
@@ -35,18 +37,23 @@ class ThisNode:
 
     def status(self) -> dict[str, Any]:
         """Return the daemon's status, or why there is none, and the version of this package."""
-        answer: dict[str, Any] = {"version": __version__}
+        answer: dict[str, Any] = {"version": __version__, "wall": clock.wall()}
         try:
             status = client.fetch_status(self._layout)
         except OpenhaError as error:
             return {**answer, "problem": str(error)}
         return {**answer, "daemon": protocol.status_to_json(status)}
 
-    def inspect(self) -> dict[str, Any]:
+    def inspect(self, request: InspectRequest) -> dict[str, Any]:
         """Return what a check compares between the nodes."""
         from opensvc_openha.cli.node_facts import node_facts
 
-        return node_facts(self._layout)
+        facts = node_facts(self._layout)
+        if request.is_deep:
+            from opensvc_openha.cli.node_outlook import deep_facts
+
+            facts.update(deep_facts(self._layout, request.hardware))
+        return facts
 
     def fetch(self, file: SharedFile) -> str:
         """Return the text of a shared file; empty if there is none."""

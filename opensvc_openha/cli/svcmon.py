@@ -15,6 +15,7 @@ from opensvc_openha.agent.show.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.cli.svcmgr import named_services, no_such_service, node_view, repair_wrappers
+from opensvc_openha.errors import NotRunningError
 from opensvc_openha.formats.layout import agent_layout
 
 if TYPE_CHECKING:
@@ -71,11 +72,27 @@ def main(args: list[str]) -> int:
     for line in leftover_lines(agent_layout("", os.environ)) if names is None else []:
         sys.stderr.write(f"warning: {line}\n")
     if is_verbose:
-        lines = [line for report in reports for line in print_status_lines(report)]
+        outlooks = _outlooks()
+        lines = [
+            line
+            for report in reports
+            for line in (*print_status_lines(report), *outlooks.get(report.name, ()))
+        ]
     else:
         lines = svcmon_lines(reports)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return exit_code
+
+
+def _outlooks() -> dict[str, list[str]]:
+    """Return what the node daemon knows of a takeover of each service; nothing without one."""
+    from opensvc_openha.cli.output import outlook_lines
+
+    try:
+        status = node_view().node_status()
+    except NotRunningError:
+        return {}
+    return {svc.name: outlook_lines(svc) for svc in status.services}
 
 
 def _read_statuses(asked: list[str] | None) -> list[Look]:

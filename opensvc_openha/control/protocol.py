@@ -8,7 +8,6 @@ from typing import Any
 
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.model import LinkSpec, Wire
-from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     Activity,
@@ -27,6 +26,7 @@ from opensvc_openha.core.status import (
     ScriptCount,
     ServiceStatus,
 )
+from opensvc_openha.formats.findings import finding_from_json, finding_to_json
 
 VERSION = 1
 _OF_THE_PLAN = frozenset(
@@ -121,17 +121,6 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
         age_s=float(data.get("age_s", 0.0)),
         activity=_activity_from_json(data.get("activity", {})),
     )
-
-
-def finding_to_json(finding: Finding) -> dict[str, Any]:
-    """Return a finding as plain values."""
-    return {**vars(finding), "severity": finding.severity.value}
-
-
-def finding_from_json(data: dict[str, Any]) -> Finding:
-    """Return the finding of plain values; raises as ``status_from_json``."""
-    values = _known(Finding, data)
-    return Finding(**{**values, "severity": Severity(values["severity"])})
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:

@@ -151,6 +151,10 @@ class FenceTurns:
             # never overlap.
             turn, after = following, after * (1.0 + timing.TURN_DRIFT) + turns.length_s
 
+    def length_s(self, view: PeerView, fence_s: float | None) -> float:
+        """Return how long the first turn is, or would be."""
+        return (self.agreed or self._plan(view.facts, fence_s)).length_s
+
     def _left_turns(self, is_peers: bool) -> Callable[[int, float], bool]:
         """Return a test for the turns that the holder leaves to a peer with nothing to start."""
         next_s = timing.SOLO_FENCING_S

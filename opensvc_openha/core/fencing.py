@@ -601,6 +601,7 @@ class Fencing:
                 default=None,
             ),
             opens_at=self.turn_opens(view, now) if self.turns.anchor is not None else None,
+            turn_s=self.turns.length_s(view, self.fence_s),
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
             fence_s=self.fence_s,

@@ -79,7 +79,11 @@ class Outlook:
 
 def outlook_of(service: str, found: Iterable[Finding]) -> Outlook:
     """Return the outlook of a service by what was found on its node."""
-    own = [each for each in found if each.service == service]
+    own = [
+        each
+        for each in found
+        if each.service == service or (not each.service and each.check in _OF_ALL)
+    ]
     for severity, ready in _MEANING.items():
         problems = [each for each in own if each.severity is severity]
         if problems:
@@ -90,6 +94,8 @@ def outlook_of(service: str, found: Iterable[Finding]) -> Outlook:
     return Outlook(Ready.YES)
 
 
+_OF_ALL = frozenset({"room", "proof"})
+"""Checks of a node that concern each of its services."""
 _MEANING = {
     Severity.ERROR: Ready.NO,
     Severity.UNKNOWN: Ready.UNKNOWN,

@@ -295,6 +295,8 @@ class FencingStatus:
     """When the promised time is over, while the peer is silent."""
     service_paths: tuple[PathStatus, ...] = ()
     """What the standing check saw of the fences of service files, by ``service_path``."""
+    turn_s: float | None = None
+    """How long the first turn of a cut would be."""
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,19 @@ READINESS_LOOK_S = 60.0
 Scripts, and their wrappers' validation.
 """
 
+OUTLOOK_FIRST_S = 20.0
+"""Time from the start of the daemon to the first check of what this node could start."""
+OUTLOOK_SOON_S = 5.0
+"""After an edit, or a service that came to a stop here, it is checked again so soon."""
+OUTLOOK_AGAIN_S = 60.0
+"""While some service could not be started it is checked so often, at least."""
+OUTLOOK_LIMIT_S = 180.0
+"""Longest time of such a check."""
+OUTLOOK_LOOK_S = 2.0
+"""Interval of looking whether another check has left its findings."""
+OUTLOOK_OLD_S = 900.0
+"""Findings of a daemon before are shown until they are so old, or twice the interval."""
+
 OUTSIDE_LOOK_S = 60.0
 """Interval of checking whether a stopped service was started outside the cluster."""
 

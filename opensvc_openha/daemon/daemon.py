@@ -31,11 +31,12 @@ from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.daemon.monitor_process import MonitorCommand
+from opensvc_openha.daemon.outlook_watch import OutlookWatch
 from opensvc_openha.daemon.process_parts import ProcessParts, set_up_process
 from opensvc_openha.daemon.realtime import Realtime, favour_session
 from opensvc_openha.daemon.status_report import StatusReport
 from opensvc_openha.daemon.systemd import Systemd
-from opensvc_openha.daemon.watchers import Watchers
+from opensvc_openha.daemon.watchers import StartProblemsFound, Watchers
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.history_file import EntryKind
@@ -104,6 +105,16 @@ class Daemon:
             self._realtime.enter,
             incarnation.lease.reports,
         )
+        problems = StartProblemsFound(incarnation.inbox.put)
+        self._outlook = OutlookWatch(
+            layout,
+            lambda: self._spec,
+            lambda: self._configuration.current.options.check_every_s,
+            lambda: self._service.status(),
+            process.history,
+            problems.use_deep,
+            process.memory,
+        )
         self._report = StatusReport(
             layout,
             self._links,
@@ -115,6 +126,7 @@ class Daemon:
             incarnation.lease,
             self._issues,
             incarnation.removed,
+            self._outlook,
         )
         self._service = ControlService(
             layout=layout,
@@ -140,6 +152,8 @@ class Daemon:
             self._service.status,
             incarnation.runner.ask,
             log_problem,
+            self._outlook,
+            problems,
         )
         incarnation.apply_options(self._configuration.current)
 

@@ -87,7 +87,7 @@ class Readiness:
         problem = why_not_runnable(svc.script) or why_not_runnable(svc.check)
         if problem:
             return problem
-        return self._validate(svc.script) or _why_no_fence(svc.check)
+        return self._validate(svc.script) or why_no_fence(svc.check)
 
     def _validate(self, wrapper: str) -> str:
         """Return the first error in the service file of an embedded agent's wrapper."""
@@ -122,7 +122,8 @@ def _ask_to_validate(wrapper: str, environment: Mapping[str, str]) -> str | None
     return found[0][:200]
 
 
-def _why_no_fence(check: str) -> str:
+def why_no_fence(check: str) -> str:
+    """Return why a generated check-up script fences nothing; empty if it does, or is no such."""
     if not check.endswith(".stonith") or not _is_generated(check):
         return ""
     path = _service_file(check)

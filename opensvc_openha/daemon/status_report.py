@@ -12,6 +12,7 @@ from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.lease_service import LeaseService
 from opensvc_openha.daemon.link_manager import LinkManager
+from opensvc_openha.daemon.outlook_watch import OutlookWatch
 from opensvc_openha.daemon.realtime import Realtime
 from opensvc_openha.daemon.removed_services import RemovedServices
 from opensvc_openha.formats.layout import Layout
@@ -36,6 +37,7 @@ class StatusReport:
         lease: LeaseService,
         issues: ActiveIssues,
         removed: RemovedServices,
+        outlook: OutlookWatch,
     ) -> None:
         self._layout = layout
         self._links = links
@@ -47,13 +49,14 @@ class StatusReport:
         self._lease = lease
         self._issues = issues
         self._removed = removed
+        self._outlook = outlook
 
     def complete(self, status: NodeStatus, spec: ClusterSpec) -> NodeStatus:
         """Return the engine's snapshot as it is shown under the configuration ``spec``."""
         services = tuple(
             replace(svc, since=clock.wall_if_known(svc.since)) for svc in status.services
         )
-        return replace(
+        shown = replace(
             status,
             pid=os.getpid(),
             links=self._links.statuses(spec.links, status.links),
@@ -66,6 +69,7 @@ class StatusReport:
             authentication=self._authentication.status(),
             activity=self._history.tally.complete(status.activity),
         )
+        return self._outlook.complete(shown)
 
     def _fencing(self, fencing: FencingStatus) -> FencingStatus:
         """Add what is stored of each fence."""

@@ -6,7 +6,8 @@ becomes an issue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 
 from opensvc_openha.core.events import ReadinessFound, ScriptOutcome, SeemsUp, SendersMuted
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
@@ -19,6 +20,7 @@ from opensvc_openha.daemon.fence_program import FenceProgram
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.issues import ActiveIssues
 from opensvc_openha.daemon.log_keeper import LogKeeper
+from opensvc_openha.daemon.outlook_watch import OutlookWatch
 from opensvc_openha.daemon.outside_starts import OutsideStarts
 from opensvc_openha.daemon.process_names import ProcessNames
 from opensvc_openha.daemon.readiness import Readiness
@@ -26,6 +28,35 @@ from opensvc_openha.errors import NotAnsweringError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
 from opensvc_openha.system.self_command import self_command
+
+
+class StartProblemsFound:
+    """What keeps services from being started here, of two checks; for any thread.
+
+    What the one that runs each minute finds comes first.
+    """
+
+    def __init__(self, put: Callable[[ReadinessFound], None]) -> None:
+        self._put = put
+        self._lock = threading.Lock()
+        self._light: Mapping[str, str] = {}
+        self._deep: Mapping[str, str] = {}
+        self._reports_power: frozenset[str] = frozenset()
+
+    def use_light(self, found: Mapping[str, str], reports_power: frozenset[str]) -> None:
+        """Take the findings of the check of scripts, and whose script reports the peer's power."""
+        with self._lock:
+            self._light, self._reports_power = found, reports_power
+            self._report()
+
+    def use_deep(self, found: Mapping[str, str]) -> None:
+        """Take the findings of the check of everything else."""
+        with self._lock:
+            self._deep = found
+            self._report()
+
+    def _report(self) -> None:
+        self._put(ReadinessFound({**self._deep, **self._light}, self._reports_power))
 
 
 class Watchers:
@@ -44,8 +75,11 @@ class Watchers:
         status: Callable[[], NodeStatus],
         ask_wrapper: Callable[[str, str], ScriptOutcome],
         log_problem: Callable[[], str],
+        outlook: OutlookWatch,
+        problems: StartProblemsFound,
     ) -> None:
         """Start nothing yet; ``spec`` returns the configuration in force."""
+        self._outlook = outlook
         self._spec = spec
         self._status = status
         self._check_scripts = CheckScripts(layout, issues)
@@ -56,7 +90,7 @@ class Watchers:
         self._interfaces = InterfaceWatch(lambda links: inbox.put(SendersMuted(links)))
         self._readiness = Readiness(
             lambda: spec().own_services,
-            lambda found, reports: inbox.put(ReadinessFound(found, reports)),
+            problems.use_light,
             layout.environment(),
         )
         self._outside = OutsideStarts(
@@ -81,6 +115,7 @@ class Watchers:
         self.use_senders(self._spec().senders)
         self._interfaces.start(enter)
         self._readiness.start()
+        self._outlook.start()
         self._outside.start()
         self._disks.start()
 
@@ -91,6 +126,7 @@ class Watchers:
     def check_soon(self) -> None:
         """Check services soon, since something was edited."""
         self._readiness.check_soon()
+        self._outlook.check_soon()
         self._outside.check_soon()
         self._disks.check_soon()
 
@@ -98,6 +134,7 @@ class Watchers:
         """End the threads, and the processes shown to agents."""
         self._interfaces.stop()
         self._readiness.stop()
+        self._outlook.stop()
         self._outside.stop()
         self._disks.stop()
         self._logs.stop()

@@ -111,6 +111,16 @@ class Layout:
         return f"{self.proc_dir}/fence-drills"
 
     @property
+    def outlook_file(self) -> str:
+        """What the last check found that ran on this node by itself."""
+        return f"{self.proc_dir}/outlook.json"
+
+    @property
+    def durations_file(self) -> str:
+        """How long scripts and takeovers took, of each service."""
+        return f"{self.proc_dir}/durations.json"
+
+    @property
     def history_file(self) -> str:
         """Every transition with its cause, across restarts and reboots."""
         return f"{self.proc_dir}/history.sqlite"

@@ -104,6 +104,8 @@ class Options:
     fencing: FencingPolicy = FencingPolicy()
     fence_plan: FencePlanConfig = FencePlanConfig()
     monitor_interval_s: float = schema.MONITOR_INTERVAL.default
+    check_every_s: float | None = schema.CHECK_EVERY.default
+    """None for never."""
     peer_link: PeerLinkOptions = PeerLinkOptions()
     path: str = field(default="", compare=False)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
@@ -206,6 +208,7 @@ def parse_options(text: str, path: str) -> Options:
         fence_plan=plan,
         policy=_policies(whole.inner("policy")),
         monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
+        check_every_s=whole.inner("check").value(schema.CHECK_EVERY),
         peer_link=_peer_link(whole.inner("peer_link")),
         path=path,
         lines=whole.lines,

@@ -231,6 +231,17 @@ MONITOR_INTERVAL = Option(
     see="actions",
 )
 
+# [check] ----------------------------------------------------------------------------------------
+
+CHECK_EVERY = Option(
+    "every",
+    ConfValueType(_seconds_or_never, "`never` or seconds", {"never": None}),
+    300.0,
+    "Time between two checks of whether the services that this node does not run could start on it"
+    " now; with `never` only `openha check` looks.",
+    see="check",
+)
+
 # [fencing] --------------------------------------------------------------------------------------
 
 _FENCING = FencingPolicy()
@@ -379,6 +390,7 @@ SECTIONS = (
         inner_example="registry",
     ),
     SectionSchema("agent", (MONITOR_INTERVAL,)),
+    SectionSchema("check", (CHECK_EVERY,)),
     SectionSchema(
         "peer_link", (PEER_LINK_ENABLED, PEER_LINK_PORT, PEER_LINK_LISTEN, PEER_LINK_ALLOW)
     ),

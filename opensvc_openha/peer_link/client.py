@@ -106,16 +106,19 @@ class Peer:
         """Return the answer to a request that changes nothing; raise the error that it was."""
         with self.channel() as channel:
             channel.send(request_to_json(request))
-            return _expect_answer(channel)
+            while (answer := _expect_answer(channel)).get("alive") is True:
+                pass
+            return answer
 
     def status(self) -> dict[str, Any]:
         """Return the other node's status and version."""
         status: dict[str, Any] = _part(self.ask(StatusRequest()), "status", dict)
         return status
 
-    def inspect(self) -> dict[str, Any]:
-        """Return what a check compares between the nodes."""
-        found: dict[str, Any] = _part(self.ask(InspectRequest()), "inspect", dict)
+    def inspect(self, is_deep: bool = False, hardware: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what a check compares between the nodes; ``is_deep``: see InspectRequest."""
+        request = InspectRequest(is_deep, tuple(hardware) if is_deep else ())
+        found: dict[str, Any] = _part(self.ask(request), "inspect", dict)
         return found
 
     def fetch(self, file: SharedFile) -> str:

@@ -1,7 +1,8 @@
 """Read and write what is asked over the peer link: dictionaries of JSON to requests and back, pure.
 
     {"do": "status"}                                 {"status": {...}}
-    {"do": "inspect"}                                {"inspect": {...}}      needs `files`
+    {"do": "inspect"}, also with "is_deep": true     {"inspect": {...}}      needs `files`
+        and "hardware": ["52:54:00:..."]
     {"do": "fetch", "name": "monitor"}               {"text": "..."}         needs `files`
     {"do": "order", "id": ID, "service": "web",      {"accepted": ID}, {"line": "..."}...,
      "action": "stop", "agent": "embedded",          {"done": CODE}          needs `orders`
@@ -52,6 +53,8 @@ _ID = re.compile(r"[0-9a-f]{32}\Z")
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}\Z")
 _LINE = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){1,2})?\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z|-\Z")
+_HARDWARE = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
+_HARDWARE_MAX = 1_000
 NO_FILE = "-"
 """Stands for the digest of a file that does not exist."""
 
@@ -80,8 +83,15 @@ class StatusRequest:
 
 @dataclass(frozen=True)
 class InspectRequest:
-    """What a check compares between the nodes: digests of files, services, wrappers."""
+    """What a check compares between the nodes: digests of files, services, wrappers.
 
+    ``is_deep``: that node also checks whether it could start the services that it does not run.
+    ``hardware`` are the hardware addresses of the node that asks, by which the service addresses
+    that it holds are known.
+    """
+
+    is_deep: bool = False
+    hardware: tuple[str, ...] = ()
     allowed = Allowed.FILES
 
 
@@ -183,7 +193,7 @@ def _request(message: Mapping[str, Any], fields: _Fields) -> Request:
         case "status":
             request: Request = StatusRequest()
         case "inspect":
-            request = InspectRequest()
+            request = InspectRequest(message.get("is_deep") is True, fields.hardware())
         case "fetch":
             request = FetchRequest(fields.member("name", SharedFile))
         case "order":
@@ -238,7 +248,9 @@ def _message(request: Request) -> dict[str, Any]:
         case StatusRequest():
             return {"do": "status"}
         case InspectRequest():
-            return {"do": "inspect"}
+            if not request.is_deep:
+                return {"do": "inspect"}
+            return {"do": "inspect", "is_deep": True, "hardware": list(request.hardware)}
         case FetchRequest():
             return {"do": "fetch", "name": request.file.value}
         case OrderRequest():
@@ -367,6 +379,14 @@ class _Fields:
         if not isinstance(value, bool):
             raise UsageError(f"not a request: {name} is neither true nor false")
         return value
+
+    def hardware(self) -> tuple[str, ...]:
+        value = self._message.get("hardware", [])
+        if not isinstance(value, list) or len(value) > _HARDWARE_MAX:
+            raise UsageError("not a request: hardware")
+        if not all(isinstance(each, str) and _HARDWARE.match(each) for each in value):
+            raise UsageError("not a request: hardware has something else than addresses")
+        return tuple(value)
 
     def member(self, name: str, members: type[_MemberT]) -> _MemberT:
         value = self._message.get(name)

@@ -8,6 +8,7 @@ the control socket, as by any command of root.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,7 +50,7 @@ class PeerNode(Protocol):
     def status(self) -> dict[str, Any]:
         """Return the status of this node's daemon, and its version."""
 
-    def inspect(self) -> dict[str, Any]:
+    def inspect(self, request: InspectRequest) -> dict[str, Any]:
         """Return what a check compares between the nodes."""
 
     def fetch(self, file: SharedFile) -> str:
@@ -92,7 +93,7 @@ class RequestHandler:
             case StatusRequest():
                 channel.send({"status": self._node.status()})
             case InspectRequest():
-                channel.send({"inspect": self._node.inspect()})
+                channel.send({"inspect": self._inspect(channel, request)})
             case FetchRequest():
                 channel.send({"text": self._node.fetch(request.file)})
             case OutcomeRequest():
@@ -105,6 +106,16 @@ class RequestHandler:
                 )
                 channel.send({"accepted": request.job_id})
                 _stream(channel, job)
+
+    def _inspect(self, channel: Channel, request: InspectRequest) -> dict[str, Any]:
+        """Return what is found; a deep look takes a while, with signs of life meanwhile."""
+        if not request.is_deep:
+            return self._node.inspect(request)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(self._node.inspect, request)
+            while not wait([found], ALIVE_S).done:
+                channel.send({"alive": True})
+            return found.result()
 
     def _report(self, channel: Channel, job_id: str) -> None:
         found = self._jobs.outcome(job_id)

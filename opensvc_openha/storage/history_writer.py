@@ -83,6 +83,7 @@ class History:
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self.tally = Tally()
         """How often what happened."""
+        self._followers: list[Callable[[Entry], None]] = []
         self.problem = ""
         """Why entries are being lost; empty if they are not."""
 
@@ -107,6 +108,14 @@ class History:
         if left:
             why = self.problem or f"{self._path} could not be written in time"
             self._report(True, f"the last {left} entries of the history are lost: {why}")
+
+    def follow(self, follower: Callable[[Entry], None]) -> None:
+        """Have each new entry passed on; by any thread, the engine's too, so it must be quick."""
+        self._followers = [*self._followers, follower]
+
+    def unfollow(self, follower: Callable[[Entry], None]) -> None:
+        """Pass nothing on to it any more."""
+        self._followers = [each for each in self._followers if each != follower]
 
     @property
     def recent(self) -> list[Entry]:
@@ -208,6 +217,8 @@ class History:
     def _put(self, entry: Entry) -> None:
         entry = replace(entry, machine=self._machine)
         self._recent.append(entry)
+        for follower in self._followers:
+            follower(entry)
         if self._inbox.qsize() < HISTORY_INBOX_LIMIT:
             self._inbox.put(entry)
         else:

@@ -9,6 +9,10 @@ _POLL_S = 0.02
 _GOES_ON_IN_SUSPEND = getattr(time, "CLOCK_BOOTTIME", None)
 
 
+_TIME_ERROR = 5
+"""Answer of adjtimex: nothing has set the clock."""
+
+
 def monotonic() -> float:
     """Return seconds that only grow, independent of clock steps.
 
@@ -38,6 +42,19 @@ def wall_if_known(instant: float | None) -> float | None:
 def stamp(wall_s: float) -> str:
     """Format a wall-clock instant as in ``hb -s``: ``Jun 19 08:00:57``."""
     return time.strftime("%b %d %H:%M:%S", time.localtime(wall_s))
+
+
+def is_synchronised() -> bool:
+    """Return False if the kernel knows that nothing keeps the wall clock right; else True."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    # struct timex has 208 bytes; with modes = 0 it is only read.
+    timex = ctypes.create_string_buffer(512)
+    try:
+        return int(library.adjtimex(timex)) != _TIME_ERROR
+    except AttributeError:
+        return True
 
 
 def pause(seconds: float) -> None:

@@ -106,7 +106,7 @@ def test_two_nodes_in_order_have_no_finding() -> None:
         ),
         (
             lambda facts: facts["env"].update(web="x"),
-            "error: web.env is not the same on both nodes: `openha add` brings it",
+            "error: service web: web.env is not the same on both nodes: `openha add` brings it",
         ),
         (lambda facts: facts["env"].clear(), "warning: web.env is on n1 and not on n2"),
         (

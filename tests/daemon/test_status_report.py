@@ -46,7 +46,7 @@ def test_fast_stands_on_what_was_measured(
     """A fence that was never tried out may be slower than what is declared."""
     parts = {
         name: mocker.MagicMock(warnings=mocker.MagicMock(return_value=[]))
-        for name in ("links", "authentication", "history", "removed")
+        for name in ("links", "authentication", "history", "removed", "outlook")
     }
     parts["history"].problem = ""
     parts["removed"].present.return_value = ()

@@ -154,7 +154,7 @@ def test_services_and_files_are_managed_from_one_node(cluster: AgentCluster) -> 
     cluster.must(second, "chmod -x /etc/opensvc/web.cluster; echo '# x' >> /etc/opensvc/db.env")
     found = cluster.act(first, "openha check", 2)
     assert "error: deb2.opensvc.com: service webha: /etc/opensvc/web.cluster is not exec" in found
-    assert "error: db.env is not the same on both nodes" in found
+    assert "error: service db: db.env is not the same on both nodes" in found
 
     # It is not removed where it runs, then from both nodes at once.
     cluster.must(first, "openha remove --here --dry-run db")

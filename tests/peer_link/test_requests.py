@@ -61,7 +61,7 @@ class Node:
         """Return a status of its own."""
         return {"version": "1"}
 
-    def inspect(self) -> dict[str, Any]:
+    def inspect(self, request: InspectRequest) -> dict[str, Any]:
         """Return facts of its own."""
         return {"facts": 1}
 

@@ -15,7 +15,7 @@ from opensvc_openha.agent.host.commands import run_command
 QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 _LOOK_TIMEOUT_S = 30.0
 _COLUMNS = "vg_attr,vg_tags,lv_name,lv_attr"
-_PARTIAL, _ACTIVE, _OPEN, _SKIPPED = 3, 4, 5, 9
+_EXPORTED, _PARTIAL, _ACTIVE, _OPEN, _SKIPPED = 2, 3, 4, 5, 9
 """Places in the attribute words of vgs and lvs; a skipped volume is one that is not activated with
 its group."""
 
@@ -29,6 +29,7 @@ class VolumeGroup:
     active: tuple[str, ...]
     inactive: tuple[str, ...]
     opened: tuple[str, ...]
+    is_exported: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -57,6 +58,7 @@ def parse_report(text: str) -> VolumeGroup | None:
         active=active,
         inactive=tuple(name for name, _ in volumes if name not in active and name not in skipped),
         opened=tuple(name for name, attributes in volumes if attributes[_OPEN : _OPEN + 1] == "o"),
+        is_exported=rows[0][0][_EXPORTED : _EXPORTED + 1] == "x",
     )
 
 

@@ -9,10 +9,12 @@ the service's directory beside the service file: such numbers for the script the
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -32,6 +34,9 @@ from opensvc_openha.agent.resources.base import (
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.formats.secrets import mask_command
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 CHECK_TIMEOUT_S = 30.0
 _WORDS = {"S": "start", "K": "stop", "C": "check"}
@@ -131,6 +136,7 @@ class App(LocalResource):
         # The highest rank stops first, while stop numbers count upwards.
         self.stop_rank = (-stop.place if stop else -NO_PLACE, f"{index:010}")
         self._view = context.view
+        self._run_as = section.value(schema.RUN_AS)
         self._points = context.file.mount_points
         self._env = {
             "OPENSVC_SVCNAME": context.svcname,
@@ -175,6 +181,25 @@ class App(LocalResource):
             self._log.info(f"{self.spec.label} is already started")
             return
         self._run_or_fail(start, may_linger=True)
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep the start step from being run."""
+        from opensvc_openha.agent.values.readiness import beware, would_fail
+        from opensvc_openha.system.programs import why_not_runnable
+
+        script = self._script
+        used = [word for word, step in self._steps.items() if step and script in step.argv]
+        if script and used and not around.is_hidden(script):
+            problem = why_not_runnable(script)
+            if problem and "start" in used:
+                yield would_fail("scripts", problem)
+            elif problem:
+                yield beware("scripts", problem)
+        if self._run_as:
+            try:
+                pwd.getpwnam(self._run_as)
+            except KeyError:
+                yield would_fail("users", f"there is no user {self._run_as} on this node")
 
     def stop(self) -> None:
         """Run the stop step unless the check reports down."""

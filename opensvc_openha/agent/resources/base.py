@@ -10,7 +10,7 @@ subsets, triggers, standby resources, optional ones and rollback are handled els
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -27,6 +27,7 @@ from opensvc_openha.formats.layout import AgentLayout
 if TYPE_CHECKING:
     from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
     from opensvc_openha.agent.host.lvm import AllVolumeGroups
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 _Error = TypeVar("_Error", bound=OpenhaError)
 NO_ACTION_TAG = "noaction"
@@ -176,6 +177,9 @@ class Resource(Protocol):
     def why_unhandled(self) -> str:
         """Return why the embedded agent cannot start it; empty if it can."""
 
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Return what stands against a start here now; without side effects, and soon."""
+
 
 class LocalResource:
     """Defaults of most resources; a driver's class adds status, start and stop."""
@@ -206,6 +210,10 @@ class LocalResource:
     def why_unhandled(self) -> str:
         """Return an empty text."""
         return ""
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Return nothing."""
+        return ()
 
 
 def make_spec(

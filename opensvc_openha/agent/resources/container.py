@@ -10,15 +10,25 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
-from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing, find_image
+from opensvc_openha.agent.docker.engine_view import (
+    Container,
+    EngineView,
+    Standing,
+    answers,
+    find_image,
+)
 from opensvc_openha.agent.docker.settings import option_names
 from opensvc_openha.agent.docker.spawn import reasons_in
-from opensvc_openha.agent.host.commands import run_command, run_logged
+from opensvc_openha.agent.docker.stored_images import has_stored_image, registry_of
+from opensvc_openha.agent.host.commands import command_environment, run_command, run_logged
 from opensvc_openha.agent.resources.base import (
     DriverContext,
     LocalResource,
@@ -30,10 +40,14 @@ from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, 
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system.clock import monotonic, pause, wait_until
 
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
+
 PULL_LIMIT_S = 600.0
 ANSWER_LIMIT_S = 30.0
 STOP_SLACK_S = 15.0
 SETTLE_S = 0.5
+_READY_LOOK_S = 1.5
 
 _DEFINITION_LABEL = "opensvc.openha.definition"
 _LOG_LINES = 5
@@ -137,6 +151,49 @@ class DockerContainer(LocalResource):
             )
             self._engine.forget_view()
             raise
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what is missing of docker, and whether the image would have to be pulled."""
+        from opensvc_openha.agent.values.readiness import unclear, why_no_directory, would_fail
+
+        settings = self._engine.settings
+        programs = {"docker": settings.docker_exe}
+        if settings.is_private:
+            programs["dockerd"] = settings.dockerd_exe
+        for name, program in programs.items():
+            if not shutil.which(program, path=command_environment()["PATH"]):
+                text = f"{name} is not installed: there is no {program}"
+                yield would_fail("containers", text, "install docker, or set its path")
+        if settings.is_private and around.is_hidden(settings.data_dir):
+            return  # Images are on the file system of the service.
+        standing = answers(settings.socket, _READY_LOOK_S)
+        if standing is Standing.RUNNING:
+            is_here: bool | None = find_image(settings.socket, self._image) is not None
+        elif not settings.is_private:
+            text = "the docker daemon of this node does not answer"
+            yield would_fail("containers", text, "systemctl start docker")
+            return
+        else:
+            problem = why_no_directory(settings.data_dir)
+            if problem:
+                text = f"docker_data_dir {settings.data_dir} cannot be made: {problem}"
+                yield would_fail("containers", text)
+            is_here = has_stored_image(settings.data_dir, self._image)
+        if is_here:
+            return
+        fix = f"'{settings.svcname} docker pull {self._image}' here"
+        if is_here is None:
+            text = f"whether image {self._image} is in {settings.data_dir} is seen at a start only"
+            yield unclear("images", text)
+        elif _IMAGE_ID.match(self._image):
+            text = f"there is no image {self._image}, and it is an id, which cannot be pulled"
+            yield would_fail("images", text, f"'{settings.svcname} docker load -i FILE' here")
+        else:
+            text = (
+                f"image {self._image} is not here: a start pulls it from"
+                f" {registry_of(self._image)}, if that answers by then"
+            )
+            yield unclear("images", text, fix)
 
     def stop(self) -> None:
         """Stop the container, by force after its stop_timeout; stop an unused daemon too."""

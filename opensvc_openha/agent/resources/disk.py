@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import type_of
@@ -20,6 +22,9 @@ from opensvc_openha.agent.resources.base import DriverContext, LocalResource, Re
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system.clock import pause
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 LVM_TIMEOUT_S = 120.0
 _DEACTIVATE_TRIES = 4
@@ -93,6 +98,32 @@ class LvmGroup(LocalResource):
             raise self.spec.error(
                 ActionError, f"{self._name} was activated, but is {after.status.value}{why}"
             )
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep the group from being activated, or has activated it already."""
+        from opensvc_openha.agent.values.readiness import beware, would_fail
+
+        if not _has_lvm():
+            yield would_fail("volume groups", "lvm2 is not installed", "apt-get install lvm2")
+            return
+        groups = self._groups
+        group = groups.group(self._name) if groups is not None else ask_lvm(self._name)[0]
+        if group is None:
+            fix = "see pvs, and whether its disks are visible on this node"
+            text = f"volume group {self._name} is not seen from here"
+            yield would_fail("volume groups", text, fix)
+            return
+        if group.is_exported:
+            text = f"volume group {self._name} is exported"
+            yield would_fail("volume groups", text, f"vgimport {self._name}")
+        if group.is_partial:
+            text = f"a physical volume of {self._name} is missing"
+            yield would_fail("volume groups", text, f"see pvs and vgs {self._name}")
+        if group.active and around.runs_on_peer:
+            owner = f", tagged for {', '.join(group.tags)}" if group.tags else ""
+            text = f"volume group {self._name} is active here, while the peer runs the service"
+            fix = f"vgchange -a n {self._name}, and keep lvm.conf from activating it at boot"
+            yield beware("volume groups", f"{text}{owner}", fix)
 
     def stop(self) -> None:
         """Deactivate the group and remove our tag.
@@ -184,6 +215,15 @@ class LoopDevice(LocalResource):
                 ActionError, f"losetup succeeded, but no loop device shows {self._file}"
             )
         self._log.info(f"{', '.join(devices)} now loops to {self._file}")
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep a loop device from being attached."""
+        from opensvc_openha.agent.values.readiness import would_fail
+
+        if not shutil.which("losetup", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+            yield would_fail("devices", "losetup is not installed", "apt-get install mount")
+        elif not os.path.isfile(self._file) and not around.is_hidden(self._file):
+            yield would_fail("devices", f"{self._file} does not exist or is no file")
 
     def stop(self) -> None:
         """Detach its loop devices."""

@@ -8,17 +8,27 @@ killed.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
+import socket
 import stat
+from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import type_of
 from opensvc_openha.agent.config.schema import LOCAL_TYPES, NETWORK_TYPES
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.config.value_types import DEVICE_PREFIXES
-from opensvc_openha.agent.host.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
+from opensvc_openha.agent.host.commands import (
+    COMMAND_TIMEOUT_S,
+    SYSTEM_PATH,
+    run_logged,
+    run_or_fail,
+)
 from opensvc_openha.agent.host.mount_users import (
     Holder,
     find_holders,
@@ -37,6 +47,10 @@ from opensvc_openha.agent.values.resource_status import Finding, Group, Resource
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.clock import pause
+from opensvc_openha.system.files import text_or_empty
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 HOLDERS_SHOWN = 5
 
@@ -117,6 +131,50 @@ class MountedFs(LocalResource):
         if after.status is not ResourceStatus.UP:
             what = after.log[0] if after.log else f"{self._dev} is not seen on {self._point}"
             raise self.spec.error(ActionError, f"mount succeeded, but {what}")
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep it from being mounted, and what the mount would hide."""
+        from opensvc_openha.agent.values.readiness import beware, would_fail
+
+        finding = self.status()
+        if finding.status is ResourceStatus.UP:
+            return
+        if finding.status is ResourceStatus.WARN:
+            yield would_fail("mount points", finding.log[0], f"umount {self._point}")
+        hidden = why_not_mounted_over(self._point, self._layout)
+        if hidden:
+            yield would_fail("mount points", f"a mount on {self._point} {hidden}: refused")
+        if not (self._is_nameless or self._dev_path or self._appears(around)):
+            yield would_fail("devices", f"{self._dev} does not exist")
+        yield from mount_problems(self._kind, self._dev)
+        if self._kind in _FSCK_TYPES and not shutil.which("e2fsck", path=SYSTEM_PATH):
+            text = "e2fsck is not installed: it would not be checked before it is mounted"
+            yield beware("devices", text, "apt-get install e2fsprogs")
+        if finding.status is ResourceStatus.DOWN and not around.is_hidden(
+            os.path.dirname(self._point)
+        ):
+            yield from self._mount_point(around)
+
+    def _appears(self, around: Surroundings) -> bool:
+        """Return whether the resources that are started before make the device."""
+        path = self._path_wanted
+        by_name = self._dev != path and bool(around.later)
+        return by_name or around.comes_later(path) or around.is_hidden(path)
+
+    def _mount_point(self, around: Surroundings) -> Iterable[Remark]:
+        from opensvc_openha.agent.values.readiness import beware, why_no_directory, would_fail
+
+        problem = why_no_directory(self._point)
+        if problem:
+            text = f"mount point {self._point} cannot be made: {problem}"
+            yield would_fail("mount points", text)
+        elif not os.path.lexists(self._point):
+            if around.runs_on_peer:
+                text = f"mount point {self._point} does not exist: a start makes it"
+                yield beware("mount points", text, f"mkdir -p {self._point}")
+        elif os.listdir(self._point):
+            text = f"{self._point} is not empty: what is in it would be hidden by the mount"
+            yield beware("mount points", text, "move it away")
 
     def stop(self) -> None:
         """Unmount; while it is busy, name and kill the processes that use it, and try again.
@@ -292,6 +350,27 @@ class Directory(LocalResource):
         expect_in_reach(self._path)
         return Finding(ResourceStatus.DOWN, (f"directory {self._path} does not exist",))
 
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep it from being made."""
+        from opensvc_openha.agent.values.readiness import why_no_directory, would_fail
+
+        if around.is_hidden(self._path):
+            return
+        problem = why_no_directory(self._path)
+        if problem:
+            text = f"directory {self._path} cannot be made: {problem}"
+            yield would_fail("mount points", text)
+        for what, name, find in (
+            ("user", self._user, pwd.getpwnam),
+            ("group", self._group, grp.getgrnam),
+        ):
+            if name and not name.isdigit():
+                try:
+                    find(name)
+                except KeyError:
+                    text = f"directory {self._path}: there is no {what} {name} on this node"
+                    yield would_fail("users", text)
+
     def start(self) -> None:
         """Create it, with its owner and mode."""
         try:
@@ -306,6 +385,41 @@ class Directory(LocalResource):
             raise self.spec.error(
                 ActionError, f"cannot make the directory {self._path}: {error}"
             ) from error
+
+
+def mount_problems(kind: str, device: str) -> Iterable[Remark]:
+    """Yield what is missing to mount a file system of this type."""
+    from opensvc_openha.agent.values.readiness import would_fail
+
+    if kind not in NETWORK_TYPES:
+        if kind in LOCAL_TYPES and not _has_file_system(kind):
+            text = f"this kernel has no file system {kind}, nor a module of it"
+            yield would_fail("mount points", text)
+        return
+    helper = "mount.cifs" if kind == "cifs" else "mount.nfs"
+    if not shutil.which(helper, path=SYSTEM_PATH):
+        package = "cifs-utils" if kind == "cifs" else "nfs-common"
+        fix = f"apt-get install {package}"
+        yield would_fail("mount points", f"{helper} is not installed", fix)
+    server = device.lstrip("/").partition("/")[0] if kind == "cifs" else device.rpartition(":")[0]
+    try:
+        socket.getaddrinfo(server.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        fix = "bring the name into /etc/hosts on both nodes"
+        yield would_fail("names", f"could not resolve name {server}", fix)
+
+
+def _has_file_system(kind: str) -> bool:
+    """Return False if the kernel can surely not mount this type."""
+    known = text_or_empty("/proc/filesystems").split()
+    modules = f"/lib/modules/{os.uname().release}"
+    lists = [text_or_empty(f"{modules}/{name}") for name in ("modules.dep", "modules.builtin")]
+    # A machine without lists of modules: a container, in most cases.
+    if kind in known or not any(lists):
+        return True
+    if os.path.lexists(f"/sbin/mount.{kind}") or kind in ("ext2", "ext3"):
+        return True
+    return any(f"/{kind}.ko" in text or f"/{kind}3.ko" in text for text in lists)
 
 
 def expect_in_reach(path: str) -> None:

@@ -14,8 +14,9 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -26,6 +27,9 @@ from opensvc_openha.agent.values.resource_status import Finding, Group, Resource
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import pause
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 _READY_TRIES = 30
 _READY_PAUSE_S = 0.1
@@ -125,6 +129,55 @@ class ServiceIp(LocalResource):
                 ActionError, f"{address} was added, but is not seen on {self._device}"
             )
         self._announce(address)
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep the address from being added; others are asked who has it."""
+        from opensvc_openha.agent.values.readiness import beware, would_fail
+
+        address = _resolve(self._name)
+        if address is None:
+            fix = "correct ipname, or bring the name into /etc/hosts on both nodes"
+            yield would_fail("names", f"could not resolve name {self._name}", fix)
+            return
+        finding = self.status()
+        if finding.status is ResourceStatus.UP:
+            return
+        if self._device not in _interfaces():
+            here = ", ".join(sorted(_interfaces()))
+            fix = f"correct ipdev, or the name of the interface: this node has {here}"
+            yield would_fail("interfaces", f"interface {self._device} not found", fix)
+            return
+        if finding.status is ResourceStatus.WARN:
+            yield would_fail("addresses", finding.log[0])
+            return
+        try:
+            self._prefix_for(address)
+        except ActionError as error:
+            yield would_fail("addresses", str(error).removeprefix(f"{self.spec.rid}: "))
+        flags = _link_flags(self._device)
+        if not flags & _IFF_UP:
+            fix = f"ip link set {self._device} up"
+            yield would_fail("interfaces", f"interface {self._device} is not up", fix)
+            return
+        if not flags & (_IFF_RUNNING | _IFF_LOOPBACK):
+            yield beware("interfaces", f"interface {self._device} has no carrier")
+        yield from self._rivals(address, around)
+
+    def _rivals(self, address: Address, around: Surroundings) -> Iterable[Remark]:
+        """Yield a remark if another machine than a peer that runs the service has the address."""
+        from opensvc_openha.agent.values.readiness import unclear, would_fail
+
+        owner = None if _NONROUTED_TAG in self.spec.tags else find_owner(self._device, address)
+        if owner is None or (around.runs_on_peer and owner in (around.peer_hardware or ())):
+            return
+        text = f"{address} is in use on {self._device}'s network by {owner}"
+        if not around.runs_on_peer:
+            yield would_fail("addresses", text, "find that machine, and take the address from it")
+        elif around.peer_hardware is not None:
+            fix = "find that machine, and take the address from it"
+            yield would_fail("addresses", f"{text}, which is not the peer", fix)
+        else:
+            yield unclear("addresses", f"{text}: whether that is the peer is not known")
 
     def stop(self) -> None:
         """Remove the address, with any prefix, and what a start added before the file changed."""

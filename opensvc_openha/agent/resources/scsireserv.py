@@ -9,8 +9,9 @@ fail, unless the reservation is optional: it would protect nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.keywords import AnyKeyword
@@ -36,6 +37,9 @@ from opensvc_openha.fence_devices.multipath_keys import problem_of
 from opensvc_openha.fence_devices.reservations import TakeRules, open_all, take_all
 from opensvc_openha.fence_devices.shared_disk import DiskState, SharedDisk, meet
 from opensvc_openha.formats.reservation_key import key_text
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 SUFFIX = "pr"
 KIND = "disk.scsireserv"
@@ -191,6 +195,29 @@ class ScsiReservation(LocalResource):
                 self._start(disks, key)
             except SystemFault as error:
                 raise self.spec.error(ActionError, str(error)) from None
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep the disks from being reserved; they are only read."""
+        from opensvc_openha.agent.values.readiness import beware, would_fail
+
+        addresses = self.disks()
+        try:
+            self.key()
+        except (ConfigError, SystemFault) as error:
+            yield would_fail("reservations", str(error))
+        problem = self.multipath_problem(addresses)
+        if problem:
+            yield would_fail("reservations", problem)
+        must_be = self._owner.group in ("vg", "disk")
+        if not addresses and must_be:
+            text = f"{self._owner.name} is on no SCSI disk of this node: nothing would be reserved"
+            yield beware("reservations", text)
+        for address in addresses:
+            try:
+                with closing(self._open_disk(address)) as disk:
+                    disk.read()
+            except SystemFault as error:
+                yield would_fail("reservations", f"{address.name}: {error}")
 
     def stop(self) -> None:
         """Release the disks that this node holds, which removes all keys; others are left alone."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -16,9 +17,14 @@ from opensvc_openha.agent.host.commands import run_command, run_or_fail
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.system.files import text_or_empty
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 NOT_INSTALLED = "exportfs is not installed: apt-get install nfs-kernel-server"
 _LOOK_TIMEOUT_S = 30.0
+_SERVER_THREADS = "/proc/fs/nfsd/threads"
 _EXPORT = re.compile(r"(\S+)\s+(\S+)\(([^)]*)\)")
 
 
@@ -71,6 +77,19 @@ class NfsShare(LocalResource):
             run_or_fail(
                 self._log, ["exportfs", "-o", ",".join(sorted(options)), f"{client}:{self._path}"]
             )
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what would keep it from being exported, or clients from mounting it."""
+        from opensvc_openha.agent.values.readiness import beware, would_fail
+
+        if not _is_installed():
+            text, fix = NOT_INSTALLED.split(": ", 1)
+            yield would_fail("shares", text, fix)
+        elif not text_or_empty(_SERVER_THREADS).strip().strip("0"):
+            text = "the NFS server of this node does not run: nobody could mount what is exported"
+            yield beware("shares", text, "systemctl start nfs-server")
+        if not os.path.isdir(self._path) and not around.is_hidden(self._path):
+            yield would_fail("shares", f"{self._path} does not exist or is no directory")
 
     def stop(self) -> None:
         """Remove the exports to our clients."""

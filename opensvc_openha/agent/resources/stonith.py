@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
@@ -10,6 +13,9 @@ from opensvc_openha.agent.values.resource_status import Finding, Group, Resource
 from opensvc_openha.core.events import PathState
 from opensvc_openha.core.status import PathStatus, service_path
 from opensvc_openha.errors import NotRunningError
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 _BROKEN = (PathState.WRONG.value, PathState.UNREACHABLE.value)
 
@@ -58,6 +64,17 @@ class Fence(LocalResource):
         if path is None or path.state not in _BROKEN:
             return Finding(ResourceStatus.NA)
         return Finding(ResourceStatus.WARN, (f"{path.state}: {path.text}",))
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield a remark if the node daemon's last look found the fence broken."""
+        from opensvc_openha.agent.values.readiness import Remark
+        from opensvc_openha.core.outlook import Severity
+
+        path = self._seen_by_daemon()
+        if path is not None and path.state in _BROKEN:
+            text = f"the fence is {path.state}: {path.text}"
+            # A move beside a peer that is heard needs no fence.
+            yield Remark(Severity.ERROR, "fences", text, "openha fence test")
 
     def _seen_by_daemon(self) -> PathStatus | None:
         """Return what the daemon knows of this section; None if it knows nothing."""

@@ -14,21 +14,27 @@ import glob
 import os
 import re
 import shlex
+import shutil
+import socket
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schedule, schema
 from opensvc_openha.agent.config.schedule import Rule, is_due, parse_period, parse_schedule
 from opensvc_openha.agent.config.service_file import Section
-from opensvc_openha.agent.host.commands import run_command, run_logged
+from opensvc_openha.agent.host.commands import SYSTEM_PATH, run_command, run_logged
 from opensvc_openha.agent.host.ssh import REMOTE_USER, SSH, run_on, why_unreachable
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import wall
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 IMPLICIT = schema.IMPLICIT_SYNC
 IMPLICIT_LABEL = "rsync svc config to drpnodes, nodes"
@@ -170,6 +176,27 @@ class Rsync(LocalResource):
         return Finding(
             ResourceStatus.DOWN, (f"{', '.join(late)} need update", *self._last_success(late))
         )
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield what is old, or missing for the next transfer; no start depends on it."""
+        from opensvc_openha.agent.values.readiness import beware
+
+        if self.spec.rid == IMPLICIT:
+            return  # Whether the service files are the same is checked by comparing them.
+        if not shutil.which("rsync", path=SYSTEM_PATH):
+            text = "rsync is not installed: nothing can be sent to or from this node"
+            yield beware("sync", text, "apt-get install rsync")
+        if around.runs_on_peer:
+            finding = self._passive_status()
+            if finding.status is ResourceStatus.WARN:
+                text = f"{self.spec.label}: {'; '.join(finding.log)}"
+                yield beware("sync", text, "sync nodes on the node that runs the service")
+        for node in dict.fromkeys(name for target in _TARGETS for name in self.nodes_of(target)):
+            try:
+                socket.getaddrinfo(node, None, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError):
+                text = f"could not resolve name {node}, to which files are sent"
+                yield beware("names", text, "bring the name into /etc/hosts on both nodes")
 
     def send(self, target: str, is_forced: bool = False) -> tuple[str, ...]:
         """Send to every node of a target; return the nodes that have it now.

@@ -5,10 +5,16 @@ The start of a service that needs one is refused: it would report success for an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from opensvc_openha.agent.config.checks import kind_of
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 _LABELS = {
     "container": ("name", "run_image"),
@@ -46,6 +52,12 @@ class Unhandled(LocalResource):
     def status(self) -> Finding:
         """Return n/a with the reason."""
         return Finding(ResourceStatus.NA, (self._reason,))
+
+    def readiness(self, around: Surroundings) -> Iterable[Remark]:
+        """Yield that a start is refused."""
+        from opensvc_openha.agent.values.readiness import would_fail
+
+        yield would_fail("drivers", self._reason)
 
     def why_unhandled(self) -> str:
         """Return why it cannot be started."""

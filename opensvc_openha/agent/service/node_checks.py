@@ -26,6 +26,17 @@ _PLAIN_WORD = re.compile(r"[\w./+-]+\Z", re.ASCII)
 _LIMIT_S = 10.0
 
 
+def missing_commands(file: ServiceFile, section: Section) -> Iterator[str]:
+    """Yield each command of a section that the shell would not find on this node."""
+    mounts = read_mounts()
+    unmounted = [point for point in file.mount_points if top_mount(point, mounts) is None]
+    for name in _command_keywords(section):
+        value = section.text(name)
+        problem = _why_no_command(value, unmounted) if name in section.own and value else ""
+        if problem:
+            yield f"{name}: {problem}"
+
+
 def missing_here(file: ServiceFile, resources: Sequence[Resource]) -> Iterator[ConfigError]:
     """Yield an error for each item that the resources of one service need and this node lacks."""
     sections = {section.name: section for section in file.sections}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from opensvc_openha.agent.resources.base import ResourceSpec
+from opensvc_openha.agent.values.readiness import Remark, Surroundings
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 
 ORDER = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
@@ -25,6 +26,9 @@ class Part:
 
     def environment(self) -> dict[str, str]:
         return {}
+
+    def readiness(self, around: Surroundings) -> tuple[Remark, ...]:
+        return ()
 
     def why_unhandled(self) -> str:
         return self.unhandled
