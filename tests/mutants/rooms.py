@@ -169,7 +169,7 @@ ROOMS = {
                 " resources/power_sections"
                 " config/value_types config/checks",
             ),
-            ("tests/agent",),
+            ("tests/agent", "tests/plugin/test_agent_actions.py"),
         ),
         Room(
             "plugin",

@@ -43,7 +43,7 @@ def type_of(section: Section) -> str | None:
     word = section.text("type").lower() or kind.default_type
     if word in kind.types and word.isidentifier():
         return word
-    name = word.removeprefix(kind.open_type) if kind.open_type else word
+    name = word.removeprefix(kind.open_type)
     if name != word and name.isidentifier():
         return f"{kind.open_type}*"
     if word in kind.shown_types:

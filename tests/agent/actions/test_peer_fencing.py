@@ -301,7 +301,7 @@ def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(
     for name in ("child", "parent"):
         pid = int((agent.root / name).read_text())
         until(lambda pid=pid: not start_of_process(pid))  # type: ignore[misc]
-    assert re.search(r"did not end within 2\S* s and was killed \(its timeout is 50 s", outcome.err)
+    assert re.search(r"did not end within \S+ s and was killed \(its timeout is 50 s", outcome.err)
 
 
 def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(
@@ -309,7 +309,7 @@ def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(
 ) -> None:
     """What the daemon reported is its limit is divided among three sections.
 
-    The summary names them all.
+    The summary names them all; on a busy machine the later ones may be left without time.
     """
     hang = "cmd = sleep 10000"
     text = sections(hang, f"level = 2\n{hang}", f"level = 3\n{hang}")
@@ -317,7 +317,10 @@ def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(
     assert outcome.exit_code == 1
     last = outcome.err.splitlines()[-1]
     for number in (1, 2, 3):
-        assert f"level {number}: stonith#{number}: sleep 10000 did not end" in last, outcome.err
+        assert re.search(
+            rf"level {number}: stonith#{number}: (sleep 10000 did not end|not run: no time)", last
+        ), outcome.err
+    assert "level 1: stonith#1: sleep 10000 did not end" in last, outcome.err
 
 
 @pytest.mark.parametrize("has_pidfd", [True, False])

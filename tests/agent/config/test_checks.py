@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opensvc_openha.agent.config.checks import (
+    has_free_names,
     keywords_of,
     type_of,
     unknown_names,
@@ -105,3 +106,27 @@ def test_unknown_name_comes_with_the_closest_or_with_those_that_have_an_effect()
         "F:3: [loop#1] abcdefgh is no keyword of [loop#1], expected one of file",
         "F:2: [loop#1] fil is no keyword of [loop#1], did you mean file?",
     ]
+
+
+@pytest.mark.parametrize("word", ["fence_*", "fence_", "fence_two words", "fence_a-b", "*", ""])
+def test_type_of_a_fence_agent_is_its_name(word: str) -> None:
+    """The word of the schema for all of them is none, nor is what no program is called."""
+    with pytest.raises(ConfigError, match=r"F:\d: \[stonith#1\] type is .*expected one of callout"):
+        type_of(section_of(f"[stonith#1]\ntype = {word}\n"))
+    assert type_of(section_of("[stonith#1]\ntype = Fence_IpmiLan\n")) == "fence_*"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_free"),
+    [
+        ("[stonith#1]\ntype = fence_ipmilan\n", True),
+        ("[stonith#1]\ntype = callout\n", False),
+        ("[stonith#1]\ntype = ilo\n", False),
+        ("[fs#1]\ntype = zfs\n", False),
+        ("[app#1]\n", False),
+        ("[disk#1]\n", False),
+    ],
+)
+def test_options_of_a_fence_agent_alone_are_declared_elsewhere(text: str, is_free: bool) -> None:
+    """A section that needs no type, or lacks one, has none of them."""
+    assert has_free_names(section_of(text)) is is_free

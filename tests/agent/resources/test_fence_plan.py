@@ -20,12 +20,14 @@ from opensvc_openha.agent.resources.fence_plan import (
     carry_out,
     environment,
     outline,
+    plan_time_s,
     read_power,
 )
 from opensvc_openha.agent.resources.fence_status import ask_power, why_not_off
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.fence_devices.power_readings import EXIT_CODES, Power
+from opensvc_openha.fence_devices.power_device import PowerDevice
+from opensvc_openha.fence_devices.power_readings import EXIT_CODES, OrderAnswer, Power, Reading
 
 ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
 
@@ -326,3 +328,81 @@ def test_power_is_read_of_each_device_within_the_time_for_all(devices: Devices) 
     devices.answers["c"] = [(0.0, 0)]
     assert read_power(steps, 20.0, message.append) is ON
     assert read_power([], 20.0, message.append) is UNKNOWN
+
+
+class Board:
+    """A power device whose answers are those of the test; each takes a second."""
+
+    def __init__(self, devices: Devices, *powers: Power, is_deaf: bool = False) -> None:
+        self._devices = devices
+        self._powers = list(powers)
+        self._is_deaf = is_deaf
+        self.calls: list[tuple[str, float]] = []
+        """Question or order, and its limit."""
+        self.device = PowerDevice("ipmi", self, lambda: devices.now, devices._pause)
+
+    def status(self, limit_s: float) -> Reading:
+        self.calls.append(("status", limit_s))
+        self._devices.now += 1
+        power = self._powers.pop(0) if len(self._powers) > 1 else self._powers[0]
+        return Reading(power, power.value)
+
+    def off(self, limit_s: float) -> OrderAnswer:
+        self.calls.append(("off", limit_s))
+        self._devices.now += 1
+        return OrderAnswer(not self._is_deaf, "no login" if self._is_deaf else "")
+
+    def step(self, rid: str, level: int = 1) -> FenceStep:
+        return FenceStep(rid, level, 50.0, shown="ipmi deb2", device=self.device)
+
+
+def test_power_device_is_cut_off_and_believed_by_what_it_reports(devices: Devices) -> None:
+    """Without a command of its own; off before the order is worth a warning."""
+    board = Board(devices, OFF)
+    report = carry_out([board.step("x"), step("y", 2)], 60.0, devices.log)
+    assert report == FenceReport(1, ())
+    assert devices.lines == [
+        "A.X INFO level 1: fencing with x, at most 30.0 s",
+        "A.X WARNING ipmi said OFF before it was told to switch off",
+        "A.X INFO level 1: succeeded: ipmi deb2 off, then OFF twice in 5.0 s",
+        "A INFO level 1 succeeded: the peer is fenced",
+    ]
+    assert devices.calls == []
+
+
+def test_power_device_that_does_not_switch_off_fails_its_level(devices: Devices) -> None:
+    """The next level has the time that is left."""
+    board = Board(devices, ON, is_deaf=True)
+    devices.answers = {"y": [(1.0, 0)]}
+    report = carry_out([board.step("x"), step("y", 2)], 60.0, devices.log)
+    reason = "ipmi deb2: not switched off in 4.0 s: no login"
+    assert report == FenceReport(2, (Failure("x", 1, reason),))
+    assert devices.lines[1] == f"A.X ERROR level 1: fencing failed: {reason}"
+    assert [name for name, _ in board.calls] == ["status", "off", "off"]
+    assert devices.calls == [("y", 50.0)]
+
+
+def test_power_device_is_asked_ten_seconds_at_most_and_not_without_time(devices: Devices) -> None:
+    """Its order is not given."""
+    message: list[str] = []
+    steps = [Board(devices, OFF).step("x"), replace(step("y"), why_not="no such agent")]
+    assert read_power(steps[:1], 30.0, message.append) is OFF
+    assert read_power(steps, 0.0, message.append) is UNKNOWN
+    assert message == [
+        "level 1: x: off\n",
+        "level 1: x: unknown\n",
+        "level 1: y: unknown, for no such agent\n",
+    ]
+    board = Board(devices, OFF)
+    assert read_power([board.step("x")], 30.0, message.append) is OFF
+    assert read_power([board.step("x")], 0.5, message.append) is OFF
+    assert board.calls == [("status", 10.0), ("status", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "time_s"),
+    [({}, 50.0), ({"OPENHA_LIMIT_S": "90"}, 80.0), ({"OPENHA_LIMIT_S": "6"}, 5.0)],
+)
+def test_plan_ends_before_the_script_that_it_is(limit: dict[str, str], time_s: float) -> None:
+    """Ten seconds, or a sixth of a short one; without a word of the daemon 60 s."""
+    assert plan_time_s(limit) == time_s
