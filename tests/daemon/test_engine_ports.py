@@ -1,0 +1,377 @@
+"""What an engine's decisions do: files, the outbox, and whether a script may still begin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    AnswerCode,
+    MirrorPeer,
+    Persist,
+    Record,
+    RecordKind,
+    RememberFencing,
+    RememberIncarnations,
+    RunFenceStep,
+    RunScript,
+)
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import BeatReceived, Command, ScriptKind
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding, Sight
+from opensvc_openha.daemon.engine_ports import EnginePorts
+from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.open_commands import Answers, OpenCommands
+from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.storage.fencing_store import FencingStore
+from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.state_store import StateStore
+from opensvc_openha.system import clock as system_clock
+from tests.simulated_clock import SimulatedClock
+
+LINK = LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 2.0)
+BEAT = Beat("deb1", BootId(1, 1), 1, None, {})
+SIGHT = Sight(5.0, (), PeerStanding.SILENT, 0.0, None)
+UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
+Overtaken = Callable[[], bool]
+
+
+class Rig:
+    """Ports with real files and queues; what runs scripts and watches the clock notes its calls."""
+
+    def __init__(self, root: str) -> None:
+        self.layout = tree_layout(root)
+        Path(self.layout.proc_dir).mkdir(parents=True)
+        self.engine = SimpleNamespace(
+            spec=SimpleNamespace(node="deb1"), is_peer_silent=True, sight=SIGHT
+        )
+        self.inbox = EngineInbox()
+        self.outbox = BeatOutbox()
+        self.commands = OpenCommands()
+        self.history = History(self.layout, 1, lambda is_fault, text: None)
+        self.store = StateStore(self.layout, "deb1", "deb2")
+        self.fencing_store = FencingStore(self.layout)
+        self.place_error: Exception | None = None
+        self.stopped_since: list[float] = []
+        self.is_stopped = False
+        self.ran: list[tuple[Any, Overtaken]] = []
+        self.invalidated: list[str] = []
+        self.lease: list[Any] = []
+        self.is_news = False
+        self.learned: list[dict[str, BootId]] = []
+        self.ports = EnginePorts(
+            self.layout,
+            logging.getLogger("test"),
+            cast(Any, self.engine),
+            self.inbox,
+            cast(Any, SimpleNamespace(expect=self._expect)),
+            self.store,
+            self.fencing_store,
+            cast(Any, SimpleNamespace(relevant=self._relevant, learn=self._learn)),
+            self.outbox,
+            cast(Any, SimpleNamespace(run=self._run)),
+            cast(Any, SimpleNamespace(run=self._run)),
+            cast(Any, SimpleNamespace(carry_out=self.lease.append)),
+            cast(Any, SimpleNamespace(was_stopped=self._was_stopped)),
+            self.commands,
+            self.history,
+            cast(Any, SimpleNamespace(invalidate=self.invalidated.append)),
+        )
+
+    def _expect(self) -> None:
+        if self.place_error is not None:
+            raise self.place_error
+
+    def _relevant(self, incarnations: dict[str, BootId]) -> dict[str, BootId]:
+        return {key_id: boot for key_id, boot in incarnations.items() if key_id != "gone"}
+
+    def _learn(self, incarnations: dict[str, BootId]) -> bool:
+        self.learned.append(incarnations)
+        return self.is_news
+
+    def _run(self, action: Any, is_overtaken: Overtaken) -> None:
+        self.ran.append((action, is_overtaken))
+
+    def _was_stopped(self, since: float) -> bool:
+        self.stopped_since.append(since)
+        return self.is_stopped
+
+    def script(self, standing: PeerStanding, kind: ScriptKind = ScriptKind.CHECK) -> Overtaken:
+        """Have a script run; return how it asks whether it may begin."""
+        action = RunScript("web", kind, "/check", UP, standing)
+        self.ports.run_script(action)
+        assert self.ran[-1][0] == action
+        return self.ran[-1][1]
+
+    def file(self, name: str) -> str:
+        """A file of the daemon's directory."""
+        return (Path(self.layout.proc_dir) / name).read_text()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimulatedClock:
+    """Of the whole package."""
+    made = SimulatedClock(monkeypatch)
+    made.now = 100.0
+    monkeypatch.setattr(system_clock, "wall", lambda: 1_000.5)
+    return made
+
+
+@pytest.fixture
+def rig(clock: SimulatedClock, tmp_path: Path) -> Rig:
+    """At the instant 100.0."""
+    return Rig(str(tmp_path))
+
+
+# files
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_state_is_written_and_the_caches_of_agents_go(
+    rig: Rig, is_durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Durable or not as the engine orders, with the frozen state that the script must end in."""
+    written: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(rig.store, "write_own", lambda *values: written.append(values))
+    rig.ports.persist(Persist("web", ServiceState.STOPPING, ServiceState.FROZEN_STOP), is_durable)
+    ((service, stored, was_durable),) = written
+    assert (service, was_durable) == ("web", is_durable) and rig.invalidated == ["web"]
+    assert (stored.state, stored.frozen_target) == (
+        ServiceState.STOPPING,
+        ServiceState.FROZEN_STOP,
+    )
+
+
+def test_nothing_is_written_once_another_daemon_has_the_place(rig: Rig) -> None:
+    """Neither a state nor the note of fencing."""
+    rig.place_error = RefusedError("nmond is already running")
+    with pytest.raises(RefusedError):
+        rig.ports.persist(Persist("web", UP), True)
+    with pytest.raises(RefusedError):
+        rig.ports.remember_fencing(RememberFencing(FencingMemory(has_heard=True)))
+    assert rig.store.kept(()) == () and not Path(rig.layout.fencing_file).exists()
+    assert rig.invalidated == []
+
+
+def test_place_that_cannot_be_looked_at_stops_nothing(rig: Rig) -> None:
+    """The main thread reports it."""
+    rig.place_error = SystemFault("no lock")
+    rig.ports.persist(Persist("web", UP), True)
+    rig.ports.remember_fencing(RememberFencing(FencingMemory(has_heard=True)))
+    assert rig.invalidated == ["web"] and FencingStore(rig.layout).read(True).has_heard
+
+
+def test_states_are_synced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that were just written."""
+    synced: list[bool] = []
+    monkeypatch.setattr(rig.store, "sync", lambda: synced.append(True))
+    rig.ports.sync_states()
+    assert synced == [True]
+
+
+def test_state_of_the_peer_is_mirrored(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people and tools."""
+    mirrored: list[tuple[str, ServiceState]] = []
+    monkeypatch.setattr(rig.store, "mirror_peer", lambda *values: mirrored.append(values))
+    rig.ports.mirror(MirrorPeer("web", UP))
+    assert mirrored == [("web", UP)]
+
+
+@pytest.mark.parametrize("is_news", [True, False])
+def test_incarnations_of_the_peer_are_kept_for_the_keys_that_exist(
+    rig: Rig, caplog: pytest.LogCaptureFixture, is_news: bool
+) -> None:
+    """That beats without the key are refused from now on is logged once."""
+    rig.is_news = is_news
+    Path(rig.layout.key_mark_file).parent.mkdir()
+    boot = BootId(7, 0xAB)
+    with caplog.at_level(logging.INFO):
+        rig.ports.remember_incarnations(RememberIncarnations((("k1", boot), ("gone", boot))))
+    assert rig.learned == [{"k1": boot}]
+    assert Path(rig.layout.peer_lives_file).read_text() == "k1 7 ab\n"
+    text = "node deb1: the peer has the key: beats without it are refused from now on"
+    assert caplog.messages == ([text] if is_news else [])
+
+
+def test_incarnations_that_cannot_be_written_are_logged(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And stop nothing."""
+    Path(rig.layout.peer_lives_file).mkdir()
+    rig.ports.remember_incarnations(RememberIncarnations((("k1", BootId(7, 1)),)))
+    (text,) = caplog.messages
+    assert text.startswith(f"node deb1: cannot write {rig.layout.peer_lives_file}: ")
+
+
+# beats and scripts
+
+
+def test_beat_is_posted_with_the_wall_clock(rig: Rig) -> None:
+    """And with the names if the peer needs them."""
+    rig.ports.announce(Announce(BEAT, with_names=True))
+    number, posted = rig.outbox.wait_after(0, 0.0)
+    assert number == 1 and posted is not None and posted.with_names
+    assert posted.beat.sent_at == 1_000.5 and posted.beat.seq == 1
+
+
+@pytest.mark.parametrize("kind", [ScriptKind.CHECK, ScriptKind.POWER])
+def test_start_of_a_script_is_kept_until_its_end_but_for_a_power_question(
+    rig: Rig, kind: ScriptKind
+) -> None:
+    """That one is asked again and again."""
+    rig.script(PeerStanding.LIVE, kind)
+    assert list(rig.history._scripts) == ([] if kind is ScriptKind.POWER else [("web", kind)])
+
+
+def test_script_begins_while_the_peer_is_silent_as_it_was_decided(rig: Rig) -> None:
+    """The process is asked whether it stood still since the event was taken, not since the
+    script's thread exists.
+    """
+    rig.ports.begin_step(99.5)
+    is_overtaken = rig.script(PeerStanding.SILENT)
+    rig.ports.begin_step(100.0)
+    assert not is_overtaken() and rig.stopped_since == [99.5]
+    rig.is_stopped = True
+    assert is_overtaken()
+
+
+def test_decision_before_the_first_step_is_as_old_as_the_ports(
+    rig: Rig, clock: SimulatedClock
+) -> None:
+    """No stall of a former engine counts."""
+    clock.now = 101.0
+    assert not rig.script(PeerStanding.LIVE)() and rig.stopped_since == [100.0]
+
+
+@pytest.mark.parametrize("standing", [PeerStanding.LIVE, PeerStanding.SILENT])
+def test_script_for_a_silent_peer_does_not_begin_once_it_is_heard(
+    rig: Rig, standing: PeerStanding
+) -> None:
+    """One that was decided on while it was heard does."""
+    is_overtaken = rig.script(standing)
+    rig.engine.is_peer_silent = False
+    assert is_overtaken() == (standing is PeerStanding.SILENT)
+
+
+def test_beats_that_wait_are_taken_before_a_script_for_a_silent_peer(
+    rig: Rig, clock: SimulatedClock
+) -> None:
+    """For a second at most; then the script does not begin."""
+    is_overtaken = rig.script(PeerStanding.SILENT)
+    rig.inbox.put(BeatReceived(LINK, BEAT, 100.0))
+    assert is_overtaken()
+    assert 1.0 <= clock.now - 100.0 <= 1.02 and clock.pauses[0] == 0.01
+    rig.inbox.get(0)  # In the engine's hand.
+    assert is_overtaken()
+    rig.inbox.get(0)
+    assert not is_overtaken()
+
+
+def test_revoked_decisions_are_overtaken(rig: Rig) -> None:
+    """The engine that made them has failed."""
+    is_overtaken = rig.script(PeerStanding.LIVE)
+    rig.ports.revoke()
+    assert is_overtaken()
+
+
+def test_node_that_was_mute_as_long_as_the_peer_is_patient_begins_nothing(
+    rig: Rig, clock: SimulatedClock
+) -> None:
+    """The peer may have acted: also if beats are posted again before the script begins."""
+    rig.ports.patience_s = 5.0
+    clock.now = 102.0
+    rig.ports.announce(Announce(BEAT, False))
+    is_overtaken = rig.script(PeerStanding.LIVE)
+    clock.now = 106.99
+    assert not is_overtaken()
+    clock.now = 107.0
+    assert is_overtaken()
+    rig.ports.announce(Announce(BEAT, False))
+    assert is_overtaken()
+    clock.now = 107.5
+    assert not rig.script(PeerStanding.LIVE)()
+
+
+def test_script_that_is_announced_with_the_beat_that_ends_a_silence_begins(
+    rig: Rig, clock: SimulatedClock
+) -> None:
+    """Decided with that beat, not before the silence. A pause that is short ends nothing."""
+    rig.ports.patience_s = 5.0
+    clock.now = 105.0
+    rig.ports.announce(Announce(BEAT, False))
+    is_overtaken = rig.script(PeerStanding.LIVE)
+    assert not is_overtaken()
+    clock.now = 109.5
+    rig.ports.announce(Announce(BEAT, False))
+    assert not is_overtaken()
+
+
+def test_without_links_no_silence_is_long_enough(rig: Rig, clock: SimulatedClock) -> None:
+    """Nobody hears this node anyway."""
+    is_overtaken = rig.script(PeerStanding.LIVE)
+    clock.now = 1e9
+    assert not is_overtaken()
+
+
+def test_step_of_the_fence_plan_is_for_a_silent_peer(rig: Rig, clock: SimulatedClock) -> None:
+    """And as old as the decision."""
+    rig.ports.patience_s = 5.0
+    rig.ports.begin_step(99.0)
+    step = object()
+    rig.ports.run_fence_step(RunFenceStep(cast(Any, step)))
+    action, is_overtaken = rig.ran[0]
+    rig.ports.begin_step(100.0)
+    assert action is step and not is_overtaken() and rig.stopped_since == [99.0]
+    rig.engine.is_peer_silent = False
+    assert is_overtaken()
+    rig.engine.is_peer_silent = True
+    clock.now = 105.0
+    rig.ports.announce(Announce(BEAT, False))
+    assert is_overtaken()
+
+
+def test_order_for_the_watchdog_is_passed_on(rig: Rig) -> None:
+    """As it is."""
+    order = cast(Any, object())
+    rig.ports.carry_out_lease(order)
+    assert rig.lease == [order]
+
+
+# for people
+
+
+def test_answer_reaches_who_waits_for_it_and_a_refusal_the_history(rig: Rig) -> None:
+    """The history first: who has the answer may look there."""
+    answers: Answers = Answers()
+    event = rig.commands.add("web", Command.STOP, "operator", answers)
+    answer = Answer(
+        event.command_id, "stop", "web", AnswerCode.REFUSED, UP, DOWN, "why", True, False
+    )
+    rig.ports.answer(answer)
+    assert answers.get_nowait() == answer
+    assert [(entry.old, entry.new, entry.reason) for entry in rig.history.recent] == [
+        ("stop", "REFUSED", "why")
+    ]
+
+
+def test_change_is_logged_and_in_the_history_with_its_evidence(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What this node saw at that step."""
+    record = Record(RecordKind.SERVICE, "web", "STARTED", "STOPPED", "why", True)
+    rig.ports.record(record)
+    assert caplog.messages == ["service web: STARTED -> STOPPED: why"]
+    (entry,) = rig.history.recent
+    assert (entry.name, entry.old, entry.new, entry.sight) == ("web", "STARTED", "STOPPED", SIGHT)
