@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -338,6 +339,16 @@ def test_request_of_a_caller_that_has_gone_is_not_run(rig: Rig) -> None:
     assert rig.daemon.orders == [] and rig.server._places._taken == 0
 
 
+def test_caller_that_goes_before_its_answer_is_passed_over(rig: Rig) -> None:
+    """It gives its place back."""
+    here, there = socket.socketpair()
+    here.sendall(b'{"do": "status"}\n')
+    here.close()
+    rig.server._places.take(ROOT)
+    rig.server._serve(there, ROOT)
+    assert rig.daemon.orders == [("status",)] and rig.server._places._taken == 0
+
+
 def test_connection_that_fails_counts_as_gone() -> None:
     """As one that never led anywhere; bytes that wait to be read are none of its end."""
     here, there = socket.socketpair()
@@ -459,6 +470,34 @@ def test_user_without_a_place_is_answered_so(rig: Rig) -> None:
         assert [json.loads(line) for line in here.makefile("rb")] == [BUSY]
 
 
+def test_user_without_a_place_who_does_not_read_is_not_waited_for(rig: Rig) -> None:
+    """Nobody else would be served meanwhile."""
+    for _ in range(64):
+        assert rig.server._places.take(ROOT)
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    with here, there:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                there.send(bytes(65_536))
+        there.settimeout(0.1)
+        with pytest.raises(BlockingIOError):
+            rig.server._admit(there)
+
+
+def test_request_has_a_thread_that_ends_with_the_program(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that waits for its answers keeps no daemon alive."""
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+    here, there = socket.socketpair()
+    with here, there:
+        rig.server._admit(there)
+    assert [(thread.name, thread.daemon) for thread in started] == [("request", True)]
+    assert rig.server._places._taken == 1
+
+
 def test_place_is_given_back_when_no_thread_can_be_started(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -517,7 +556,7 @@ def test_socket_is_for_all_users_and_goes_with_the_server(rig: Rig) -> None:
             assert b'"deb1"' in connection.makefile("rb").readline()
     until(lambda: rig.server._places._taken == 0)
     rig.server.close()
-    assert not os.path.lexists(rig.path)
+    assert not os.path.lexists(rig.path) and rig.server._socket.fileno() == -1
     accepting.join()
 
 
@@ -528,6 +567,15 @@ def test_socket_of_another_is_left_where_it_is(rig: Rig) -> None:
     rig.path.touch()
     rig.server.close()
     assert rig.path.exists()
+
+
+def test_link_to_the_socket_is_not_the_socket(rig: Rig, tmp_path: Path) -> None:
+    """What somebody put in its place is not removed."""
+    rig.server.open()
+    rig.path.rename(tmp_path / "moved")
+    rig.path.symlink_to(tmp_path / "moved")
+    rig.server.close()
+    assert rig.path.is_symlink()
 
 
 def test_socket_that_was_removed_is_made_again(rig: Rig, tmp_path: Path) -> None:
@@ -573,8 +621,9 @@ class Failing:
         if not self.refused:
             self.refused += 1
             raise OSError(errno.EMFILE, "Too many open files")
+        assert not self._server._is_closed
         if not self._connections:
-            self._server._is_closed = True
+            self._server.close()
             raise OSError(errno.EINVAL, "Invalid argument")
         return self._connections.pop(0), ""
 
@@ -598,3 +647,20 @@ def test_accepting_goes_on_after_errors(rig: Rig, clock: SimulatedClock) -> None
     assert b'"deb1"' in here.makefile("rb").readline()
     assert clock.pauses == [0.1, 0.1]
     here.close()
+
+
+def test_connection_that_cannot_be_served_is_closed(
+    rig: Rig, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread is available: its caller does not wait for an answer that never comes."""
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    here, there = socket.socketpair()
+    rig.server._socket.close()
+    rig.server._socket = Failing(rig.server, [there])  # type: ignore[assignment]
+    with here:
+        rig.server._accept()
+        assert there.fileno() == -1 and here.recv(1) == b""
