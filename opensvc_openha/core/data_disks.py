@@ -64,14 +64,12 @@ class DataDisks:
 
     def frozen_s(self, service: str, now: float) -> float:
         """Return the seconds for which a disk has not answered; 0 if it does, or is not known."""
-        look = self.look_at(service, now)
-        if look.answer is not DiskAnswer.FROZEN or look.since is None:
-            return 0.0
-        return max(0.0, now - max(look.since, self._awake_since))
+        since = self.look_at(service, now).since
+        return 0.0 if since is None else max(0.0, now - max(since, self._awake_since))
 
     def facts(self, services: Iterable[str], now: float) -> tuple[frozenset[str], dict[str, int]]:
         """Return the services whose disks answer, and the frozen ones with their seconds."""
-        found = {name: self.answer(name, now) for name in services if name in self._looks}
+        found = {name: self.answer(name, now) for name in services}
         answering = frozenset(name for name, at in found.items() if at is DiskAnswer.ANSWERS)
         frozen = (name for name, at in found.items() if at is DiskAnswer.FROZEN)
         return answering, {name: math.floor(self.frozen_s(name, now)) for name in frozen}

@@ -29,7 +29,7 @@ from opensvc_openha.storage.history_file import Entry, EntryKind, entry_to_json
 from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
 from tests.simulated_clock import SimulatedClock
-from tests.waiting import until
+from tests.waiting import LIMIT_S, until
 
 UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
 OUTPUT = "exited with 1 (token 4711)"
@@ -305,6 +305,7 @@ def test_caller_that_hangs_up_ends_the_wait_for_its_answers(
     """The command itself goes on. One that waits silently is not taken for gone."""
     monkeypatch.setattr(module, "_HANG_UP_EVERY_S", 0.01)
     here, there = socket.socketpair()
+    here.settimeout(LIMIT_S)
     assert rig.server._places.take(ROOT)
     thread = threading.Thread(target=rig.server._serve, args=(there, ROOT))
     thread.start()
@@ -319,13 +320,14 @@ def test_caller_that_hangs_up_ends_the_wait_for_its_answers(
         return real(connection)
 
     monkeypatch.setattr(module, "_has_gone", noted)
-    asked.get()
-    asked.get()
+    asked.get(timeout=LIMIT_S)
+    asked.get(timeout=LIMIT_S)
     rig.daemon.queues[0].put(an_answer("web", True))
     assert json.loads(answers.readline())["answer"]["service"] == "web"
     answers.close()
     here.close()
-    thread.join()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
     assert rig.server._places.take(ROOT) and rig.server._places._taken == 1
 
 

@@ -121,6 +121,14 @@ def test_node_is_not_silent_while_another_service_would_be_harmed() -> None:
     assert rig.silence.why_not == ""
 
 
+def test_reason_that_is_gone_with_the_need_is_no_news() -> None:
+    """The service was stopped after all."""
+    rig = Rig(web=Service(), mail=Service(harm="mail is frozen as started here"))
+    rig.update("web")
+    rig.services["web"].why_not_needed = "web is STOPPED"
+    assert rig.update("web") == [] and rig.silence.why_not == ""
+
+
 def test_node_speaks_again_when_another_service_would_be_harmed() -> None:
     """That is the reason, before those of the services that are given up."""
     rig = Rig(web=Service(), mail=Service())
