@@ -728,6 +728,104 @@ class WhatifView(View):
     """False if something may still happen after that."""
 
 
+@dataclass(frozen=True)
+class LinkAdviceView:
+    """How regularly beats came in on a listener, and what that means for its timeout."""
+
+    link: str
+    timeout_s: float
+    sample_s: float
+    """How long was measured: since the daemon listens on it."""
+    gaps: int
+    """Number of gaps between two beats in that time."""
+    gap_999_s: float
+    """999 of 1000 gaps are not longer than this."""
+    longest_gap_s: float
+    jitter_s: float
+    """How much later than the sender's interval a beat comes in, smoothed."""
+    lost: int | None
+    """Beats that did not come in; null where that cannot be known."""
+    exceeded: int
+    """Gaps that were longer than the timeout."""
+    per_day_at_most: float | None
+    """Such gaps in a day, at most, with 95 % confidence; null without a sample."""
+    advised_s: float
+    """The timeout that is advised: the present one if nothing speaks for another."""
+    why: str
+
+
+@dataclass(frozen=True)
+class TimeoutChoiceView:
+    """One timeout for all links."""
+
+    timeout_s: float
+    exceeded: int
+    """Gaps that were longer, on the link with the fewest."""
+    per_day_at_most: float | None
+    """False alarms about the peer in a day, at most, with 95 % confidence."""
+    takeover_s: float | None
+    """For how long a service would be away if its node lost its power; null if not known."""
+    is_present: bool
+    """Some link has this timeout now."""
+
+
+@dataclass(frozen=True)
+class SharedPathView:
+    """Two heartbeat links that one fault cuts together."""
+
+    links: tuple[str, ...]
+    shared: str
+    """What they share."""
+    text: str
+
+
+@dataclass(frozen=True)
+class PauseView:
+    """Time that passed after a line of the log of a start."""
+
+    seconds: float
+    after: str
+
+
+@dataclass(frozen=True)
+class StartsView:
+    """The start scripts of one service that succeeded on this node."""
+
+    service: str
+    number: int
+    median_s: float
+    longest_s: float
+    last_s: float
+    last_at: float
+    is_slow: bool
+    pauses: tuple[PauseView, ...]
+    """The longest pauses of the newest start, as far as its log is there."""
+
+
+@dataclass(frozen=True)
+class AdviseView(View):
+    """`openha advise --json`: timeouts, links and starts, by what was measured on this node."""
+
+    KIND = "advise"
+    COMMAND = "openha advise --json"
+
+    node: str
+    peer: str
+    links: tuple[LinkAdviceView, ...]
+    choices: tuple[TimeoutChoiceView, ...]
+    stalls: int
+    """How often this node stood still, by its history."""
+    longest_stall_s: float
+    history_s: float
+    """How far back the history goes."""
+    shared: tuple[SharedPathView, ...]
+    starts: tuple[StartsView, ...]
+    advice: tuple[str, ...]
+    """What to change; empty if nothing."""
+    limits: tuple[str, ...]
+    """What is not known, or known from too little."""
+
+
 VIEWS: tuple[type[View], ...] = (
     ServicesView,
     NodeView,
@@ -741,6 +839,7 @@ VIEWS: tuple[type[View], ...] = (
     FenceReportView,
     CheckView,
     WhatifView,
+    AdviseView,
 )
 """All of them, in the order of the documentation."""
 

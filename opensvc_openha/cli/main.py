@@ -68,6 +68,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "check": CommandEntry(_INSIGHT, "check that each service could start on the other node now"),
     "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
     "exporter": CommandEntry(_INSIGHT, "metrics of this node for Prometheus"),
+    "advise": CommandEntry(_INSIGHT, "timeouts, links and services, from what was measured here"),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
@@ -134,6 +135,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import check
 
             return check
+        case "advise":
+            from opensvc_openha.cli import advise
+
+            return advise
         case "whatif":
             from opensvc_openha.cli import whatif
 

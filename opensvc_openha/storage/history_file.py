@@ -319,6 +319,12 @@ def read_words(path: str, kinds: Sequence[EntryKind], words: Sequence[str]) -> l
     return _read(path, where, [*(kind.value for kind in kinds), *words, *words, -1])
 
 
+def read_oldest(path: str) -> Entry | None:
+    """Return the oldest entry, since when the history has everything; raises SystemFault."""
+    found = _read(path, "entry.id = (SELECT min(id) FROM entry)", [-1])
+    return found[0] if found else None
+
+
 def _read(path: str, where: str, values: Sequence[object]) -> list[Entry]:
     """Return the newest entries that fulfil a condition; the last value is how many."""
     if os.path.exists(path) and not os.access(path, os.R_OK):

@@ -111,6 +111,27 @@ SHOWN: tuple[View, ...] = (
     json_views.why(dataclasses.replace(EXPLANATION, decision=None)),
     json_views.FenceConfirmView("deb2", True, ("web: is started here now",)),
     json_views.FenceReportView(("registered again",)),
+    json_views.AdviseView(
+        "deb2",
+        "deb1",
+        (
+            json_views.LinkAdviceView(
+                "net eth1", 2.0, 36_000.0, 9, 1.1, 2.4, 0.001, None, 2, 15.1, 5.0, "twice"
+            ),
+        ),
+        (json_views.TimeoutChoiceView(2.0, 2, None, None, True),),
+        1,
+        0.6,
+        864_000.0,
+        (json_views.SharedPathView(("net eth1", "net eth2"), "eth0", "both are on eth0"),),
+        (
+            json_views.StartsView(
+                "web", 1, 22.0, 22.0, 22.0, 4.0, True, (json_views.PauseView(13.0, "fsck"),)
+            ),
+        ),
+        ("a longer timeout",),
+        (),
+    ),
     json_views.WhatifView(
         "deb2",
         "deb1",

@@ -220,6 +220,10 @@ def test_what_is_rehearsed_then_happens(comparison: Comparison) -> None:
 
     play(first, "peer-dies", lose_power)
 
+    advice = json.loads(cluster.must(first, f"{EZ}/bin/openha advise --json"))
+    assert [link["gaps"] > 0 for link in advice["links"]] == [True, True]
+    assert SERVICE in [starts["service"] for starts in advice["starts"]]
+
 
 def is_down(verdict: object) -> bool:
     """True for a listener that is down."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from opensvc_openha.core.events import ScriptKind
+from opensvc_openha.core.events import PathState, ScriptKind
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, FencePath, LinkSpec, PathKind
@@ -133,6 +133,11 @@ class Present:
         if node != self.spec.node:
             return None
         return next((found for found in self.status.fencing.paths if found.name == path), None)
+
+    @property
+    def is_virtual(self) -> bool:
+        """True if a promise proves nothing here: the nodes are virtual machines."""
+        return any(path.state == PathState.UNUSABLE.value for path in self.status.fencing.paths)
 
     # --- durations --------------------------------------------------------------------------------
 

@@ -36,12 +36,14 @@ class Keeper:
         scheduler: Scheduler,
         node: CopiedNode,
         policy: LeasePolicy,
+        is_virtual: bool,
         on_reset: Callable[[CopiedNode], None],
     ) -> None:
         self._scheduler = scheduler
         self._on_reset = on_reset
         self._node = node
         self._policy = policy
+        self._is_virtual = is_virtual
         self._is_ordered = False
         self.is_running = False
         self._timeout_s = policy.timeout_s
@@ -90,7 +92,7 @@ class Keeper:
             self._timeout_s,
             GRANULARITY_S,
             policy.holders,
-            False,
+            self._is_virtual,
             "watchdog",
             policy if is_former else None,
         )

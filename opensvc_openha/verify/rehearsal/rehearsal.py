@@ -145,7 +145,9 @@ class Rehearsal:
             {}
             if self._lease is None
             else {
-                node.name: Keeper(self.scheduler, node, self._lease, self._boot_later)
+                node.name: Keeper(
+                    self.scheduler, node, self._lease, present.is_virtual, self._boot_later
+                )
                 for node in (self.own, self.peer)
             }
         )
