@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-failed test-fast coverage coverage-core coverage-package test-pythons format generated man docs pictures packages package-test agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-failed web-test test-fast coverage coverage-core coverage-package test-pythons format generated man docs pictures packages package-test agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
 	@echo "make test-failed  again, one at a time, what failed in the last run, three tests at most"
+	@echo "make web-test  the page of openha web in a headless Chromium, which it installs; SHOTS=DIR keeps pictures"
 	@echo "make test-fast  the pure tests (decisions, formats, rendering), in half a minute: after each edit"
 	@echo "make coverage  fails if a branch of the decision code is met by none of its tests (coverage-core), or more than a tenth of the"
 	@echo "            package's lines by none at all (coverage-package); long"
@@ -59,6 +60,13 @@ test-failed: venv
 	@$(BIN)/python -c 'import json, sys; n = len(json.load(open(".pytest_cache/v/cache/lastfailed"))); \
 	    print(n, "failed"); sys.exit(not 1 <= n <= 3)'
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(TESTS)
+
+# Outside of CI: the browser takes longer to install than its tests to run.
+web-test: venv
+	@command -v chromedriver >/dev/null || { apt-get -qq update && \
+	    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium chromium-driver; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	OPENHA_SHOTS="$(SHOTS)" $(BIN)/python -m pytest -q tests/live/test_browser.py $(TESTS)
 
 test-fast: venv
 	$(COMPILED) $(BIN)/python -m pytest -q -n $(FAST_JOBS) --dist worksteal -m fast $(TESTS)

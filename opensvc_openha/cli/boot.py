@@ -19,7 +19,8 @@ from opensvc_openha.system.package_files import read_template
 UNIT = "opensvc-openha.service"
 AGENT_UNIT = "opensvc-openha-agent.service"
 EXPORTER_UNIT = "openha-exporter.service"
-"""Not enabled by us: it needs a library that most nodes do not have."""
+WEB_UNIT = "openha-web.service"
+"""Not enabled by us, like the one before: they need libraries that most nodes do not have."""
 UNIT_DIR = "/etc/systemd/system"
 PACKAGE_UNIT_DIR = "/usr/lib/systemd/system"
 _WANTS = f"{UNIT_DIR}/multi-user.target.wants"
@@ -68,7 +69,7 @@ def disable(root: str = "") -> list[str]:
     Units that a package ships are disabled, those of `openha install` are removed.
     """
     lines = []
-    for name in (UNIT, AGENT_UNIT, EXPORTER_UNIT):
+    for name in (UNIT, AGENT_UNIT, EXPORTER_UNIT, WEB_UNIT):
         for link in glob.glob(f"{glob.escape(root)}{UNIT_DIR}/*.wants/{name}"):
             os.unlink(link)
             lines.append(f"{name} is not started at boot any more")

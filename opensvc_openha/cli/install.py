@@ -298,7 +298,7 @@ def _install_cluster(plan: Plan) -> list[str]:
     )
     for name in SAMPLES:
         _write(plan, f"{doc}/{name}", read_template(name), 0o644)
-    for name in (boot.UNIT, boot.EXPORTER_UNIT):
+    for name in (boot.UNIT, boot.EXPORTER_UNIT, boot.WEB_UNIT):
         unit = boot.unit_text(name, layout, plan.agent or AgentLayout())
         _write(plan, f"{doc}/{name}", unit, 0o644)
         if plan.stage:

@@ -43,8 +43,6 @@ class CommandEntry(NamedTuple):
 
 _CLUSTER, _INSIGHT = "Cluster", "Look ahead"
 _AGENT, _INSTALLATION = "Embedded agent", "Installation"
-_CLUSTER, _AGENT, _INSTALLATION = "Cluster", "Embedded agent", "Installation"
-_INSIGHT = "Look ahead"
 COMMANDS: dict[str, CommandEntry] = {
     "service": CommandEntry(_CLUSTER, "show, add and remove services, and act on them"),
     "hb": CommandEntry(_CLUSTER, "show, add and remove heartbeat links"),
@@ -67,6 +65,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
     "check": CommandEntry(_INSIGHT, "check that each service could start on the other node now"),
     "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
+    "web": CommandEntry(_INSIGHT, "a page that shows both nodes live"),
     "exporter": CommandEntry(_INSIGHT, "metrics of this node for Prometheus"),
     "advise": CommandEntry(_INSIGHT, "timeouts, links and services, from what was measured here"),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
@@ -151,6 +150,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import peer_server
 
             return peer_server
+        case "web":
+            from opensvc_openha.cli import web
+
+            return web
         case "setup":
             from opensvc_openha.cli import setup
 

@@ -63,6 +63,11 @@ def main(args: list[str]) -> int:
     return 0
 
 
+def explanation_lines(layout: Layout, service: str) -> list[str]:
+    """Return the text of ``openha why`` line by line; raises if nothing is known."""
+    return _why_lines(explain(_collect(layout, service)))
+
+
 def _collect(layout: Layout, service: str) -> Circumstances:
     """Collect all available facts; raise only if there are none."""
     configured = {svc.name: svc for svc in configuration.read_services(layout)}
