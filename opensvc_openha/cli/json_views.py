@@ -29,6 +29,7 @@ from opensvc_openha.core.status import (
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.fence_plan_output import Planned
+    from opensvc_openha.storage.alert_limit import Admitted
     from opensvc_openha.storage.explanation import Explanation, ReasonStep
     from opensvc_openha.storage.fence_history import PathHistory
     from opensvc_openha.storage.history_file import Entry
@@ -826,6 +827,64 @@ class AdviseView(View):
     """What is not known, or known from too little."""
 
 
+@dataclass(frozen=True)
+class NotificationView(View):
+    """What a program in `notify.d` reads: what happened, and why."""
+
+    KIND = "notification"
+    COMMAND = "notify.d/PROGRAM"
+
+    event: str
+    """takeover, start-failed, stop-failed, dual-run, link-down, peer-silent, standby-not-ready,
+    fence-path-broken, daemon-restarted or alarm."""
+    is_over: bool
+    """It ends what was notified of before: the link is up again, the service could start again."""
+    subject: str
+    """What it is about: a service, a link, a path, a node. The end has that of the beginning."""
+    service: str
+    """The service that it concerns; empty for none, or several."""
+    node: str
+    peer: str
+    summary: str
+    """One line for people."""
+    held: int
+    """Earlier notifications about the same that were held back by the limit."""
+    lost: int
+    """Earlier notifications that this program never got: it failed, or was too slow."""
+    is_test: bool
+    """Nothing happened: `openha notify test`."""
+    entry: EntryView
+    """The entry of the history that it stems from."""
+    why: WhyView | None
+    """What `openha why SERVICE` says of the service at the moment; null without one."""
+
+
+@dataclass(frozen=True)
+class NotifierView:
+    """One program in `notify.d`."""
+
+    name: str
+    problem: str
+    """Why it is not used; empty if it is."""
+    waiting: int
+    """Notifications that wait for it."""
+    delivered_at: float | None
+    """When it last succeeded."""
+    failed_at: float | None
+    failure: str
+    """How it failed then."""
+
+
+@dataclass(frozen=True)
+class NotifyStatusView(View):
+    """`openha notify status --json`: the programs in `notify.d`, and how they did last."""
+
+    KIND = "notify-status"
+    COMMAND = "openha notify status --json"
+
+    programs: tuple[NotifierView, ...]
+
+
 VIEWS: tuple[type[View], ...] = (
     ServicesView,
     NodeView,
@@ -840,6 +899,8 @@ VIEWS: tuple[type[View], ...] = (
     CheckView,
     WhatifView,
     AdviseView,
+    NotificationView,
+    NotifyStatusView,
 )
 """All of them, in the order of the documentation."""
 
@@ -898,6 +959,31 @@ def fence_plan(status: NodeStatus, steps: Sequence[Planned]) -> FencePlanView:
 def history(entries: Iterable[Entry]) -> HistoryView:
     """Return what ``openha history --json`` prints."""
     return HistoryView(tuple(EntryView(**_of_entry(entry)) for entry in entries))
+
+
+def notification(
+    admitted: Admitted,
+    names: tuple[str, str],
+    explanation: Explanation | None,
+    lost: int = 0,
+    is_test: bool = False,
+) -> NotificationView:
+    """Return what a program in notify.d reads; ``names`` are those of this node and its peer."""
+    alert = admitted.alert
+    return NotificationView(
+        event=alert.kind.value,
+        is_over=alert.is_over,
+        subject=alert.subject,
+        service=alert.service,
+        node=names[0],
+        peer=names[1],
+        summary=f"{names[0]}: {alert.text}",
+        held=admitted.held,
+        lost=lost,
+        is_test=is_test,
+        entry=EntryView(**_of_entry(alert.entry)),
+        why=None if explanation is None else why(explanation),
+    )
 
 
 def why(explanation: Explanation) -> WhyView:

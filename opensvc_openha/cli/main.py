@@ -68,6 +68,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "web": CommandEntry(_INSIGHT, "a page that shows both nodes live"),
     "exporter": CommandEntry(_INSIGHT, "metrics of this node for Prometheus"),
     "advise": CommandEntry(_INSIGHT, "timeouts, links and services, from what was measured here"),
+    "notify": CommandEntry(_INSIGHT, "programs that are run for a takeover, a failed start..."),
     "svcmgr": CommandEntry(_AGENT, "act on services"),
     "svcmon": CommandEntry(_AGENT, "the services of this node in a table"),
     "monitor": CommandEntry(_AGENT, "the resource monitor, which the node daemon runs"),
@@ -146,6 +147,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import exporter
 
             return exporter
+        case "notify":
+            from opensvc_openha.cli import notify
+
+            return notify
         case "peer-server":
             from opensvc_openha.cli import peer_server
 

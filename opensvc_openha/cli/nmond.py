@@ -11,7 +11,7 @@ from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
-    from opensvc_openha.daemon.monitor_process import MonitorCommand
+    from opensvc_openha.daemon.monitor_process import Children, MonitorCommand
 
 
 def build_parser() -> Parser:
@@ -33,12 +33,19 @@ def main(args: list[str]) -> int:
         drop_reason()
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
-        return launch.run_in_foreground(installation.layout(), _monitor(), _peer_server())
+        return launch.run_in_foreground(installation.layout(), _children())
     if len(args) == 2 and args[0] == ezha.DETACHED and args[1].isdigit():
-        return launch.run_detached(installation.layout(), int(args[1]), _monitor(), _peer_server())
+        return launch.run_detached(installation.layout(), int(args[1]), _children())
     if args:
         build_parser().read(args)
     return ezha.start(installation.layout())
+
+
+def _children() -> Children:
+    """Return the commands of the processes that the daemon keeps running beside it."""
+    from opensvc_openha.daemon.monitor_process import Children
+
+    return Children(_monitor(), _peer_server(), _notifier())
 
 
 def _monitor() -> MonitorCommand:
@@ -69,3 +76,18 @@ def _peer_server() -> MonitorCommand:
             return False  # The daemon reports the file.
 
     return MonitorCommand([*self_command(), "peer-server"], is_wanted)
+
+
+def _notifier() -> MonitorCommand:
+    """Return the notifier's command: it runs where there is a program in notify.d."""
+    from opensvc_openha.daemon.monitor_process import MonitorCommand
+
+    folder = installation.layout().notify_dir
+
+    def is_wanted() -> bool:
+        try:
+            return any(not name.startswith(".") for name in os.listdir(folder))
+        except OSError:
+            return False
+
+    return MonitorCommand([*self_command(), "notify", "run"], is_wanted)

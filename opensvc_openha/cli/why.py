@@ -53,7 +53,7 @@ def build_parser() -> Parser:
 def main(args: list[str]) -> int:
     """Run ``openha why``; return the exit code."""
     options = build_parser().read(args)
-    explanation = explain(_collect(installation.layout(), options.service))
+    explanation = explain(collect(installation.layout(), options.service))
     if options.is_json:
         from opensvc_openha.cli import json_views
 
@@ -65,11 +65,11 @@ def main(args: list[str]) -> int:
 
 def explanation_lines(layout: Layout, service: str) -> list[str]:
     """Return the text of ``openha why`` line by line; raises if nothing is known."""
-    return _why_lines(explain(_collect(layout, service)))
+    return _why_lines(explain(collect(layout, service)))
 
 
-def _collect(layout: Layout, service: str) -> Circumstances:
-    """Collect all available facts; raise only if there are none."""
+def collect(layout: Layout, service: str) -> Circumstances:
+    """Collect all available facts about a service; raise only if there are none."""
     configured = {svc.name: svc for svc in configuration.read_services(layout)}
     spec = configured.get(service)
     status, no_daemon = _ask(layout)

@@ -30,7 +30,7 @@ from opensvc_openha.daemon.incarnation import Incarnation
 from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.live_configuration import Configuration, LiveConfiguration
-from opensvc_openha.daemon.monitor_process import MonitorCommand
+from opensvc_openha.daemon.monitor_process import NO_CHILDREN, Children
 from opensvc_openha.daemon.outlook_watch import OutlookWatch
 from opensvc_openha.daemon.process_parts import ProcessParts, set_up_process
 from opensvc_openha.daemon.realtime import Realtime, favour_session
@@ -63,10 +63,9 @@ class Daemon:
         layout: Layout,
         logger: logging.Logger,
         lock_handle: int,
-        monitor: MonitorCommand | None = None,
+        children: Children = NO_CHILDREN,
         log_problem: Callable[[], str] = lambda: "",
         survivors: Survivors | None = None,
-        peer_server: MonitorCommand | None = None,
     ) -> None:
         """Set up a daemon, but start no thread.
 
@@ -82,7 +81,7 @@ class Daemon:
         self._process = process = (
             survivors.process
             if survivors
-            else set_up_process(layout, logger, lock_handle, monitor, self._spec, peer_server)
+            else set_up_process(layout, logger, lock_handle, self._spec, children)
         )
         self._history = process.history
         self._issues = self._configuration.problems
@@ -237,8 +236,8 @@ class Daemon:
             self._configuration.poll()
             self._restore_socket_and_lock()
             self._watchers.check()
-            self._process.monitor.ensure_running()
-            self._process.peer_server.ensure_running()
+            for child in self._process.children:
+                child.ensure_running()
             ring = self._incarnation.authentication.advance(clock.monotonic())
             if ring is not None:
                 self._configuration.write_rotation(ring)
@@ -304,8 +303,7 @@ class Daemon:
         self._server.close()
         if failure is None:
             self._systemd.stopping()
-            self._process.monitor.end()
-            self._process.peer_server.end()
+            self._process.end_children()
         self._incarnation.agent_caches.end(self._own_names())
         self._incarnation.store.close()
         self._history.record(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
@@ -315,8 +313,7 @@ class Daemon:
 
     def end_for_good(self) -> None:
         """Release what outlives a daemon: for the last one of this process."""
-        self._process.monitor.end()
-        self._process.peer_server.end()
+        self._process.end_children()
         self._history.close()
         self._log.info("node %s: ended", self._spec.node)
 

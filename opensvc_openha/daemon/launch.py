@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from opensvc_openha.control import client
 from opensvc_openha.daemon.lock import DAEMON_THREAD, already_running, take_lock
-from opensvc_openha.daemon.monitor_process import MonitorCommand
+from opensvc_openha.daemon.monitor_process import NO_CHILDREN, Children
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage import configuration
@@ -25,11 +25,10 @@ _READY = b"ready"
 
 def run_in_foreground(
     layout: Layout,
-    monitor: MonitorCommand | None = None,
-    peer_server: MonitorCommand | None = None,
+    children: Children = NO_CHILDREN,
 ) -> int:
     """Run the daemon in this process until it ends; for systemd and for debugging."""
-    return _serve(layout, True, take_lock(layout), lambda: None, (monitor, peer_server))
+    return _serve(layout, True, take_lock(layout), lambda: None, children)
 
 
 def expect_startable(layout: Layout) -> None:
@@ -92,8 +91,7 @@ def run_in_background(layout: Layout, command: list[str]) -> int:
 def run_detached(
     layout: Layout,
     writer: int,
-    monitor: MonitorCommand | None = None,
-    peer_server: MonitorCommand | None = None,
+    children: Children = NO_CHILDREN,
 ) -> int:
     """Run the daemon's side of ``run_in_background``: report the start over the pipe.
 
@@ -109,7 +107,7 @@ def run_detached(
                 os.write(writer, _READY + b" %d" % os.getpid())
             os.close(writer)
 
-        return _serve(layout, False, lock, on_ready, (monitor, peer_server))
+        return _serve(layout, False, lock, on_ready, children)
     except OpenhaError as error:
         _report(writer, error.exit_code, str(error))
     except Exception as error:  # Top level of the process: the parent waits for it.
@@ -128,7 +126,7 @@ def _serve(
     is_foreground: bool,
     lock: int,
     on_ready: Callable[[], None],
-    children: tuple[MonitorCommand | None, MonitorCommand | None],
+    children: Children,
 ) -> int:
     from opensvc_openha.core import timing
     from opensvc_openha.daemon.daemon import Daemon
@@ -140,8 +138,7 @@ def _serve(
     os.umask(0o022)  # For any caller, and for the files of its scripts.
     log = DaemonLog(layout, is_foreground)
     try:
-        monitor, peer_server = children
-        daemon = Daemon(layout, log.logger, lock, monitor, log.problem, peer_server=peer_server)
+        daemon = Daemon(layout, log.logger, lock, children, log.problem)
         code = daemon.run(on_ready)
         failed_at: list[float] = []
         while daemon.has_failed:

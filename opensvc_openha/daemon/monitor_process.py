@@ -1,4 +1,4 @@
-"""Keep the resource monitor, or the peer server, running as a child of the node daemon.
+"""Keep the resource monitor, the peer server, the notifier, running as children of the daemon.
 
 The daemon only knows its command. Such a process has nothing to do with decisions: the daemon's
 main thread alone starts and polls it, never waits for it without a limit, and restarts it with
@@ -34,6 +34,18 @@ class MonitorCommand:
 
     argv: Sequence[str]
     is_wanted: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Children:
+    """The commands of such processes; None for one that is not to run."""
+
+    monitor: MonitorCommand | None = None
+    peer_server: MonitorCommand | None = None
+    notifier: MonitorCommand | None = None
+
+
+NO_CHILDREN = Children()
 
 
 class MonitorProcess:

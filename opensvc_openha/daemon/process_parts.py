@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.daemon.lock import Place
 from opensvc_openha.daemon.memory_guard import MemoryGuard
-from opensvc_openha.daemon.monitor_process import MonitorCommand, MonitorProcess
+from opensvc_openha.daemon.monitor_process import Children, MonitorProcess
 from opensvc_openha.daemon.stall_detector import StallDetector
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.history_writer import History
@@ -22,19 +22,22 @@ class ProcessParts:
     memory: MemoryGuard
     history: History
     stall_detector: StallDetector
-    monitor: MonitorProcess
-    peer_server: MonitorProcess
+    children: tuple[MonitorProcess, ...]
     signals: list[int]
     """Signals that the main thread has still to obey."""
+
+    def end_children(self) -> None:
+        """End the resource monitor, the peer server and the notifier."""
+        for child in self.children:
+            child.end()
 
 
 def set_up_process(
     layout: Layout,
     logger: logging.Logger,
     lock_handle: int,
-    monitor: MonitorCommand | None,
     spec: ClusterSpec,
-    peer_server: MonitorCommand | None = None,
+    children: Children,
 ) -> ProcessParts:
     """Return the parts for the first daemon of this process, all of them idle."""
 
@@ -47,9 +50,13 @@ def set_up_process(
         memory=memory,
         history=History(layout, len(spec.own_services), report_history),
         stall_detector=StallDetector(),
-        monitor=MonitorProcess(monitor, layout.environment(), logger, memory),
-        peer_server=MonitorProcess(
-            peer_server, layout.environment(), logger, memory, "peer server"
+        children=tuple(
+            MonitorProcess(command, layout.environment(), logger, memory, name)
+            for command, name in (
+                (children.monitor, "resource monitor"),
+                (children.peer_server, "peer server"),
+                (children.notifier, "notifier"),
+            )
         ),
         signals=[],
     )

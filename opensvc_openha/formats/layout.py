@@ -71,6 +71,21 @@ class Layout:
         return f"{self.conf_dir}/fence.d"
 
     @property
+    def notify_dir(self) -> str:
+        """Programs that are run for what somebody has to know at once."""
+        return f"{self.conf_dir}/notify.d"
+
+    @property
+    def notify_file(self) -> str:
+        """Up to which entry of the history each of these programs was run."""
+        return f"{self.proc_dir}/notify.json"
+
+    @property
+    def notify_log(self) -> str:
+        """What became of each notification."""
+        return f"{self.log_dir}/notify.log"
+
+    @property
     def key_file(self) -> str:
         """The secret that authenticates heartbeats."""
         return f"{self.conf_dir}/openha.key"

@@ -22,6 +22,7 @@ from opensvc_openha.core.timing import FENCE_TIME_MAX_S
 from opensvc_openha.core.wording import named
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats import options_schema as schema
+from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.conf_sections import ConfSection, read_sections
 from opensvc_openha.formats.fence_plan_config import FencePlanConfig, read_fence_plan
 from opensvc_openha.formats.options_schema import Allowed, AuthMode
@@ -93,6 +94,16 @@ class PeerLinkOptions:
 
 
 @dataclass(frozen=True)
+class NotifyOptions:
+    """[notify]."""
+
+    events: frozenset[AlertKind] = schema.NOTIFY_EVENTS.default
+    timeout_s: float = schema.NOTIFY_TIMEOUT.default
+    attempts: int = schema.NOTIFY_ATTEMPTS.default
+    most: int = schema.NOTIFY_MOST.default
+
+
+@dataclass(frozen=True)
 class Options:
     """openha.conf, checked. ``path`` and ``lines`` only serve messages."""
 
@@ -107,6 +118,7 @@ class Options:
     check_every_s: float | None = schema.CHECK_EVERY.default
     """None for never."""
     peer_link: PeerLinkOptions = PeerLinkOptions()
+    notify: NotifyOptions = NotifyOptions()
     path: str = field(default="", compare=False)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
 
@@ -210,6 +222,7 @@ def parse_options(text: str, path: str) -> Options:
         monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
         check_every_s=whole.inner("check").value(schema.CHECK_EVERY),
         peer_link=_peer_link(whole.inner("peer_link")),
+        notify=_notify(whole.inner("notify")),
         path=path,
         lines=whole.lines,
     )
@@ -270,6 +283,15 @@ def _peer_link(section: ConfSection) -> PeerLinkOptions:
         section.value(schema.PEER_LINK_PORT),
         section.value(schema.PEER_LINK_LISTEN),
         section.value(schema.PEER_LINK_ALLOW),
+    )
+
+
+def _notify(section: ConfSection) -> NotifyOptions:
+    return NotifyOptions(
+        section.value(schema.NOTIFY_EVENTS),
+        section.value(schema.NOTIFY_TIMEOUT),
+        section.value(schema.NOTIFY_ATTEMPTS),
+        section.value(schema.NOTIFY_MOST),
     )
 
 

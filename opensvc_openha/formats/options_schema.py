@@ -30,6 +30,7 @@ from opensvc_openha.core.timing import (
     START_LIMIT_S,
     STOP_LIMIT_S,
 )
+from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.conf_sections import (
     ConfValueType,
     Option,
@@ -360,6 +361,50 @@ PEER_LINK_ALLOW = Option(
     see="rights",
 )
 
+# [notify] ---------------------------------------------------------------------------------------
+
+
+def _events(text: str) -> frozenset[AlertKind]:
+    words, known = text.replace(",", " ").split(), words_of(AlertKind)
+    if words == ["all"]:
+        return frozenset(AlertKind)
+    wrong = [word for word in words if word not in known]
+    if not words or wrong:
+        raise ValueError(
+            f"expected all, or one or more of {' '.join(known)}; found {text!r}"
+            + (did_you_mean(wrong[0], ("all", *known)) if wrong else "")
+        )
+    return frozenset(known[word] for word in words)
+
+
+NOTIFY_EVENTS = Option(
+    "events",
+    ConfValueType(_events, "`all`, or events", is_list=True),
+    frozenset(AlertKind),
+    "Events for which the programs in `notify.d` are run, such as `takeover, start-failed`.",
+    default_text="all",
+    see="alerts",
+)
+NOTIFY_TIMEOUT = Option(
+    "timeout",
+    seconds(600),
+    30.0,
+    "Limit of such a program, at which it is killed with all its children.",
+)
+NOTIFY_ATTEMPTS = Option(
+    "attempts",
+    whole(100),
+    6,
+    "How often it is tried, with growing delays, before a notification is given up.",
+)
+NOTIFY_MOST = Option(
+    "most",
+    whole(1_000),
+    10,
+    "Notifications about one thing, such as a link that flaps, within ten minutes; ten times as"
+    " many about all together. The newest of those held back comes when there is room again.",
+)
+
 _LIMITS = (START_TIMEOUT, STOP_TIMEOUT, CHECK_TIMEOUT, STATUS_TIMEOUT)
 _POLICIES = (
     ON_DUAL_RUN,
@@ -391,6 +436,7 @@ SECTIONS = (
     ),
     SectionSchema("agent", (MONITOR_INTERVAL,)),
     SectionSchema("check", (CHECK_EVERY,)),
+    SectionSchema("notify", (NOTIFY_EVENTS, NOTIFY_TIMEOUT, NOTIFY_ATTEMPTS, NOTIFY_MOST)),
     SectionSchema(
         "peer_link", (PEER_LINK_ENABLED, PEER_LINK_PORT, PEER_LINK_LISTEN, PEER_LINK_ALLOW)
     ),

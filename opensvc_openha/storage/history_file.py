@@ -309,6 +309,14 @@ def read_entries(
     return _read(path, " AND ".join(where), [*values, limit])
 
 
+def read_after(path: str, number: int, limit: int) -> list[Entry]:
+    """Return the newest ``limit`` entries with a higher number, oldest first; raises SystemFault.
+
+    With a negative number the newest entries of all.
+    """
+    return _read(path, "entry.id > ?", [number, limit])
+
+
 def read_words(path: str, kinds: Sequence[EntryKind], words: Sequence[str]) -> list[Entry]:
     """Return the entries of these kinds whose old or new value is a word, oldest first.
 
