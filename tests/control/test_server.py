@@ -407,6 +407,16 @@ class Drops:
         return b"x"
 
 
+@pytest.mark.parametrize("caller, limit", [(ROOT, 8192), (STRANGER, 256)])
+def test_end_of_the_longest_request_may_come_later(caller: Caller, limit: int) -> None:
+    """By itself."""
+    here, there = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    with here, there:
+        here.sendall(b"x" * limit)
+        here.sendall(b"\n")
+        assert module._read_line(there, caller) == b"x" * limit
+
+
 @pytest.mark.parametrize("caller, limit_s", [(ROOT, 10), (STRANGER, 2)])
 def test_request_that_comes_drop_by_drop_has_a_total_limit(
     clock: SimulatedClock, caller: Caller, limit_s: int
@@ -527,7 +537,7 @@ def test_answer_for_all_is_made_in_a_twentieth_of_the_time(clock: SimulatedClock
         clock.now += cost_s
         return {"n": len(made)}
 
-    cost_s = 0.01
+    clock.now, cost_s = 100.0, 0.01
     shared = _Shared(make)
     assert shared.line() == shared.line() == b'{"n":1}\n'
     clock.now += 0.19
@@ -539,6 +549,15 @@ def test_answer_for_all_is_made_in_a_twentieth_of_the_time(clock: SimulatedClock
     assert shared.line() == b'{"n":2}\n'
     clock.now += 0.01
     assert shared.line() == b'{"n":3}\n'
+
+
+def test_error_is_an_answer_for_all_too() -> None:
+    """Made once for those who ask at about the same time, with its exit code."""
+
+    def refuse() -> dict[str, Any]:
+        raise RefusedError("it ends")
+
+    assert _Shared(refuse).line() == b'{"error":"it ends","code":5}\n'
 
 
 # the socket

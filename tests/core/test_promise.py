@@ -62,6 +62,21 @@ def test_the_watchdog_has_bitten_when_the_promise_ends_whatever_the_clocks_do(
     assert death_s * 1000 == pytest.approx(round(death_s * 1000), abs=1e-6)
 
 
+def test_the_margins_of_both_profiles() -> None:
+    """Peers of all versions count with them."""
+    assert (MARGIN_S, FAST_MARGIN_S) == (0.5, 0.2)
+
+
+def test_the_mark_of_a_second_disk_is_the_same_in_all_versions() -> None:
+    """The peer computes it as well."""
+    disks = [LinkSpec("deb1", "dio", f"/dev/sd{letter}", "", 0, 10, 10.0) for letter in "abc"]
+    assert [mark.hex() for mark in media_of(disks).values()] == [
+        "3487d1aad5516764",
+        "8c14f863455fff14",
+        "7600168e787c3574",
+    ]
+
+
 def test_the_bound_of_the_rates_is_the_one_of_both_extremes() -> None:
     """Not of one clock alone."""
     assert FASTEST / SLOWEST < CLOCK_RATIO < 1.21

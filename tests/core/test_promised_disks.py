@@ -69,6 +69,15 @@ def test_what_is_left_of_two_disks_with_one_offset_is_not_the_first_one() -> Non
     assert disks.known == {MARK: "naa.1"}
 
 
+def test_an_open_disk_that_gets_another_mark_by_an_edit_stands_for_it() -> None:
+    """Another disk with its offset is configured before it."""
+    disks = _opened((LINK, "naa.1"))
+    second = media_of((BY_ID, LINK))[LINK]
+    disks.follow((BY_ID, LINK))
+    assert disks.medium_of(LINK, "naa.1") == second
+    assert disks.known == {MARK: "naa.1", second: "naa.1"}
+
+
 def test_a_disk_that_was_seen_before_it_is_opened_is_expected() -> None:
     """What the former daemon has promised by it stands."""
     disks = PromisedDisks((LINK,))
