@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from opensvc_openha.cli import exporter_metrics
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     Activity,
@@ -49,8 +50,14 @@ STATUS = NodeStatus(
             ServiceState.STARTED,
             ServiceState.STOPPED,
             since=8.0,
+            checked_at=6.0,
+            predicted_s=7.5,
+            last_takeover_s=8.5,
+            last_takeover_at=3.0,
         ),
     ),
+    findings=(Finding(Severity.WARNING, "deb1", "web", "clock", "clocks differ"),),
+    checked_at=6.0,
     warnings=("no fence",),
     fencing=FencingStatus(
         groups=(

@@ -7,6 +7,7 @@ and fixed words alone, so that nothing that comes over the network makes a serie
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,6 +21,7 @@ from prometheus_client.core import (
 
 from opensvc_openha import __version__
 from opensvc_openha.core.events import PathState
+from opensvc_openha.core.outlook import Ready, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     GAP_BOUNDS_S,
@@ -31,6 +33,7 @@ from opensvc_openha.core.status import (
     ServiceStatus,
 )
 
+_NOT_READY = Ready.NO.value
 _Sample = tuple[Sequence[str], float | None]
 
 
@@ -58,11 +61,25 @@ def of_status(status: NodeStatus) -> Iterator[Metric]:
         [((), status.peer_standing.value)],
         [standing.value for standing in PeerStanding],
     )
+    yield from _of_check(status)
     yield from _of_services(status)
     yield from _of_links(status.links)
     yield from _of_activity(status)
     yield from _of_fencing(status)
     yield from _of_lease(status)
+
+
+def _of_check(status: NodeStatus) -> Iterator[Metric]:
+    """Return what the last scheduled check of this node found; without one, nothing."""
+    at, words = status.checked_at, [each.value for each in Severity if each is not Severity.OK]
+    counts = collections.Counter(finding.severity.value for finding in status.findings)
+    yield _gauges(
+        "openha_check_findings",
+        "Problems that the last scheduled check of this node found, by severity.",
+        ["severity"],
+        [((word,), None if at is None else float(counts[word])) for word in words],
+    )
+    yield _gauges("openha_check_timestamp_seconds", "When that was.", [], [((), at)])
 
 
 def _of_services(status: NodeStatus) -> Iterator[Metric]:
@@ -105,6 +122,30 @@ def _of_services(status: NodeStatus) -> Iterator[Metric]:
         ],
     )
     yield _gauges(
+        "openha_service_checked_timestamp_seconds",
+        "When it was last checked whether this node could start a service.",
+        ["service"],
+        [((svc.name,), svc.checked_at) for svc in services],
+    )
+    yield _gauges(
+        "openha_takeover_predicted_seconds",
+        "How long a takeover by this node would take if the peer died now.",
+        ["service"],
+        [((svc.name,), svc.predicted_s) for svc in services],
+    )
+    yield _gauges(
+        "openha_takeover_last_duration_seconds",
+        "How long the last takeover by this node took, from the last beat of the peer on.",
+        ["service"],
+        [((svc.name,), svc.last_takeover_s) for svc in services],
+    )
+    yield _gauges(
+        "openha_takeover_last_timestamp_seconds",
+        "When that was.",
+        ["service"],
+        [((svc.name,), svc.last_takeover_at) for svc in services],
+    )
+    yield _gauges(
         "openha_service_dual_run",
         "1 while both nodes run a service.",
         ["service"],
@@ -125,14 +166,15 @@ def _of_services(status: NodeStatus) -> Iterator[Metric]:
 
 
 def _own_ready(svc: ServiceStatus) -> float | None:
-    return None if svc.own_state is None else float(not svc.unready)
+    """Return what is known of this node, by the engine and by the last scheduled check."""
+    return None if svc.own_state is None else float(not svc.unready and svc.ready != _NOT_READY)
 
 
 def _peer_ready(svc: ServiceStatus, status: NodeStatus) -> float | None:
     """Return what the peer reports of itself; None while it is not heard."""
     if svc.peer_state is None or status.peer_standing is not PeerStanding.LIVE:
         return None
-    return float(not svc.is_peer_unready)
+    return float(not svc.is_peer_unready and svc.peer_ready != _NOT_READY)
 
 
 def _of_links(links: Sequence[LinkStatus]) -> Iterator[Metric]:

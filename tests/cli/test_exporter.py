@@ -130,6 +130,21 @@ def test_readiness_is_known_of_a_peer_that_is_heard_alone() -> None:
     assert value(of(silent), "openha_service_ready", **labels) is None
 
 
+def test_outlook_of_a_service_is_shown() -> None:
+    """What the scheduled check found, the predicted takeover and the last one."""
+    found = of(STATUS)
+    assert value(found, "openha_takeover_predicted_seconds", service="web") == 7.5
+    assert value(found, "openha_takeover_last_duration_seconds", service="web") == 8.5
+    assert value(found, "openha_check_findings", severity="warning") == 1.0
+    assert value(found, "openha_check_findings", severity="error") == 0.0
+    (web,) = STATUS.services
+    checked = dataclasses.replace(web, ready="no", ready_text="no image", predicted_s=None)
+    found = of(dataclasses.replace(STATUS, services=(checked,), findings=(), checked_at=None))
+    assert value(found, "openha_service_ready", service="web", node="deb1") == 0.0
+    assert value(found, "openha_takeover_predicted_seconds", service="web") is None
+    assert value(found, "openha_check_findings", severity="error") is None
+
+
 def test_names_of_any_characters_are_quoted() -> None:
     """The text can be parsed whatever a check-up script is called."""
     (web,) = STATUS.services
