@@ -496,6 +496,10 @@ def test_a_slot_that_was_opened_again_counts_once_its_beat_is_known() -> None:
     watch.quiet(142.4, since=131.0)
     watch.at(142.4)
     assert watch.is_proved, "a lone survivor must not wait for a peer without power to write"
+    # Whatever the reads say: it may have been written just before.
+    watch.opened(150.0, Facts(promise=PROMISE), 9)
+    watch.quiet(161.3)
+    assert watch.at(161.3) == "ends in 0.1 s" and not watch.is_proved
 
 
 def test_a_longer_promise_that_lay_in_a_slot_counts() -> None:
@@ -584,6 +588,10 @@ def test_another_life_in_a_slot_proves_nothing() -> None:
     watch.quiet(151.0)
     watch.at(151.0)
     assert not watch.is_proved, "a write of the present one that lands late ends no doubt"
+    watch.opened(152.0, Facts(promise=PROMISE), 9)
+    watch.quiet(190.0, since=152.0)
+    watch.at(190.0)
+    assert not watch.is_proved, "nor if that is what lies there when it is opened once more"
     # A former life has written nothing since the present one was heard.
     watch = Watch()
     watch.beat(101.0, Facts(promise=PROMISE), 1, boot=OTHERS)
@@ -618,6 +626,15 @@ def test_a_life_that_lay_in_a_slot_before_any_was_heard_is_no_former_one() -> No
         watch.quiet(130.0)
         watch.at(130.0)
         assert watch.is_proved is is_proved
+    # Nor is one that came in, and has not heard this node.
+    watch = Watch()
+    watch.lease, watch.view = LeaseView(spec, 90.0), PeerView(OURS)
+    watch.lease.record_other(OTHERS)
+    watch.beat(100.0, Facts(promise=PROMISE), 5)
+    watch.lease.record_beat(DISK, PEERS)
+    watch.quiet(130.0)
+    watch.at(130.0)
+    assert not watch.is_proved
 
 
 def test_with_two_media_each_slot_that_was_opened_again_counts() -> None:

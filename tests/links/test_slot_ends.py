@@ -15,7 +15,7 @@ import pytest
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links import disk_channel
-from opensvc_openha.links.base import LinkFault, Quiet
+from opensvc_openha.links.base import LinkFault, Quiet, Received
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener, DiskSender
 from opensvc_openha.links.disk_channel import DeviceInfo
@@ -653,6 +653,30 @@ def test_slot_is_quiet_since_the_read_that_showed_its_content_first(
     slow = Watched(listener._channel, afterwards=lambda: clock.wait(0.1))
     listener._channel = slow
     assert listener.receive(0.25) is None and listener.quiet == Quiet(1001.75, 1001.5)
+
+
+def test_what_lay_in_a_slot_when_it_was_opened_is_shown(
+    opened: Callable[..., Any], disk_file: str
+) -> None:
+    """The first that can be read, once more after each opening; no beat that came in."""
+    clock = Simulated()
+    listener = listening(opened, disk_file, clock)
+    assert listener.found is None, "blank"
+    put(disk_file, slot(b"beat"))
+    assert received(listener.receive(0.25)).data == b"beat" and listener.found is None
+    put(disk_file, slot(b"while nobody looked"))
+    listener.open()
+    assert listener.receive(0.0) is None
+    there = listener.found
+    assert there == Received(b"while nobody looked", 1000.25, there.source, is_checked=True)
+    put(disk_file, slot(b"later"))
+    assert received(listener.receive(0.25)).data == b"later" and listener.found is there
+    put(disk_file, b"garbage" * 700)
+    listener.open()
+    assert listener.found is None
+    assert listener.receive(0.0) is None and listener.found is None
+    put(disk_file, slot(b"whole"))
+    assert listener.receive(0.25) is None and listener.found.data == b"whole"
 
 
 def test_read_that_fails_is_not_quiet(opened: Callable[..., Any], disk_file: str) -> None:

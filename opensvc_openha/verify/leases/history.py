@@ -453,6 +453,7 @@ def _finish(pair: LeasePair) -> None:
         pair.must_live = survivor
         pair.note("*", "the lone survivor loses its media")
         pair.land_s[survivor.name] = pair.away[survivor.name] = math.inf
+        pair.check_media()
         pair.run(2 * pair.plan.timeout_s + 3.0)
 
 
@@ -462,10 +463,12 @@ def _is_proof_due(pair: LeasePair) -> bool:
     daemon, now = survivor.daemon, pair.scheduler.now
     is_fresh = not owner.is_on and owner.lost_at == now and owner.was_in_use
     is_written = pair.land_s.get(owner.name, 0.0) < 0.1
+    # A write that is on its way lands later, as a sign of life.
+    is_written = is_written and now >= pair.hung_until.get(owner.name, 0.0)
     is_read = survivor.name not in pair.blind and survivor.name not in pair.away
     is_watching = survivor.is_on and daemon is not None and daemon.is_watching
     is_paused = now < survivor.paused_until
     # A beat on its way may be the first of another daemon, or promise the time of a restart.
-    is_known = daemon is not None and daemon.believes_in(owner.counter)
+    is_known = daemon is not None and daemon.knows(owner)
     is_known = is_known and 0 < owner.last_promised_s <= pair.plan.death_s
     return is_fresh and is_written and is_read and is_watching and not is_paused and is_known

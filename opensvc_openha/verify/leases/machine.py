@@ -120,7 +120,9 @@ class Machine:
         self.was_in_use = False
         """Something ran on it when it lost its power."""
         self.last_promised_s = 0.0
-        """What its last daemon promised when it ended; 0 for nothing."""
+        """What the beats of its last daemon promised when it ended; 0 for nothing."""
+        self.last_promise_seq = 0
+        """The first of those beats."""
         self._since, self._base = 0.0, 100.0
         self._is_clock_still = False
         self.paused_until = -math.inf
@@ -280,5 +282,7 @@ class Machine:
         if self.is_on:
             return
         self.is_on = True
+        # Its peer is alone no more.
+        self.pair.must_live = None
         self.sick_until = self.pair.scheduler.now
         self.pair.start_daemon(self)

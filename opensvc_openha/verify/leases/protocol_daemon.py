@@ -109,6 +109,8 @@ class ProtocolDaemon:
         self._is_ack_due = self._is_greeting_due = False
         self._wake_at = math.inf
         self._told: Promise | None = None
+        self._told_seq = 0
+        """The first beat that said so."""
         self._facts = Facts()
         self.orders = KeeperOrders(self)
         plan = machine.pair.plan
@@ -231,6 +233,12 @@ class ProtocolDaemon:
         newest = self.view.newest
         return newest is not None and newest.boot.counter == counter
 
+    def knows(self, machine: Machine) -> bool:
+        """Return True if what the last daemon of the peer has promised came in here."""
+        promised = self.lease.promised
+        is_known = promised is not None and promised.seq >= machine.last_promise_seq
+        return is_known and self.believes_in(machine.counter)
+
     def has_left(self, counter: int) -> bool:
         """Return True if that daemon of the peer has said that it ends, with its service."""
         newest = self.view.newest
@@ -244,8 +252,11 @@ class ProtocolDaemon:
     def end(self, is_orderly: bool = False) -> None:
         """End it; what was ordered from the keeper is carried out before an orderly end."""
         self.is_over = True
-        promise = self.owner.promise
-        self.machine.last_promised_s = 0.0 if promise is None else promise.death_s
+        machine, promise = self.machine, self.owner.promise
+        # What no beat has said is promised to nobody.
+        is_said = promise is not None and promise is self._told
+        machine.last_promised_s = promise.death_s if promise is not None and is_said else 0.0
+        machine.last_promise_seq = self._told_seq
         self.orders.end(is_orderly)
         if self.machine.daemon is self:
             self.machine.daemon = None
@@ -449,6 +460,7 @@ class ProtocolDaemon:
         promise = owner.promise
         if promise is not self._told:
             self._told, self._facts = promise, Facts(promise=promise)
+            self._told_seq = self._seq
         beat = Beat(
             machine.name,
             self.boot,

@@ -116,16 +116,17 @@ class Witness:
     """A store that both nodes reach at all times."""
 
     def __init__(self) -> None:
-        self._records: dict[str, tuple[BootId, int, bool]] = {}
-        """By node: the incarnation, how often it was renewed, whether the promise is withdrawn."""
-        self._seen: dict[str, tuple[tuple[BootId, int, bool], float]] = {}
+        self._records: dict[str, tuple[BootId, int, int | None]] = {}
+        """By node: the incarnation, how often it was renewed, the promise that this renews."""
+        self._seen: dict[str, tuple[tuple[BootId, int, int | None], float]] = {}
 
     def order(self, node: CopiedNode, order: RenewWitness | WithdrawWitness) -> None:
         """Renew the record of a node, or withdraw its promise."""
         boot, began_at = node.incarnation, node.now
         assert boot is not None
         count = self._records[node.name][1] + 1 if node.name in self._records else 0
-        self._records[node.name] = boot, count, isinstance(order, WithdrawWitness)
+        since = order.since if isinstance(order, RenewWitness) else None
+        self._records[node.name] = boot, count, since
         node.soon(_TOLD_S, partial(self._confirm, node, order.seq, began_at))
 
     def _confirm(self, node: CopiedNode, seq: int, began_at: float) -> None:
@@ -134,12 +135,14 @@ class Witness:
     def look(self, node: CopiedNode) -> None:
         """Let a node look for its peer."""
         engine, found = node.engine, self._records.get(node.peer.name)
-        if engine is None or engine.promised is None or found is None:
+        promised = None if engine is None else engine.promised
+        if engine is None or promised is None or found is None:
             return
-        if WITNESS_MARK not in engine.promised[1].media or found[0] != engine.promised[0]:
+        if WITNESS_MARK not in promised.promise.media or found[0] != promised.boot:
             return
         known = self._seen.get(node.name)
         if known is None or known[0] != found:
             known = self._seen[node.name] = found, node.now
-        if not found[2] and engine.peer_standing is not PeerStanding.LIVE:
+        is_of_it = found[2] is not None and found[2] <= promised.seq
+        if is_of_it and engine.peer_standing is not PeerStanding.LIVE:
             node.give(MediumQuiet(WITNESS_MARK, node.now, known[1]))
