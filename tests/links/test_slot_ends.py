@@ -667,7 +667,7 @@ def test_what_lay_in_a_slot_when_it_was_opened_is_shown(
     put(disk_file, slot(b"while nobody looked"))
     listener.open()
     assert listener.receive(0.0) is None
-    there = listener.found
+    there = lain(listener)
     assert there == Received(b"while nobody looked", 1000.25, there.source, is_checked=True)
     put(disk_file, slot(b"later"))
     assert received(listener.receive(0.25)).data == b"later" and listener.found is there
@@ -676,7 +676,14 @@ def test_what_lay_in_a_slot_when_it_was_opened_is_shown(
     assert listener.found is None
     assert listener.receive(0.0) is None and listener.found is None
     put(disk_file, slot(b"whole"))
-    assert listener.receive(0.25) is None and listener.found.data == b"whole"
+    assert listener.receive(0.25) is None and lain(listener).data == b"whole"
+
+
+def lain(listener: Any) -> Received:
+    """What lay in the slot when it was opened."""
+    found = listener.found
+    assert isinstance(found, Received)
+    return found
 
 
 def test_read_that_fails_is_not_quiet(opened: Callable[..., Any], disk_file: str) -> None:
