@@ -131,6 +131,11 @@ def newest_of_daemon(layout: Layout) -> list[Entry]:
         ) from error
 
 
+def newest_entries(layout: Layout, limit: int) -> list[Entry]:
+    """Return the newest entries of all that happened on this node, oldest first."""
+    return read_history(layout, newest_of_daemon(layout), "", limit=limit)
+
+
 def read_history(
     layout: Layout,
     newest: list[Entry],

@@ -65,6 +65,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
     "check": CommandEntry(_INSIGHT, "check that each service could start on the other node now"),
     "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
+    "top": CommandEntry(_INSIGHT, "both nodes live on a terminal"),
     "web": CommandEntry(_INSIGHT, "a page that shows both nodes live"),
     "exporter": CommandEntry(_INSIGHT, "metrics of this node for Prometheus"),
     "advise": CommandEntry(_INSIGHT, "timeouts, links and services, from what was measured here"),
@@ -155,6 +156,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import peer_server
 
             return peer_server
+        case "top":
+            from opensvc_openha.cli import top
+
+            return top
         case "web":
             from opensvc_openha.cli import web
 

@@ -7,54 +7,27 @@ is restored at any kind of exit.
 from __future__ import annotations
 
 import curses
-import os
-import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from dataclasses import replace
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.show.parallel_status import Look
 from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
-from opensvc_openha.errors import SystemFault, UsageError
+from opensvc_openha.cli.full_screen import on_full_screen
 from opensvc_openha.system.clock import stamp, wall
 
 if TYPE_CHECKING:
     from curses import window as Window
 
 EVERY_S = 2.0
-_KEY_WAIT_MS = 200
-_ESCAPE_DELAY_MS = 50
 _PAGE = 10
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def watch(read: Callable[[], Sequence[Look]]) -> int:
     """Show what ``read`` returns until the operator quits; return the exit code."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("svcmon: --watch needs a terminal; to a file or pipe: svcmon")
-    os.environ.setdefault("ESCDELAY", str(_ESCAPE_DELAY_MS))
-    former = {number: signal.signal(number, _end) for number in _ENDING}
-    try:
-        # Further output of a status would break the screen.
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
-            curses.wrapper(_Watch(read).run)
-    except curses.error as error:
-        raise SystemFault(
-            f"this terminal (TERM={os.environ.get('TERM', '')}) cannot show it: {error}"
-        ) from error
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    on_full_screen("svcmon: --watch", "svcmon", _Watch(read).run)
     return 0
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """Exit through the same path as the key q, so that the terminal is restored."""
-    sys.exit(0 if number == signal.SIGINT else 128 + number)
 
 
 class _Watch:
@@ -66,9 +39,6 @@ class _Watch:
 
     def run(self, window: Window) -> None:
         """Draw and read keys until q."""
-        if curses.tigetstr("civis"):
-            curses.curs_set(0)
-        window.timeout(_KEY_WAIT_MS)
         threading.Thread(target=self._keep_reading, name="watch", daemon=True).start()
         view: View | None = View()
         while view is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import installation
@@ -18,8 +18,6 @@ from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-    from opensvc_openha.storage.history_file import Entry
 
 PORT = 4480
 _EVENTS = 100
@@ -84,10 +82,13 @@ def main(args: list[str]) -> int:
     except ImportError as error:
         raise SystemFault(f"{MISSING} ({error})") from error
 
+    from opensvc_openha.cli.history import newest_entries
     from opensvc_openha.live.observer import Observer
     from opensvc_openha.live.order_desk import OrderDesk
 
-    observer = Observer(lambda: installation.shown_status(layout), lambda: _events(layout))
+    observer = Observer(
+        lambda: installation.shown_status(layout), lambda: newest_entries(layout, _EVENTS)
+    )
     gate = access.Access(token, _hosts(options))
     orders = OrderDesk(_run, lambda: client.fetch_status(layout)) if options.allow_orders else None
     tls = web_server.Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
@@ -153,12 +154,6 @@ def _hosts(options: Namespace) -> frozenset[str]:
     if options.listen in ("0.0.0.0", "::"):
         found |= {socket.gethostname(), socket.getfqdn()}
     return frozenset(name.lower().rstrip(".") for name in found)
-
-
-def _events(layout: Layout) -> Sequence[Entry]:
-    from opensvc_openha.cli.history import newest_of_daemon, read_history
-
-    return read_history(layout, newest_of_daemon(layout), "", limit=_EVENTS)
 
 
 def _why(layout: Layout, service: str) -> Mapping[str, Any]:

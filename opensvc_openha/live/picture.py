@@ -96,6 +96,7 @@ class ServicePicture:
     ready_level: Level
     takeover: str
     """How long a takeover would take, and took the last time; empty if that is not known."""
+    predicted_s: float | None
     notes: tuple[str, ...]
     orders: tuple[str, ...]
 
@@ -290,6 +291,8 @@ def _service(status: NodeStatus, svc: ServiceStatus, may_order: bool) -> Service
     sides.sort(key=lambda side: side.node != status.node)
     level = min((side.level for side in sides), key=_WEIGHT.index)
     ready, ready_level = _readiness(status, svc)
+    if ready_level is Level.WARNING and level in (Level.OK, Level.UNKNOWN, Level.OFF):
+        level = Level.WARNING
     notes = []
     if svc.is_dual_run:
         level = Level.BAD
@@ -310,6 +313,7 @@ def _service(status: NodeStatus, svc: ServiceStatus, may_order: bool) -> Service
         ready,
         ready_level,
         _takeover(svc),
+        svc.predicted_s,
         tuple(notes),
         tuple(order.value for order in offered),
     )

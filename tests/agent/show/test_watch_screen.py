@@ -4,12 +4,8 @@ ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
 import sys
 import termios
@@ -25,7 +21,8 @@ from opensvc_openha.agent.values.resource_status import (
     ServiceReport,
 )
 from tests.agent.embedded import PACKAGE_ROOT, Agent
-from tests.waiting import LIMIT_S, until
+from tests.terminal import Terminal
+from tests.waiting import LIMIT_S
 
 UP, DOWN = ResourceStatus.UP, ResourceStatus.DOWN
 
@@ -61,42 +58,6 @@ def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight() -> Non
     assert chosen_service(reports, View(chosen=41)) == "svc41.opensvc.com"
     wide = screen(reports, View(), 200, 24, "now")
     assert wide[1].text.split()[:4] == ["service", "service", "container", "container"]
-
-
-class Terminal:
-    """A command on a terminal of 80x24, and what it wrote."""
-
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        self.master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.before = termios.tcgetattr(self.slave)
-        self.process = subprocess.Popen(
-            argv,
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-            env=env,
-            start_new_session=True,
-        )
-        self.seen = b""
-
-    def until(self, text: bytes) -> None:
-        def look() -> bytes:
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.seen += os.read(self.master, 65536)
-            return self.seen
-
-        until(look, lambda seen: text in seen, repr(text))
-
-    def press(self, keys: bytes) -> None:
-        self.seen = b""
-        os.write(self.master, keys)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
 
 
 @pytest.fixture
