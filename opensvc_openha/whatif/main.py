@@ -39,4 +39,4 @@ def read_present(layout: Layout) -> Present:
     status = client.fetch_status(layout)
     options = configuration.read_options(layout)
     spec = configuration.read_cluster(layout, options)
-    return Present(spec, status, measured_scripts(layout), options.fence_plan.arbiter_disk)
+    return Present(spec, status, measured_scripts(layout, status), options.fence_plan.arbiter_disk)

@@ -1,39 +1,75 @@
-"""Read how long the scripts of services took on this node: the one place that knows where from."""
+"""Read how long the scripts of services take: the one place that knows where from.
+
+Starts and check-up scripts are those of the prediction in the status: their median in the daemon's
+small file, and of a start that was never measured here that of the peer. What that file lacks is
+looked for in the history.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import median
 
 from opensvc_openha.control import client
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
+from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage.durations import ServiceTimes, read_durations
 from opensvc_openha.storage.history_file import Entry, EntryKind, read_words
+from opensvc_openha.verify.rehearsal.present import MEASURED, Lasting
 
 _KINDS = {kind.value: kind for kind in (ScriptKind.START, ScriptKind.STOP, ScriptKind.CHECK)}
+_AS_ON_PEER = "start script, as on "
+Measured = dict[tuple[str, ScriptKind], Lasting]
 
 
-def measured_scripts(layout: Layout) -> dict[tuple[str, ScriptKind], float]:
-    """Return the newest duration of each script that succeeded, by service and kind."""
+def measured_scripts(layout: Layout, status: NodeStatus) -> Measured:
+    """Return how long scripts take, by service and kind."""
+    found = of_peer(status)
+    found |= newest_durations(_entries(layout))
+    for service, times in read_durations(layout).items():
+        found |= of_file(service, times)
+    return found
+
+
+def of_peer(status: NodeStatus) -> Measured:
+    """Return the starts that the prediction of the status takes from the peer."""
+    return {
+        (svc.name, ScriptKind.START): Lasting(
+            part.seconds, f"as measured on {part.text.removeprefix(_AS_ON_PEER)}"
+        )
+        for svc in status.services
+        for part in svc.predicted_parts
+        if part.text.startswith(_AS_ON_PEER)
+    }
+
+
+def of_file(service: str, times: ServiceTimes) -> Measured:
+    """Return what the daemon keeps of one service."""
+    kept = {ScriptKind.START: times.starts, ScriptKind.CHECK: times.checks}
+    return {
+        (service, kind): Lasting(median(seconds), MEASURED)
+        for kind, seconds in kept.items()
+        if seconds
+    }
+
+
+def _entries(layout: Layout) -> list[Entry]:
+    """Return the ends of scripts, oldest first, as far as this user may know them."""
     try:
-        entries = read_words(layout.history_file, (EntryKind.SCRIPT,), tuple(_KINDS))
+        return read_words(layout.history_file, (EntryKind.SCRIPT,), tuple(_KINDS))
     except OpenhaError:
-        entries = _of_daemon(layout)
-    return newest_durations(entries)
+        try:
+            return client.fetch_history(layout)
+        except OpenhaError:
+            return []
 
 
-def _of_daemon(layout: Layout) -> list[Entry]:
-    """Return what the daemon gives to users who may not read the history; nothing without one."""
-    try:
-        return client.fetch_history(layout)
-    except OpenhaError:
-        return []
-
-
-def newest_durations(entries: Iterable[Entry]) -> dict[tuple[str, ScriptKind], float]:
+def newest_durations(entries: Iterable[Entry]) -> Measured:
     """Return the newest duration of each script that succeeded; the entries are oldest first."""
     return {
-        (entry.name, _KINDS[entry.old]): entry.took_s
+        (entry.name, _KINDS[entry.old]): Lasting(entry.took_s, MEASURED)
         for entry in entries
         if entry.kind is EntryKind.SCRIPT
         and entry.old in _KINDS

@@ -29,15 +29,17 @@ from opensvc_openha.core.status import (
     NodeStatus,
     PathStatus,
     PeerStanding,
+    PredictedPart,
     ServiceStatus,
 )
 from opensvc_openha.errors import ConfigError, UsageError
+from opensvc_openha.storage.durations import ServiceTimes
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.verify.rehearsal.happenings import Happening, read_happenings
-from opensvc_openha.verify.rehearsal.present import Present
+from opensvc_openha.verify.rehearsal.present import MEASURED, Lasting, Present
 from opensvc_openha.verify.rehearsal.rehearsal import Rehearsal, Rehearsed, ServiceOutcome
 from opensvc_openha.verify.rehearsal.timeline import MomentKind
-from opensvc_openha.whatif.measured import newest_durations
+from opensvc_openha.whatif.measured import newest_durations, of_file, of_peer
 from opensvc_openha.whatif.text import as_text
 
 OWN, PEER = "deb2.opensvc.com", "deb1.opensvc.com"
@@ -75,7 +77,10 @@ def present(
     node = NodeStatus(
         OWN, PEER, 1, standing, "", (), (status,), fencing=FencingStatus(has_heard=True)
     )
-    measured = {("web", ScriptKind.START): 4.0, ("web", ScriptKind.STOP): 1.0}
+    measured = {
+        ("web", ScriptKind.START): Lasting(4.0, MEASURED),
+        ("web", ScriptKind.STOP): Lasting(1.0, MEASURED),
+    }
     return Present(spec, node, measured)
 
 
@@ -359,7 +364,27 @@ def test_the_newest_script_that_succeeded_is_what_is_measured() -> None:
         ended("status", "up", 0.1),
         ended("stop", "ok", None),
     ]
-    assert newest_durations(entries) == {("web", ScriptKind.START): 4.0}
+    assert newest_durations(entries) == {("web", ScriptKind.START): Lasting(4.0, MEASURED)}
+
+
+def test_starts_are_those_of_the_prediction_here_or_on_the_peer() -> None:
+    """The median of the daemon's file, and what the status has from the peer."""
+    known = of_file("web", ServiceTimes(starts=(3.0, 9.0, 4.0)))
+    assert known == {("web", ScriptKind.START): Lasting(4.0, MEASURED)}
+    parts = (PredictedPart("START_READY", 5.0), PredictedPart(f"start script, as on {PEER}", 7.0))
+    status = present().status
+    service = replace(status.services[0], predicted_parts=parts)
+    found = of_peer(replace(status, services=(service,)))
+    assert found == {("web", ScriptKind.START): Lasting(7.0, f"as measured on {PEER}")}
+
+
+def test_what_a_check_has_found_is_shown_where_it_is_no_reason_to_fail() -> None:
+    """ready: no, but the engine does not take the service for unready."""
+    known = present()
+    service = replace(known.status.services[0], ready="no", ready_text="web.env differs")
+    result = play(replace(known, status=replace(known.status, services=(service,))), "peer-dies")
+    assert up_on(result) == [OWN]
+    assert any("takeover ready: no: web.env differs" in line for line in result.assumed)
 
 
 # --- words ----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ _CUT_S = 5.0
 """Duration of a step of the fence plan that was never measured."""
 _TAKE_S = 1.0
 CLAIM_S = 0.2
-_MEASURED, _ASSUMED = "as measured here", "never measured here"
+MEASURED, _ASSUMED = "as measured here", "never measured here"
 _KIND_WORDS = {
     ScriptKind.START: "start script",
     ScriptKind.STOP: "stop script",
@@ -50,12 +50,12 @@ class Lasting:
 class Present:
     """The cluster as this node sees it now.
 
-    ``measured_s`` is how long scripts took that succeeded on this node, by service and kind.
+    ``measured`` is how long scripts take, by service and kind, as far as that is known.
     """
 
     spec: ClusterSpec
     status: NodeStatus
-    measured_s: Mapping[tuple[str, ScriptKind], float] = field(default_factory=dict)
+    measured: Mapping[tuple[str, ScriptKind], Lasting] = field(default_factory=dict)
     arbiter_disk: str = ""
     """Device of the arbiter, where that is the disk of a heartbeat link."""
 
@@ -143,11 +143,13 @@ class Present:
 
     def script_s(self, service: str, kind: ScriptKind) -> Lasting:
         """Return how long a script takes: as measured here, as declared, else assumed."""
-        measured_s = self.measured_s.get((service, kind))
-        if measured_s is None and kind is ScriptKind.CHECK:
-            measured_s = self._fence_s(service)
-        if measured_s is not None:
-            return Lasting(measured_s, _MEASURED)
+        if kind is ScriptKind.CHECK:
+            fence_s = self._fence_s(service)
+            if fence_s is not None:
+                return Lasting(fence_s, MEASURED)
+        known = self.measured.get((service, kind))
+        if known is not None:
+            return known
         if kind is ScriptKind.CHECK and self.spec.fence_time_s is not None:
             return Lasting(self.spec.fence_time_s, "fence_time")
         return Lasting(ASSUMED_S[kind], _ASSUMED)
@@ -167,6 +169,6 @@ class Present:
         known = self.path_status(self.spec.node, path.name)
         measured_s = path.expected_s if known is None else known.tested_s or path.expected_s
         if measured_s is not None:
-            return Lasting(min(measured_s, path.limit_s), _MEASURED)
+            return Lasting(min(measured_s, path.limit_s), MEASURED)
         assumed_s = _TAKE_S if path.kind is PathKind.RESERVATION else _CUT_S
         return Lasting(min(assumed_s, path.limit_s), _ASSUMED)

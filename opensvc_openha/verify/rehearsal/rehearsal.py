@@ -28,6 +28,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.outlook import Ready
 from opensvc_openha.core.promise import death_after_s
 from opensvc_openha.core.states import AWAITS_PROOF, PASSING, RUNS_SOMETHING, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
@@ -59,6 +60,7 @@ _QUIET_S = 5.0
 _BEAT_STEP_S, _BEAT_LIMIT_S = 0.002, 2.0
 _STEP_S = 1.0
 _FAILURES_MAX = 3
+_NOT_SURE = (Ready.NO.value, Ready.UNKNOWN.value)
 """After so many failures of a service on one node nothing new is learnt."""
 _OFF, _NO_DAEMON = "no power", "no daemon"
 _ENDED = {
@@ -558,6 +560,12 @@ class Rehearsal:
                 f"configuration, scripts and fencing of {peer} are like those here; what it"
                 " reports in its beats is taken from them"
             )
+        for svc in self.present.status.services:
+            if svc.ready in _NOT_SURE and not svc.unready:
+                lines.append(
+                    f"{svc.name} can be started on {self.own.name}, though the check has found:"
+                    f" takeover ready: {svc.ready}: {svc.ready_text}"
+                )
         dead = sorted({link.device for link in self.present.dead_links})
         if dead:
             lines.append(f"{named(dead)}: down now, in both directions")
