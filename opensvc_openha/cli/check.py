@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.node_facts import node_facts, problem_of
+from opensvc_openha.cli.node_facts import node_facts, problem_of, wrapped_service
 from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.core.outlook import Finding, Severity, in_order
 from opensvc_openha.errors import (
@@ -29,7 +29,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.peer_link.client import find_peer
 from opensvc_openha.storage import configuration
-from opensvc_openha.storage.outlook_file import NodeOutlook, write_outlook
+from opensvc_openha.storage.outlook_file import NodeOutlook, read_outlook, write_outlook
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
 
@@ -178,7 +178,9 @@ def look(layout: Layout, is_alone: bool = False) -> Looked:
     except NoPeerLinkError as error:
         is_off = error.reason == "OFF"
         text = f"nothing was checked on {peer}: {error}"
-        between.append(Finding(WARNING if is_off else ERROR, "", "", "peer", text))
+        # Where there is no peer link, that is no news of each check.
+        if not (is_off and is_alone):
+            between.append(Finding(WARNING if is_off else ERROR, "", "", "peer", text))
     except OpenhaError as error:
         text = f"nothing was checked on {peer}: {error}"
         between.append(Finding(ERROR, "", "", "peer", text))
@@ -194,9 +196,10 @@ def look(layout: Layout, is_alone: bool = False) -> Looked:
     here += found
     looked = Looked(own, peer, tuple(dict.fromkeys(here)), tuple(there), tuple(between))
     concerning = [each for each in (*here, *between) if each.node in ("", own)]
-    outlook = NodeOutlook(
-        clock.wall(), standbys, tuple(in_order(concerning)), tuple(starts_of(theirs).items())
-    )
+    starts = tuple(starts_of(theirs).items())
+    if not starts and (before := read_outlook(layout)) is not None:
+        starts = before.peer_starts
+    outlook = NodeOutlook(clock.wall(), standbys, tuple(in_order(concerning)), starts)
     with contextlib.suppress(SystemFault):  # The room for it may be what is missing.
         write_outlook(layout, outlook)
     return looked
@@ -313,15 +316,17 @@ def _service_files(
         return
     if problem_of(here) or problem_of(there):
         return
-    known = {svc.get("name") for svc in _listed(ours, "services")}
+    known = {
+        wrapped_service(str(svc.get("script"))): str(svc.get("name"))
+        for svc in _listed(ours, "services")
+    }
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in here or name not in there:
             node, other = (own, peer) if name in here else (peer, own)
             yield Finding(WARNING, "", "", "files", f"{name}.env is on {node} and not on {other}")
         elif here[name] != there[name]:
             text = f"{name}.env is not the same on both nodes"
-            service = name if name in known else ""
-            yield Finding(ERROR, "", service, "files", text, "`openha add` brings it")
+            yield Finding(ERROR, "", known.get(name, ""), "files", text, "`openha add` brings it")
 
 
 def _keys(facts: Mapping[str, Any]) -> set[str]:

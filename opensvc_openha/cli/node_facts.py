@@ -63,6 +63,12 @@ def hardware_addresses() -> tuple[str, ...]:
     return tuple(sorted(found - {"00:00:00:00:00:00"}))
 
 
+def wrapped_service(script: str) -> str:
+    """Return the name of the service file that a wrapper runs; empty for another script."""
+    name, ending = os.path.splitext(os.path.basename(script))
+    return name if ending == ".cluster" else ""
+
+
 def problem_of(part: Any) -> str:
     """Return why a part of the facts is missing; empty if it is not."""
     return str(part["problem"]) if isinstance(part, dict) and "problem" in part else ""

@@ -5,6 +5,7 @@ It is what each node can see by itself; what differs between the nodes is compar
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,11 +19,18 @@ from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_plan_output import NO_PROOF, armament_of
+from opensvc_openha.cli.node_facts import wrapped_service
 from opensvc_openha.control import client
 from opensvc_openha.core.model import ALWAYS_TRUE, PathKind, ServiceSpec
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import PEER_OUT, UP_OR_IN_SCRIPT, ServiceState
-from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
+from opensvc_openha.core.status import (
+    GAP_BOUNDS_S,
+    BeatTiming,
+    LinkStatus,
+    NodeStatus,
+    PeerStanding,
+)
 from opensvc_openha.daemon.readiness import why_no_fence
 from opensvc_openha.errors import NotRunningError, OpenhaError
 from opensvc_openha.formats.findings import finding_to_json
@@ -33,8 +41,7 @@ from opensvc_openha.storage import configuration
 ERROR, WARNING, UNKNOWN = Severity.ERROR, Severity.WARNING, Severity.UNKNOWN
 _ROOM_LEAST, _ROOM_LOW = 1 << 20, 50 << 20
 _NET = "/sys/class/net"
-_GAP_SHARE = 0.5
-"""A gap between two beats of more than this part of the timeout is near a false alarm."""
+_LATE_SHARE = 0.5
 _MAY_RUN_ON_PEER = UP_OR_IN_SCRIPT | {ServiceState.UNKNOWN, ServiceState.STOP_FAILED}
 
 
@@ -67,12 +74,13 @@ def own_findings(
     if status is not None:
         found += [*_links(node, status), *_fences(node, status, own)]
     peer, cluster = _peer_sight(status, names, peer_hardware), _view(status)
-    embedded = set(_cluster_names(installation.agent(), cluster))
+    wrapped = {wrapped_service(svc.script): svc.name for svc in own}
+    embedded = set(_cluster_names(installation.agent(), wrapped, cluster))
     found += service_findings(
-        installation.agent(), node, embedded.intersection(names), peer, cluster
+        installation.agent(), node, embedded.intersection(names), wrapped, peer, cluster
     )
     others = [name for name in names if name not in embedded]
-    found += _of_real_agents(node, others, peer, cluster)
+    found += _of_real_agents(node, others, wrapped, peer, cluster)
     return found, names
 
 
@@ -157,14 +165,31 @@ def _links(node: str, status: NodeStatus) -> Iterator[Finding]:
             text = f"all heartbeat links go through {', '.join(sorted(shared))}"
             yield Finding(WARNING, node, "", "redundancy", text, "move one to another path")
     for link in listeners:
-        timing = getattr(link, "timing", None)
-        gap_s = None if timing is None else timing.longest_gap_s
-        if gap_s is not None and gap_s > _GAP_SHARE * link.spec.timeout_s:
+        gap_s = None if link.timing is None else _near_alarm(link.timing, link.spec.timeout_s)
+        if gap_s is not None:
             text = (
-                f"link {link.spec.link_id}: up to {gap_s:.1f} s passed between two beats, and its"
+                f"link {link.spec.link_id}: {gap_s:.1f} s passed between two beats, and its"
                 f" timeout is {link.spec.timeout_s:g} s"
             )
             yield Finding(WARNING, node, "", "timeouts", text, "see openha advise")
+
+
+def _near_alarm(timing: BeatTiming, timeout_s: float) -> float | None:
+    """Return the longest gap that was no silence, if it was near to one; else None.
+
+    More than half of the time that a beat may be late was used up then.
+    """
+    beats = sum(timing.gaps)
+    if not beats:
+        return None
+    usual_s = timing.gaps_s / beats
+    gap_s = timing.longest_gap_s
+    if gap_s >= timeout_s:
+        # A link that was down: what else there was is known by its class alone.
+        bounds = zip((0.0, *GAP_BOUNDS_S), (*GAP_BOUNDS_S, math.inf), timing.gaps)
+        known = [low for low, high, number in bounds if number and high < timeout_s]
+        gap_s = max(known, default=0.0)
+    return gap_s if gap_s > usual_s + _LATE_SHARE * (timeout_s - usual_s) else None
 
 
 def _path_of(link: LinkStatus) -> frozenset[str]:
@@ -218,7 +243,11 @@ def _fences(node: str, status: NodeStatus, own: Iterable[ServiceSpec]) -> Iterat
 
 
 def _of_real_agents(
-    node: str, names: Collection[str], peer: PeerSight, cluster: ClusterView
+    node: str,
+    names: Collection[str],
+    wrapped: Mapping[str, str],
+    peer: PeerSight,
+    cluster: ClusterView,
 ) -> Iterator[Finding]:
     """Yield what our own drivers see of the services of OpenSVC agents.
 
@@ -229,20 +258,23 @@ def _of_real_agents(
         if agent.is_gone or not left:
             continue
         layout = replace(installation.agent(), etc_dir=agent.etc_dir, var_dir=agent.var_dir)
-        own = left.intersection(_cluster_names(layout, cluster))
+        own = left.intersection(_cluster_names(layout, wrapped, cluster))
         left -= own
-        for found in service_findings(layout, node, own, peer, cluster):
+        for found in service_findings(layout, node, own, wrapped, peer, cluster):
             is_read = found.check not in ("files", "drivers")
             severity = found.severity if is_read else UNKNOWN
             yield replace(found, severity=severity, stops_start=False)
 
 
-def _cluster_names(layout: AgentLayout, cluster: ClusterView) -> Iterator[str]:
+def _cluster_names(
+    layout: AgentLayout, wrapped: Mapping[str, str], cluster: ClusterView
+) -> Iterator[str]:
+    """Yield the names in the cluster of an agent's services."""
     for name in service_names(layout.etc_dir):
         try:
             service = load_service(layout, name, ActionLog.silent(), cluster)
         except OpenhaError:
-            yield name
+            yield wrapped.get(name, name)
         else:
             yield service.cluster_name or name
 

@@ -61,6 +61,17 @@ def service_reasons(status: NodeStatus) -> str:
             " until a beat of it arrives (openha fence status)"
         )
     rows += [f"warning: {text}" for text in status.warnings]
+    rows += [
+        f"link {link.spec.link_id} is down: {link.reason}"
+        for link in status.links
+        if not (link.is_sender or link.is_up)
+    ]
+    rows += [
+        f"check: {found.severity.value}: {found.sentence}"
+        for found in status.findings
+        # What is about services is shown with them; links and warnings as they are now.
+        if not found.service and found.check not in ("daemon", "links")
+    ]
     return service_table(status) + _lines(rows)
 
 

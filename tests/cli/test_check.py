@@ -22,7 +22,7 @@ FACTS: dict[str, Any] = {
     "services": [
         {
             "name": "web",
-            "script": "/w.cluster",
+            "script": "/web.cluster",
             "primary": "n1",
             "secondary": "n2",
             "check": "/bin/true",

@@ -52,10 +52,14 @@ def service_findings(
     layout: AgentLayout,
     node: str,
     names: Collection[str],
+    wrapped: Mapping[str, str],
     peer: PeerSight,
     cluster: ClusterView,
 ) -> list[Finding]:
     """Return what stands against a start of these services of the cluster on this node.
+
+    ``wrapped`` is the name in the cluster of each service that a wrapper runs, by which a service
+    file that cannot be read is known.
 
     Those without a service file of the embedded agent are left out: of them only the scripts are
     known.
@@ -66,9 +70,10 @@ def service_findings(
         try:
             service = load_service(layout, svcname, ActionLog.silent(), cluster, groups)
         except OpenhaError as error:
-            if svcname in names:
+            name = wrapped.get(svcname, svcname)
+            if name in names:
                 found.append(
-                    Finding(Severity.ERROR, node, svcname, "files", str(error), stops_start=True)
+                    Finding(Severity.ERROR, node, name, "files", str(error), stops_start=True)
                 )
             continue
         if service.cluster_name in names:

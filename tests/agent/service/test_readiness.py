@@ -41,7 +41,7 @@ def found(agent: Agent, text: str, peer: PeerSight | None = None) -> list[Findin
         raise NotRunningError("no daemon")
 
     layout = agent_layout(env=os.environ)
-    return service_findings(layout, "n1", {"web"}, peer or PeerSight(), ClusterView(fetch))
+    return service_findings(layout, "n1", {"web"}, {}, peer or PeerSight(), ClusterView(fetch))
 
 
 def lines(findings: list[Finding]) -> list[str]:
