@@ -9,6 +9,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import FAILED, FROZEN, PASSING, UP, ServiceState
 from opensvc_openha.core.status import (
     LinkStatus,
@@ -113,6 +114,16 @@ class PathPicture:
 
 
 @dataclass(frozen=True)
+class FindingPicture:
+    """One thing that the check of this node found; ``about`` is a service, a node or empty."""
+
+    about: str
+    word: str
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
 class EventPicture:
     """One entry of the history."""
 
@@ -140,6 +151,9 @@ class Picture:
     paths: tuple[PathPicture, ...] = ()
     fencing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    findings: tuple[FindingPicture, ...] = ()
+    checked: str = ""
+    """When this node was checked for takeovers; empty if it was not."""
     events: tuple[EventPicture, ...] = ()
 
 
@@ -175,6 +189,8 @@ def picture(seen: Seen, wall: float, now: float, may_order: bool = False) -> Pic
         paths=_paths(status),
         fencing=_fencing(status),
         warnings=warnings,
+        findings=tuple(_finding(each) for each in status.findings),
+        checked="" if status.checked_at is None else stamp(status.checked_at),
         events=events,
     )
 
@@ -432,6 +448,20 @@ def _fencing(status: NodeStatus) -> tuple[str, ...]:
     if fencing.lease:
         found.append(f"lease: {fencing.lease}")
     return tuple(found)
+
+
+_SEVERITIES = {
+    Severity.OK: Level.OK,
+    Severity.WARNING: Level.WARNING,
+    Severity.ERROR: Level.BAD,
+    Severity.UNKNOWN: Level.UNKNOWN,
+}
+
+
+def _finding(found: Finding) -> FindingPicture:
+    return FindingPicture(
+        found.service or found.node, found.check, _SEVERITIES[found.severity], found.sentence
+    )
 
 
 def _event(entry: Entry) -> EventPicture:

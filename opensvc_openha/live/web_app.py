@@ -166,14 +166,17 @@ class _Page:
         return Response(body, media_type=None, headers={"content-type": kind})
 
     async def session(self, request: Request) -> Response:
-        """Return what this browser may do, and the guard of its orders."""
+        """Return what this browser may do.
+
+        The guard of orders is in the answer to the token alone: a cookie goes to any server of this
+        host, whatever its port.
+        """
         found = self._session(request)
         return JSONResponse(
             {
                 "needs_token": self._site.access.needs_token,
                 "is_in": found is not None or not self._site.access.needs_token,
                 "may_order": self._site.orders is not None and found is not None,
-                "guard": found.guard if found is not None else "",
             }
         )
 
@@ -192,10 +195,12 @@ class _Page:
             return _error(429, "too many wrong tokens: wait a minute")
         if not isinstance(given, str) or not access.is_token(given.strip(), address, now):
             return _error(401, "this is not the token")
-        answer = JSONResponse({"is_in": True})
+        secret = access.begin_session(now)
+        begun = access.session(secret, now)
+        answer = JSONResponse({"is_in": True, "guard": begun.guard if begun else ""})
         answer.set_cookie(
             COOKIE,
-            access.begin_session(now),
+            secret,
             httponly=True,
             samesite="strict",
             secure=self._site.is_tls,

@@ -75,6 +75,7 @@ def healthy() -> NodeStatus:
             service("web", S.STARTED, S.STOPPED),
             service("registry", S.STOPPED, S.STARTED),
         ),
+        checked_at=clock.wall() - 120,
         fencing=FencingStatus(
             plan=(("ipmi",),),
             paths=(PathStatus("ipmi", "power", 0, "armed", "ON", tested_at=clock.wall() - 9000),),

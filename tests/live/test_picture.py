@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError
@@ -88,6 +89,15 @@ def test_heaviest_of_what_is_wrong_is_the_headline(
     """One thing that is wrong in a healthy cluster."""
     found = shown(replace(healthy(), **change))  # type: ignore[arg-type]
     assert (found.level, found.headline) == (level, words)
+
+
+def test_what_the_check_found_is_shown() -> None:
+    """Its words and what to do; a check that found nothing says when it looked."""
+    assert shown(healthy()).findings == () and shown(healthy()).checked
+    found = Finding(Severity.ERROR, "deb1", "web", "mounts", "/srv is a file", "make it a folder")
+    one = shown(replace(healthy(), findings=(found,))).findings[0]
+    assert (one.about, one.word, one.level) == ("web", "mounts", Level.BAD)
+    assert one.text == "/srv is a file: make it a folder"
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,9 @@ def client_of(stage: Stage) -> TestClient:
 
 def log_in(client: TestClient) -> str:
     """Return the guard of the session."""
-    assert client.post("/login", json={"token": TOKEN}).status_code == 200
-    return str(client.get("/session").json()["guard"])
+    answer = client.post("/login", json={"token": TOKEN})
+    assert answer.status_code == 200
+    return str(answer.json()["guard"])
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_token_opens_the_page() -> None:
     for path in ("/picture", "/events", "/why?service=web"):
         assert client.get(path).status_code == 401
     found = client.get("/session").json()
-    assert found == {"needs_token": True, "is_in": False, "may_order": False, "guard": ""}
+    assert found == {"needs_token": True, "is_in": False, "may_order": False}
     assert client.post("/login", json={"token": "wrong"}).status_code == 401
     answer = client.post("/login", json={"token": TOKEN})
     cookie = answer.headers["set-cookie"].lower()
@@ -274,6 +275,14 @@ def test_impossible_order_is_refused_with_its_reason(
     client, guard = ordering
     answer = client.post("/orders", json=body, headers={"x-openha-guard": guard})
     assert answer.status_code == code and answer.json()["error"] and not runs.calls
+
+
+def test_cookie_alone_gives_no_order(ordering: tuple[TestClient, str], runs: Runs) -> None:
+    """Browsers send it to each server of the host, so that one of another user may have it."""
+    client, guard = ordering
+    assert guard and guard not in client.get("/session").text
+    answer = client.post("/orders", json={"order": "stop", "service": "web"})
+    assert answer.status_code == 400 and not runs.calls
 
 
 def test_question_of_one_session_is_not_confirmed_by_another(runs: Runs) -> None:

@@ -170,8 +170,7 @@ def test_order_goes_the_way_of_the_command_over_tls(
         browser = Browser(url, ssl.create_default_context(cafile=files[0]))
         with pytest.raises(urllib.error.HTTPError, match="401"):
             browser.get("picture")
-        browser.post("login", {"token": TOKEN})
-        browser.guard = browser.get("session")["guard"]
+        browser.guard = browser.post("login", {"token": TOKEN})["guard"]
         browser.wait("STARTED")
         asked = browser.post("orders", {"order": "freeze", "service": "registry"})
         assert cluster_dir.state("registry") == "STARTED"

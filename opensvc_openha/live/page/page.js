@@ -6,11 +6,16 @@ const SILENT_MS = 3500; // The server sends something each second.
 const WORDS = {ok: "ok", off: "off", busy: "in progress", paused: "frozen", warning: "warning", bad: "problem", unknown: "unknown"};
 const LABELS = {start: "Start", switch: "Switch", stop: "Stop", freeze: "Freeze", thaw: "Thaw"};
 const at = (id) => document.getElementById(id);
-let session = {guard: "", may_order: false, is_in: true, needs_token: false};
+let session = {may_order: false, is_in: true, needs_token: false};
 let stream = null;
 let heardAt = 0;
 let last = null;
 let asked = null;
+
+// Unlike a cookie it is of this page's port alone, and of this tab.
+function guard() {
+  return sessionStorage.getItem("guard") || "";
+}
 
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -198,6 +203,10 @@ function draw(picture) {
   keep(at("paths"), picture.paths, (all) => all.map(path));
   const fencing = picture.fencing.length || picture.paths.length ? picture.fencing : ["no fence plan and no check-up script that fences"];
   keep(at("fencing"), fencing, (all) => all.map((text) => make("li", "", text)));
+  put(at("checked"), picture.checked ? "would its services start here now? looked at " + picture.checked : "");
+  const found = picture.findings.map((one) => [one.level, (one.about ? one.about + ": " : "") + one.text]);
+  if (!found.length) found.push(picture.checked ? ["ok", "nothing found"] : ["unknown", "not looked at yet"]);
+  keep(at("findings"), found, (all) => all.map(([level, text]) => make("li", "", note(level, text))));
   show(at("warnings-part"), picture.warnings.length > 0);
   keep(at("warnings"), picture.warnings, (all) => all.map((text) => make("li", "", note("warning", text))));
   show(at("orders-part"), session.may_order && picture.orders.length > 0);
@@ -217,7 +226,7 @@ async function call(url, body) {
   const options = {credentials: "same-origin", cache: "no-store"};
   if (body !== undefined) {
     options.method = "POST";
-    options.headers = {"content-type": "application/json", "x-openha-guard": session.guard};
+    options.headers = {"content-type": "application/json", "x-openha-guard": guard()};
     options.body = JSON.stringify(body);
   }
   let answer, found;
@@ -304,6 +313,7 @@ function watch() {
 async function begin() {
   try {
     session = await call("session");
+    if (session.may_order && !guard()) session.is_in = false;
   } catch (error) {
     lost(error.message + ": what is shown is as it was");
     show(at("main"), true);
@@ -326,7 +336,8 @@ at("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   put(at("login-error"), "");
   try {
-    await call("login", {token: at("token").value});
+    const answer = await call("login", {token: at("token").value});
+    sessionStorage.setItem("guard", answer.guard);
     at("token").value = "";
     await begin();
   } catch (error) {
@@ -335,6 +346,7 @@ at("login").addEventListener("submit", async (event) => {
 });
 at("logout").addEventListener("click", async () => {
   try { await call("logout", {}); } catch (error) { lost(error.message); }
+  sessionStorage.removeItem("guard");
   if (stream) stream.close();
   await begin();
 });
