@@ -30,6 +30,7 @@ ETCD = "[fencing]\narbiter = etcd\n[[lease]]\n[[etcd]]\nurls = "
         # Long enough for the stops: what a node is believed to do ends later for it.
         (STOP, LeaseConfig("/dev/watchdog", 25.0, 1.0, OnLost.STOP, 20.0)),
         (f"{STOP}stop_time = 5.5\n", LeaseConfig("/dev/watchdog", 11.0, 1.0, OnLost.STOP, 5.5)),
+        (f"{STOP}stop_time = 295\n", LeaseConfig("/dev/watchdog", 300, 1.0, OnLost.STOP, 295.0)),
         (f"{STOP}timeout = 60\n", LeaseConfig("/dev/watchdog", 60.0, 1.0, OnLost.STOP, 20.0)),
         (
             f"{FAST}[[lease]]\non_lost = stop\nstop_time = 2\n",
@@ -103,7 +104,8 @@ def test_etcd_is_arbiter_and_witness() -> None:
         ("[fencing]\n[[lease]]\ntimeout = 4.5\n", 3, "expected a whole number from 1 to 300"),
         ("[fencing]\n[[lease]]\nwatchdog = softdog\n", 3, "expected the absolute path"),
         ("[fencing]\n[[lease]]\nwatchdog = /dev/\n", 3, "expected the absolute path"),
-        ("[fencing]\n[[lease]]\nanswer = 60.5\n", 3, "60"),
+        ("[fencing]\n[[lease]]\nanswer = 60.5\n", 3, "at most 60 seconds; found 60.5"),
+        (f"{STOP}stop_time = 300.5\n", 4, "at most 300 seconds; found 300.5"),
         (f"{FAST}[[lease]]\nvirtual_pause = never\n", 5, "is not offered with profile = fast"),
         ("[fencing]\n[[lease]]\non_lost = halt\n", 3, "on_lost: expected one of reset, stop"),
         (f"{STOP}timeout = 24\n", 4, "stop_time = 20, write timeout = 25 or more, or on_lost"),
@@ -124,7 +126,7 @@ def test_etcd_is_arbiter_and_witness() -> None:
         (f"{ETCD}http://a:1/b\n", 5, "found 'http://a:1/b'"),
         (f"{ETCD}http://a:1?b\n", 5, "found 'http://a:1?b'"),
         (f'{ETCD}"http://a:1#b"\n', 5, "found 'http://a:1#b'"),
-        (f"{ETCD}http://a:1\nlimit = 30.5\n", 6, "30"),
+        (f"{ETCD}http://a:1\nlimit = 30.5\n", 6, "at most 30 seconds; found 30.5"),
         (f"{ETCD}http://a:b\n", 5, "found 'http://a:b'"),
         (f"{ETCD}http://u:p@a:1\n", 5, "expected addresses as http://"),
         (f"{ETCD}http://a:1, http://a:1/\n", 5, "http://a:1 stands in it twice"),
