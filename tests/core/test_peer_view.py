@@ -66,6 +66,12 @@ def test_acknowledgement_counts_from_the_very_beat_that_announced_start_ready() 
     assert view.evidence("registry", 7) is Evidence.OUT_ACKED
 
 
+def test_answer_to_a_beat_that_was_not_taken_acknowledges_nothing() -> None:
+    """It was heard, and refused."""
+    view = _live(_beat(seq=1, ack=Ack(OWN, 7, is_taken=False)))
+    assert view.evidence("registry", 7) is Evidence.OUT and view.newest_acked_seq == -1
+
+
 def test_acknowledgement_is_old_once_the_peer_may_call_this_node_silent() -> None:
     """Its patience is 10 s: after them it may have taken the service, so what it acknowledged
     before proves nothing.
