@@ -303,6 +303,10 @@ def _install_cluster(plan: Plan) -> list[str]:
         _write(plan, f"{doc}/{name}", unit, 0o644)
         if plan.stage:
             _write(plan, f"{boot.PACKAGE_UNIT_DIR}/{name}", unit, 0o644)
+    catalog = read_template(boot.CATALOG)
+    _write(plan, f"{doc}/{boot.CATALOG}", catalog, 0o644)
+    if plan.stage:
+        _write(plan, f"{boot.PACKAGE_CATALOG_DIR}/{boot.CATALOG}", catalog, 0o644)
     logrotate = "opensvc-openha.logrotate"
     _write(plan, f"{doc}/{logrotate}", _fill(read_template(logrotate), layout), 0o644)
     if plan.stage:

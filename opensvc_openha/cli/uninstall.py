@@ -107,7 +107,7 @@ def _is_link_to(path: str, source: str) -> bool:
 
 def _plain_files(layout: Layout) -> list[str]:
     units = (boot.UNIT, boot.AGENT_UNIT, boot.EXPORTER_UNIT, boot.WEB_UNIT)
-    names = (*SAMPLES, *units, "opensvc-openha.logrotate")
+    names = (*SAMPLES, *units, boot.CATALOG, "opensvc-openha.logrotate")
     return [f"{layout.ez}/env.sh", *(f"{layout.ez}/doc/{name}" for name in names)]
 
 

@@ -38,8 +38,10 @@ from opensvc_openha.daemon.status_report import StatusReport
 from opensvc_openha.daemon.systemd import Systemd
 from opensvc_openha.daemon.watchers import StartProblemsFound, Watchers
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError
+from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.journal_fields import event_fields
 from opensvc_openha.system import clock
 
 
@@ -187,6 +189,7 @@ class Daemon:
             self._spec.node,
             self._spec.peer,
             len(self._spec.own_services),
+            extra={"fields": event_fields(AlertKind.DAEMON_RESTARTED)},
         )
         for warning in (*self._report.warnings(self._spec), *self._report.advice(self._spec)):
             self._log.warning("node %s: %s", self._spec.node, warning)

@@ -37,6 +37,7 @@ from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.storage.fencing_store import FencingStore
 from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.journal_fields import JournalFields
 from opensvc_openha.storage.key_store import write_incarnations
 from opensvc_openha.storage.state_store import StateStore
 from opensvc_openha.system import clock
@@ -97,6 +98,7 @@ class EnginePorts:
         self._commands = commands
         self._history = history
         self._agent_caches = agent_caches
+        self._fields = JournalFields()
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
         self._is_revoked = False
 
@@ -212,5 +214,5 @@ class EnginePorts:
 
     def record(self, action: Record) -> None:
         """Log a change, and add it to the history with the evidence at that step."""
-        log_record(self._log, action)
-        self._history.record_change(action, self._engine.sight)
+        entry = self._history.record_change(action, self._engine.sight)
+        log_record(self._log, action, self._fields.of(entry))

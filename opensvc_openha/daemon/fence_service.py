@@ -53,6 +53,7 @@ from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.fence_history import DRILL, DRILL_FAILED, FENCE_PATH, RESERVATION
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.journal_fields import path_fields
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.system.self_command import self_command
@@ -457,6 +458,13 @@ class FenceService:
         text = f"{name}: {problem or 'in order again'}"
         node = self._configuration.current.spec.node
         self._history.record(EntryKind.NODE, node, FENCE_PATH, text, is_alarm=bool(problem))
+        self._log.log(
+            logging.WARNING if problem else logging.INFO,
+            "node %s: fence path %s",
+            node,
+            text,
+            extra={"fields": path_fields(name, problem)},
+        )
 
     # --- parts ------------------------------------------------------------------------------------
 

@@ -122,23 +122,23 @@ class History:
         """Return the newest entries, oldest first, unwritten ones included."""
         return list(self._recent.copy())
 
-    def record_change(self, record: Record, sight: Sight) -> None:
-        """Record a change by the engine, with its evidence."""
+    def record_change(self, record: Record, sight: Sight) -> Entry:
+        """Record a change by the engine, with its evidence; return the entry."""
         self.tally.count(record)
-        self._put(
-            Entry(
-                clock.wall_of(sight.at),
-                sight.at,
-                EntryKind(record.kind.value),
-                record.name,
-                record.old,
-                record.new,
-                record.reason,
-                record.rule,
-                record.is_alarm,
-                sight=sight,
-            )
+        entry = Entry(
+            clock.wall_of(sight.at),
+            sight.at,
+            EntryKind(record.kind.value),
+            record.name,
+            record.old,
+            record.new,
+            record.reason,
+            record.rule,
+            record.is_alarm,
+            sight=sight,
         )
+        self._put(entry)
+        return entry
 
     def record_start(self, recovered: Mapping[str, RecoveredState], is_same_life: bool) -> None:
         """Record the start of the daemon, with the recovered state of its services."""

@@ -1,4 +1,4 @@
-"""Write the daemon's log: to syslog if there is one, to a file, to stderr in the foreground.
+"""Write the daemon's log: to the journal, or syslog, to a file, to stderr in the foreground.
 
 State changes only. Each destination has a separate thread: a terminal or a syslog that does not
 read, or a hung disk, delays no decision.
@@ -13,11 +13,12 @@ import logging
 import logging.handlers
 import os
 import queue
+from collections.abc import Mapping
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.system import clock
+from opensvc_openha.system import clock, journal
 from opensvc_openha.system.log_file import LogFile
 
 _LOGGER = logging.getLogger("nmond")
@@ -104,7 +105,8 @@ class DaemonLog:
 
 def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
     found: list[logging.Handler] = []
-    if is_foreground:
+    has_journal = journal.is_there()
+    if is_foreground and not (has_journal and journal.has_stream(2)):
         # Not sys.stderr: its buffer's lock is needed at the end of the process, and an unread pipe
         # would keep it.
         stream = logging.StreamHandler(
@@ -114,7 +116,10 @@ def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
         )
         stream.setFormatter(_JournalFormatter("%(message)s"))
         found.append(stream)
-    if os.path.exists(_SYSLOG):
+    if has_journal:
+        # Also what listens on _SYSLOG, without fields.
+        found.append(journal.JournalHandler())
+    elif os.path.exists(_SYSLOG):
         try:
             syslog = logging.handlers.SysLogHandler(
                 _SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON
@@ -128,8 +133,11 @@ def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
     return [*found, file]
 
 
-def log_record(logger: logging.Logger, record: Record) -> None:
-    """Write one change as one line."""
+def log_record(
+    logger: logging.Logger, record: Record, fields: Mapping[str, str] | None = None
+) -> None:
+    """Write one change as one line; the journal gets its ``fields`` beside it."""
+    extra = {"fields": fields or {}}
     level = logging.WARNING if record.is_alarm else logging.INFO
     if record.kind is RecordKind.SERVICE:
         logger.log(
@@ -139,13 +147,14 @@ def log_record(logger: logging.Logger, record: Record) -> None:
             record.old or "-",
             record.new,
             record.reason,
+            extra=extra,
         )
     elif record.kind is RecordKind.READINESS:
-        logger.log(level, "service %s: %s: %s", record.name, record.new, record.reason)
+        logger.log(level, "service %s: %s: %s", record.name, record.new, record.reason, extra=extra)
     elif record.kind is RecordKind.LINK:
-        logger.log(level, "link %s: %s: %s", record.name, record.new, record.reason)
+        logger.log(level, "link %s: %s: %s", record.name, record.new, record.reason, extra=extra)
     elif record.kind is RecordKind.PEER:
         change = f"{record.old} -> {record.new}" if record.old else record.new
-        logger.log(level, "peer %s: %s: %s", record.name, change, record.reason)
+        logger.log(level, "peer %s: %s: %s", record.name, change, record.reason, extra=extra)
     else:
-        logger.log(level, "node %s: %s: %s", record.name, record.new, record.reason)
+        logger.log(level, "node %s: %s: %s", record.name, record.new, record.reason, extra=extra)
