@@ -146,11 +146,11 @@ def test_watchdog_is_ready_with_its_first_permit_and_left_once_it_is_disarmed(ri
     """Not before: the keeper opens the device only then."""
     rig.thread.start(lambda: None)
     assert not rig.thread.is_used and rig.thread.status is None
-    rig.thread.order(ArmWatchdog(4.0))
+    rig.thread.order(ArmWatchdog(4.0, 3))
     until(lambda: rig.keepers and rig.asked())
     assert rig.keepers[0].settings == KeeperSettings("/dev/watchdog1", 4, 1.0, 2)
     rig.thread.order(GrantPermit(10.0))
-    assert rig.next() == READY
+    assert rig.next() == replace(READY, number=3)
     rig.thread.order(GrantPermit(11.0))
     rig.thread.order(DisarmWatchdog())
     until(lambda: rig.keepers[0].is_closed)

@@ -286,3 +286,4 @@ class Machine:
         self.pair.must_live = None
         self.sick_until = self.pair.scheduler.now
         self.pair.start_daemon(self)
+        self.pair.check_media()
