@@ -35,6 +35,7 @@ from opensvc_openha.core.actions import (
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
+    BeatFound,
     BeatReceived,
     CommandReceived,
     ConfigChanged,
@@ -64,6 +65,7 @@ from opensvc_openha.verify.invariants import (
     DaemonEnded,
     FellSilent,
     Fenced,
+    Found,
     Heard,
     InvariantBroken,
     MediumRead,
@@ -280,6 +282,8 @@ class SimulatedNode:
         now = self.now
         if isinstance(event, BeatReceived):
             self.observe(Heard(now, self.name, event.beat, bool(event.key_id), event.received_at))
+        elif isinstance(event, BeatFound):
+            self.observe(Found(now, self.name, event.beat, event.read_at))
         elif isinstance(event, MediumQuiet):
             self.observe(MediumRead(now, self.name, event.medium, event.read_at, event.since))
         elif isinstance(event, CommandReceived):

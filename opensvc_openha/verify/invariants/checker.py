@@ -31,6 +31,7 @@ from opensvc_openha.verify.invariants.observations import (
     FellSilent,
     Fenced,
     Forged,
+    Found,
     Heard,
     MediumRead,
     Moved,
@@ -144,6 +145,8 @@ class InvariantChecker:
             node.evidence.take_arrival(seen)
         elif isinstance(seen, Heard):
             self._heard(node, seen)
+        elif isinstance(seen, Found):
+            node.evidence.lease.take_found(seen)
         elif isinstance(seen, MediumRead):
             node.evidence.lease.take_read(seen)
             self._check_promise(node, seen)

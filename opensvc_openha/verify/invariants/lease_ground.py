@@ -2,15 +2,18 @@
 
 Stated by itself: the newest promise that came with a key, nothing received in the peer's name for
 the promised time, whether believed or not, and each medium of the promise read after that time.
+What lay in a slot when that was opened, and is later than what came in, prolongs the promise or
+ends it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.promise import Promise
-from opensvc_openha.verify.invariants.observations import Heard, MediumRead
+from opensvc_openha.verify.invariants.observations import Found, Heard, MediumRead
 
 _SLACK_S = 0.001
 """Rounding of a sum of instants."""
@@ -27,6 +30,7 @@ class LeaseGround:
         self._boots: set[BootId] = set()
         self._is_doubtful = False
         """A beat of another incarnation came in, which was not heard before."""
+        self._facts_seq = -1
 
     @property
     def boot(self) -> BootId | None:
@@ -48,6 +52,28 @@ class LeaseGround:
         self._newest = beat
         if beat.facts is not None:
             self._promise = beat.facts.promise if seen.is_authentic else None
+            self._facts_seq = beat.seq
+
+    def take_found(self, seen: Found) -> None:
+        """Record what lay in a slot when that was opened."""
+        beat, newest = seen.beat, self._newest
+        self._life_at = max(self._life_at, seen.read_at)
+        if newest is None or beat.boot != newest.boot:
+            # Of lower counters most are over.
+            is_later = newest is None or beat.boot.counter > newest.boot.counter
+            self._is_doubtful = self._is_doubtful or is_later
+        elif beat.seq > self._facts_seq and beat.facts is not None:
+            known, later = self._promise, beat.facts.promise
+            self._facts_seq = beat.seq
+            self._promise = (
+                None
+                if known is None or later is None
+                else replace(
+                    known,
+                    death_s=max(known.death_s, later.death_s),
+                    media=known.media | later.media,
+                )
+            )
 
     def take_read(self, seen: MediumRead) -> None:
         """Record a read that showed nothing new."""

@@ -128,6 +128,16 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Found:
+    """An engine got an authentic beat of the peer that lay in a slot when that was opened."""
+
+    at: float
+    node: str
+    beat: Beat
+    read_at: float
+
+
+@dataclass(frozen=True)
 class MediumRead:
     """A medium of the peer's promise was read, and showed nothing new.
 
@@ -299,6 +309,7 @@ Observation = (
     | Announced
     | Arrived
     | Heard
+    | Found
     | MediumRead
     | Forged
     | Ordered

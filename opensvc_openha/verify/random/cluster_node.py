@@ -22,6 +22,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
+    BeatFound,
     Command,
     CommandReceived,
     ConfigChanged,
@@ -34,6 +35,7 @@ from opensvc_openha.core.events import (
     RenewalConfirmed,
     SeemsUp,
     SendersMuted,
+    SlotOpened,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.promise import media_of
@@ -210,6 +212,15 @@ class ClusterNode(SimulatedNode):
         is_wanted = engine is not None and engine.promised is not None
         if engine is not None and is_wanted and engine.peer_standing is not PeerStanding.LIVE:
             self.give(MediumQuiet(media_of(self.spec.listeners)[link], read_at, since))
+
+    def slot_opened(self, link: LinkSpec) -> None:
+        """Report that the peer's slot was opened."""
+        self.give(SlotOpened(link, link.device))
+
+    def find_beat(self, link: LinkSpec, beat: Beat, read_at: float) -> None:
+        """Report an authentic beat that lay in the peer's slot when that was opened."""
+        if self._plan.has_key and self._understands(beat):
+            self.give(BeatFound(link, beat, read_at))
 
     def _understands(self, beat: Beat) -> bool:
         return not self._plan.unknown_flag or (

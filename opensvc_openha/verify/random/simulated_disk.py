@@ -33,6 +33,12 @@ class SlotReceiver(Receiver, Protocol):
     def find_quiet(self, link: LinkSpec, read_at: float, since: float) -> None:
         """Take a read that showed nothing new."""
 
+    def slot_opened(self, link: LinkSpec) -> None:
+        """Take that the peer's slot was opened."""
+
+    def find_beat(self, link: LinkSpec, beat: Beat, read_at: float) -> None:
+        """Take a beat that lay there when it was opened."""
+
 
 class SharedDisk:
     """One slot for each node; the other node reads it at its own pace."""
@@ -157,12 +163,15 @@ class SlotReader:
         self._since = 0.0
         """When the present content was read first."""
         self._is_expected = False
+        self._is_new = True
+        """It is opened by the next read that does not fail."""
         self.is_open = False
         self.is_stopped = False
 
     def open(self) -> None:
         """Restart for a new daemon: the first read only shows the past."""
         self._last, self._content, self.is_open = None, None, True
+        self._is_new = True
         self._read()
 
     def expect(self) -> None:
@@ -184,8 +193,12 @@ class SlotReader:
         if not self.is_open or self.is_stopped or self._reader in self._disk.hung:
             return
         if self._reader in self._disk.unreadable:
+            self._is_new = self._is_polling
             self._fail()
             return
+        if self._is_new and self._is_polling:
+            self._last, self._content, self._is_new = None, None, False
+            self._receiver.slot_opened(self._link)
         content, now = self._disk.read(self._link), self._receiver.now
         if content != self._content:
             self._content, self._since = content, now
@@ -210,4 +223,8 @@ class SlotReader:
             if beat is not None:
                 self._receiver.receive(self._link, Carried(frame, beat))
                 return True
+        elif frame and is_first and self._is_polling:
+            beat = self._disk.beat_of(frame)
+            if beat is not None:
+                self._receiver.find_beat(self._link, beat, self._receiver.now)
         return False
