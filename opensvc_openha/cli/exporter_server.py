@@ -18,7 +18,7 @@ from opensvc_openha.cli.exporter import Endpoint
 from opensvc_openha.cli.status_source import StatusSource
 from opensvc_openha.errors import SystemFault
 
-_FRESH_S = 0.03
+_FRESH_S = 0.02
 """Longest wait of a scrape for a fresh status: the whole answer takes less than 50 ms."""
 _CONNECTIONS = 16
 _CLIENT_LIMIT_S = 5.0

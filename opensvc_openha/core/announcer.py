@@ -25,6 +25,8 @@ _REPEATS_MAX = 65_536
 
 Pages of names are chosen by the number.
 """
+NUMBERS_OF_BEAT = _REPEATS_MAX + 1
+"""Numbers that a beat takes: its own, and those of its repeats."""
 
 
 @dataclass(frozen=True)

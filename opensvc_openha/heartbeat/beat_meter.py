@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from opensvc_openha.core.announcer import NUMBERS_OF_BEAT
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.status import GAP_BOUNDS_S, BeatTiming
@@ -37,7 +38,7 @@ class BeatMeter:
     def record(self, beat: Beat, received_at: float) -> None:
         """Record a beat; one that came in late, behind a newer one, only counts."""
         self._beats += 1
-        is_first, missing = beat.boot != self._boot, beat.seq - self._seq - 1
+        is_first, missing = beat.boot != self._boot, _missing(self._seq, beat.seq)
         if self._has_numbers and not is_first and missing < 0:
             return
         gap_s = received_at - self._heard_at
@@ -66,3 +67,13 @@ class BeatMeter:
             self._gaps_s,
             self._longest_gap_s,
         )
+
+
+def _missing(former: int, seq: int) -> int:
+    """Return how many beats are missing between two numbers; below 0 if the second is not newer.
+
+    Each beat has a block of numbers, of which it takes the others only for repeats. Those of an
+    older version count one by one.
+    """
+    blocks = seq // NUMBERS_OF_BEAT - former // NUMBERS_OF_BEAT
+    return (blocks if blocks else seq - former) - 1

@@ -6,10 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from opensvc_openha.core.actions import Announce
+from opensvc_openha.core.announcer import NUMBERS_OF_BEAT
 from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import Tick
 from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import GAP_BOUNDS_S, BeatTiming
 from opensvc_openha.heartbeat.beat_meter import BeatMeter
+from tests.core.bench import Bench
 
 pytestmark = pytest.mark.fast
 
@@ -47,6 +52,34 @@ def test_missing_numbers_are_lost_once_and_a_gap_is_no_jitter() -> None:
     timing = measured(NET, (1, 0.0), (4, 3.0), (3, 3.1), (5, 4.0))
     assert (timing.beats, timing.lost, timing.jitter_s) == (4, 2, 0.0)
     assert timing.longest_gap_s == 3.0 and sum(timing.gaps) == 2
+
+
+def test_beats_of_a_real_engine_are_neither_lost_nor_late() -> None:
+    """Each takes a block of numbers, for its repeats."""
+    bench, meter = Bench(S.FROZEN_STOP), BeatMeter(NET)
+    sent = []
+    for _ in range(30):
+        bench.now = bench.engine.next_deadline()
+        at = bench.now
+        sent += [(action.beat, at) for action in bench.step(Tick()) if isinstance(action, Announce)]
+    assert len(sent) >= 10
+    for beat, at in sent:
+        meter.record(beat, at)
+    assert meter.timing.lost == 0 and meter.timing.beats == len(sent)
+    assert meter.timing.jitter_s == pytest.approx(0.0)
+    others = BeatMeter(NET)
+    for number, (beat, at) in enumerate(sent):
+        if number not in (3, 4, 7):
+            others.record(beat, at)
+    assert others.timing.lost == 3
+
+
+def test_repeats_are_beats_with_numbers_of_their_own() -> None:
+    """What a daemon sends while its states are written; the numbers that it leaves out follow."""
+    step = NUMBERS_OF_BEAT
+    numbers = (step, step + 1, step + 2, 2 * step, 3 * step, 3 * step + 1, 3 * step + 4, 5 * step)
+    timing = measured(NET, *((seq, float(at)) for at, seq in enumerate(numbers)))
+    assert timing.lost == 3
 
 
 def test_gap_longer_than_all_bounds_is_counted_too() -> None:
