@@ -181,3 +181,35 @@ def test_other_users_than_root_are_refused(command: Callable[[], int]) -> None:
             return str(error)
 
     assert "is for root" in as_nobody(refusal)[1]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "lines"),
+    [
+        (1003.0, ["warning: the clock of n2 is 2.9 s ahead of that of n1"]),
+        (997.0, ["warning: the clock of n1 is 3.1 s ahead of that of n2"]),
+        (1001.1, []),
+        (None, []),
+        ("x", []),
+    ],
+)
+def test_clocks_differ_by_more_than_the_way_of_the_answer_explains(
+    theirs: object, lines: list[str]
+) -> None:
+    """Asked at 1000.0, answered at 1000.2; a peer of an earlier version sends no time."""
+    found = check._clocks("n1", "n2", theirs, 1000.0, 1000.2)
+    texts = [check.line_of(each).partition("; that")[0].partition(": see")[0] for each in found]
+    assert texts == lines
+
+
+def test_findings_are_selected_by_service_and_by_node() -> None:
+    """What concerns no service in particular concerns each; the other node's alone with --peer."""
+    own, other, both = (
+        Finding(Severity.WARNING, node, service, "x", "a")
+        for node, service in (("n1", "web"), ("n2", "db"), ("", ""))
+    )
+    looked = check.Looked("n1", "n2", (own,), (other,), (both,))
+    assert check.select(looked, "", is_peer=False) == [own, other, both]
+    assert check.select(looked, "", is_peer=True) == [other, both]
+    assert check.select(looked, "web", is_peer=False) == [own, both]
+    assert check.select(looked, "web", is_peer=True) == [both]
