@@ -17,8 +17,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opensvc_openha.agent.config import schema
-from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.fence_plan import (
     FenceStep,
     carry_out,
@@ -28,7 +26,6 @@ from opensvc_openha.agent.resources.fence_plan import (
 )
 from opensvc_openha.agent.resources.stonith import Fence
 from opensvc_openha.agent.service.loaded_service import Service
-from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.errors import NotRunningError
@@ -108,35 +105,23 @@ def _ask_daemon(service: Service) -> PeerKnowledge:
 
 
 def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
-    sections = _sections(service)
-    if not sections:
+    steps = _steps(service)
+    if not steps:
         service.log.error(f"{why}, and no [stonith#N] section defines how to fence it: no start")
         return 1
-    steps = [_step(service, res) for res in sections]
     service.log.info(f"{why}: fencing with {outline(steps)}")
     return carry_out(steps, plan_time_s(env), service.log).exit_code
 
 
 def power_of_peer(service: Service, env: Mapping[str, str]) -> Power:
     """Return the peer's power state as the fencing devices of a service report it."""
-    steps = [_step(service, res) for res in _sections(service)]
+    steps = _steps(service)
     if not steps:
         sys.stderr.write("no [stonith#N] section defines how to ask\n")
     return read_power(steps, plan_time_s(env), sys.stderr.write)
 
 
-def _sections(service: Service) -> list[Resource]:
+def _steps(service: Service) -> list[FenceStep]:
     return [
-        res
-        for res in service.resources
-        if res.spec.group is Group.STONITH and not res.spec.is_disabled
+        res.step for res in service.resources if isinstance(res, Fence) and not res.spec.is_disabled
     ]
-
-
-def _step(service: Service, resource: Resource) -> FenceStep:
-    if isinstance(resource, Fence):
-        return resource.step
-    section = next(each for each in service.file.sections if each.name == resource.spec.rid)
-    why_not = resource.why_unhandled()
-    level = section.value(schema.FENCE_LEVEL)
-    return FenceStep(section.name, level, schema.FENCE_TIMEOUT_S, why_not=why_not)

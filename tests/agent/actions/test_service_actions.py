@@ -14,6 +14,7 @@ import pytest
 
 from opensvc_openha.agent.actions import service_actions as actions
 from opensvc_openha.agent.actions.action_options import ActionOptions
+from opensvc_openha.agent.actions.dispatch import ACTIONS, all_actions, is_change, perform
 from opensvc_openha.agent.actions.service_actions import FROZEN, GROUP_ACTIONS, SAFETY_NET
 from opensvc_openha.agent.host.mounts import Mount
 from opensvc_openha.agent.resources.base import ResourceSpec
@@ -30,7 +31,13 @@ from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.agent.values.resource_status import Group, ResourceStatus
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.errors import ActionError, NotRunningError, RefusedError
+from opensvc_openha.errors import (
+    ActionError,
+    InterruptedAction,
+    NotRunningError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.system.identity import node_name
 from tests.agent.embedded import Agent
@@ -663,3 +670,93 @@ def test_command_of_the_container_engine_gets_images_and_names_of_the_service(
     assert actions.docker(rig.service, options) == 7
     names = " ".join(f"web.container.{number}" for number in (1, 2, 3))
     assert (tmp_path / "words").read_text() == f"pull site proxy of {names}\n"
+
+
+# --- by its word --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("sync_all", "nothing to synchronise"),
+        ("sync_nodes", "nothing to synchronise"),
+        ("sync_drp", "nothing to synchronise"),
+        ("postsync", ""),
+        ("startloop", "no such resource"),
+        ("resource_monitor", "nothing to monitor"),
+    ],
+)
+def test_action_is_found_by_each_of_its_words(make: Make, word: str, shown: str) -> None:
+    """Spellings of other agents, words of the nodes among themselves, groups of resources."""
+    rig = make()
+    assert perform(rig.service, word, PLAIN) == 0
+    assert shown in rig.err and is_change(word)
+
+
+def test_exit_code_of_an_action_is_that_of_the_command(make: Make) -> None:
+    """An error ends with its own, and is in the log of the service."""
+    rig = make(f"[DEFAULT]\nnodes = {PEER}\n")
+    assert perform(rig.service, "status", PLAIN) == 1 and rig.out == ["down"]
+    assert perform(rig.service, "start", PLAIN) == RefusedError.exit_code
+    assert "ERROR   WEB" in (err := rig.err) and "is none of the nodes of web" in err
+
+
+def test_resources_learn_who_asks_and_whether_it_is_forced(make: Make) -> None:
+    """For each action anew."""
+    rig = make()
+    for options in (FORCED, IN_CLUSTER, PLAIN):
+        assert perform(rig.service, "start", options) == 0
+        seen = rig.service.view
+        assert (seen.is_forced, seen.is_cluster) == (options.is_forced, options.is_cluster)
+
+
+@pytest.mark.parametrize("word", ["docker", "resource_monitor", "stonith"], ids=[1, 2, 3])
+def test_what_cannot_be_rehearsed_is_not_done(make: Make, word: str) -> None:
+    """A usage error: it is raised, and no line in the log of the service."""
+    rig = make()
+    with pytest.raises(UsageError, match="^--dry-run is not for .*: nothing was done"):
+        perform(rig.service, word, DRY)
+    assert perform(rig.service, "start", DRY) == 0 and rig.err == ""
+
+
+def test_word_that_is_no_action_is_named_and_one_that_is_missing_reported_as_such(
+    make: Make,
+) -> None:
+    """As is a resource that is not there."""
+    rig = make()
+    with pytest.raises(UsageError, match="^starts is no action of the embedded agent, .*start"):
+        perform(rig.service, "starts", PLAIN)
+    with pytest.raises(UsageError, match="web has no resource app#7"):
+        perform(rig.service, "start", ActionOptions(ResourceSelector(rids=("app#7",))))
+    with pytest.raises(ActionError, match="^push is not handled by the embedded agent yet"):
+        perform(rig.service, "push", PLAIN)
+    assert rig.err == "" and rig.done == []
+
+
+@pytest.mark.parametrize("word", ["start", "resource_monitor"])
+def test_interruption_is_raised_and_in_the_log_unless_the_monitor_gives_way(
+    make: Make, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Any other action interrupts the monitor."""
+    rig = make(HEARTBEAT, view(S.STARTED))
+    rig.mark("app#1", is_monitored=True)
+
+    def interrupt() -> None:
+        raise InterruptedAction("interrupted by SIGTERM", 15)
+
+    monkeypatch.setattr(rig.parts["app#1"], "status", interrupt)
+    with pytest.raises(InterruptedAction):
+        perform(rig.service, word, replace(BY_RID, is_cluster=True))
+    assert ("interrupted by SIGTERM" in rig.err) is (word == "start")
+
+
+def test_actions_that_only_read_are_open_to_each_user() -> None:
+    """All others change something; what is no action does not."""
+    reading = {"docker", "frozen", "json_status", "print_config", "print_status", "prstatus"}
+    reading |= {"status", "stonith_status"}
+    words = {*ACTIONS, *GROUP_ACTIONS, "postsync", "sync_all", "sync_drp", "sync_nodes"}
+    assert {word for word in words if not is_change(word)} == reading
+    assert not is_change("nonsense")
+    shown = all_actions()
+    assert shown == sorted(shown) and len(shown) == len(ACTIONS) + len(GROUP_ACTIONS) + 1
+    assert {"print status", "startapp", "validate config"} <= set(shown)
