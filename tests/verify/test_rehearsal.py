@@ -19,6 +19,7 @@ from opensvc_openha.core.model import (
     Policy,
     Profile,
     ServiceSpec,
+    Wire,
 )
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
@@ -331,6 +332,18 @@ def test_a_state_on_its_way_is_taken_to_have_ended() -> None:
     result = Rehearsal(present(peer=ServiceState.STARTING)).play(read_happenings(["peer-dies"]))
     assert "STARTING on deb1.opensvc.com: taken to have become STARTED" in result.unlike[0]
     assert up_on(result) == [OWN]
+
+
+def test_what_is_not_copied_is_listed() -> None:
+    """Services of the peer alone, a C OpenHA, a confirmation that holds."""
+    known = present()
+    rows = tuple(replace(link, wire=Wire.LEGACY) for link in known.spec.links)
+    fencing = replace(known.status.fencing, confirmed_by="alice")
+    status = replace(known.status, peer_only=("mail",), fencing=fencing)
+    spec = replace(known.spec, links=rows)
+    result = play(replace(known, spec=spec, status=status), "peer-dies")
+    for text in ("mail, which deb1", "not as a C OpenHA", "the confirmation of alice"):
+        assert any(text in line for line in result.assumed)
 
 
 def test_a_link_that_is_down_now_stays_down() -> None:

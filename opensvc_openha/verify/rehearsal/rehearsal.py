@@ -27,7 +27,7 @@ from opensvc_openha.core.events import (
     RecoveredState,
 )
 from opensvc_openha.core.fencing_memory import FencingMemory
-from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.outlook import Ready
 from opensvc_openha.core.promise import death_after_s
 from opensvc_openha.core.states import AWAITS_PROOF, PASSING, RUNS_SOMETHING, ServiceState
@@ -550,6 +550,19 @@ class Rehearsal:
         unready = node.unready.get(name, "")
         return f"{status.reason}; could not start here: {unready}" if unready else status.reason
 
+    def _left_out(self) -> list[str]:
+        """Return what of the present is not copied."""
+        peer, status, lines = self.peer.name, self.present.status, []
+        if status.peer_only:
+            lines.append(f"{named(status.peer_only)}, which {peer} alone has, is left out")
+        if any(link.wire is Wire.LEGACY for link in self.present.spec.links):
+            lines.append(f"{peer} decides as a node of this version does, not as a C OpenHA")
+        if status.fencing.confirmed_by:
+            lines.append(
+                f"the confirmation of {status.fencing.confirmed_by} does not hold any more"
+            )
+        return lines
+
     def _assumed(self, planned: Sequence[Planned]) -> list[str]:
         """Return what this rests on."""
         peer, lines = self.peer.name, []
@@ -560,6 +573,7 @@ class Rehearsal:
                 f"configuration, scripts and fencing of {peer} are like those here; what it"
                 " reports in its beats is taken from them"
             )
+        lines += self._left_out()
         for svc in self.present.status.services:
             if svc.ready in _NOT_SURE and not svc.unready:
                 lines.append(
