@@ -42,7 +42,7 @@ class FencePaths:
     def reconfigure(self, policy: FencingPolicy) -> None:
         """Apply an edited configuration: what was seen with other options does not count."""
         self._policy = policy
-        known = {_key(path) for path in policy.paths}
+        known = {memory_key(path) for path in policy.paths}
         self._seen_on &= known
         self._wrong &= known
         self._off_at = {key: at for key, at in self._off_at.items() if key in known}
@@ -57,11 +57,13 @@ class FencePaths:
     @property
     def wrong(self) -> tuple[str, ...]:
         """The names of the paths whose device is not the peer's."""
-        return tuple(path.name for path in self._policy.paths if _key(path) in self._wrong)
+        return tuple(path.name for path in self._policy.paths if memory_key(path) in self._wrong)
 
     def is_seen_on(self, name: str) -> bool:
         """Return True if the device of the path was on while the peer was heard."""
-        return any(path.name == name and _key(path) in self._seen_on for path in self._policy.paths)
+        return any(
+            path.name == name and memory_key(path) in self._seen_on for path in self._policy.paths
+        )
 
     def record_looks(self, looks: Iterable[PathLook], is_heard: bool, now: float) -> None:
         """Record what the standing check saw; ``is_heard`` if the peer is heard at present."""
@@ -73,7 +75,7 @@ class FencePaths:
             self._looks[look.name] = look, now
             if not is_heard:
                 continue
-            key = _key(path)
+            key = memory_key(path)
             if look.power == ON:
                 self._seen_on.add(key)
                 self._wrong.discard(key)
@@ -119,9 +121,9 @@ class FencePaths:
         # Of disks the look itself is all that is known.
         if not path.kind.has_device or look.state is not PathState.ARMED:
             return look.state
-        if _key(path) in self._wrong:
+        if memory_key(path) in self._wrong:
             return PathState.WRONG
-        return PathState.ARMED if _key(path) in self._seen_on else PathState.UNTESTED
+        return PathState.ARMED if memory_key(path) in self._seen_on else PathState.UNTESTED
 
     def _text_of(self, path: FencePath, look: PathLook) -> str:
         state = self._state_of(path, look)
@@ -141,5 +143,6 @@ def wrong_text(peer: str) -> str:
 _NOT_LOOKED = PathLook("", PathState.UNTESTED)
 
 
-def _key(path: FencePath) -> str:
+def memory_key(path: FencePath) -> str:
+    """Return what stands for a path in the memory of fencing: its name and its options."""
     return f"{path.name} {path.mark}"

@@ -327,6 +327,16 @@ def test_a_silent_peer_is_taken_to_be_off() -> None:
     assert up_on(result) == [OWN]
 
 
+def test_a_device_that_was_seen_on_is_believed_though_the_peer_is_silent_by_now() -> None:
+    """The peer is silent, and what waits here for an order is started on the device's OFF."""
+    policy = FencingPolicy(levels=((IPMI,),))
+    known = present(
+        own=ServiceState.FROZEN_STOP, peer=None, fencing=policy, standing=PeerStanding.SILENT
+    )
+    result = play(with_paths(known, path("ipmi")), "service -A web unfreeze")
+    assert up_on(result) == [OWN]
+
+
 def test_a_state_on_its_way_is_taken_to_have_ended() -> None:
     """STARTING on the peer: the result names what was assumed."""
     result = Rehearsal(present(peer=ServiceState.STARTING)).play(read_happenings(["peer-dies"]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core.events import PathState, ScriptKind
 from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.fence_paths import memory_key
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, FencePath, LinkSpec, PathKind
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
@@ -120,8 +121,16 @@ class Present:
             has_heard=fencing.has_heard,
             turn=turn,
             measured_s=measured_s,
+            seen_on=self._seen_on,
             ejected_by=fencing.is_ejected_by,
         )
+
+    @property
+    def _seen_on(self) -> tuple[str, ...]:
+        """The paths whose OFF is believed, as the memory has them."""
+        seen = {known.name for known in self.status.fencing.paths if known.is_seen_on}
+        paths = self.spec.fencing.paths
+        return tuple(sorted(memory_key(path) for path in paths if path.name in seen))
 
     @property
     def peer_memory(self) -> FencingMemory:
