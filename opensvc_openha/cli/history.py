@@ -63,6 +63,9 @@ def build_parser() -> Parser:
         type=number,
         help=f"the newest so many, 0: all (default {_NEWEST}, all with --since)",
     )
+    parser.add_flag(
+        "--both", dest="is_of_both", help="of both nodes, in the order of cause and effect"
+    )
     parser.add_flag("--json", dest="is_json", help="as JSON")
     return parser
 
@@ -85,6 +88,12 @@ def main(args: list[str]) -> int:
         limit = _NEWEST if options.since is None else -1
     entries = read_history(layout, newest, options.service, options.since or 0.0, limit or -1)
     warn_of_rest(layout)
+    if options.is_of_both:
+        from opensvc_openha.cli.node_timeline import show_timeline
+
+        return show_timeline(
+            layout, entries, options.service, options.since or 0.0, limit, options.is_json
+        )
     if options.is_json:
         from opensvc_openha.cli import json_views
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from opensvc_openha.core.beat import Causality
 from opensvc_openha.core.outlook import Finding
 from opensvc_openha.core.status import (
     Activity,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from opensvc_openha.storage.explanation import Explanation, ReasonStep
     from opensvc_openha.storage.fence_history import PathHistory
     from opensvc_openha.storage.history_file import Entry
+    from opensvc_openha.storage.timeline import Timeline
 
 _Shape = TypeVar("_Shape")
 
@@ -573,6 +576,20 @@ class SightView:
 
 
 @dataclass(frozen=True)
+class CauseView:
+    """What the node had sent and heard at an entry; a beat tells of all that was before it."""
+
+    own: str
+    """Incarnation of this node's daemon."""
+    sent: int
+    """Number of its newest beat."""
+    heard_of: str | None
+    """Incarnation of the other node's daemon; null if it was not heard."""
+    heard: int
+    """Number of the newest beat of it."""
+
+
+@dataclass(frozen=True)
 class EntryView:
     """One entry of the history."""
 
@@ -595,6 +612,8 @@ class EntryView:
     """Boot of the machine."""
     number: int
     """Number of the entry; 0 as long as it is not written."""
+    cause: CauseView | None
+    """What puts entries of both nodes in order; null where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -605,6 +624,31 @@ class HistoryView(View):
     COMMAND = "openha history --json"
 
     entries: tuple[EntryView, ...]
+
+
+@dataclass(frozen=True)
+class TimelineEntryView(EntryView):
+    """One entry of a timeline of both nodes."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class TimelineView(View):
+    """`openha history --both --json`: what happened on both nodes, causes before effects."""
+
+    KIND = "timeline"
+    COMMAND = "openha history --both --json"
+
+    node: str
+    peer: str
+    is_of_both: bool
+    """False where the other node did not answer."""
+    clock_ahead_least_s: float | None
+    """By how much the other node's clock is ahead, at least; null where nothing limits it."""
+    clock_ahead_most_s: float | None
+    """And at most."""
+    entries: tuple[TimelineEntryView, ...]
 
 
 @dataclass(frozen=True)
@@ -897,6 +941,7 @@ VIEWS: tuple[type[View], ...] = (
     FenceConfirmView,
     FenceReportView,
     CheckView,
+    TimelineView,
     WhatifView,
     AdviseView,
     NotificationView,
@@ -984,6 +1029,18 @@ def notification(
         entry=EntryView(**_of_entry(alert.entry)),
         why=None if explanation is None else why(explanation),
     )
+
+
+def timeline(node: str, peer: str, found: Timeline, is_of_both: bool) -> TimelineView:
+    """Return what ``openha history --both --json`` prints."""
+    least, most = (
+        limit if math.isfinite(limit) else None
+        for limit in (found.clocks.least_s, found.clocks.most_s)
+    )
+    entries = tuple(
+        TimelineEntryView(**_of_entry(each.entry), node=each.node) for each in found.entries
+    )
+    return TimelineView(node, peer, is_of_both, least, most, entries)
 
 
 def why(explanation: Explanation) -> WhyView:
@@ -1089,7 +1146,13 @@ def _paths(paths: Iterable[PathStatus]) -> tuple[PathView, ...]:
 
 def _of_entry(entry: Entry) -> dict[str, Any]:
     sight = None if entry.sight is None else _sight(entry.sight)
-    return {**vars(entry), "kind": entry.kind.value, "sight": sight}
+    cause = None if entry.cause is None else _cause(entry.cause)
+    return {**vars(entry), "kind": entry.kind.value, "sight": sight, "cause": cause}
+
+
+def _cause(cause: Causality) -> CauseView:
+    heard_of = None if cause.heard_of is None else cause.heard_of.text
+    return CauseView(cause.own.text, cause.sent, heard_of, cause.heard)
 
 
 def _sight(sight: Sight) -> SightView:

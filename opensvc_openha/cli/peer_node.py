@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 from opensvc_openha import __version__
@@ -11,6 +12,7 @@ from opensvc_openha.cli import installation
 from opensvc_openha.control import client, protocol
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.peer_link.channel import MESSAGE_BYTES
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
     AgentKind,
@@ -25,6 +27,7 @@ from opensvc_openha.peer_link.server import Program
 from opensvc_openha.system import clock
 from opensvc_openha.system.self_command import self_command
 
+_HISTORY_BYTES = MESSAGE_BYTES // 2
 REMOTE_WAIT_LOCK_S = 60
 """Seconds that the other node's part of an order waits for an action that is under way here."""
 
@@ -60,6 +63,19 @@ class ThisNode:
         from opensvc_openha.cli.shared_files import read_shared
 
         return read_shared(self._layout, file)
+
+    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
+        """Return the newest entries of this node's history, of a service or of all."""
+        from opensvc_openha.cli.history import newest_of_daemon, read_history
+        from opensvc_openha.storage.history_file import entry_to_json
+
+        newest = newest_of_daemon(self._layout)
+        found = read_history(self._layout, newest, service, limit=limit)
+        # What was seen at an entry is not shown in a timeline, and is most of it.
+        answers = [entry_to_json(replace(entry, sight=None)) for entry in found]
+        while len(json.dumps(answers)) > _HISTORY_BYTES:
+            del answers[: len(answers) // 2 or 1]
+        return answers
 
     def program(self, request: JobRequest) -> Program:
         """Return the program that does what is asked for."""

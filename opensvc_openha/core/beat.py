@@ -20,6 +20,33 @@ class BootId:
     counter: int
     nonce: int
 
+    @property
+    def text(self) -> str:
+        """Both in one word."""
+        return f"{self.counter}.{self.nonce:x}"
+
+
+@dataclass(frozen=True)
+class Causality:
+    """What a node had sent and heard at a moment: two of them order moments of both nodes by cause.
+
+    ``sent`` is the newest beat of ``own``, ``heard`` the newest of the peer's incarnation
+    ``heard_of``, None if nothing was heard of it.
+    """
+
+    own: BootId
+    sent: int
+    heard_of: BootId | None = None
+    heard: int = 0
+
+    def is_known_at(self, other: Causality) -> bool:
+        """Return True if the other node had heard a beat at ``other`` that left after this."""
+        if other.heard_of is None:
+            return False
+        if other.heard_of != self.own:
+            return other.heard_of.counter > self.own.counter
+        return other.heard > self.sent
+
 
 class Goodbye(enum.Enum):
     """The sender's departure, as its last beat announces it."""

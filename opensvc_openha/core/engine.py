@@ -34,7 +34,7 @@ from opensvc_openha.core.actions import (
     WithdrawWitness,
 )
 from opensvc_openha.core.announcer import Announcer, Report
-from opensvc_openha.core.beat import Beat, BootId, Goodbye
+from opensvc_openha.core.beat import Beat, BootId, Causality, Goodbye
 from opensvc_openha.core.configuration_marks import ConfigurationDifferences
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.departure import Departure
@@ -114,7 +114,7 @@ _ROUND_ENDS = {PlanEnd.FAILED: Trigger.FENCE_FAILED, PlanEnd.LOST: Trigger.FENCE
 
 
 @state_marks(
-    not_state={"spec", "boot", "_stepped_at", "_sight"},
+    not_state={"spec", "boot", "_stepped_at", "_seq_before", "_sight"},
     own_seqs={"_clear_seq"},
 )
 class Engine:
@@ -152,6 +152,7 @@ class Engine:
         self._silence = OwnSilence(spec.node, spec.peer)
         self._lateness = Lateness(now)
         self._stepped_at = now
+        self._seq_before = 0
         self._sight: Sight | None = None
         self._is_begun = False
         self._clear_seq: int | None = None
@@ -189,7 +190,7 @@ class Engine:
         # The last goodbye has left: every further action would contradict it.
         if self._departure.is_over:
             return []
-        self._sight, self._stepped_at = None, now
+        self._sight, self._stepped_at, self._seq_before = None, now, self.seq
         view, work, services = self._peer.view, self._work, self._services
 
         # First of all: what this node missed while it stood still must not become a verdict.
@@ -797,6 +798,22 @@ class Engine:
                 self._peer.monitor.stall_limit_s,
             )
         return self._sight
+
+    @property
+    def causality(self) -> Causality:
+        """What was sent and heard by now; any thread."""
+        return self._causality(self.seq)
+
+    @property
+    def causality_of_step(self) -> Causality:
+        """What was sent before the last step, and heard at it; beats of the step tell of it."""
+        return self._causality(self._seq_before)
+
+    def _causality(self, sent: int) -> Causality:
+        newest = self._peer.view.newest
+        if newest is None or newest.is_legacy:
+            return Causality(self.boot, sent)
+        return Causality(self.boot, sent, newest.boot, newest.seq)
 
     @property
     def late_s(self) -> float:

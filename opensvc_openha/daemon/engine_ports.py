@@ -214,5 +214,7 @@ class EnginePorts:
 
     def record(self, action: Record) -> None:
         """Log a change, and add it to the history with the evidence at that step."""
-        entry = self._history.record_change(action, self._engine.sight)
+        entry = self._history.record_change(
+            action, self._engine.sight, self._engine.causality_of_step
+        )
         log_record(self._log, action, self._fields.of(entry))

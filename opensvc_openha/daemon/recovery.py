@@ -60,4 +60,5 @@ def recover_engine(layout: Layout, configuration: Configuration, history: Histor
     engine = Engine(
         spec, boot, recovered, clock.monotonic(), configuration.incarnations, kept, fencing
     )
+    history.causality = lambda: engine.causality
     return Recovered(engine, authentication, store, fencing_store, removed, kept)

@@ -26,6 +26,7 @@ from opensvc_openha.peer_link.channel import CONNECT_LIMIT_S, Channel, Refusal, 
 from opensvc_openha.peer_link.protocol import (
     AgentKind,
     FetchRequest,
+    HistoryRequest,
     InspectRequest,
     JobRequest,
     OrderRequest,
@@ -125,6 +126,13 @@ class Peer:
         """Return the text of a shared file of the other node; empty if there is none."""
         text: str = _part(self.ask(FetchRequest(file)), "text", str)
         return text
+
+    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
+        """Return the newest entries of the other node's history, of a service or of all."""
+        found: list[dict[str, Any]] = _part(
+            self.ask(HistoryRequest(service, limit)), "history", list
+        )
+        return found
 
     def execute(
         self,

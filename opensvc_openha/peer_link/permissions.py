@@ -12,7 +12,7 @@ from opensvc_openha.peer_link.protocol import Request
 def expect_allowed(request: Request, allow: Set[Allowed]) -> None:
     """Raise RefusedError unless this node's options allow the request.
 
-    Status and outcome change nothing and show no secret: they are always allowed.
+    Status, history and outcome change nothing and show no secret: they are always allowed.
     """
     needed = request.allowed
     if needed is not None and needed not in allow:

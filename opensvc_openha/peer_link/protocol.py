@@ -4,6 +4,7 @@
     {"do": "inspect"}, also with "is_deep": true     {"inspect": {...}}      needs `files`
         and "hardware": ["52:54:00:..."]
     {"do": "fetch", "name": "monitor"}               {"text": "..."}         needs `files`
+    {"do": "history", "service": "", "limit": 50}    {"history": [{...}...]}
     {"do": "order", "id": ID, "service": "web",      {"accepted": ID}, {"line": "..."}...,
      "action": "stop", "agent": "embedded",          {"done": CODE}          needs `orders`
      "line": ""}
@@ -46,6 +47,8 @@ _MemberT = TypeVar("_MemberT", bound=enum.Enum)
 ACTIONS = ("start", "stop", "switch", "freeze", "thaw")
 FILE_CHARACTERS = 400_000
 """Longest file that is carried."""
+ENTRIES_MAX = 1_000
+"""Most entries of the history that one answer has."""
 ALIVE_S = 5.0
 """Seconds between two signs of life while a request is executed."""
 
@@ -101,6 +104,15 @@ class FetchRequest:
 
     file: SharedFile
     allowed = Allowed.FILES
+
+
+@dataclass(frozen=True)
+class HistoryRequest:
+    """The newest entries of the history, of a service or of all."""
+
+    service: str
+    limit: int
+    allowed = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,9 @@ class OutcomeRequest:
 
 
 JobRequest = OrderRequest | AddRequest | RemoveRequest | TakeRequest
-Request = StatusRequest | InspectRequest | FetchRequest | JobRequest | OutcomeRequest
+Request = (
+    StatusRequest | InspectRequest | FetchRequest | HistoryRequest | JobRequest | OutcomeRequest
+)
 
 
 def parse_request(message: Mapping[str, Any]) -> Request:
@@ -196,6 +210,8 @@ def _request(message: Mapping[str, Any], fields: _Fields) -> Request:
             request = InspectRequest(message.get("is_deep") is True, fields.hardware())
         case "fetch":
             request = FetchRequest(fields.member("name", SharedFile))
+        case "history":
+            request = HistoryRequest(fields.service_or_all(), fields.number("limit", ENTRIES_MAX))
         case "order":
             action = fields.text("action", 20)
             if action not in ACTIONS:
@@ -253,6 +269,8 @@ def _message(request: Request) -> dict[str, Any]:
             return {"do": "inspect", "is_deep": True, "hardware": list(request.hardware)}
         case FetchRequest():
             return {"do": "fetch", "name": request.file.value}
+        case HistoryRequest():
+            return {"do": "history", "service": request.service, "limit": request.limit}
         case OrderRequest():
             return {
                 "do": "order",
@@ -345,6 +363,15 @@ class _Fields:
             check_service_name(value)
         except ValueError as error:
             raise UsageError(f"not a request: {error}") from None
+        return value
+
+    def service_or_all(self) -> str:
+        return "" if self._message.get("service") == "" else self.service()
+
+    def number(self, name: str, most: int) -> int:
+        value = self._message.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+            raise UsageError(f"not a request: {name} is no number from 1 to {most}")
         return value
 
     def order_reason(self) -> str:

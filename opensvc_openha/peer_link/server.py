@@ -21,6 +21,7 @@ from opensvc_openha.peer_link.permissions import expect_allowed
 from opensvc_openha.peer_link.protocol import (
     ALIVE_S,
     FetchRequest,
+    HistoryRequest,
     InspectRequest,
     JobRequest,
     OrderRequest,
@@ -55,6 +56,9 @@ class PeerNode(Protocol):
 
     def fetch(self, file: SharedFile) -> str:
         """Return the text of a shared file; empty if there is none."""
+
+    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
+        """Return the newest entries of this node's history, of a service or of all."""
 
     def program(self, request: JobRequest) -> Program:
         """Return the program that does what is asked for."""
@@ -96,6 +100,9 @@ class RequestHandler:
                 channel.send({"inspect": self._inspect(channel, request)})
             case FetchRequest():
                 channel.send({"text": self._node.fetch(request.file)})
+            case HistoryRequest():
+                entries = self._node.history(request.service, request.limit)
+                channel.send({"history": entries})
             case OutcomeRequest():
                 self._report(channel, request.job_id)
             case _:

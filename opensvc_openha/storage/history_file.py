@@ -19,9 +19,10 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.one_line import one_line
@@ -38,6 +39,14 @@ CREATE TABLE entry(
     sight INTEGER
 );
 """
+_CAUSE_TABLE = """
+CREATE TABLE IF NOT EXISTS cause(
+    entry INTEGER PRIMARY KEY, own TEXT NOT NULL, sent INTEGER NOT NULL, heard_of TEXT,
+    heard INTEGER NOT NULL
+)
+"""
+"""Apart from the others: a version that does not know it can write the file all the same."""
+_SELECT_CAUSES = "SELECT entry, own, sent, heard_of, heard FROM cause WHERE entry BETWEEN ? AND ?"
 _SELECT = """
 SELECT entry.at, entry.mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine,
     entry.id
@@ -91,6 +100,8 @@ class Entry:
     machine: str = ""
     number: int = 0
     """Row number in the file."""
+    cause: Causality | None = None
+    """What was sent and heard by then; None where that is not known."""
 
     def seconds_after(self, earlier: Entry) -> float:
         """Return the seconds between two entries.
@@ -157,6 +168,7 @@ class HistoryFile:
             found = run("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise DamagedFile(found)
+        run(_CAUSE_TABLE)
 
     @property
     def is_in_place(self) -> bool:
@@ -173,7 +185,7 @@ class HistoryFile:
                     one_line(text[:_TEXT_MAX])
                     for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)
                 ]
-                run(
+                cursor = run(
                     "INSERT INTO entry(life, at, mono, kind, name, old, new, reason, rule,"
                     " is_alarm, took_s, sight) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
@@ -187,9 +199,15 @@ class HistoryFile:
                         self._record_sight(entry.sight),
                     ),
                 )
+                if entry.cause is not None:
+                    run(
+                        "INSERT OR REPLACE INTO cause VALUES(?, ?, ?, ?, ?)",
+                        (cursor.lastrowid, *_dump_cause(entry.cause)),
+                    )
             oldest, newest = run("SELECT min(id), max(id) FROM entry").fetchone()
             if newest is not None and newest - oldest >= limit * _SLACK:
                 run("DELETE FROM entry WHERE id <= ?", (newest - limit,))
+                run("DELETE FROM cause WHERE entry <= ?", (newest - limit,))
                 run("DELETE FROM sight WHERE id < (SELECT min(sight) FROM entry)")
                 run("DELETE FROM life WHERE id < (SELECT min(life) FROM entry)")
             run("COMMIT")
@@ -215,7 +233,7 @@ class HistoryFile:
         rows = self._connection.execute(
             f"{_SELECT} ORDER BY entry.id DESC LIMIT ?", (number,)
         ).fetchall()
-        return [_entry(row) for row in reversed(rows)]
+        return _with_causes(self._connection, [_entry(row) for row in reversed(rows)])
 
     def close(self) -> None:
         """Close the file."""
@@ -344,9 +362,9 @@ def _read(path: str, where: str, values: Sequence[object]) -> list[Entry]:
         connection = _open_to_read(path)
         try:
             rows = connection.execute(query, values).fetchall()
+            return _with_causes(connection, [_entry(row) for row in reversed(rows)])
         finally:
             connection.close()
-        return [_entry(row) for row in reversed(rows)]
     except (sqlite3.Error, ValueError, OverflowError, RecursionError) as error:
         raise SystemFault(f"cannot read the history {path}: {one_line(str(error))}") from error
 
@@ -391,6 +409,40 @@ def _entry(row: tuple[object, ...]) -> Entry:
         str(machine or ""),
         number,
     )
+
+
+def _with_causes(connection: sqlite3.Connection, entries: list[Entry]) -> list[Entry]:
+    """Return the entries with what is known of their causes."""
+    if (
+        not entries
+        or not connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cause'"
+        ).fetchone()
+    ):
+        return entries
+    rows = connection.execute(_SELECT_CAUSES, (entries[0].number, entries[-1].number))
+    causes = {row[0]: _load_cause(row[1:]) for row in rows}
+    return [replace(entry, cause=causes.get(entry.number)) for entry in entries]
+
+
+def _dump_cause(cause: Causality) -> tuple[str, int, str | None, int]:
+    # The nonce has 64 bits, a number of sqlite 63.
+    heard_of = None if cause.heard_of is None else cause.heard_of.text
+    return cause.own.text, cause.sent, heard_of, cause.heard
+
+
+def _load_cause(values: Sequence[object]) -> Causality:
+    own, sent, heard_of, heard = values
+    if not isinstance(sent, int) or not isinstance(heard, int):
+        raise ValueError("a cause has no numbers")
+    return Causality(
+        _load_boot(own), sent, None if heard_of is None else _load_boot(heard_of), heard
+    )
+
+
+def _load_boot(text: object) -> BootId:
+    counter, _, nonce = str(text).partition(".")
+    return BootId(int(counter), int(nonce, 16))
 
 
 def _number(value: object) -> float:
@@ -450,6 +502,7 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         **vars(entry),
         "kind": entry.kind.value,
         "sight": None if entry.sight is None else _dump_sight(entry.sight),
+        "cause": None if entry.cause is None else _dump_cause(entry.cause),
     }
 
 
@@ -458,11 +511,13 @@ def entry_from_json(data: dict[str, Any]) -> Entry:
 
     Raises KeyError, TypeError or ValueError if they are none.
     """
-    seen = data["sight"]
+    seen, cause = data["sight"], data.get("cause")
+    known = {field.name for field in fields(Entry)}
     return Entry(
         **{
-            **data,
+            **{key: value for key, value in data.items() if key in known},
             "kind": EntryKind(data["kind"]),
             "sight": None if seen is None else _load_sight(str(seen)),
+            "cause": None if cause is None else _load_cause(cause),
         }
     )

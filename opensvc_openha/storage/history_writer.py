@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from opensvc_openha import __version__
 from opensvc_openha.core.actions import Answer, Record, RunScript
+from opensvc_openha.core.beat import Causality
 from opensvc_openha.core.events import (
     Command,
     RecoveredState,
@@ -84,6 +85,8 @@ class History:
         self.tally = Tally()
         """How often what happened."""
         self._followers: list[Callable[[Entry], None]] = []
+        self.causality: Callable[[], Causality | None] = lambda: None
+        """What the engine has sent and heard by now; set once there is one."""
         self.problem = ""
         """Why entries are being lost; empty if they are not."""
 
@@ -122,7 +125,7 @@ class History:
         """Return the newest entries, oldest first, unwritten ones included."""
         return list(self._recent.copy())
 
-    def record_change(self, record: Record, sight: Sight) -> Entry:
+    def record_change(self, record: Record, sight: Sight, cause: Causality | None = None) -> Entry:
         """Record a change by the engine, with its evidence; return the entry."""
         self.tally.count(record)
         entry = Entry(
@@ -136,6 +139,7 @@ class History:
             record.rule,
             record.is_alarm,
             sight=sight,
+            cause=cause,
         )
         self._put(entry)
         return entry
@@ -211,6 +215,7 @@ class History:
                 reason,
                 is_alarm=is_alarm,
                 took_s=took_s,
+                cause=self.causality(),
             )
         )
 

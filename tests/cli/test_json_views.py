@@ -13,6 +13,7 @@ from opensvc_openha.cli import json_views
 from opensvc_openha.cli.fence_plan_output import Planned
 from opensvc_openha.cli.json_views import VIEWS, CheckView, FindingView, View
 from opensvc_openha.core import status as core
+from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
@@ -32,9 +33,13 @@ from opensvc_openha.core.status import (
     ServiceStatus,
     Sight,
 )
+from opensvc_openha.formats.alert_kinds import AlertKind
+from opensvc_openha.storage.alert_limit import Admitted
+from opensvc_openha.storage.alerts import Alert
 from opensvc_openha.storage.explanation import Explanation, ReasonStep
 from opensvc_openha.storage.fence_history import FenceEvent, PathHistory
 from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.timeline import ClockDifference, NodeEntry, Timeline, merge
 from tests.generated import ROOT
 from tests.generated_schemas import schema_path
 
@@ -89,12 +94,19 @@ STATUS = NodeStatus(
     ),
 )
 SIGHT = Sight(9.0, (LinkSight("net eth1", False, 11.0, 10.0),), PeerStanding.SILENT, 0.0, None)
+FIRST = Entry(
+    10.0, 9.0, EntryKind.LINK, "eth1", "", "UP", "heard", cause=Causality(BootId(1, 2**63), 4)
+)
+KNOWN = dataclasses.replace(FIRST, cause=Causality(BootId(1, 1), 4, BootId(2, 2), 9))
+TIMELINE = Timeline((NodeEntry("deb1", KNOWN),), ClockDifference(1.5, 2.0))
 ENTRY = Entry(10.0, 9.0, EntryKind.SERVICE, "web", "STOPPED", "STARTED", "up", "r", sight=SIGHT)
 EXPLANATION = Explanation(
     "web", "deb1", "deb2", "primary", "STARTED", "STOPPED", "live", 8.0, "", "up", "r", "", ("w",),
     (ReasonStep(ENTRY, "started", 1.0),), ENTRY, ("fence",), "", ("nothing",), ("POWER",),
 )  # fmt: skip
 PLANNED = Planned(1.0, 2.0, "shoot", "board off", 0, "board")
+
+ALERT = Alert(AlertKind.TAKEOVER, "web", False, "web is taken over", ENTRY, "web")
 
 SHOWN: tuple[View, ...] = (
     json_views.services(STATUS),
@@ -107,25 +119,15 @@ SHOWN: tuple[View, ...] = (
     json_views.fence_history([PathHistory("spare")]),
     json_views.fence_plan(STATUS, [PLANNED]),
     json_views.history([ENTRY, dataclasses.replace(ENTRY, sight=None)]),
+    json_views.timeline("deb1", "deb2", merge("deb1", [ENTRY], "deb2", [FIRST, ENTRY]), True),
+    json_views.timeline("deb1", "deb2", TIMELINE, False),
     json_views.why(EXPLANATION),
     json_views.why(dataclasses.replace(EXPLANATION, decision=None)),
     json_views.FenceConfirmView("deb2", True, ("web: is started here now",)),
     json_views.FenceReportView(("registered again",)),
-    json_views.NotificationView(
-        "takeover",
-        False,
-        "web",
-        "web",
-        "deb2",
-        "deb1",
-        "web is started here",
-        0,
-        0,
-        False,
-        json_views.history([ENTRY]).entries[0],
-        json_views.why(EXPLANATION),
-    ),
-    json_views.NotifyStatusView((json_views.NotifierView("mail", "", 0, 8.0, None, ""),)),
+    json_views.notification(Admitted(ALERT, 2), ("deb1", "deb2"), EXPLANATION),
+    json_views.notification(Admitted(ALERT), ("deb1", "deb2"), None, 3, True),
+    json_views.NotifyStatusView((json_views.NotifierView("mail", "", 1, None, 4.0, "exit 1"),)),
     json_views.AdviseView(
         "deb2",
         "deb1",

@@ -78,6 +78,11 @@ def test_orders_need_no_ssh(cluster: AgentCluster) -> None:
     cluster.wait("STOPPED/STARTED")
     why = cluster.must(first, "openha why webha")
     assert re.search(r"by root \(pid \d+, reason: CHG-12\)", why), why
+    # The order here is the cause of the start there, which comes before what was heard of it here.
+    timeline = cluster.must(second, "openha history webha --both")
+    story = r"deb1\S+ +command stop for webha: by root \(pid \d+, reason: CHG-12\)"
+    story += r"(?s:.*)deb2\S+ +service webha: STOPPED -> START_READY(?s:.*)STARTED"
+    assert re.search(story, timeline), timeline
     assert "'switch --remote' on node deb2.opensvc.com over the peer link" in cluster.must(
         first, "web switch --to deb1.opensvc.com"
     )

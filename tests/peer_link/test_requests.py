@@ -29,6 +29,7 @@ from opensvc_openha.peer_link.protocol import (
     AddRequest,
     AgentKind,
     FetchRequest,
+    HistoryRequest,
     InspectRequest,
     JobRequest,
     OrderRequest,
@@ -68,6 +69,10 @@ class Node:
     def fetch(self, file: SharedFile) -> str:
         """Return a text of its own."""
         return f"text of {file.value}"
+
+    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
+        """Return an entry of its own."""
+        return [{"name": service, "number": limit}]
 
     def program(self, request: JobRequest) -> Program:
         """Return the script, which first notes that it ran."""
@@ -226,6 +231,7 @@ def test_questions_change_nothing_and_share_a_channel(tmp_path: Path) -> None:
         assert peer.status() == {"version": "1"}
         assert peer.inspect() == {"facts": 1}
         assert peer.fetch(SharedFile.MONITOR) == "text of monitor"
+        assert peer.history("web", 7) == [{"name": "web", "number": 7}]
         with peer.channel() as channel:
             for _ in range(2):
                 channel.send({"do": "status"})
@@ -413,7 +419,9 @@ CHANGES: tuple[Request, ...] = (
     ),
 )
 READS: tuple[Request, ...] = (InspectRequest(), FetchRequest(SharedFile.OPTIONS))
-ALWAYS: tuple[Request, ...] = (StatusRequest(), OutcomeRequest(ID))
+ALWAYS: tuple[Request, ...] = (
+    StatusRequest(), HistoryRequest("", 1000), HistoryRequest("web", 1), OutcomeRequest(ID)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

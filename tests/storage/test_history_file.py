@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.core.actions import Record, RecordKind
+from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
@@ -146,6 +147,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         1.25,
         SIGHT,
         "m1",
+        cause=Causality(BootId(1_700_000_000, 2**64 - 1), 12, BootId(3, 0), 2**40),
     )
     for machine in ("m1", "m2"):
         file = HistoryFile(path, machine)
@@ -154,6 +156,30 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     first, second = read_entries(path)
     assert (first.machine, second.machine) == ("m1", "m2") and first.number < second.number
     assert {**vars(first), "number": 0} == vars(full)
+
+
+def test_causes_are_added_to_the_file_of_a_version_without_them(tmp_path: Path) -> None:
+    """What it has wins nothing, and loses nothing; causes of dropped entries are dropped."""
+    path = str(tmp_path / "h")
+    file = HistoryFile(path, "m")
+    file.append([entry(1)], 100)
+    file.close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE cause")
+    connection.close()
+    assert [item.cause for item in read_entries(path)] == [None]
+
+    cause = Causality(BootId(1, 2), 3)
+    file = HistoryFile(path, "m")
+    file.append([replace(entry(number), cause=cause) for number in range(2, 30)], 10)
+    file.append([entry(30)], 10)
+    file.close()
+    found = [(item.new, item.cause) for item in read_entries(path)]
+    assert found[-2:] == [("S29", cause), ("S30", None)]
+    connection = sqlite3.connect(path)
+    (left,) = connection.execute("SELECT count(*) FROM cause").fetchone()
+    connection.close()
+    assert left == len(found) - 1
 
 
 def test_reading_selects_service_time_and_number(tmp_path: Path) -> None:
