@@ -57,7 +57,9 @@ class StatusSource:
         with self._changed:
             self._wanted = wanted = self._began + 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._ended >= wanted, wait_s)
+            # One that did not answer last time is not waited for at all.
+            if not self._problem:
+                self._changed.wait_for(lambda: self._ended >= wanted, wait_s)
             return self._seen()
 
     def ask_now(self) -> None:

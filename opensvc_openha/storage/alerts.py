@@ -82,16 +82,16 @@ def alerts_in(entry: Entry) -> list[Alert]:
             found = [_alert(AlertKind.DAEMON_RESTARTED, entry, False, entry.reason)]
         case _:
             found = []
-    if not found and entry.is_alarm:
+    # The state that a failed script leads to is recorded next, and has its own words.
+    if not found and entry.is_alarm and entry.kind is not EntryKind.SCRIPT:
         service = entry.name if entry.kind in _OF_SERVICES else ""
         what = f"{entry.new}: {entry.reason}" if entry.reason else entry.new
-        what = f"{entry.old} {what}" if entry.kind is EntryKind.SCRIPT else what
         return [_alert(AlertKind.ALARM, entry, False, what, service)]
     return found
 
 
 _SILENT, _LIVE = PeerStanding.SILENT.word, PeerStanding.LIVE.word
-_OF_SERVICES = (EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.MONITOR, EntryKind.COMMAND)
+_OF_SERVICES = (EntryKind.SERVICE, EntryKind.MONITOR, EntryKind.COMMAND)
 _BESIDE_NOBODY = (PeerStanding.SILENT, PeerStanding.DEPARTED)
 
 

@@ -177,7 +177,7 @@ def test_scrape_gets_the_last_status_while_the_daemon_does_not_answer() -> None:
     answers.set()
     until(lambda: news, what="the problem is reported")
     assert news[0] == "nmond does not answer"
-    until(lambda: source.newest(LIMIT_S).problem == "", what="it answers again")
+    until(lambda: source.newest(0.01).problem == "", what="it answers again")
     assert news == ["nmond does not answer", "nmond answers"]
 
 

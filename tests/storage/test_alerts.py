@@ -80,10 +80,14 @@ def words(alerts: list[Alert]) -> list[str]:
         (entry(K.DAEMON, "", "", "ENDED"), []),
         (entry(K.MONITOR, "web", "", "FAILED", True), ["alarm monitor web FAILED"]),
         (entry(K.SCRIPT, "web", "start", "ok"), []),
+        (entry(K.SCRIPT, "web", "start", "failed", True), []),
     ],
 )
 def test_entries_are_told_apart(found: Entry, expected: list[str]) -> None:
-    """Beginnings, ends, moments; what is an alarm in the history is at least that here."""
+    """Beginnings, ends, moments; what is an alarm in the history is at least that here.
+
+    But for a script that failed: the state that follows is one.
+    """
     assert words(alerts_in(found)) == expected
 
 
