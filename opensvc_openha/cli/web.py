@@ -14,6 +14,7 @@ from opensvc_openha.control import client
 from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import without_output
+from opensvc_openha.system.order_reason import VARIABLE
 from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
@@ -162,14 +163,14 @@ def _why(layout: Layout, service: str) -> Mapping[str, Any]:
     return {"service": service, "lines": explanation_lines(layout, service)}
 
 
-def _run(service: str, action: str) -> tuple[bool, str]:
+def _run(service: str, action: str, reason: str) -> tuple[bool, str]:
     """Run the command that an operator would type, as the user of this process."""
     done = subprocess.run(
         [*self_command(), "service", "-A", service, action],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=dict(os.environ),
+        env={**os.environ, VARIABLE: reason},
         timeout=_ORDER_LIMIT_S,
         check=False,
     )

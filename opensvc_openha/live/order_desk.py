@@ -20,8 +20,8 @@ CONFIRM_WITHIN_S = 60.0
 _WAITING_MAX = 32
 _JOBS_KEPT = 20
 
-Run = Callable[[str, str], tuple[bool, str]]
-"""Run ``service -A SERVICE ACTION``; returns whether it succeeded, and what it printed."""
+Run = Callable[[str, str, str], tuple[bool, str]]
+"""Run ``service -A SERVICE ACTION`` for a reason; returns whether it succeeded, and its output."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ class OrderDesk:
             self._waiting[question.number] = question
         return question
 
-    def confirm(self, guard: str, number: str, service: str, node: str, by: str) -> Job:
+    def confirm(
+        self, guard: str, number: str, service: str, node: str, by: str, reason: str = ""
+    ) -> Job:
         """Run what was asked for; service and node must be those of the question."""
         with self._lock:
             question = self._waiting.pop(number, None)
@@ -114,7 +116,7 @@ class OrderDesk:
                 raise RefusedError(f"another order for {service} runs")
             self._jobs = [*self._jobs, job][-_JOBS_KEPT:]
         threading.Thread(
-            target=self._carry_out, args=(job, command.value), name="order", daemon=True
+            target=self._carry_out, args=(job, command.value, reason), name="order", daemon=True
         ).start()
         return job
 
@@ -123,9 +125,10 @@ class OrderDesk:
         with self._lock:
             return tuple(reversed(self._jobs))
 
-    def _carry_out(self, job: Job, action: str) -> None:
+    def _carry_out(self, job: Job, action: str, reason: str) -> None:
+        told = f"{reason} (page, from {job.by})" if reason else f"page, from {job.by}"
         try:
-            is_done, text = self._run(job.service, action)
+            is_done, text = self._run(job.service, action, told)
         except Exception as error:  # Top level of the thread: shown with the order.
             is_done, text = False, f"{type(error).__name__}: {error}"
         ended = replace(job, state="done" if is_done else "failed", text=text)

@@ -30,6 +30,8 @@ from opensvc_openha.system import clock
 COOKIE = "openha-session"
 GUARD = "x-openha-guard"
 _BODY_BYTES = 4096
+_REASON = 150
+"""Characters of the reason of an order."""
 _STREAMS = 32
 """Pages that are kept up to date at a time."""
 _TICK_S = 0.25
@@ -308,7 +310,14 @@ class _Page:
             desk, session, body = await self._order(request)
             number, service, node = (_text(body, key) for key in ("number", "service", "node"))
             job = await asyncio.get_running_loop().run_in_executor(
-                None, desk.confirm, session.guard, number, service, node, _address(request)
+                None,
+                desk.confirm,
+                session.guard,
+                number,
+                service,
+                node,
+                _address(request),
+                _text(body, "reason")[:_REASON],
             )
         except UsageError as error:
             return _error(400, str(error))

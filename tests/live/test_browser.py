@@ -87,7 +87,8 @@ class Runs:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
-    def __call__(self, name: str, action: str) -> tuple[bool, str]:
+    def __call__(self, name: str, action: str, reason: str) -> tuple[bool, str]:
+        assert reason.startswith("CHG-12 ")
         self.calls.append((name, action))
         return True, f"Service {name} successfully stopped"
 
@@ -165,6 +166,7 @@ def test_page_shows_what_happens_and_takes_an_order(stage: Stage, page: Page) ->
     assert not page.find("#confirm-yes").is_enabled()
     page.find("#confirm-name").clear()
     page.find("#confirm-name").send_keys("web")
+    page.find("#confirm-reason").send_keys("CHG-12")
     page.shoot("confirm")
     page.find("#confirm-yes").click()
     page.shows("successfully stopped", "#orders")

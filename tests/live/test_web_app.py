@@ -30,8 +30,10 @@ class Runs:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.reasons: list[str] = []
 
-    def __call__(self, service: str, action: str) -> tuple[bool, str]:
+    def __call__(self, service: str, action: str, reason: str) -> tuple[bool, str]:
+        self.reasons.append(reason)
         self.calls.append((service, action))
         return True, f"Service {service} {action}"
 
@@ -196,9 +198,10 @@ def test_order_is_asked_then_confirmed_then_run(
     assert (asked["service"], asked["node"]) == ("web", "deb1")
     assert "deb2 starts it" in asked["text"]
     assert not runs.calls
-    body = {"number": asked["number"], "service": "web", "node": "deb1"}
+    body = {"number": asked["number"], "service": "web", "node": "deb1", "reason": "CHG-12"}
     assert client.post("/orders/confirm", json=body, headers=own).status_code == 202
     until(lambda: runs.calls == [("web", "stop")], what="it runs")
+    assert runs.reasons == ["CHG-12 (page, from testclient)"]
 
     def state() -> str:
         return str(client.get("/picture").json()["orders"][0]["state"])
@@ -216,6 +219,7 @@ def test_order_is_asked_then_confirmed_then_run(
         {"number": "x"},
         {"number": 7},
         {"service": None},
+        {"reason": 1},
     ],
 )
 def test_confirmation_of_something_else_does_nothing(
@@ -225,7 +229,7 @@ def test_confirmation_of_something_else_does_nothing(
     client, guard = ordering
     own = {"x-openha-guard": guard}
     asked = client.post("/orders", json={"order": "stop", "service": "web"}, headers=own).json()
-    body = {"number": asked["number"], "service": "web", "node": "deb1", **change}
+    body = {"number": asked["number"], "service": "web", "node": "deb1", "reason": "", **change}
     assert client.post("/orders/confirm", json=body, headers=own).status_code in (400, 409)
     assert not runs.calls
 
@@ -297,7 +301,7 @@ def test_question_of_one_session_is_not_confirmed_by_another(runs: Runs) -> None
     ).json()
     answer = second.post(
         "/orders/confirm",
-        json={"number": asked["number"], "service": "web", "node": "deb1"},
+        json={"number": asked["number"], "service": "web", "node": "deb1", "reason": ""},
         headers={"x-openha-guard": guards[1]},
     )
     assert answer.status_code == 409 and not runs.calls

@@ -175,6 +175,7 @@ def test_order_goes_the_way_of_the_command_over_tls(
         asked = browser.post("orders", {"order": "freeze", "service": "registry"})
         assert cluster_dir.state("registry") == "STARTED"
         words = {key: asked[key] for key in ("number", "service", "node")}
-        browser.post("orders/confirm", words)
+        browser.post("orders/confirm", {**words, "reason": "CHG-12"})
         cluster_dir.wait_state("registry", "FROZEN_START")
         browser.wait("Service registry FROZEN-START")
+        assert "CHG-12 (page, from 127.0.0.1)" in cluster_dir.ok("openha history registry")

@@ -259,6 +259,7 @@ async function why(name) {
 async function ask(order, name) {
   put(at("confirm-error"), "");
   at("confirm-name").value = "";
+  at("confirm-reason").value = "";
   at("confirm-yes").disabled = true;
   asked = null;
   try {
@@ -281,7 +282,7 @@ async function confirmed() {
   if (!asked) return;
   at("confirm-yes").disabled = true;
   try {
-    await call("orders/confirm", {number: asked.number, service: at("confirm-name").value, node: asked.node});
+    await call("orders/confirm", {number: asked.number, service: at("confirm-name").value, node: asked.node, reason: at("confirm-reason").value});
     at("confirm").close();
   } catch (error) {
     put(at("confirm-error"), error.message);
