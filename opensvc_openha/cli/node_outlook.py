@@ -35,13 +35,17 @@ from opensvc_openha.daemon.readiness import why_no_fence
 from opensvc_openha.errors import NotRunningError, OpenhaError
 from opensvc_openha.formats.findings import finding_to_json
 from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.plugin.agent_services import read_services
 from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.storage import configuration
 
 ERROR, WARNING, UNKNOWN = Severity.ERROR, Severity.WARNING, Severity.UNKNOWN
 _ROOM_LEAST, _ROOM_LOW = 1 << 20, 50 << 20
 _NET = "/sys/class/net"
 _LATE_SHARE = 0.5
+_OUR_SUFFIX = ".env"
+"""Service files that the embedded agent reads, too."""
 _MAY_RUN_ON_PEER = UP_OR_IN_SCRIPT | {ServiceState.UNKNOWN, ServiceState.STOP_FAILED}
 
 
@@ -80,7 +84,7 @@ def own_findings(
         installation.agent(), node, embedded.intersection(names), wrapped, peer, cluster
     )
     others = [name for name in names if name not in embedded]
-    found += _of_real_agents(node, others, wrapped, peer, cluster)
+    found += _of_real_agents(node, others, peer, cluster)
     return found, names
 
 
@@ -245,22 +249,31 @@ def _fences(node: str, status: NodeStatus, own: Iterable[ServiceSpec]) -> Iterat
 def _of_real_agents(
     node: str,
     names: Collection[str],
-    wrapped: Mapping[str, str],
     peer: PeerSight,
     cluster: ClusterView,
+    agents: Iterable[Agent] | None = None,
 ) -> Iterator[Finding]:
     """Yield what our own drivers see of the services of OpenSVC agents.
 
     Nothing of it is sure: only the agent knows what it does at a start.
     """
     left = set(names)
-    for agent in find_agents(None):
-        if agent.is_gone or not left:
-            continue
+    for agent in find_agents(None) if agents is None and names else agents or ():
+        known = [] if agent.is_gone else read_services(agent)
+        wrapped = {}
+        for svc in known:
+            if svc.cluster_name not in left:
+                continue
+            left.remove(svc.cluster_name)
+            if svc.path.endswith(_OUR_SUFFIX):
+                wrapped[svc.svcname] = svc.cluster_name
+                continue
+            text = f"{svc.path} is of the OpenSVC agent {agent.line.name}, and is not read here"
+            fix = f"{agent.service_command(svc.svcname)} print status"
+            yield Finding(UNKNOWN, node, svc.cluster_name, "drivers", text, fix)
         layout = replace(installation.agent(), etc_dir=agent.etc_dir, var_dir=agent.var_dir)
-        own = left.intersection(_cluster_names(layout, wrapped, cluster))
-        left -= own
-        for found in service_findings(layout, node, own, wrapped, peer, cluster):
+        own = set(wrapped.values())
+        for found in service_findings(layout, node, own, wrapped, peer, cluster) if own else ():
             is_read = found.check not in ("files", "drivers")
             severity = found.severity if is_read else UNKNOWN
             yield replace(found, severity=severity, stops_start=False)
