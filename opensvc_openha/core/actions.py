@@ -68,6 +68,8 @@ class RunScript:
     path: str
     peer_state: ServiceState
     peer_standing: PeerStanding
+    flushes: bool = False
+    """It has ended only once all that this node wrote is on its disks."""
 
 
 class StepKind(enum.Enum):

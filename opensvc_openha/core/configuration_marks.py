@@ -1,8 +1,8 @@
 """Compare the parts of the configuration that must be alike on both nodes.
 
-Each node puts a mark of each part into its beats. Different marks change no decision: log and
-status name them, with the file to compare, until they agree again. Parts that only one version
-knows are skipped.
+Each node puts a mark of each part into its beats. Different marks change no decision, but that of
+falling silent on purpose: log and status name them, with the file to compare, until they agree
+again. Parts that only one version knows are skipped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,22 @@ _PARTS = (
     ("roles", "the services file: which node is primary and which secondary for a service"),
     ("policies", "openha.conf: the policies of services"),
     ("profile", "openha.conf: the time profile"),
+    (
+        "fences",
+        "openha.conf and the services file: for which services the peer is proved out ([fencing]"
+        " levels, check-up scripts that prove nothing)",
+    ),
 )
 """In the order of the marks; a later version appends its own."""
-_OF_SERVICES = ("roles", "policies")
+_FENCES = [name for name, _ in _PARTS].index("fences")
+_OF_SERVICES = ("roles", "policies", "fences")
 
 
 def marks_of(spec: ClusterSpec) -> Marks:
-    """Return the marks of a configuration, equal on both nodes if the parts are."""
+    """Return the marks of a configuration, equal on both nodes if the parts are.
+
+    The last one is for nodes that may fall silent on purpose, with `frozen_storage = give_up`.
+    """
     # A device may have another name on the other node.
     links = [(link.node, link.shared_name, link.timeout_s, link.wire.value) for link in spec.links]
     roles = [(svc.name, svc.primary, svc.secondary) for svc in spec.own_services]
@@ -38,7 +47,12 @@ def marks_of(spec: ClusterSpec) -> Marks:
         for svc in spec.own_services
     ]
     parts = ([spec.node, spec.peer], links, roles, policies, [spec.profile.value])
-    return tuple(_mark(repr(sorted(part))) for part in parts)
+    marks = tuple(_mark(repr(sorted(part))) for part in parts)
+    if not any(svc.policy.is_given_up for svc in spec.own_services):
+        return marks
+    has_plan = bool(spec.fencing.levels)
+    fences = [(svc.name, has_plan or svc.is_fenced) for svc in spec.own_services]
+    return *marks, _mark(repr(sorted(fences)))
 
 
 def _mark(text: str) -> bytes:
@@ -58,6 +72,18 @@ class ConfigurationDifferences:
     def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply an edited configuration."""
         self.marks = marks_of(spec)
+
+    def why_not_silent(self, view: PeerView) -> str:
+        """Return why this node must not be silent on purpose; empty if it may.
+
+        A peer that proves less than this node before a start would start second copies.
+        """
+        found = () if view.facts is None else view.facts.marks
+        if len(found) <= _FENCES or len(self.marks) <= _FENCES:
+            return f"{self._peer} does not report for which services it would prove this node out"
+        if found[_FENCES] != self.marks[_FENCES]:
+            return f"{self._peer} proves this node out for other services, see its configuration"
+        return ""
 
     def update(self, view: PeerView, has_same_services: bool) -> list[Record]:
         """Compare again; a peer that is not heard, or sends no marks, changes nothing."""

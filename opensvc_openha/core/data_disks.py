@@ -20,7 +20,7 @@ from opensvc_openha.core.timing import DISK_LOOK_OLD_S, FROZEN_REPORT_S
 _NOT_LOOKED = DisksLook(DiskAnswer.UNKNOWN, text="its disks were not looked at")
 
 
-@state_marks(not_state={"_shown"})
+@state_marks(not_state={"_shown"}, own_seqs={"_frozen_seqs"})
 class DataDisks:
     """The disks of the services with `frozen_storage = give_up`, as this node sees them."""
 
@@ -30,10 +30,21 @@ class DataDisks:
         self._awake_since = -math.inf
         self._shown: set[str] = set()
         """The services whose disks were recorded as frozen."""
+        self._frozen_seqs: dict[str, int] = {}
+        """The first beat of this node that left after the disks of a service were seen frozen."""
 
-    def record(self, event: DisksLooked, now: float) -> list[Record]:
-        """Take a look; return what is new about frozen disks."""
+    def record(self, event: DisksLooked, now: float, next_seq: int = -1) -> list[Record]:
+        """Take a look; return what is new about frozen disks.
+
+        ``next_seq`` is the number of the next beat: what the peer says of its disks counts from
+        then on. Without it all of that counts.
+        """
         self._looks, self._looked_at = event.looks, min(now, event.at)
+        self._frozen_seqs = {
+            name: self._frozen_seqs.get(name, next_seq)
+            for name, look in event.looks.items()
+            if look.answer is DiskAnswer.FROZEN
+        }
         self._shown &= event.looks.keys()
         return [each for name in event.looks for each in self._records(name, now)]
 
@@ -57,6 +68,13 @@ class DataDisks:
         if now > self._looked_at + DISK_LOOK_OLD_S:
             return _NOT_LOOKED
         return self._looks.get(service, _NOT_LOOKED)
+
+    def is_frozen_unheard(self, service: str, acked_seq: int) -> bool:
+        """Return True for frozen disks if the peer, when it spoke, had heard nothing sent since.
+
+        What it says of its own may be of before they froze, then, however late it came.
+        """
+        return acked_seq < self._frozen_seqs.get(service, -1)
 
     def answer(self, service: str, now: float) -> DiskAnswer:
         """Return whether the disks of a service answer."""

@@ -360,7 +360,7 @@ class Engine:
 
         if isinstance(event, DisksLooked):
             self._work.mark(event.looks.keys() | self._disks.watched)
-            return [*self._disks.record(event, now)]
+            return [*self._disks.record(event, now, self.seq + 1)]
         if isinstance(event, FencePathsLooked):
             is_heard = self._peer.view.standing is PeerStanding.LIVE
             self._fencing.desk.record_looks(event, is_heard, now)
@@ -520,7 +520,9 @@ class Engine:
         given_up = self._work.given_up
         if not given_up and not self._silence.services:
             return []
-        done = self._silence.update(self._services, given_up, is_over, self._moment(now))
+        why_never = self._configuration.why_not_silent(self._peer.view)
+        at = self._moment(now)
+        done = self._silence.update(self._services, given_up, is_over, at, why_never)
         if done:
             self._work.mark_all()
         return [*done]

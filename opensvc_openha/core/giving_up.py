@@ -71,6 +71,8 @@ class DisksSight:
 def sight_of(service: str, disks: DataDisks, view: PeerView, now: float) -> DisksSight:
     """Return what both nodes see of the disks of a service."""
     peer = view.disks_of(service, now)
+    if peer is DiskAnswer.ANSWERS and disks.is_frozen_unheard(service, view.facts_acked_seq):
+        peer = DiskAnswer.UNKNOWN
     frozen = {} if view.facts is None else view.facts.frozen
     return DisksSight(
         disks.look_at(service, now),
@@ -121,6 +123,10 @@ class GivingUp:
         self._began_at: float | None = None
         self.is_stop_hung = False
         """Its stop failed while its disks did not answer: it is stopped again once they do."""
+        self.is_to_freeze = False
+        """Whoever ordered that stop wanted it frozen as stopped."""
+        self._was_frozen = False
+        """Its disks did not answer at some time since its stop began."""
 
     @property
     def is_going_on(self) -> bool:
@@ -128,14 +134,36 @@ class GivingUp:
         return self._began_at is not None
 
     def begin(self, now: float) -> None:
-        """Give the service up; or stop it again, now that its disks answer."""
+        """Give the service up."""
         if not self.is_going_on:
             self._instants = (*self._recent(now), now)
-        self._began_at, self.is_stop_hung = now, False
+        self._began_at, self.is_stop_hung, self.is_to_freeze = now, False, False
+
+    def stop_begins(self, sight: DisksSight) -> None:
+        """Note that a stop script begins."""
+        self._was_frozen = sight.is_frozen
+
+    def stop_goes_on(self, sight: DisksSight) -> None:
+        """Note what is seen of the disks while it runs."""
+        self._was_frozen = self._was_frozen or sight.is_frozen
+
+    def stop_again(self, now: float) -> None:
+        """Stop it once more, now that its disks answer: given up or not, as it was."""
+        self._began_at = now if self.is_going_on else None
+        self.is_stop_hung = self.is_to_freeze = False
+
+    def stop_failed(self, sight: DisksSight, is_to_freeze: bool) -> None:
+        """Judge the end of a stop that proves nothing: the disks, or the stop itself."""
+        if self.is_stop_unproved(sight):
+            self.is_stop_hung, self.is_to_freeze = True, is_to_freeze
+        else:
+            # An operator has to look.
+            self.end()
 
     def end(self) -> None:
         """Leave it at that: it is stopped, or is not to be given up any more."""
-        self._began_at, self.is_stop_hung = None, False
+        self._began_at = None
+        self.is_stop_hung = self.is_to_freeze = False
 
     def forget(self) -> None:
         """Clear the count: an operator acted on the service."""
@@ -154,7 +182,12 @@ class GivingUp:
 
     def is_stop_unproved(self, sight: DisksSight) -> bool:
         """Return True if the end of a stop script proves nothing."""
-        return sight.is_frozen or (self.is_going_on and not sight.is_read_here)
+        is_doubtful = self.is_going_on or self._was_frozen
+        return sight.is_frozen or (is_doubtful and not sight.is_read_here)
+
+    def is_flush_due(self, sight: DisksSight) -> bool:
+        """Return True if a stop that has ended may have left writes behind, which land now."""
+        return self._was_frozen and sight.is_read_here
 
     def is_to_stop_again(self, sight: DisksSight) -> bool:
         """Return True if a stop that hung may succeed now."""

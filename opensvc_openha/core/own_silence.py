@@ -39,15 +39,18 @@ class OwnSilence:
         given_up: Collection[str],
         is_over: bool,
         at: Moment,
+        why_never: str = "",
     ) -> list[Record]:
         """Decide again about the services that are given up.
 
-        ``is_over`` if this node is leaving.
+        ``is_over`` if this node is leaving; ``why_never`` is why it must not be silent whatever
+        becomes of its services, empty if it may.
         """
         names = sorted({*given_up, *self.services} & machines.keys())
         needs = {name: machines[name].why_not_given_up(at) for name in names}
         services = () if is_over else tuple(name for name, why in needs.items() if not why)
-        harms = [each.why_not_silent(at) for each in machines.values()] if services else []
+        harms = [why_never, *(each.why_not_silent(at) for each in machines.values())]
+        harms = harms if services else []
         why_not = next((text for text in harms if text), "")
         was_kept, former, former_services = self.is_kept, self.why_not, self.services
         self.services, self.why_not = services, why_not

@@ -74,7 +74,7 @@ _PAST_MAX = 15
         "_facts_at",
         "facts_seq",
     },
-    own_seqs={"_acked_seq", "_taken_over_seq", "_ack_floor"},
+    own_seqs={"_acked_seq", "_taken_over_seq", "_ack_floor", "facts_acked_seq"},
     memory_s={"_goodbye_at": RESTART_HOLD_S + 1},
 )
 class PeerView:
@@ -113,6 +113,8 @@ class PeerView:
         self._facts_at = -math.inf
         self.facts_seq = -1
         """Number of the beat that brought the newest facts; -1 if none has."""
+        self.facts_acked_seq = -1
+        """The newest beat of this node that the peer had taken when it composed these facts."""
         self.held_back = ""
         """Why there is no verdict about a peer that is heard but rejected; empty otherwise."""
         self._ack_floor = 0
@@ -204,7 +206,7 @@ class PeerView:
         Only what the new one hears from now on is a proof.
         """
         self._newest, self._facts, self._acked_seq = None, None, -1
-        self.facts_seq = -1
+        self.facts_seq = self.facts_acked_seq = -1
         self._past = tuple(each for each in self._past if each != boot)
         # The displaced one may have acknowledged in the peer's name.
         self._ack_floor = self.own_seq
@@ -223,7 +225,7 @@ class PeerView:
         newest = self._newest
         if newest is None or newest.boot != beat.boot:
             self._acked_seq, self._facts = -1, None
-            self.facts_seq = -1
+            self.facts_seq = self.facts_acked_seq = -1
         elif self.age_of(beat, now) is not Age.NEWER:
             return False
         if not beat.is_legacy and self._incarnation != beat.boot:
@@ -252,6 +254,8 @@ class PeerView:
             and ack.seq > self._ack_floor
         ):
             self._acked_seq = max(self._acked_seq, ack.seq)
+        if beat.facts is not None:
+            self.facts_acked_seq = self._acked_seq
         if beat.goodbye is not Goodbye.NONE:
             self._goodbye_at = now
         return True

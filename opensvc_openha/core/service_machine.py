@@ -7,7 +7,7 @@ services.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core import explanations
 from opensvc_openha.core.actions import (
@@ -212,6 +212,8 @@ class ServiceMachine:
     def evaluate(self, at: Moment) -> list[Action]:
         """Apply changes outside the service: the peer, the time, this node's wish to leave."""
         done = self._settle_doubt(at) + self._update_dual_run(at)
+        if self.state is ServiceState.STOPPING and self.spec.policy.is_given_up:
+            self._giving_up.stop_goes_on(self._sight(at))
         if self._is_hold_for_peer and at.view.state_of(self.spec.name) in UP:
             # The peer has taken the service that was left to it: this node is the standby now.
             self._hold_until = min(self._hold_until, at.now)
@@ -244,7 +246,7 @@ class ServiceMachine:
         elif trigger is Trigger.START_NOT_BEGUN:
             self._fencing.record_failure(self._fencing.group_of(self.spec), at.now)
         actions = self._apply(trigger, at, event.detail)
-        if self.running is kind:
+        if not actions and self.running is kind:
             # No row applied, so nothing follows from the script's end.
             self.running = None
         return actions
@@ -333,10 +335,12 @@ class ServiceMachine:
             self._failures.forget()
             self._giving_up.forget()
             self._fencing.retry_now(self.spec)
+        # What was written before is waited for as well.
+        flushes = row.stops_again or (self._giving_up.is_stop_hung and row.run is ScriptKind.STOP)
         actions += self._enter(row, situation, reason, at)
 
         if row.run is not None:
-            actions.append(self._script(row.run, at.view))
+            actions.append(replace(self._script(row.run, at.view), flushes=flushes))
             if row.run is ScriptKind.START:
                 self._dual.was_started_in_silence = situation.evidence is Evidence.SILENT
             if row.run is ScriptKind.CHECK:
@@ -363,7 +367,7 @@ class ServiceMachine:
         # The end of a script that belongs to the state before is ignored.
         self.running = row.run
         self._wait_for_plan(row.fences)
-        self._note_giving_up(row, at)
+        self._note_giving_up(row, old_target, at)
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._record_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
@@ -399,18 +403,22 @@ class ServiceMachine:
             moved.append(self._record(old_state.name, self.state.name, reason, is_alarm, row.name))
         return moved
 
-    def _note_giving_up(self, row: Row, at: Moment) -> None:
+    def _note_giving_up(self, row: Row, target: ServiceState | None, at: Moment) -> None:
+        """Note what becomes of a service that is given up, or whose stop did not end in order.
+
+        ``target`` is the frozen state in which the operation was to end.
+        """
+        giving_up = self._giving_up
+        if row.run is ScriptKind.STOP and self.spec.policy.is_given_up:
+            giving_up.stop_begins(self._sight(at))
         if row.gives_up:
-            self._giving_up.begin(at.now)
-        elif not self._giving_up.is_going_on:
-            return
+            giving_up.begin(at.now)
+        elif row.stops_again:
+            giving_up.stop_again(at.now)
         elif row.trigger in OPERATOR or row.next is not ServiceState.STOP_FAILED:
-            self._giving_up.end()
-        elif self._sight(at).is_read_here:
-            # The stop itself has failed: an operator has to look.
-            self._giving_up.end()
-        else:
-            self._giving_up.is_stop_hung = True
+            giving_up.end()
+        elif self.spec.policy.is_given_up:
+            giving_up.stop_failed(self._sight(at), target is ServiceState.FROZEN_STOP)
 
     def _wait_for_plan(self, is_waiting: bool) -> None:
         plan = self._fencing.desk.plan
@@ -526,7 +534,9 @@ class ServiceMachine:
         return {
             "is_to_give_up": giving_up.is_due(policy, sight, at.now),
             "is_stop_unproved": giving_up.is_stop_unproved(sight),
+            "is_flush_due": giving_up.is_flush_due(sight),
             "is_to_stop_again": giving_up.is_to_stop_again(sight),
+            "is_to_freeze": giving_up.is_to_freeze,
             "is_left_to_peer": sight.is_frozen and not sight.why_not,
         }
 

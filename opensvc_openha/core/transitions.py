@@ -147,8 +147,12 @@ class Situation:
     """Its disks are frozen here, for long enough; the peer reads them, and would start it."""
     is_stop_unproved: bool = False
     """Its disks do not answer, so that what it wrote may be on its way when its stop has ended."""
+    is_flush_due: bool = False
+    """Its disks answer, and did not at some time since its stop began."""
     is_to_stop_again: bool = False
     """Its stop failed while its disks did not answer; now they do."""
+    is_to_freeze: bool = False
+    """It is to be frozen as stopped then."""
     is_left_to_peer: bool = False
     """Its disks are frozen here; the peer reads them, and may start it."""
     leaving: Leaving | None = None
@@ -182,6 +186,8 @@ class Row:
     holds: bool = False
     gives_up: bool = False
     """The service is given up: until it is stopped, disks that do not answer count."""
+    stops_again: bool = False
+    """It is stopped once more, since its disks answer again."""
     fences: bool = False
     """The service waits for the proof of the node's fence plan from now on."""
     ready: AnswerCode | None = None
@@ -337,6 +343,10 @@ def _must_give_up(s: Situation) -> bool:
     return is_sure and s.leaving is None and s.is_to_give_up
 
 
+def _must_stop_again(s: Situation) -> bool:
+    return _idle(s) and s.leaving is None and s.is_to_stop_again
+
+
 def _script(kind: ScriptKind) -> Guard:
     return lambda s: s.running is kind
 
@@ -362,6 +372,8 @@ _ORDERED = "{by}: {trigger}"
 
 _CONDEMNED = "nothing is started: {ejector}"
 _CUT_OFF = "nothing is started: {cut_off}"
+_GIVEN_UP = "its disks have not answered here for {frozen_s} s, and the peer reads them: given up"
+_AGAIN = "its disks answer again: it is stopped once more"
 _EJECTED = "{ejector}: what runs here has lost its right to the data"
 
 # fmt: off
@@ -475,12 +487,15 @@ _STOP_ROWS = (
     # The peer starts it once it is stopped here, or once this node is proved out: it falls silent
     # if the stop hangs as well.
     Row(S.STARTED, _T.EVALUATE, _must_give_up,
-        S.STOPPING, "its disks have not answered here for {frozen_s} s, and the peer reads them:"
-        " given up", run=_K.STOP, clears=True, gives_up=True),
+        S.STOPPING, _GIVEN_UP, run=_K.STOP, clears=True, gives_up=True),
     Row(S.STOP_FAILED, _T.EVALUATE,
-        lambda s: _idle(s) and s.leaving is None and s.is_to_stop_again,
-        S.STOPPING, "its disks answer again: it is stopped once more", run=_K.STOP, clears=True,
-        gives_up=True),
+        lambda s: _must_stop_again(s) and s.is_to_freeze,
+        S.STOPPING, _AGAIN, run=_K.STOP, frozen_target=S.FROZEN_STOP, stops_again=True),
+    Row(S.STOP_FAILED, _T.EVALUATE, _must_stop_again,
+        S.STOPPING, _AGAIN, run=_K.STOP, clears=True, stops_again=True),
+    # A start that hung on them has failed at its limit, and may have left anything behind.
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: _must_give_up(s) and not s.was_never_started,
+        S.STOPPING, _GIVEN_UP, run=_K.STOP, clears=True, gives_up=True),
     # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
     Row(S.STARTED, _T.EVALUATE, _may_defend_by_plan,
         S.STARTED, "peer is {evidence}: it is fenced to defend the service", fences=True),
@@ -491,7 +506,9 @@ _STOP_ROWS = (
     Row(S.STARTED, _T.EVALUATE, _may_defend,
         S.STARTED, "peer is {evidence}: it is fenced to defend the service", run=_K.CHECK),
     # A failed start may leave parts of the service running: stop them before the peer starts it.
-    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.leaving is None and s.is_to_hand_over,
+    # While its disks do not answer a stop would prove nothing.
+    Row(S.START_FAILED, _T.EVALUATE,
+        lambda s: _idle(s) and s.leaving is None and s.is_to_hand_over and not s.is_stop_unproved,
         S.STOPPING, "on_start_failure = hand-over: stop what is left, the peer takes it",
         run=_K.STOP, clears=True),
     # Whoever unmounts without waiting for the disk leaves writes behind, which land once it
@@ -499,6 +516,9 @@ _STOP_ROWS = (
     Row(S.STOPPING, _T.STOP_OK, lambda s: s.running is _K.STOP and s.is_stop_unproved,
         S.STOP_FAILED, "stop script succeeded, but its disks do not answer: what it wrote may be on"
         " its way", clears=True, done=_A.FAILED),
+    Row(S.STOPPING, _T.STOP_OK, lambda s: s.running is _K.STOP and s.is_flush_due,
+        S.STOPPING, "its disks did not answer while it was stopped: it is stopped once more, and"
+        " ends once all is written", run=_K.STOP, stops_again=True),
     Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP),
         S.FROZEN_STOP, "stop script succeeded, frozen", clears=True, also=_A.STOPPED,
         done=_A.FROZEN_STOP),

@@ -15,7 +15,7 @@ import collections
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from opensvc_openha.core.actions import RunScript
@@ -51,6 +51,8 @@ _ARGUMENT = {
     ScriptKind.PROBE: "status",
     ScriptKind.POWER: "status",
 }
+_FLUSH = ("/bin/sync",)
+"""Waits for what was written to any file system, also to one that was unmounted lazily."""
 _QUESTIONS = frozenset({ScriptKind.PROBE, ScriptKind.POWER})
 _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
@@ -164,6 +166,10 @@ class ScriptRunner:
                 detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
                 outcome, detail = self._run_one(action, is_overtaken)
+                if action.flushes and outcome is ScriptOutcome.OK:
+                    outcome, text = self._run_one(action, command=_FLUSH)
+                    is_written = outcome is ScriptOutcome.OK
+                    detail = detail if is_written else f"not all is written to its disks: {text}"
         # The one place of this thread that catches all: its end must be reported.
         except Exception as error:
             outcome, detail = _failure(action.kind), f"could not be run: {error}"
@@ -195,9 +201,13 @@ class ScriptRunner:
             answer.close()
 
     def _run_one(
-        self, action: RunScript, is_overtaken: Callable[[], bool] = lambda: False
+        self,
+        action: RunScript,
+        is_overtaken: Callable[[], bool] = lambda: False,
+        command: Sequence[str] = (),
     ) -> tuple[ScriptOutcome, str]:
-        command = [action.path, _ARGUMENT[action.kind]]
+        """Run the script of an action, or another command in its place."""
+        command = command or (action.path, _ARGUMENT[action.kind])
         limit_s = _limit_s(self._limits_of(action.service), action.kind)
         began = clock.monotonic()
         path = self._layout.script_log(action.service)
@@ -207,7 +217,7 @@ class ScriptRunner:
         try:
             log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
-                argv = self._with_own_score(command)
+                argv = self._with_own_score(list(command))
                 environment = self._environment(action, limit_s)
                 with self._spawning as has_waited:
                     if has_waited and action.kind in _REVOCABLE and is_overtaken():

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from opensvc_openha.core.actions import Announce, RunScript
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import FrozenStorage, Policy
 from opensvc_openha.core.timing import DISK_LOOK_S, STOP_LIMIT_S
-from opensvc_openha.verify.simulated_node import Script
+from opensvc_openha.verify.simulated_node import Script, SimulatedNode
 from tests.core.leases import LeasePair
 from tests.core.pair import Host, Pair
 
 GIVEN_UP = Policy(frozen_storage=FrozenStorage.GIVE_UP)
 _STEP_S = 0.5
+_FIRST_MARKS = 5
 _NEEDS_DISKS = (ScriptKind.START, ScriptKind.STOP)
 
 
@@ -29,6 +31,8 @@ class Disks:
         """Nodes that do not look."""
         self.stops_lie = False
         """A stop does not wait for its disks: what it wrote is still on its way."""
+        self.limit_s = STOP_LIMIT_S
+        """After this time a script that waits for its disks is killed."""
         pair.schedule(0.1, self._look, pair.deb1)
         pair.schedule(0.3, self._look, pair.deb2)
 
@@ -56,7 +60,7 @@ class Disks:
             return True
         if self.stops_lie and action.kind is ScriptKind.STOP:
             host.end_script(script, ScriptOutcome.OK, is_running=True)
-        elif host.now >= script.began_at + STOP_LIMIT_S:
+        elif host.now >= script.began_at + self.limit_s:
             host.end_script(script, ScriptOutcome.FAILED, is_running=True, detail="was killed")
         else:
             self.pair.schedule(_STEP_S, self.pair._end_script, host, script)
@@ -70,6 +74,22 @@ class FrozenPair(LeasePair):
         super().__init__(*names, is_believed=True)
         self.use(policy_of_services)
         self.disks = Disks(self)
+        self.flushes: list[tuple[str, str, bool]] = []
+        self.without_marks: set[str] = set()
+        """Nodes of a version that reports no more of its configuration than the first one did."""
+
+    def run_script(self, node: SimulatedNode, action: RunScript) -> None:
+        """Run a script; note whether it waits until all is written."""
+        self.flushes.append((node.name, action.kind.value, action.flushes))
+        super().run_script(node, action)
+
+    def send(self, node: SimulatedNode, action: Announce) -> None:
+        """Send a beat, as the version of its node does."""
+        facts = action.beat.facts
+        if node.name in self.without_marks and facts is not None:
+            facts = replace(facts, marks=facts.marks[:_FIRST_MARKS])
+            action = replace(action, beat=replace(action.beat, facts=facts))
+        super().send(node, action)
 
     def use(self, policy: Policy, *names: str) -> None:
         """Give services a policy, before the nodes boot."""

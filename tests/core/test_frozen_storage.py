@@ -8,17 +8,25 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.beat import Beat, BootId
-from opensvc_openha.core.events import Command, ScriptKind
+from opensvc_openha.core.events import BeatReceived, Command, ConfigChanged, ScriptKind
 from opensvc_openha.core.facts import DiskAnswer, Facts
-from opensvc_openha.core.model import FrozenStorage, Policy
+from opensvc_openha.core.model import FrozenStorage, OnStartFailure, Policy
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.timing import DISK_FACTS_OLD_S, FROZEN_STOP_S, GIVE_UPS_MAX
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import (
+    DISK_FACTS_OLD_S,
+    FROZEN_STOP_S,
+    GIVE_UPS_MAX,
+)
 from tests.core.frozen_disks import GIVEN_UP, FrozenPair
 from tests.core.leases import LeaseHost
 
 AFTER_S = GIVEN_UP.frozen_after_s
 LONG_S = 100.0
+LIMIT_S = 40.0
+"""Of scripts, where one is to be killed."""
+HAND_OVER = OnStartFailure.HAND_OVER
 
 
 def _news(host: LeaseHost, *wanted: str) -> list[str]:
@@ -445,3 +453,171 @@ def test_word_of_the_peer_grows_old() -> None:
     assert view.disks_of("registry", 15.0) is DiskAnswer.ANSWERS
     view.judge(is_any_up=False, silent_since=15.0, now=15.0)
     assert view.disks_of("registry", 15.0) is DiskAnswer.UNKNOWN
+
+
+@pytest.mark.parametrize("is_lie", [True, False])
+def test_stop_of_an_operator_that_ends_without_its_disks_is_repeated_when_they_answer(
+    is_lie: bool,
+) -> None:
+    """As that of a service which was given up, and what was frozen stays that."""
+    pair = FrozenPair()
+    pair.disks.limit_s = LIMIT_S
+    deb1, _ = pair.start_first(is_frozen=True)
+    pair.disks.stops_lie = is_lie
+    pair.disks.freeze("deb1", "deb2")
+    pair.run(5)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(5 if is_lie else LIMIT_S + 2)
+    assert deb1.state == "STOP_FAILED"
+    pair.disks.stops_lie = False
+    pair.disks.thaw("deb1", "deb2")
+    pair.run(15)
+    assert deb1.state == "FROZEN_STOP" and not deb1.running and not pair.bitten
+    assert deb1.reasons("STOPPING")[-1] == "its disks answer again: it is stopped once more"
+
+
+def test_start_that_failed_is_not_handed_over_while_its_disks_do_not_answer() -> None:
+    """A stop would prove nothing, and end in STOP_FAILED: it is handed over once they do."""
+    pair = FrozenPair(policy_of_services=replace(GIVEN_UP, on_start_failure=HAND_OVER))
+    pair.script_ok = lambda host, action: (
+        action.kind.value != "check" and (host.name, action.kind) != ("deb2", ScriptKind.START)
+    )
+    pair.disks.limit_s = LIMIT_S
+    deb1, deb2 = pair.start_first()
+    pair.script_s = lambda action: 6.0 if action.kind is ScriptKind.START else 1.0
+    deb1.command(Command.STOP)
+    pair.run(7)
+    assert deb2.state == "STARTING"
+    pair.disks.freeze("deb1", "deb2")
+    pair.run(LIMIT_S + 1)
+    assert deb2.state == "START_FAILED"
+    pair.disks.thaw("deb1", "deb2")
+    pair.run(60)
+    assert deb1.state == "STARTED" and not pair.bitten
+    assert "STOP_FAILED" not in [state.name for _, _, state in deb2.states]
+
+
+def test_start_that_hung_on_frozen_disks_is_given_up() -> None:
+    """At its limit it has failed; what it left behind cannot be stopped either."""
+    pair = FrozenPair()
+    pair.disks.limit_s = LIMIT_S
+    deb1, deb2 = pair.start_first()
+    pair.script_s = lambda action: 6.0 if action.kind is ScriptKind.START else 1.0
+    deb1.command(Command.STOP)
+    pair.run(5)
+    assert deb2.state == "STARTING"
+    pair.disks.freeze("deb2")
+    pair.run(LIMIT_S + 2)
+    assert "START_FAILED" in [state.name for _, _, state in deb2.states]
+    pair.run(FROZEN_STOP_S + 60)
+    assert [name for _, name in pair.bitten] == ["deb2"] and deb1.state == "STARTED"
+    assert pair.starts()[-1][0] > pair.bitten[0][0]
+
+
+def test_start_that_fails_by_itself_is_an_operators() -> None:
+    """Its disks answer."""
+    pair = FrozenPair()
+    pair.script_ok = lambda host, action: (
+        action.kind.value != "check" and (host.name, action.kind) != ("deb2", ScriptKind.START)
+    )
+    deb1, deb2 = pair.start_first()
+    deb1.command(Command.STOP)
+    pair.run(100)
+    assert deb2.state == "START_FAILED" and not _news(deb2, "STOPPING")
+
+
+def test_word_of_the_peer_from_before_the_freeze_does_not_count() -> None:
+    """It was held up on its way, and the array has been frozen for both nodes since."""
+    pair = FrozenPair()
+    deb1, deb2 = pair.start_first()
+    pair.cut_all("deb2")
+    pair.break_disk(deb2)
+    pair.run(2)
+    beat = next(beat for _, name, beat in reversed(pair.sent) if name == "deb2")
+    assert beat.facts is not None and "registry" in beat.facts.answering
+    deb2.is_stalled = True
+    pair.disks.freeze("deb1", "deb2")
+    pair.run(AFTER_S + 3)
+    link = next(link for link in pair.links if link.node == "deb2" and not link.is_disk)
+    deb1.handle(deb1.life, BeatReceived(link, beat, deb1.now, key_id="k"))
+    pair.run(1)
+    assert deb1.engine is not None and deb1.engine.peer_standing is PeerStanding.LIVE
+    assert deb1.state == "STARTED"
+    assert "not known whether the peer reads them" in deb1.service().reason
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_node_does_not_fall_silent_beside_a_peer_that_proves_less(is_older: bool) -> None:
+    """It would start second copies of what is in good health; or does not report that it would not.
+
+    Services of the peer need no proof: it has no fence plan, and their check-up is /bin/true.
+    """
+    pair = FrozenPair("registry", "mail")
+    pair.use(replace(GIVEN_UP, frozen_storage=FrozenStorage.IGNORE), "mail")
+    deb1, deb2 = pair.start_first()
+    assert deb1.engine is not None and deb2.engine is not None
+    assert not deb1.engine.snapshot(pair.now).warnings
+    spec = replace(deb2.engine.spec, fencing=replace(pair.fencing, levels=()))
+    deb2.handle(deb2.life, ConfigChanged(spec))
+    if is_older:
+        pair.without_marks.add("deb2")
+    pair.run(3)
+    what = "configured differently: openha.conf and the services file: for which services"
+    assert any(what in text for text in deb1.engine.snapshot(pair.now).warnings) is not is_older
+    pair.disks.freeze("deb1")
+    pair.run(LONG_S)
+    assert _news(deb1, "NOT SILENT", "FELL SILENT") == ["NOT SILENT"] and not pair.bitten
+    why = "does not report for which" if is_older else "proves this node out for other services"
+    assert why in deb1.reasons("NOT SILENT")[0] and deb2.running == set()
+
+
+def _flushes(pair: FrozenPair) -> list[bool]:
+    """Whether each stop on deb1 waited until all was written."""
+    return [flushes for name, kind, flushes in pair.flushes if (name, kind) == ("deb1", "stop")]
+
+
+def test_stop_whose_disks_did_not_answer_meanwhile_waits_until_all_is_written() -> None:
+    """A lazy unmount leaves writes behind, which land when they answer, and a second stop finds
+    nothing to wait for.
+    """
+    pair = FrozenPair()
+    deb1, deb2 = pair.start_first()
+    pair.script_s = lambda action: 12.0 if action.kind is ScriptKind.STOP else 1.0
+    deb1.command(Command.STOP)
+    pair.run(2)
+    pair.disks.freeze("deb1")
+    pair.run(5)
+    pair.disks.thaw("deb1")
+    pair.run(7)
+    assert deb1.state == "STOPPING" and "ends once all is written" in deb1.service().reason
+    pair.run(16)
+    assert (deb1.state, deb2.state) == ("STOPPED", "STARTED")
+    assert _flushes(pair) == [False, True]
+
+
+def test_only_a_stop_that_is_repeated_waits_for_what_was_written() -> None:
+    """One whose disks answer all the time needs none of that: other disks may hang."""
+    pair = FrozenPair()
+    deb1, _ = pair.start_first()
+    deb1.command(Command.STOP)
+    pair.run(5)
+    assert _flushes(pair) == [False]
+
+
+@pytest.mark.parametrize("by", ["itself", "operator"])
+def test_stop_after_one_that_ended_without_its_disks_waits_until_all_is_written(by: str) -> None:
+    """By itself once they answer, or ordered before that."""
+    pair = FrozenPair()
+    deb1, _ = pair.start_first()
+    pair.disks.stops_lie = True
+    pair.disks.freeze("deb1", "deb2")
+    pair.run(5)
+    deb1.command(Command.FREEZE_STOP)
+    pair.run(5)
+    assert deb1.state == "STOP_FAILED"
+    pair.disks.stops_lie = False
+    if by == "operator":
+        deb1.command(Command.FREEZE_STOP)
+    pair.disks.thaw("deb1", "deb2")
+    pair.run(15)
+    assert deb1.state == "FROZEN_STOP" and _flushes(pair)[0] is False and _flushes(pair)[-1]

@@ -105,8 +105,8 @@ ASKED = {
         "is_put_off",
         "is_to_give_up",
     ),
-    (S.STOPPING, T.STOP_OK): ("is_stop_unproved",),
-    (S.STOP_FAILED, T.EVALUATE): ("is_to_stop_again",),
+    (S.STOPPING, T.STOP_OK): ("is_stop_unproved", "is_flush_due"),
+    (S.STOP_FAILED, T.EVALUATE): ("is_to_stop_again", "is_to_freeze"),
     (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): (
         "was_never_started",
@@ -115,7 +115,7 @@ ASKED = {
         "is_check_valid",
         "is_boot_blocked",
         "is_cut_off",
-        "is_stop_due",
+        "is_to_give_up",
     ),
     (S.FROZEN_START, T.UNFREEZE): ("is_reported_down",),
 }
@@ -220,7 +220,9 @@ def by_itself(own: S, s: Situation) -> Does | None:
             return Does(S.START_READY)
         if s.was_never_started and is_alone(s):
             return Does(S.STOPPED, frozen_target=s.frozen_target)
-        is_stopped = s.is_to_hand_over or s.is_stop_due
+        is_given_up = s.is_to_give_up and not (s.was_never_started or s.is_ownership_unconfirmed)
+        is_handed_over = s.is_to_hand_over and not s.is_stop_unproved
+        is_stopped = is_handed_over or s.is_stop_due or is_given_up
         return Does(S.STOPPING, ScriptKind.STOP) if is_stopped and s.leaving is None else None
     if own is S.STARTED:
         is_taken = s.is_peer_started and (s.is_ownership_unconfirmed or s.is_copy_to_stop)
@@ -236,7 +238,9 @@ def by_itself(own: S, s: Situation) -> Does | None:
             else None
         )
     if own is S.STOP_FAILED and s.is_to_stop_again and s.leaving is None:
-        return Does(S.STOPPING, ScriptKind.STOP)
+        return Does(
+            S.STOPPING, ScriptKind.STOP, frozen_target=S.FROZEN_STOP if s.is_to_freeze else None
+        )
     return None
 
 
@@ -272,6 +276,8 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
         return None
     if trigger is T.STOP_FAILED or s.is_stop_unproved:
         return Does(S.STOP_FAILED, done=AnswerCode.FAILED)
+    if s.is_flush_due:
+        return Does(S.STOPPING, ScriptKind.STOP, frozen_target=s.frozen_target)
     if s.frozen_target is S.FROZEN_STOP:
         return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)
     return Does(S.STOPPED, holds=True, done=AnswerCode.STOPPED)

@@ -56,6 +56,8 @@ FLAGS = (
         dict(is_to_give_up=True),
         dict(is_stop_unproved=True),
         dict(is_to_stop_again=True),
+        dict(is_to_stop_again=True, is_to_freeze=True),
+        dict(is_flush_due=True),
         dict(is_left_to_peer=True),
         dict(is_silent=True, is_delay_over=True, is_check_valid=True, is_check_always=True),
         dict(is_cut_off=True, is_delay_over=True, is_check_always=True),

@@ -50,11 +50,10 @@ class Runner:
             at_once,
         )
 
-    def begin(self, kind: ScriptKind, path: str | None = None) -> None:
+    def begin(self, kind: ScriptKind, path: str | None = None, flushes: bool = False) -> None:
         """Has it run."""
-        action = RunScript(
-            "web", kind, path or str(self.script), ServiceState.UNKNOWN, PeerStanding.SILENT
-        )
+        path = path or str(self.script)
+        action = RunScript("web", kind, path, ServiceState.UNKNOWN, PeerStanding.SILENT, flushes)
         self.runner.run(action, lambda: False)
 
     def run(self, kind: ScriptKind, path: str | None = None) -> ScriptExited:
@@ -287,6 +286,37 @@ def test_script_that_cannot_be_run_is_a_failure_with_its_path(
     assert "/nowhere/web.sh" in end.detail
     runner.write("echo up")
     assert runner.run(kind).outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
+
+
+@pytest.mark.parametrize(
+    ("body", "flush", "outcome", "calls"),
+    [
+        ("", "exit 0", ScriptOutcome.OK, ["stop", "flush"]),
+        ("", "sleep 60", ScriptOutcome.FAILED, ["stop", "flush"]),
+        ("exit 1", "exit 0", ScriptOutcome.FAILED, ["stop"]),
+    ],
+)
+def test_stop_that_flushes_has_ended_once_all_is_written(
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    flush: str,
+    outcome: ScriptOutcome,
+    calls: list[str],
+) -> None:
+    """What is on its way at its end proves nothing; a stop that failed needs none of that."""
+    assert os.access(script_runner._FLUSH[0], os.X_OK)
+    program = runner.root / "flush"
+    program.write_text(f"#!/bin/sh\necho flush >> {runner.root}/calls\n{flush}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(script_runner, "_FLUSH", (str(program),))
+    runner.write(body)
+    runner.limit(ScriptLimits(stop_s=2.0))
+    runner.begin(ScriptKind.STOP, flushes=True)
+    ended = runner.ends.get(timeout=LIMIT_S)
+    assert ended.outcome is outcome and runner.calls == calls
+    is_cut = flush.startswith("sleep")
+    assert ended.detail.startswith("not all is written to its disks: ") is is_cut
 
 
 def test_running_script_is_named_and_no_longer_afterwards(runner: Runner) -> None:
