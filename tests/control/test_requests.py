@@ -51,6 +51,12 @@ def test_word_alone_is_a_request(word: str, request_of: Request) -> None:
     assert parsed(do=word) == request_of
 
 
+@pytest.mark.parametrize("value", [True, False, 1, "true", None])
+def test_old_status_is_fine_for_who_says_so(value: object) -> None:
+    """In no other words: most decide by it."""
+    assert parsed(do="status", old=value) == StatusRequest(is_old_fine=value is True)
+
+
 @pytest.mark.parametrize("command", list(Command))
 def test_each_command_is_taken_for_named_services_or_all(command: Command) -> None:
     """By an operator, unless the resource monitor names itself."""
