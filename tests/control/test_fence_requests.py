@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def rig(tmp_path: Path, mocker: MockerFixture) -> Iterator[Rig]:
     made = Rig(layout, mocker)
     yield made
     made.server.close()
+    for thread in threading.enumerate():
+        if thread.name in ("control", "request"):
+            thread.join()
 
 
 def test_look_returns_what_is_known_of_the_path(rig: Rig) -> None:

@@ -15,6 +15,7 @@ from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived, RenewalConfirmed, Tick
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import NodeStatus, PeerStanding
+from opensvc_openha.daemon import engine_loop
 from opensvc_openha.daemon.engine_loop import EngineLoop
 from opensvc_openha.daemon.inbox import ANSWER_LIMIT_S, EngineInbox
 from opensvc_openha.daemon.issues import Issue
@@ -200,14 +201,15 @@ def test_engine_in_a_short_step_does_not_hang(rig: Rig) -> None:
 
 def test_answer_is_waited_for_with_a_limit(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """By looks at whether it hangs meanwhile."""
-    waits: list[float | None] = []
+    waits: list[float] = []
 
-    def wait(_event: threading.Event, limit_s: float | None = None) -> bool:
+    def wait(limit_s: float) -> bool:
         waits.append(limit_s)
         rig.clock.now += 0.5
         return False
 
-    monkeypatch.setattr(threading.Event, "wait", wait)
+    question = SimpleNamespace(answered=SimpleNamespace(wait=wait), status=None)
+    monkeypatch.setattr(engine_loop, "_Question", lambda: question)
     with pytest.raises(NotAnsweringError):
         rig.loop.status()
     assert waits == [0.02] * 3  # 1.5 s.
@@ -476,7 +478,12 @@ def test_loop_has_a_thread_that_ends_with_the_program(
 ) -> None:
     """An engine that hangs keeps no process alive."""
     started: list[threading.Thread] = []
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            started.append(self)
+
+    monkeypatch.setattr(engine_loop, "threading", SimpleNamespace(Thread=Thread))
     rig.is_done = True
     rig.loop.start(lambda: None, rig._end)
     ((name, is_daemon),) = [(thread.name, thread.daemon) for thread in started]

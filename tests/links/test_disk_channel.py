@@ -255,7 +255,7 @@ def test_channel_that_is_not_open_knows_no_disk(disk_file: str) -> None:
     """It has no process, owes nothing, and names the disk once it has opened it."""
     made = channel_for(disk_file, True)
     assert (made.worker_pid, made.is_hung, made.overdue_since, made.disk) == (0, False, None, "")
-    made.open(False, START_LIMIT_S)
+    made.open(False, LIMIT_S)
     assert made.disk == disk_identity(disk_file) != ""
     made.close()
     until(lambda: not disk_channel._channels)
@@ -273,7 +273,7 @@ def test_disk_that_was_exchanged_while_it_was_opened_is_a_fault(
 
     monkeypatch.setattr(disk_channel, "disk_identity", exchanged)
     with pytest.raises(LinkFault, match="is not what was opened any more"):
-        made.open(False, START_LIMIT_S)
+        made.open(False, LIMIT_S)
     made.close()
     until(lambda: not disk_channel._channels)
 
@@ -298,10 +298,10 @@ def test_scsi_command_reaches_the_process_with_the_time_of_the_kernel(
     script.write_text(ECHO)
     monkeypatch.setattr(disk_worker, "__file__", str(script))
     made = channel_for(disk_file, True)
-    answer = made.scsi(b"command", b"parameters", 99, 10.0)
+    answer = made.scsi(b"command", b"parameters", 99, 100.0)
     request = struct.pack(">BI", 7, 99) + b"commandparameters"
     assert answer == ScsiAnswer(
-        0x18, 0x1122, 0x3344, b"sense", b"s" + struct.pack(">QI", 40_000, len(request)) + request
+        0x18, 0x1122, 0x3344, b"sense", b"s" + struct.pack(">QI", 130_000, len(request)) + request
     )
     made.close()
     until(lambda: not disk_channel._channels)
