@@ -1,0 +1,183 @@
+"""The peer's promise among the paths of a plan: what waits for it, and what is done without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import StepKind
+from opensvc_openha.core.events import FenceStepEnded, StepOutcome
+from opensvc_openha.core.fence_plan import FencePlan, PlanEnd, PlanState
+from opensvc_openha.core.lease_view import LeaseSight
+from opensvc_openha.core.model import (
+    FenceNeeds,
+    FencePath,
+    FencingPolicy,
+    PathKind,
+    ServiceSpec,
+)
+from opensvc_openha.core.proof import Proof, ProofKind, Scope
+from tests.core.plans import DISKS, IPMI
+
+LEASE = FencePath("promise", PathKind.LEASE, 0.0)
+NODE = ServiceSpec("files", "/etc/files", "deb1", "deb2", "/bin/true")
+DATA = replace(NODE, name="registry", fence_needs=FenceNeeds.DATA, has_reserved_data=True)
+PROOF = Proof(ProofKind.SELF_FENCED, Scope.NODE, None, 1.0, "self-fenced")
+CLOSED = LeaseSight("it cannot be read", True, True)
+OPEN = replace(CLOSED, ends_at=20.0, is_open=True)
+PROLONGED = replace(OPEN, is_prolonged=True)
+PROVED = replace(CLOSED, proof=PROOF)
+Levels = tuple[tuple[FencePath, ...], ...]
+
+
+def a_plan(*levels: tuple[FencePath, ...], has_arbiter: bool = False) -> FencePlan:
+    return FencePlan(FencingPolicy(levels=levels, has_arbiter=has_arbiter, retry_s=10.0))
+
+
+def begun(
+    *levels: tuple[FencePath, ...], sight: LeaseSight, has_arbiter: bool = False
+) -> FencePlan:
+    """A round for one service that needs the node out."""
+    plan = a_plan(*levels, has_arbiter=has_arbiter)
+    plan.lease = sight
+    plan.join(NODE)
+    plan.begin_round()
+    return plan
+
+
+def end(plan: FencePlan, outcome: StepOutcome) -> PlanEnd:
+    assert plan.in_air is not None
+    event = FenceStepEnded(plan.in_air.step.number, outcome, "text")
+    return plan.end_step(event, True, 1.0)
+
+
+def ordered(plan: FencePlan) -> str | None:
+    """Order the next step; return its path."""
+    step = plan.order_step(0.0)
+    assert plan.is_idle is (step is None)
+    return None if step is None else step.path
+
+
+def test_plan_waits_for_nothing_at_first() -> None:
+    """Nor is it idle in a round."""
+    plan = a_plan((LEASE,))
+    assert not plan.waits_for_lease and not plan.is_idle and not plan.is_self_fenced
+
+
+@pytest.mark.parametrize(
+    "levels, is_proved",
+    [
+        (((LEASE,),), True),
+        (((IPMI,), (LEASE,)), True),
+        (((IPMI, LEASE),), False),
+        (((LEASE, DISKS),), False),
+        (((IPMI,),), False),
+    ],
+)
+def test_promise_proves_something_by_itself_where_it_is_a_level(
+    levels: Levels, is_proved: bool
+) -> None:
+    """Not where a level needs more."""
+    plan = a_plan(*levels)
+    plan.lease = PROVED
+    assert (plan.proof_for(NODE, 2.0) is PROOF) is is_proved
+    assert plan.is_self_fenced is is_proved
+    assert plan.state is (PlanState.PROVED if is_proved else PlanState.IDLE)
+
+
+@pytest.mark.parametrize(
+    "levels, sight, svc, begins",
+    [
+        (((LEASE,), (IPMI,)), OPEN, NODE, True),
+        (((LEASE,), (IPMI,)), CLOSED, NODE, False),
+        (((LEASE,), (IPMI,)), PROLONGED, NODE, False),
+        (((LEASE,),), PROLONGED, NODE, True),
+        (((IPMI,), (LEASE,)), OPEN, NODE, False),
+        (((LEASE, IPMI),), PROLONGED, NODE, False),
+        (((DISKS,), (LEASE,)), OPEN, NODE, True),
+        (((DISKS,), (LEASE,)), OPEN, DATA, False),
+        (((DISKS, LEASE),), OPEN, NODE, True),
+        (((DISKS, LEASE),), OPEN, DATA, False),
+        (((LEASE,), (DISKS,)), PROLONGED, NODE, True),
+        (((LEASE,), (DISKS,)), PROLONGED, DATA, False),
+        ((), OPEN, NODE, False),
+    ],
+)
+def test_round_begins_with_the_wait_where_the_promise_is_the_first_path(
+    levels: Levels, sight: LeaseSight, svc: ServiceSpec, begins: bool
+) -> None:
+    """Of those that serve the service; not one that is renewed, where others can be tried."""
+    plan = a_plan(*levels)
+    plan.lease = sight
+    assert plan.begins_with_lease(svc) is begins
+
+
+def test_round_waits_for_the_promise_and_goes_on_without_it() -> None:
+    """Once it can prove nothing more, which is a reason of the failure."""
+    plan = begun((LEASE,), (IPMI,), sight=OPEN)
+    assert ordered(plan) is None and plan.waits_for_lease
+    assert plan.continue_round(1.0) is PlanEnd.CONTINUES and plan.waits_for_lease and plan.is_idle
+    plan.lease = CLOSED
+    assert plan.continue_round(1.0) is PlanEnd.CONTINUES
+    assert not plan.waits_for_lease and not plan.is_idle
+    assert ordered(plan) == "ipmi"
+    assert end(plan, StepOutcome.FAILED) is PlanEnd.FAILED
+    assert plan.failure == "promise: it cannot be read; ipmi: text"
+
+
+def test_promise_that_is_renewed_leaves_other_paths_to_be_tried() -> None:
+    """It may be so for ever; where there is none, it is waited for."""
+    assert ordered(begun((LEASE,), (IPMI,), sight=PROLONGED)) == "ipmi"
+    plan = begun((LEASE,), (DISKS,), sight=PROLONGED)
+    assert ordered(plan) is None and plan.waits_for_lease
+
+
+def test_promise_that_is_over_is_a_part_of_its_level() -> None:
+    """The rest of it is still to be done; then it proves what the level proves."""
+    plan = begun((LEASE, IPMI), sight=PROVED)
+    assert ordered(plan) == "ipmi"
+    assert end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES
+    assert plan.proof_for(NODE, 2.0) is not None and not plan.is_in_round
+
+
+def test_level_that_ends_with_the_promise_waits_for_it() -> None:
+    """And is proved by its end, or failed."""
+    for sight, result in ((PROVED, PlanEnd.CONTINUES), (CLOSED, PlanEnd.FAILED)):
+        plan = begun((IPMI, LEASE), sight=OPEN)
+        assert ordered(plan) == "ipmi"
+        assert end(plan, StepOutcome.DONE) is PlanEnd.CONTINUES and plan.waits_for_lease
+        assert plan.is_idle and plan.is_in_round
+        plan.lease = sight
+        assert plan.continue_round(2.0) is result
+        assert (plan.proof_for(NODE, 3.0) is not None) is (sight is PROVED)
+        assert not plan.waits_for_lease and not plan.is_idle and not plan.is_in_round
+
+
+def test_nobody_is_asked_for_the_right_to_wait() -> None:
+    """A claim takes the peer's, so it is made when there is something to shoot."""
+    plan = begun((LEASE,), (IPMI,), sight=OPEN, has_arbiter=True)
+    assert ordered(plan) is None and plan.in_air is None
+    plan.lease = CLOSED
+    step = plan.order_step(0.0)
+    assert step is not None and step.kind is StepKind.CLAIM
+    plan = begun((LEASE,), sight=CLOSED, has_arbiter=True)
+    assert ordered(plan) is None and plan.in_air is None
+    assert plan.continue_round(1.0) is PlanEnd.FAILED
+
+
+def test_last_one_who_leaves_ends_the_wait() -> None:
+    """Nothing of it is left for the next round."""
+    plan = begun((LEASE,), sight=OPEN)
+    assert ordered(plan) is None
+    plan.leave("files")
+    assert not plan.waits_for_lease and not plan.is_idle and not plan.is_in_round
+
+
+def test_proof_of_the_promise_ends_the_round() -> None:
+    """By itself, at the next look."""
+    plan = begun((LEASE,), (IPMI,), sight=OPEN)
+    assert ordered(plan) is None
+    plan.lease = PROVED
+    assert plan.continue_round(2.0) is PlanEnd.CONTINUES
+    assert not plan.is_in_round and plan.failures == 0 and plan.state is PlanState.PROVED
