@@ -18,6 +18,7 @@ from opensvc_openha.control.protocol import (
 )
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     AuthStatus,
@@ -27,6 +28,7 @@ from opensvc_openha.core.status import (
     NodeStatus,
     PathStatus,
     PeerStanding,
+    PredictedPart,
     ProofStatus,
     ServiceStatus,
 )
@@ -95,6 +97,39 @@ def test_disks_of_a_service_are_sent_where_they_are_looked_at(
     line = on_the_wire(status_to_json(status))
     assert {"disks", "peer_disks"} & line["services"][0].keys() == keys
     assert status_from_json(line) == status
+
+
+OUTLOOK = {
+    "ready": "no",
+    "ready_text": "why",
+    "checked_at": 4.5,
+    "peer_ready": "no",
+    "predicted_s": 0.0,
+    "predicted_parts": (PredictedPart("start", 1.5), PredictedPart("timeout", 10.0)),
+    "last_takeover_s": 5.5,
+    "last_takeover_at": 6.5,
+}
+
+
+@pytest.mark.parametrize("keys", [*([key] for key in OUTLOOK), list(OUTLOOK), []], ids=str)
+def test_outlook_of_a_service_is_sent_where_it_was_checked(keys: list[str]) -> None:
+    """Each key by itself, also with a time of nothing."""
+    values = {key: OUTLOOK[key] for key in keys}
+    status = replace(STATUS, services=(replace(SERVICE, **values),))  # type: ignore[arg-type]
+    line = on_the_wire(status_to_json(status))
+    assert OUTLOOK.keys() & line["services"][0].keys() == set(keys)
+    assert status_from_json(line) == status
+
+
+def test_what_the_last_check_found_is_sent_once_there_was_one() -> None:
+    """Nothing found is a result, too."""
+    finding = Finding(list(Severity)[0], "deb1", "web", "script", "why", "how", True)
+    for findings in ((finding, replace(finding, service="")), ()):
+        status = replace(STATUS, checked_at=0.0, findings=findings)
+        line = on_the_wire(status_to_json(status))
+        assert line["checked_at"] == 0.0 and len(line["findings"]) == len(findings)
+        assert status_from_json(line) == status
+    assert {"checked_at", "findings"}.isdisjoint(on_the_wire(status_to_json(STATUS)))
 
 
 def test_status_of_a_newer_daemon_is_read_without_what_is_unknown() -> None:
