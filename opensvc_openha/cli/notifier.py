@@ -7,6 +7,7 @@ It is a process of its own that the node daemon only starts: whatever a program 
 waits for it, and a program that hangs delays itself alone. The history is the memory: what was not
 delivered when this process ended is read again from the entry that the program's mark names. So a
 program may get a notification twice after a crash; it gets none that is older than its first run.
+While the history cannot be written, as on a full disk, the daemon is asked for what it would write.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from opensvc_openha.cli import json_views
 from opensvc_openha.cli.notify_program import Outcome, programs_in, run_program
 from opensvc_openha.cli.why import collect
+from opensvc_openha.control import client
 from opensvc_openha.errors import OpenhaError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
@@ -32,7 +34,14 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.storage.alert_limit import Admitted, AlertLimit
 from opensvc_openha.storage.alerts import AlertStream
 from opensvc_openha.storage.explanation import explain
-from opensvc_openha.storage.history_file import Entry, EntryKind, read_after
+from opensvc_openha.storage.history_file import (
+    Entry,
+    EntryKind,
+    key_of,
+    read_after,
+    unwritten,
+)
+from opensvc_openha.storage.history_writer import NOT_WRITTEN
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
 from opensvc_openha.system.identity import node_name
@@ -47,6 +56,10 @@ _BACKOFF_MAX_S = 60.0
 _FOLDER_EVERY_S = 2.0
 _LAST_S = 1.5
 """How long programs may run after the daemon has ended: less than it waits for this process."""
+
+_ASK_EVERY_S = 10.0
+_NEWEST = 1_000
+"""Entries by which those that the daemon has beside the file are known."""
 
 Log = Callable[[str], None]
 
@@ -149,6 +162,17 @@ def send(
     return run_program(path, text, limit_s, env, set() if running is None else running)
 
 
+def entries_not_written(layout: Layout) -> list[Entry]:
+    """Return the newest entries of a daemon that cannot write its history; none if it can."""
+    try:
+        status = client.fetch_status(layout, is_old_fine=True)
+        if any(text.startswith(NOT_WRITTEN) for text in status.warnings):
+            return client.fetch_history(layout)
+    except OpenhaError:
+        pass  # Asked again in a moment.
+    return []
+
+
 @dataclass
 class _Program:
     """One program: what waits for it, and the thread that runs it."""
@@ -163,8 +187,19 @@ class _Program:
 class Notifier:
     """All programs of this node; ``follow`` is called from time to time by one thread."""
 
-    def __init__(self, layout: Layout, options: Callable[[], NotifyOptions], log: Log) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        options: Callable[[], NotifyOptions],
+        log: Log,
+        ask: Callable[[Layout], list[Entry]] = entries_not_written,
+    ) -> None:
         self._layout = layout
+        self._ask = ask
+        self._ask_at = clock.monotonic() + _ASK_EVERY_S
+        self._newest: collections.deque[Entry] = collections.deque(maxlen=_NEWEST)
+        self._unwritten: collections.deque[tuple[object, ...]] = collections.deque(maxlen=_NEWEST)
+        """Keys of entries that were taken from the daemon: the file may have them later."""
         self._options = options
         self._log = log
         self._changed = threading.Condition()
@@ -192,12 +227,28 @@ class Notifier:
             self._limit.most = self._options().most
             self._look_at_folder()
         for entry in self._new_entries():
-            for alert in self._stream.take(entry):
-                if entry.number > self._first and alert.kind in self._options().events:
-                    self._hand_out(self._limit.take(alert, clock.monotonic()))
+            self._newest.append(entry)
+            if key_of(entry) not in self._unwritten:
+                self._take(entry)
             self._number = entry.number
+        for entry in self._entries_beside_the_file():
+            self._newest.append(entry)
+            self._unwritten.append(key_of(entry))
+            self._take(replace(entry, number=0))
         self._hand_out(self._limit.due(clock.monotonic()))
         self._save()
+
+    def _take(self, entry: Entry) -> None:
+        for alert in self._stream.take(entry):
+            is_due = entry.number == 0 or entry.number > self._first
+            if is_due and alert.kind in self._options().events:
+                self._hand_out(self._limit.take(alert, clock.monotonic()))
+
+    def _entries_beside_the_file(self) -> list[Entry]:
+        if clock.monotonic() < self._ask_at:
+            return []
+        self._ask_at = clock.monotonic() + _ASK_EVERY_S
+        return unwritten(list(self._newest), self._ask(self._layout))
 
     def end(self) -> None:
         """Read the last entries, and give the programs a moment; what is left is for the next."""
@@ -300,7 +351,8 @@ class Notifier:
             message = Message(each, self._layout)
             with self._changed:
                 for program in self._programs.values():
-                    if message.number > program.mark.number:
+                    # 0: it is not in the file.
+                    if message.number == 0 or message.number > program.mark.number:
                         if len(program.waiting) >= _WAITING_MAX:
                             program.waiting.popleft()
                             program.lost += 1

@@ -278,16 +278,16 @@ def unwritten(written: Sequence[Entry], newest: Sequence[Entry]) -> list[Entry]:
 
     Both are of the same selection, oldest first, and may have been read in any order.
     """
-    known = {_identity_of(entry) for entry in written}
+    known = {key_of(entry) for entry in written}
     behind = len(newest)
-    while behind and _identity_of(newest[behind - 1]) not in known:
+    while behind and key_of(newest[behind - 1]) not in known:
         behind -= 1
     return [
         entry for entry in newest[behind:] if not written or entry.seconds_after(written[-1]) >= 0
     ]
 
 
-def _identity_of(entry: Entry) -> tuple[object, ...]:
+def key_of(entry: Entry) -> tuple[object, ...]:
     """Return what distinguishes an entry, in the daemon and in the file, from all others."""
     # Not the reason: users who may not read the file get it without the output of scripts. The
     # file has texts cut and escaped, which makes them longer than the limit again.

@@ -42,6 +42,8 @@ from opensvc_openha.system.identity import life
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.system.thread_names import name_thread
 
+NOT_WRITTEN = "the history is not written"
+"""What the problem begins with while entries are lost."""
 _BATCH = 2_000
 _GATHER_S = 0.05
 _AGAIN_S = 1.0
@@ -95,7 +97,7 @@ class History:
         try:
             self._thread.start()
         except RuntimeError as error:
-            self.problem = f"the history is not written: {error}"
+            self.problem = f"{NOT_WRITTEN}: {error}"
 
     @property
     def is_open(self) -> bool:
@@ -329,9 +331,7 @@ class History:
         self._drop_file()
         self._lost += len(batch)
         if not self.problem:
-            self.problem = (
-                f"the history is not written ({self._path}: {why}); decisions do not depend on it"
-            )
+            self.problem = f"{NOT_WRITTEN} ({self._path}: {why}); decisions do not depend on it"
             self._report(True, self.problem)
         return True
 

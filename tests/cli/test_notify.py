@@ -21,7 +21,7 @@ from opensvc_openha.errors import ActionError, SystemFault, UsageError
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.options_file import NotifyOptions
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile
+from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
 from opensvc_openha.system import clock
 from tests.cli.test_json_views import published
 from tests.cluster_dir import HERE, PEER, ClusterDir
@@ -124,21 +124,28 @@ class Bench:
         self.layout = layout
         self.options = options
         self.log: list[str] = []
+        self.unwritten: list[Entry] = []
         self.file = HistoryFile(layout.history_file, "m")
         self.write(EntryKind.DAEMON, "", "", "STARTED")
         self.notifier = self.again()
 
     def again(self) -> Notifier:
         """Return a new notifier, as of a daemon that was started again."""
-        self.notifier = Notifier(self.layout, lambda: self.options, self.log.append)
+        self.notifier = Notifier(
+            self.layout, lambda: self.options, self.log.append, lambda layout: self.unwritten
+        )
         return self.notifier
 
     def write(self, kind: EntryKind, name: str, old: str, new: str, is_alarm: bool = False) -> None:
         """Write an entry."""
-        entry = Entry(
-            clock.wall(), clock.monotonic(), kind, name, old, new, "why", is_alarm=is_alarm
-        )
-        self.file.append([entry], 1_000)
+        self.file.append([self.entry(kind, name, old, new, is_alarm)], 1_000)
+
+    def entry(
+        self, kind: EntryKind, name: str, old: str, new: str, is_alarm: bool = False
+    ) -> Entry:
+        """An entry of now."""
+        at = clock.wall(), clock.monotonic()
+        return Entry(*at, kind, name, old, new, "why", is_alarm=is_alarm, machine="m")
 
     def link(self, name: str, *states: str) -> None:
         """Write changes of a link."""
@@ -251,6 +258,29 @@ def test_history_that_was_set_aside_is_followed_from_its_beginning(bench: Bench)
     bench.file = HistoryFile(bench.layout.history_file, "m")
     bench.link("net eth2", "DOWN")
     bench.until(path, *expected, "link-down net eth2")
+
+
+def test_history_that_cannot_be_written_is_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: each entry once, also if the file has it in the end."""
+    path = program(Path(bench.layout.notify_dir), "record", RECORD)
+    bench.notifier.follow()
+    bench.link("net eth1", "DOWN")
+    bench.until(path, "link-down net eth1")
+    bench.notifier._ask_at = 0.0
+    monkeypatch.setattr(module, "_ASK_EVERY_S", 0.0)
+    silent = bench.entry(EntryKind.PEER, PEER, "LIVE", "SILENT", is_alarm=True)
+    bench.unwritten = [*read_entries(bench.layout.history_file), silent]
+    bench.until(path, "link-down net eth1", f"peer-silent {PEER}")
+    late = bench.entry(EntryKind.LINK, "net eth2", "UP", "DOWN", is_alarm=True)
+    bench.unwritten = [*bench.unwritten, late]
+    expected = ["link-down net eth1", f"peer-silent {PEER}", "link-down net eth2"]
+    bench.until(path, *expected)
+    bench.file.append([silent, late], 1_000)
+    bench.unwritten = []
+    bench.link("net eth2", "UP")
+    bench.until(path, *expected, "link-down over net eth2")
 
 
 def test_program_that_comes_and_goes_while_it_runs(bench: Bench) -> None:
