@@ -25,6 +25,8 @@ def explain_wait(state: S, situation: Situation) -> str:
         return ""
     if situation.is_put_off:
         return "what was to be run could not be begun: tried again within seconds"
+    if situation.is_drain_due:
+        return "its disks are being taken: what the peer had on its way may land until that is done"
     if situation.evidence is Evidence.SILENT:
         return (
             "peer is silent: start-ready delay"

@@ -176,6 +176,19 @@ class FencePlan:
         """Return a valid proof that covers a service; None if there is none."""
         return next((proof for proof in self.held(now) if _is_sufficient(proof, svc)), None)
 
+    def takes_disks_of(self, svc: ServiceSpec) -> bool:
+        """Return True while a step takes the disks of a service, or lets writes land there.
+
+        Whatever proves the peer out meanwhile: a start would find these disks taken, and would not
+        wait for what the peer had on its way to a disk that aborts nothing.
+        """
+        if self.in_air is None or svc.name not in self.in_air.step.services:
+            return False
+        return any(
+            path.kind is PathKind.RESERVATION and path.name == self.in_air.step.path
+            for path in self._policy.paths
+        )
+
     def held(self, now: float) -> tuple[Proof, ...]:
         """Return the proofs that hold."""
         lease = self._lease_proof

@@ -496,6 +496,7 @@ class ServiceMachine:
             and not self._fencing.is_peer_fenced,
             is_fencing=self.is_fencing,
             is_plan_due=self._fencing.is_plan_due(self.spec, now),
+            is_drain_due=self._fencing.desk.plan.takes_disks_of(self.spec),
             is_round_over=not self._fencing.desk.plan.is_in_round,
             is_ejected=bool(self._fencing.ejector),
             is_cut_off=bool(at.cut_off),

@@ -130,6 +130,8 @@ class Situation:
     """It waits for the proof of the node's fence plan."""
     is_plan_due: bool = False
     """The node has a fence plan, and it has not proved the peer out for this service."""
+    is_drain_due: bool = False
+    """A step of the plan takes its disks: what the peer had on its way may land until that ends."""
     is_round_over: bool = False
     """No round of the fence plan is going on any more."""
     is_ejected: bool = False
@@ -263,7 +265,7 @@ def _may_carry_out_plan(s: Situation) -> bool:
 def _may_check(s: Situation) -> bool:
     # A script of the service's own comes after the proof of the node's plan.
     if s.evidence is Evidence.SILENT:
-        return not s.is_plan_due and _may_fence(s)
+        return not s.is_drain_due and (not s.is_plan_due and _may_fence(s))
     if s.is_silent or s.is_cut_off:
         return False
     is_free = not s.is_put_off and s.leaving is None and not s.is_promise_due
@@ -309,6 +311,7 @@ def _may_start(s: Situation) -> bool:
         and not s.is_ejected
         and not s.is_silent
         and not _is_cut_off(s)
+        and not s.is_drain_due
         and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
     )
 

@@ -396,6 +396,24 @@ def test_reservation_proves_for_services_that_need_their_data_only() -> None:
     assert (proof.kind, proof.scope, proof.services) == ("reservation", "data", ("registry",))
 
 
+def test_no_start_overtakes_the_step_that_takes_its_disks() -> None:
+    """They are taken, and what the peer had on its way may land until the step ends."""
+    pair = PlanPair((DISKS,), (IPMI,), names=("registry", "files"), data=("registry",))
+    pair.start_both()
+    pair.step_s = lambda step: 9.0
+    pair.deb1.crash()
+    while not pair.order_of_steps("deb2"):
+        pair.run(1)
+    pair.run(2)
+    pair.observe(Confirmed(pair.now, "deb2"))
+    pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(1, "root"))
+    pair.run(3)
+    assert pair.state("deb2", "files") is S.STARTED
+    assert pair.state("deb2", "registry") is not S.STARTED
+    pair.run(8)
+    assert pair.state("deb2", "registry") is S.STARTED
+
+
 def test_round_that_fails_for_some_fails_for_them_alone() -> None:
     """The reservation was the last level: `registry` is started, `mail` tried again."""
     pair = PlanPair((CALL,), (DISKS,), names=("registry", "mail"), data=("registry",))
