@@ -357,13 +357,14 @@ def test_what_is_not_copied_is_listed() -> None:
 
 
 def test_a_link_that_is_down_now_stays_down() -> None:
-    """It is no part of the rehearsal, but of what it begins with."""
+    """With eth2 alone left, its cut makes the peer silent: it is fenced."""
     known = present()
-    rows = {link: link.device != "eth1" for link in known.spec.links}
+    rows = {link: link.device == "eth2" for link in known.spec.links}
     ends = tuple(LinkStatus(link, link.node == OWN, is_up) for link, is_up in rows.items())
     result = play(replace(known, status=replace(known.status, links=ends)), "link eth2 down")
     assert not any("eth1" in moment.text for moment in result.moments)
-    assert any("eth1: down now" in line for line in result.assumed)
+    assert any("/dev/sdb, eth1: down now" in line for line in result.assumed)
+    assert ([moment.cuts for moment in result.fenced], up_on(result)) == ([PEER], [OWN])
 
 
 def test_a_peer_that_has_left_is_rehearsed_as_gone() -> None:
