@@ -169,6 +169,9 @@ class DockerContainer(LocalResource):
         standing = answers(settings.socket, _READY_LOOK_S)
         if standing is Standing.RUNNING:
             is_here: bool | None = find_image(settings.socket, self._image) is not None
+        elif standing is Standing.HUNG:
+            yield unclear("containers", "the docker daemon does not answer in time")
+            return
         elif not settings.is_private:
             text = "the docker daemon of this node does not answer"
             yield would_fail("containers", text, "systemctl start docker")

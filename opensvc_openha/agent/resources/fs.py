@@ -59,6 +59,8 @@ _UNMOUNT_PAUSE_S = 0.5
 _NETWORK_TIMEOUT_S = 120.0
 _FSCK_TYPES = frozenset({"ext2", "ext3", "ext4"})
 _FSCK_FAILED = 4
+_MODULES = {"iso9660": "isofs"}
+"""Modules whose name is not that of the file system; ntfs has ntfs3."""
 
 
 def build(section: Section, context: DriverContext) -> Resource:
@@ -419,7 +421,8 @@ def _has_file_system(kind: str) -> bool:
         return True
     if os.path.lexists(f"/sbin/mount.{kind}") or kind in ("ext2", "ext3"):
         return True
-    return any(f"/{kind}.ko" in text or f"/{kind}3.ko" in text for text in lists)
+    names = (_MODULES.get(kind, kind), f"{kind}3")
+    return any(f"/{name}.ko" in text for text in lists for name in names)
 
 
 def expect_in_reach(path: str) -> None:

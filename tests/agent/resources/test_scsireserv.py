@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,11 +12,16 @@ import pytest
 from opensvc_openha.agent.host import reservation_key
 from opensvc_openha.agent.resources import scsireserv
 from opensvc_openha.agent.service import reservation_facts
-from opensvc_openha.errors import ActionError, ConfigError, SystemFault
+from opensvc_openha.agent.service.loaded_service import load_service
+from opensvc_openha.agent.values.action_log import ActionLog
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.readiness import Surroundings
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, SystemFault
 from opensvc_openha.fence_devices import multipath_keys
 from opensvc_openha.fence_devices.block_devices import DiskAddress
 from opensvc_openha.fence_devices.shared_disk import SharedDisk
-from opensvc_openha.formats.layout import AgentLayout
+from opensvc_openha.formats.layout import AgentLayout, agent_layout
 from opensvc_openha.system.identity import node_name
 from tests.agent.embedded import Agent, Outcome
 from tests.fence_devices.simulated_disk import SimulatedNode, SimulatedUnit
@@ -578,3 +584,44 @@ def test_facts_of_a_service_with_problems(agent: Agent, disks: Disks) -> None:
     assert facts["a"]["has_reserved_data"] is False
     assert isinstance(facts["b"]["problems"], list) and facts["b"]["problems"]
     assert "c" not in facts
+
+
+# Before a start ----------------------------------------------------------------------------------
+
+
+def remarks(agent: Agent) -> list[str]:
+    """What the reservation of the first volume group says about a start now."""
+    layout = agent_layout(env=os.environ)
+    service = load_service(layout, "a", ActionLog.silent(), ClusterView(_no_daemon))
+    (own,) = (each for each in service.resources if each.spec.kind == scsireserv.KIND)
+    found = own.readiness(Surroundings(runs_on_peer=True))
+    return [f"{each.severity.value} {each.check}: {each.text}" for each in found]
+
+
+def _no_daemon() -> NodeStatus:
+    raise NotRunningError("no daemon")
+
+
+def test_standby_reads_disks_that_the_peer_has_reserved(
+    agent: Agent, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is against a start, and nothing is written; a disk that cannot be read is against it,
+    and no disk at all would leave the data unprotected.
+    """
+    agent.write("a", DEFAULT + VG)
+    for name in disks.units:
+        disks.theirs(name).take(PEERS)
+    assert remarks(agent) == []
+    assert disks.keys() == {"/dev/sda": {PEERS}, "/dev/sdb": {PEERS}}
+
+    def refuse(address: DiskAddress) -> SharedDisk:
+        raise SystemFault("no answer")
+
+    monkeypatch.setattr(scsireserv, "SharedDisk", refuse)
+    assert remarks(agent) == [
+        "error reservations: /dev/sda: no answer",
+        "error reservations: /dev/sdb: no answer",
+    ]
+    disks.below = {}
+    none = "warning reservations: vg#1 is on no SCSI disk of this node: nothing would be reserved"
+    assert remarks(agent) == [none]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -313,3 +315,50 @@ def test_remarks_and_devices_of_the_service_itself() -> None:
     assert around.comes_later("/dev/vg-data/lv") and around.comes_later("/dev/mapper/vg--data-lv")
     assert not around.comes_later("/dev/mapper/vg-data-lv") and not around.comes_later("/dev/sda")
     assert would_fail("x", "y").severity is Severity.ERROR
+
+
+SHARED = "docker_daemon_private = false\ndocker_exe = /bin/true\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        (None, "error containers: container#1: the docker daemon of this node does not answer"),
+        ({}, "unknown containers: container#1: the docker daemon does not answer in time"),
+        ({"/_ping": "200 OK"}, "unknown images: container#1: image a:1 is not here: a start"),
+        ({"/_ping": "200 OK", "/images/a:1/json": "200 OK"}, ""),
+    ],
+)
+def test_daemon_of_the_system_is_asked(
+    agent: Agent, mocker: MockerFixture, answers: dict[str, str] | None, line: str
+) -> None:
+    """None there, one that hangs, one without the image, and one that has it."""
+    path = str(agent.root / "docker.sock")
+    mocker.patch("opensvc_openha.agent.docker.settings.SHARED_SOCKET", path)
+    if answers == {}:
+        mocker.patch("opensvc_openha.agent.resources.container._READY_LOOK_S", 0.1)
+    with contextlib.ExitStack() as stack:
+        if answers is not None:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)  # Ends the thread.
+            listener.bind(path)
+            listener.listen()
+            threading.Thread(target=serve, args=(listener, answers), daemon=True).start()
+        shown = lines(found(agent, f"{SHARED}[container#1]\ntype = docker\nrun_image = a:1\n"))
+    assert [each[: len(line)] for each in shown] == ([line] if line else [])
+
+
+def serve(listener: socket.socket, answers: dict[str, str]) -> None:
+    """Answer each request for a path as written, 404 for others; none if nothing is written."""
+    held = []
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            path = connection.recv(4096).split(b" ")[1].decode()
+            if not answers:
+                held.append(connection)
+                continue
+            with connection:
+                status = answers.get(path, "404 Not Found")
+                body = b'{"Id": "sha256:1"}'
+                connection.sendall(f"HTTP/1.0 {status}\r\n\r\n".encode() + body)
