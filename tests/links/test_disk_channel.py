@@ -146,16 +146,19 @@ def test_hung_process_that_is_killed_leaves_nothing(disk_file: str) -> None:
 
 def test_ended_processes_are_not_kept(disk_file: str) -> None:
     """Each new one forgets those that ended before."""
+    ended = []
     for _ in range(3):
         made = channel_for(disk_file, True)
         made.open(False, START_LIMIT_S)
         pid = made.worker_pid
+        ended.append(pid)
         assert pid in [worker.pid for worker in disk_channel._unreaped]
         made.close()
         until(lambda: not os.path.exists(f"/proc/{pid}"))
     made = channel_for(disk_file, True)
     made.open(False, START_LIMIT_S)
     assert [worker.pid for worker in disk_channel._unreaped if worker.reap()] == []
+    assert not {worker.pid for worker in disk_channel._unreaped} & set(ended)
     assert made.worker_pid in [worker.pid for worker in disk_channel._unreaped]
     made.close()
     until(lambda: not disk_channel._channels)
