@@ -170,7 +170,7 @@ def test_place_that_cannot_be_looked_at_stops_nothing(rig: Rig) -> None:
     rig.place_error = SystemFault("no lock")
     rig.ports.persist(Persist("web", UP), True)
     rig.ports.remember_fencing(RememberFencing(FencingMemory(has_heard=True)))
-    assert rig.invalidated == ["web"] and FencingStore(rig.layout).read(True).has_heard
+    assert rig.invalidated == ["web"] and FencingStore(rig.layout).read().has_heard
 
 
 def test_states_are_synced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
