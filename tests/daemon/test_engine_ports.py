@@ -23,7 +23,7 @@ from opensvc_openha.core.actions import (
     RunFenceStep,
     RunScript,
 )
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Beat, BootId, Causality
 from opensvc_openha.core.events import BeatReceived, Command, ScriptKind
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import LinkSpec
@@ -44,6 +44,7 @@ from tests.simulated_clock import SimulatedClock
 LINK = LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 2.0)
 BEAT = Beat("deb1", BootId(1, 1), 1, None, {})
 SIGHT = Sight(5.0, (), PeerStanding.SILENT, 0.0, None)
+CAUSALITY, OF_STEP = Causality(BootId(1, 1), 5), Causality(BootId(1, 1), 4)
 UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
 Overtaken = Callable[[], bool]
 
@@ -55,7 +56,11 @@ class Rig:
         self.layout = tree_layout(root)
         Path(self.layout.proc_dir).mkdir(parents=True)
         self.engine = SimpleNamespace(
-            spec=SimpleNamespace(node="deb1"), is_peer_silent=True, sight=SIGHT
+            spec=SimpleNamespace(node="deb1"),
+            is_peer_silent=True,
+            sight=SIGHT,
+            causality=CAUSALITY,
+            causality_of_step=OF_STEP,
         )
         self.inbox = EngineInbox()
         self.outbox = BeatOutbox()
@@ -375,3 +380,4 @@ def test_change_is_logged_and_in_the_history_with_its_evidence(
     assert caplog.messages == ["service web: STARTED -> STOPPED: why"]
     (entry,) = rig.history.recent
     assert (entry.name, entry.old, entry.new, entry.sight) == ("web", "STARTED", "STOPPED", SIGHT)
+    assert entry.cause == OF_STEP
