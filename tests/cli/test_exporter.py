@@ -21,10 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from opensvc_openha.cli import exporter
 from opensvc_openha.cli.exporter_server import metrics_text
 from opensvc_openha.cli.status_source import Seen, StatusSource
+from opensvc_openha.control import client
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, SystemFault, UsageError
+from opensvc_openha.formats.layout import tree_layout
 from tests.cluster_dir import HERE, PEER, ClusterDir
+from tests.local_user import as_nobody, needs_root
 from tests.metric_names import STATUS, metric_names
 from tests.ports import free_port
 from tests.waiting import LIMIT_S, until
@@ -270,6 +273,28 @@ def test_text_file_is_replaced_whole(cluster_dir: ClusterDir, tmp_path: Path) ->
     cluster_dir.ok(f"openha exporter --textfile {path}")
     assert samples_of(path.read_bytes()) == {("openha_up", frozenset()): 0.0}
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+@needs_root
+def test_any_user_may_export(open_cluster_dir: ClusterDir) -> None:
+    """The unit runs it as a user of its own: the socket is all that it needs."""
+    open_cluster_dir.ok("ezha start")
+    open_cluster_dir.add("registry")
+    layout = tree_layout(str(open_cluster_dir.root))
+
+    def work() -> str:
+        source = StatusSource(
+            lambda: client.fetch_status(layout, is_old_fine=True), lambda text: None
+        )
+        source.ask_now()
+        assert source.newest(0.0).status is not None
+        return metrics_text(source).decode()
+
+    work()  # Once as root, so that all modules are imported.
+    code, text = as_nobody(work)
+    assert code == 0, text
+    state = {"service": "registry", "node": HERE, "state": "FROZEN_STOP"}
+    assert value(samples_of(text.encode()), "openha_service_state", **state) == 1.0
 
 
 @pytest.mark.parametrize(
