@@ -672,6 +672,7 @@ class Engine:
             sent += self._lease.leave()
         if self._silence.is_kept:
             # No beat, so that nothing confirms that this node lives.
+            self._lease.record_silence(now)
             return []
         if goodbye is not Goodbye.NONE:
             if departure.is_announced and not self._announcer.is_goodbye_due(now):

@@ -302,6 +302,11 @@ class LeaseOwner:
             self._cut.record_ask(self._interval_s, now)
         return self._witness_actions(seq)
 
+    def record_silence(self, now: float) -> None:
+        """Record that a beat which is due is kept back on purpose: nothing confirms it either."""
+        if self._is_watched:
+            self._cut.record_ask(self._interval_s, now)
+
     def record_repeat(self, seq: int, has_facts: bool, now: float) -> None:
         """Record a repeat that leaves now, while states are written."""
         if self.is_active:

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from opensvc_openha.core.actions import Announce, RunScript
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
-from opensvc_openha.core.model import FrozenStorage, Policy
+from opensvc_openha.core.model import FrozenStorage, LeasePolicy, Policy
 from opensvc_openha.core.timing import DISK_LOOK_S, STOP_LIMIT_S
 from opensvc_openha.verify.simulated_node import Script, SimulatedNode
-from tests.core.leases import LeasePair
+from tests.core.leases import POLICY, LeasePair
 from tests.core.pair import Host, Pair
 
 GIVEN_UP = Policy(frozen_storage=FrozenStorage.GIVE_UP)
@@ -70,8 +70,10 @@ class Disks:
 class FrozenPair(LeasePair):
     """Two nodes with leases, which are the only proof."""
 
-    def __init__(self, *names: str, policy_of_services: Policy = GIVEN_UP) -> None:
-        super().__init__(*names, is_believed=True)
+    def __init__(
+        self, *names: str, policy_of_services: Policy = GIVEN_UP, lease: LeasePolicy = POLICY
+    ) -> None:
+        super().__init__(*names, policy=lease, is_believed=True)
         self.use(policy_of_services)
         self.disks = Disks(self)
         self.flushes: list[tuple[str, str, bool]] = []

@@ -9,8 +9,16 @@ import pytest
 
 from opensvc_openha.core.cut_off import CutOff
 from opensvc_openha.core.events import Command, ConfigChanged, Leaving, ScriptKind
-from opensvc_openha.core.model import FencePath, FencingPolicy, LeasePolicy, OnLost, PathKind
+from opensvc_openha.core.model import (
+    FencePath,
+    FencingPolicy,
+    LeasePolicy,
+    OnLost,
+    PathKind,
+    Policy,
+)
 from opensvc_openha.core.promise import Promise, death_after_s, media_of
+from tests.core.frozen_disks import FrozenPair
 from tests.core.leases import FASTEST, LEASE, SLOWEST, LeaseHost, LeasePair
 
 POLICY = LeasePolicy("/dev/watchdog", timeout_s=15.0, answer_s=1.0, on_lost=OnLost.STOP)
@@ -278,6 +286,26 @@ def test_a_node_that_is_cut_off_shoots_nobody() -> None:
     pair.run(150)
     assert not [name for _, name, _ in pair.steps if name == "deb1"]
     assert pair.deb1.state == "STOPPED" and pair.deb2.state == "STARTED"
+
+
+@pytest.mark.parametrize("is_thawed", [False, True])
+def test_a_node_that_is_silent_on_purpose_stops_the_rest_of_what_runs_first(
+    is_thawed: bool,
+) -> None:
+    """Nothing confirms it either: what is in good health need not be cut off halfway."""
+    pair = FrozenPair("registry", "mail", lease=POLICY)
+    pair.use(Policy(), "mail")
+    deb1, deb2 = pair.start_first()
+    pair.disks.freeze("deb1")
+    while not deb1.reasons("FELL SILENT"):
+        pair.run(0.5)
+    pair.run(8)
+    assert deb1.running == {"registry"} and len(deb1.reasons("CUT OFF")) == 1
+    if is_thawed:
+        pair.disks.thaw("deb1")
+    pair.run(100)
+    assert [node for _, node in pair.bitten] == ([] if is_thawed else ["deb1"])
+    assert deb2.running == {"registry", "mail"} and not pair.both_run()
 
 
 def test_a_daemon_that_leaves_cut_off_keeps_what_runs() -> None:
