@@ -7,6 +7,7 @@ moment for a fresh status: of a daemon that hangs it gets the last one, whose ag
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import sys
 from argparse import ArgumentTypeError, Namespace
@@ -108,10 +109,17 @@ def main(args: list[str]) -> int:
         return serve(source, options.listen, report)
     while True:
         source.ask_now()
-        write_atomically(options.textfile, metrics_text(source), 0o644, is_durable=False)
+        _write(options.textfile, metrics_text(source))
         if options.every is None:
             return 0
         clock.pause(options.every)
+
+
+def _write(path: str, text: bytes) -> None:
+    try:
+        write_atomically(os.path.abspath(path), text, 0o644, is_durable=False)
+    except OSError as error:
+        raise SystemFault(f"cannot write {path}: {error.strerror}") from error
 
 
 def _expect_consistent(options: Namespace) -> None:

@@ -115,8 +115,8 @@ class Message:
                 names, explanation = names_of(self._layout), None
                 service = self.admitted.alert.service
                 if service:
-                    # Without files or daemon there is less to say, but the alert itself.
-                    with contextlib.suppress(OpenhaError):
+                    # Whatever is wrong with the rest: the alert itself goes out.
+                    with contextlib.suppress(Exception):
                         explanation = explain(collect(self._layout, service))
                 self._view = json_views.notification(
                     self.admitted, names, explanation, is_test=self._is_test
@@ -367,7 +367,12 @@ class Notifier:
                 if program.is_gone:
                     return
                 message, lost = program.waiting[0], program.lost
-            outcome = self._deliver(program, message, lost)
+            try:
+                outcome = self._deliver(program, message, lost)
+            # The only catch-all of this thread: the next notification may be delivered.
+            except Exception as error:
+                outcome = Outcome(f"unexpected: {type(error).__name__}: {error}", "")
+                self._log(f"{program.name}: {outcome.problem}: given up")
             if outcome is None:
                 return
             now = clock.wall()

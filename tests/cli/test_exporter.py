@@ -273,6 +273,10 @@ def test_text_file_is_replaced_whole(cluster_dir: ClusterDir, tmp_path: Path) ->
     cluster_dir.ok(f"openha exporter --textfile {path}")
     assert samples_of(path.read_bytes()) == {("openha_up", frozenset()): 0.0}
     assert path.stat().st_mode & 0o777 == 0o644
+    lost = tmp_path / "none/openha.prom"
+    assert cluster_dir.quick(f"openha exporter --textfile {lost}").stderr == (
+        f"cannot write {lost}: No such file or directory\n"
+    )
 
 
 @needs_root

@@ -236,6 +236,26 @@ def test_what_was_not_delivered_is_delivered_by_the_next_notifier(bench: Bench) 
     bench.until(path, "link-down net eth1", "link-down net eth2", "link-down over net eth1")
 
 
+def test_alert_goes_out_whatever_else_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without why, if that cannot be had; and a notification that cannot be made stops no other."""
+
+    def fails(*_: object) -> None:
+        raise ValueError("damaged")
+
+    path = program(Path(bench.layout.notify_dir), "record", RECORD)
+    bench.notifier.follow()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "collect", fails)
+        bench.write(EntryKind.SERVICE, "web", "STARTING", "START_FAILED", is_alarm=True)
+        bench.until(path, "start-failed web")
+        patched.setattr(module, "send", fails)
+        bench.link("net eth1", "DOWN")
+        bench.until_logged("record: unexpected: ValueError: damaged: given up")
+    assert got(path)[0]["why"] is None
+    bench.link("net eth2", "DOWN")
+    bench.until(path, "start-failed web", "link-down net eth2")
+
+
 def test_only_the_events_that_are_chosen(bench: Bench) -> None:
     """`events` of openha.conf."""
     bench.options = replace(bench.options, events=frozenset({AlertKind.PEER_SILENT}))
