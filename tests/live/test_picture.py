@@ -179,6 +179,9 @@ def test_observer_keeps_what_was_heard_and_reports_a_restart() -> None:
     observer.look()
     seen = observer.seen()
     assert seen.restarted_at is not None and not seen.problem and key not in seen.samples
+    answers[0] = replace(healthy(), age_s=3.0)
+    observer.look()
+    assert observer.seen().samples[key][-1] is None, "an engine that hangs has heard nothing new"
     answers[0] = ValueError("odd")
     observer.look()
     assert observer.seen().problem == "ValueError: odd"

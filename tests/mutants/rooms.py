@@ -114,6 +114,11 @@ ROOMS = {
                     ("tests/control", "tests/daemon", "tests/cli"),
                 ),
                 (
+                    "live",
+                    "access observer order_desk orders picture web_app",
+                    ("tests/live/test_web_app.py", "tests/live/test_picture.py"),
+                ),
+                (
                     "peer_link",
                     "channel listener protocol permissions jobs server client",
                     ("tests/peer_link", "tests/fuzz/test_parsers.py"),
