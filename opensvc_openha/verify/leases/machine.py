@@ -31,6 +31,8 @@ class Watchdog:
         self.dies_at_last_moment = False
         """Its keeper dies just before it bites; with the holder, so that it is petted again."""
         self.pets = 0
+        self.kept_at = -math.inf
+        """When its keeper has petted it last; the kernel may have done so since."""
         self.files: set[str] = set()
         self.lose_power()
 
@@ -38,7 +40,7 @@ class Watchdog:
         """Handle the end of the machine."""
         self.is_running = self.is_to_stop = False
         self.timeout_s = 60.0
-        self.petted_at = -math.inf
+        self.petted_at = self.kept_at = -math.inf
         self.bites_at = self._look_at = math.inf
         self.files.clear()
 
@@ -62,6 +64,7 @@ class Watchdog:
                 machine.pair.fail(f"S6: {machine.name} is petted {late_s:.3f} s too late")
             self.pets += 1
         self.is_to_stop = False
+        self.kept_at = at
         self._restart(at)
 
     def close(self, who: str, at: float) -> None:
