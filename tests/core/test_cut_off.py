@@ -132,7 +132,7 @@ def test_a_service_that_cannot_be_stopped_leaves_the_node_to_its_watchdog(is_hun
     )
     pair.start_first()
     _cut(pair)
-    pair.run(150)
+    pair.run(100)
     assert [node for _, node in pair.bitten] == ["deb1"]
     assert len(_ended(pair, "stop", "deb1")) == 2
     assert pair.deb2.running == {"registry", "mail"}
@@ -180,7 +180,7 @@ def test_one_medium_that_confirms_is_enough_and_one_lost_renewal_means_nothing(w
         pair.break_disk(deb1)
         pair.run(1.5)
         _heal(pair)
-    pair.run(60)
+    pair.run(25)
     assert deb1.state == "STARTED" and not deb1.reasons("CUT OFF") and not pair.bitten
 
 
@@ -192,7 +192,7 @@ def test_a_node_that_stood_still_is_not_cut_off(stall_s: float) -> None:
     deb1.is_stalled = True
     pair.run(stall_s)
     pair.resume(deb1)
-    pair.run(60)
+    pair.run(25)
     assert not deb1.reasons("CUT OFF") and not pair.bitten
     assert not _ended(pair, "stop", "deb1")
 
