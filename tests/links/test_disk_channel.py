@@ -16,7 +16,13 @@ import pytest
 
 from opensvc_openha.links import disk_channel, disk_worker
 from opensvc_openha.links.base import LinkFault
-from opensvc_openha.links.disk_channel import START_LIMIT_S, DiskChannel, ScsiAnswer, channel_for
+from opensvc_openha.links.disk_channel import (
+    START_LIMIT_S,
+    DeviceInfo,
+    DiskChannel,
+    ScsiAnswer,
+    channel_for,
+)
 from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from tests.waiting import LIMIT_S, until
@@ -326,5 +332,53 @@ def test_process_that_must_be_started_for_a_command_gets_the_time_for_that(
     with pytest.raises(LinkFault, match="^hung: no answer to the SCSI command .* within 0.05 s$"):
         made.scsi(b"command", b"", 0, 0.05)
     made._worker.stop()
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+OPENED = """
+import os, struct
+while request := os.read(0, 17):
+    kind, number, place, length = struct.unpack(">cIQI", request)
+    answer = struct.pack(">IQBBB", 512, place, kind == b"O", length, kind == b"o")
+    os.write(1, struct.pack(">IiI", number, 0, len(answer)) + answer)
+"""
+
+
+def test_opening_for_writing_is_another_request(
+    disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of no place and no length; each flag of the answer is one of the device."""
+    script = tmp_path / "worker.py"
+    script.write_text(OPENED)
+    monkeypatch.setattr(disk_worker, "__file__", str(script))
+    made = channel_for(disk_file, True)
+    assert made.open(True, LIMIT_S) == DeviceInfo(512, 0, True, False, False)
+    assert made.open(False, LIMIT_S) == DeviceInfo(512, 0, False, False, True)
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+PARTS = """
+import os, struct, time
+number = struct.unpack(">cIQI", os.read(0, 17))[1]
+answer = struct.pack(">IQBBB", 512, 64, 1, 0, 1)
+data = struct.pack(">IiI", number, 0, len(answer)) + answer
+for part in (data[:5], data[5:14], data[14:]):
+    os.write(1, part)
+    time.sleep(0.1)
+os.read(0, 1)
+"""
+
+
+def test_answer_that_comes_in_parts_is_put_together(
+    disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte of what follows is taken for it."""
+    script = tmp_path / "worker.py"
+    script.write_text(PARTS)
+    monkeypatch.setattr(disk_worker, "__file__", str(script))
+    made = channel_for(disk_file, True)
+    assert made.open(False, LIMIT_S) == DeviceInfo(512, 64, True, False, True)
     made.close()
     until(lambda: not disk_channel._channels)
