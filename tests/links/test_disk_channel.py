@@ -382,3 +382,12 @@ def test_answer_that_comes_in_parts_is_put_together(
     assert made.open(False, LIMIT_S) == DeviceInfo(512, 64, True, False, True)
     made.close()
     until(lambda: not disk_channel._channels)
+
+
+def test_process_that_ended_is_replaced_at_the_next_opening(channel: DiskChannel) -> None:
+    """Nothing is asked of it any more."""
+    pid = channel.worker_pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: channel.worker_pid == 0)
+    channel.open(True, LIMIT_S)
+    assert channel.worker_pid not in (0, pid)
