@@ -97,6 +97,7 @@ def test_promise_proves_something_by_itself_where_it_is_a_level(
         (((LEASE, IPMI),), PROLONGED, NODE, False),
         (((DISKS,), (LEASE,)), OPEN, NODE, True),
         (((DISKS,), (LEASE,)), OPEN, DATA, False),
+        (((DISKS,), (LEASE,)), OPEN, replace(DATA, fence_needs=FenceNeeds.NODE), True),
         (((DISKS, LEASE),), OPEN, NODE, True),
         (((DISKS, LEASE),), OPEN, DATA, False),
         (((LEASE,), (DISKS,)), PROLONGED, NODE, True),
@@ -181,3 +182,19 @@ def test_proof_of_the_promise_ends_the_round() -> None:
     plan.lease = PROVED
     assert plan.continue_round(2.0) is PlanEnd.CONTINUES
     assert not plan.is_in_round and plan.failures == 0 and plan.state is PlanState.PROVED
+
+
+def test_disks_are_being_taken_only_by_a_step_that_reserves_those_of_the_service() -> None:
+    """Neither by a switch, nor for a service that the step does not name, nor before it."""
+    plan = a_plan((DISKS, IPMI), (LEASE,))
+    for svc in (DATA, NODE):
+        plan.join(svc)
+    assert not plan.takes_disks_of(DATA)
+    plan.begin_round()
+    assert ordered(plan) == DISKS.name
+    assert plan.takes_disks_of(DATA) and not plan.takes_disks_of(NODE)
+    event = FenceStepEnded(1, StepOutcome.DONE, "text", covers=frozenset({"registry"}))
+    assert plan.end_step(event, True, 1.0) is PlanEnd.CONTINUES and not plan.takes_disks_of(DATA)
+    assert ordered(plan) == "ipmi"
+    assert plan.in_air is not None and "registry" in plan.in_air.step.services
+    assert not plan.takes_disks_of(DATA)
