@@ -18,7 +18,7 @@ from opensvc_openha.core.model import (
     ServiceSpec,
 )
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
-from tests.core.plans import DISKS, IPMI
+from tests.core.plans import DISKS, IPMI, PDU
 
 LEASE = FencePath("promise", PathKind.LEASE, 0.0)
 NODE = ServiceSpec("files", "/etc/files", "deb1", "deb2", "/bin/true")
@@ -198,3 +198,47 @@ def test_disks_are_being_taken_only_by_a_step_that_reserves_those_of_the_service
     assert ordered(plan) == "ipmi"
     assert plan.in_air is not None and "registry" in plan.in_air.step.services
     assert not plan.takes_disks_of(DATA)
+
+
+def test_step_that_was_voided_proves_nothing_in_a_later_round() -> None:
+    """It was ordered for another silence."""
+    plan = begun((IPMI,), sight=CLOSED)
+    assert ordered(plan) == "ipmi"
+    plan.void()
+    assert plan.in_air is not None and plan.in_air.is_void
+    plan.begin_round()
+    end(plan, StepOutcome.DONE)
+    assert plan.proof_for(NODE, 2.0) is None
+
+
+def test_proof_of_a_level_is_as_old_as_its_oldest_part() -> None:
+    """It holds no longer than that."""
+    plan = begun((IPMI, PDU), sight=CLOSED)
+    for path, now in (("ipmi", 1.0), ("pdu", 5.0)):
+        assert ordered(plan) == path and plan.in_air is not None
+        plan.end_step(FenceStepEnded(plan.in_air.step.number, StepOutcome.DONE, path), True, now)
+    proof = plan.proof_for(NODE, 6.0)
+    assert proof is not None and proof.at == 1.0
+
+
+def test_plan_forgets_the_silence_when_the_peer_is_heard() -> None:
+    """What it has proved, and what has failed."""
+    plan = begun((IPMI,), sight=CLOSED)
+    ordered(plan)
+    end(plan, StepOutcome.DONE)
+    assert plan.proof_for(NODE, 2.0) is not None
+    plan.forget()
+    assert plan.proof_for(NODE, 2.0) is None
+    plan.begin_round()
+    ordered(plan)
+    end(plan, StepOutcome.FAILED)
+    assert plan.failures == 1 and not plan.may_begin(2.0)
+    plan.forget()
+    assert plan.failures == 0 and plan.may_begin(0.0)
+
+
+def test_round_that_no_path_serves_fails_with_that_reason() -> None:
+    """There is no other."""
+    plan = begun((DISKS,), sight=CLOSED)
+    assert ordered(plan) is None and plan.continue_round(1.0) is PlanEnd.FAILED
+    assert plan.failure == "no path serves it"
