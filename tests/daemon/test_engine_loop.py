@@ -241,6 +241,27 @@ def test_events_are_awaited_behind_what_waits(rig: Rig) -> None:
     assert len(rig.noted("handle")) == 2
 
 
+def test_events_of_an_engine_that_takes_none_are_not_awaited_for_ever(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who decides by them gets an error; who reads records has those that there are."""
+    monkeypatch.setattr("opensvc_openha.daemon.inbox.ANSWER_LIMIT_S", 0.01)
+    with pytest.raises(NotAnsweringError):
+        rig.loop.await_events()
+    waits: list[float] = []
+
+    def wait(limit_s: float) -> bool:
+        waits.append(limit_s)
+        rig.clock.now += 0.5
+        return False
+
+    barrier = SimpleNamespace(reached=SimpleNamespace(wait=wait))
+    monkeypatch.setattr(engine_loop, "Barrier", lambda: barrier)
+    rig.hang(0.25)
+    rig.loop.await_records()
+    assert waits == [0.02]
+
+
 def test_single_values_are_the_engines(rig: Rig) -> None:
     """Read after its last step."""
     loop = rig.loop
