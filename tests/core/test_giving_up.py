@@ -175,6 +175,45 @@ def test_stop_that_hung_is_tried_again_once_the_disks_answer() -> None:
     assert not giving_up.is_to_stop_again(readable)
 
 
+def test_stop_that_overlapped_a_freeze_left_writes_that_may_land_later() -> None:
+    """Whenever that was while it ran; the next stop is judged by itself."""
+    giving_up = GivingUp()
+    readable, unknown = (replace(SIGHT, own=DisksLook(answer)) for answer in (ANSWERS, UNKNOWN))
+    for sights, was_frozen in (
+        ((readable,), False),
+        ((readable, SIGHT), True),
+        ((SIGHT, readable), True),
+        ((readable, unknown), False),
+    ):
+        giving_up.stop_begins(sights[0])
+        for sight in sights[1:]:
+            giving_up.stop_goes_on(sight)
+        assert giving_up.is_flush_due(readable) is was_frozen
+        assert not giving_up.is_flush_due(SIGHT)
+        assert giving_up.is_stop_unproved(unknown) is was_frozen
+
+
+def test_stop_that_failed_is_the_disks_or_an_operators() -> None:
+    """Frozen as stopped, if that was ordered; tried again, given up or not, as it was."""
+    giving_up, readable = GivingUp(), replace(SIGHT, own=DisksLook(ANSWERS))
+    assert not giving_up.is_to_freeze
+    giving_up.stop_failed(SIGHT, is_to_freeze=True)
+    assert giving_up.is_stop_hung and giving_up.is_to_freeze
+    giving_up.stop_again(110.0)
+    assert not (giving_up.is_stop_hung or giving_up.is_to_freeze or giving_up.is_going_on)
+    giving_up.begin(100.0)
+    giving_up.stop_failed(SIGHT, is_to_freeze=False)
+    assert giving_up.is_stop_hung and not giving_up.is_to_freeze
+    giving_up.stop_again(120.0)
+    assert giving_up.is_going_on and not giving_up.is_stop_hung
+    at = 120.0 + FROZEN_STOP_S
+    stopping = ServiceState.STOPPING
+    for now, why in ((at - 0.01, "web is being stopped"), (at, "")):
+        assert giving_up.why_not_needed(WEB, stopping, SIGHT, a_view(), now) == why
+    giving_up.stop_failed(readable, is_to_freeze=True)
+    assert not (giving_up.is_stop_hung or giving_up.is_to_freeze or giving_up.is_going_on)
+
+
 # the proof
 
 
