@@ -416,7 +416,9 @@ def test_h22_service_only_the_peer_knows_fills_no_log(
     assert not cluster_dir.path("services/ghost").exists()
     voice.states = {"registry": ServiceState.STOPPED}
     voice.meet(cluster_dir)
-    cluster_dir.wait(lambda: "only" not in cluster_dir.ok("service -s -v"), "they agree again")
+    cluster_dir.wait(
+        lambda: f"only {PEER} has" not in cluster_dir.ok("service -s -v"), "they agree again"
+    )
     assert cluster_dir.log().count("SERVICES AGREE") == 2
 
 

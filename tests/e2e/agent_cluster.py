@@ -37,6 +37,8 @@ check = 10
 type = OpenHA
 name = {name}
 """
+NO_CHECK = "[check]\nevery = never\n"
+"""Only tests of the check need one."""
 INIT = """#!/bin/sh
 # Up after a start that /shared/refuses-NODE does not keep from it; notes every change.
 [ "$1" = status ] || echo "$1 $(hostname -s)" >> /shared/calls
@@ -58,7 +60,7 @@ class AgentCluster:
         has_ssh: bool = True,
         default: str = "",
         app: str = "",
-        options: str = "",
+        options: str = NO_CHECK,
     ) -> None:
         self.nodes = nodes
         self.first, self.second = nodes

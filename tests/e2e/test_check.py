@@ -36,7 +36,7 @@ def test_broken_standby_is_found_by_both_nodes_and_by_itself(two_nodes: TwoNodes
     check on either node; in the status of the standby, and as a warning on the owner, by the
     standby's own schedule. Repaired, it is ready, with a prediction; then a takeover is measured.
     """
-    cluster = AgentCluster(two_nodes, has_ssh=False)
+    cluster = AgentCluster(two_nodes, has_ssh=False, options="")
     first, second = two_nodes
     cluster.must(first, "openha key generate")
     key = cluster.must(first, f"cat {EZ}/conf/openha.key")
