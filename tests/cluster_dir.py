@@ -61,7 +61,9 @@ class ClusterDir:
             f"{PEER}\tdio\t{disk}\t10\t{timeout_s:g}\n"
         )
         # A check of this machine would find what is none of the tests' business.
-        self.path("conf/openha.conf").write_text("[check]\nevery = never\n")
+        options = self.path("conf/openha.conf")
+        options.write_text("[check]\nevery = never\n")
+        options.chmod(0o644)
 
     def path(self, name: str) -> Path:
         """Return the path of a file below the cluster directory."""
