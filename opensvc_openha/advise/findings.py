@@ -1,4 +1,4 @@
-"""Put together what was found, and say in a line each what to change and what is not known."""
+"""Put together what was found: a line for each thing to change, and for each that is not known."""
 
 from __future__ import annotations
 

@@ -577,7 +577,7 @@ class SightView:
 
 @dataclass(frozen=True)
 class CauseView:
-    """What the node had sent and heard at an entry; a beat tells of all that was before it."""
+    """What the node had sent and heard at an entry; a beat reports all that was before it."""
 
     own: str
     """Incarnation of this node's daemon."""
@@ -882,7 +882,7 @@ class NotificationView(View):
     """takeover, start-failed, stop-failed, dual-run, link-down, peer-silent, standby-not-ready,
     fence-path-broken, daemon-restarted or alarm."""
     is_over: bool
-    """It ends what was notified of before: the link is up again, the service could start again."""
+    """It ends an earlier one: the link is up again, the service could start again."""
     subject: str
     """What it is about: a service, a link, a path, a node. The end has that of the beginning."""
     service: str
@@ -900,7 +900,7 @@ class NotificationView(View):
     entry: EntryView
     """The entry of the history that it stems from."""
     why: WhyView | None
-    """What `openha why SERVICE` says of the service at the moment; null without one."""
+    """What `openha why SERVICE` reports at that moment; null without a service."""
 
 
 @dataclass(frozen=True)

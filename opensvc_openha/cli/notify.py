@@ -39,8 +39,8 @@ def build_parser() -> Parser:
 
     parser = Parser(
         "openha notify",
-        "The programs in notify.d, which the node daemon has run for a takeover, a failed start, a"
-        " link that is down\nand the like: see docs/alerts.md.",
+        "The programs in notify.d, which are run for a takeover, a failed start, a link that is"
+        " down\nand the like: see docs/alerts.md.",
     )
     test = parser.add_verb("test", "run the programs with a notification of an event, as a test")
     test.add_argument(

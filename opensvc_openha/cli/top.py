@@ -62,7 +62,7 @@ def main(args: list[str]) -> int:
 
 
 def is_unicode(environment: Mapping[str, str]) -> bool:
-    """Return whether the terminal can show more than ASCII, as far as its locale tells."""
+    """Return whether the terminal can show more than ASCII, by its locale."""
     names = (environment.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     locale = next((name for name in names if name), "")
     return "utf" in locale.lower()

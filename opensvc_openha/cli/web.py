@@ -35,7 +35,7 @@ def build_parser() -> Parser:
     parser = Parser(
         "openha web",
         "Serve a page that shows both nodes, links, services, fencing and the history, live. It"
-        " only reads,\nand is served for this machine alone, unless options say otherwise.",
+        " only reads,\nand is served for this machine alone, unless options change that.",
     )
     parser.add_argument(
         "--listen",
@@ -65,7 +65,7 @@ def build_parser() -> Parser:
     parser.add_argument("--tls-key", metavar="FILE", default="", help="its key, PEM")
     parser.add_flag(
         "--allow-orders",
-        help="let who has the token start, switch, stop, freeze and thaw services of this node",
+        help="let users with the token start, switch, stop, freeze and thaw services of this node",
     )
     return parser
 

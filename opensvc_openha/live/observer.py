@@ -1,7 +1,7 @@
 """Ask the node daemon each second, and keep what was heard on each link in the last minutes.
 
-Status and history are read in threads of their own: whoever draws never waits for the daemon, and
-sees by ``asked_at`` that an answer is overdue.
+Status and history are read in threads of their own: a reader never waits for the daemon, and sees
+by ``asked_at`` that an answer is overdue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Seen:
 
     ``status`` is the newest that was got, at wall-clock ``answered_at``, also if ``problem`` says
     why the last question had no answer. ``samples`` are seconds of silence of each end of a link,
-    oldest first, None for a second in which nothing was learnt.
+    oldest first, None for a second without an answer.
     """
 
     version: int = 0

@@ -1,4 +1,4 @@
-"""Take the steps of the fence plans of a rehearsal: a path that is armed works, others fail.
+"""Take the steps of the fence plans of a rehearsal: a path known as broken fails, others work.
 
 Of the peer's paths nothing is known here: they are taken to work.
 """

@@ -60,8 +60,8 @@ _QUIET_S = 5.0
 _BEAT_STEP_S, _BEAT_LIMIT_S = 0.002, 2.0
 _STEP_S = 1.0
 _FAILURES_MAX = 3
+"""After so many failures of a service on one node its next attempt is not waited for."""
 _NOT_SURE = (Ready.NO.value, Ready.UNKNOWN.value)
-"""After so many failures of a service on one node nothing new is learnt."""
 _OFF, _NO_DAEMON = "no power", "no daemon"
 _ENDED = {
     ServiceState.STARTING: ServiceState.STARTED,
