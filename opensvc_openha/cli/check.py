@@ -44,7 +44,8 @@ _NICE = 10
 _CLOCK_S = 1.0
 _COLUMNS = ("script", "primary", "secondary", "check")
 _CHECK_OF_PART = {"keys": "keys", "daemon": "daemon"}
-_GOOD_PATH, _UNTESTED = "armed", "untested"
+_GOOD_PATHS, _UNTESTED = ("armed", "unusable"), "untested"
+"""A path that can prove nothing here is no fault: whether a level is armed is looked at apart."""
 
 
 def line_of(found: Finding) -> str:
@@ -260,7 +261,7 @@ def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(WARNING, node, "", "daemon", str(warning))
     for path in _listed(daemon, "paths"):
         state = path.get("state")
-        if state != _GOOD_PATH:
+        if state not in _GOOD_PATHS:
             text = f"fence path {path.get('path')} is {state}: {path.get('text')}".rstrip(": ")
             yield Finding(WARNING if state == _UNTESTED else ERROR, node, "", "fences", text)
 

@@ -12,6 +12,7 @@ from opensvc_openha.cli import installation
 from opensvc_openha.control import client, protocol
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.script_output import without_output
 from opensvc_openha.peer_link.channel import MESSAGE_BYTES
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
@@ -24,6 +25,7 @@ from opensvc_openha.peer_link.protocol import (
     request_to_json,
 )
 from opensvc_openha.peer_link.server import Program
+from opensvc_openha.storage.history_file import Entry, entry_to_json
 from opensvc_openha.system import clock
 from opensvc_openha.system.self_command import self_command
 
@@ -64,15 +66,15 @@ class ThisNode:
 
         return read_shared(self._layout, file)
 
-    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
+    def history(self, service: str, limit: int, has_output: bool) -> list[dict[str, Any]]:
         """Return the newest entries of this node's history, of a service or of all."""
         from opensvc_openha.cli.history import newest_of_daemon, read_history
-        from opensvc_openha.storage.history_file import entry_to_json
 
         newest = newest_of_daemon(self._layout)
         found = read_history(self._layout, newest, service, limit=limit)
         # What was seen at an entry is not shown in a timeline, and is most of it.
-        answers = [entry_to_json(replace(entry, sight=None)) for entry in found]
+        shown = found if has_output else [_without_output(entry) for entry in found]
+        answers = [entry_to_json(replace(entry, sight=None)) for entry in shown]
         while len(json.dumps(answers)) > _HISTORY_BYTES:
             del answers[: len(answers) // 2 or 1]
         return answers
@@ -90,6 +92,10 @@ class ThisNode:
         )
         words = ["take"] if word == "config" else ["--from-peer"]
         return Program([*self_command(), word, *words], json.dumps(request_to_json(request)))
+
+
+def _without_output(entry: Entry) -> Entry:
+    return replace(entry, reason=without_output(entry.reason))
 
 
 def _order(request: OrderRequest) -> list[str]:

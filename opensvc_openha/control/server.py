@@ -289,7 +289,10 @@ class ControlServer:
     def _status_for_all(self, whole: NodeStatus) -> dict[str, Any]:
         status = protocol.status_to_json(whole)
         for svc in status["services"]:
-            svc["reason"] = without_output(svc["reason"])
+            for name in _TEXTS_OF_SERVICE & svc.keys():
+                svc[name] = without_output(svc[name])
+        for each in status.get("findings", ()):
+            each["text"] = without_output(each["text"])
         status["warnings"] = [without_output(text) for text in status["warnings"]]
         status["fencing"] = _without_output(status["fencing"])
         return {"status": status}
@@ -335,6 +338,9 @@ def _without_output(fencing: dict[str, Any]) -> dict[str, Any]:
     if "hints" in found:
         found["hints"] = [without_output(hint) for hint in found["hints"]]
     return found
+
+
+_TEXTS_OF_SERVICE = {"reason", "unready", "ready_text"}
 
 
 class _Places:

@@ -58,7 +58,7 @@ class CutOff:
         self.since = now
 
     def end(self) -> None:
-        """Record that something confirms again, or that it does not matter."""
+        """Record that something confirms again."""
         self.since, self._asks = None, ()
 
     @property

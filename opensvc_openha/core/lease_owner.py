@@ -557,8 +557,6 @@ class LeaseOwner:
         cut = self._cut
         if not self._is_watched:
             cut.restart()
-        if not self._is_stopped_first:
-            cut.end()
         due_at = cut.due_at(self._interval_s, self._answer_s)
         if due_at is not None and now >= due_at and at.is_in_use and at.goodbye is Goodbye.NONE:
             cut.begin(now)

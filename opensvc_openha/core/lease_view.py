@@ -209,9 +209,12 @@ class LeaseView:
 
     # --- what follows -----------------------------------------------------------------------------
 
-    def judge(self, view: PeerView, delay_s: float, now: float) -> None:
-        """Work out what the promise comes to; ``delay_s`` is the start-ready delay."""
-        self.sight = self._judged(view, delay_s, now)
+    def judge(self, view: PeerView, delay_s: float, now: float, is_cut_off: bool = False) -> None:
+        """Work out what the promise comes to; ``delay_s`` is the start-ready delay.
+
+        ``is_cut_off``: nothing confirms that this node lives.
+        """
+        self.sight = self._judged(view, delay_s, now, is_cut_off)
 
     def next_deadline(self, now: float) -> float | None:
         """Return when time alone changes what the promise comes to."""
@@ -225,7 +228,7 @@ class LeaseView:
             ahead.append(sight.proof.at + timing.PROOF_LIFE_S)
         return min((instant for instant in ahead if instant > now), default=None)
 
-    def _judged(self, view: PeerView, delay_s: float, now: float) -> LeaseSight:
+    def _judged(self, view: PeerView, delay_s: float, now: float, is_cut_off: bool) -> LeaseSight:
         found = self._found_since(view)
         promise, seq = _known(view, found)
         is_held = self.is_configured and view.newest is not None and view.are_facts_authentic
@@ -245,6 +248,12 @@ class LeaseView:
             what = "dead, or without services," if promise.may_stop else "dead"
             text = f"{self._spec.peer} promises: {what} {promise.death_s:.1f} s after its last sign"
             return LeaseSight(text, is_promised=True, is_usable=True)
+        if promise.may_stop and is_cut_off:
+            # The peer may be cut off as well, live without services, and see this node as this one
+            # sees it: each would take the other's. What is seen until the cut ends proves nothing.
+            self.record_life(now)
+            text = f"this node is cut off, and {self._spec.peer} may be, too: it may live"
+            return LeaseSight(text, is_promised=True)
         return self._countdown(view.silent_since, delay_s, promise, media, now)
 
     def _found_since(self, view: PeerView) -> list[Beat]:

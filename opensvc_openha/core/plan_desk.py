@@ -98,7 +98,9 @@ class PlanDesk:
         self.plan.void()
         self.lease.void()
 
-    def judge_lease(self, view: PeerView, now: float) -> tuple[bool, list[Action]]:
+    def judge_lease(
+        self, view: PeerView, now: float, is_cut_off: bool = False
+    ) -> tuple[bool, list[Action]]:
         """Work out what the peer's promise comes to.
 
         Return whether that changed something for services that wait, and the record of a proof.
@@ -106,7 +108,8 @@ class PlanDesk:
         if not self.lease.is_configured:
             return False, []
         before = self.lease.sight
-        self.lease.judge(view, timing.PACES[self._spec.profile].start_ready_delay_s, now)
+        delay_s = timing.PACES[self._spec.profile].start_ready_delay_s
+        self.lease.judge(view, delay_s, now, is_cut_off)
         self.plan.lease = sight = self.lease.sight
         is_news = (before.is_open, before.is_prolonged, before.proof) != (
             sight.is_open,

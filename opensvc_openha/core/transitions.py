@@ -211,8 +211,10 @@ def _idle(s: Situation) -> bool:
 
 
 def _is_cut_off(s: Situation) -> bool:
-    # A peer that is proved out cannot take over what this node cannot be seen to run.
-    return s.is_cut_off and not (s.evidence is Evidence.SILENT and s.is_check_valid)
+    # A peer that is proved out, or left in order, cannot take over what this node cannot be seen to
+    # run.
+    is_out = s.evidence is Evidence.SILENT and s.is_check_valid
+    return s.is_cut_off and not (is_out or s.evidence is Evidence.DEPARTED_STOPPED)
 
 
 def _may_begin(s: Situation) -> bool:

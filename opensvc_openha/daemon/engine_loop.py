@@ -232,10 +232,10 @@ class EngineLoop:
         self._ports.begin_step(now)
         self._executor.handle(item, now)
         self._lateness.record(engine.late_s, now)
+        self._publish()
         if not self._executor.is_writing:
             self._excuse_work(now)
         self._systemd.alive()
-        self._publish()
         self._busy_since = None
 
     def _await_states(self) -> None:

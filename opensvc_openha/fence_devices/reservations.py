@@ -95,9 +95,11 @@ def take_all(
             taken.append(disk.take(rules.key, rules.may_abort))
         except OpenhaError as error:
             ours = ", ".join(done.name for done in taken)
-            if not rules.is_proof and any(each.may_hold_writes for each in ordered):
-                # What is tried next finds these disks its own, and nobody to wait for.
-                wait(rules.drain_s)
+            if any(each.may_hold_writes for each in ordered):
+                # What is tried next, or a start on another proof, finds these disks its own, and
+                # nobody to wait for.
+                left_s = math.inf if rules.ends_at is None else rules.ends_at - monotonic()
+                wait(max(min(rules.drain_s, left_s), 0.0))
             raise NotAllTaken(f"{error}{f' (already taken: {ours})' if ours else ''}") from None
     hints = tuple(
         f"{disk.name}: {disk.paths_text} (not {', '.join(disk.failed_paths)})"

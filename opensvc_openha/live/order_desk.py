@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from opensvc_openha.core.events import Command
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import RefusedError, UsageError
 from opensvc_openha.live.orders import Order, command_of, consequence_of
@@ -31,6 +33,9 @@ class Question:
     number: str
     guard: str
     order: Order
+    command: Command
+    state: ServiceState | None
+    """Of the service here, when it was asked: what the order leads to depends on it."""
     service: str
     node: str
     text: str
@@ -80,6 +85,8 @@ class OrderDesk:
             secrets.token_urlsafe(16),
             guard,
             order,
+            command,
+            svc.own_state,
             service,
             status.node,
             text,
@@ -106,17 +113,19 @@ class OrderDesk:
         status = self._status()
         svc = status.service(service)
         state = None if svc is None else svc.own_state
-        command = command_of(question.order, state)
-        if command is None:
+        if state is not question.state:
             word = "not known" if state is None else state.name
-            raise RefusedError(f"{service} is {word} now: nothing was done")
+            raise RefusedError(f"{service} is {word} by now: nothing was done")
         job = Job(clock.wall(), by, question.order.value, service, node)
         with self._lock:
             if any(one.service == service and one.state == "running" for one in self._jobs):
                 raise RefusedError(f"another order for {service} runs")
             self._jobs = [*self._jobs, job][-_JOBS_KEPT:]
         threading.Thread(
-            target=self._carry_out, args=(job, command.value, reason), name="order", daemon=True
+            target=self._carry_out,
+            args=(job, question.command.value, reason),
+            name="order",
+            daemon=True,
         ).start()
         return job
 

@@ -405,6 +405,7 @@ _PATH_LEVELS = {
     "wrong": Level.BAD,
     "unreachable": Level.BAD,
     "untested": Level.WARNING,
+    "unusable": Level.OFF,
 }
 
 

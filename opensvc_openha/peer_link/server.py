@@ -57,8 +57,11 @@ class PeerNode(Protocol):
     def fetch(self, file: SharedFile) -> str:
         """Return the text of a shared file; empty if there is none."""
 
-    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
-        """Return the newest entries of this node's history, of a service or of all."""
+    def history(self, service: str, limit: int, has_output: bool) -> list[dict[str, Any]]:
+        """Return the newest entries of this node's history, of a service or of all.
+
+        ``has_output``: with what scripts printed.
+        """
 
     def program(self, request: JobRequest) -> Program:
         """Return the program that does what is asked for."""
@@ -101,7 +104,9 @@ class RequestHandler:
             case FetchRequest():
                 channel.send({"text": self._node.fetch(request.file)})
             case HistoryRequest():
-                entries = self._node.history(request.service, request.limit)
+                entries = self._node.history(
+                    request.service, request.limit, Allowed.FILES in self._allow()
+                )
                 channel.send({"history": entries})
             case OutcomeRequest():
                 self._report(channel, request.job_id)

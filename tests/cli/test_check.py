@@ -48,8 +48,11 @@ def found_in(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 
 def test_two_nodes_in_order_have_no_finding() -> None:
-    """Nothing is reported of nothing."""
+    """Nothing is reported of nothing, nor of a path that can prove nothing on this machine."""
     assert found_in(FACTS, FACTS) == []
+    virtual = copy.deepcopy(FACTS)
+    virtual["daemon"]["paths"].append({"path": "lease", "state": "unusable", "text": "virtual"})
+    assert found_in(virtual, virtual) == []
 
 
 @pytest.mark.parametrize(

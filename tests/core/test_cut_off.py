@@ -273,6 +273,78 @@ def test_a_node_that_is_cut_off_starts_nothing_unless_its_peer_is_proved_out() -
     assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
 
 
+def _both_cut_off() -> LeasePair:
+    """Each node runs a service, and neither can write any more, though it reads what is there."""
+    pair = LeasePair("registry", "busybox", policy=POLICY, is_believed=True)
+    pair.boot()
+    pair.run(2)
+    for host, name in zip(pair.hosts, ("registry", "busybox")):
+        host.command(Command.UNFREEZE, name)
+    pair.run(4)
+    for host, name in zip(pair.hosts, ("busybox", "registry")):
+        host.command(Command.UNFREEZE, name)
+    pair.run(6)
+    assert (pair.deb1.running, pair.deb2.running) == ({"registry"}, {"busybox"})
+    pair.cut_net()
+    pair.break_disk(pair.deb1)
+    pair.break_disk(pair.deb2)
+    pair.run(NOTICED_S + 2)
+    return pair
+
+
+@pytest.mark.parametrize("alone_s", [0.0, D_S - 10.0, D_S + 60.0])
+def test_of_two_nodes_that_are_cut_off_neither_takes_the_other_for_dead(alone_s: float) -> None:
+    """Each sees the other's slot stand still, as it would for a dead one. Nor does either once
+    something confirms it: what it saw before that proves nothing.
+    """
+    pair = _both_cut_off()
+    assert not pair.deb1.running and not pair.deb2.running and not pair.bitten
+    pair.run(alone_s)
+    assert not pair.deb1.running and not pair.deb2.running
+    for host in pair.hosts:
+        assert host.lease.cut_off == CUT
+    # The disk takes writes again, on both nodes within one beat interval.
+    pair.mend_disk(pair.deb2)
+    pair.run(0.4)
+    pair.mend_disk(pair.deb1)
+    pair.run(D_S - 5.0)
+    assert not pair.both_run() and not pair.both_run("busybox") and not pair.bitten
+
+
+def test_of_two_nodes_that_were_cut_off_one_that_is_confirmed_takes_over() -> None:
+    """The time begins when something confirms it; its peer is still cut off, and starts nothing."""
+    pair = _both_cut_off()
+    pair.run(D_S + 30.0)
+    pair.mend_disk(pair.deb1)
+    mended_at = pair.now
+    pair.run(D_S + 20.0)
+    assert pair.deb1.running == {"registry", "busybox"} and not pair.deb2.running
+    assert min(at for at, _ in pair.starts()[1:]) >= mended_at + D_S - 2.0
+    assert pair.deb2.lease.cut_off == CUT and not pair.bitten
+
+
+@pytest.mark.parametrize("policy", [replace(POLICY, on_lost=OnLost.RESET), None])
+def test_an_edit_ends_no_cut(policy: LeasePolicy | None) -> None:
+    """Nothing confirms more than before."""
+    pair = _both_cut_off()
+    pair.run(D_S)
+    pair.configure(pair.deb1, policy)
+    pair.run(D_S + 30.0)
+    assert not pair.deb1.running and not pair.deb2.running
+
+
+def test_a_node_whose_peer_left_in_order_starts_again_what_it_stopped() -> None:
+    """Nothing is left that could take it over, nor anything that could confirm."""
+    pair = LeasePair(policy=POLICY, is_believed=True)
+    deb1, deb2 = pair.start_first()
+    pair.break_disk(deb1)
+    pair.run(5)
+    deb2.leave(Leaving.STOP_SERVICES)
+    pair.run(150)
+    assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
+    assert len(pair.starts()) == 2 and len(_ended(pair, "stop", "deb1")) == 1
+
+
 def test_a_node_that_is_cut_off_shoots_nobody() -> None:
     """It may reach a board although nothing else reaches it."""
     ipmi = FencePath("ipmi", PathKind.POWER, 30.0)

@@ -35,7 +35,7 @@ class Lease:
         self.judged: list[tuple[PeerView, float, float]] = []
         self.notes: list[object] = []
 
-    def judge(self, view: PeerView, delay_s: float, now: float) -> None:
+    def judge(self, view: PeerView, delay_s: float, now: float, is_cut_off: bool = False) -> None:
         self.judged.append((view, delay_s, now))
         self.sight = self._next.pop(0)
 

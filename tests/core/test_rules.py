@@ -145,7 +145,8 @@ def is_proved_out(s: Situation) -> bool:
 
 def is_alone(s: Situation) -> bool:
     """Nothing confirms that this node lives, and nothing proves that the peer does not."""
-    return s.is_cut_off and (s.evidence is not E.SILENT or not s.is_check_valid)
+    is_out = s.is_check_valid if s.evidence is E.SILENT else s.evidence is E.DEPARTED_STOPPED
+    return s.is_cut_off and not is_out
 
 
 def may_fence(s: Situation) -> bool:

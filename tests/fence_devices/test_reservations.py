@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -19,6 +20,7 @@ from opensvc_openha.fence_devices.reservations import (
 from opensvc_openha.fence_devices.scsi_disk import DiskFault
 from opensvc_openha.fence_devices.shared_disk import SharedDisk
 from opensvc_openha.formats.scsi_pr import OutAction
+from opensvc_openha.system.clock import monotonic
 from tests.fence_devices.duel import duel
 from tests.fence_devices.simulated_disk import SimulatedNode, SimulatedUnit
 from tests.formats.test_scsi_pr import A, B
@@ -191,8 +193,16 @@ def test_first_loss_ends_it() -> None:
     assert set(pair.units["disk0"].keys.values()) == {A}
 
 
-def test_failed_take_leaves_no_write_on_its_way() -> None:
-    """A disk without abort was taken, the next one not: who tries again waits for nothing."""
+@pytest.mark.parametrize(
+    ("is_proof", "left_s", "waited"), [(False, None, 7), (True, None, 7), (True, 0.0, 0)]
+)
+def test_failed_take_leaves_no_write_on_its_way(
+    is_proof: bool, left_s: float | None, waited: float
+) -> None:
+    """A disk without abort was taken, the next one not: who tries again waits for nothing, nor does
+    a start on another proof. The wait ends with the limit of the step.
+    """
+    ends_at = None if left_s is None else monotonic() + left_s
     pair = Pair(*units(2, knows_abort=False))
     take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
     pair.nodes[1].open("disk0-0")
@@ -205,8 +215,13 @@ def test_failed_take_leaves_no_write_on_its_way() -> None:
         pair.units["disk1"].settle()
 
     with pytest.raises(NotAllTaken, match=r"hung: no answer"):
-        take_all(pair.second, TakeRules(B, drain_s=7, is_proof=False), wait)
-    assert pair.waits == [7] and pair.units["disk1"].landed
+        take_all(pair.second, TakeRules(B, True, 7, is_proof=is_proof, ends_at=ends_at), wait)
+    assert pair.waits == [waited] and pair.units["disk1"].landed
+    if not is_proof:
+        _take_again(pair, wait)
+
+
+def _take_again(pair: Pair, wait: Callable[[float], None]) -> None:
     pair.nodes[1].ports["disk0-0"].is_dead = False
     pair.units["disk0"].keys.clear()
     pair.units["disk0"].holder = None
@@ -233,10 +248,10 @@ def test_abort_without_an_answer_has_time_to_end() -> None:
     assert pair.waits == [7] and set(pair.units["disk0"].keys.values()) == {B}
 
 
-def test_failed_take_without_an_ejection_waits_for_nothing() -> None:
-    """Nor one whose ejected writes were all aborted; nor a round of a fence: its next does."""
-    for knows_abort, is_proof in ((True, False), (False, True)):
-        pair = Pair(*units(2, knows_abort=knows_abort))
+def test_failed_take_whose_ejected_writes_were_aborted_waits_for_nothing() -> None:
+    """Neither a start nor a fence."""
+    for is_proof in (False, True):
+        pair = Pair(*units(2))
         take_all(pair.first, TakeRules(A, is_proof=False), pair.waits.append)
         pair.nodes[1].open("disk0-0")
         pair.second[1].unit()

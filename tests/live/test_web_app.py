@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 
 from starlette.testclient import TestClient
 
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.live import access
 from opensvc_openha.live.access import Access, read_token
@@ -231,6 +234,23 @@ def test_confirmation_of_something_else_does_nothing(
     asked = client.post("/orders", json={"order": "stop", "service": "web"}, headers=own).json()
     body = {"number": asked["number"], "service": "web", "node": "deb1", "reason": "", **change}
     assert client.post("/orders/confirm", json=body, headers=own).status_code in (400, 409)
+    assert not runs.calls
+
+
+def test_order_for_a_state_that_the_service_has_left_does_nothing(runs: Runs) -> None:
+    """A freeze of what runs was confirmed: frozen where it is stopped by then, nobody starts it."""
+    stage = Stage(TOKEN, runs)
+    client = client_of(stage)
+    own = {"x-openha-guard": log_in(client)}
+    asked = client.post("/orders", json={"order": "freeze", "service": "web"}, headers=own).json()
+    assert isinstance(stage.status, NodeStatus)
+    web, *others = stage.status.services
+    moved = replace(web, own_state=ServiceState.STOPPED, peer_state=ServiceState.STARTED)
+    stage.status = replace(stage.status, services=(moved, *others))
+    body = {"number": asked["number"], "service": "web", "node": "deb1", "reason": ""}
+    answer = client.post("/orders/confirm", json=body, headers=own)
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "web is STOPPED by now: nothing was done"
     assert not runs.calls
 
 

@@ -70,9 +70,9 @@ class Node:
         """Return a text of its own."""
         return f"text of {file.value}"
 
-    def history(self, service: str, limit: int) -> list[dict[str, Any]]:
+    def history(self, service: str, limit: int, has_output: bool) -> list[dict[str, Any]]:
         """Return an entry of its own."""
-        return [{"name": service, "number": limit}]
+        return [{"name": service, "number": limit, "is_whole": has_output}]
 
     def program(self, request: JobRequest) -> Program:
         """Return the script, which first notes that it ran."""
@@ -231,12 +231,18 @@ def test_questions_change_nothing_and_share_a_channel(tmp_path: Path) -> None:
         assert peer.status() == {"version": "1"}
         assert peer.inspect() == {"facts": 1}
         assert peer.fetch(SharedFile.MONITOR) == "text of monitor"
-        assert peer.history("web", 7) == [{"name": "web", "number": 7}]
+        assert peer.history("web", 7) == [{"name": "web", "number": 7, "is_whole": True}]
         with peer.channel() as channel:
             for _ in range(2):
                 channel.send({"do": "status"})
                 assert channel.receive(LIMIT_S) == {"status": {"version": "1"}}
     assert serving.node.count() == 0
+
+
+def test_what_scripts_printed_is_for_a_peer_that_may_have_files(tmp_path: Path) -> None:
+    """The rest of the history is for any."""
+    with Serving(tmp_path, allow=frozenset({Allowed.ORDERS})) as serving:
+        assert serving.peer().history("web", 7)[0]["is_whole"] is False
 
 
 def test_key_that_only_the_peer_has_as_its_next_one_is_tried(tmp_path: Path) -> None:

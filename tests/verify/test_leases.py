@@ -382,12 +382,12 @@ def test_survivor_that_counts_by_its_own_configuration_is_found(
     judged = lease_view.LeaseView._judged
 
     def count(
-        self: lease_view.LeaseView, view: PeerView, delay_s: float, now: float
+        self: lease_view.LeaseView, view: PeerView, delay_s: float, now: float, is_cut_off: bool
     ) -> lease_view.LeaseSight:
         if view._facts is not None and view._facts.promise is not None:
             promise = replace(view._facts.promise, death_s=6.0)
             view._facts = replace(view._facts, promise=promise)
-        return judged(self, view, delay_s, now)
+        return judged(self, view, delay_s, now, is_cut_off)
 
     monkeypatch.setattr(lease_view.LeaseView, "_judged", count)
     story = Story()
