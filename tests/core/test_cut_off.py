@@ -273,7 +273,7 @@ def test_a_node_that_is_cut_off_starts_nothing_unless_its_peer_is_proved_out() -
     assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
 
 
-def _both_cut_off() -> LeasePair:
+def _both_cut_off(of_deb2: LeasePolicy = POLICY) -> LeasePair:
     """Each node runs a service, and neither can write any more, though it reads what is there."""
     pair = LeasePair("registry", "busybox", policy=POLICY, is_believed=True)
     pair.boot()
@@ -285,6 +285,9 @@ def _both_cut_off() -> LeasePair:
         host.command(Command.UNFREEZE, name)
     pair.run(6)
     assert (pair.deb1.running, pair.deb2.running) == ({"registry"}, {"busybox"})
+    if of_deb2 is not POLICY:
+        pair.configure(pair.deb2, of_deb2)
+        pair.run(5)
     pair.cut_net()
     pair.break_disk(pair.deb1)
     pair.break_disk(pair.deb2)
@@ -321,6 +324,14 @@ def test_of_two_nodes_that_were_cut_off_one_that_is_confirmed_takes_over() -> No
     assert pair.deb1.running == {"registry", "busybox"} and not pair.deb2.running
     assert min(at for at, _ in pair.starts()[1:]) >= mended_at + D_S - 2.0
     assert pair.deb2.lease.cut_off == CUT and not pair.bitten
+
+
+def test_a_node_that_is_cut_off_takes_over_from_one_that_is_reset() -> None:
+    """By what that one promised: it does not live on without services."""
+    pair = _both_cut_off(replace(POLICY, on_lost=OnLost.RESET))
+    pair.run(D_S + 20.0)
+    assert [name for _, name in pair.bitten] == ["deb2"] and pair.deb1.lease.cut_off == CUT
+    assert pair.deb1.running == {"registry", "busybox"}
 
 
 @pytest.mark.parametrize("policy", [replace(POLICY, on_lost=OnLost.RESET), None])
