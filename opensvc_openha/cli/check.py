@@ -31,7 +31,6 @@ from opensvc_openha.peer_link.client import find_peer
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.outlook_file import NodeOutlook, read_outlook, write_outlook
 from opensvc_openha.system import clock
-from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
@@ -228,12 +227,7 @@ def _listed_texts(facts: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _names(layout: Layout) -> tuple[str, str]:
-    try:
-        nodes = configuration.read_nodes(layout)
-        own = configuration.own_name(layout, nodes)
-    except OpenhaError:
-        return node_name(), "the other node"
-    return own, next(node for node in nodes if node != own)
+    return configuration.names_or(layout, "the other node")
 
 
 def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:

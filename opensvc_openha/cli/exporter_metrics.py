@@ -21,7 +21,7 @@ from prometheus_client.core import (
 
 from opensvc_openha import __version__
 from opensvc_openha.core.events import PathState
-from opensvc_openha.core.outlook import Ready, Severity
+from opensvc_openha.core.outlook import Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     GAP_BOUNDS_S,
@@ -33,7 +33,6 @@ from opensvc_openha.core.status import (
     ServiceStatus,
 )
 
-_NOT_READY = Ready.NO.value
 _Sample = tuple[Sequence[str], float | None]
 
 
@@ -167,14 +166,14 @@ def _of_services(status: NodeStatus) -> Iterator[Metric]:
 
 def _own_ready(svc: ServiceStatus) -> float | None:
     """Return what is known of this node, by the engine and by the last scheduled check."""
-    return None if svc.own_state is None else float(not svc.unready and svc.ready != _NOT_READY)
+    return None if svc.own_state is None else float(not svc.cannot_start)
 
 
 def _peer_ready(svc: ServiceStatus, status: NodeStatus) -> float | None:
     """Return what the peer reports of itself; None while it is not heard."""
     if svc.peer_state is None or status.peer_standing is not PeerStanding.LIVE:
         return None
-    return float(not svc.is_peer_unready and svc.peer_ready != _NOT_READY)
+    return float(not svc.peer_cannot_start)
 
 
 def _of_links(links: Sequence[LinkStatus]) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ import curses
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +19,28 @@ if TYPE_CHECKING:
 KEY_WAIT_MS = 200
 _ESCAPE_DELAY_MS = 50
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+_PAGE = 10
+STEPS = {
+    **{curses.KEY_UP: -1, ord("k"): -1, curses.KEY_PPAGE: -_PAGE},
+    **{curses.KEY_DOWN: 1, ord("j"): 1, curses.KEY_NPAGE: _PAGE},
+}
+"""By how many lines a key moves."""
+QUIT = (ord("q"), ord("Q"))
+ENTER = (ord("\n"), ord("\r"), curses.KEY_ENTER)
+BACK = (27, curses.KEY_BACKSPACE, curses.KEY_LEFT, 127)
+
+
+def draw(window: Window, lines: Iterable[tuple[str, int]]) -> None:
+    """Show lines, each with its attributes, and nothing else."""
+    window.erase()
+    for row, (text, attributes) in enumerate(lines):
+        try:
+            window.addstr(row, 0, text, attributes)
+        except curses.error:
+            break  # The terminal has shrunk meanwhile: the next redraw fits.
+    window.refresh()
 
 
 def on_full_screen(what: str, instead: str, run: Callable[[Window], None]) -> None:

@@ -56,12 +56,9 @@ def deep_facts(layout: Layout, peer_hardware: Collection[str]) -> dict[str, Any]
 
 
 def own_findings(
-    layout: Layout, peer_hardware: Collection[str] | None, only: str = ""
+    layout: Layout, peer_hardware: Collection[str] | None
 ) -> tuple[list[Finding], tuple[str, ...]]:
-    """Return what this node finds about itself, and the services that it could have to start.
-
-    ``only``: of this service alone, and of what concerns all.
-    """
+    """Return what this node finds about itself, and the services that it could have to start."""
     try:
         node = configuration.own_name(layout, configuration.read_nodes(layout))
         services = configuration.read_services(layout)
@@ -72,7 +69,6 @@ def own_findings(
     except OpenhaError:
         status = None  # Reported as the daemon's.
     own = [svc for svc in services if node.lower() in (svc.primary.lower(), svc.secondary.lower())]
-    own = [svc for svc in own if not only or svc.name == only]
     names = tuple(svc.name for svc in own if _is_standby(status, svc.name))
     found = [*_room(layout, node), *_scripts(node, own)]
     if status is not None:
@@ -290,11 +286,6 @@ def _cluster_names(
             yield wrapped.get(name, name)
         else:
             yield service.cluster_name or name
-
-
-def only_of(found: Iterable[Finding], service: str) -> list[Finding]:
-    """Return the findings about one service, and about no service in particular."""
-    return [each for each in found if not service or each.service in ("", service)]
 
 
 def starts_of(facts: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:

@@ -31,9 +31,7 @@ def show_timeline(
 
     Without the other node's part this node's is shown alone, and the error is raised behind it.
     """
-    nodes = configuration.read_nodes(layout)
-    node = configuration.own_name(layout, nodes)
-    peer = nodes[0] if nodes[1] == node else nodes[1]
+    node, peer = configuration.both_names(layout)
     problem: OpenhaError | None = None
     theirs: list[Entry] = []
     try:

@@ -44,7 +44,6 @@ from opensvc_openha.storage.history_file import (
 from opensvc_openha.storage.history_writer import NOT_WRITTEN
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
-from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.processes import send_signal
 
 _BACK = 5_000
@@ -126,12 +125,7 @@ class Message:
 
 def names_of(layout: Layout) -> tuple[str, str]:
     """Return the names of this node and of its peer."""
-    try:
-        nodes = configuration.read_nodes(layout)
-        own = configuration.own_name(layout, nodes)
-        return own, next(name for name in nodes if name != own)
-    except (OpenhaError, StopIteration):
-        return node_name(), "the peer"
+    return configuration.names_or(layout, "the peer")
 
 
 def environment_of(view: json_views.NotificationView, layout: Layout) -> dict[str, str]:

@@ -78,7 +78,7 @@ def check_service(
         raise ConfigError(f"is larger than {FILE_BYTES_MAX} bytes, expected a service file", path)
     nodes = configuration.read_nodes(layout)
     own = configuration.own_name(layout, nodes)
-    peer = next(node for node in nodes if node != own)
+    peer = configuration.peer_of(own, nodes)
     file = parse_service_text(text, path, service, node_name().lower())
     problems = _problems(agent, service, file, peer)
     errors = [problem for problem in problems if not problem.is_warning]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.full_screen import on_full_screen
+from opensvc_openha.cli.full_screen import BACK, ENTER, QUIT, STEPS, draw, on_full_screen
 from opensvc_openha.cli.history import newest_entries
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.cli.why import explanation_lines
@@ -18,14 +18,13 @@ from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.live.observer import Observer
 from opensvc_openha.live.picture import Level, Picture, picture
-from opensvc_openha.live.top_screen import Mode, View, chosen_service, last_line, screen
+from opensvc_openha.live.top_screen import Line, Mode, View, chosen_service, last_line, screen
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:
     from curses import window as Window
 
 _EVENTS = 100
-_PAGE = 10
 _REDRAW = 12
 """Control-L, after something else has written on the terminal."""
 _COLOURS = {
@@ -94,44 +93,39 @@ class _Top:
 
     def _draw(self, window: Window, view: View, shown: Picture) -> None:
         height, width = window.getmaxyx()
-        window.erase()
         lines = screen(shown, view, width, height, self._text, self._is_unicode)
-        for row, line in enumerate(lines):
-            attributes = self._colours.get(line.level, curses.A_NORMAL)
-            if line.is_title or line.level == Level.BAD.value:
-                attributes |= curses.A_BOLD
-            if line.is_chosen and view.mode is Mode.ALL:
-                attributes |= curses.A_REVERSE
-            try:
-                window.addstr(row, 0, line.text, attributes)
-            except curses.error:
-                break  # The terminal has shrunk meanwhile: the next redraw fits.
-        window.refresh()
+        draw(window, ((line.text, self._attributes(line, view)) for line in lines))
+
+    def _attributes(self, line: Line, view: View) -> int:
+        attributes = self._colours.get(line.level, curses.A_NORMAL)
+        if line.is_title or line.level == Level.BAD.value:
+            attributes |= curses.A_BOLD
+        if line.is_chosen and view.mode is Mode.ALL:
+            attributes |= curses.A_REVERSE
+        return attributes
 
     def _moved(self, window: Window, view: View, shown: Picture, key: int) -> View | None:
         """Return the view after a key; None to quit."""
-        steps = {curses.KEY_UP: -1, ord("k"): -1, curses.KEY_PPAGE: -_PAGE}
-        steps.update({curses.KEY_DOWN: 1, ord("j"): 1, curses.KEY_NPAGE: _PAGE})
-        if key in (ord("q"), ord("Q")):
+        if key in QUIT:
             return None
         if key in (ord("r"), ord("R")):
             self._observer.look_now()
         elif key == _REDRAW:
             window.clearok(True)
-        elif key in steps and view.mode is Mode.ALL:
+        elif key in STEPS and view.mode is Mode.ALL:
             last = max(0, len(shown.services) - 1)
-            return replace(view, chosen=max(0, min(view.chosen + steps[key], last)))
-        elif key in steps:
+            return replace(view, chosen=max(0, min(view.chosen + STEPS[key], last)))
+        elif key in STEPS:
             last = max(0, last_line(shown, view, self._text) - 1)
-            return replace(view, first_line=max(0, min(view.first_line + steps[key], last)))
-        elif key in (ord("w"), ord("W"), ord("\n"), ord("\r"), curses.KEY_ENTER):
+            return replace(view, first_line=max(0, min(view.first_line + STEPS[key], last)))
+        elif key in (ord("w"), ord("W"), *ENTER):
             name = chosen_service(shown, view)
             if name and view.mode is Mode.ALL:
                 self._ask_why(name)
                 return replace(view, mode=Mode.WHY, first_line=0)
         elif key in (ord("e"), ord("E")):
             return replace(view, mode=Mode.EVENTS, first_line=0)
-        elif key in (27, curses.KEY_BACKSPACE, curses.KEY_LEFT, 127):
+        elif key in BACK:
             return replace(view, mode=Mode.ALL)
         return view
 

@@ -13,21 +13,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.show.parallel_status import Look
-from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
-from opensvc_openha.cli.full_screen import on_full_screen
+from opensvc_openha.agent.show.watch_screen import Line, View, chosen_service, screen
+from opensvc_openha.cli.full_screen import BACK, ENTER, QUIT, STEPS, draw, on_full_screen
 from opensvc_openha.system.clock import stamp, wall
 
 if TYPE_CHECKING:
     from curses import window as Window
 
 EVERY_S = 2.0
-_PAGE = 10
 
 
 def watch(read: Callable[[], Sequence[Look]]) -> int:
     """Show what ``read`` returns until the operator quits; return the exit code."""
     on_full_screen("svcmon: --watch", "svcmon", _Watch(read).run)
     return 0
+
+
+def _attributes(line: Line) -> int:
+    if line.is_chosen:
+        return curses.A_REVERSE
+    return curses.A_BOLD if line.is_title else curses.A_NORMAL
 
 
 class _Watch:
@@ -60,36 +65,22 @@ class _Watch:
         looks = self._looks
         reports = [seen.report for seen in looks if seen.report is not None]
         problems = [str(seen.problem) for seen in looks if seen.problem is not None]
-        window.erase()
-        for row, line in enumerate(screen(reports, view, width, height, self._stamp, problems)):
-            attributes = (
-                curses.A_REVERSE
-                if line.is_chosen
-                else curses.A_BOLD
-                if line.is_title
-                else curses.A_NORMAL
-            )
-            try:
-                window.addstr(row, 0, line.text, attributes)
-            except curses.error:
-                break  # The terminal has shrunk meanwhile: the next redraw fits.
-        window.refresh()
+        lines = screen(reports, view, width, height, self._stamp, problems)
+        draw(window, ((line.text, _attributes(line)) for line in lines))
 
     def _moved(self, view: View, key: int) -> View | None:
         """Return the view after a key; None to quit."""
         reports = [seen.report for seen in self._looks if seen.report is not None]
-        steps = {curses.KEY_UP: -1, ord("k"): -1, curses.KEY_PPAGE: -_PAGE}
-        steps.update({curses.KEY_DOWN: 1, ord("j"): 1, curses.KEY_NPAGE: _PAGE})
-        if key in (ord("q"), ord("Q")):
+        if key in QUIT:
             return None
         if key == ord("r"):
             self._wake.set()
-        elif key in steps and view.shown:
-            return replace(view, first_line=max(0, view.first_line + steps[key]))
-        elif key in steps:
-            return replace(view, chosen=max(0, min(view.chosen + steps[key], len(reports) - 1)))
-        elif key in (ord("\n"), ord("\r"), curses.KEY_ENTER) and not view.shown:
+        elif key in STEPS and view.shown:
+            return replace(view, first_line=max(0, view.first_line + STEPS[key]))
+        elif key in STEPS:
+            return replace(view, chosen=max(0, min(view.chosen + STEPS[key], len(reports) - 1)))
+        elif key in ENTER and not view.shown:
             return replace(view, shown=chosen_service(reports, view) or "", first_line=0)
-        elif key in (27, curses.KEY_BACKSPACE, curses.KEY_LEFT, 127):
+        elif key in BACK:
             return replace(view, shown="")
         return view

@@ -32,7 +32,6 @@ from opensvc_openha.storage.explanation import (
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
-from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.kernel_log import refused_writes
 from opensvc_openha.system.processes import start_of_process
 
@@ -119,12 +118,7 @@ def _ask(layout: Layout) -> tuple[NodeStatus | None, str]:
 def _names(layout: Layout, status: NodeStatus | None) -> tuple[str, str]:
     if status is not None:
         return status.node, status.peer
-    try:
-        nodes = configuration.read_nodes(layout)
-        here_name = configuration.own_name(layout, nodes)
-        return here_name, next(name for name in nodes if name != here_name)
-    except (OpenhaError, StopIteration):
-        return node_name(), "the peer"
+    return configuration.names_or(layout, "the peer")
 
 
 def _delay_s(layout: Layout) -> float:

@@ -626,7 +626,7 @@ class LeaseOwner:
         is_left = (is_late or self._cut.since is not None) and not at.is_in_use
         if self._standing and not is_left:
             return done
-        # Where nothing runs any more, nothing can break a promise. A node that goes on lets it
+        # Where nothing runs any more, nothing can break a promise. A node that continues lets it
         # stand, until its peer knows better.
         if is_late or not self._standing:
             self._standing, self._floor = (), (0.0, -math.inf)

@@ -359,7 +359,7 @@ class LeaseView:
 
 
 def _known(view: PeerView, found: list[Beat]) -> tuple[Promise | None, int]:
-    """Return what the peer is known to promise, and the number of the newest beat that says so.
+    """Return what the peer is known to promise, and the number of the newest beat with it.
 
     What was found, and did not come in, withdraws a promise or prolongs it, and makes none.
     """

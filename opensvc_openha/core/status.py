@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.core.outlook import Finding
+from opensvc_openha.core.outlook import Finding, Ready
 from opensvc_openha.core.states import ServiceState
 
 
@@ -148,6 +148,16 @@ class ServiceStatus:
     last_takeover_s: float | None = None
     """How long the last takeover by this node took, from the last beat of the peer to STARTED."""
     last_takeover_at: float | None = None
+
+    @property
+    def cannot_start(self) -> bool:
+        """True if this node could not start it, by the engine or by the last scheduled check."""
+        return bool(self.unready) or self.ready == Ready.NO.value
+
+    @property
+    def peer_cannot_start(self) -> bool:
+        """True if the peer reports the same of itself."""
+        return self.is_peer_unready or self.peer_ready == Ready.NO.value
 
 
 @dataclass(frozen=True)

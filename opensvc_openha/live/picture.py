@@ -338,11 +338,11 @@ def _service(status: NodeStatus, svc: ServiceStatus, may_order: bool) -> Service
 def _readiness(status: NodeStatus, svc: ServiceStatus) -> tuple[str, Level]:
     """Return whether the node that does not run the service could start it now."""
     if svc.own_state in UP:
-        if svc.peer_ready == "no" or svc.is_peer_unready:
+        if svc.peer_cannot_start:
             return f"{status.peer} could not take it over now", Level.WARNING
         return "", Level.OFF
     why = svc.unready or svc.ready_text
-    if svc.ready == "no" or svc.unready:
+    if svc.cannot_start:
         return f"{status.node} could not start it now: {why}", Level.WARNING
     if svc.ready == "yes":
         return f"{status.node} is ready to start it", Level.OK

@@ -225,9 +225,7 @@ def find_peer(layout: Layout) -> Peer:
             " does not enable it",
             "OFF",
         )
-    nodes = configuration.read_nodes(layout)
-    own = configuration.own_name(layout, nodes)
-    peer = nodes[0] if nodes[1] == own else nodes[1]
+    own, peer = configuration.both_names(layout)
     ring = read_keys(layout)
     if ring is None:
         raise NoPeerLinkError(f"there is no key in {layout.key_file}", "OFF")

@@ -25,7 +25,7 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.promise import FAST_MARGIN_S, MARGIN_S, death_after_s
 from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S, RESERVATION_LIMIT_S
-from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.fence_plan_config import DeviceConfig
 from opensvc_openha.formats.layout import Layout
@@ -120,7 +120,7 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
     options = read_options(layout) if options is None else options
     nodes = read_nodes(layout)
     here = own_name(layout, nodes)
-    peer = nodes[0] if nodes[1] == here else nodes[1]
+    peer = peer_of(here, nodes)
     links = parse_links(
         _text(layout.monitor_file, "describe the heartbeat links in it"), layout, options
     )
@@ -344,6 +344,26 @@ def own_name(layout: Layout, nodes: tuple[str, ...]) -> str:
         f"this node is named {node_name()}, but the nodes are {' and '.join(nodes)}",
         layout.nodes_file,
     )
+
+
+def both_names(layout: Layout) -> tuple[str, str]:
+    """Return the names of this node and of its peer; raises as ``read_nodes``, ``own_name``."""
+    nodes = read_nodes(layout)
+    own = own_name(layout, nodes)
+    return own, peer_of(own, nodes)
+
+
+def names_or(layout: Layout, stand_in: str) -> tuple[str, str]:
+    """Return both names; without readable files the machine's, and ``stand_in`` for the peer."""
+    try:
+        return both_names(layout)
+    except OpenhaError:
+        return node_name(), stand_in
+
+
+def peer_of(own: str, nodes: tuple[str, ...]) -> str:
+    """Return the other one of both nodes."""
+    return nodes[0] if nodes[1] == own else nodes[1]
 
 
 def fingerprint(layout: Layout) -> tuple[object, ...]:

@@ -58,7 +58,7 @@ def test_a_long_sample_lowers_the_bound_and_none_gives_none() -> None:
 
 
 def test_a_class_that_contains_the_timeout_counts_as_longer() -> None:
-    """Of the gaps between 1.1 and 1.25 s nobody knows whether they were longer than 1.2 s."""
+    """Whether the gaps between 1.1 and 1.25 s were longer than 1.2 s is not known."""
     gaps = Gaps(counts(up_to_1_1=100, up_to_1_25=3, up_to_3_0=1), 1000.0, 2.4)
     assert gaps.longer_than(1.2) == 4
     assert gaps.longer_than(1.25) == 1

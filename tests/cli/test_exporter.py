@@ -268,7 +268,7 @@ def test_real_daemon_that_runs_hangs_and_is_killed(
 
 
 def test_text_file_is_replaced_whole(cluster_dir: ClusterDir, tmp_path: Path) -> None:
-    """For the collector of node_exporter; without a daemon it has the one metric that says so."""
+    """For the collector of node_exporter; without a daemon it has one metric alone."""
     path = tmp_path / "openha.prom"
     cluster_dir.ok(f"openha exporter --textfile {path}")
     assert samples_of(path.read_bytes()) == {("openha_up", frozenset()): 0.0}

@@ -60,7 +60,7 @@ class _Smtp(socketserver.StreamRequestHandler):
 
 
 class _Hook(http.server.BaseHTTPRequestHandler):
-    """Takes what is posted, unless it is told to refuse."""
+    """Takes what is posted, unless a test has it refuse."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

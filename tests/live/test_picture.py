@@ -19,7 +19,8 @@ WALL, NOW = 1_000_000.0, 500.0
 
 
 def shown(status: NodeStatus | None, **more: object) -> Picture:
-    seen = Seen(version=1, asked_at=NOW, status=status, answered_at=WALL, **more)  # type: ignore[arg-type]
+    seen = Seen(version=1, asked_at=NOW, status=status, answered_at=WALL)
+    seen = replace(seen, **more)  # type: ignore[arg-type]
     return picture(seen, WALL, NOW)
 
 

@@ -11,7 +11,7 @@ import pytest
 from opensvc_openha.control import client
 from opensvc_openha.core.model import FrozenStorage, LeasePolicy, OnDualRun, PathKind, Profile
 from opensvc_openha.daemon.launch import expect_startable
-from opensvc_openha.errors import ConfigError
+from opensvc_openha.errors import ConfigError, OpenhaError
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.options_file import parse_options
@@ -413,3 +413,18 @@ def _runs(command_line: str) -> bool:
         except OSError:
             continue
     return False
+
+
+@pytest.mark.parametrize("text", ["", "one\ntwo\n", None])
+def test_names_stand_for_those_that_cannot_be_read(layout: Layout, text: str | None) -> None:
+    """An empty file, one of other nodes, none at all; in either order while it can be read."""
+    own = node_name()
+    assert configuration.names_or(layout, "the peer") == (own, "peer")
+    Path(layout.nodes_file).write_text(f"peer\n{own}\n")
+    assert configuration.both_names(layout) == (own, "peer")
+    Path(layout.nodes_file).unlink()
+    if text is not None:
+        Path(layout.nodes_file).write_text(text)
+    assert configuration.names_or(layout, "the peer") == (own, "the peer")
+    with pytest.raises(OpenhaError):
+        configuration.both_names(layout)

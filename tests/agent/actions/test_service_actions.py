@@ -702,7 +702,7 @@ def test_exit_code_of_an_action_is_that_of_the_command(make: Make) -> None:
 
 
 def test_resources_learn_who_asks_and_whether_it_is_forced(make: Make) -> None:
-    """For each action anew."""
+    """Again for each action."""
     rig = make()
     for options in (FORCED, IN_CLUSTER, PLAIN):
         assert perform(rig.service, "start", options) == 0

@@ -1,4 +1,4 @@
-"""Resources in memory: what is done with them is noted, and they fail when the test says so."""
+"""Resources in memory: what is done with them is noted, and they fail when a test wants it."""
 
 from __future__ import annotations
 
