@@ -1,4 +1,4 @@
-"""Read a docker daemon's containers and images with two GETs on its socket, without side effects.
+"""Read a docker daemon's containers and images with GETs on its socket, without side effects.
 
 Plain HTTP/1.0 on the UNIX socket costs 1 ms a call. The docker command costs 40 to 190 ms and the
 docker SDK 110 to 500 ms before the first call, which is more than a whole status command may take.
@@ -15,12 +15,26 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.system.clock import monotonic
 
 LOOK_LIMIT_S = 5.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 _EXITED = re.compile(r"Exited \((-?\d+)\)")
+_HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)\Z")
+_PROBE_LIMIT_S = 1.0
+_PROBE_CHARACTERS = 160
+
+
+class Health(enum.Enum):
+    """What the HEALTHCHECK of a running container comes to; the values are docker's words."""
+
+    NONE = ""
+    """It has none, or the engine is too old to have one."""
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
 
 
 class Standing(enum.Enum):
@@ -45,6 +59,7 @@ class Container:
     state: str
     exit_code: int | None
     labels: Mapping[str, str]
+    health: Health = Health.NONE
 
     @property
     def short_id(self) -> str:
@@ -55,6 +70,19 @@ class Container:
     def has_processes(self) -> bool:
         """Return whether there is something to stop."""
         return self.state in ("running", "paused", "restarting", "removing")
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The last probes of a container's HEALTHCHECK.
+
+    ``failures`` is how many failed in a row, ``last`` how the last one ended, in one line.
+    ``verdict_s`` is the time after a start in which docker finds out that it is unhealthy.
+    """
+
+    failures: int = 0
+    last: str = ""
+    verdict_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +138,19 @@ def find_image(path: str, name: str) -> str | None:
     except LookupError:
         return None
     return str(answer["Id"])
+
+
+def read_probes(path: str, container: Container) -> Probes:
+    """Return what is known of a container's HEALTHCHECK; nothing if the daemon does not tell."""
+    try:
+        answer = _get(path, f"/containers/{quote(container.id)}/json", _PROBE_LIMIT_S)
+        health = answer["State"].get("Health") or {}
+        log = health.get("Log") or []
+        last = _probe_text(log[-1]) if log else ""
+        wait_s = _verdict_s(answer["Config"].get("Healthcheck") or {})
+        return Probes(int(health.get("FailingStreak") or 0), last, wait_s)
+    except (OSError, LookupError, ValueError, TypeError, AttributeError):
+        return Probes()
 
 
 def answers(path: str, limit_s: float) -> Standing:
@@ -172,7 +213,32 @@ def _container(entry: Any) -> Container:
         state=entry["State"],
         exit_code=int(exited.group(1)) if exited else None,
         labels=entry.get("Labels") or {},
+        health=_health(entry),
     )
+
+
+def _health(entry: Any) -> Health:
+    found = _HEALTH.search(entry["Status"])
+    return Health(found.group(1)) if found and entry["State"] == "running" else Health.NONE
+
+
+def _probe_text(entry: Any) -> str:
+    words = " ".join(str(entry.get("Output") or "").split())
+    text = one_line(words)
+    if len(text) > _PROBE_CHARACTERS:
+        text = f"{text[:_PROBE_CHARACTERS]}..."
+    code = f"exit code {entry['ExitCode']}"
+    return f"{code}: {text}" if text else code
+
+
+def _verdict_s(check: Any) -> float:
+    """Return how long docker takes to call it unhealthy; its own defaults stand for a 0."""
+    interval_s, timeout_s, begins_s = (
+        (check.get(name) or default_s * 1e9) / 1e9
+        for name, default_s in (("Interval", 30), ("Timeout", 30), ("StartPeriod", 0))
+    )
+    retries = check.get("Retries") or 3
+    return float(begins_s + retries * (interval_s + timeout_s))
 
 
 def _real_tags(image: Any) -> list[str]:

@@ -165,6 +165,9 @@ class Resource(Protocol):
         May run in a process of its own.
         """
 
+    def restart(self) -> None:
+        """Start it again after it failed by itself; return once it is known whether it is well."""
+
     def stop(self) -> None:
         """Stop it; ActionError or SystemFault if that fails.
 
@@ -199,6 +202,10 @@ class LocalResource:
 
     def start(self) -> None:
         """Do nothing."""
+
+    def restart(self) -> None:
+        """Start the resource."""
+        self.start()
 
     def stop(self) -> None:
         """Do nothing."""

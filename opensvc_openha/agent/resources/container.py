@@ -21,9 +21,11 @@ from opensvc_openha.agent.docker.docker_daemon import DockerDaemon
 from opensvc_openha.agent.docker.engine_view import (
     Container,
     EngineView,
+    Health,
     Standing,
     answers,
     find_image,
+    read_probes,
 )
 from opensvc_openha.agent.docker.settings import option_names
 from opensvc_openha.agent.docker.spawn import reasons_in
@@ -47,11 +49,14 @@ PULL_LIMIT_S = 600.0
 ANSWER_LIMIT_S = 30.0
 STOP_SLACK_S = 15.0
 SETTLE_S = 0.5
+HEALTH_LIMIT_S = 600.0
+"""Longest wait for the result of a HEALTHCHECK after a restart."""
 _READY_LOOK_S = 1.5
 
 _DEFINITION_LABEL = "opensvc.openha.definition"
 _LOG_LINES = 5
 _POLL_S = 0.1
+_HEALTH_POLL_S = 0.5
 _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
 
 
@@ -90,7 +95,10 @@ class DockerContainer(LocalResource):
         return self._name
 
     def status(self) -> Finding:
-        """Return up with id and image while it runs; down, with the exit code if it ended."""
+        """Return up with id and image while it runs; down, with the exit code if it ended.
+
+        One that its HEALTHCHECK calls unhealthy is a warning.
+        """
         view = self._engine.view()
         if view.standing is not Standing.RUNNING and not self._sees_all:
             return HIDDEN
@@ -108,7 +116,12 @@ class DockerContainer(LocalResource):
             return Finding(ResourceStatus.DOWN, (f"container {self._name} does not exist yet",))
         label = f"{container.short_id}@{view.image_name(container, self._image)}"
         if container.state == "running":
-            return Finding(ResourceStatus.UP, self._remarks(container), label)
+            remarks = self._remarks(container)
+            if container.health is Health.UNHEALTHY:
+                return Finding(ResourceStatus.WARN, (self._complaint(container), *remarks), label)
+            if container.health is Health.STARTING:
+                remarks = (*remarks, "its HEALTHCHECK has no result yet")
+            return Finding(ResourceStatus.UP, remarks, label)
         status = (
             ResourceStatus.DOWN if container.state in ("created", "exited") else ResourceStatus.WARN
         )
@@ -131,6 +144,43 @@ class DockerContainer(LocalResource):
                 self._log.warning(remark)
             self._docker("start", container.id)
         self._await_up()
+
+    def restart(self) -> None:
+        """Start it after a failure, and wait for the result of its HEALTHCHECK.
+
+        One that runs and is unhealthy is stopped first. ActionError if it is unhealthy again.
+        """
+        self._engine.ensure_running()
+        container = self._seen()
+        if container is not None and container.health is Health.UNHEALTHY:
+            self._log.info(f"stopping {self._name}, {self._complaint(container)}")
+            self._stop_container(container)
+            self._engine.forget_view()
+        self.start()
+        self._await_health()
+
+    def _await_health(self) -> None:
+        container = self._seen()
+        if container is None or container.health is not Health.STARTING:
+            return
+        limit_s = read_probes(self._engine.settings.socket, container).verdict_s
+        limit_s = min(limit_s + STOP_SLACK_S, HEALTH_LIMIT_S)
+        self._log.info(f"waiting for the HEALTHCHECK of {self._name}, at most {limit_s:g} s")
+        give_up = monotonic() + limit_s
+        while container is not None and container.health is Health.STARTING:
+            if monotonic() > give_up:
+                return  # It is up, and not known to be unhealthy.
+            pause(_HEALTH_POLL_S)
+            container = self._seen()
+        if container is not None and container.health is Health.UNHEALTHY:
+            problem = f"{self._name}, started again, is {self._complaint(container)}"
+            raise self.spec.error(ActionError, problem)
+
+    def _complaint(self, container: Container) -> str:
+        probes = read_probes(self._engine.settings.socket, container)
+        times = f", {probes.failures} times in a row" if probes.failures > 1 else ""
+        last = f": {probes.last}" if probes.last else ""
+        return f"unhealthy by its HEALTHCHECK{times}{last}"
 
     def _make(self, unfinished: Container | None) -> None:
         """Create the container; remove one that does not come up even once.

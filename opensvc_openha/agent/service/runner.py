@@ -90,7 +90,7 @@ def bring_back(service: Service, resource: Resource) -> bool:
             f"restart resource {resource.spec.rid}. try number {attempt}/{resource.spec.restarts}"
         )
         try:
-            with_triggers(service, resource, "start", resource.start)
+            with_triggers(service, resource, "start", resource.restart)
         except OpenhaError as error:
             log.error(f"restart resource failed: {error}")
         if finding_of(resource).status is ResourceStatus.UP:

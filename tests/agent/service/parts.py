@@ -45,6 +45,9 @@ class Part:
     def start(self) -> None:
         self._do("start", ResourceStatus.UP)
 
+    def restart(self) -> None:
+        self.start()
+
     def stop(self) -> None:
         self._do("stop", ResourceStatus.DOWN)
 
