@@ -445,6 +445,8 @@ class Engine:
             lease.record_other(event.beat.boot)
         beat = received.beat
         if beat is None:
+            if event.key_id and not self._peer.view.is_over(event.beat.boot):
+                lease.record_refused(event.beat)
             return done + received.actions
 
         self._fencing.record_heard(self._peer.view, event.received_at)

@@ -41,6 +41,9 @@ from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
 
+_REFUSED_KEPT = 4
+"""Of so many incarnations a beat is kept that was refused."""
+
 _MEMORY_S = dict.fromkeys(("_life_at", "_quiet_at"), timing.PROOF_LIFE_S + 1)
 
 
@@ -103,6 +106,8 @@ class LeaseView:
         """Links whose slot was opened, and of which nothing is known that it has held since."""
         self._found: dict[LinkSpec, Beat] = {}
         """What lay in the slot of each link when it was opened."""
+        self._refused: dict[BootId, Beat] = {}
+        """The newest authentic beat of each incarnation that came in and was not taken."""
         self._other: BootId | None = None
         """An incarnation that was seen beside the one that promised."""
         self._quiet_at: dict[bytes, float] = {}
@@ -182,6 +187,18 @@ class LeaseView:
         if newest is None or beat.boot.counter > newest.boot.counter:
             self.record_other(beat.boot)
 
+    def record_refused(self, beat: Beat) -> None:
+        """Record an authentic beat that counts for nothing: it may end or prolong the promise.
+
+        A goodbye that does not answer this daemon is one, see ``PeerView.admits``.
+        """
+        known = self._refused.get(beat.boot)
+        if known is None or beat.seq >= known.seq:
+            self._refused[beat.boot] = beat
+        if len(self._refused) > _REFUSED_KEPT:
+            # Recordings are of former incarnations.
+            del self._refused[min(self._refused, key=lambda boot: boot.counter)]
+
     def _slot(self, link: LinkSpec) -> tuple[str, int]:
         return self._disks.get(link, link.device), link.offset
 
@@ -257,13 +274,13 @@ class LeaseView:
         return self._countdown(view.silent_since, delay_s, promise, media, now)
 
     def _found_since(self, view: PeerView) -> list[Beat]:
-        """Return what slots held that is later than the newest facts, in its order."""
+        """Return what was seen and not taken, later than the newest facts, in its order."""
         newest = view.newest
         if newest is None:
             return []
         later = [
             beat
-            for beat in self._found.values()
+            for beat in (*self._found.values(), *self._refused.values())
             if beat.boot == newest.boot and beat.seq > view.facts_seq
         ]
         return sorted(later, key=lambda beat: beat.seq)
@@ -275,9 +292,14 @@ class LeaseView:
             return f"the beats of {peer} are not authenticated"
         if self._is_barred(promise):
             return f"{peer} is a virtual machine"
+        # One with a lower counter may be left in a slot that the present life never wrote to. A
+        # link may have been removed before it was reported what its slot held.
         is_other_found = newest is not None and any(
-            beat.boot != newest.boot and not view.is_past(beat.boot)
-            for beat in self._found.values()
+            link in self._links.values()
+            and beat.boot != newest.boot
+            and not view.is_past(beat.boot)
+            and (beat.boot.counter > newest.boot.counter or self._slot(link) in self._shown_by)
+            for link, beat in self._found.items()
         )
         if self._other is not None or is_other_found:
             return f"another life of {peer} was seen, which has not acknowledged this node"
@@ -287,7 +309,7 @@ class LeaseView:
         if newest is not None and any(
             beat.facts is None and beat.seq > newest.seq for beat in found
         ):
-            return f"a slot holds a later beat of {peer}, without facts"
+            return f"there is a later beat of {peer}, without facts"
         return ""
 
     def _is_barred(self, promise: Promise) -> bool:

@@ -182,6 +182,10 @@ class PeerView:
         """Return True for the accepted incarnation and those it replaced."""
         return boot == self._incarnation or boot in self._past
 
+    def is_over(self, boot: BootId) -> bool:
+        """Return True for an incarnation that was replaced."""
+        return boot != self._incarnation and boot in self._past
+
     def is_return(self, beat: Beat) -> bool:
         """Return True for a beat of an incarnation accepted before the one accepted now."""
         newest = self._newest

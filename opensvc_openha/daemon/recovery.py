@@ -50,7 +50,6 @@ def recover_engine(layout: Layout, configuration: Configuration, history: Histor
     kept = configuration.options.complete_services(
         store.kept(spec.own_services) if is_same_life else ()
     )
-    removed = RemovedServices(layout, spec.node, kept)
     recovered = store.recover((*spec.own_services, *kept), is_same_life, is_first_start)
     store.record_managed(spec.own_services)
     history.record_start(recovered, is_same_life)
@@ -60,5 +59,6 @@ def recover_engine(layout: Layout, configuration: Configuration, history: Histor
     engine = Engine(
         spec, boot, recovered, clock.monotonic(), configuration.incarnations, kept, fencing
     )
+    removed = RemovedServices(layout, spec.node, kept, engine.manages)
     history.causality = lambda: engine.causality
     return Recovered(engine, authentication, store, fencing_store, removed, kept)

@@ -53,13 +53,16 @@ def _former(layout: Layout) -> tuple[ServiceSpec, ...]:
     return tuple({svc.name: svc for svc in found}.values())
 
 
-def may_run(layout: Layout, node: str, service: str) -> bool:
-    """Return True if, by this node's STATE file, the service may run here."""
+def may_run(layout: Layout, node: str, service: str, if_missing: bool = False) -> bool:
+    """Return True if, by this node's STATE file, the service may run here.
+
+    ``if_missing`` is the answer if there is no such file.
+    """
     try:
         with open(layout.state_file(service, node), "rb") as file:
             return decode(file.read(64)).state in MAY_RUN
     except FileNotFoundError:
-        return False
+        return if_missing
     except (OSError, ValueError):
         return True  # A damaged file is ignored: the wrapper is asked.
 

@@ -742,6 +742,28 @@ def test_a_path_that_names_another_disk_renews_and_proves_nothing(by: str) -> No
         assert "slot of /dev/hb0 has not shown the present life of deb1" in text
 
 
+@pytest.mark.parametrize("key_id", ["k", ""])
+def test_a_goodbye_to_a_former_daemon_tells_how_long_the_watchdog_is_held(key_id: str) -> None:
+    """It is no evidence of services; its promise counts all the same, if nobody else made it."""
+    pair = LeasePair(is_believed=True)
+    deb1, deb2 = pair.start_first()
+    [link] = (link for link in pair.links_of(deb1) if link.is_disk)
+    last = next(beat for _, name, beat in reversed(pair.sent) if name == "deb1")
+    assert last.facts is not None and last.facts.promise is not None
+    longer = replace(last.facts.promise, death_s=47.4)
+    for seq, promise in ((last.seq + 2, longer), (last.seq + 1, None)):
+        facts, ack = replace(last.facts, promise=promise), Ack(BootId(99, 99), 1)
+        beat = replace(last, seq=seq, ack=ack, goodbye=Goodbye.RESTART, facts=facts)
+        deb2.handle(deb2.life, BeatReceived(link, beat, deb2.now, key_id=key_id))
+    assert deb2.engine is not None
+    promised = longer if key_id else last.facts.promise
+    seq = last.seq + 2 if key_id else last.seq
+    assert deb2.engine.promised == (last.boot, promised, seq)
+    deb1.crash()
+    pair.run(40)
+    assert (deb2.state == "STARTED") is not bool(key_id)
+
+
 def test_what_is_confirmed_on_a_replaced_medium_renews_nothing() -> None:
     """Whatever is reported of it; once it is what it was, it does again."""
     owner = _armed()

@@ -33,6 +33,7 @@ WITNESSED = replace(POLICY, lease=LeasePolicy("/dev/watchdog0", 4.0, 1.0, has_wi
 OURS, PEERS, OTHERS = BootId(1, 1), BootId(7, 70), BootId(8, 80)
 DISK = LinkSpec("deb1", "dio", "/dev/sda", "", 0, 10, 10.0)
 SECOND = LinkSpec("deb1", "dio", "/dev/sdb", "", 0, 10, 10.0)
+SPARE = LinkSpec("deb1", "dio", "/dev/sdc", "", 0, 30, 10.0)
 NET = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
 D, DELAY_S, SILENT_S = 11.4, 5.0, 10.0
 PROMISE = Promise(D, frozenset({DISK.mark}))
@@ -574,7 +575,7 @@ def test_a_later_beat_without_facts_in_a_slot_hides_what_came_before_it() -> Non
     watch = _reopened()
     watch.opened(113.0, None, 9)
     watch.quiet(150.0, since=113.0)
-    assert watch.at(150.0) == "a slot holds a later beat of deb1, without facts"
+    assert watch.at(150.0) == "there is a later beat of deb1, without facts"
     assert not watch.is_proved
 
 
@@ -656,6 +657,84 @@ def test_a_read_that_failed_without_an_opening_leaves_what_is_known() -> None:
     """What the slot holds then comes in as a beat if it is another one."""
     watch = _reopened()
     watch.lease.record_unread(MediumUnread(DISK.mark, "EIO"))
+    watch.quiet(130.0)
+    watch.at(130.0)
+    assert watch.is_proved
+
+
+def _refused(seq: int, facts: Facts | None, boot: BootId = PEERS) -> Beat:
+    states = {"registry": ServiceState.STARTED}
+    goodbye = Goodbye.RESTART
+    return Beat("deb1", boot, seq, Ack(OTHERS, 3), states, goodbye=goodbye, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("refused", "text"),
+    [
+        (_refused(9, Facts(promise=replace(PROMISE, death_s=47.4))), "ends in 17.4 s"),
+        (_refused(9, Facts(promise=replace(PROMISE, death_s=3.1))), ""),
+        (_refused(9, Facts()), "deb1 made no promise"),
+        (_refused(9, None), "there is a later beat of deb1, without facts"),
+        (_refused(1, Facts()), ""),
+        (_refused(1, Facts(), BootId(8, 8)), ""),
+    ],
+)
+def test_a_beat_that_is_refused_ends_or_prolongs_the_promise(refused: Beat, text: str) -> None:
+    """A goodbye to this node's former daemon: it says how long its watchdog is held."""
+    watch = Watch()
+    watch.lease.record_refused(refused)
+    watch.quiet(130.0)
+    found = watch.at(130.0)
+    assert watch.is_proved is (not text) and (found == text or not text)
+    # What comes in, and is later, stands by itself.
+    watch.beat(131.0, Facts(promise=PROMISE), 10)
+    watch.quiet(150.0)
+    watch.at(150.0)
+    assert watch.is_proved
+
+
+def test_the_newest_beat_that_was_refused_counts() -> None:
+    """Another link brings an older one later, also before any beat of that life is believed."""
+    watch = Watch()
+    watch.lease.record_refused(_refused(4, Facts(), OTHERS))
+    for seq, facts in ((9, Facts()), (8, Facts(promise=PROMISE))):
+        watch.lease.record_refused(_refused(seq, facts, BootId(9, 90)))
+    watch.beat(101.0, Facts(promise=PROMISE), 7, boot=BootId(9, 90))
+    watch.lease.record_beat(DISK, BootId(9, 90))
+    watch.quiet(130.0)
+    assert watch.at(130.0) == "deb1 made no promise" and not watch.is_proved
+    # A life that has lost its counter is believed by now. Recordings displace nothing.
+    watch = Watch()
+    for counter in (5, 6, 9, 1, 2, 3, 4):
+        watch.lease.record_refused(_refused(9, Facts(), BootId(counter, 5)))
+    watch.beat(101.0, Facts(promise=PROMISE), 7, boot=BootId(5, 5))
+    watch.lease.record_beat(DISK, BootId(5, 5))
+    watch.quiet(130.0)
+    assert watch.at(130.0) == "deb1 made no promise"
+
+
+def test_a_stale_slot_that_the_present_life_never_wrote_is_no_doubt() -> None:
+    """Of a disk that it does not name any more: a former life has left that there."""
+    for is_shown in (False, True):
+        watch = Watch(PROMISE, NET, DISK, SPARE)
+        if not is_shown:
+            watch.opened(99.0, link=SPARE, disk="naa.2")
+        watch.opened(100.0, Facts(), 99, boot=BootId(3, 3), link=SPARE, disk="naa.2")
+        if is_shown:
+            watch.lease.record_beat(SPARE, PEERS)
+            watch.opened(100.0, Facts(), 99, boot=BootId(3, 3), link=SPARE, disk="naa.2")
+        watch.quiet(130.0)
+        assert ("another life" in watch.at(130.0)) is is_shown
+        assert watch.is_proved is not is_shown
+
+
+def test_what_lay_in_a_slot_that_is_not_configured_any_more_is_no_doubt() -> None:
+    """It was found before the edit, and is reported after it."""
+    watch = Watch(PROMISE, NET, DISK, SPARE)
+    watch.lease.reconfigure(replace(watch.spec, links=(NET, DISK)))
+    watch.opened(113.0, Facts(), 9, boot=BootId(3, 3), link=SPARE, disk="")
+    watch.lease.record_beat(SPARE, PEERS)
+    watch.opened(113.0, Facts(), 9, boot=BootId(3, 3), link=SPARE, disk="/dev/sdc")
     watch.quiet(130.0)
     watch.at(130.0)
     assert watch.is_proved

@@ -147,17 +147,24 @@ def _peer_runs(cluster_dir: ClusterDir, voice: PeerVoice) -> bool:
     return "STARTED" in cluster_dir.ok("service -s -c")
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
 def test_file_of_a_kept_service_is_not_written_over_when_it_is_added_again(
-    removed: ClusterDir,
+    removed: ClusterDir, is_lost: bool
 ) -> None:
     """Its engine continues with what it knows, and writes its next state.
 
-    What the file stated meanwhile is not believed.
+    What the file stated meanwhile is not believed; without it the service is managed all the same.
     """
     state = removed.state_file("registry")
-    state.write_bytes(b"\0\0")
-    removed.add("registry", RUNS)
+    if is_lost:
+        state.unlink()
+        assert "registry is not in" in removed.ok("service -s -v")
+    else:
+        state.write_bytes(b"\0\0")
+    script = removed.path("registry.sh")
+    removed.path("conf/services").write_text(f"registry {script} {HERE} {PEER} /bin/true\n")
     removed.wait(lambda: "is not in" not in removed.ok("service -s -v"), "it is managed again")
-    assert state.read_bytes() == b"\0\0" and removed.state("registry") == "STARTED"
+    assert is_lost is not state.exists() and removed.state("registry") == "STARTED"
+    assert is_lost or state.read_bytes() == b"\0\0"
     removed.ok("service -A registry freeze-start")
     assert state.read_bytes() != b"\0\0"

@@ -99,3 +99,20 @@ def test_a_start_before_the_end_is_found(late: str) -> None:
         _read(checker, 20.0, since=9.0)
     with pytest.raises(InvariantBroken, match="^S2 broken"):
         _start(checker, 13.3 if late == "too early" else 20.0)
+
+
+@pytest.mark.parametrize("facts", [Facts(), Facts(promise=Promise(90.0, frozenset({MEDIUM})))])
+def test_a_beat_that_is_not_taken_ends_or_prolongs_the_promise(facts: Facts) -> None:
+    """A goodbye to a former daemon of this node, before a beat of that life is taken, or after."""
+    for seqs in ((1, 3), (3, 1)):
+        checker = _checker()
+        for seq in seqs:
+            own = OWN if seq == 1 else BootId(77, 77)
+            goodbye = Goodbye.NONE if seq == 1 else Goodbye.RESTART
+            content = PROMISE if seq == 1 else facts
+            states = {"web": S.STARTED}
+            beat = Beat("deb2", PEER, seq, Ack(own, 1), states, goodbye=goodbye, facts=content)
+            checker.observe(Heard(2.0, "deb1", beat, True, received_at=2.0))
+        _read(checker, 80.0)
+        with pytest.raises(InvariantBroken, match="^S2 broken"):
+            _start(checker, 80.0)

@@ -214,6 +214,10 @@ def _what_a_slot_held_is_nothing(patch: Patch) -> None:
     patch.setattr(LeaseView, "record_found", wrong)
 
 
+def _what_is_refused_is_nothing(patch: Patch) -> None:
+    patch.setattr(LeaseView, "record_refused", lambda self, beat: None)
+
+
 def _any_renewal_is_one_of_the_known_promise(patch: Patch) -> None:
     patch.setattr(LeaseOwner, "_promised_since", 0)
 
@@ -374,8 +378,16 @@ def test_it_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("plant", "seed"),
-    [(_what_a_slot_held_is_nothing, 33915), (_any_renewal_is_one_of_the_known_promise, 110199)],
-    ids=["restart", "promise that was withdrawn at the witness"],
+    [
+        (_what_a_slot_held_is_nothing, 33915),
+        (_any_renewal_is_one_of_the_known_promise, 110199),
+        (_what_is_refused_is_nothing, 1760111),
+    ],
+    ids=[
+        "restart",
+        "promise that was withdrawn at the witness",
+        "restart beside a daemon that was started again",
+    ],
 )
 def test_seed_that_has_found_it_holds(
     plant: Plant, seed: int, monkeypatch: pytest.MonkeyPatch

@@ -2,8 +2,8 @@
 
 Stated by itself: the newest promise that came with a key, nothing received in the peer's name for
 the promised time, whether believed or not, and each medium of the promise read after that time.
-What lay in a slot when that was opened, and is later than what came in, prolongs the promise or
-ends it.
+What lay in a slot when that was opened, or came in and was not taken, and is later than what was,
+prolongs the promise or ends it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class LeaseGround:
         self._is_doubtful = False
         """A beat of another incarnation came in, which was not heard before."""
         self._facts_seq = -1
+        self._signs: dict[BootId, Beat] = {}
+        """The newest beat with facts of each incarnation, taken or not."""
 
     @property
     def boot(self) -> BootId | None:
@@ -40,8 +42,14 @@ class LeaseGround:
     def take_sign(self, seen: Heard) -> None:
         """Record a beat in the peer's name, whatever becomes of it."""
         self._life_at = max(self._life_at, seen.received_at or seen.at)
-        if seen.is_authentic and seen.beat.boot not in self._boots:
+        beat = seen.beat
+        if not seen.is_authentic:
+            return
+        if beat.boot not in self._boots:
             self._is_doubtful = True
+        known = self._signs.get(beat.boot)
+        if beat.facts is not None and (known is None or known.seq < beat.seq):
+            self._signs[beat.boot] = beat
 
     def take_beat(self, seen: Heard) -> None:
         """Record a beat that is the newest of its incarnation."""
@@ -63,17 +71,7 @@ class LeaseGround:
             is_later = newest is None or beat.boot.counter > newest.boot.counter
             self._is_doubtful = self._is_doubtful or is_later
         elif beat.seq > self._facts_seq and beat.facts is not None:
-            known, later = self._promise, beat.facts.promise
-            self._facts_seq = beat.seq
-            self._promise = (
-                None
-                if known is None or later is None
-                else replace(
-                    known,
-                    death_s=max(known.death_s, later.death_s),
-                    media=known.media | later.media,
-                )
-            )
+            self._promise, self._facts_seq = _both(self._promise, beat.facts.promise), beat.seq
 
     def take_read(self, seen: MediumRead) -> None:
         """Record a read that showed nothing new."""
@@ -83,6 +81,9 @@ class LeaseGround:
     def is_dead(self, at: float) -> bool:
         """Return True if the promise proves the peer dead."""
         promise, newest = self._promise, self._newest
+        sign = None if newest is None else self._signs.get(newest.boot)
+        if sign is not None and sign.facts is not None and sign.seq > self._facts_seq:
+            promise = _both(promise, sign.facts.promise)
         if promise is None or newest is None or promise.is_virtual or not promise.media:
             return False
         if self._is_doubtful:
@@ -92,3 +93,10 @@ class LeaseGround:
         dead_at = self._life_at + promise.death_s - _SLACK_S
         reads = [self._reads.get(medium, -math.inf) for medium in promise.media]
         return at >= dead_at and min(reads) >= dead_at
+
+
+def _both(known: Promise | None, later: Promise | None) -> Promise | None:
+    if known is None or later is None:
+        return None
+    media = known.media | later.media
+    return replace(known, death_s=max(known.death_s, later.death_s), media=media)

@@ -299,6 +299,8 @@ class ProtocolDaemon:
         elif not view.is_past(beat.boot):
             self.lease.record_other(beat.boot)
         if reason or not is_taken:
+            if not view.is_over(beat.boot):
+                self.lease.record_refused(beat)
             # A copy of what is known already moves nothing but the peer's last sign.
             return bool(reason) or view.standing is not PeerStanding.LIVE
         if beat.goodbye is not Goodbye.NONE:

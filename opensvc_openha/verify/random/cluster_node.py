@@ -286,9 +286,7 @@ class ClusterNode(SimulatedNode):
         added = tuple(svc for svc in spec.own_services if svc.name not in known)
         # A file of before the boot that could not be reset is not the engine's to write.
         kept = frozenset(
-            svc.name
-            for svc in self.store.kept(self.spec.own_services)
-            if self.engine is not None and self.engine.manages(svc.name)
+            svc.name for svc in added if self.engine is not None and self.engine.manages(svc.name)
         )
         self.spec = spec
         self.note(f"services file: {', '.join(f'{svc.name} on {svc.primary}' for svc in services)}")
