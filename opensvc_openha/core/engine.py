@@ -606,10 +606,12 @@ class Engine:
             return []
         view, peer = self._peer.view, self.spec.peer
         goodbye = self._departure.goodbye(self._services, now)
-        proved_out = self._fencing.proved_out(now)
+        proved_out, is_gone = self._fencing.proved_out(now), False
         if view.standing is PeerStanding.DEPARTED and view.newest is not None:
             is_left = view.newest.goodbye is Goodbye.LEFT and not view.is_departure_doubted
             proved_out = self._peer.standing_reason if is_left else proved_out
+            is_last = self._peer.filter.incarnations.is_last(view.newest.boot)
+            is_gone = is_left and is_last and not view.is_unauthenticated
         problem = "" if view.takes_facts else f"{peer} is not known to understand promises"
         if view.is_unauthenticated:
             problem = f"the beats of {peer} are not authenticated"
@@ -620,6 +622,7 @@ class Engine:
             proved_out=proved_out,
             peer_problem=problem,
             goodbye=goodbye,
+            is_peer_gone=is_gone,
         )
         return self._lease.update(at, now)
 

@@ -72,6 +72,10 @@ class PeerIncarnations:
         """The newest incarnation proved under each key."""
         return tuple(sorted(self._known.items()))
 
+    def is_last(self, boot: BootId) -> bool:
+        """Return True if no later incarnation was heard, so that none may count on this node."""
+        return self.heard is not None and self.heard.boot == boot
+
     def forget(self) -> None:
         """Accept any boot counter again; that the peer has the key is still known."""
         # A peer that has lost its counter begins again with a low one.

@@ -107,6 +107,11 @@ class Circumstances:
     """Why nothing can be promised to the peer; empty if it can."""
     goodbye: Goodbye
     """The goodbye that the daemon would say now."""
+    is_peer_gone: bool = False
+    """The peer's daemon has said that it ends for good, and no later one was heard.
+
+    Nobody counts on what was promised, and whoever begins to has heard that nothing is.
+    """
 
 
 @state_marks(own_seqs={"seq", "ended_seq"})
@@ -622,6 +627,8 @@ class LeaseOwner:
             return []
         self._is_ending = True
         done = self._say(None, self._why, at, now)
+        if at.is_peer_gone:
+            self._standing = ()
         is_late = self._settled_at is not None and now >= self._settled_at
         is_left = (is_late or self._cut.since is not None) and not at.is_in_use
         if self._standing and not is_left:

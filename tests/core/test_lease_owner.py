@@ -458,6 +458,39 @@ def test_a_peer_that_left_with_its_services_stopped_is_out() -> None:
     assert deb1.lease.why_not == "deb2 is out: it stopped its services and said goodbye"
 
 
+@pytest.mark.parametrize("how", ["left", "a later daemon was heard", "restarts", "no key"])
+def test_a_peer_that_left_believes_in_nothing(how: str) -> None:
+    """Nothing confirms the withdrawal any more: with its daemon, those who count on it have gone.
+
+    Another daemon of the peer may count on what it has heard before that one's goodbye came in.
+    """
+    pair = LeasePair()
+    deb1, deb2 = pair.start_first()
+    pair.break_disk(deb1)
+    pair.run(3)
+    if how == "left":
+        deb2.leave(Leaving.STOP_SERVICES)
+        pair.run(1)
+    pair.cut_net()
+    [net] = (link for link in pair.links_of(deb2) if not link.is_disk)
+    last = next(beat for _, name, beat in reversed(pair.sent) if name == "deb2")
+    if how == "a later daemon was heard":
+        later = replace(last, boot=BootId(9, 99), seq=1, ack=None)
+        deb1.handle(deb1.life, BeatReceived(net, later, deb1.now, key_id="k"))
+    goodbye = Goodbye.RESTART if how == "restarts" else Goodbye.LEFT
+    beat = replace(last, seq=last.seq + 1, goodbye=goodbye)
+    key_id = "" if how == "no key" else "k"
+    if how != "left":
+        deb1.handle(deb1.life, BeatReceived(net, beat, deb1.now, key_id=key_id))
+    if how == "left":
+        assert not deb1.keeper.is_open and not deb1.lease.is_withdrawing
+        assert len(deb1.reasons("WITHDRAWN")) == len(deb1.reasons("DISARMED")) == 1
+    else:
+        assert deb1.keeper.is_open
+    pair.run(30)
+    assert bool(pair.bitten) is (how != "left")
+
+
 def test_a_takeover_waits_for_no_watchdog() -> None:
     """A start beside a silent peer needs a proof, and with a proof nothing is promised."""
     pair = LeasePair()

@@ -13,6 +13,7 @@ from opensvc_openha.core import lease_owner
 from opensvc_openha.core.actions import DisarmWatchdog
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.events import BeatFound, MediumQuiet, RenewalConfirmed
+from opensvc_openha.core.incarnations import PeerIncarnations
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.lease_view import LeaseView
 from opensvc_openha.core.peer_view import PeerView
@@ -218,6 +219,10 @@ def _what_is_refused_is_nothing(patch: Patch) -> None:
     patch.setattr(LeaseView, "record_refused", lambda self, beat: None)
 
 
+def _believes_that_a_peer_which_left_counts_on_it(patch: Patch) -> None:
+    patch.setattr(PeerIncarnations, "is_last", lambda self, boot: False)
+
+
 def _any_renewal_is_one_of_the_known_promise(patch: Patch) -> None:
     patch.setattr(LeaseOwner, "_promised_since", 0)
 
@@ -357,6 +362,12 @@ PLANTED: dict[str, tuple[Plant, LeasePlan, tuple[tuple[float, str], ...], str]] 
         WORST,
         ((0.1, "path of the owner names another disk"), (0.0, "network cut")),
         PROVED,
+    ),
+    "a peer that left is believed to count on the promise": (
+        _believes_that_a_peer_which_left_counts_on_it,
+        replace(WORST, pets_late=False, dies_late=False),
+        ((0.3, "survivor leaves"), (0.0, "owner cut off for good")),
+        "reset by what it promised to a peer that has left",
     ),
     "the witness is always quiet": (
         _witness_is_always_quiet,

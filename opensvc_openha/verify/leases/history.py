@@ -23,6 +23,8 @@ _WAITS = (0.0, 0.05, 0.1, 0.3, 0.6, 1.0)
 _KILLED_S = (0.2, 0.2, 1.0, 3.0, 8.0, 20.0, math.inf)
 _RESTARTED_S = (1.0, 4.0, 12.0, 20.0, 60.0)
 """Within the time for which the keeper pets by itself nobody is reset."""
+_LEAVES_EVERY = 11
+"""In one seed of so many the survivor leaves."""
 _LATE_S = (0.3, 0.9, 1.4, 2.5, 6.0, 15.0)
 
 Fault = Callable[[LeasePair, Random], None]
@@ -199,6 +201,22 @@ def _leave(pair: LeasePair, dice: Random) -> None:
     pair.sick(pair.owner, 30.0)
 
 
+def _survivor_leaves(pair: LeasePair, dice: Random) -> None:
+    """Stop what runs on the survivor, and end its daemon, which is started again or not."""
+    machine = pair.survivor
+    daemon = machine.daemon
+    if daemon is None or daemon.leaving is not Goodbye.NONE:
+        return
+    machine.note("its daemon ends, with all services")
+    machine.runs_service = machine.runs_own = daemon.wants_service = False
+    daemon.leaving = Goodbye.LEFT
+    daemon.nudge()
+    back_s = dice.choice((8.0, 20.0, math.inf))
+    if back_s < math.inf:
+        machine.after(back_s, pair.start_daemon, machine)
+    pair.sick(machine, 30.0)
+
+
 def _stop_daemon(pair: LeasePair, dice: Random) -> None:
     machine = dice.choice(pair.machines)
     if machine.daemon is None:
@@ -306,6 +324,12 @@ def _cut_off(pair: LeasePair, dice: Random) -> None:
     pair.check_media()
 
 
+def _cut_off_for_good(pair: LeasePair, dice: Random) -> None:
+    _cut(pair, dice)
+    pair.land_s[pair.owner.name] = pair.away[pair.owner.name] = math.inf
+    pair.check_media()
+
+
 FAULTS: dict[str, tuple[Fault, int]] = {
     "network cut": (_cut, 3),
     "network cut one way": (_cut_one_way, 2),
@@ -384,6 +408,8 @@ TOLD: dict[str, Fault] = {
     "path of the owner names another disk": _replaced_by_hotplug,
     "owner without power": _owner_loses_power,
     "owner pauses for long": _pause_owner,
+    "survivor leaves": _survivor_leaves,
+    "owner cut off for good": _cut_off_for_good,
     "disk takes nothing for the owner": _no_writes_of_owner,
     "disk takes writes of the owner": _writes_of_owner,
     "slot not read by the survivor": _blind_survivor,
@@ -421,6 +447,11 @@ def run_history(
                 (dice.choice(_WAITS), dice.choices(_NAMES, _WEIGHTS)[0])
                 for _ in range(dice.randint(1, _FAULTS_MAX))
             )
+            if seed % _LEAVES_EVERY == 5:
+                leaves = Random(f"{seed} survivor leaves")
+                place = leaves.randrange(len(faults) + 1)
+                left = leaves.choice(_WAITS), "survivor leaves"
+                faults = (*faults[:place], left, *faults[place:])
         for wait, name in faults:
             pair.run(wait * plan.death_s * (0.9 + 0.2 * dice.random()))
             pair.note("*", name)

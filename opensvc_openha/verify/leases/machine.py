@@ -149,6 +149,8 @@ class Machine:
         """The service that may move to the peer, and one that stays here."""
         self.sick_until = 0.0
         """Real time until which something may have kept its daemon or keeper from renewing."""
+        self.unwell_until = 0.0
+        """Likewise, by something that has happened to them alone."""
 
     def disk_of(self, link: LinkSpec) -> str:
         """Return the disk that the path of a link names."""

@@ -3,7 +3,8 @@
 S6        no petting later than its renewal allows; no proof about a machine that can still run
           anything; the service never runs on both
 health    a machine is not reset while its daemon and keeper were well and one medium took its
-          renewals: not by a restart, an upgrade or its peer's end; a lone survivor not at all
+          renewals: not by a restart, an upgrade or its peer's end; a lone survivor, or a node whose
+          peer has left, not at all
 in time   a machine without power is proved out, by a survivor that reads what it must
 """
 
@@ -231,6 +232,13 @@ class LeasePair:
         now, watchdog = self.scheduler.now, machine.watchdog
         if machine is self.must_live:
             self.fail(f"{machine.name} is alone, and is reset by what it promised")
+        daemon = machine.daemon
+        is_left = daemon is not None and now >= daemon.gone_since + _WELL_S
+        # A later daemon may count on the promise before it is believed.
+        is_left = is_left and daemon is not None and daemon.has_left(self.other(machine).counter)
+        is_kept = now >= machine.unwell_until + _WELL_S and self.are_orders_quick
+        if is_left and is_kept and not self.plan.dies_late:
+            self.fail(f"{machine.name} is reset by what it promised to a peer that has left")
         # A keeper that is killed at the last moment is not well, though that takes time.
         began = now - (machine.clock() - watchdog.kept_at) / machine.rate
         if began >= machine.sick_until + _WELL_S:
@@ -242,6 +250,7 @@ class LeasePair:
         """Excuse a machine that may not get its renewals confirmed for so long."""
         until = self.scheduler.now + seconds
         machine.sick_until = max(machine.sick_until, until)
+        machine.unwell_until = max(machine.unwell_until, until)
         # An acknowledgement takes both.
         peer = self.other(machine)
         if not self.has_medium(peer):
@@ -262,7 +271,12 @@ class LeasePair:
         """Return True if one medium takes what a machine writes, whatever the others do."""
         plan = self.plan
         has_witness = plan.has_witness and machine.name not in self.away
-        return max(plan.order_s) < 0.1 and (self.has_disk(machine) or has_witness)
+        return self.are_orders_quick and (self.has_disk(machine) or has_witness)
+
+    @property
+    def are_orders_quick(self) -> bool:
+        """True if a keeper gets its orders at once."""
+        return max(self.plan.order_s) < 0.1
 
     def has_disk(self, machine: Machine) -> bool:
         """Return True if a disk takes what a machine writes."""

@@ -99,6 +99,8 @@ class ProtocolDaemon:
         """Nothing has changed in what the peer's promise comes to while the peer is heard."""
         self._seen: dict[tuple[LinkSpec, BootId], int] = {}
         self._first_heard: dict[tuple[BootId, int], float] = {}
+        self.gone_since = math.inf
+        """Since when its peer has left, as far as it knows, in real time."""
         self.wants_service = False
         self._ready_seq = 0
         """The beat from which on the peer knows that the service is wanted here."""
@@ -367,12 +369,17 @@ class ProtocolDaemon:
         proof = lease.sight.proof
         if proof is not None and proof is not before:
             pair.proved(machine, view.newest)
-        proved_out = ""
+        proved_out, is_gone = "", False
         if proof is not None and now < proof.at + timing.PROOF_LIFE_S:
             proved_out = proof.text
         elif view.standing is PeerStanding.DEPARTED:
             assert view.newest is not None
             proved_out = "left" if view.newest.goodbye is Goodbye.LEFT else ""
+            is_gone = bool(proved_out) and self.incarnations.is_last(view.newest.boot)
+        if proved_out != "left":
+            self.gone_since = math.inf
+        elif self.gone_since == math.inf:
+            self.gone_since = self._scheduler.now
         if proved_out:
             pair.may_take_over(machine)
         is_involved = self._is_involved
@@ -385,6 +392,7 @@ class ProtocolDaemon:
                 proved_out,
                 "" if view.takes_facts else "it is not known to understand promises",
                 self.leaving,
+                is_gone,
             )
             self._carry_out(owner.update(at, now))
             if not is_near or owner.is_awaited(now) or not self._is_peer_out:
