@@ -7,7 +7,7 @@ import glob
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
@@ -60,14 +60,14 @@ def main(args: list[str]) -> int:
     """Run ``ezha ACTION``; return the exit code."""
     if len(args) != 1 or args[0] not in _ACTIONS:  # A status needs no parser.
         args = [build_parser().read(args).verb]
-    actions = {
+    actions: dict[str, Callable[[Layout], int]] = {
         "start": start,
         "stop": _stop,
         "restart": restart,
         "try-restart": lambda layout: restart(layout) if client.running_pid(layout) else 0,
         "reload": _reload,
         "kill": _kill,
-        "status": _status,
+        "status": lambda _: installation.show(output.both),
     }
     return actions[args[0]](installation.layout())
 
@@ -253,10 +253,3 @@ def _may_end(pid: int) -> bool:
 
 def _is_gone(layout: Layout, limit_s: float) -> bool:
     return clock.wait_until(lambda: not client.running_pid(layout), limit_s)
-
-
-def _status(layout: Layout) -> int:
-    status = installation.shown_status(layout)
-    sys.stdout.write(output.both(status))
-    installation.expect_present(status)
-    return 0

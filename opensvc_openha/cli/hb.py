@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import first_key, installation, output
+from opensvc_openha.cli import first_key, installation
+from opensvc_openha.cli.views import link_view, view_of
 from opensvc_openha.control import client
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import ConfigError, RefusedError, UsageError
@@ -65,9 +65,11 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``hb`` with its arguments; return the exit code."""
+    view = view_of(["hb", *args])
+    if view is not None:
+        return installation.show(view)
     if "-s" in args and {"-s", "-v", "--json"}.issuperset(args):
-        # The usual calls, which need no parser.
-        return _show("-v" in args, "--json" in args)
+        return _show_json()  # It needs no parser either.
 
     parser = build_parser()
     options = parser.read(args)
@@ -81,20 +83,13 @@ def main(args: list[str]) -> int:
         return _add(options)
     if options.is_removed:
         return _remove(options)
-    return _show(options.is_verbose, options.is_json)
+    return _show_json() if options.is_json else installation.show(link_view(options.is_verbose))
 
 
-def _show(is_verbose: bool, is_json: bool) -> int:
-    status = installation.shown_status(installation.layout())
-    if is_json:
-        from opensvc_openha.cli import json_views
+def _show_json() -> int:
+    from opensvc_openha.cli import json_views
 
-        sys.stdout.write(json_views.links(status).text())
-    else:
-        view = output.link_details if is_verbose else output.link_list
-        sys.stdout.write(view(status))
-    installation.expect_present(status)
-    return 0
+    return installation.show(lambda status: json_views.links(status).text())
 
 
 def _add(options: Namespace) -> int:

@@ -30,7 +30,7 @@ from opensvc_openha.formats.layout import (
 from opensvc_openha.system import service_manager
 from opensvc_openha.system.atomic_files import make_dir, replace_by, write_atomically
 from opensvc_openha.system.package_files import read_template
-from opensvc_openha.system.self_command import package_parent
+from opensvc_openha.system.self_command import package_parent, start_script
 
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
 _ALL_COMMANDS = (
@@ -577,10 +577,11 @@ def _python() -> str:
         text=True,
         cwd="/",
     )
+    start = shlex.quote(start_script())
     if probe.returncode == 0 and probe.stdout.strip().startswith(parent + os.sep):
-        return f"{python} -I -m opensvc_openha"
+        return f"{python} -I -S {start}"
     folders = shlex.quote(":".join(_library_folders()))
-    return f"env PYTHONPATH={folders} {python} -P -m opensvc_openha"
+    return f"env PYTHONPATH={folders} {python} -P -S {start}"
 
 
 def _fill(text: str, layout: Layout) -> str:

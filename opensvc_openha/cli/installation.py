@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import TYPE_CHECKING
 
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
+
+if TYPE_CHECKING:
+    from opensvc_openha.control.rendering import View
 
 MARK = "Made by `openha install`"
 """Each file that is written by an installation of this package contains it."""
@@ -37,6 +42,14 @@ def expect_present(status: NodeStatus) -> None:
             f"this status is {status.age_s:.1f} s old: nmond (pid {status.pid}) does not answer,"
             " its engine hangs; its log may tell why, `ezha kill` ends it without the services"
         )
+
+
+def show(view: View) -> int:
+    """Print the daemon's status in one of its views; return the exit code."""
+    status = shown_status(layout())
+    sys.stdout.write(view(status))
+    expect_present(status)
+    return 0
 
 
 def status_if_running(layout: Layout) -> NodeStatus | None:

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 from opensvc_openha import __version__
-from opensvc_openha.cli.streams import ignore_write_errors, is_report
+from opensvc_openha.cli.streams import error_text, ignore_write_errors, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
-from opensvc_openha.formats.one_line import one_line
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
@@ -277,7 +276,7 @@ def run(command: Callable[[list[str]], int]) -> NoReturn:
         sys.stdout.flush()
     except OpenhaError as error:
         _flush()
-        sys.stderr.write("".join(f"{one_line(line)}\n" for line in str(error).split("\n")))
+        sys.stderr.write(error_text(error))
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130

@@ -11,6 +11,7 @@ from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
+    from opensvc_openha.control.rendering import Renderer
     from opensvc_openha.daemon.monitor_process import Children, MonitorCommand
 
 
@@ -33,9 +34,9 @@ def main(args: list[str]) -> int:
         drop_reason()
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
-        return launch.run_in_foreground(installation.layout(), _children())
+        return launch.run_in_foreground(installation.layout(), _children(), _renderer())
     if len(args) == 2 and args[0] == ezha.DETACHED and args[1].isdigit():
-        return launch.run_detached(installation.layout(), int(args[1]), _children())
+        return launch.run_detached(installation.layout(), int(args[1]), _children(), _renderer())
     if args:
         build_parser().read(args)
     return ezha.start(installation.layout())
@@ -46,6 +47,13 @@ def _children() -> Children:
     from opensvc_openha.daemon.monitor_process import Children
 
     return Children(_monitor(), _peer_server(), _notifier())
+
+
+def _renderer() -> Renderer:
+    """Return what words for the lean client what its commands print."""
+    from opensvc_openha.cli.rendering import CommandRenderer
+
+    return CommandRenderer(installation.layout())
 
 
 def _monitor() -> MonitorCommand:

@@ -6,13 +6,23 @@ Changes of the service file are in ``service_edit``.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
+from opensvc_openha.cli.views import service_view, view_of
 from opensvc_openha.control import client
+from opensvc_openha.control.rendering import TypedOrder
+from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command
-from opensvc_openha.errors import ActionError, ConfigError, RefusedError, UsageError
+from opensvc_openha.errors import (
+    ActionError,
+    ConfigError,
+    OpenhaError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.formats.layout import Layout
 
 if TYPE_CHECKING:
@@ -63,9 +73,11 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``service`` with its arguments; return the exit code."""
+    view = view_of(["service", *args])
+    if view is not None:
+        return installation.show(view)
     if args and {"-s", "-c", "-sc", "-v", "--json"}.issuperset(args):
-        # The usual calls, which need no parser.
-        return _show("-c" in args or "-sc" in args, "-v" in args, "--json" in args)
+        return _show_json()  # It needs no parser either.
 
     parser = build_parser()
     options = parser.read(args)
@@ -91,21 +103,15 @@ def main(args: list[str]) -> int:
     if not (options.is_shown or has_view):
         parser.error("an option is missing: expected -s, -i, -a, -r or -A")
 
-    return _show(options.is_table, options.is_verbose, options.is_json)
+    if options.is_json:
+        return _show_json()
+    return installation.show(service_view(options.is_table, options.is_verbose))
 
 
-def _show(is_table: bool, is_verbose: bool, is_json: bool) -> int:
-    status = installation.shown_status(installation.layout())
-    if is_json:
-        from opensvc_openha.cli import json_views
+def _show_json() -> int:
+    from opensvc_openha.cli import json_views
 
-        sys.stdout.write(json_views.services(status).text())
-    elif is_verbose:
-        sys.stdout.write(output.service_reasons(status))
-    else:
-        sys.stdout.write((output.service_table if is_table else output.service_list)(status))
-    installation.expect_present(status)
-    return 0
+    return installation.show(lambda status: json_views.services(status).text())
 
 
 def _info(name: str) -> int:
@@ -141,6 +147,16 @@ def _expect_service(layout: Layout, name: str) -> None:
         raise ConfigError(f"service {name} not found: {which_service(name, configured)}")
 
 
+def order_of(words: Sequence[str]) -> TypedOrder | None:
+    """Return what the usual command line of an order means; None for any other one."""
+    if list(words[:2]) != ["service", "-A"] or not 3 <= len(words) <= 4:
+        return None
+    typed = words[-1].lower()
+    if typed not in ACTIONS:
+        return None
+    return TypedOrder(Command(typed), words[2] if len(words) == 4 else None)
+
+
 def _act(typed: str, names: list[str] | None) -> int:
     """Act on the named service, or on all services of this node."""
     try:
@@ -161,12 +177,23 @@ def _act(typed: str, names: list[str] | None) -> int:
     failures = []
     with after_interrupt("the node daemon continues the action, see `service -s -c`"):
         for answer in client.act(layout, command, names):
-            line = output.answer_line(answer)
             if answer.is_ok:
-                print(line, flush=True)
+                print(output.answer_line(answer), flush=True)
             else:
-                failures.append((answer, line))
-    if not failures:
-        return 0
-    is_refused = all(answer.is_refused for answer, _ in failures)
-    raise (RefusedError if is_refused else ActionError)("\n".join(line for _, line in failures))
+                failures.append(answer)
+    if failures:
+        raise failure_of(failures)
+    return 0
+
+
+def failure_of(failures: Sequence[Answer]) -> OpenhaError:
+    """Return the error for answers that are none of success."""
+    is_refused = all(answer.is_refused for answer in failures)
+    return (RefusedError if is_refused else ActionError)(
+        "\n".join(map(output.answer_line, failures))
+    )
+
+
+def raise_unanswered(is_late: bool) -> NoReturn:
+    """Raise the error for an order that was sent and has no answer; ``is_late``: not in time."""
+    raise client.unanswered(installation.layout(), is_late)

@@ -12,6 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.one_line import one_line
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -35,6 +38,11 @@ def is_report(args: Sequence[str]) -> bool:
     if args[0] == "svcmgr":
         return bool(_STATUS_WORDS.intersection(args))
     return args[0] in _REPORTS
+
+
+def error_text(error: OpenhaError) -> str:
+    """Return what is printed of an error: one line for each of its own."""
+    return "".join(f"{one_line(line)}\n" for line in str(error).split("\n"))
 
 
 def ignore_write_errors(is_output_the_product: bool) -> None:

@@ -113,10 +113,17 @@ def act(
             yield protocol.answer_from_json(message["answer"])
         is_done = is_done or bool(message.get("done"))
     if not is_done:
-        # Nothing is known of the present process: another one may have taken the action.
-        raise _ended(
-            layout, "nmond ended before the action did: look at its log, then at `service -s`"
-        )
+        raise unanswered(layout, is_late=False)
+
+
+def unanswered(layout: Layout, is_late: bool) -> OpenhaError:
+    """Return the error for a command that was sent and has no answer; ``is_late``: not in time."""
+    if is_late:
+        return _silent(layout)
+    # Nothing is known of the present process: another one may have taken the action.
+    return _ended(
+        layout, "nmond ended before the action did: look at its log, then at `service -s`"
+    )
 
 
 def reload(layout: Layout) -> None:
@@ -295,9 +302,7 @@ def _converse(
                     deadline = None  # From here on scripts run, and take the time they take.
                 yield message
         except TimeoutError:
-            raise NotAnsweringError(
-                f"{_process(layout)} does not answer: stopped, or overloaded"
-            ) from None
+            raise _silent(layout) from None
         except (OSError, ValueError, RecursionError) as error:
             raise _lost(layout, error) from error
 
@@ -318,9 +323,7 @@ def _connected(layout: Layout) -> socket.socket:
         return connection
     except BlockingIOError:
         connection.close()
-        raise NotAnsweringError(
-            f"{_process(layout)} does not answer: stopped, or overloaded"
-        ) from None
+        raise _silent(layout) from None
     except PermissionError as error:
         connection.close()
         raise SystemFault(
@@ -336,6 +339,10 @@ def _connected(layout: Layout) -> socket.socket:
         raise NotRunningError(
             "nmond is not running on this node (start it with: ezha start)"
         ) from None
+
+
+def _silent(layout: Layout) -> NotAnsweringError:
+    return NotAnsweringError(f"{_process(layout)} does not answer: stopped, or overloaded")
 
 
 def _lost(layout: Layout, error: Exception) -> OpenhaError:

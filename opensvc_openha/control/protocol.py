@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.model import LinkSpec, Wire
@@ -27,6 +27,9 @@ from opensvc_openha.core.status import (
     ServiceStatus,
 )
 from opensvc_openha.formats.findings import finding_from_json, finding_to_json
+
+if TYPE_CHECKING:
+    from opensvc_openha.control.rendering import Rendered
 
 VERSION = 1
 _OF_THE_PLAN = frozenset(
@@ -54,6 +57,8 @@ _OF_THE_OUTLOOK = (
     "last_takeover_at",
 )
 _OF_THE_LEASE = frozenset({"lease", "lease_ends_at"})
+FRAME = "OPENHA1"
+"""First word of what a command prints as it is; JSON never begins with it."""
 LINE_LIMIT = 16_000_000
 """Longest line that either side accepts, in bytes."""
 
@@ -61,6 +66,13 @@ LINE_LIMIT = 16_000_000
 def dump(message: dict[str, Any]) -> bytes:
     """Return a message as a line."""
     return json.dumps(message, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def frame(rendered: Rendered, is_last: bool = True) -> bytes:
+    """Return what a command prints, behind a line with its exit code and the size of each part."""
+    out, err = (text.encode("utf-8", "surrogateescape") for text in (rendered.out, rendered.err))
+    code = rendered.code if is_last else "-"
+    return f"{FRAME} {code} {len(out)} {len(err)}\n".encode() + out + err
 
 
 def status_to_json(status: NodeStatus) -> dict[str, Any]:

@@ -55,6 +55,18 @@ class HistoryRequest:
 
 
 @dataclass(frozen=True)
+class RenderRequest(Order):
+    """Carry out a command line, and answer with what the command prints.
+
+    ``version`` is the command's, ``zone`` its time zone, if it has one of its own.
+    """
+
+    version: str
+    words: tuple[str, ...]
+    zone: str | None
+
+
+@dataclass(frozen=True)
 class ActRequest(Order):
     """A command for these services; None for all of this node."""
 
@@ -125,6 +137,7 @@ class LeaveRequest(Order):
 Request = (
     StatusRequest
     | HistoryRequest
+    | RenderRequest
     | ActRequest
     | ReloadRequest
     | NoteRequest
@@ -159,6 +172,9 @@ def _request(found: dict[str, object]) -> Request:
         return StatusRequest(found.get("old") is True)
     if what == "history":
         return HistoryRequest()
+    if what == "render":
+        zone = None if found.get("zone") is None else _text(found, "zone")
+        return RenderRequest(_text(found, "version"), _words(found.get("words")), zone)
     if what == "act":
         by = BY_MONITOR if found.get("by") == BY_MONITOR else BY_OPERATOR
         return ActRequest(
@@ -219,6 +235,12 @@ def _services(value: object) -> tuple[str, ...] | None:
             f"not a request: services: expected a list of at most {SERVICES_MAX} names"
         )
     return tuple(_service(name) for name in value)
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise UsageError("not a request: words: expected a list of texts")
+    return tuple(value)
 
 
 def _service(value: object) -> str:

@@ -8,16 +8,19 @@ request is one short line due within seconds, and each user has few connections 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
+from opensvc_openha import __version__
 from opensvc_openha.control import protocol
+from opensvc_openha.control.rendering import NoRenderer, Rendered, Renderer
 from opensvc_openha.control.requests import (
     REQUEST_BYTES,
     STRANGER_BYTES,
@@ -32,6 +35,7 @@ from opensvc_openha.control.requests import (
     Order,
     ReleaseRequest,
     ReloadRequest,
+    RenderRequest,
     Request,
     StartedRequest,
     StatusRequest,
@@ -128,13 +132,17 @@ class Served(Protocol):
 class ControlServer:
     """Serve the control socket at ``path``."""
 
-    def __init__(self, path: str, served: Served) -> None:
+    def __init__(self, path: str, served: Served, renderer: Renderer | None = None) -> None:
         self._path = path
         self._served = served
+        self._renderer = renderer or NoRenderer()
+        self._rendering = threading.Lock()
+        """Held while a text is made, so that the engine shares a processor with one such thread."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._places = _Places()
         self._status = _Shared(lambda: self._status_for_all(served.status()))
         self._newest_status = _Shared(lambda: self._status_for_all(served.newest_status()))
+        self._shared_texts = _SharedTexts(self._newest_status.line)
         self._history = _Shared(self._history_for_all)
         self._is_closed = False
         self._bound: tuple[int, ...] | None = None
@@ -246,6 +254,12 @@ class ControlServer:
             else:
                 _send_line(connection, self._history.line())
             return
+        if isinstance(request, RenderRequest):
+            self._render(connection, request, caller)
+            return
+        self._change(connection, request, caller)
+
+    def _change(self, connection: socket.socket, request: Request, caller: Caller) -> None:
         if not caller.may_change:
             raise RefusedError("only root may change the cluster")
         if _has_gone(connection):
@@ -273,6 +287,61 @@ class ControlServer:
             assert isinstance(request, LeaveRequest)
             self._served.leave(request.leaving, caller.text)
         _send(connection, {"done": True})
+
+    def _render(self, connection: socket.socket, request: RenderRequest, caller: Caller) -> None:
+        """Answer with what a command prints.
+
+        For what is not to be worded here a UsageError is raised before anything is done: the
+        command does it itself then, and reports what is wrong with it.
+        """
+        if request.version != __version__ or request.zone != os.environ.get("TZ"):
+            raise UsageError("not worded here: of another version, or in another time zone")
+        clock.follow_zone()
+
+        view = self._renderer.view(request.words)
+        if view is None:
+            self._order(connection, request, caller)
+        elif caller.may_change:
+            status = self._served.newest_status()
+            with self._rendering:
+                text = protocol.frame(self._renderer.show(view, status))
+            _send_line(connection, text)
+        else:
+            show = self._renderer.show
+            with self._rendering:
+                text = self._shared_texts.of(view, lambda status: show(view, status))
+            _send_line(connection, text)
+
+    def _order(self, connection: socket.socket, request: RenderRequest, caller: Caller) -> None:
+        """Carry out the order of a command line; send what it prints as it comes."""
+        if not caller.may_change:
+            raise RefusedError("only root may change the cluster")
+        order = self._renderer.order(request.words, caller)
+        if order is None:
+            raise UsageError("not worded here")
+        if _has_gone(connection):
+            return  # The caller gave up: do not run its order.
+        services = None if order.service is None else [order.service]
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        failures = []
+        try:
+            open_ends = self._served.act(
+                order.command, services, answers, replace(caller, order_reason=request.order_reason)
+            )
+            _send_line(connection, protocol.frame(Rendered(""), is_last=False))
+            for answer in _last_answers(connection, answers, open_ends):
+                if answer.is_ok:
+                    line = Rendered(self._renderer.answer(answer))
+                    _send_line(connection, protocol.frame(line, is_last=False))
+                else:
+                    failures.append(answer)
+            end = self._renderer.outcome(failures)
+        except OSError:
+            raise  # The caller has gone.
+        # From here on nothing may be taken for an order that was not given.
+        except Exception as error:
+            end = self._renderer.failure(error)
+        _send_line(connection, protocol.frame(end))
 
     def _lines_of(self, request: Request, caller: Caller) -> dict[str, Any] | None:
         """Return what a request is answered with that has more than a success; None for others."""
@@ -312,16 +381,28 @@ class ControlServer:
             request.command, services, answers, replace(caller, by=request.by)
         )
         _send(connection, {"accepted": True})
-        while open_ends:
-            try:
-                answer = answers.get(timeout=_HANG_UP_EVERY_S)
-            except queue.Empty:
-                if _has_gone(connection):
-                    return
-                continue
-            open_ends -= answer.is_last
+        for answer in _last_answers(connection, answers, open_ends):
             _send(connection, {"answer": protocol.answer_to_json(answer)})
         _send(connection, {"done": True})
+
+
+class _Gone(ConnectionError):
+    """The caller has closed the connection."""
+
+
+def _last_answers(
+    connection: socket.socket, answers: queue.SimpleQueue[Answer], open_ends: int
+) -> Iterator[Answer]:
+    """Yield answers until so many have given their last; raise _Gone once the caller is."""
+    while open_ends:
+        try:
+            answer = answers.get(timeout=_HANG_UP_EVERY_S)
+        except queue.Empty:
+            if _has_gone(connection):
+                raise _Gone from None
+            continue
+        open_ends -= answer.is_last
+        yield answer
 
 
 def _without_output(fencing: dict[str, Any]) -> dict[str, Any]:
@@ -406,6 +487,31 @@ class _Shared:
             return protocol.dump(self._make())
         except OpenhaError as error:
             return protocol.dump({"error": str(error), "code": error.exit_code})
+
+
+class _SharedTexts:
+    """The texts of the shared status, for unprivileged users: each is made once for each status."""
+
+    def __init__(self, status_line: Callable[[], bytes]) -> None:
+        self._status_line = status_line
+        self._lock = threading.Lock()
+        self._line = b""
+        self._status: NodeStatus | None = None
+        self._texts: dict[object, bytes] = {}
+
+    def of(self, key: object, show: Callable[[NodeStatus], Rendered]) -> bytes:
+        """Return the text by this name as it is sent; an error as it is."""
+        line = self._status_line()
+        with self._lock:
+            if line is not self._line:
+                found = json.loads(line).get("status")
+                self._status = None if found is None else protocol.status_from_json(found)
+                self._line, self._texts = line, {}
+            if self._status is None:
+                return line
+            if key not in self._texts:
+                self._texts[key] = protocol.frame(show(self._status))
+            return self._texts[key]
 
 
 _BUSY = "nmond does not answer: this user has too many connections to it already"

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from opensvc_openha.control.rendering import Renderer
 from opensvc_openha.control.server import ControlServer
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import LeaveRequested, Leaving, ScriptKind
@@ -68,15 +69,17 @@ class Daemon:
         children: Children = NO_CHILDREN,
         log_problem: Callable[[], str] = lambda: "",
         survivors: Survivors | None = None,
+        renderer: Renderer | None = None,
     ) -> None:
         """Set up a daemon, but start no thread.
 
         ``survivors`` is what remains of the daemon in this process whose engine failed: otherwise
-        only what that one has written to disk is reused.
+        only what that one has written to disk is reused. ``renderer`` words what commands print.
         """
         self._layout = layout
         self._log = logger
         self._log_problem = log_problem
+        self._renderer = renderer
         self._configuration = LiveConfiguration(
             layout, logger, self._take_over, survivors.configuration if survivors else None
         )
@@ -144,7 +147,7 @@ class Daemon:
             lease=incarnation.lease,
             leaving=survivors.leaving if survivors else None,
         )
-        self._server = ControlServer(layout.control_socket, self._service)
+        self._server = ControlServer(layout.control_socket, self._service, renderer)
         self._watchers = Watchers(
             layout,
             lambda: self._spec,
@@ -340,6 +343,7 @@ class Daemon:
             self._process.place.handle,
             log_problem=self._log_problem,
             survivors=survivors,
+            renderer=self._renderer,
         )
 
     # --- configuration ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 
 from opensvc_openha.control import client
+from opensvc_openha.control.rendering import Renderer
 from opensvc_openha.daemon.lock import DAEMON_THREAD, already_running, take_lock
 from opensvc_openha.daemon.monitor_process import NO_CHILDREN, Children
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
@@ -26,9 +27,10 @@ _READY = b"ready"
 def run_in_foreground(
     layout: Layout,
     children: Children = NO_CHILDREN,
+    renderer: Renderer | None = None,
 ) -> int:
     """Run the daemon in this process until it ends; for systemd and for debugging."""
-    return _serve(layout, True, take_lock(layout), lambda: None, children)
+    return _serve(layout, True, take_lock(layout), lambda: None, children, renderer)
 
 
 def expect_startable(layout: Layout) -> None:
@@ -92,6 +94,7 @@ def run_detached(
     layout: Layout,
     writer: int,
     children: Children = NO_CHILDREN,
+    renderer: Renderer | None = None,
 ) -> int:
     """Run the daemon's side of ``run_in_background``: report the start over the pipe.
 
@@ -107,7 +110,7 @@ def run_detached(
                 os.write(writer, _READY + b" %d" % os.getpid())
             os.close(writer)
 
-        return _serve(layout, False, lock, on_ready, children)
+        return _serve(layout, False, lock, on_ready, children, renderer)
     except OpenhaError as error:
         _report(writer, error.exit_code, str(error))
     except Exception as error:  # Top level of the process: the parent waits for it.
@@ -127,6 +130,7 @@ def _serve(
     lock: int,
     on_ready: Callable[[], None],
     children: Children,
+    renderer: Renderer | None,
 ) -> int:
     from opensvc_openha.core import timing
     from opensvc_openha.daemon.daemon import Daemon
@@ -138,7 +142,7 @@ def _serve(
     os.umask(0o022)  # For any caller, and for the files of its scripts.
     log = DaemonLog(layout, is_foreground)
     try:
-        daemon = Daemon(layout, log.logger, lock, children, log.problem)
+        daemon = Daemon(layout, log.logger, lock, children, log.problem, renderer=renderer)
         code = daemon.run(on_ready)
         failed_at: list[float] = []
         while daemon.has_failed:

@@ -44,6 +44,11 @@ def stamp(wall_s: float) -> str:
     return time.strftime("%b %d %H:%M:%S", time.localtime(wall_s))
 
 
+def follow_zone() -> None:
+    """Use the time zone that the system has now: it may be another one than at the start."""
+    time.tzset()
+
+
 def is_synchronised() -> bool:
     """Return False if the kernel knows that nothing keeps the wall clock right; else True."""
     import ctypes

@@ -61,9 +61,9 @@ def all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
-def ancestors() -> Iterator[int]:
-    """Yield this process, its parent, and so on."""
-    pid = os.getpid()
+def ancestors(pid: int = 0) -> Iterator[int]:
+    """Yield a process (0: this one), its parent, and so on."""
+    pid = pid or os.getpid()
     while pid > 0:
         yield pid
         found = stat_of(pid)

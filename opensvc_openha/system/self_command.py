@@ -15,6 +15,11 @@ def self_command(module: str = "opensvc_openha") -> list[str]:
     return [sys.executable, how, "-m", module]
 
 
+def start_script() -> str:
+    """Return the script that runs this package by the lean client first."""
+    return f"{_PARENT}/opensvc_openha/lean/start.py"
+
+
 def package_parent() -> str:
     """Return the directory that an interpreter must search to find the package."""
     return _PARENT

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from opensvc_openha.agent.host.mounts import Mount, parse_mounts
 from opensvc_openha.system.processes import (
     all_pids,
     ancestors,
@@ -22,6 +23,8 @@ from opensvc_openha.system.processes import (
 )
 
 _GRACE_S = 2.0
+_SYSTEM_TYPES = frozenset({"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "mqueue"})
+_SYSTEM_POINTS = frozenset({"/dev", "/dev/shm", "/proc", "/sys", "/run"})
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,26 @@ def ancestors_within(point: str) -> Holder | None:
     return Holder(others[0], process_name(others[0])) if others else None
 
 
+def uses_root_alone(pid: int) -> bool:
+    """Return True if neither a process nor its ancestors use a mount that a service might have.
+
+    So what the stop of any service unmounts is not used by them. False if that cannot be
+    determined.
+    """
+    if not pid:
+        return False  # It is in another pid namespace.
+    mounts = parse_mounts(text_of(pid, "mountinfo").splitlines())
+    paths = (path for each in ancestors(pid) for path in _used_paths(each))
+    return are_on_root_alone(paths, mounts)
+
+
+def are_on_root_alone(paths: Iterable[str], mounts: Iterable[Mount]) -> bool:
+    """Return True if none of these paths is below a mount point of what is not the system's."""
+    points = [mount.point for mount in mounts if not _is_of_system(mount)]
+    others = tuple(f"{point}/" for point in points if point != "/")
+    return "/" in points and not any(f"{path}/".startswith(others) for path in paths)
+
+
 def holders_elsewhere(device: str) -> list[Holder]:
     """Return one process per other mount namespace that has this device (MAJOR:MINOR) mounted."""
     seen = {_link("/proc/self/ns/mnt"), ""}
@@ -99,6 +122,10 @@ def kill_holders(holders: Iterable[Holder]) -> None:
         (holder.pid for holder in holders if not holder.is_elsewhere and holder.pid not in spared),
         _GRACE_S,
     )
+
+
+def _is_of_system(mount: Mount) -> bool:
+    return mount.fstype in _SYSTEM_TYPES or mount.point in _SYSTEM_POINTS
 
 
 def _has_mounted(pid: int, device: str) -> bool:

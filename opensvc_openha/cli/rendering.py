@@ -1,0 +1,74 @@
+"""What commands print, for the daemon that words it: the same functions as the commands' own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from opensvc_openha.cli import installation, output
+from opensvc_openha.cli.service import failure_of, order_of
+from opensvc_openha.cli.streams import error_text
+from opensvc_openha.cli.views import view_of
+from opensvc_openha.control.rendering import Rendered, TypedOrder
+from opensvc_openha.core.actions import Answer
+from opensvc_openha.core.events import Command
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage import configuration
+from opensvc_openha.system.peer_credentials import Caller
+
+if TYPE_CHECKING:
+    from opensvc_openha.control.rendering import View
+
+
+class CommandRenderer:
+    """The commands of the installation that a daemon serves."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def view(self, words: Sequence[str]) -> View | None:
+        """Return how a command line shows a status; None if it does something else."""
+        return view_of(words)
+
+    def show(self, view: View, status: NodeStatus) -> Rendered:
+        """Return what the command prints of a status; of an old one that it is old, too."""
+        text = view(status)
+        try:
+            installation.expect_present(status)
+        except OpenhaError as error:
+            return Rendered(text, error_text(error), error.exit_code)
+        return Rendered(text)
+
+    def order(self, words: Sequence[str], caller: Caller) -> TypedOrder | None:
+        """Return what a command line orders; None for what only the command itself can check.
+
+        A stop may unmount what the caller is in: the command finds out, with the agent's drivers.
+        """
+        order = order_of(words)
+        if order is None:
+            return None
+        services = {svc.name: svc for svc in configuration.read_services(self._layout)}
+        if order.service is not None and order.service not in services:
+            return None
+        if order.command in (Command.STOP, Command.FREEZE_STOP):
+            from opensvc_openha.agent.host.mount_users import uses_root_alone
+
+            if not uses_root_alone(caller.pid):
+                return None
+        return order
+
+    def answer(self, answer: Answer) -> str:
+        """Return the line that the command prints for an answer."""
+        return f"{output.answer_line(answer)}\n"
+
+    def outcome(self, failures: Sequence[Answer]) -> Rendered:
+        """Return how the command ends after these failures."""
+        return self.failure(failure_of(failures)) if failures else Rendered("")
+
+    def failure(self, error: Exception) -> Rendered:
+        """Return how the command ends with an error, as if the daemon had answered with it."""
+        if not isinstance(error, OpenhaError):
+            error = OpenhaError(f"unexpected: {type(error).__name__}: {error}")
+        return Rendered("", error_text(error), error.exit_code)

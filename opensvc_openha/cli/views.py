@@ -1,0 +1,41 @@
+"""Which command lines show a status, and how: for them, and for the daemon that words them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from opensvc_openha.cli import output
+
+if TYPE_CHECKING:
+    from opensvc_openha.control.rendering import View
+
+_OF_SERVICES = frozenset({"-s", "-c", "-sc", "-v"})
+_OF_LINKS = frozenset({"-s", "-v"})
+
+
+def view_of(words: Sequence[str]) -> View | None:
+    """Return how the usual command lines show a status; None for any other one.
+
+    These need no parser.
+    """
+    command, args = (words[0], set(words[1:])) if words else ("", set[str]())
+    if command == "service" and args and args <= _OF_SERVICES:
+        return service_view(not args.isdisjoint({"-c", "-sc"}), "-v" in args)
+    if command == "hb" and "-s" in args and args <= _OF_LINKS:
+        return link_view("-v" in args)
+    if list(words) in (["status"], ["ezha", "status"]):
+        return output.both
+    return None
+
+
+def service_view(is_table: bool, is_verbose: bool) -> View:
+    """Return how services are shown."""
+    if is_verbose:
+        return output.service_reasons
+    return output.service_table if is_table else output.service_list
+
+
+def link_view(is_verbose: bool) -> View:
+    """Return how heartbeat links are shown."""
+    return output.link_details if is_verbose else output.link_list

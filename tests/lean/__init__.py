@@ -1,0 +1,1 @@
+"""Tests of the lean client and of what words its answers."""
