@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opensvc_openha.cli import installation
+from opensvc_openha.cli import drill_findings, installation
 from opensvc_openha.cli.node_facts import node_facts, problem_of, wrapped_service
 from opensvc_openha.cli.patient_peer import patient_peer
 from opensvc_openha.core.outlook import Finding, Severity, in_order
@@ -86,14 +86,18 @@ def main(args: list[str]) -> int:
         return exit_code(look(layout, is_alone=True).own)
     if options.service:
         _expect_service(layout, options.service)
-    found = select(look(layout), options.service or "", options.peer)
+    looked = look(layout)
+    found = select(looked, options.service or "", options.peer)
+    # Drills are of the cluster: whoever asks for a part is not told.
+    drills = () if options.service or options.peer else looked.drills
     if options.json:
         from opensvc_openha.cli.json_views import CheckView, finding_views
 
         own, peer = _names(layout)
-        sys.stdout.write(CheckView(own, peer, finding_views(found)).text())
+        view = CheckView(own, peer, finding_views(found), finding_views(drills))
+        sys.stdout.write(view.text())
         return exit_code(found)
-    return _print(layout, found)
+    return _print(layout, found, drills)
 
 
 def _expect_service(layout: Layout, name: str) -> None:
@@ -115,8 +119,8 @@ def report(layout: Layout) -> int:
     return _print(layout, findings(layout))
 
 
-def _print(layout: Layout, found: list[Finding]) -> int:
-    for each in found:
+def _print(layout: Layout, found: list[Finding], drills: Iterable[Finding] = ()) -> int:
+    for each in (*found, *drills):
         print(line_of(each))
     if not found:
         own, peer = _names(layout)
@@ -141,6 +145,8 @@ class Looked:
     own: tuple[Finding, ...]
     other: tuple[Finding, ...] = ()
     between: tuple[Finding, ...] = ()
+    drills: tuple[Finding, ...] = ()
+    """When each drill was last passed: no problems."""
 
 
 def findings(layout: Layout) -> list[Finding]:
@@ -194,7 +200,8 @@ def look(layout: Layout, is_alone: bool = False) -> Looked:
     hardware = _listed_texts(theirs, "hardware")
     found, standbys = own_findings(layout, hardware or None)
     here += found
-    looked = Looked(own, peer, tuple(dict.fromkeys(here)), tuple(there), tuple(between))
+    drills = _passed_drills({own: ours, peer: theirs})
+    looked = Looked(own, peer, tuple(dict.fromkeys(here)), tuple(there), tuple(between), drills)
     concerning = [each for each in (*here, *between) if each.node in ("", own)]
     starts = tuple(starts_of(theirs).items())
     if not starts and (before := read_outlook(layout)) is not None:
@@ -203,6 +210,18 @@ def look(layout: Layout, is_alone: bool = False) -> Looked:
     with contextlib.suppress(SystemFault):  # The room for it may be what is missing.
         write_outlook(layout, outlook)
     return looked
+
+
+def _passed_drills(facts: Mapping[str, Mapping[str, Any]]) -> tuple[Finding, ...]:
+    """Return when each drill was last passed on each node, or that none was."""
+    known = [node for node, each in facts.items() if isinstance(each.get("drills"), dict)]
+    found = [
+        each
+        for node in known
+        for each in drill_findings.findings_of(node, facts[node])
+        if not each.is_problem
+    ]
+    return tuple(found) or ((drill_findings.none_passed(known),) if known else ())
 
 
 def _clocks(
@@ -242,6 +261,7 @@ def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
         if svc.get("problem"):
             name, problem = str(svc.get("name")), str(svc["problem"])
             yield Finding(ERROR, node, name, "scripts", problem, stops_start=True)
+    yield from (each for each in drill_findings.findings_of(node, facts) if each.is_problem)
     daemon = facts.get("daemon")
     if not isinstance(daemon, dict) or problem_of(daemon):
         return

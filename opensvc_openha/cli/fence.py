@@ -222,7 +222,7 @@ def _drill(layout: Layout, options: Namespace) -> int:
         raise UsageError("openha fence test --power: expected PATH (see openha fence test --help)")
     status = client.fetch_status(layout)
     _expect_plan(status)
-    node = _asked_for(f"This cuts the power of {status.peer} by {options.path}.", status.peer)
+    node = asked_for(f"This cuts the power of {status.peer} by {options.path}.", status.peer)
     _print_lines(client.drill(layout, options.path, node), options.is_json)
     return 0
 
@@ -233,14 +233,14 @@ def _drill_watchdog(layout: Layout, options: Namespace) -> int:
     if options.path or options.is_drill:
         raise UsageError("openha fence test --watchdog: expected nothing else, it is this node's")
     status = client.fetch_status(layout)
-    node = _asked_for(
+    node = asked_for(
         f"This resets {status.node}, the node on which you are, by its watchdog.", status.node
     )
     _print_lines(client.drill(layout, LEASE, node), options.is_json)
     return 0
 
 
-def _asked_for(text: str, name: str) -> str:
+def asked_for(text: str, name: str) -> str:
     """Say what will happen, and return the name once it was typed in full."""
     sys.stderr.write(f"{text} Its name in full, or nothing to leave it: ")
     sys.stderr.flush()

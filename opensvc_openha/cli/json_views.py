@@ -30,8 +30,10 @@ from opensvc_openha.core.status import (
 )
 
 if TYPE_CHECKING:
+    from opensvc_openha.cli.drill_findings import Passed
     from opensvc_openha.cli.fence_plan_output import Planned
     from opensvc_openha.storage.alert_limit import Admitted
+    from opensvc_openha.storage.drills import Drills
     from opensvc_openha.storage.explanation import Explanation, ReasonStep
     from opensvc_openha.storage.fence_history import PathHistory
     from opensvc_openha.storage.history_file import Entry
@@ -427,6 +429,8 @@ class NodeView(View):
     """What the last scheduled check of this node found (`[check] every`); empty for nothing."""
     checked_at: float | None
     """When that was; null if there was none yet."""
+    drill: str
+    """What a drill does to this node at the moment; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -700,6 +704,92 @@ class CheckView(View):
     node: str
     peer: str
     findings: tuple[FindingView, ...]
+    drills: tuple[FindingView, ...]
+    """When each drill was last passed on each node, as findings of the severity ok."""
+
+
+@dataclass(frozen=True)
+class DrillStepView:
+    """One thing that a drill has measured."""
+
+    text: str
+    took_s: float | None
+    expected_s: float | None
+    """The prediction; null without one."""
+
+
+@dataclass(frozen=True)
+class DrillResultView:
+    """One drill."""
+
+    drill: str
+    """link, switch, takeover, power or watchdog."""
+    subject: str
+    """The link, the service, or the path of the fence plan."""
+    at: float
+    took_s: float
+    node: str
+    """Where it was typed."""
+    peer: str
+    reason: str
+    """Why, as --reason has it."""
+    is_passed: bool
+    problem: str
+    """Why it did not pass; empty if it did."""
+    steps: tuple[DrillStepView, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DrillPassedView:
+    """When something was last tried out with success."""
+
+    drill: str
+    subject: str
+    at: float
+
+
+@dataclass(frozen=True)
+class DrillReportView(View):
+    """`openha drill report --json`: what drills of this node have measured."""
+
+    KIND = "drill-report"
+    COMMAND = "openha drill report --json"
+
+    node: str
+    peer: str
+    last_passed: tuple[DrillPassedView, ...]
+    begun: str
+    """A drill that has begun and whose end is not recorded; empty for none."""
+    begun_at: float | None
+    results: tuple[DrillResultView, ...]
+    """The oldest first."""
+
+
+@dataclass(frozen=True)
+class DrillOfferView:
+    """Something that can be tried out."""
+
+    drill: str
+    subject: str
+    command: str
+    """What to type."""
+    refused: tuple[str, ...]
+    """What speaks against it now; empty for nothing."""
+    passed_at: float | None
+    """When it was last passed; null if never, as far as this node knows."""
+
+
+@dataclass(frozen=True)
+class DrillListView(View):
+    """`openha drill list --json`: what can be tried out on this node now."""
+
+    KIND = "drill-list"
+    COMMAND = "openha drill list --json"
+
+    node: str
+    peer: str
+    drills: tuple[DrillOfferView, ...]
 
 
 @dataclass(frozen=True)
@@ -944,6 +1034,8 @@ VIEWS: tuple[type[View], ...] = (
     TimelineView,
     WhatifView,
     AdviseView,
+    DrillListView,
+    DrillReportView,
     NotificationView,
     NotifyStatusView,
 )
@@ -1079,6 +1171,34 @@ def _of_node(shape: type[_Shape], status: NodeStatus, **others: object) -> _Shap
 def finding_views(found: Iterable[Finding]) -> tuple[FindingView, ...]:
     """Return findings as they are printed."""
     return tuple(_same(FindingView, each, severity=each.severity.value) for each in found)
+
+
+def drill_report(node: str, peer: str, drills: Drills, passed: Iterable[Passed]) -> DrillReportView:
+    """Return what ``openha drill report --json`` prints."""
+    begun = drills.begun
+    return DrillReportView(
+        node,
+        peer,
+        tuple(DrillPassedView(each.kind, each.subject, each.at) for each in passed),
+        "" if begun is None else begun.name,
+        None if begun is None else begun.at,
+        tuple(
+            DrillResultView(
+                each.kind.value,
+                each.subject,
+                each.at,
+                each.took_s,
+                each.node,
+                each.peer,
+                each.reason,
+                each.is_passed,
+                each.problem,
+                tuple(_same(DrillStepView, step) for step in each.steps),
+                each.remarks,
+            )
+            for each in drills.results
+        ),
+    )
 
 
 def _lease(status: NodeStatus) -> LeaseView | None:

@@ -64,6 +64,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
     "check": CommandEntry(_INSIGHT, "check that each service could start on the other node now"),
     "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
+    "drill": CommandEntry(_INSIGHT, "try out links, switch, takeover, power: measured, recorded"),
     "top": CommandEntry(_INSIGHT, "both nodes live on a terminal"),
     "web": CommandEntry(_INSIGHT, "a page that shows both nodes live"),
     "exporter": CommandEntry(_INSIGHT, "metrics of this node for Prometheus"),
@@ -143,6 +144,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import whatif
 
             return whatif
+        case "drill":
+            from opensvc_openha.cli import drill
+
+            return drill
         case "exporter":
             from opensvc_openha.cli import exporter
 

@@ -10,6 +10,7 @@ from typing import Any
 from opensvc_openha import __version__
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.cli import installation
+from opensvc_openha.cli.drill_findings import facts_of
 from opensvc_openha.cli.shared_files import digest_of, read_shared
 from opensvc_openha.control import client
 from opensvc_openha.core.start_problems import warnings
@@ -42,6 +43,7 @@ def node_facts(layout: Layout) -> dict[str, Any]:
         "daemon": _or_problem(lambda: _daemon(client.fetch_status(layout))),
         "configuration": _or_problem(lambda: _configuration(layout)),
         "hardware": list(hardware_addresses()),
+        "drills": _or_problem(lambda: facts_of(layout, _status_or_none(layout))),
         "starts": {
             name: list(times.starts)
             for name, times in read_durations(layout).items()
@@ -72,6 +74,13 @@ def wrapped_service(script: str) -> str:
 def problem_of(part: Any) -> str:
     """Return why a part of the facts is missing; empty if it is not."""
     return str(part["problem"]) if isinstance(part, dict) and "problem" in part else ""
+
+
+def _status_or_none(layout: Layout) -> NodeStatus | None:
+    try:
+        return client.fetch_status(layout)
+    except OpenhaError:
+        return None
 
 
 def _or_problem(gather: Callable[[], Any]) -> Any:

@@ -17,6 +17,7 @@ from opensvc_openha.peer_link.channel import MESSAGE_BYTES
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
     AgentKind,
+    DrillRequest,
     InspectRequest,
     JobRequest,
     OrderRequest,
@@ -83,6 +84,9 @@ class ThisNode:
         """Return the program that does what is asked for."""
         if isinstance(request, OrderRequest):
             return Program(_order(request))
+        if isinstance(request, DrillRequest):
+            given = json.dumps(request_to_json(request))
+            return Program([*self_command(), "drill", "--from-peer"], given)
         word = (
             "add"
             if isinstance(request, AddRequest)

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.errors import (
@@ -220,6 +220,27 @@ def drill(layout: Layout, path: str, node: str) -> list[str]:
     raise _ended(layout, f"nmond ended before it answered: look whether {node} has power")
 
 
+@contextlib.contextmanager
+def cut_links(layout: Layout, links: Sequence[str], seconds: float) -> Iterator[None]:
+    """Have the daemon cut these links while the context lasts, for ``seconds`` at most.
+
+    It opens them again at the end of this process, however that ends. Raises RefusedError.
+    """
+    request = {"do": "cut-links", "links": list(links), "seconds": seconds}
+    with contextlib.closing(_converse(layout, request, CONFIRM_LIMIT_S)) as answers:
+        if not any("accepted" in message for message in answers):
+            raise _ended(layout, "nmond ended before it cut a link")
+        yield
+
+
+def note_drill(layout: Layout, word: str, text: str, is_alarm: bool = False) -> None:
+    """Have the daemon record the beginning or the end of a drill in the history."""
+    from opensvc_openha.control.requests import NOTE_CHARACTERS
+
+    request = {"do": "drill-note", "word": word, "text": text[:NOTE_CHARACTERS]}
+    _have_done(layout, {**request, "is_alarm": is_alarm}, ANSWER_LIMIT_S)
+
+
 def release(layout: Layout) -> list[str]:
     """Have the daemon register this node on the arbiter again; return what follows."""
     for message in _converse(layout, {"do": "fence-release"}, CONFIRM_LIMIT_S):
@@ -277,7 +298,7 @@ def _holder_in_table(layout: Layout) -> int:
 
 def _converse(
     layout: Layout, request: dict[str, Any], timeout_s: float
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     if request["do"] not in _READING and VARIABLE in os.environ:
         request = {**request, "order_reason": given_reason()}
     with _connected(layout) as connection:

@@ -95,6 +95,8 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
         "services": [_service_to_json(svc) for svc in status.services],
         "activity": _activity_to_json(status.activity),
     }
+    if status.drill:
+        found["drill"] = status.drill
     if status.checked_at is not None:
         found["checked_at"] = status.checked_at
         found["findings"] = [finding_to_json(each) for each in status.findings]
@@ -132,6 +134,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
         checked_at=data.get("checked_at"),
         age_s=float(data.get("age_s", 0.0)),
         activity=_activity_from_json(data.get("activity", {})),
+        drill=str(data.get("drill", "")),
     )
 
 

@@ -27,6 +27,10 @@ STRANGER_BYTES = 256
 """Longest request of any other user, who may only read."""
 SERVICES_MAX = 100
 """Most services that one request may name; all services of the node need not be named."""
+LINKS_MAX = 16
+"""Most links that one request may name."""
+DRILL_SECONDS_MAX = 600.0
+"""Longest time for which a drill may change anything by one request."""
 NOTE_CHARACTERS = 400
 """Characters kept of each text of a note."""
 
@@ -128,6 +132,23 @@ class StartedRequest(Order):
 
 
 @dataclass(frozen=True)
+class CutRequest(Order):
+    """Cut these links, named as `hb -s` does, while the connection lasts and for ``seconds``."""
+
+    links: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DrillNoteRequest(Order):
+    """Record the beginning or the end of a drill in the history."""
+
+    word: str
+    text: str
+    is_alarm: bool
+
+
+@dataclass(frozen=True)
 class LeaveRequest(Order):
     """End the daemon."""
 
@@ -147,6 +168,8 @@ Request = (
     | FenceDrillRequest
     | ReleaseRequest
     | StartedRequest
+    | CutRequest
+    | DrillNoteRequest
     | LeaveRequest
 )
 
@@ -197,6 +220,11 @@ def _request(found: dict[str, object]) -> Request:
         return ReleaseRequest()
     if what == "started":
         return StartedRequest()
+    if what == "cut-links":
+        return CutRequest(_links(found.get("links")), _seconds(found.get("seconds")))
+    if what == "drill-note":
+        word, text = _text(found, "word"), _text(found, "text")
+        return DrillNoteRequest(word, text, found.get("is_alarm") is True)
     if what == "leave":
         return LeaveRequest(_member(Leaving, found.get("how"), "way to leave"))
     raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")
@@ -241,6 +269,24 @@ def _words(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise UsageError("not a request: words: expected a list of texts")
     return tuple(value)
+
+
+def _links(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 0 < len(value) <= LINKS_MAX:
+        raise UsageError(f"not a request: links: expected a list of at most {LINKS_MAX} links")
+    if not all(isinstance(name, str) and len(name) <= NOTE_CHARACTERS for name in value):
+        raise UsageError("not a request: links: expected links as hb -s names them")
+    return tuple(value)
+
+
+def _seconds(value: object) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 < float(str(value)) <= DRILL_SECONDS_MAX:
+        raise UsageError(
+            f"not a request: seconds: expected a number up to {DRILL_SECONDS_MAX:g},"
+            f" found {_shown(value)}"
+        )
+    return float(str(value))
 
 
 def _service(value: object) -> str:

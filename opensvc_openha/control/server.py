@@ -26,6 +26,8 @@ from opensvc_openha.control.requests import (
     STRANGER_BYTES,
     ActRequest,
     ConfirmRequest,
+    CutRequest,
+    DrillNoteRequest,
     FenceDrillRequest,
     FenceLookRequest,
     ForgetPeerRequest,
@@ -69,6 +71,8 @@ _OF_ONE_STRANGER = 8
 _BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
 _HANG_UP_EVERY_S = 1.0
+_CUT_LOOK_S = 0.1
+"""Seconds between looks whether links that a drill has cut are to be opened again."""
 _SHARE = 0.05
 """Largest part of the time spent on one kind of answer for users who may only read."""
 _KEPT_S = 1.0
@@ -121,6 +125,18 @@ class Served(Protocol):
 
     def drill(self, path: str, node: str, caller: Caller) -> list[str]:
         """Cut the power of the peer, which runs nothing, by a path; return what was measured."""
+
+    def cut_links(self, links: tuple[str, ...], seconds: float, caller: Caller) -> None:
+        """Cut these links for a drill, until ``end_cut``."""
+
+    def why_cut_ends(self, links: tuple[str, ...]) -> str:
+        """Return why the links have to be opened again; empty if nothing says so."""
+
+    def end_cut(self) -> None:
+        """Open again what a drill has cut."""
+
+    def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
+        """Record the beginning or the end of a drill."""
 
     def release(self, caller: Caller) -> list[str]:
         """Register this node on the arbiter again; return what follows."""
@@ -269,6 +285,9 @@ class ControlServer:
         if isinstance(request, ActRequest):
             self._act(connection, request, caller)
             return
+        if isinstance(request, CutRequest):
+            self._cut(connection, request, caller)
+            return
         lines = self._lines_of(request, caller)
         if lines is not None:
             _send(connection, {"done": True, **lines})
@@ -279,6 +298,8 @@ class ControlServer:
             self._served.record_observation(
                 request.service, request.word, request.reason, request.is_alarm
             )
+        elif isinstance(request, DrillNoteRequest):
+            self._served.note_drill(request.word, request.text, request.is_alarm, caller)
         elif isinstance(request, StartedRequest):
             self._served.record_start(caller)
         elif isinstance(request, ForgetPeerRequest):
@@ -384,6 +405,21 @@ class ControlServer:
         for answer in _last_answers(connection, answers, open_ends):
             _send(connection, {"answer": protocol.answer_to_json(answer)})
         _send(connection, {"done": True})
+
+    def _cut(self, connection: socket.socket, request: CutRequest, caller: Caller) -> None:
+        """Cut links while the connection lasts: a drill that is killed leaves nothing cut."""
+        self._served.cut_links(request.links, request.seconds, caller)
+        try:
+            _send(connection, {"accepted": True})
+            why = ""
+            while not why:
+                if _has_gone(connection):
+                    return
+                clock.pause(_CUT_LOOK_S)
+                why = self._served.why_cut_ends(request.links)
+        finally:
+            self._served.end_cut()
+        _send(connection, {"done": True, "why": why})
 
 
 class _Gone(ConnectionError):

@@ -417,6 +417,8 @@ class NodeStatus:
     age_s: float = 0.0
     """Seconds since an engine that hangs has published it; 0 if the engine gave it now."""
     activity: Activity = Activity()
+    drill: str = ""
+    """What a drill does to this node at the moment; empty for nothing."""
 
     def service(self, name: str) -> ServiceStatus | None:
         """Return the status of one service; None if this node does not know it."""

@@ -21,6 +21,7 @@ from opensvc_openha.daemon.engine_loop import EngineLoop
 from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.lease_service import LeaseService
+from opensvc_openha.daemon.link_cut import why_no_cut
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.daemon.live_configuration import LiveConfiguration
 from opensvc_openha.daemon.open_commands import Answers, OpenCommands
@@ -208,6 +209,42 @@ class ControlService:
         if path == LEASE:
             return self._lease.drill(self.status, node, caller)
         return self._fence.drill(self.status, path, node, caller)
+
+    def cut_links(self, links: tuple[str, ...], seconds: float, caller: Caller) -> None:
+        """Cut these links for a drill. Raises RefusedError if no other one would be left."""
+        why = why_no_cut(self.status(), links)
+        if why:
+            raise RefusedError(f"not cut: {why}")
+        text = f"by {caller.text}, for {seconds:g} s at most"
+        self._history.record(EntryKind.COMMAND, "", f"drill: cut {' and '.join(links)}", text)
+        self._links.cut(links, seconds)
+
+    def why_cut_ends(self, links: tuple[str, ...]) -> str:
+        """Return why the links that are cut have to be opened again; empty if nothing says so."""
+        cut = self._links.present_cut
+        if cut is None or cut.is_over:
+            return "its time is over"
+        try:
+            return why_no_cut(self.status(), links)
+        except NotAnsweringError as error:
+            return str(error)
+
+    def end_cut(self) -> None:
+        """Open again what a drill has cut."""
+        self._links.end_cut()
+
+    def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
+        """Record the beginning or the end of a drill."""
+        self._log.log(
+            logging.WARNING if is_alarm else logging.INFO,
+            "node %s: drill: %s: %s",
+            self._spec.node,
+            word,
+            text,
+        )
+        self._history.record(
+            EntryKind.COMMAND, "", f"drill: {word}", f"by {caller.text}: {text}", is_alarm=is_alarm
+        )
 
     def release(self, caller: Caller) -> list[str]:
         """Register this node on the arbiter again; return what follows."""

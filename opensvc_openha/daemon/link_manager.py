@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.daemon.inbox import EngineInbox
+from opensvc_openha.daemon.link_cut import LinkCut
+from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Names
 from opensvc_openha.heartbeat.codec.registry import codec_for
@@ -75,6 +78,39 @@ class LinkManager:
         self._log = logger
         self._enter = enter
         self._threads: dict[tuple[LinkSpec, str], LinkThread] = {}
+        self._cut_lock = threading.Lock()
+        self._cut: LinkCut | None = None
+
+    def cut(self, links: Sequence[str], seconds: float) -> LinkCut:
+        """Close both ends of these links for a drill; the caller ends it by ``end_cut``.
+
+        Raises RefusedError while another cut lasts, SystemFault if an end cannot be closed.
+        """
+        with self._cut_lock:
+            if self._cut is not None:
+                raise RefusedError(f"another drill runs: {self._cut.text}")
+            threads = [
+                thread for (link, _), thread in list(self._threads.items()) if link.link_id in links
+            ]
+            self._cut = LinkCut(threads, links, seconds)
+        if not self._cut.begin():
+            self.end_cut()
+            raise SystemFault(
+                f"{' and '.join(links)} could not be closed: is it a disk that hangs?"
+            )
+        return self._cut
+
+    def end_cut(self) -> None:
+        """Open again what a drill has cut."""
+        with self._cut_lock:
+            cut, self._cut = self._cut, None
+        if cut is not None:
+            cut.end()
+
+    @property
+    def present_cut(self) -> LinkCut | None:
+        """What a drill has cut at the moment; None for nothing; any thread."""
+        return self._cut
 
     def reconcile(self, spec: ClusterSpec) -> None:
         """Start a thread for each new end of a link; end those of removed links.

@@ -56,12 +56,15 @@ class StatusReport:
         services = tuple(
             replace(svc, since=clock.wall_if_known(svc.since)) for svc in status.services
         )
+        cut = self._links.present_cut
+        drill = "; ".join(text for text in ("" if cut is None else cut.text, status.drill) if text)
         shown = replace(
             status,
+            drill=drill,
             pid=os.getpid(),
             links=self._links.statuses(spec.links, status.links),
             services=services,
-            warnings=self.warnings(spec) + status.warnings,
+            warnings=(*((drill,) if drill else ()), *self.warnings(spec), *status.warnings),
             fencing_warnings=_fencing_warnings(spec),
             fencing=self._fencing(status.fencing),
             lease=self._lease.complete(status.lease),

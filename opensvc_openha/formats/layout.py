@@ -126,6 +126,16 @@ class Layout:
         return f"{self.proc_dir}/fence-drills"
 
     @property
+    def drills_file(self) -> str:
+        """What the drills of this node have measured."""
+        return f"{self.proc_dir}/drills.json"
+
+    @property
+    def drill_lock(self) -> str:
+        """Locked while a drill runs on this node."""
+        return f"{self.proc_dir}/drill.lock"
+
+    @property
     def outlook_file(self) -> str:
         """What the last check found that ran on this node by itself."""
         return f"{self.proc_dir}/outlook.json"

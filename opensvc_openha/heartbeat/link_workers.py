@@ -80,6 +80,12 @@ class LinkThread:
         self._of_link: dict[str, int] = {}
         self._last: dict[str, float] = {}
         self._ending = threading.Event()
+        self._whole = threading.Event()
+        """Set but while this end is cut on purpose."""
+        self._whole.set()
+        self._why_cut = ""
+        self.is_cut = False
+        """True while it is closed since it is cut: it sends nothing, and hears nothing."""
         self._enter: Callable[[], None] = lambda: None
         self._thread = threading.Thread(
             target=self._main, name=f"{self.role} {link.link_id}", daemon=True
@@ -104,13 +110,39 @@ class LinkThread:
         """True while the thread runs."""
         return self._thread.is_alive()
 
+    def cut(self, why: str) -> None:
+        """Close this end soon, and keep it closed until ``heal``: a link that fails on purpose."""
+        self._why_cut = why
+        self._whole.clear()
+
+    def heal(self) -> None:
+        """Open this end again."""
+        self._whole.set()
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._whole.is_set() and not self._ending.is_set()
+
+    def _stay_cut(self) -> None:
+        # Closed, as by a fault: what comes in meanwhile is not heard, and after it the end is
+        # opened once more, so that nothing that was read before counts for what it missed.
+        self._record_fault(self._why_cut)
+        self.is_cut = True
+        while not self._whole.wait(_WAIT_S) and not self._ending.is_set():
+            pass
+        self.is_cut = False
+
     def _main(self) -> None:
         self.thread_id = threading.get_native_id()
         self._enter()
         name_thread(f"{self.role} {self.link.device.rsplit('/', 1)[-1]}")
         while not self._ending.is_set():
+            if not self._whole.is_set():
+                self._stay_cut()
+                continue
             try:
                 self._serve()
+                continue
             except OpenhaError as error:
                 self._record_fault(str(error))
             # The only catch-all of this thread: the link reports the fault and retries.
@@ -197,10 +229,10 @@ class SenderThread(LinkThread):
             self.remark = sender.remark
             if self.link.is_disk:
                 self._reports.opened(self.link, sender.disk)
-            while not self._ending.is_set():
+            while self._is_wanted:
                 number, posted = self._board.wait_after(self._seen, _WAIT_S)
                 self._seen = number
-                if posted is None:
+                if posted is None or not self._is_wanted:
                     continue
                 # A renewal counts from before the write: the peer may read it from then on.
                 began_at = clock.monotonic()
@@ -275,7 +307,7 @@ class ListenerThread(LinkThread):
         try:
             self._open(listener)
             self.remark = listener.remark
-            while not self._ending.is_set():
+            while self._is_wanted:
                 medium = self._reports.medium_of(self.link)
                 wants_quiet = medium is not None and self._reports.wants_quiet()
                 received = listener.receive(_QUIET_WAIT_S if wants_quiet else _WAIT_S)

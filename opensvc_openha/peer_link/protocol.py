@@ -9,6 +9,8 @@
      "action": "stop", "agent": "embedded",          {"done": CODE}          needs `orders`
      "line": ""}
     {"do": "add"|"remove"|"take", "id": ID, ...}     the same                needs `files`
+    {"do": "drill", "id": ID, "word": "stop",        the same                needs `orders`
+     "services": ["web"], "seconds": 60}
     {"do": "outcome", "id": ID}                      the same, or {"withdrawn": true},
                                                      or {"unknown": "..."}
     anything else                                    {"error": "...", "code": N}
@@ -49,6 +51,10 @@ FILE_CHARACTERS = 400_000
 """Longest file that is carried."""
 ENTRIES_MAX = 1_000
 """Most entries of the history that one answer has."""
+SERVICES_MAX = 100
+"""Most services that one request may name."""
+DRILL_SECONDS_MAX = 600
+"""Longest time for which a drill may change anything by one request."""
 ALIVE_S = 5.0
 """Seconds between two signs of life while a request is executed."""
 
@@ -179,6 +185,26 @@ class TakeRequest(_Change):
     allowed = Allowed.FILES
 
 
+class DrillWord(enum.Enum):
+    """What a drill may have the other node do: with named services, or with the node itself."""
+
+    STOP = "stop"
+    """Hand the services over."""
+    FREEZE_STOP = "freeze-stop"
+    UNFREEZE = "unfreeze"
+
+
+@dataclass(frozen=True)
+class DrillRequest(_Change):
+    """The other node's part of a drill; ``seconds`` is how long it may last."""
+
+    job_id: str
+    word: DrillWord
+    services: tuple[str, ...]
+    seconds: float
+    allowed = Allowed.ORDERS
+
+
 @dataclass(frozen=True)
 class OutcomeRequest:
     """What became of an earlier request; one that has not arrived is withdrawn."""
@@ -187,7 +213,7 @@ class OutcomeRequest:
     allowed = None
 
 
-JobRequest = OrderRequest | AddRequest | RemoveRequest | TakeRequest
+JobRequest = OrderRequest | AddRequest | RemoveRequest | TakeRequest | DrillRequest
 Request = (
     StatusRequest | InspectRequest | FetchRequest | HistoryRequest | JobRequest | OutcomeRequest
 )
@@ -243,6 +269,13 @@ def _request(message: Mapping[str, Any], fields: _Fields) -> Request:
                 fields.digests(),
                 fields.private(),
                 fields.flag("is_trial"),
+            )
+        case "drill":
+            request = DrillRequest(
+                fields.job_id(),
+                fields.member("word", DrillWord),
+                fields.services(),
+                float(fields.number("seconds", DRILL_SECONDS_MAX)),
             )
         case "outcome":
             request = OutcomeRequest(fields.job_id())
@@ -308,6 +341,14 @@ def _message(request: Request) -> dict[str, Any]:
                 "private": sorted(file.value for file in request.private),
                 "is_trial": request.is_trial,
             }
+        case DrillRequest():
+            return {
+                "do": "drill",
+                "id": request.job_id,
+                "word": request.word.value,
+                "services": list(request.services),
+                "seconds": int(request.seconds),
+            }
         case OutcomeRequest():
             return {"do": "outcome", "id": request.job_id}
 
@@ -364,6 +405,12 @@ class _Fields:
         except ValueError as error:
             raise UsageError(f"not a request: {error}") from None
         return value
+
+    def services(self) -> tuple[str, ...]:
+        value = self._message.get("services")
+        if not isinstance(value, list) or len(value) > SERVICES_MAX:
+            raise UsageError("not a request: services")
+        return tuple(_Fields({"service": name}).service() for name in value)
 
     def service_or_all(self) -> str:
         return "" if self._message.get("service") == "" else self.service()

@@ -20,6 +20,7 @@ from opensvc_openha.peer_link.jobs import Job, Jobs
 from opensvc_openha.peer_link.permissions import expect_allowed
 from opensvc_openha.peer_link.protocol import (
     ALIVE_S,
+    DrillRequest,
     FetchRequest,
     HistoryRequest,
     InspectRequest,
@@ -154,6 +155,8 @@ def _described(request: JobRequest) -> str:
     what = request_word = type(request).__name__.removesuffix("Request").lower()
     if isinstance(request, OrderRequest):
         what = f"{request.action} {request.service}"
+    elif isinstance(request, DrillRequest):
+        what = f"drill: {request.word.value} {' '.join(request.services)}".rstrip()
     elif hasattr(request, "service"):
         what = f"{request_word} {request.service}"
     trial = ", only checked" if getattr(request, "is_trial", False) else ""

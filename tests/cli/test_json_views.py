@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from opensvc_openha.cli import json_views
+from opensvc_openha.cli.drill_findings import Passed
 from opensvc_openha.cli.fence_plan_output import Planned
 from opensvc_openha.cli.json_views import VIEWS, CheckView, FindingView, View
 from opensvc_openha.core import status as core
@@ -36,6 +37,7 @@ from opensvc_openha.core.status import (
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.storage.alert_limit import Admitted
 from opensvc_openha.storage.alerts import Alert
+from opensvc_openha.storage.drills import Begun, DrillKind, DrillResult, Drills, DrillStep
 from opensvc_openha.storage.explanation import Explanation, ReasonStep
 from opensvc_openha.storage.fence_history import FenceEvent, PathHistory
 from opensvc_openha.storage.history_file import Entry, EntryKind
@@ -112,7 +114,38 @@ SHOWN: tuple[View, ...] = (
     json_views.services(STATUS),
     json_views.services(dataclasses.replace(STATUS, lease=None, fencing=FencingStatus())),
     json_views.links(STATUS),
-    CheckView("n1", "n2", (FindingView("error", "n1", "link x is down", "", "links", "", False),)),
+    CheckView(
+        "n1",
+        "n2",
+        (FindingView("error", "n1", "link x is down", "", "links", "", False),),
+        (FindingView("ok", "n1", "drill link net eth1: passed", "", "drills", "", False),),
+    ),
+    json_views.DrillListView(
+        "n1",
+        "n2",
+        (json_views.DrillOfferView("link", "net eth1", "openha drill links", ("a",), None),),
+    ),
+    json_views.drill_report(
+        "n1",
+        "n2",
+        Drills(
+            (
+                DrillResult(
+                    DrillKind.LINK,
+                    "net eth1",
+                    1.0,
+                    2.0,
+                    "n1",
+                    "n2",
+                    (DrillStep("down", 2.0),),
+                    ("late",),
+                    "up still",
+                ),
+            ),
+            Begun("switch web", 3.0, 42),
+        ),
+        [Passed("power", "board", 4.0)],
+    ),
     json_views.fence_status(STATUS),
     json_views.fence_test([PATH]),
     json_views.fence_history([PathHistory("board", (FenceEvent(1.0, "off", False, "NODE"),))]),

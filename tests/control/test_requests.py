@@ -10,6 +10,8 @@ from opensvc_openha.control.requests import (
     SERVICES_MAX,
     ActRequest,
     ConfirmRequest,
+    CutRequest,
+    DrillNoteRequest,
     FenceDrillRequest,
     FenceLookRequest,
     ForgetPeerRequest,
@@ -122,6 +124,27 @@ def test_path_of_the_fence_plan_is_named() -> None:
 def test_anything_else_is_refused_with_what_it_is(fields: dict[str, object], text: str) -> None:
     """Before any of it is used; a long value is shown in part."""
     assert text in refusal(**fields)
+
+
+def test_drill_cuts_links_for_some_seconds_and_notes_what_it_does() -> None:
+    """Links are named in any way, as hb -s does; whether there are such is for the daemon."""
+    links = ["net eth1:239.131.50.10", "net eth1:239.131.50.12"]
+    assert parsed(do="cut-links", links=links, seconds=21) == CutRequest(tuple(links), 21.0)
+    noted = parsed(do="drill-note", word="link", text="a\nb", is_alarm=True, order_reason="CHG")
+    assert noted == DrillNoteRequest("link", "a\\nb", True, order_reason="CHG")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 601, True, "5", None, float("nan"), float("inf")])
+def test_cut_without_an_end_is_refused(seconds: object) -> None:
+    """No number of seconds, or too many."""
+    text = refusal(do="cut-links", links=["net eth1:239.131.50.10"], seconds=seconds)
+    assert "seconds: expected a number up to 600" in text
+
+
+@pytest.mark.parametrize("links", [None, [], ["x"] * 17, [1], "x", ["x" * 401]])
+def test_cut_of_something_else_than_links_is_refused(links: object) -> None:
+    """None, too many, or no texts."""
+    assert "links: expected" in refusal(do="cut-links", links=links, seconds=5)
 
 
 def test_services_are_limited_in_number() -> None:

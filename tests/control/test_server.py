@@ -58,6 +58,8 @@ class Daemon:
         self.answers: list[Answer] = []
         self.error: Exception | None = None
         self.queues: list[queue.SimpleQueue[Answer]] = []
+        self.cut_ends: list[str] = []
+        """Why a cut ends, at each look."""
 
     def _note(self, *order: Any) -> None:
         if self.error is not None:
@@ -116,6 +118,19 @@ class Daemon:
     def release(self, caller: Caller) -> list[str]:
         self._note("release", caller)
         return ["registered"]
+
+    def cut_links(self, links: tuple[str, ...], seconds: float, caller: Caller) -> None:
+        self._note("cut", links, seconds, caller)
+
+    def why_cut_ends(self, links: tuple[str, ...]) -> str:
+        self._note("look at the cut", links)
+        return self.cut_ends.pop(0)
+
+    def end_cut(self) -> None:
+        self.orders.append(("end cut",))
+
+    def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
+        self._note("drill note", word, text, is_alarm, caller)
 
     def forget_peer(self, caller: Caller) -> None:
         self._note("forget", caller)

@@ -490,3 +490,50 @@ def test_board_gives_the_newest_beat_once() -> None:
     board.post(beat(3), False)
     assert board.number == 3 and board.wait_after(1, 0.0) == (3, Posted(beat(3), False))
     assert board.wait_after(3, 0.0) == (3, None)
+
+
+class Whole(threading.Event):
+    """Is set again at the second wait; ``show`` is called at each."""
+
+    def __init__(self, show: Callable[[], object]) -> None:
+        super().__init__()
+        self._show, self.shown = show, list[object]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.shown.append(self._show())
+        if len(self.shown) == 2:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize("is_sender", [True, False])
+def test_end_that_is_cut_is_closed_and_opened_once_more_after_that(
+    is_sender: bool, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Nothing is sent, and nothing that came in meanwhile is taken: as if the cable were drawn."""
+    log, taken = Log(), list[BeatReceived]()
+    outbox = BeatOutbox()
+    outbox.post(beat(1), False)
+    thread: LinkThread = (
+        SenderThread(LINK, CODEC, outbox, log) if is_sender else listener(log, taken)
+    )
+    whole = thread._whole = Whole(lambda: (thread.is_cut, thread.fault, first.is_closed))
+    whole.set()
+
+    def cut() -> None:
+        thread.cut("cut by a drill")
+        outbox.post(beat(2), False)
+
+    first = End(None, [frame(1), frame(2)] if not is_sender else [None], watch=cut)
+    second = End(None, [LinkFault("end")])
+    left = [first, second]
+    for maker in ("make_sender", "make_listener"):
+        monkeypatch.setattr(link_workers, maker, lambda _link, _clock: left.pop(0))
+    thread._ending = Ending(1, lambda: None)
+    thread._main()
+    assert not left and second.is_closed and not thread.is_cut
+    assert whole.shown == [(True, "cut by a drill", True)] * 2
+    assert log[0] == (True, f"{thread.role}: cut by a drill")
+    # The frame that made the test cut the link was read before; none after it.
+    assert [event.beat.seq for event in taken] == ([] if is_sender else [1])
+    assert len(first.sent) == (1 if is_sender else 0)

@@ -112,6 +112,18 @@ class Daemon:
     def drill(self, path: str, node: str, caller: Caller) -> list[str]:
         return []
 
+    def cut_links(self, links: tuple[str, ...], seconds: float, caller: Caller) -> None:
+        raise AssertionError(links)
+
+    def why_cut_ends(self, links: tuple[str, ...]) -> str:
+        raise AssertionError(links)
+
+    def end_cut(self) -> None:
+        raise AssertionError("end of a cut")
+
+    def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
+        raise AssertionError(word)
+
     def release(self, caller: Caller) -> list[str]:
         return []
 

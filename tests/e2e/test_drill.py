@@ -1,0 +1,97 @@
+"""`openha drill` on two nodes: what it cuts, moves, measures, and leaves if it is killed."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+
+from opensvc_openha.demo.nodes import Node, TwoNodes
+from tests.e2e.two_node_cluster import EZ, Cluster
+
+pytestmark = pytest.mark.e2e
+
+FENCE = """#!/bin/sh
+# A fence that a drill must never use.
+echo "$OPENHA_PEER_STANDING" >> /shared/fenced
+"""
+REGISTRY = "registry"
+KILLED = f"""
+{EZ}/bin/openha drill links eth1 --yes > /run/drill.out &
+until grep -q 'is cut' /run/drill.out; do sleep 0.02; done
+kill -9 $!
+{EZ}/bin/hb -s -v | grep 'a drill has cut'
+cat /run/drill.out
+"""
+
+
+class DrilledCluster(Cluster):
+    """Both nodes with a key, two networks and a disk, and a service with a fence."""
+
+    def __init__(self, nodes: TwoNodes) -> None:
+        for node in nodes:
+            node.write("/opt/fence", FENCE, 0o755)
+        super().__init__(nodes, {REGISTRY: "/opt/fence"})
+        self.must(self.first, "openha key generate")
+        key = self.first.read(f"{EZ}/conf/openha.key")
+        self.second.write(f"{EZ}/conf/openha.key", key, 0o600)
+        self.run_on_first()
+        for node in nodes:
+            self.until(
+                partial(node.run, f"grep 'serving on port' {EZ}/log/peer-link.log"),
+                lambda done: done.returncode == 0,
+                "a peer server",
+            )
+
+    def report(self, node: Node) -> Any:
+        """Return what `openha drill report --json` prints."""
+        return json.loads(self.must(node, f"{EZ}/bin/openha drill report --json"))
+
+    def starts(self) -> list[str]:
+        """Return on which nodes the service was started, in order."""
+        return self.calls("start", REGISTRY)
+
+
+def test_drills_of_links_switch_and_takeover(two_nodes: TwoNodes) -> None:
+    """Each link goes down on both nodes and comes back, with no service moved; one that is cut when
+    its drill is killed comes back; the service moves to the other node and back. All of it is
+    recorded, and shown by the check.
+    """
+    cluster = DrilledCluster(two_nodes)
+    first, second = two_nodes
+
+    shown = cluster.must(first, f"{EZ}/bin/openha drill links --yes --reason CHG-12")
+    assert "all passed" in shown
+    assert cluster.starts() == [first.short_name]
+    killed = cluster.must(first, KILLED)
+    assert "is cut" in killed and "down" not in killed
+    for node in two_nodes:
+        cluster.until(lambda: down(cluster, node), lambda seen: not seen, "all links are up")
+    check = cluster.patiently(first, f"{EZ}/bin/openha check").stdout
+    assert "the drill link net eth1 was begun, and its end is not recorded" in check
+    assert cluster.starts() == [first.short_name]
+
+    shown = cluster.must(second, f"{EZ}/bin/openha drill switch {REGISTRY} --yes")
+    assert "all passed" in shown
+    assert cluster.starts() == [each.short_name for each in (first, second, first)]
+
+    results = cluster.report(first)["results"]
+    assert [(each["drill"], each["subject"], each["reason"]) for each in results] == [
+        ("link", name, "CHG-12") for name in ("net eth1", "net eth2", "dio /dev/mapper/disk.hb.0")
+    ]
+    assert all(len(each["steps"]) == 3 and not each["problem"] for each in results)
+    check = cluster.patiently(first, f"{EZ}/bin/openha check").stdout
+    assert f"ok: {first.name}: drill link net eth2: last passed" in check
+    assert f"ok: {second.name}: drill switch {REGISTRY}: last passed" in check
+    assert "drill: link net eth1" in cluster.must(first, f"{EZ}/bin/openha history -n 0")
+    assert not first.run("cat /shared/fenced").stdout
+
+
+def down(cluster: Cluster, node: Node) -> list[str]:
+    """Return the links that a node has as down, and what a drill does there."""
+    status = json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))
+    return [link["reason"] for link in status["links"] if not link["is_up"]] + (
+        [status["drill"]] if status["drill"] else []
+    )
