@@ -26,12 +26,18 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``nmond``; return the exit code."""
-    from opensvc_openha.daemon import launch
     from opensvc_openha.system.order_reason import drop_reason
 
     if args == ["-f"] or args[:1] == [ezha.DETACHED]:
+        from opensvc_openha.system.memory_use import keep_one_heap, use_own_digests
+
+        # Before anything imports hashlib, and before the first thread.
+        use_own_digests()
+        keep_one_heap()
         # Scripts that the daemon runs have reasons of its own.
         drop_reason()
+    from opensvc_openha.daemon import launch
+
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
         return launch.run_in_foreground(installation.layout(), _children(), _renderer())

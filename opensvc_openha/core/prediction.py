@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from opensvc_openha.core.model import ALWAYS_TRUE, PLAN_COMMANDS, PathKind
 from opensvc_openha.core.states import UP_OR_STARTING, WILLING
@@ -109,6 +108,15 @@ def _plan(fencing: FencingStatus, at_s: float) -> list[PredictedPart] | None:
             ways.append(way)
         before += steps
     return min(ways, key=_sum, default=None)
+
+
+def median(seconds: Sequence[float]) -> float:
+    """Return the median of one or more durations.
+
+    Not that of ``statistics``, which brings half a megabyte of modules into the daemon for it.
+    """
+    ordered, half = sorted(seconds), len(seconds) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _sum(parts: Sequence[PredictedPart]) -> float:

@@ -39,6 +39,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import with_output
 from opensvc_openha.system import clock
 from opensvc_openha.system.bounded_program import ask_program
+from opensvc_openha.system.memory_use import give_back
 from opensvc_openha.system.processes import end_processes, start_of_process, wait_for_end
 from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog
@@ -65,6 +66,9 @@ Or only resources that are always up on a node are up.
 _CODE_IN_PART, _CODES_STANDBY = 2, (2, 6, 7)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_MANY = 16
+"""Scripts at a time, after which memory is given back."""
+
 _Job = tuple[RunScript, Callable[[], bool]]
 
 
@@ -89,6 +93,8 @@ class ScriptRunner:
         self._limits: dict[str, ScriptLimits] = {}
         self._at_once = SCRIPTS_AT_ONCE
         self._threads = 0
+        self._most_threads = 0
+        """Since none ran."""
         self._is_closed = False
         self._urgent: collections.deque[_Job] = collections.deque()
         self._probes: collections.deque[_Job] = collections.deque()
@@ -117,6 +123,7 @@ class ScriptRunner:
             if self._threads >= self._at_once:
                 return
             self._threads += 1
+            self._most_threads = max(self._most_threads, self._threads)
         try:
             threading.Thread(target=self._run_waiting, name="scripts", daemon=True).start()
         except RuntimeError as error:
@@ -149,9 +156,13 @@ class ScriptRunner:
                 waiting = self._urgent or self._probes
                 if not waiting or self._threads > self._at_once:
                     self._threads -= 1
-                    return
+                    is_many = self._threads == 0 and self._most_threads >= _MANY
+                    self._most_threads = self._most_threads if self._threads else 0
+                    break
                 action, is_overtaken = waiting.popleft()
             self._run(action, is_overtaken)
+        if is_many:
+            give_back()
 
     def _run(self, action: RunScript, is_overtaken: Callable[[], bool]) -> None:
         try:

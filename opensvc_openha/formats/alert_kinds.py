@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-import uuid
 
-_NAMESPACE = uuid.UUID("b2f6a3c4-5a0e-4d0b-9a53-6f3d7d1f4c11")
+_NAMESPACE = "b2f6a3c4-5a0e-4d0b-9a53-6f3d7d1f4c11"
 
 
 class AlertKind(enum.Enum):
@@ -34,8 +33,10 @@ class AlertKind(enum.Enum):
 
     def message_id(self, is_over: bool) -> str:
         """Return the MESSAGE_ID of its beginning, or of its end, in the journal."""
+        import uuid  # Only where there is a journal, and something to be said in it.
+
         phase = "end" if is_over else "begin"
-        return uuid.uuid5(_NAMESPACE, f"{self.value} {phase}").hex
+        return uuid.uuid5(uuid.UUID(_NAMESPACE), f"{self.value} {phase}").hex
 
 
 _MOMENTS = frozenset({AlertKind.TAKEOVER, AlertKind.DAEMON_RESTARTED, AlertKind.ALARM})

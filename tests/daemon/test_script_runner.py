@@ -429,3 +429,31 @@ def test_no_thread_to_be_had_is_a_failure_that_is_reported(
         assert runner.run(ScriptKind.PROBE).outcome is ScriptOutcome.UNSURE
     assert runner.run(ScriptKind.START).outcome is ScriptOutcome.OK
     assert runner.calls == ["start"]
+
+
+def test_memory_is_given_back_after_many_scripts_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the last of many has ended; not after a few."""
+    given: list[int] = []
+    runner = Runner(tmp_path)
+    monkeypatch.setattr(script_runner, "give_back", lambda: given.append(runner.runner._threads))
+    runner.limit(ScriptLimits(), at_once=20)
+    runner.write(f"touch {tmp_path}/begun.$$; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
+
+    def play(scripts: int) -> None:
+        for _ in range(scripts):
+            runner.begin(ScriptKind.STOP)
+        until(lambda: len(list(tmp_path.glob("begun.*"))), lambda seen: seen == scripts, "begun")
+        (tmp_path / "go").touch()
+        for _ in range(scripts):
+            runner.ends.get(timeout=LIMIT_S)
+
+    play(script_runner._MANY)
+    until(lambda: given, bool, "given back")
+    assert given == [0], "once, and nothing runs any more"
+    for path in [*tmp_path.glob("begun.*"), tmp_path / "go"]:
+        path.unlink()
+    play(2)
+    until(lambda: runner.runner._threads, lambda seen: seen == 0, "all threads have ended")
+    assert given == [0]
