@@ -76,6 +76,8 @@ def test_first_start_of_all(node: Node) -> None:
     assert state(found, "web") is ServiceState.UNKNOWN and found.kept == ()
     assert found.removed.present() == ()
     assert node.entries()[0][:2] == ("", "STARTED") and node.entries()[1][:2] == ("web", "UNKNOWN")
+    cause = node.history.causality()
+    assert cause is not None and cause.own == found.engine.boot
     # Nobody has run here: the peer has to be heard first.
     assert not found.engine.snapshot(100.0).fencing.has_heard
 

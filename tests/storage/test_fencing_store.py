@@ -162,3 +162,15 @@ def test_note_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemFault, match="cannot make directory"):
         FencingStore(tree_layout(str(tmp_path / "file" / "x"))).write(FULL)
+
+
+def test_note_of_a_node_without_a_plan_is_that_of_before(tmp_path: Path) -> None:
+    """What only a plan remembers is left out, so that an older version finds nothing new in it."""
+    layout = tree_layout(str(tmp_path))
+    FencingStore(layout).write(FencingMemory())
+    plain = json.loads(Path(layout.fencing_file).read_bytes())
+    full = replace(FencingMemory(), seen_on=("/dev/hb",), ejected_by="deb2", lost_to="deb3")
+    FencingStore(layout).write(full)
+    found = json.loads(Path(layout.fencing_file).read_bytes())
+    assert set(found) - set(plain) == {"seen_on", "ejected_by", "lost_to"}
+    assert FencingStore(layout).read() == full

@@ -23,6 +23,7 @@ from opensvc_openha.storage.key_store import (
     copy_command,
     forget_use,
     is_key_wanted,
+    is_peer_link_on,
     new_key,
     parse_key_data,
     read_incarnations,
@@ -278,6 +279,61 @@ def test_option_that_contradicts_the_key_is_named(layout: Layout, words: str, li
     with pytest.raises(ConfigError) as caught:
         read_settings(layout, found)
     assert caught.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "line"),
+    [
+        ("[peer_link]\nenabled = yes\n", "enabled = yes needs a key", 2),
+        ("[fencing]\n[[lease]]\n", "needs authenticated heartbeats", 2),
+        ("[policy]\n[[web]]\nfrozen_storage = give_up\n", "needs authenticated heartbeats", 3),
+        ("[policy]\nfrozen_storage = give_up\n", "needs authenticated heartbeats", 2),
+    ],
+)
+def test_option_that_needs_a_key_is_refused_without_one(
+    layout: Layout, words: str, text: str, line: int
+) -> None:
+    """With its line; and what needs beats that prove who sent them also where that is off."""
+    off = "[heartbeat]\nauthentication = off\n"
+    needs_proof = "authenticated" in text
+    with pytest.raises(ConfigError, match=text) as caught:
+        read_settings(layout, parse_options(words, "openha.conf"))
+    assert caught.value.line == line
+    write_keys(layout, RING)
+    assert read_settings(layout, parse_options(words, "openha.conf")) == (RING, {})
+    if needs_proof:
+        with pytest.raises(ConfigError, match=text):
+            read_settings(layout, parse_options(words + off, "openha.conf"))
+    else:
+        assert read_settings(layout, parse_options(words + off, "openha.conf"))[0] == RING
+
+
+def test_first_service_that_needs_a_key_is_named(layout: Layout) -> None:
+    """Where two do."""
+    words = "[policy]\nfrozen_storage = give_up\n[[web]]\nfrozen_storage = give_up\n"
+    with pytest.raises(ConfigError) as caught:
+        read_settings(layout, parse_options(words, "openha.conf"))
+    assert caught.value.line == 4
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+@pytest.mark.parametrize(
+    ("words", "is_on"),
+    [
+        ("", True),
+        ("[heartbeat]\nauthentication = off\n", False),
+        ("[peer_link]\nenabled = no\n", False),
+        ("[peer_link]\nenabled = yes\n[heartbeat]\nauthentication = off\n", True),
+        ("[heartbeat]\nauthentication = permissive\n", True),
+    ],
+)
+def test_peer_link_is_on_where_there_is_a_key(
+    layout: Layout, has_key: bool, words: str, is_on: bool
+) -> None:
+    """Unless an option says something else; without a key nothing can be proved."""
+    if has_key:
+        write_keys(layout, RING)
+    assert is_peer_link_on(layout, parse_options(words, "openha.conf")) is (is_on and has_key)
 
 
 def test_key_is_copied_by_a_command_of_the_peer(layout: Layout) -> None:

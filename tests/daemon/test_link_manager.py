@@ -1,0 +1,289 @@
+"""Which threads there are for the links of a configuration, and what is shown of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.status import BeatTiming, LinkStatus
+from opensvc_openha.daemon import link_manager
+from opensvc_openha.daemon.link_manager import LinkManager
+from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.system import clock
+from tests.simulated_clock import SimulatedClock
+
+OWN = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0, line=4)
+OWN_DISK = LinkSpec("deb1", "dio", "/dev/x", "", 0, 0, 15.0, line=1)
+PEERS = LinkSpec("deb2", "net", "eth1", "239.131.50.11", 5010, 0, 10.0, line=3)
+PEERS_DISK = LinkSpec("deb2", "dio", "/dev/x", "", 0, 8, 15.0, line=2)
+
+
+class Thread:
+    """One end of a link, which only notes what it is asked."""
+
+    role = ""
+
+    def __init__(self, rig: Rig, link: LinkSpec, *given: object) -> None:
+        self.rig, self.link, self.given = rig, link, given
+        self.fault = self.remark = ""
+        self.thread_id = 4_000 + link.line
+        self.suspicious: set[str] = set()
+        self.refused_lately: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.timing: BeatTiming | None = None
+        self.sent = 0
+        rig.threads[link, self.role] = self
+
+    def _note(self, what: str) -> None:
+        self.rig.notes.append((what, self.role, self.link))
+
+    def start(self, enter: Callable[[], None]) -> None:
+        assert enter is self.rig.enter
+        self._note("start")
+
+    def ask_to_end(self) -> None:
+        self._note("ask to end")
+
+    def stop(self) -> None:
+        self._note("stop")
+
+    def has_sent(self, number: int) -> bool:
+        return self.sent >= number
+
+    def status(self) -> LinkStatus:
+        return LinkStatus(self.link, True, True, 17, 95.0)
+
+    def saw_lately(self, reason: str) -> bool:
+        return reason in self.suspicious
+
+
+class Sender(Thread):
+    role = "sender"
+
+
+class Listener(Thread):
+    role = "listener"
+
+
+class Rig:
+    """A manager whose threads are those above; time moves with its pauses."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time = SimulatedClock(monkeypatch)
+        self.time.now = 100.0
+        monkeypatch.setattr(clock, "wall_of", lambda instant: 1_000.0 + instant)
+        self.notes: list[tuple[str, str, LinkSpec]] = []
+        self.threads: dict[tuple[LinkSpec, str], Thread] = {}
+        self.logged: list[tuple[int, str]] = []
+        self.recorded: list[tuple[object, ...]] = []
+        self.outbox = BeatOutbox()
+        self.enter = lambda: None
+        # isinstance() needs classes.
+        rig = self
+        self.sender_class = type(
+            "S", (Sender,), {"__init__": lambda self, *given: Sender.__init__(self, rig, *given)}
+        )
+        self.listener_class = type(
+            "L",
+            (Listener,),
+            {"__init__": lambda self, *given: Listener.__init__(self, rig, *given)},
+        )
+        monkeypatch.setattr(link_manager, "SenderThread", self.sender_class)
+        monkeypatch.setattr(link_manager, "ListenerThread", self.listener_class)
+        monkeypatch.setattr(link_manager, "codec_for", lambda *given: given)
+        self.inbox = SimpleNamespace(offer=lambda beat: True, put=lambda event: None)
+        self.reports = cast(Any, object())
+        logger = SimpleNamespace(
+            log=lambda level, form, *values: self.logged.append((level, form % values))
+        )
+        self.manager = LinkManager(
+            self.outbox,
+            cast(Any, self.inbox),
+            cast(Any, "authentication"),
+            cast(Any, "names"),
+            cast(Any, self),
+            cast(logging.Logger, logger),
+            self.enter,
+            self.reports,
+        )
+
+    def record(self, *values: object, is_alarm: bool) -> None:
+        """The history."""
+        self.recorded.append((*values, is_alarm))
+
+    def use(self, *links: LinkSpec) -> list[tuple[str, str, LinkSpec]]:
+        """Another configuration; what the threads were asked for it."""
+        self.notes.clear()
+        self.manager.reconcile(ClusterSpec("deb1", "deb2", links, ()))
+        return self.notes
+
+    def of(self, link: LinkSpec, role: str = "") -> Any:
+        """A thread."""
+        return self.threads[link, role or ("sender" if link.node == "deb1" else "listener")]
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """No links yet."""
+    return Rig(monkeypatch)
+
+
+def test_each_end_gets_a_thread_in_the_order_of_the_file(rig: Rig) -> None:
+    """A sender for an own row, a listener for the peer's, none for those of other nodes."""
+    other = replace(OWN, node="deb3")
+    assert rig.use(OWN, other, PEERS, PEERS_DISK, OWN_DISK) == [
+        ("start", "sender", OWN_DISK),
+        ("start", "listener", PEERS_DISK),
+        ("start", "listener", PEERS),
+        ("start", "sender", OWN),
+    ]
+    manager = cast(Any, rig.manager)
+    codec = (OWN, "names", "authentication")
+    assert rig.of(OWN).given == (codec, rig.outbox, manager._log_link, rig.reports)
+    assert rig.of(PEERS).given == (
+        (PEERS, "names", "authentication"),
+        rig.inbox.offer,
+        rig.inbox.put,
+        manager._log_link,
+        rig.reports,
+    )
+
+
+def test_only_what_changed_gets_new_threads(rig: Rig) -> None:
+    """Old ones end before new ones begin, which may need their port; all others keep theirs."""
+    rig.use(OWN, PEERS, PEERS_DISK)
+    longer = replace(PEERS, timeout_s=20.0)
+    assert rig.use(OWN, longer, PEERS_DISK) == [
+        ("stop", "listener", PEERS),
+        ("start", "listener", longer),
+    ]
+    assert set(rig.use(OWN)) == {("stop", "listener", PEERS_DISK), ("stop", "listener", longer)}
+    assert rig.use(OWN) == []
+
+
+def test_all_are_asked_to_end_before_any_is_waited_for(rig: Rig) -> None:
+    """Their waits are one."""
+    rig.use(OWN, PEERS)
+    rig.notes.clear()
+    rig.manager.stop()
+    assert [what for what, _, _ in rig.notes] == ["ask to end"] * 2 + ["stop"] * 2
+    assert {link for _, _, link in rig.notes[2:]} == {OWN, PEERS}
+
+
+def test_last_beat_is_waited_for_a_second(rig: Rig) -> None:
+    """That of each sender that works: one with a fault cannot send it, and a listener does not."""
+    rig.use(OWN, OWN_DISK, PEERS)
+    rig.outbox.post(cast(Any, None), False)
+    rig.of(OWN).sent = 1
+    rig.manager.flush()
+    assert 100.99 < rig.time.now < 101.03 and set(rig.time.pauses) == {0.01}
+    began = rig.time.now
+    rig.of(OWN_DISK).fault = "gone"
+    rig.manager.flush()
+    assert rig.time.now == began
+    rig.outbox.post(cast(Any, None), False)
+    rig.manager.flush()
+    assert rig.time.now > began
+    rig.of(OWN_DISK).fault, began = "", rig.time.now
+    for link in (OWN, OWN_DISK):
+        rig.of(link).sent = 2
+    rig.manager.flush()
+    assert rig.time.now == began
+
+
+def test_status_of_a_sender_is_its_own(rig: Rig) -> None:
+    """With the wall clock's time."""
+    rig.use(OWN, PEERS)
+    (found,) = rig.manager.statuses([OWN], [])
+    assert found == LinkStatus(OWN, True, True, 17, 1_095.0)
+
+
+def test_listener_is_shown_once_the_engine_knows_it(rig: Rig) -> None:
+    """With what its thread knows; a link without a thread is not shown."""
+    rig.use(OWN, PEERS)
+    thread = rig.of(PEERS)
+    thread.counts, thread.timing = {"forged": 2, "source": 1}, BeatTiming(5)
+    heard = LinkStatus(PEERS, False, True, 23, 98.0, "heard", counts={"source": 3, "repeated": 4})
+    unknown = LinkStatus(PEERS_DISK, False, True, 23, 98.0)
+    assert rig.manager.statuses([PEERS], []) == ()
+    assert rig.manager.statuses([PEERS_DISK, OWN, PEERS], [unknown, heard]) == (
+        LinkStatus(OWN, True, True, 17, 1_095.0),
+        LinkStatus(
+            PEERS, False, True, 23, 1_098.0, "heard", 4_003,
+            {"forged": 2, "source": 4, "repeated": 4}, BeatTiming(5),
+        ),
+    )  # fmt: skip
+    never = replace(heard, updated_at=None)
+    assert rig.manager.statuses([PEERS], [never])[0].updated_at is None
+
+
+@pytest.mark.parametrize(
+    ("is_up", "fault", "remark", "reason", "shown"),
+    [
+        (True, "", "", "heard", "heard"),
+        (False, "", "", "silent", "silent; refused: forged, source"),
+        (False, "", "", "silent; refused: old", "silent; refused: old, forged, source"),
+        (False, "", "slow disk", "silent", "slow disk"),
+        (True, "", "slow disk", "heard", "slow disk"),
+        (False, "no such device", "slow disk", "silent", "no such device"),
+        (False, "no such device", "", "silent", "no such device"),
+    ],
+)
+def test_reason_of_a_listener(
+    rig: Rig, is_up: bool, fault: str, remark: str, reason: str, shown: str
+) -> None:
+    """The fault before the remark before what the engine knows, with what was refused of a link
+    that is down.
+    """
+    rig.use(PEERS)
+    thread = rig.of(PEERS)
+    thread.fault, thread.remark, thread.refused_lately = fault, remark, ["forged", "source"]
+    heard = LinkStatus(PEERS, False, is_up, reason=reason)
+    assert rig.manager.statuses([PEERS], [heard])[0].reason == shown
+
+
+def test_down_link_that_refused_nothing_has_its_reason_alone(rig: Rig) -> None:
+    """There is nothing to add."""
+    rig.use(PEERS)
+    heard = LinkStatus(PEERS, False, False, reason="silent")
+    assert rig.manager.statuses([PEERS], [heard])[0].reason == "silent"
+
+
+def test_suspicious_frames_are_warned_of(rig: Rig) -> None:
+    """By link and reason, and nothing of the others."""
+    rig.use(OWN_DISK, PEERS)
+    assert rig.manager.warnings() == []
+    rig.of(PEERS).suspicious = {"forged", "received"}
+    (warning,) = rig.manager.warnings()
+    assert warning.startswith("link net eth1:239.131.50.11: frames come with a wrong tag")
+    rig.of(OWN_DISK).suspicious = {"overwritten"}
+    assert len(rig.manager.warnings()) == 2
+
+
+def test_links_that_are_not_listened_to(rig: Rig) -> None:
+    """With the fault of each; that of a sender is none of them."""
+    rig.use(OWN, PEERS, PEERS_DISK)
+    assert rig.manager.listener_faults() == []
+    rig.of(OWN).fault = "cannot send"
+    rig.of(PEERS).fault = "no such device"
+    assert rig.manager.listener_faults() == ["net eth1:239.131.50.11: no such device"]
+
+
+@pytest.mark.parametrize("is_fault", [False, True])
+def test_what_a_thread_reports_is_logged_and_recorded(rig: Rig, is_fault: bool) -> None:
+    """A fault is a warning and an alarm."""
+    rig.use(PEERS)
+    rig.of(PEERS).given[3](PEERS, is_fault, "listener: what it is")
+    level = logging.WARNING if is_fault else logging.INFO
+    assert rig.logged == [(level, "link net eth1:239.131.50.11: listener: what it is")]
+    what = "FAULT" if is_fault else "NOTE"
+    assert rig.recorded == [
+        (EntryKind.LINK, "net eth1:239.131.50.11", what, "listener: what it is", is_fault)
+    ]
