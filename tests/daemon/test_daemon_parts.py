@@ -5,6 +5,7 @@ begin and end, what it does meanwhile, and what the next daemon of the process g
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -106,7 +107,7 @@ class Rig:
         self.results["service.status"] = self._status
         self.realtime: Any = Part(self, "realtime")
         self.enter = object()
-        self.realtime.enter = self.enter
+        self.realtime.__dict__["enter"] = self.enter
         for name, part in (
             ("LiveConfiguration", self.configuration),
             ("set_up_process", self.process),
@@ -137,6 +138,7 @@ class Rig:
             lambda: "log problem",
             survivors,
         )
+        assert isinstance(cast(Any, daemon)._wake, threading.Event)
         cast(Any, daemon)._wake = Part(self, "wake")
         self.results["wake.wait"] = self._turn
         return daemon
