@@ -21,6 +21,7 @@ LIMIT_S = float(os.environ.get("OPENHA_TEST_LIMIT_S", "240"))
 Planted faults are tried with less.
 """
 _LOOK_EVERY_S = 0.02
+_LONGEST_PAUSE_S = 0.5
 
 
 def until(
@@ -37,13 +38,14 @@ def until(
     limit_s = limit_s or LIMIT_S
     give_up = time.monotonic() + limit_s
     while True:
+        begun = time.monotonic()
         seen = look()
         if is_good(seen):
             return seen
         assert time.monotonic() < give_up, (
             f"not within {limit_s:g} s: {what}; last seen: {seen!r}\n{story()}"
         )
-        time.sleep(_LOOK_EVERY_S)
+        _pause_after(begun)
 
 
 def stays(
@@ -55,7 +57,14 @@ def stays(
     """Poll ``look`` for a time, at least twice; fail unless each result is good."""
     end, looks = time.monotonic() + for_s, 0
     while looks < 2 or time.monotonic() < end:
+        begun = time.monotonic()
         seen = look()
         assert is_good(seen), f"did not stay: {seen!r}\n{story()}"
         looks += 1
-        time.sleep(_LOOK_EVERY_S)
+        _pause_after(begun)
+
+
+def _pause_after(begun: float) -> None:
+    """Pause as long as the look took: what is waited for needs the processor more."""
+    took = time.monotonic() - begun
+    time.sleep(min(max(took, _LOOK_EVERY_S), _LONGEST_PAUSE_S))

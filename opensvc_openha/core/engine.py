@@ -84,7 +84,7 @@ from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.start_problems import StartProblems
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
+from opensvc_openha.core.status import FencingStatus, NodeStatus, PeerStanding, Sight
 from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.work_list import WorkList
 
@@ -791,9 +791,13 @@ class Engine:
             + giving_up.warnings(services, self.spec.peer),
             own_only=self._mismatch.own_only,
             peer_only=self._mismatch.peer_only,
-            fencing=self._fencing.status(view, now),
+            fencing=self.fencing_status(now),
             lease=self._lease.status(now),
         )
+
+    def fencing_status(self, now: float) -> FencingStatus:
+        """Return that part of the snapshot alone."""
+        return self._fencing.status(self._peer.view, now)
 
     @property
     def sight(self) -> Sight:
@@ -865,6 +869,10 @@ class Engine:
     def state_of(self, service: str) -> ServiceState:
         """Return this node's own state of one of its services."""
         return self._services[service].state
+
+    def peer_state_of(self, service: str) -> ServiceState:
+        """Return the peer's state of a service as shown."""
+        return self._peer.view.state_of(service)
 
     def manages(self, service: str) -> bool:
         """Return True if this node manages the service."""

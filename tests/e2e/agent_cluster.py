@@ -12,6 +12,7 @@ from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
 from tests import waiting
+from tests.e2e import from_outside
 from tests.waiting import Seen
 
 EZ = "/usr/local/cluster"
@@ -116,6 +117,9 @@ class AgentCluster:
 
     def states(self, node: Node) -> str:
         """Return the states as `service -s -c` shows them on a node."""
+        status = from_outside.status(node)
+        if status is not None:
+            return from_outside.states(status).get("webha", "")
         found = re.search(
             r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$",
             self._look(node, f"{EZ}/bin/service -s -c"),
@@ -136,7 +140,7 @@ class AgentCluster:
         return [
             node.short_name
             for node in self.nodes
-            if node.is_alive and node.run("test -e /run/web.runs").returncode == 0
+            if node.is_alive and from_outside.is_there(node, "/run/web.runs")
         ]
 
     def avail(self, node: Node) -> tuple[str, str, bool]:
@@ -146,7 +150,7 @@ class AgentCluster:
 
     def calls(self) -> list[str]:
         """Return starts and stops of the application, in order."""
-        return self.first.run("cat /shared/calls").stdout.splitlines()
+        return from_outside.text(self.first, "/shared/calls").splitlines()
 
     def story(self) -> str:
         """Return states, history and agent log of both nodes, for a failure message."""

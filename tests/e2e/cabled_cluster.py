@@ -6,7 +6,6 @@ stopping the process that does its I/O there, which is how a hung disk appears f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -128,8 +127,11 @@ class CabledCluster(Cluster):
 
     def down(self, node: Node) -> set[str]:
         """Return the peer's links that this node does not hear, and its own that cannot send."""
-        status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
-        return {f"{link['kind']} {link['label']}" for link in status["links"] if not link["is_up"]}
+        return {
+            f"{link['kind']} {link['label']}"
+            for link in self.shown_links(node)
+            if not link["is_up"]
+        }
 
     def log_of(self, node: Node, link_id: str) -> list[str]:
         """Return the lines about one link in the log of a node."""

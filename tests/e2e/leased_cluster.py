@@ -12,9 +12,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from opensvc_openha.cli import json_views
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.system import clock
 from opensvc_openha.watchdog import keeper
+from tests.e2e import from_outside
 from tests.e2e.two_node_cluster import EZ, Cluster
 from tests.watchdog import socket_keeper
 from tests.watchdog.simulated_watchdog import CLOSE, OPEN, PET, SET, STOP, SimulatedWatchdog
@@ -96,6 +98,9 @@ class LeasedCluster(Cluster):
 
     def promise(self, node: Node) -> dict[str, Any]:
         """What a node promises of itself, from `openha fence status`; empty while it is busy."""
+        status = from_outside.status(node)
+        if status is not None:
+            return dict(json.loads(json_views.fence_status(status).text())["promise"] or {})
         done = node.run(f"{EZ}/bin/openha fence status --json")
         return dict(json.loads(done.stdout)["promise"]) if done.stdout else {}
 

@@ -4,7 +4,6 @@ that link no more.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -36,9 +35,10 @@ class TwoNetworks(Cluster):
 
     def link(self, node: Node, device: str) -> Any:
         """What `hb -s --json` reports of the listener on a device."""
-        status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return next(
-            link for link in status["links"] if link["device"] == device and not link["is_sender"]
+            link
+            for link in self.shown_links(node)
+            if link["device"] == device and not link["is_sender"]
         )
 
     def log_of(self, node: Node, device: str) -> list[str]:

@@ -4,7 +4,6 @@ it lasts, and no more.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import subprocess
@@ -105,8 +104,7 @@ class TroubledCluster(Cluster):
 
     def link_states(self, node: Node) -> Any:
         """What `hb -s --json` reports of each link: name to is_up, for both directions."""
-        status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
-        return {f"{link['kind']} {link['label']}": link for link in status["links"]}
+        return {f"{link['kind']} {link['label']}": link for link in self.shown_links(node)}
 
     def down(self, node: Node) -> set[str]:
         """The links that are down."""
@@ -267,7 +265,7 @@ def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster: Troub
 
 
 def _links(cluster: TroubledCluster, node: Node) -> Any:
-    return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["links"]
+    return cluster.shown_links(node)
 
 
 def test_host_name_that_does_not_resolve_and_later_does(cluster: TroubledCluster) -> None:

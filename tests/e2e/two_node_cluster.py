@@ -12,6 +12,7 @@ from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
 from tests import waiting
+from tests.e2e import from_outside
 from tests.waiting import Seen
 
 EZ = "/usr/local/cluster"
@@ -100,6 +101,9 @@ class Cluster:
 
     def states(self, node: Node) -> dict[str, str]:
         """Return `service -s -c` of a node: service to "primary/secondary"."""
+        status = from_outside.status(node)
+        if status is not None:
+            return from_outside.states(status)
         done = self.patiently(node, f"{EZ}/bin/service -s -c")
         found = re.findall(r"(?m)^(\S+) +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", done.stdout)
         return {service: f"{primary}/{secondary}" for service, primary, secondary in found}
@@ -135,10 +139,20 @@ class Cluster:
 
     def listeners(self, node: Node) -> dict[str, str]:
         """Return `hb -s` of the listeners: device to UP or DOWN."""
+        status = from_outside.status(node)
+        if status is not None:
+            return from_outside.listeners(status)
         out = self.must(node, f"{EZ}/bin/hb -s")
         return dict(
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
+
+    def shown_links(self, node: Node) -> list[dict[str, Any]]:
+        """Return the links of `hb -s --json`."""
+        status = from_outside.status(node)
+        if status is not None:
+            return from_outside.links(status)
+        return list(json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))["links"])
 
     def calls(self, word: str, service: str = "registry") -> list[str]:
         """Return the nodes on which a service's script was called with a word, in order."""
@@ -147,16 +161,15 @@ class Cluster:
 
     def runs_on(self, service: str = "registry") -> list[str]:
         """Return the running nodes on which a service runs now."""
-        runs = ["test", "-e", f"/run/{service}.runs"]
         return [
             node.short_name
             for node in self.nodes
-            if node.is_alive and node.run(runs).returncode == 0
+            if node.is_alive and from_outside.is_there(node, f"/run/{service}.runs")
         ]
 
     def _shared(self, name: str) -> str:
         node = next(node for node in self.nodes if node.is_alive)
-        return node.run(f"cat /shared/{name}").stdout
+        return from_outside.text(node, f"/shared/{name}")
 
     def story(self) -> str:
         """Return status and logs of both nodes, for a failure message."""

@@ -481,13 +481,12 @@ class BoundedModel:
                 node.runs,
                 self._secrets(node),
             )
-        status = node.engine.snapshot(self.now)
-        service = status.services[0]
-        power = node.power_asked is not None, status.fencing.power_said, bool(status.fencing.proof)
+        fencing = node.engine.fencing_status(self.now)
+        power = node.power_asked is not None, fencing.power_said, bool(fencing.proof)
         return (
-            service.own_state,
-            service.peer_state,
-            status.peer_standing,
+            node.engine.state_of(SERVICE),
+            node.engine.peer_state_of(SERVICE),
+            node.engine.peer_standing,
             script,
             node.runs,
             self._secrets(node),
@@ -507,10 +506,7 @@ class BoundedModel:
             if node.engine is None:
                 words.append("down" if not node.is_powered else "no daemon")
             else:
-                state, standing = (
-                    node.engine.state_of(SERVICE),
-                    node.engine.snapshot(self.now).peer_standing,
-                )
+                state, standing = node.engine.state_of(SERVICE), node.engine.peer_standing
                 script = f"+{node.script.action.kind.value}" if node.script else ""
                 is_hidden = self.checker.is_hidden(node.name, SERVICE)
                 runs = f" runs{', hidden' if is_hidden else ''}" if node.runs else ""

@@ -229,7 +229,7 @@ def _nothing(_world: BoundedModel) -> None:
 
 def _standing(world: BoundedModel, index: int) -> PeerStanding | None:
     engine = world.nodes[index].engine
-    return None if engine is None else engine.snapshot(world.now).peer_standing
+    return None if engine is None else engine.peer_standing
 
 
 def _state(world: BoundedModel, index: int) -> ServiceState | None:
@@ -464,10 +464,20 @@ def _confirm_where_blocked(world: BoundedModel) -> None:
     for index, node in enumerate(world.nodes):
         if node.engine is None or not world.is_out(1 - index):
             continue
-        status = node.engine.snapshot(world.now)
-        is_blocked = status.fencing.is_blocked or status.fencing.is_ejected_by
-        if is_blocked and status.peer_standing is PeerStanding.SILENT:
+        if node.engine.peer_standing is not PeerStanding.SILENT:
+            continue
+        fencing = node.engine.fencing_status(world.now)
+        if fencing.is_blocked or fencing.is_ejected_by:
             world.confirm(index)
+
+
+def _is_left_frozen(world: BoundedModel, index: int) -> bool:
+    """Return True if an operator froze the running service and ended the daemon.
+
+    No node takes it, however long that lasts.
+    """
+    stored, _ = world.nodes[index].store.read_state(SERVICE)
+    return stored is not None and stored.state is ServiceState.FROZEN_START
 
 
 def _check_runs(world: BoundedModel) -> None:
@@ -475,15 +485,8 @@ def _check_runs(world: BoundedModel) -> None:
         return
     healthy = []
     for node in world.nodes:
-        other = world.nodes[1 - node.index]
-        # An operator froze the running service and ended the daemon: no node takes it, however long
-        # that lasts.
-        stored, _ = other.store.read_state(SERVICE)
-        is_kept = (
-            _standing(world, node.index) is PeerStanding.DEPARTED
-            and stored is not None
-            and stored.state is ServiceState.FROZEN_START
-        )
+        is_left = _standing(world, node.index) is PeerStanding.DEPARTED
+        is_kept = is_left and _is_left_frozen(world, 1 - node.index)
         if node.engine is not None and not node.is_leaving and not is_kept:
             healthy.append(node.name)
     if healthy:

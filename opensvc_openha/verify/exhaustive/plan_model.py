@@ -260,7 +260,7 @@ class PlanModel(BoundedModel):
         """
         self.freeze(index, is_frozen=False)
         node, peer = self.nodes[index], self.nodes[1 - index].engine
-        fencing = None if peer is None else peer.snapshot(self.now).fencing
+        fencing = None if peer is None else peer.fencing_status(self.now)
         is_helpless = fencing is not None and (fencing.is_ejected_by or fencing.is_blocked)
         if node.engine is None and node.is_powered and is_helpless:
             self.boot(index)
@@ -300,7 +300,7 @@ class PlanModel(BoundedModel):
         states = tuple(
             None
             if node.engine is None
-            else (node.engine.state_of(OTHER), node.engine.snapshot(self.now).fencing.is_ejected_by)
+            else (node.engine.state_of(OTHER), node.engine.fencing_status(self.now).is_ejected_by)
             for node in self.nodes
         )
         return *super().pair(), states, self._others()

@@ -266,8 +266,7 @@ class ClusterNode(SimulatedNode):
             return
         self._commands += 1
         self.note(f"operator: {self.peer.name} is off")
-        standing = self.engine.snapshot(self.now).peer_standing
-        if standing in (PeerStanding.SILENT, PeerStanding.DEPARTED):
+        if self.engine.peer_standing in (PeerStanding.SILENT, PeerStanding.DEPARTED):
             self.observe(Confirmed(self.now, self.name))
         self.give(PeerConfirmedOut(self._commands, "operator"))
 

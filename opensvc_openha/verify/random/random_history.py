@@ -132,7 +132,7 @@ def _confirm_where_blocked(cluster: Cluster, dead: ClusterNode | None) -> None:
     for node in cluster.nodes:
         if node is dead or dead is None or node.engine is None:
             continue
-        fencing = node.engine.snapshot(node.now).fencing
+        fencing = node.engine.fencing_status(node.now)
         is_helpless = fencing.is_blocked or bool(fencing.is_ejected_by)
         # A switch that was never seen on proves nothing, nor one that has no power.
         is_unproved = any(path.kind == "power" and not path.is_seen_on for path in fencing.paths)
