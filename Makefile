@@ -34,10 +34,13 @@ help:
 
 venv: $(READY)
 
+# Debian packages and Python's at the same time, once there is a Python that can make a virtual environment.
 $(READY): setup.cfg pyproject.toml .ci/packages
-	.ci/packages
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,docs]'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/packages
+	@.ci/packages & \
+	{ $(PYTHON) -m venv $(VENV) && \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint,docs]'; }; \
+	made=$$?; wait $$! && exit $$made
 	@touch $@
 
 demo: venv
