@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
@@ -22,7 +23,12 @@ from opensvc_openha.storage.explanation import describe
 from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries, unwritten
 from opensvc_openha.system import clock
 
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
 _NEWEST = 50
+_USUAL_MAX = 500
+"""Most entries of a usual call: each costs the daemon time that words them."""
 _NO_GOODBYE = (
     "the previous daemon ended without a goodbye: killed, crashed, or the machine went down"
 )
@@ -30,6 +36,9 @@ _NO_GOODBYE = (
 
 def build_parser() -> Parser:
     """Return the parser of ``openha history``."""
+    from argparse import ArgumentTypeError
+
+    from opensvc_openha.cli.parsing import Parser
 
     def number(word: str) -> int:
         if not word.isdigit():
@@ -72,21 +81,20 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``openha history``; return the exit code."""
+    usual = usual_call(args)
+    if usual is not None:
+        layout = installation.layout()
+        text = history_text(layout, newest_of_daemon(layout), usual)
+        warn_of_rest(layout)
+        sys.stdout.write(text)
+        return 0
     options = build_parser().read(args)
     layout = installation.layout()
-    configured = (
-        [svc.name for svc in configuration.read_services(layout)] if options.service else []
-    )
-    newest = newest_of_daemon(layout)
-    # Commands for all services are entries of each, also of one that never was.
-    if options.service not in ("", *configured) and not any(
-        entry.name == options.service for entry in read_history(layout, newest, options.service)
-    ):
-        raise no_such_service(options.service, configured)
     limit = options.limit
     if limit is None:
         limit = _NEWEST if options.since is None else -1
-    entries = read_history(layout, newest, options.service, options.since or 0.0, limit or -1)
+    newest = newest_of_daemon(layout)
+    entries = _entries(layout, newest, options.service, options.since or 0.0, limit)
     warn_of_rest(layout)
     if options.is_of_both:
         from opensvc_openha.cli.node_timeline import show_timeline
@@ -99,8 +107,52 @@ def main(args: list[str]) -> int:
 
         sys.stdout.write(json_views.history(entries).text())
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _history_lines(entries)))
+        sys.stdout.write(_text(entries))
     return 0
+
+
+@dataclass(frozen=True)
+class UsualCall:
+    """The newest entries, of a service or (empty) of all."""
+
+    service: str
+    limit: int
+
+
+def usual_call(args: Sequence[str]) -> UsualCall | None:
+    """Return what is asked for by words that need no parser; None for other ones."""
+    limit, rest = _NEWEST, list(args)
+    if "-n" in rest[:-1]:
+        place = rest.index("-n")
+        word = rest[place + 1]
+        if not (word.isascii() and word.isdigit() and len(word) <= 3):
+            return None
+        limit = int(word)
+        del rest[place : place + 2]
+    if len(rest) > 1 or not 0 < limit <= _USUAL_MAX or any(word.startswith("-") for word in rest):
+        return None
+    return UsualCall("".join(rest), limit)
+
+
+def history_text(layout: Layout, newest: list[Entry], call: UsualCall) -> str:
+    """Return the text of a usual call; ``newest`` are the entries of the daemon."""
+    return _text(_entries(layout, newest, call.service, 0.0, call.limit))
+
+
+def _entries(
+    layout: Layout, newest: list[Entry], service: str, since: float, limit: int
+) -> list[Entry]:
+    configured = [svc.name for svc in configuration.read_services(layout)] if service else []
+    # Commands for all services are entries of each, also of one that never was.
+    if service not in ("", *configured) and not any(
+        entry.name == service for entry in read_history(layout, newest, service)
+    ):
+        raise no_such_service(service, configured)
+    return read_history(layout, newest, service, since, limit or -1)
+
+
+def _text(entries: list[Entry]) -> str:
+    return "".join(f"{line}\n" for line in _history_lines(entries))
 
 
 def no_such_service(service: str, configured: list[str]) -> UsageError:

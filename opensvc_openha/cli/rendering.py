@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
@@ -19,7 +20,8 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.system.peer_credentials import Caller
 
 if TYPE_CHECKING:
-    from opensvc_openha.control.rendering import View
+    from opensvc_openha.cli.history import UsualCall
+    from opensvc_openha.control.rendering import Asked, Report, View
 
 
 class CommandRenderer:
@@ -40,6 +42,36 @@ class CommandRenderer:
         except OpenhaError as error:
             return Rendered(text, error_text(error), error.exit_code)
         return Rendered(text)
+
+    def report(self, words: Sequence[str]) -> Report | None:
+        """Return how ``why`` and ``history`` are answered for root; None for other commands."""
+        command, args = words[0] if words else "", words[1:]
+        if command == "why":
+            from opensvc_openha.cli.why import service_in
+
+            service = service_in(args)
+            return partial(self._why, service) if service else None
+        if command == "history":
+            from opensvc_openha.cli.history import usual_call
+
+            call = usual_call(args)
+            return None if call is None else partial(self._history, call)
+        return None
+
+    def _why(self, service: str, asked: Asked) -> Rendered:
+        from opensvc_openha.cli.why import Sources, why_text
+
+        # Without a status the command explains by itself from what there is.
+        status = asked.newest_status()
+        warnings: list[str] = []
+        sources = Sources(lambda: status, asked.recent, warnings.append)
+        text = why_text(self._layout, service, sources)
+        return Rendered(text, "".join(warnings))
+
+    def _history(self, call: UsualCall, asked: Asked) -> Rendered:
+        from opensvc_openha.cli.history import history_text
+
+        return Rendered(history_text(self._layout, asked.recent(), call))
 
     def order(self, words: Sequence[str], caller: Caller) -> TypedOrder | None:
         """Return what a command line orders; None for what only the command itself can check.

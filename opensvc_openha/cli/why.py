@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.history import (
@@ -14,7 +17,6 @@ from opensvc_openha.cli.history import (
     no_such_service,
     read_history,
 )
-from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault
@@ -35,11 +37,16 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.kernel_log import refused_writes
 from opensvc_openha.system.processes import start_of_process
 
+if TYPE_CHECKING:
+    from opensvc_openha.cli.parsing import Parser
+
 _NEWEST_OF_SERVICE = 400
 
 
 def build_parser() -> Parser:
     """Return the parser of ``openha why``."""
+    from opensvc_openha.cli.parsing import Parser
+
     parser = Parser(
         "openha why",
         "Why a service is where it is on this node, what it waits for, and what to do.",
@@ -51,15 +58,39 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``openha why``; return the exit code."""
+    service = service_in(args)
+    if service:
+        sys.stdout.write(why_text(installation.layout(), service))
+        return 0
     options = build_parser().read(args)
-    explanation = explain(collect(installation.layout(), options.service))
     if options.is_json:
         from opensvc_openha.cli import json_views
 
+        explanation = explain(collect(installation.layout(), options.service))
         sys.stdout.write(json_views.why(explanation).text())
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _why_lines(explanation)))
+        sys.stdout.write(why_text(installation.layout(), options.service))
     return 0
+
+
+def service_in(args: Sequence[str]) -> str:
+    """Return the service of the usual call, which needs no parser; empty for another one."""
+    return args[0] if len(args) == 1 and not args[0].startswith("-") else ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the facts come from that only the daemon has, and where a warning goes."""
+
+    status: Callable[[], NodeStatus]
+    newest: Callable[[], list[Entry]]
+    warn: Callable[[str], object]
+
+
+def why_text(layout: Layout, service: str, sources: Sources | None = None) -> str:
+    """Return the text of ``openha why``; raises if nothing is known."""
+    lines = _why_lines(explain(collect(layout, service, sources)))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def explanation_lines(layout: Layout, service: str) -> list[str]:
@@ -67,14 +98,19 @@ def explanation_lines(layout: Layout, service: str) -> list[str]:
     return _why_lines(explain(collect(layout, service)))
 
 
-def collect(layout: Layout, service: str) -> Circumstances:
+def collect(layout: Layout, service: str, sources: Sources | None = None) -> Circumstances:
     """Collect all available facts about a service; raise only if there are none."""
+    sources = sources or Sources(
+        lambda: installation.shown_status(layout),
+        lambda: newest_of_daemon(layout),
+        sys.stderr.write,
+    )
     configured = {svc.name: svc for svc in configuration.read_services(layout)}
     spec = configured.get(service)
-    status, no_daemon = _ask(layout)
+    status, no_daemon = _ask(sources)
     try:
         # After the status, so that each state that it shows is explained.
-        newest = newest_of_daemon(layout)
+        newest = sources.newest()
         entries = tuple(read_history(layout, newest, service, limit=_NEWEST_OF_SERVICE))
         way = episode(entries, service)
         since = way[0].at - CONTEXT_S if way else 0.0
@@ -86,7 +122,7 @@ def collect(layout: Layout, service: str) -> Circumstances:
             raise
         entries, context = (), ()
         no_daemon = no_daemon or ("" if status is not None else str(error))
-        sys.stderr.write(f"{error}\n")
+        sources.warn(f"{error}\n")
     if spec is None and not any(entry.kind is EntryKind.SERVICE for entry in entries):
         raise no_such_service(service, list(configured))
     node, peer = _names(layout, status)
@@ -108,9 +144,9 @@ def collect(layout: Layout, service: str) -> Circumstances:
     )
 
 
-def _ask(layout: Layout) -> tuple[NodeStatus | None, str]:
+def _ask(sources: Sources) -> tuple[NodeStatus | None, str]:
     try:
-        return installation.shown_status(layout), ""
+        return sources.status(), ""
     except (NotRunningError, SystemFault) as error:
         return None, str(error)
 

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
+    from opensvc_openha.storage.history_file import Entry
     from opensvc_openha.system.peer_credentials import Caller
 
     View = Callable[[NodeStatus], str]
     """A status as text."""
+    Report = Callable[["Asked"], "Rendered"]
+    """A text that needs more than a status."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class TypedOrder:
     service: str | None
 
 
+class Asked(Protocol):
+    """What the daemon knows, for a text that needs more than its status."""
+
+    def newest_status(self) -> NodeStatus:
+        """Return the present status, or the newest one of an engine that hangs."""
+
+    def recent(self) -> list[Entry]:
+        """Return the newest entries of the history, oldest first."""
+
+
 class Renderer(Protocol):
     """What the daemon needs of the room of commands; any thread calls it."""
 
@@ -49,6 +62,9 @@ class Renderer(Protocol):
 
     def show(self, view: View, status: NodeStatus) -> Rendered:
         """Return what the command prints of a status."""
+
+    def report(self, words: Sequence[str]) -> Report | None:
+        """Return how a command line is answered from files that only root may read; or None."""
 
     def order(self, words: Sequence[str], caller: Caller) -> TypedOrder | None:
         """Return what a command line orders; None for what only the command itself can check."""
@@ -73,6 +89,10 @@ class NoRenderer:
     def show(self, view: View, status: NodeStatus) -> Rendered:
         """Is never called: there is no view."""
         raise NotImplementedError
+
+    def report(self, words: Sequence[str]) -> Report | None:
+        """Return None."""
+        return None
 
     def order(self, words: Sequence[str], caller: Caller) -> TypedOrder | None:
         """Return None."""

@@ -154,6 +154,8 @@ class ControlServer:
         self._renderer = renderer or NoRenderer()
         self._rendering = threading.Lock()
         """Held while a text is made, so that the engine shares a processor with one such thread."""
+        self._reporting = threading.Lock()
+        """Held while files are read for one: a status does not wait for them."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._places = _Places()
         self._status = _Shared(lambda: self._status_for_all(served.status()))
@@ -319,8 +321,14 @@ class ControlServer:
             raise UsageError("not worded here: of another version, or in another time zone")
         clock.follow_zone()
 
-        view = self._renderer.view(request.words)
-        if view is None:
+        view, report = self._renderer.view(request.words), None
+        if view is None and caller.may_change:
+            report = self._renderer.report(request.words)
+        if report is not None:
+            with self._reporting:
+                text = protocol.frame(report(self._served))
+            _send_line(connection, text)
+        elif view is None:
             self._order(connection, request, caller)
         elif caller.may_change:
             status = self._served.newest_status()

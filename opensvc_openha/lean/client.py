@@ -27,6 +27,7 @@ _VIEWS = {"service": {"-s", "-c", "-sc", "-v"}, "hb": {"-s", "-v"}}
 _FRAME = b"OPENHA1"
 _TREE = b"/usr/local/cluster"
 _FHS = b"/usr/lib/openha"
+_ENTRIES_MAX = 500
 _REASON_CHARACTERS = 200
 _LOOK_S = 0.02
 """Seconds between checks whether the daemon was stopped meanwhile."""
@@ -87,7 +88,7 @@ def _request(
             return None
         if reason:
             more["order_reason"] = reason
-    elif not _is_view(words):
+    elif not _is_read(words):
         return None
     if b"TZ" in environ:
         more["zone"] = _text(environ[b"TZ"])
@@ -99,14 +100,29 @@ def _request(
     return f'{{"do":"render","version":"{version}","words":["{text}"]{rest}}}\n'.encode()
 
 
-def _is_view(words: list[str]) -> bool:
+def _is_read(words: list[str]) -> bool:
     """Return whether a command line is one of those that the daemon words."""
     command, args = words[:1], words[1:]
     if command == ["service"]:
         return bool(args) and _VIEWS["service"].issuperset(args)
     if command == ["hb"]:
         return "-s" in args and _VIEWS["hb"].issuperset(args)
+    if command == ["why"]:
+        return len(args) == 1 and not args[0].startswith("-")
+    if command == ["history"]:
+        return _is_history(args)
     return words in (["status"], ["ezha", "status"])
+
+
+def _is_history(args: list[str]) -> bool:
+    """Return whether these words of ``history`` ask for so many entries, and for a service."""
+    if "-n" in args[:-1]:
+        place = args.index("-n")
+        number = args[place + 1]
+        if not number.isdigit() or len(number) > 3 or not 0 < int(number) <= _ENTRIES_MAX:
+            return False
+        args = args[:place] + args[place + 2 :]
+    return len(args) <= 1 and not "".join(args).startswith("-")
 
 
 def _without_reason(words: list[str]) -> tuple[list[str], str | None]:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding, Pre
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import find_layout, tree_layout
 from opensvc_openha.lean import client
-from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile
 from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.system.self_command import start_script
@@ -50,6 +50,10 @@ UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
 READS = [
     *("service -s", "service -s -c", "service -sc", "service -c", "service -s -v", "service -v"),
     *("service -c -v", "hb -s", "hb -s -v", "hb -v -s", "status", "ezha status"),
+]
+REPORTS = [
+    *("why web", "why db", "history", "history web", "history -n 3", "history web -n 7"),
+    *("history -n 500 db", "history gone"),
 ]
 
 
@@ -69,6 +73,7 @@ class Daemon:
         self.orders: list[tuple[Command, list[str] | None, str]] = []
         self.answers: list[Answer] = []
         self.error: Exception | None = None
+        self.newest: list[Entry] = []
 
     def status(self) -> NodeStatus:
         return self.found
@@ -79,7 +84,7 @@ class Daemon:
         return self.found
 
     def recent(self) -> list[Entry]:
-        return []
+        return self.newest
 
     def act(
         self,
@@ -264,7 +269,7 @@ def test_read_of_another_user_shows_what_the_full_command_shows_there(bench: Ben
     assert b"another one" in asked(bench, request, stranger)
 
 
-def asked(bench: Bench, request: dict[str, object], caller: Caller) -> bytes:
+def asked(bench: Bench, request: Mapping[str, object], caller: Caller) -> bytes:
     """Return all that a request is answered with."""
     here, there = socket.socketpair()
     with here:
@@ -274,13 +279,66 @@ def asked(bench: Bench, request: dict[str, object], caller: Caller) -> bytes:
         return here.makefile("rb").read()
 
 
+def fill(bench: Bench) -> None:
+    """Write a history of 40 entries; the daemon has two more."""
+    entries = [
+        Entry(
+            1.7e9 + number,
+            float(number),
+            EntryKind.SERVICE if number % 3 else EntryKind.SCRIPT,
+            ("web", "db", "gone")[number % 5 % 3],
+            "STOPPED" if number % 2 else "STARTED",
+            "STARTED" if number % 2 else "STOPPED",
+            f"operator: {number} é\x1b[31m",
+            is_alarm=number % 7 == 0,
+            number=0,
+        )
+        for number in range(42)
+    ]
+    file = HistoryFile(bench.layout.history_file, "m")
+    file.append(entries[:40], 1_000)
+    file.close()
+    bench.daemon.newest = entries[38:]
+
+
+def test_every_report_prints_the_same_both_ways(bench: Bench) -> None:
+    """From the files and from what the daemon has not written yet; of a hung engine, too."""
+    fill(bench)
+    for age_s in (0.0, 2.5):
+        svc = replace(BASE.services[0], own_state=ServiceState.STOPPED, since=1.7e9)
+        services = (svc, replace(svc, name="db"))
+        bench.daemon.found = replace(BASE, age_s=age_s, services=services)
+        for words in REPORTS:
+            lean = bench.lean(*words.split())
+            assert lean is not None and lean == bench.full(*words.split()), words
+            assert lean.code == 0 and lean.out.count("\n") > 2
+
+
+@pytest.mark.parametrize("words", ["why none", "history none", "history -n 0", "history -n 501"])
+def test_report_that_fails_or_takes_long_is_left_to_the_package(bench: Bench, words: str) -> None:
+    """It has the message, and the time."""
+    fill(bench)
+    assert bench.lean(*words.split()) is None
+
+
+@pytest.mark.parametrize("words", ["why web", "history"])
+def test_report_of_another_user_is_left_to_the_package(bench: Bench, words: str) -> None:
+    """The file is root's, or its group's: the user's own rights count."""
+    request = {"do": "render", "version": __version__, "words": words.split()}
+    assert b'"error"' in asked(bench, request, Caller(4711, os.getuid() + 1))
+
+
 WORDS = [
     "", "service", "service -s -x", "service -s --json", "service -i web", "service -r web",
     "service -a web", "service --help", "hb", "hb -v", "hb -s --json", "hb -a", "status -v", "ezha",
     "ezha start", "ezha status status", "service -A", "service -A bogus", "service -A web bogus",
-    "service -A web stop now", "service -A web stop --force", "nmond -f", "openha", "why",
-    "history",
+    "service -A web stop now", "service -A web stop --force", "nmond -f", "openha", "why", "why -x",
+    "why web db", "why --json web", "history -n", "history -n x", "history -n 0",
+    "history -n 501", "history web db",
+    "history -n 5 web db", "history --since 10m", "history -n 5 -n 6", "history --both",
+    "history -n 1000", "history web -n 5", "history -n 5 web", "history -n5",
     *READS,
+    *REPORTS,
     *(f"service -A {action}" for action in (*ACTIONS, "FREEZE-STOP")),
     *(f"service -A web {action}" for action in (*ACTIONS, "FREEZE-STOP")),
 ]  # fmt: skip
@@ -292,7 +350,8 @@ def test_both_know_the_same_command_lines(bench: Bench, words: str) -> None:
     typed = words.split()
     renderer = CommandRenderer(bench.layout)
     is_asked = client._request(typed, {}, "1", client._is_order(typed)) is not None
-    known = renderer.view(typed) or renderer.order(typed, Caller(os.getpid(), 0))
+    caller = Caller(os.getpid(), 0)
+    known = renderer.view(typed) or renderer.report(typed) or renderer.order(typed, caller)
     assert is_asked == (known is not None)
 
 
