@@ -2,11 +2,14 @@
 
 One renewal that is lost means nothing, as to the watchdog. If at least two in a row were asked for,
 and nothing was confirmed for twice the sum of interval and time for an answer, the node is *cut
-off*. What is left of its watchdog's time serves to stop its services in order. It stays cut off
-until something confirms what it did after that.
+off*; with a watchdog that waits longer than this and the stops take, as much later. What is left of
+the watchdog's time serves to stop its services in order. It stays cut off until something confirms
+what it did after that.
 """
 
 from __future__ import annotations
+
+import math
 
 from opensvc_openha.core.promise import patience_s
 from opensvc_openha.core.state_marks import state_marks
@@ -45,13 +48,18 @@ class CutOff:
         """Count from the next beat on: this node stood still, and heard nothing meanwhile."""
         self._asks = ()
 
-    def due_at(self, interval_s: float, answer_s: float) -> float | None:
-        """Return when it will be cut off unless something confirms; None if that is open."""
+    def due_at(
+        self, interval_s: float, answer_s: float, earliest: float = -math.inf
+    ) -> float | None:
+        """Return when it will be cut off unless something confirms; None if that is open.
+
+        Not before ``earliest``: until then the watchdog leaves time enough.
+        """
         if self.since is not None or len(self._asks) < _ASKS_LOST:
             return None
         # The last renewal began an interval before the first that was lost, or later.
         first = self._asks[0] + patience_s(interval_s, answer_s) - interval_s
-        return max(first, self._asks[_ASKS_LOST - 1] + answer_s)
+        return max(first, self._asks[_ASKS_LOST - 1] + answer_s, earliest)
 
     def begin(self, now: float) -> None:
         """Record that nothing confirms any more."""

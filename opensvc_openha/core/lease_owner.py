@@ -58,6 +58,7 @@ from opensvc_openha.core.promise import (
     MARGIN_S,
     WITNESS_MARK,
     Promise,
+    cut_off_after_s,
     death_after_s,
     media_of,
 )
@@ -557,12 +558,22 @@ class LeaseOwner:
         """Expect no answer to what was asked before: this node stood still."""
         self._cut.restart()
 
+    def _cut_due_at(self) -> float | None:
+        """Return when this node will be cut off unless something confirms; None if that is open."""
+        policy, ready, earliest = self._policy or self._armed_by, self._ready, -math.inf
+        if policy is not None and ready is not None and policy.stop_s is not None:
+            # It was petted for that renewal, then or later.
+            earliest = self._renewed_at + cut_off_after_s(
+                self._interval_s, self._answer_s, ready.timeout_s, policy.stop_s
+            )
+        return self._cut.due_at(self._interval_s, self._answer_s, earliest)
+
     def _judge_cut(self, at: Circumstances, now: float) -> list[Action]:
         """Find out whether this node is cut off; return the record of a change."""
         cut = self._cut
         if not self._is_watched:
             cut.restart()
-        due_at = cut.due_at(self._interval_s, self._answer_s)
+        due_at = self._cut_due_at()
         if due_at is not None and now >= due_at and at.is_in_use and at.goodbye is Goodbye.NONE:
             cut.begin(now)
         is_told, cut.is_told = cut.is_told, cut.since is not None
@@ -691,7 +702,7 @@ class LeaseOwner:
             times.append(self._settled_at)
         if self._is_asking:
             times.append(self._asked_at + self._interval_s)
-        due_at = self._cut.due_at(self._interval_s, self._answer_s)
+        due_at = self._cut_due_at()
         if due_at is not None:
             times.append(due_at)
         if self._is_wanted and not self._was_confirmed:

@@ -172,6 +172,8 @@ class LeasePolicy:
     answer_s: float
     holders: int = 2
     on_lost: OnLost = OnLost.RESET
+    stop_s: float | None = None
+    """How long the stops of all services take; None if that is not known."""
     is_pause_excluded: bool = False
     has_witness: bool = False
 

@@ -101,6 +101,24 @@ def patience_s(interval_s: float, answer_s: float) -> float:
     return 2 * (interval_s + answer_s)
 
 
+def cut_off_after_s(
+    interval_s: float, answer_s: float, timeout_s: float, stop_s: float | None
+) -> float:
+    """Return how long after its last renewal a node is cut off, and begins to stop its services.
+
+    As late as the stops allow, in time before a watchdog of ``timeout_s``, so that a longer one
+    bears longer failures; and no earlier than one lost renewal takes. With `least_timeout_s` both
+    is possible: what is left is no less than the stops take, and the margin.
+    """
+    patience = patience_s(interval_s, answer_s)
+    if stop_s is None:
+        return patience
+    after_s = max(patience, timeout_s - stop_s - STOP_MARGIN_S)
+    is_in_time = after_s + stop_s + STOP_MARGIN_S <= timeout_s + _TINY_S
+    assert is_in_time or timeout_s < least_timeout_s(interval_s, answer_s, stop_s)
+    return after_s
+
+
 def least_timeout_s(interval_s: float, answer_s: float, stop_s: float | None = None) -> int:
     """Return the least timeout of a watchdog, in whole seconds, with which nobody is reset early.
 

@@ -187,6 +187,8 @@ class ServiceMachine:
         self._dual = DualRun()
         self._failures = StartFailures()
         self._giving_up = GivingUp()
+        self._is_flushed = False
+        """The script that runs ends once all is written to the disks."""
         self._pending: CommandReceived | None = None
         """A command that waits for its end."""
         self._must_probe = recovered.must_probe
@@ -335,11 +337,15 @@ class ServiceMachine:
             self._failures.forget()
             self._giving_up.forget()
             self._fencing.retry_now(self.spec)
-        # What was written before is waited for as well.
-        flushes = row.stops_again or (self._giving_up.is_stop_hung and row.run is ScriptKind.STOP)
+        # What was written before is waited for as well. Of a node that is cut off the peer starts
+        # it after a while, whatever is on its way.
+        flushes = row.run is ScriptKind.STOP and (
+            row.stops_again or self._giving_up.is_stop_hung or at.is_stop_due
+        )
         actions += self._enter(row, situation, reason, at)
 
         if row.run is not None:
+            self._is_flushed = flushes
             actions.append(replace(self._script(row.run, at.view), flushes=flushes))
             if row.run is ScriptKind.START:
                 self._dual.was_started_in_silence = situation.evidence is Evidence.SILENT
@@ -501,6 +507,7 @@ class ServiceMachine:
             is_ejected=bool(self._fencing.ejector),
             is_cut_off=bool(at.cut_off),
             is_stop_due=at.is_stop_due,
+            is_write_due=at.is_stop_due and not self._is_flushed,
             is_ownership_unconfirmed=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in UP,
             is_copy_to_stop=stops_at is not None and now >= stops_at,

@@ -151,6 +151,8 @@ class Situation:
     """Its disks do not answer, so that what it wrote may be on its way when its stop has ended."""
     is_flush_due: bool = False
     """Its disks answer, and did not at some time since its stop began."""
+    is_write_due: bool = False
+    """This node is cut off, and nothing waits for what it has written: that may land later."""
     is_to_stop_again: bool = False
     """Its stop failed while its disks did not answer; now they do."""
     is_to_freeze: bool = False
@@ -189,7 +191,7 @@ class Row:
     gives_up: bool = False
     """The service is given up: until it is stopped, disks that do not answer count."""
     stops_again: bool = False
-    """It is stopped once more, since its disks answer again."""
+    """It is stopped once more: its disks answer again, or nothing has waited for them."""
     fences: bool = False
     """The service waits for the proof of the node's fence plan from now on."""
     ready: AnswerCode | None = None
@@ -524,6 +526,10 @@ _STOP_ROWS = (
     Row(S.STOPPING, _T.STOP_OK, lambda s: s.running is _K.STOP and s.is_flush_due,
         S.STOPPING, "its disks did not answer while it was stopped: it is stopped once more, and"
         " ends once all is written", run=_K.STOP, stops_again=True),
+    # The peer starts it though nothing ends what this node has on its way.
+    Row(S.STOPPING, _T.STOP_OK, lambda s: s.running is _K.STOP and s.is_write_due,
+        S.STOPPING, "{cut_off} while it was stopped: it is stopped once more, and ends once all is"
+        " written", run=_K.STOP, stops_again=True),
     Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP),
         S.FROZEN_STOP, "stop script succeeded, frozen", clears=True, also=_A.STOPPED,
         done=_A.FROZEN_STOP),

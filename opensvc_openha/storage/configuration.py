@@ -196,6 +196,7 @@ def _lease(options: Options, links: tuple[LinkSpec, ...]) -> LeasePolicy | None:
         lease.timeout_s,
         lease.answer_s,
         on_lost=lease.on_lost,
+        stop_s=lease.stop_s,
         is_pause_excluded=lease.is_pause_excluded,
         has_witness=plan.etcd is not None,
     )

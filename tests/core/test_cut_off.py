@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.cut_off import CutOff
 from opensvc_openha.core.events import Command, ConfigChanged, Leaving, ScriptKind
 from opensvc_openha.core.model import (
@@ -17,7 +18,15 @@ from opensvc_openha.core.model import (
     PathKind,
     Policy,
 )
-from opensvc_openha.core.promise import Promise, death_after_s, media_of
+from opensvc_openha.core.promise import (
+    STOP_MARGIN_S,
+    Promise,
+    cut_off_after_s,
+    death_after_s,
+    least_timeout_s,
+    media_of,
+    patience_s,
+)
 from tests.core.frozen_disks import FrozenPair
 from tests.core.leases import FASTEST, LEASE, SLOWEST, LeaseHost, LeasePair
 
@@ -136,6 +145,83 @@ def test_a_service_that_cannot_be_stopped_leaves_the_node_to_its_watchdog(is_hun
     assert [node for _, node in pair.bitten] == ["deb1"]
     assert len(_ended(pair, "stop", "deb1")) == 2
     assert pair.deb2.running == {"registry", "mail"}
+
+
+@pytest.mark.parametrize("began_s", [2.0, 9.0])
+def test_a_stop_counts_once_all_is_written(began_s: float) -> None:
+    """Nothing ends what such a node has on its way, and its peer mounts the disks after D. One that
+    was under way before is done again: nobody has waited for its disks.
+    """
+    pair = LeasePair("registry", "mail", policy=POLICY, is_believed=True)
+    stops: list[tuple[str, bool]] = []
+
+    def took_s(action: RunScript) -> float:
+        if action.kind is not ScriptKind.STOP:
+            return 1.0
+        stops.append((action.service, action.flushes))
+        return 4.0 if action.service == "mail" and not action.flushes else 1.0
+
+    pair.script_s = took_s
+    deb1, deb2 = pair.start_first()
+    deb2.command(Command.FREEZE_STOP, "mail")
+    pair.run(2)
+    _cut(pair)
+    pair.run(began_s)
+    deb1.command(Command.FREEZE_STOP, "mail")
+    pair.run(20)
+    assert not deb1.running and not pair.bitten and deb1.lease.watchdog == "off"
+    before = [("mail", False)] if began_s < NOTICED_S else []
+    assert sorted(stops) == [*before, ("mail", True), ("registry", True)]
+    answered = deb1.last_answer(1)
+    assert answered is None or answered.is_ok
+    # As before once something confirms it.
+    _heal(pair)
+    pair.run(10)
+    deb2.command(Command.STOP, "registry")
+    pair.run(5)
+    assert stops[-1] == ("registry", False)
+
+
+@pytest.mark.parametrize("rates", [(1.0, 1.0), (SLOWEST, FASTEST), (FASTEST, SLOWEST)])
+def test_a_longer_timeout_bears_longer_failures(rates: tuple[float, float]) -> None:
+    """A switch that is replaced: services are stopped as late as that takes, and in time."""
+    policy = replace(POLICY, timeout_s=60.0, stop_s=20.0)
+    for lost_s in (35.0, 100.0):
+        pair = LeasePair(policy=policy, is_believed=True, timeout_s=10.0)
+        pair.deb1.rate, pair.deb2.rate = rates
+        pair.script_s = lambda action: 18.0 if action.kind is ScriptKind.STOP else 1.0
+        deb1, deb2 = pair.start_first()
+        _cut(pair)
+        cut_at = pair.now
+        pair.run(lost_s)
+        if lost_s < 39.0:
+            _heal(pair)
+        pair.run(100)
+        assert not pair.bitten and not pair.both_run()
+        stops = _ended(pair, "stop", "deb1")
+        if lost_s < 39.0:
+            assert not stops and deb1.state == "STARTED"
+        else:
+            assert cut_at + 37.9 <= (stops[0] - cut_at) * rates[0] + cut_at <= cut_at + 40.0
+            assert (deb1.state, deb2.state) == ("STOPPED", "STARTED")
+
+
+def test_a_cut_is_found_as_late_as_the_stops_allow() -> None:
+    """From the least timeout on they end in time; with the default nothing is waited for more."""
+    for interval_s, answer_s in ((1.0, 1.0), (0.25, 0.3), (1.0, 0.3)):
+        for stop_s in (0.5, 1.0, 20.0, 120.0):
+            least_s = least_timeout_s(interval_s, answer_s, stop_s)
+            for more_s in (0.0, 1.0, 7.0, 300.0):
+                after_s = cut_off_after_s(interval_s, answer_s, least_s + more_s, stop_s)
+                assert after_s >= patience_s(interval_s, answer_s)
+                assert after_s + stop_s + STOP_MARGIN_S == pytest.approx(least_s + more_s)
+        assert cut_off_after_s(interval_s, answer_s, 60.0, None) == 2 * (interval_s + answer_s)
+        # The driver keeps less than was asked for: nothing is stopped for one lost renewal.
+        assert cut_off_after_s(interval_s, answer_s, 5.0, 20.0) == 2 * (interval_s + answer_s)
+    cut = CutOff()
+    for at in (100.0, 101.0):
+        cut.record_ask(1.0, at)
+    assert (cut.due_at(1.0, 1.0, 138.0), cut.due_at(1.0, 1.0, 90.0)) == (138.0, 103.0)
 
 
 def test_an_edit_while_it_is_cut_off_disarms_nothing_that_runs() -> None:
@@ -346,14 +432,19 @@ def test_an_edit_ends_no_cut(policy: LeasePolicy | None) -> None:
 
 def test_a_node_whose_peer_left_in_order_starts_again_what_it_stopped() -> None:
     """Nothing is left that could take it over, nor anything that could confirm."""
-    pair = LeasePair(policy=POLICY, is_believed=True)
-    deb1, deb2 = pair.start_first()
-    pair.break_disk(deb1)
-    pair.run(5)
-    deb2.leave(Leaving.STOP_SERVICES)
-    pair.run(150)
-    assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
-    assert len(pair.starts()) == 2 and len(_ended(pair, "stop", "deb1")) == 1
+    for is_cut in (False, True):
+        pair = LeasePair(policy=POLICY, is_believed=True)
+        deb1, deb2 = pair.start_first()
+        pair.break_disk(deb1)
+        if is_cut:
+            # It reads the slot of its peer, which hears nothing.
+            pair.cut_net()
+        pair.run(8)
+        deb2.leave(Leaving.STOP_SERVICES)
+        pair.run(100)
+        assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
+        # Without the cut it is not even stopped: nobody counts on it any more.
+        assert len(pair.starts()) == 1 + is_cut and len(_ended(pair, "stop", "deb1")) == is_cut
 
 
 def test_a_node_that_is_cut_off_shoots_nobody() -> None:

@@ -105,7 +105,7 @@ ASKED = {
         "is_put_off",
         "is_to_give_up",
     ),
-    (S.STOPPING, T.STOP_OK): ("is_stop_unproved", "is_flush_due"),
+    (S.STOPPING, T.STOP_OK): ("is_stop_unproved", "is_flush_due", "is_write_due"),
     (S.STOP_FAILED, T.EVALUATE): ("is_to_stop_again", "is_to_freeze"),
     (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): (
@@ -277,7 +277,7 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
         return None
     if trigger is T.STOP_FAILED or s.is_stop_unproved:
         return Does(S.STOP_FAILED, done=AnswerCode.FAILED)
-    if s.is_flush_due:
+    if s.is_flush_due or s.is_write_due:
         return Does(S.STOPPING, ScriptKind.STOP, frozen_target=s.frozen_target)
     if s.frozen_target is S.FROZEN_STOP:
         return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)

@@ -58,6 +58,7 @@ FLAGS = (
         dict(is_to_stop_again=True),
         dict(is_to_stop_again=True, is_to_freeze=True),
         dict(is_flush_due=True),
+        dict(is_write_due=True),
         dict(is_left_to_peer=True),
         dict(is_silent=True, is_delay_over=True, is_check_valid=True, is_check_always=True),
         dict(is_cut_off=True, is_delay_over=True, is_check_always=True),

@@ -120,6 +120,11 @@ def test_lease_reaches_the_cluster(layout: Layout, monkeypatch: pytest.MonkeyPat
     assert [
         [(path.name, path.kind, path.limit_s) for path in level] for level in policy.levels
     ] == [[("lease", PathKind.LEASE, 13.7)]]
+    Path(layout.options_file).write_text(
+        "[fencing]\n[[lease]]\non_lost = stop\nstop_time = 30\n[[etcd]]\nurls = http://a:2379\n"
+    )
+    lease = read_cluster(layout).fencing.lease
+    assert lease is not None and (lease.timeout_s, lease.stop_s) == (35.0, 30.0)
     Path(layout.options_file).write_text("[timing]\nprofile = fast\n[fencing]\n[[lease]]\n")
     policy = read_cluster(layout).fencing
     assert [path.limit_s for path in policy.paths] == [3.08]

@@ -320,7 +320,9 @@ class InvariantChecker:
             if state not in PEER_OUT:
                 self._nodes[node.peer].place(name).is_by_hand = False
         node.evidence.take_beat(seen)
-        self._shots.forget(seen.node)
+        # A recording of an incarnation that has not answered this one is no sign of the peer.
+        if not seen.is_authentic or node.evidence.is_proven(seen.beat.boot):
+            self._shots.forget(seen.node)
 
     def _said(self, node: _Node, seen: Announced) -> None:
         for name, state in seen.beat.states.items():

@@ -250,6 +250,11 @@ class PeerEvidence:
             known.acked = max(known.acked, beat.ack.seq)
         known.is_over = beat.goodbye is not Goodbye.NONE
 
+    def is_proven(self, boot: BootId) -> bool:
+        """Return True for an incarnation that has answered this one, or came without a key."""
+        known = self.incarnations.get(boot)
+        return known is not None and known.is_proven
+
     def _names_us(self, beat: Beat) -> bool:
         return beat.ack is not None and beat.ack.boot == self.boot
 

@@ -23,7 +23,7 @@ from opensvc_openha.core.model import (
     ServiceSpec,
     Wire,
 )
-from opensvc_openha.core.promise import MARGIN_S, death_after_s
+from opensvc_openha.core.promise import MARGIN_S, STOP_MARGIN_S, death_after_s
 from opensvc_openha.core.timing import CHECK_LIMIT_S, FROZEN_AFTER_LEAST_S
 from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 from opensvc_openha.verify.simulated_node import NODES
@@ -322,6 +322,7 @@ def lease_plan_from_seed(seed: int) -> Plan:
                 timeout_s + (_STOP_S if is_stopped else 0.0),
                 answer_s,
                 on_lost=OnLost.STOP if is_stopped else OnLost.RESET,
+                stop_s=_STOP_S - STOP_MARGIN_S if is_stopped else None,
                 holders=dice.choice((1, 2, 2)),
                 has_witness=has_witness,
             ),

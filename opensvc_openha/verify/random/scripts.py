@@ -219,13 +219,24 @@ class Scripts:
         kind, node = script.action.kind, self._node
         if script.action.service not in node.frozen or kind not in _NEEDS_DISKS:
             self._finish(script, fate.is_ok)
-        elif kind is ScriptKind.STOP and self._knows_frozen(script) and self._dice.random() < 0.02:
+        elif kind is ScriptKind.STOP and self._is_hasty(script) and self._dice.random() < 0.02:
             # It does not wait for its disks: writes are on their way.
             self._finish(script, is_ok=True, is_cut_short=True)
         elif self._scheduler.now > script.began_at + _LIMIT_S[kind]:
             self._finish(script, is_ok=False)
         else:
             self._scheduler.after(_DISK_S, self._end, fate)
+
+    def _is_hasty(self, script: Script) -> bool:
+        """Return True if a stop may end before its disks have what was written."""
+        node, engine = self._node, self._node.engine
+        if self._knows_frozen(script):
+            return True
+        # Nothing is known of them yet, but nobody waits for them either, and that is known.
+        if script.action.flushes or engine is None or script.owner != node.incarnation:
+            return False
+        lease = engine.snapshot(node.now).lease
+        return not node.is_away and lease is not None and bool(lease.cut_off)
 
     def _knows_frozen(self, script: Script) -> bool:
         """Return True if the daemon that waits for a script knows that its disks are frozen.
