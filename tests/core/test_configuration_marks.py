@@ -12,9 +12,13 @@ from opensvc_openha.core.configuration_marks import ConfigurationDifferences, ma
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import (
     ClusterSpec,
+    FencePath,
+    FencingPolicy,
+    FrozenStorage,
     LinkSpec,
     OnDualRun,
     OnStartFailure,
+    PathKind,
     Policy,
     Profile,
     ServiceSpec,
@@ -170,3 +174,52 @@ def test_edited_configuration_is_compared_from_then_on() -> None:
     found.reconfigure(edited)
     assert found.marks == marks_of(edited)
     assert found.update(view_of(changed()), True) == [news("profile")]
+
+
+GIVEN = replace(WEB, policy=Policy(frozen_storage=FrozenStorage.GIVE_UP))
+BARE = replace(GIVEN, check="/bin/true")
+PLAN = FencingPolicy(levels=((FencePath("ipmi", PathKind.POWER, 16.0),),))
+
+
+def given(*services: ServiceSpec, fencing: FencingPolicy = FencingPolicy()) -> ClusterSpec:
+    """A node that may fall silent on purpose."""
+    return replace(SPEC, services=services, fencing=fencing)
+
+
+def test_node_that_may_fall_silent_marks_what_proves_it_out() -> None:
+    """One such service is enough; the other marks are as ever."""
+    marks = marks_of(given(GIVEN, DB))
+    assert len(marks) == 6 and marks[:5] == marks_of(SPEC)
+    assert marks == marks_of(given(DB, GIVEN))
+    assert marks[5] != marks_of(given(BARE, DB))[5]
+    # A plan proves the peer out for all of them.
+    planned = {marks_of(given(each, DB, fencing=PLAN)) for each in (GIVEN, BARE)}
+    assert planned == {marks}
+
+
+@pytest.mark.parametrize(
+    "own, theirs, why",
+    [
+        (given(GIVEN, DB), marks_of(given(GIVEN, DB)), ""),
+        (given(GIVEN, DB), (*marks_of(given(GIVEN, DB)), b"more"), ""),
+        (given(GIVEN, DB), marks_of(given(BARE, DB)), "proves this node out for other services"),
+        (given(GIVEN, DB), None, "does not report for which"),
+        (given(GIVEN, DB), (), "does not report for which"),
+        (given(GIVEN, DB), marks_of(SPEC), "does not report for which"),
+        (SPEC, marks_of(given(GIVEN, DB)), "does not report for which"),
+    ],
+)
+def test_node_is_silent_only_beside_a_peer_that_proves_as_much(
+    own: ClusterSpec, theirs: tuple[bytes, ...] | None, why: str
+) -> None:
+    """Another one would start second copies."""
+    found = ConfigurationDifferences(own).why_not_silent(view_of(theirs))
+    assert (why in found and found.startswith("deb2 ")) if why else found == ""
+
+
+def test_what_is_fenced_is_compared_where_both_have_the_same_services() -> None:
+    """As roles and policies are."""
+    view = view_of((*changed(), b"else"))
+    for has_same_services in (False, True):
+        found = ConfigurationDifferences(given(GIVEN, DB))
+        assert bool(found.update(view, has_same_services)) is has_same_services

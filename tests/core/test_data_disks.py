@@ -110,3 +110,20 @@ def test_service_that_is_not_looked_at_any_more_is_forgotten() -> None:
     assert disks.record(DisksLooked(101.0, {"mail": frozen(60.0)}), 101.0) == []
     (record,) = disks.record(DisksLooked(102.0, both), 102.0)
     assert record.name == "web" and record.new == "DISKS FROZEN"
+
+
+def test_word_of_the_peer_counts_once_it_has_heard_a_beat_of_after_the_freeze() -> None:
+    """Of the first one; a disk that answered in between is frozen from the next time on."""
+    disks = DataDisks()
+
+    def look(what: DisksLook, next_seq: int) -> None:
+        disks.record(DisksLooked(100.0, {"web": what, "mail": ANSWERS}), 100.0, next_seq)
+
+    look(frozen(90.0), 7)
+    look(frozen(90.0), 9)
+    assert [disks.is_frozen_unheard("web", acked) for acked in (-1, 6, 7)] == [True, True, False]
+    assert not disks.is_frozen_unheard("mail", -1) and not disks.is_frozen_unheard("new", -1)
+    look(ANSWERS, 10)
+    assert not disks.is_frozen_unheard("web", -1)
+    look(frozen(95.0), 12)
+    assert disks.is_frozen_unheard("web", 11) and not disks.is_frozen_unheard("web", 12)

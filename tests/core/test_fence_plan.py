@@ -665,3 +665,45 @@ def test_plan_that_is_edited_while_the_daemon_runs() -> None:
     spec = replace(engine.spec, fencing=FencingPolicy(levels=((PDU,), (IPMI,))))
     pair.deb1.handle(pair.deb1.life, ConfigChanged(spec))
     assert engine.snapshot(pair.now).fencing.plan == (("pdu",), ("ipmi",))
+
+
+SELF_FENCED = Proof(ProofKind.SELF_FENCED, Scope.NODE, None, 0.5, "silent for 12 s")
+PROMISE = FencePath("promise", PathKind.LEASE, 0.0)
+
+
+@pytest.mark.parametrize("path, is_proved", [(CALL, False), (DISKS, True)])
+def test_step_that_ends_after_the_promise_has_proved_the_peer_out(
+    path: FencePath, is_proved: bool
+) -> None:
+    """It is a proof too if nothing of its level is left to do, and not without the rest of it."""
+    plan = _plan((IPMI, path), (PROMISE,))
+    plan.lease = LeaseSight("open", is_open=True)
+    plan.join(NODE)
+    plan.begin_round()
+    _order(plan)
+    plan.lease = LeaseSight("over", proof=SELF_FENCED)
+    assert _end(plan, StepOutcome.DONE, "off") is PlanEnd.CONTINUES
+    proof = Proof(ProofKind.POWER, Scope.NODE, None, 1.0, "power: ipmi off")
+    assert plan.proofs == ((proof,) if is_proved else ())
+
+
+def test_level_that_covers_some_of_those_who_wait_is_one_proof() -> None:
+    """The round continues for the others."""
+    other = replace(DATA, name="other")
+    plan = _plan((DISKS,), (IPMI,))
+    plan.join(DATA)
+    plan.join(other)
+    plan.begin_round()
+    _order(plan)
+    assert _end(plan, StepOutcome.DONE, covers=frozenset({"registry"})) is PlanEnd.CONTINUES
+    assert [proof.covers for proof in plan.proofs] == [frozenset({"registry"})]
+    assert _order(plan).path == "ipmi"
+
+
+def test_end_of_a_round_drops_the_proofs_that_hold_no_more() -> None:
+    """Nothing else does, and they are many in a long silence."""
+    plan = _plan((IPMI,))
+    old, new = replace(SELF_FENCED, at=40.0), replace(SELF_FENCED, at=40.1)
+    plan.proofs = (old, new)
+    assert plan.continue_round(40.0 + PROOF_LIFE_S) is PlanEnd.CONTINUES
+    assert plan.proofs == (new,)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.events import DisksLook, DisksLooked
 from opensvc_openha.core.facts import DiskAnswer, Facts
@@ -329,3 +329,32 @@ def test_standing_of_the_views_is_as_meant() -> None:
     """What the other tests rely on."""
     assert a_view().standing is PeerStanding.LIVE
     assert a_view(is_up=False).standing is PeerStanding.SILENT
+
+
+@pytest.mark.parametrize(
+    "acked, facts, peer",
+    [
+        (6, Facts(answering=frozenset({"web"})), UNKNOWN),
+        (7, Facts(answering=frozenset({"web"})), ANSWERS),
+        (6, Facts(frozen={"web": 3}), FROZEN),
+    ],
+)
+def test_peer_that_had_not_heard_of_the_freeze_may_speak_of_before(
+    acked: int, facts: Facts, peer: DiskAnswer
+) -> None:
+    """That its disks answer, that is."""
+    disks = DataDisks()
+    disks.record(DisksLooked(100.0, {"web": DisksLook(FROZEN, 60.0, "/dev/sda")}), 100.0, 7)
+    view = PeerView(BootId(1, 1))
+    ack = Ack(BootId(1, 1), acked)
+    view.take(Beat("deb2", BootId(1, 2), 1, ack, {"web": STOPPED}, facts=facts), 100.0, True)
+    view.judge(True, None, 100.0)
+    assert sight_of("web", disks, view, 100.0).peer is peer
+
+
+def test_decision_starts_over() -> None:
+    """What another stop was to lead to is forgotten."""
+    giving = GivingUp()
+    giving.is_to_freeze = giving.is_stop_hung = True
+    giving.begin(100.0)
+    assert not giving.is_to_freeze and not giving.is_stop_hung

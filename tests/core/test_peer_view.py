@@ -7,10 +7,17 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.peer_view import Evidence, PeerView
+from opensvc_openha.core.facts import DiskAnswer, Facts
+from opensvc_openha.core.peer_view import Age, Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import RESTART_HOLD_S
+from opensvc_openha.core.timing import (
+    LEGACY_ECHO_S,
+    LEGACY_FRESH_S,
+    LEGACY_STRAGGLER_S,
+    RESTART_HOLD_S,
+    START_READY_DELAY_S,
+)
 
 OWN, OLD_OWN = BootId(5, 55), BootId(4, 44)
 LIFE, NEXT_LIFE = BootId(1, 11), BootId(2, 22)
@@ -359,3 +366,242 @@ def test_life_that_is_believed_instead_of_another_proves_by_what_it_hears_from_t
     assert view.acked_seq == -1
     view.take(Beat("deb2", life, 6, Ack(own, 10), {}), 2.0)
     assert view.acked_seq == 10
+
+
+# --- what each part of the view reports -----------------------------------------------------------
+
+STOPPED, STARTED = ServiceState.STOPPED, ServiceState.STARTED
+THIRD_LIFE = BootId(3, 33)
+FACTS = Facts(answering=frozenset({"registry"}), unready=frozenset({"registry"}))
+
+
+def test_nothing_is_known_before_the_first_beat() -> None:
+    """Neither an incarnation, nor facts, nor an acknowledgement."""
+    view = PeerView(OWN)
+    assert (view.newest, view.facts, view.held_back) == (None, None, "")
+    assert (view.acked_seq, view.newest_acked_seq) == (-1, -1)
+    assert (view.facts_seq, view.facts_acked_seq) == (-1, -1)
+    assert not view.are_facts_authentic and not view.takes_facts and not view.hears_this_node
+    assert not view.is_unauthenticated and not view.can_be_displaced(1e9, 0.0)
+    assert view.age_of(_beat(), 100.0) is Age.NEWER and not view.is_return(_beat())
+    assert not view.is_watched_out("registry", 0.0, 100.0)
+    assert view.judge(True, None, 100.0) is PeerStanding.UNKNOWN
+    assert view.judge(False, 90.0, 101.0) is PeerStanding.LIVE
+    assert not view.is_unready("registry")
+
+
+@pytest.mark.parametrize(
+    "ack, facts, seq",
+    [
+        (Ack(OWN, 1), Facts(), 1),
+        (Ack(OWN, 7, is_taken=False), Facts(), -1),
+        (Ack(OLD_OWN, 7), Facts(), -1),
+        (Ack(OWN, 7), None, -1),
+        (None, Facts(), -1),
+    ],
+)
+def test_newest_acknowledgement_is_that_of_a_beat_with_facts(
+    ack: Ack | None, facts: Facts | None, seq: int
+) -> None:
+    """Of this incarnation of ours, and taken; the first beat of all counts as well."""
+    beat = replace(_beat(ack=ack), facts=facts)
+    view = _live(beat)
+    assert view.newest_acked_seq == seq and view.newest is beat
+    assert view.acked_seq == (ack.seq if ack in (Ack(OWN, 1), Ack(OWN, 7)) and ack else -1)
+    assert view.takes_facts is view.hears_this_node is (facts is not None)
+
+
+def test_facts_keep_the_numbers_of_their_beat() -> None:
+    """Until other facts come, or another incarnation."""
+    view = _live(replace(_beat(seq=3, ack=Ack(OWN, 7)), facts=FACTS))
+    view.take(_beat(seq=4, ack=Ack(OWN, 8)), 101.0)
+    assert (view.facts_seq, view.facts_acked_seq, view.acked_seq) == (3, 7, 8)
+    view.take(replace(_beat(seq=5), facts=FACTS), 102.0)
+    assert (view.facts_seq, view.facts_acked_seq) == (5, 8)
+    view.take(replace(_beat(), boot=NEXT_LIFE), 103.0)
+    assert (view.facts_seq, view.facts_acked_seq, view.acked_seq) == (-1, -1, -1)
+
+
+def test_displaced_incarnation_leaves_nothing_behind() -> None:
+    """And the one that comes back is none of the past any more."""
+    view = _live(
+        *(replace(_beat(), boot=boot) for boot in (LIFE, NEXT_LIFE)),
+        replace(_beat(ack=Ack(OWN, 7)), boot=THIRD_LIFE, facts=FACTS),
+    )
+    assert [view.is_past(boot) for boot in (LIFE, NEXT_LIFE, THIRD_LIFE)] == [True] * 3
+    assert not view.is_past(OWN)
+    view.displace(LIFE)
+    assert [view.is_past(boot) for boot in (LIFE, NEXT_LIFE)] == [False, True]
+    assert (view.facts_seq, view.facts_acked_seq, view.acked_seq) == (-1, -1, -1)
+    assert view.facts is None and view.newest is None
+
+
+def test_beat_of_an_incarnation_that_was_replaced_is_a_return() -> None:
+    """Not one of the present, nor of a new one."""
+    view = _live(*(replace(_beat(), boot=boot) for boot in (LIFE, NEXT_LIFE)))
+    found = [view.is_return(replace(_beat(), boot=boot)) for boot in (LIFE, NEXT_LIFE, THIRD_LIFE)]
+    assert found == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "is_authentic, now, can_be",
+    [(False, 109.9, False), (False, 110.0, True), (True, 999.0, False)],
+)
+def test_incarnation_without_a_key_is_displaced_once_it_brings_nothing_new(
+    is_authentic: bool, now: float, can_be: bool
+) -> None:
+    """For the given time."""
+    view = PeerView(OWN)
+    view.take(_beat(), 100.0, is_authentic)
+    assert view.can_be_displaced(now, 10.0) is can_be
+    assert view.is_unauthenticated is not is_authentic
+
+
+@pytest.mark.parametrize(
+    "first, second, are_authentic",
+    [(True, True, True), (True, False, False), (False, True, False), (None, True, False)],
+)
+def test_facts_are_authentic_with_their_beat_and_the_newest(
+    first: bool | None, second: bool, are_authentic: bool
+) -> None:
+    """None: the first beat has no facts."""
+    view = PeerView(OWN)
+    view.take(replace(_beat(), facts=None if first is None else FACTS), 100.0, bool(first))
+    view.take(_beat(seq=2), 101.0, second)
+    view.judge(True, None, 101.0)
+    assert view.are_facts_authentic is are_authentic
+    expected = DiskAnswer.ANSWERS if are_authentic else DiskAnswer.UNKNOWN
+    assert view.disks_of("registry", 101.0) is expected
+    view.take(replace(_beat(), boot=NEXT_LIFE), 102.0, is_authentic=True)
+    assert view.disks_of("registry", 102.0) is DiskAnswer.UNKNOWN
+
+
+def test_peer_is_unready_while_it_is_heard() -> None:
+    """By its facts."""
+    view = _live(replace(_beat(), facts=FACTS))
+    assert view.is_unready("registry") and not view.is_unready("busybox")
+    assert not _live(_beat()).is_unready("registry")
+    view.judge(False, 110.0, 110.0)
+    assert not view.is_unready("registry")
+
+
+def test_goodbye_is_doubted_until_an_instant_and_only_while_the_peer_is_away() -> None:
+    """This node stood still."""
+    gone = replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.LEFT)
+    view = _live(_beat(), gone)
+    view.doubt_goodbye(120.0)
+    for now, proved in ((119.9, Evidence.UNHEARD), (120.0, Evidence.DEPARTED_STOPPED)):
+        view.judge(False, None, now)
+        assert view.evidence("registry", None) is proved
+        assert view.is_departure_doubted is (now < 120.0)
+    view.advance(119.0)
+    assert view.is_departure_doubted
+    back = _live(_beat())
+    back.doubt_goodbye(120.0)
+    back.advance(110.0)
+    assert not back.is_departure_doubted
+    assert back.for_script("registry") == (STOPPED, PeerStanding.LIVE)
+
+
+# --- a C OpenHA -----------------------------------------------------------------------------------
+
+
+def _old(seq: int, state: ServiceState = STOPPED) -> Beat:
+    return Beat("deb2", LEGACY_INCARNATION, seq, None, {"registry": state})
+
+
+def _watched(*beats: float, state: ServiceState = STOPPED) -> PeerView:
+    """A C OpenHA that was heard at these times."""
+    view = PeerView(OWN)
+    for now in beats:
+        view.take(_old(int(now), state), now)
+        view.judge(True, None, now)
+    return view
+
+
+SIX = (100.0, 101.0, 102.0, 103.0, 104.0, 105.0)
+
+
+@pytest.mark.parametrize(
+    "view, since, now, is_out",
+    [
+        (_watched(*SIX), 0.0, 105.0, True),
+        (_watched(*SIX), 100.0, 105.0, True),
+        (_watched(*SIX), 100.5, 105.0, False),
+        (_watched(*SIX[:5]), 0.0, 105.0, False),
+        (_watched(*SIX), 0.0, 105.0 + LEGACY_FRESH_S, True),
+        (_watched(*SIX), 0.0, 105.1 + LEGACY_FRESH_S, False),
+        (_watched(100.0, 103.0, 106.0), 0.0, 106.0, True),
+        (_watched(100.0, 103.1, 106.1), 0.0, 106.1, False),
+        (_watched(*SIX, state=ServiceState.FROZEN_STOP), 0.0, 105.0, True),
+        (_watched(*SIX, state=STARTED), 0.0, 105.0, False),
+    ],
+)
+def test_old_peer_is_out_once_it_was_watched_for_the_delay(
+    view: PeerView, since: float, now: float, is_out: bool
+) -> None:
+    """Without a gap, in one state, from the given instant on until now."""
+    assert (LEGACY_FRESH_S, START_READY_DELAY_S) == (3.0, 5.0)
+    assert view.is_watched_out("registry", since, now) is is_out
+    assert not view.is_watched_out("busybox", since, now)
+
+
+@pytest.mark.parametrize("state", [STARTED, ServiceState.FROZEN_STOP])
+def test_each_state_of_an_old_peer_is_watched_from_its_beginning(state: ServiceState) -> None:
+    """Even one that proves as much."""
+    view = _watched(100.0, 101.0)
+    view.take(_old(102, state), 102.0)
+    for now in (103.0, 104.0, 105.0, 106.0):
+        view.take(_old(int(now)), now)
+    assert not view.is_watched_out("registry", 0.0, 106.0)
+
+
+def test_old_peer_that_fell_silent_or_spoke_our_format_is_watched_anew() -> None:
+    """What was before does not count; the longer delay of other links does."""
+    view = _watched(100.0)
+    view.judge(False, 101.0, 101.0)
+    assert not view.is_watched_out("registry", 0.0, 101.0)
+    view.take(_old(102), 102.0)
+    view.judge(True, None, 102.0)
+    view.take(_old(105), 105.0)
+    assert not view.is_watched_out("registry", 0.0, 105.0)
+    view.take(_beat(), 106.0)
+    assert not view.is_watched_out("registry", 0.0, 106.0)
+    view.take(_old(107), 107.0)
+    view.take(_old(110), 110.0)
+    assert not view.is_watched_out("registry", 0.0, 110.0)
+    slow = _watched(*SIX)
+    slow.legacy_delay_s = 6.0
+    assert not slow.is_watched_out("registry", 0.0, 105.0)
+    slow.judge(False, 100.0, 105.0)
+    slow.legacy_delay_s = 5.0
+    assert not slow.is_watched_out("registry", 0.0, 105.0)
+
+
+@pytest.mark.parametrize(
+    "newest, beat, now, age",
+    [
+        (_beat(seq=5), _beat(seq=6), 100.0, Age.NEWER),
+        (_beat(seq=5), _beat(seq=5), 100.0, Age.SAME),
+        (_beat(seq=5), _beat(seq=4), 999.0, Age.OLDER),
+        (_beat(seq=5), replace(_beat(seq=5), boot=NEXT_LIFE), 100.0, Age.NEWER),
+        (_beat(seq=5), _old(5), 100.0, Age.NEWER),
+        (_old(100), _old(101), 100.0, Age.NEWER),
+        (_old(100), _old(100), 100.0, Age.NEWER),
+        (_old(100), _old(99), 99.9 + LEGACY_STRAGGLER_S, Age.OLDER),
+        (_old(100), _old(99), 100.0 + LEGACY_STRAGGLER_S, Age.NEWER),
+    ],
+)
+def test_age_of_a_beat_is_by_its_number_and_of_an_old_peer_by_its_clock(
+    newest: Beat, beat: Beat, now: float, age: Age
+) -> None:
+    """Whose clock may be set back."""
+    assert _live(newest).age_of(beat, now) is age
+
+
+def test_old_format_is_believed_some_time_after_a_goodbye_in_ours() -> None:
+    """It may be of the daemon that left."""
+    view = _live(replace(_beat(ack=Ack(OWN, 1)), goodbye=Goodbye.RESTART))
+    ends = 100.0 + LEGACY_ECHO_S
+    assert [view.admits(_old(200), now) for now in (ends - 0.1, ends)] == [False, True]
+    assert _live(_beat()).admits(_old(200), 100.0)

@@ -16,7 +16,7 @@ from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.beat_frame import HAS_FACTS, carries_facts, encode_beat
-from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
+from opensvc_openha.formats.facts_block import RawFacts, least_facts, pack_facts, unpack_facts
 from opensvc_openha.formats.name_book import NameBook
 from tests.decoding import decode_frame
 
@@ -228,3 +228,54 @@ def test_where_there_is_no_room_the_states_go_without_facts() -> None:
             beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + room
         )
         assert (decode_frame(data).facts is not None) is is_there and len(data) <= len(plain) + room
+
+
+def _again(facts: Facts) -> Facts:
+    return unpack_facts(pack_facts(facts, ()), 0).facts
+
+
+def test_values_beyond_their_field_are_the_largest_or_the_least_that_fits() -> None:
+    """None of them is taken for the word for nothing, nor refuses the frame."""
+    facts = _again(Facts(priority=2**32 + 5, fence_s=1e10, silent_s=-3.0))
+    assert facts.priority == 2**32 - 1
+    assert (facts.fence_s, facts.silent_s) == ((2**32 - 2) / 1000, 0.0)
+    assert _again(Facts(priority=2**32 - 1, fence_s=0.001)).fence_s == 0.001
+    promise = _again(Facts(promise=Promise(1e9, frozenset()))).promise
+    assert promise is not None and promise.death_s == (2**32 - 1) / 1000
+    packed = pack_facts(Facts(frozen={NAMES[2]: -1}), NAMES)
+    assert unpack_facts(packed, len(NAMES)).frozen == {2: 0}
+
+
+def test_marks_are_read_up_to_their_number() -> None:
+    """More of them, or half a one, are none."""
+    full = Facts(marks=tuple(bytes([number] * 4) for number in range(32)))
+    assert _again(full) == full
+    for value in (bytes(33 * 4), bytes(5)):
+        with pytest.raises(ValueError, match="marks of the configuration"):
+            unpack_facts(b"\x03" + struct.pack(">H", len(value)) + value, 0)
+
+
+def test_entry_without_a_value_is_the_last_one_that_is_read() -> None:
+    """A frame may end with it."""
+    assert unpack_facts(b"\xfa\x00\x00", 0).facts == Facts()
+    for data in (b"\xfa\x00", b"\xfa\x00\x00\xfb"):
+        with pytest.raises(ValueError, match="no head"):
+            unpack_facts(data, 0)
+
+
+def test_services_of_which_the_name_is_not_known_are_left_out() -> None:
+    """Of each set."""
+    raw = RawFacts(Facts(priority=3), frozenset({0, 5}), frozenset({1, 6}), {2: 7, 7: 8})
+    assert raw.resolve({0: "a", 1: "b", 2: "c"}) == Facts(
+        priority=3, unready=frozenset("a"), answering=frozenset("b"), frozen={"c": 7}
+    )
+
+
+def test_least_of_the_facts_withdraws_a_promise() -> None:
+    """And leaves out what may wait."""
+    promise = Promise(5.0, frozenset())
+    full = Facts(
+        priority=3, unready=frozenset("a"), marks=(bytes(4),), answering=frozenset("b"),
+        frozen={"c": 7}, promise=promise,
+    )  # fmt: skip
+    assert least_facts(full) == Facts(priority=3, promise=promise)

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.formats.fence_plan_config import FencePlanConfig
+from opensvc_openha.formats import fence_plan_config
+from opensvc_openha.formats.fence_plan_config import DeviceConfig, FencePlanConfig
 from opensvc_openha.formats.options_file import Options, parse_options
 
 NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
@@ -162,3 +163,118 @@ def test_other_options_make_another_device() -> None:
     assert before is not None and after is not None and same is not None
     assert before.mark != after.mark
     assert before.mark == same.mark
+
+
+@pytest.mark.parametrize(
+    "options, address",
+    [
+        ({"ip": "10.0.0.1", "plug": "7"}, "10.0.0.1 7"),
+        ({"ip": "10.0.0.1", "ipaddr": "10.0.0.9", "plug": "7", "port": "9"}, "10.0.0.1 7"),
+        ({"ipaddr": "10.0.0.9", "port": "9"}, "10.0.0.9 9"),
+        ({"port": "9"}, "9"),
+        ({}, ""),
+    ],
+)
+def test_address_of_a_device_is_shown_by_either_name_of_its_options(
+    options: dict[str, str], address: str
+) -> None:
+    """Agents have two of each."""
+    device = DeviceConfig("pdu", "deb1", "fence_apc", options)
+    assert device.address == address and not device.is_callout
+    found = FencePlanConfig(devices=(device,))
+    assert found.address_of("pdu", "deb1") == address
+    assert found.address_of("pdu", "deb2") == found.address_of("ipmi", "deb1") == ""
+
+
+def test_node_agent_and_options_make_the_device() -> None:
+    """Nodes in either case are one; places in the file are none of it."""
+    device = DeviceConfig("pdu", "deb1", "fence_apc", {"ip": "1", "port": "2"})
+    same = DeviceConfig("other", "DEB1", "fence_apc", {"port": "2", "ip": "1"}, 5.0, "F", 7)
+    assert device.mark == same.mark and len(device.mark) == 16
+    others = (
+        DeviceConfig("pdu", "deb2", "fence_apc", device.options),
+        DeviceConfig("pdu", "deb1", "fence_ilo", device.options),
+    )
+    assert len({device.mark, *(other.mark for other in others)}) == 3
+
+
+def test_error_about_a_device_has_the_line_of_its_option() -> None:
+    """Or of the section."""
+    device = DeviceConfig("pdu", "deb1", "fence_apc", file="F", line=7, lines={"ip": 9})
+    for option, line in (("ip", 9), ("port", 7), ("", 7)):
+        error = device.error("it is wrong", option)
+        assert (error.path, error.line, error.message) == ("F", line, "it is wrong")
+
+
+def test_arbiter_is_reached_by_its_disk_or_its_urls() -> None:
+    """None of either without one."""
+    without = plan(BOARDS)
+    assert (without.arbiter_disk, without.arbiter_address, without.arbiter_witness) == (
+        "",
+        "",
+        None,
+    )
+    arbiter = BOARDS.replace("levels = ipmi", "levels = ipmi\narbiter = {}")
+    disk = plan(arbiter.format("disk   /dev/sdb"))
+    assert disk.arbiter_disk == disk.arbiter_address == "/dev/sdb"
+    assert disk.arbiter_witness is None and disk.arbiter_options == {"disk": "/dev/sdb"}
+    etcd = plan(f"{arbiter.format('etcd')}[[etcd]]\nurls = http://a:2379\n")
+    assert etcd.arbiter == "etcd" and etcd.arbiter_disk == ""
+    assert etcd.arbiter_address == "etcd a:2379" and etcd.etcd is not None
+    assert etcd.arbiter_witness is etcd.etcd
+    assert etcd.arbiter_options == {"etcd": etcd.etcd.as_options()}
+    # A witness of the lease alone decides nothing.
+    lease = plan(
+        f"{BOARDS.replace('= ipmi', '= ipmi, lease')}[[lease]]\n[[etcd]]\nurls = http://a:1\n"
+    )
+    assert lease.etcd is not None and lease.arbiter_witness is None and lease.arbiter == ""
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("disk", "expected none, etcd, or disk"),
+        ("disc /dev/sdb", "expected none, etcd, or disk"),
+        ("etcd", "arbiter: etcd has no section [[etcd]]"),
+        ("none\n[[etcd]]\nurls = http://a:1", "would never be used"),
+        ("none\n[[lease]]", "write levels = ipmi, lease"),
+    ],
+)
+def test_arbiter_or_part_that_would_have_no_effect_is_refused(text: str, message: str) -> None:
+    """A safeguard that is not in force must not be taken for one."""
+    lines = BOARDS.replace("levels = ipmi\n", "")
+    with pytest.raises(ConfigError) as found:
+        plan(lines.replace("[fencing]\n", f"[fencing]\nlevels = ipmi\narbiter = {text}\n"))
+    assert message in str(found.value)
+
+
+def test_callout_has_its_command_and_a_status_of_its_own() -> None:
+    """And a limit; they are options of the request."""
+    text = "[fencing]\nlevels = cut\ncheck_interval = 3600\n"
+    for node in NODES:
+        text += f"[[cut {node}]]\nagent = callout\ncmd = /cut\nstatus_cmd = /look\ntimeout = 600\n"
+    found = plan(text)
+    device = found.device("cut", NODES[1])
+    assert device is not None and device.is_callout and device.timeout_s == 600.0
+    assert device.options == {"cmd": "/cut", "status_cmd": "/look"}
+    assert found.check_interval_s == 3600.0 and plan(BOARDS).check_interval_s == 60.0
+    assert found.request("cut", "cut", NODES[1], 5.0)["options"] == {
+        "agent": "callout",
+        "cmd": "/cut",
+        "status_cmd": "/look",
+    }
+    assert found.request("cut", "reservation", NODES[1], 5.0)["options"] == {}
+
+
+def test_longest_times_of_a_plan() -> None:
+    """A second more is refused."""
+    for option, longest_s in (
+        (fence_plan_config.CHECK_INTERVAL, 3600),
+        (fence_plan_config.TIMEOUT, 600),
+    ):
+        assert option.type.read(str(longest_s)) == longest_s
+        with pytest.raises(ValueError, match="at most"):
+            option.type.read(str(longest_s + 1))
+    assert [option.name for option in fence_plan_config.DEVICE_OPTIONS] == [
+        *("agent", "cmd", "status_cmd", "timeout", "password_file", "ca_file")
+    ]

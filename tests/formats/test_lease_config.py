@@ -8,6 +8,7 @@ import pytest
 
 from opensvc_openha.core.model import OnLost
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats import lease_config
 from opensvc_openha.formats.lease_config import EtcdConfig, LeaseConfig
 from opensvc_openha.formats.options_file import parse_options
 
@@ -143,3 +144,17 @@ def test_mistake_is_an_error_with_its_line(text: str, line: int, message: str) -
         parse_options(text, "F")
     assert message in str(found.value)
     assert found.value.line == line, found.value
+
+
+def test_longest_time_is_that_of_each_option() -> None:
+    """A second more is refused."""
+    options = (lease_config.TIMEOUT, 300), (lease_config.ANSWER, 60), (lease_config.STOP_TIME, 300)
+    for option, longest_s in options:
+        assert option.type.read(str(longest_s)) == longest_s
+        with pytest.raises(ValueError, match=str(longest_s)):
+            option.type.read(str(longest_s + 1))
+
+
+def test_both_sections_are_known() -> None:
+    """To the reader of the file, which takes them from here."""
+    assert [part.name for part in lease_config.PARTS] == ["lease", "etcd"]

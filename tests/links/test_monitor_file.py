@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import ConfigError
+from opensvc_openha.links import row
 from opensvc_openha.links.monitor_file import format_link, parse_monitor, remove_link
 
 A, B = NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
@@ -250,3 +251,16 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         parse_monitor(text, "F", NODES)
     except ConfigError as error:
         assert str(error).startswith("F")
+
+
+def test_each_column_of_a_row_has_its_place() -> None:
+    """By its name in messages."""
+    words = {"interface": "eth1", "address": "10.0.0.1", "port": "5010"}
+    words |= {"device": "/dev/hb", "offset": "7"}
+
+    def in_order(columns: tuple[str, ...]) -> list[str]:
+        return [words[name] for name in columns]
+
+    network = row.network_place(in_order(row.NETWORK_COLUMNS), row.ip_address_or_name)
+    assert network == row.Place("eth1", "10.0.0.1", 5010)
+    assert row.disk_place(in_order(row.DISK_COLUMNS)) == row.Place("/dev/hb", offset=7)

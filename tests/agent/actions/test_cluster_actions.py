@@ -809,3 +809,19 @@ def test_script_of_this_node_is_waited_for_beside_a_silent_peer(make: Make) -> N
     model = make(S.STOPPED, S.STOPPED)
     model.is_slow, model.is_peer_heard = True, False
     assert model.ask("start") == 0 and model.now > 9 * CHANGE_LIMIT_S
+
+
+def test_agent_of_the_peer_waits_a_minute_for_its_lock(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An action may run there."""
+    model = make(S.STARTED, S.STOPPED)
+    asked: list[str] = []
+
+    def ssh(command: list[str], limit_s: float) -> CommandResult:
+        asked.append(command[-1])
+        return model.ssh(command, limit_s)
+
+    monkeypatch.setattr(embedded_actions, "run_command", ssh)
+    assert model.ask("stop") == 0
+    assert [text.partition("-s web ")[2] for text in asked] == ["--waitlock 60 stop --remote"]
