@@ -65,10 +65,10 @@ class EmbeddedActions(ClusterActions):
             raise RefusedError(
                 f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {peer}"
             )
-        if self._to_node and owner.lower() != self._to_node and not seen.is_peer_there:
-            raise RefusedError(f"cannot switch: the peer {peer} is {seen.node.peer_standing.value}")
         if owner.lower() == self._to_node:
             return f"{self._name} runs on {owner} already"
+        if not seen.is_peer_there:
+            raise RefusedError(f"cannot switch: the peer {peer} is {seen.node.peer_standing.value}")
         if owner == node:
             self._hand_over(seen)
         else:
@@ -76,10 +76,6 @@ class EmbeddedActions(ClusterActions):
         return ""
 
     def _hand_over(self, seen: Snapshot) -> None:
-        if not seen.is_peer_there:
-            raise RefusedError(
-                f"cannot switch: the peer {seen.node.peer} is {seen.node.peer_standing.value}"
-            )
         if seen.peer is not _S.STOPPED or seen.own is not _S.STARTED:
             raise RefusedError(self._cannot_switch(seen))
         self._act(Command.STOP)

@@ -24,6 +24,7 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import (
     ActionError,
+    InterruptedAction,
     NoPeerLinkError,
     NotRunningError,
     OpenhaError,
@@ -825,3 +826,72 @@ def test_agent_of_the_peer_waits_a_minute_for_its_lock(
     monkeypatch.setattr(embedded_actions, "run_command", ssh)
     assert model.ask("stop") == 0
     assert [text.partition("-s web ")[2] for text in asked] == ["--waitlock 60 stop --remote"]
+
+
+def test_interrupted_action_says_what_continues(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemons carry out what they were asked for; the exit code is that of the signal."""
+    model = make(S.STARTED, S.STOPPED)
+
+    def interrupt(seconds: float) -> None:
+        raise InterruptedAction("interrupted by SIGTERM", 15)
+
+    monkeypatch.setattr(cluster_actions, "pause", interrupt)
+    with pytest.raises(InterruptedAction) as caught:
+        model.ask("switch")
+    assert str(caught.value) == (
+        "interrupted by SIGTERM: what the node daemons were asked for continues,"
+        " see `service -s -c`"
+    )
+    assert caught.value.exit_code == 143 and model.done == ["deb1 stop"]
+
+
+def test_switch_to_the_owner_needs_no_peer(make: Make) -> None:
+    """Nothing is to be moved; the log has it."""
+    model = make(S.STARTED, S.STOPPED)
+    model.is_peer_heard = False
+    assert model.ask("switch", "deb1") == 0 and model.done == []
+    assert "webha runs on deb1 already" in log_of(model)
+
+
+@pytest.mark.parametrize("to_node", ["", "deb1"])
+def test_switch_away_from_a_peer_that_left_is_refused_and_nobody_is_asked(
+    make: Make, to_node: str
+) -> None:
+    """Its daemon could hand nothing over."""
+    model = make(S.STOPPED, S.STARTED)
+    model.has_peer_left = True
+    with pytest.raises(RefusedError, match="cannot switch: the peer deb2 is "):
+        model.ask("switch", to_node)
+    assert model.done == []
+
+
+@pytest.mark.parametrize("own, peer", [(S.STOPPED, S.FROZEN_START), (S.START_FAILED, S.STARTED)])
+def test_nothing_is_taken_that_is_frozen_or_failed_here(make: Make, own: S, peer: S) -> None:
+    """The peer is not asked."""
+    model = make(own, peer)
+    with pytest.raises(RefusedError, match=f"{own.name} here, {peer.name} on deb2"):
+        model.ask("switch")
+    assert model.done == []
+
+
+@pytest.mark.parametrize(
+    "own, peer, where", [(S.STARTED, S.STOPPED, "deb2"), (S.STOPPED, S.STARTED, "this node")]
+)
+def test_switch_ends_with_the_start_on_the_other_node(
+    make: Make, own: S, peer: S, where: str
+) -> None:
+    """Which the log has."""
+    model = make(own, peer)
+    assert model.ask("switch") == 0
+    assert model.states == {"deb1": peer, "deb2": own}
+    assert f"webha is STARTED on {where}" in log_of(model)
+
+
+def test_switch_to_this_node_that_fails_here_is_an_error(make: Make) -> None:
+    """With the reason of the daemon."""
+    model = make(S.STOPPED, S.STARTED)
+    model.is_start_failing = True
+    with pytest.raises(ActionError, match="webha is START_FAILED on this node: so it is; stop"):
+        model.ask("switch")
