@@ -9,6 +9,8 @@ import pytest
 from opensvc_openha.core.actions import Action
 from opensvc_openha.core.events import MediumQuiet, ScriptOutcome, StepOutcome
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
+from opensvc_openha.core.lease_view import LeaseView
+from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import media_of
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.exhaustive.bounded_model import Fate
@@ -18,7 +20,13 @@ from opensvc_openha.verify.exhaustive.plan_model import PlanModel, StepFate
 from opensvc_openha.verify.invariants import InvariantBroken
 from opensvc_openha.verify.simulated_node import SimulatedNode
 
-ALIKE = ("switch, lease", "lease and switch", "lease, stopped", "lease, switch, stopped")
+ALIKE = (
+    "switch, lease",
+    "lease and switch",
+    "lease, stopped",
+    "lease, switch, stopped",
+    "lease, both cut off",
+)
 """Two moves are left to longer runs: what the first two find, `lease, switch` and `lease` find as
 well, and the others begin where it matters."""
 
@@ -138,6 +146,22 @@ def test_search_finds_a_watchdog_that_is_stopped_before_the_services_are(
     world.cut_until_stopping()
     with pytest.raises(InvariantBroken, match="^S6 broken"):
         world.run(60.0)
+
+
+def test_search_finds_two_nodes_that_take_each_other_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both are cut off and live, without services; each sees the other one's slot stand still."""
+    judge = LeaseView.judge
+
+    def wrong(
+        self: LeaseView, view: PeerView, delay_s: float, now: float, is_cut_off: bool = False
+    ) -> None:
+        judge(self, view, delay_s, now)
+
+    monkeypatch.setattr(LeaseView, "judge", wrong)
+    found = PlanEnumeration().begin(PLANS["lease, both cut off"], depth=1)
+    assert found.broken
 
 
 def test_a_node_that_cannot_read_starts_nothing() -> None:

@@ -24,6 +24,7 @@ from opensvc_openha.core.events import (
     Event,
     MediumQuiet,
     RenewalConfirmed,
+    ScriptOutcome,
     Tick,
     WatchdogReady,
 )
@@ -138,6 +139,8 @@ class LeaseModel(PlanModel):
         self.ends = [LeaseNode(0, self), LeaseNode(1, self)]
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
         self.nodes = list(self.ends)
+        assert fencing.lease is not None
+        self.death_s = _death_s(fencing.lease)
         self.slots: list[tuple[Beat | None, int]] = [(None, 0), (None, 0)]
 
     def boot(self, index: int) -> None:
@@ -192,6 +195,19 @@ class LeaseModel(PlanModel):
         while self.nodes[0].script is None:
             self.run(0.5)
             assert self.now < 20_000.0, "nobody stops"
+
+    def cut_both_until_dead(self) -> None:
+        """Cut both nodes off until each would have to call the other one dead, but for a beat.
+
+        Both have stopped their services in time, and live.
+        """
+        self.fates = [Fate.LOST, Fate.LOST]
+        lost_at = self.now
+        while self.nodes[0].script is None:
+            self.run(0.5)
+            assert self.now < 20_000.0, "nobody stops"
+        self.end_script(0, ScriptOutcome.OK, leaves_running=False)
+        self.run(lost_at + self.death_s - 1.0 - self.now)
 
     def blind(self, index: int, is_blind: bool) -> None:
         """Let reads of a node fail, or succeed again."""

@@ -61,6 +61,7 @@ PLANS = {
     "lease and switch": Fencing(levels=((LEASE, SWITCH),), lease=POLICY),
     "lease, stopped": Fencing(levels=((LEASE,),), lease=STOPPING),
     "lease, switch, stopped": Fencing(levels=((LEASE,), (SWITCH,)), lease=STOPPING),
+    "lease, both cut off": Fencing(levels=((LEASE,),), lease=STOPPING, are_both_cut_off=True),
     "frozen disks, lease": Fencing(levels=((LEASE,),), lease=POLICY, has_frozen_disks=True),
     "frozen disks, switch": Fencing(has_frozen_disks=True),
 }
@@ -86,6 +87,9 @@ def events_of(world: PlanModel) -> Iterator[Event]:
             text = "cannot read its disk" if is_blind else "can read its disk again"
             yield Event(f"{name} {text}", partial(_blind, index=index, is_blind=is_blind))
             yield Event(f"daemon of {name} is started again", partial(_restart, index=index))
+            may_leave = world.fencing.lease is STOPPING and len(world.fencing.levels) == 1
+            if may_leave and node.script is None:
+                yield Event(f"{name} leaves in order", partial(_leave, index=index))
         if world.fencing.has_frozen_disks:
             is_frozen = SERVICE not in node.frozen
             text = "freeze" if is_frozen else "answer again"
@@ -141,6 +145,15 @@ def _restart(world: BoundedModel, index: int) -> None:
         world.boot(index)
 
 
+def _leave(world: BoundedModel, index: int) -> None:
+    """Stop what runs on a node, and end its daemon for good."""
+    world.leave(index, Leaving.STOP_SERVICES)
+    world.run(0.5)
+    if world.nodes[index].script is not None:
+        world.end_script(index, ScriptOutcome.OK, leaves_running=False)
+    world.run(1.0)
+
+
 def _lose(world: BoundedModel, index: int) -> None:
     world.nodes[index].power_off()
 
@@ -190,12 +203,14 @@ class PlanEnumeration(Enumeration):
 
         With a lease, from two nodes that hear each other; with disks that may freeze, from an owner
         that has just given a service up; if services are stopped before a watchdog bites, from an
-        owner that is cut off and has just begun to stop one.
+        owner that is cut off and has just begun to stop one, or from two that have done so.
         """
         world = PlanModel(fencing) if fencing.lease is None else LeaseModel(fencing)
         world.start()
         if fencing.has_frozen_disks:
             world.freeze_until_given_up()
+        elif isinstance(world, LeaseModel) and fencing.are_both_cut_off:
+            world.cut_both_until_dead()
         elif isinstance(world, LeaseModel) and fencing.lease is STOPPING:
             world.cut_until_stopping()
         elif fencing.lease is None:

@@ -83,6 +83,8 @@ class Fencing:
     """How both nodes promise to be dead, see `lease_model`."""
     has_frozen_disks: bool = False
     """The disks of the first service may freeze for either node, which gives it up then."""
+    are_both_cut_off: bool = False
+    """Neither node can write any more, though each reads what the other one has written last."""
 
 
 class PlanModel(BoundedModel):
