@@ -46,6 +46,7 @@ _OF_THE_PLAN = frozenset(
     }
 )
 _OF_DISKS = ("disks", "peer_disks")
+_OF_FAILBACK = ("failback", "fails_back_at", "is_kept_here")
 _OF_THE_OUTLOOK = (
     "ready",
     "ready_text",
@@ -279,6 +280,9 @@ def _service_to_json(svc: ServiceStatus) -> dict[str, Any]:
     values["predicted_parts"] = [vars(part) for part in svc.predicted_parts]
     for key in _OF_DISKS:
         if not values[key]:
+            del values[key]
+    for key in _OF_FAILBACK:
+        if values[key] in (None, "", False):
             del values[key]
     for key in _OF_THE_OUTLOOK:
         if values[key] in (None, "", []):

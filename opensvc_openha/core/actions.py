@@ -15,18 +15,21 @@ from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.stay import FREE, Stay
 
 
 @dataclass(frozen=True)
 class Persist:
     """Write this node's state of a service.
 
-    ``frozen_target`` is the frozen state in which the running script must end.
+    ``frozen_target`` is the frozen state in which the running script must end; ``stay`` why the
+    service is not to go back to its primary.
     """
 
     service: str
     state: ServiceState
     frozen_target: ServiceState | None = None
+    stay: Stay = FREE
 
 
 @dataclass(frozen=True)

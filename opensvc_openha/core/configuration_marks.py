@@ -31,6 +31,7 @@ _PARTS = (
 )
 """In the order of the marks; a later version appends its own."""
 _FENCES = [name for name, _ in _PARTS].index("fences")
+_POLICIES = [name for name, _ in _PARTS].index("policies")
 _OF_SERVICES = ("roles", "policies", "fences")
 
 
@@ -43,7 +44,13 @@ def marks_of(spec: ClusterSpec) -> Marks:
     links = [(link.node, link.shared_name, link.timeout_s, link.wire.value) for link in spec.links]
     roles = [(svc.name, svc.primary, svc.secondary) for svc in spec.own_services]
     policies = [
-        (svc.name, svc.policy.on_dual_run.value, svc.policy.on_start_failure.value)
+        (
+            svc.name,
+            svc.policy.on_dual_run.value,
+            svc.policy.on_start_failure.value,
+            # Without the option the mark is that of versions that do not know it.
+            *(() if svc.policy.failback_after_s is None else (svc.policy.failback_after_s,)),
+        )
         for svc in spec.own_services
     ]
     parts = ([spec.node, spec.peer], links, roles, policies, [spec.profile.value])
@@ -83,6 +90,18 @@ class ConfigurationDifferences:
             return f"{self._peer} does not report for which services it would prove this node out"
         if found[_FENCES] != self.marks[_FENCES]:
             return f"{self._peer} proves this node out for other services, see its configuration"
+        return ""
+
+    def why_policies_differ(self, view: PeerView) -> str:
+        """Return why the peer is not known to have the same policies; empty if it has.
+
+        A version that knows no `failback` does not report either what an operator moved.
+        """
+        found = () if view.facts is None else view.facts.marks
+        if len(found) <= _POLICIES:
+            return f"{self._peer} does not report its policies of services"
+        if found[_POLICIES] != self.marks[_POLICIES]:
+            return f"{self._node} and {self._peer} do not have the same policies of services"
         return ""
 
     def update(self, view: PeerView, has_same_services: bool) -> list[Record]:

@@ -69,6 +69,7 @@ from opensvc_openha.core.events import (
     WatchdogLost,
     WatchdogReady,
 )
+from opensvc_openha.core.fail_back import FailBacks, moving_service
 from opensvc_openha.core.fence_plan import PlanEnd
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
@@ -85,6 +86,7 @@ from opensvc_openha.core.start_problems import StartProblems
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import FencingStatus, NodeStatus, PeerStanding, Sight
+from opensvc_openha.core.stay import Stay
 from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.work_list import WorkList
 
@@ -150,6 +152,7 @@ class Engine:
         self._was_cut_off = ""
         self._disks = DataDisks()
         self._silence = OwnSilence(spec.node, spec.peer)
+        self._fail_backs = FailBacks()
         self._lateness = Lateness(now)
         self._stepped_at = now
         self._seq_before = 0
@@ -177,6 +180,9 @@ class Engine:
             self._silence.why_not,
             self._lease.cut_off,
             self._lease.is_stop_due,
+            self._fail_backs.chosen,
+            self._fail_backs.why_unsettled,
+            self._fail_backs.moving,
         )
 
     # --- the step ---------------------------------------------------------------------------------
@@ -214,6 +220,7 @@ class Engine:
         done += self._judge_peer(now)
         done += self._continue_round(now)
         done += self._keep_promise(now)
+        self._choose_fail_back(now)
         if work.is_dirty:
             done += self._mismatch.update(services.keys(), view)
             has_same_services = not self._mismatch.own_only and not self._mismatch.peer_only
@@ -273,6 +280,7 @@ class Engine:
             self._peer.monitor.next_deadline(now),
             self._peer.view.next_deadline(now),
             self._departure.deadline,
+            self._fail_backs.next_deadline(bool(self._work.away)),
             *notices_at,
             *self._lease.deadlines(now),
             *self._work.deadlines.values(),
@@ -314,6 +322,7 @@ class Engine:
         monitor.hold(now)
         self._lease.restart()
         self._disks.restart(now)
+        self._fail_backs.restart()
         self._peer.view.doubt_goodbye(monitor.all_heard_at)
         self._fencing.void_proofs()
         for machine in self._services.values():
@@ -516,6 +525,31 @@ class Engine:
         self._lease.reconfigure(spec)
         self._peer.monitor.update(spec.listeners, now)
         return done
+
+    def _choose_fail_back(self, now: float) -> None:
+        """Choose the service that goes back to its primary now: one after the other."""
+        fail_backs, work, services = self._fail_backs, self._work, self._services
+        view = self._peer.view
+        monitor, listeners = self._peer.monitor, self.spec.listeners
+        why_differ = self._configuration.why_policies_differ(view) if work.away else ""
+        fail_backs.update(bool(work.away), view, monitor, listeners, why_differ, now)
+        if not fail_backs.is_settled or fail_backs.is_new:
+            for name in work.away & services.keys():
+                services[name].forget_readiness()
+        if not fail_backs.is_settled or not fail_backs.is_look_due(now):
+            return
+        fail_backs.moving = moving_service(work.announced, view.states)
+        at = self._moment(now)
+        due_at = {}
+        for name in sorted(work.away & services.keys()):
+            instant = services[name].fails_back_at(at)
+            if instant is not None:
+                due_at[name] = instant
+        fail_backs.look_again(due_at.values(), now)
+        due = [name for name, instant in due_at.items() if instant <= now]
+        if due and not fail_backs.moving and self._departure.leaving is None:
+            fail_backs.chosen = due[0]
+            work.mark(due[:1])
 
     def _keep_silent(self, now: float) -> list[Action]:
         """Fall silent for services that can only be taken from a dead node, or speak again."""
@@ -731,6 +765,7 @@ class Engine:
                 frozen=frozen,
                 marks=self._configuration.marks,
                 unready=self._problems.services,
+                ordered=frozenset(work.left_by_order),
             ),
             newest=view.newest,
             heard=self._peer.filter.incarnations.heard,
@@ -873,6 +908,10 @@ class Engine:
     def peer_state_of(self, service: str) -> ServiceState:
         """Return the peer's state of a service as shown."""
         return self._peer.view.state_of(service)
+
+    def stay_of(self, service: str) -> Stay:
+        """Return why a service is not to go back to its primary, as its STATE file has it."""
+        return self._services[service].stay
 
     def manages(self, service: str) -> bool:
         """Return True if this node manages the service."""

@@ -14,6 +14,7 @@ from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import ClusterSpec, LeasePolicy, LinkSpec
 from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.stay import FREE, Stay
 
 
 class ScriptKind(enum.Enum):
@@ -79,6 +80,7 @@ class RecoveredState:
     frozen_target: ServiceState | None = None
     must_probe: bool = False
     reason: str = ""
+    stay: Stay = FREE
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Facts:
     at."""
     frozen: Mapping[str, int] = field(default_factory=dict)
     """Services whose disks do not answer here, and for how many seconds."""
+    ordered: frozenset[str] = frozenset()
+    """Services that an operator has taken from this node; only those with `failback`."""
     promise: Promise | None = None
     """When the node is dead for certain; None if it promises nothing.
 

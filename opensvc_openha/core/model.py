@@ -99,6 +99,9 @@ class Policy:
     """Time without an answer of a disk, in seconds, after which the service is given up."""
     data_disks: tuple[str, ...] = ()
     """The disks that are looked at; empty: those that its service file names."""
+    failback_after_s: float | None = field(default=None, repr=False)
+    """Time of a settled cluster, in seconds, after which the service goes back to its primary; None
+    if it stays where it is."""
 
     @property
     def is_given_up(self) -> bool:

@@ -31,6 +31,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
 )
 from opensvc_openha.core.facts import DiskAnswer
+from opensvc_openha.core.fail_back import FailBack, is_left_by_order
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.giving_up import DisksSight, GivingUp, sight_of
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
@@ -47,6 +48,7 @@ from opensvc_openha.core.states import (
     ServiceState,
 )
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
+from opensvc_openha.core.stay import FREE, ORDERED, Stay
 from opensvc_openha.core.timing import (
     PROBE_AGAIN_S,
     PUT_OFF_MAX_S,
@@ -100,6 +102,12 @@ class Moment:
     so."""
     is_stop_due: bool = False
     """It is cut off, and its watchdog resets it unless it stops what it runs."""
+    fails_back: str = ""
+    """The service that goes back to its primary now."""
+    why_unsettled: str = ""
+    """Why no service goes back now."""
+    moving: str = ""
+    """A service that is being started or stopped, so that no other one goes back."""
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -189,6 +197,8 @@ class ServiceMachine:
         self._giving_up = GivingUp()
         self._is_flushed = False
         """The script that runs ends once all is written to the disks."""
+        stay = recovered.stay if recovered.state is not ServiceState.FROZEN_START else ORDERED
+        self._fail_back = FailBack(stay if spec.policy.failback_after_s is not None else FREE)
         self._pending: CommandReceived | None = None
         """A command that waits for its end."""
         self._must_probe = recovered.must_probe
@@ -216,6 +226,7 @@ class ServiceMachine:
         done = self._settle_doubt(at) + self._update_dual_run(at)
         if self.state is ServiceState.STOPPING and self.spec.policy.is_given_up:
             self._giving_up.stop_goes_on(self._sight(at))
+        self._look_at_primary(at)
         if self._is_hold_for_peer and at.view.state_of(self.spec.name) in UP:
             # The peer has taken the service that was left to it: this node is the standby now.
             self._hold_until = min(self._hold_until, at.now)
@@ -331,6 +342,7 @@ class ServiceMachine:
             ejector=self._fencing.ejector,
             cut_off=at.cut_off,
             frozen_s=f"{at.disks.frozen_s(self.spec.name, at.now):.0f}",
+            settled_s=f"{at.now - (self._fail_back.ready_since or at.now):.0f}",
         )
         # An operator's order starts over: earlier failures and waits do not limit it.
         if trigger in OPERATOR:
@@ -374,6 +386,8 @@ class ServiceMachine:
         self.running = row.run
         self._wait_for_plan(row.fences)
         self._note_giving_up(row, old_target, at)
+        old_stay = self.stay
+        self._note_move(row, old_state, at)
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._record_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
@@ -395,11 +409,13 @@ class ServiceMachine:
         if self.state not in TAKEN or row.trigger is Trigger.FORCE_START:
             self._doubt = None
         if (old_state, old_target) == (self.state, self.frozen_target):
+            if self.stay != old_stay:
+                parts.append(self._persist())
             return parts
         self.since = now
         self._record_origin(row, situation, now)
         self._was_never_started = row.trigger in _NOTHING_STARTED
-        moved: list[Action] = [Persist(self.spec.name, self.state, self.frozen_target)]
+        moved: list[Action] = [self._persist()]
         if old_state is not self.state:
             is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
             is_alarm = is_found_up or self.state in (
@@ -425,6 +441,133 @@ class ServiceMachine:
             giving_up.end()
         elif self.spec.policy.is_given_up:
             giving_up.stop_failed(self._sight(at), target is ServiceState.FROZEN_STOP)
+
+    # --- going back to its primary ----------------------------------------------------------------
+
+    @property
+    def stay(self) -> Stay:
+        """Why it does not go back to its primary, as the STATE file has it.
+
+        The frozen states, and what leads to them, have no room for that.
+        """
+        has_room = self.frozen_target is None and self.state is not ServiceState.FROZEN_START
+        return self._fail_back.stay if has_room else FREE
+
+    def _persist(self) -> Persist:
+        return Persist(self.spec.name, self.state, self.frozen_target, self.stay)
+
+    @property
+    def _may_go_back(self) -> bool:
+        return self.spec.policy.failback_after_s is not None
+
+    @property
+    def is_away(self) -> bool:
+        """True if it runs on its secondary, and goes back to its primary by itself."""
+        is_here = self.role is Role.SECONDARY and self.state is ServiceState.STARTED
+        return self._may_go_back and is_here
+
+    @property
+    def is_left_by_order(self) -> bool:
+        """True if an operator has taken it from this node, and it could go back here."""
+        is_out = self.state in PEER_OUT or self.state in STOP_BEGUN
+        return self._may_go_back and is_out and self._fail_back.stay.is_ordered
+
+    def _note_move(self, row: Row, old_state: ServiceState, at: Moment) -> None:
+        """Note why the service moves, for those that go back to their primary."""
+        if not self._may_go_back:
+            return
+        fail_back, trigger = self._fail_back, row.trigger
+        is_waiting = old_state in (ServiceState.STOPPED, ServiceState.START_FAILED)
+        if row.fails_back:
+            fail_back.goes(at.now)
+        elif trigger in OPERATOR:
+            self._note_order(trigger, old_state, at)
+        elif trigger is Trigger.PROBE_UP and old_state not in MAY_RUN:
+            # Started by hand.
+            fail_back.order()
+        elif row.next is ServiceState.STOPPING and old_state not in STOP_BEGUN:
+            # Stopped here by itself: nobody has chosen the place where it runs next.
+            fail_back.leaves()
+        elif row.next is ServiceState.START_READY and is_waiting:
+            fail_back.comes(is_left_by_order(self.spec.name, at.view), at.now)
+        if row.next is ServiceState.STARTED and old_state is not ServiceState.STARTED:
+            fail_back.started_seq, fail_back.ready_since = at.next_seq, None
+
+    def _note_order(self, trigger: Trigger, old_state: ServiceState, at: Moment) -> None:
+        is_operators = self._pending is not None and self._pending.by == BY_OPERATOR
+        if not is_operators:
+            self._fail_back.forget_order()
+        elif trigger is Trigger.UNFREEZE:
+            if old_state is ServiceState.FROZEN_STOP:
+                self._fail_back.unfreeze(at.now)
+        elif trigger is not Trigger.FREEZE_START or old_state is not ServiceState.STARTED:
+            self._fail_back.order()
+
+    def _look_at_primary(self, at: Moment) -> None:
+        if not self._may_go_back or self.role is not Role.SECONDARY:
+            return
+        state = at.view.state_of(self.spec.name)
+        if state is ServiceState.START_FAILED:
+            self._fail_back.primary_failed(at.now)
+        elif state in UP:
+            self._fail_back.is_standby()
+
+    def why_not_failed_back(self, at: Moment) -> str:
+        """Return why it does not go back to its primary, whatever the time; empty if it may."""
+        view, name = at.view, self.spec.name
+        why = self._fail_back.why_not(at.now) or at.why_unsettled
+        if why:
+            return why
+        peer, state = self._fencing.spec.peer, view.state_of(name)
+        if state is not ServiceState.STOPPED:
+            return f"it is {state.name} on {peer}"
+        if view.is_unready(name):
+            return f"{peer} reports that it could not start it"
+        if self._doubt is not None or self._dual.since is not None:
+            return "it is not certain that it runs here alone"
+        if view.acked_seq < (self._fail_back.started_seq or 0):
+            return f"{peer} has not acknowledged yet that it runs here"
+        if self.spec.policy.is_given_up and self._sight(at).is_frozen:
+            return "its disks do not answer here, so that a stop would hang"
+        return ""
+
+    def fails_back_at(self, at: Moment) -> float | None:
+        """Return when it is to go back to its primary, counting from now if nothing was; or None.
+
+        To be called again and again: it counts while there is no reason against it.
+        """
+        after_s = self.spec.policy.failback_after_s
+        if after_s is None or not self.is_away or self.why_not_failed_back(at):
+            self._fail_back.ready_since = None
+            return None
+        if self._fail_back.ready_since is None:
+            self._fail_back.ready_since = at.now
+        return self._fail_back.ready_since + after_s
+
+    def forget_readiness(self) -> None:
+        """Count from the beginning: the cluster is not settled."""
+        self._fail_back.ready_since = None
+
+    def _fails_back_at(self, at: Moment) -> float | None:
+        after_s, since = self.spec.policy.failback_after_s, self._fail_back.ready_since
+        if after_s is None or since is None or self.why_not_failed_back(at):
+            return None
+        return since + after_s
+
+    def _fail_back_text(self, at: Moment) -> str:
+        """Explain whether a service that is away goes back; empty for any other."""
+        after_s = self.spec.policy.failback_after_s
+        if after_s is None or not self.is_away:
+            return ""
+        why = self.why_not_failed_back(at)
+        if why:
+            return f"does not go back to {self._fencing.spec.peer}: {why}"
+        since = self._fail_back.ready_since
+        left_s = after_s - (0.0 if since is None else at.now - since)
+        if left_s > 0:
+            return f"goes back to {self._fencing.spec.peer} in {left_s:.0f} s"
+        then = f" once {at.moving} is not being moved any more" if at.moving else " now"
+        return f"goes back to {self._fencing.spec.peer}{then}"
 
     def _wait_for_plan(self, is_waiting: bool) -> None:
         plan = self._fencing.desk.plan
@@ -527,6 +670,7 @@ class ServiceMachine:
             is_promise_due=at.is_promise_due,
             is_silent=at.is_silent,
             **self._disk_facts(at),
+            is_to_fail_back=at.fails_back == self.spec.name and not self.why_not_failed_back(at),
             leaving=at.leaving,
         )
 
@@ -825,6 +969,8 @@ class ServiceMachine:
         if sight is not None:
             policy, silence = self.spec.policy, self._silence_text(at)
             texts.append(self._giving_up.explain(self.state, policy, sight, silence, now))
+        fail_back = self._fail_back_text(at)
+        texts.append(fail_back)
         return ServiceStatus(
             name=self.spec.name,
             primary=self.spec.primary,
@@ -840,6 +986,9 @@ class ServiceMachine:
             has_parts_up=self._probe_at is not None,
             disks="" if sight is None else sight.own_text,
             peer_disks="" if sight is None else sight.peer_text,
+            failback=fail_back,
+            fails_back_at=self._fails_back_at(at) if fail_back else None,
+            is_kept_here=bool(fail_back and self._fail_back.why_not(now)),
         )
 
     def _silence_text(self, at: Moment) -> str:

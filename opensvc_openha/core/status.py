@@ -134,6 +134,13 @@ class ServiceStatus:
     """What this node sees of its disks; empty unless `frozen_storage = give_up`."""
     peer_disks: str = ""
     """What the peer reports of them; empty likewise."""
+    failback: str = ""
+    """Whether it goes back to its primary, when, or why not; empty unless it runs on its secondary
+    and `failback` is set."""
+    fails_back_at: float | None = None
+    """When it goes back if nothing happens; None if it stays, or waits for something."""
+    is_kept_here: bool = False
+    """It stays whatever its primary reports: an operator brought it here, or it came back."""
     ready: str = ""
     """Whether it could start here now: yes, no, unknown; empty if that was not checked."""
     ready_text: str = ""

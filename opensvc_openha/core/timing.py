@@ -382,6 +382,21 @@ FROZEN_STOP_S = 15.0
 """A stop that hangs on disks which do not answer has so long, before the node falls silent."""
 
 GIVE_UPS_MAX = 2
+FAILBACK_SETTLE_S = 60.0
+"""With `failback = yes`: time for which the cluster must have been settled."""
+
+FAILBACK_LOOK_S = 1.0
+"""Time between two looks at whether a service may go back to its primary."""
+
+FAILBACK_TRIAL_S = 600.0
+"""A service that comes back so soon after it went to its primary has failed there."""
+
+FAILBACK_AGAIN_S = 3600.0
+"""Then it does not go there again for this time, or until an order."""
+
+ORDER_LIFE_S = 10.0
+"""A start within this time after an operator unfroze the service is by that order."""
+
 GIVE_UPS_WINDOW_S = 600.0
 """A node gives a service up at most so often within this time: disks that freeze now here, now
 there, do not pass it to and fro."""
@@ -409,6 +424,8 @@ assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop befor
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, (
     "a goodbye is over before the next beat would be due"
 )
+assert STOP_HOLD_S < FAILBACK_LOOK_S + ORDER_LIFE_S < FAILBACK_SETTLE_S, "an order ends before"
+assert START_FAILURES_WINDOW_S <= FAILBACK_TRIAL_S < FAILBACK_AGAIN_S, "a failure is noticed"
 assert MUTE_READS > 1, "a disk is read while a notice is in its slot"
 assert MUTE_READS * SLOT_READ_LEAST_S >= GOODBYE_GAP_S, (
     "a notice beside a disk stays as long as one without"

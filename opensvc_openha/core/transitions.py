@@ -159,6 +159,8 @@ class Situation:
     """It is to be frozen as stopped then."""
     is_left_to_peer: bool = False
     """Its disks are frozen here; the peer reads them, and may start it."""
+    is_to_fail_back: bool = False
+    """It goes back to its primary, which is heard, STOPPED, and has been ready for long enough."""
     leaving: Leaving | None = None
 
     @property
@@ -192,6 +194,8 @@ class Row:
     """The service is given up: until it is stopped, disks that do not answer count."""
     stops_again: bool = False
     """It is stopped once more: its disks answer again, or nothing has waited for them."""
+    fails_back: bool = False
+    """It goes back to its primary."""
     fences: bool = False
     """The service waits for the proof of the node's fence plan from now on."""
     ready: AnswerCode | None = None
@@ -354,6 +358,12 @@ def _must_stop_again(s: Situation) -> bool:
     return _idle(s) and s.leaving is None and s.is_to_stop_again
 
 
+def _must_fail_back(s: Situation) -> bool:
+    is_sure = _idle(s) and not s.is_ownership_unconfirmed
+    is_possible = s.leaving is None and s.role is Role.SECONDARY and not s.is_peer_unready
+    return is_sure and is_possible and s.is_to_fail_back
+
+
 def _script(kind: ScriptKind) -> Guard:
     return lambda s: s.running is kind
 
@@ -503,6 +513,10 @@ _STOP_ROWS = (
     # A start that hung on them has failed at its limit, and may have left anything behind.
     Row(S.START_FAILED, _T.EVALUATE, lambda s: _must_give_up(s) and not s.was_never_started,
         S.STOPPING, _GIVEN_UP, run=_K.STOP, clears=True, gives_up=True),
+    # As by an operator's stop: the peer starts it by its own rules, or this node again.
+    Row(S.STARTED, _T.EVALUATE, _must_fail_back,
+        S.STOPPING, "failback: its primary has been ready for {settled_s} s", run=_K.STOP,
+        clears=True, fails_back=True),
     # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
     Row(S.STARTED, _T.EVALUATE, _may_defend_by_plan,
         S.STARTED, "peer is {evidence}: it is fenced to defend the service", fences=True),

@@ -20,6 +20,8 @@ from opensvc_openha.core.states import ServiceState
         "in_use",
         "starting",
         "given_up",
+        "away",
+        "left_by_order",
         "deadlines",
         "is_question_new",
     }
@@ -43,6 +45,10 @@ class WorkList:
         """The services that are about to be started."""
         self.given_up: set[str] = set()
         """The services that are given up since their disks are frozen here."""
+        self.away: set[str] = set()
+        """The services that may go back to their primary."""
+        self.left_by_order: set[str] = set()
+        """The services that an operator has taken from here."""
         self.is_question_new = False
         """The first service asks for an acknowledgement: further ones can wait with it."""
 
@@ -105,12 +111,15 @@ class WorkList:
             _put(name, self.in_use, machine.is_in_use)
             _put(name, self.starting, machine.is_starting)
             _put(name, self.given_up, machine.is_given_up)
+            _put(name, self.away, machine.is_away)
+            _put(name, self.left_by_order, machine.is_left_by_order)
         self.is_question_new = bool(self.unacknowledged) and not had_questions
         return has_news
 
     @property
     def _sets(self) -> tuple[set[str], ...]:
-        return self.unacknowledged, self.in_use, self.starting, self.given_up
+        own = self.unacknowledged, self.in_use, self.starting, self.given_up
+        return *own, self.away, self.left_by_order
 
     def finish(self, moved: set[str]) -> None:
         """End a step: of all services, those that have just moved are evaluated again."""

@@ -116,7 +116,9 @@ class EnginePorts:
         """Write a state of this node; RefusedError if another daemon has taken its place."""
         self._expect_place()
         self._store.write_own(
-            action.service, StoredState(action.state, action.frozen_target), is_durable
+            action.service,
+            StoredState(action.state, action.frozen_target, action.stay),
+            is_durable,
         )
         self._agent_caches.invalidate(action.service)
 

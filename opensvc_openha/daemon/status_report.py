@@ -54,7 +54,12 @@ class StatusReport:
     def complete(self, status: NodeStatus, spec: ClusterSpec) -> NodeStatus:
         """Return the engine's snapshot as it is shown under the configuration ``spec``."""
         services = tuple(
-            replace(svc, since=clock.wall_if_known(svc.since)) for svc in status.services
+            replace(
+                svc,
+                since=clock.wall_if_known(svc.since),
+                fails_back_at=clock.wall_if_known(svc.fails_back_at),
+            )
+            for svc in status.services
         )
         cut = self._links.present_cut
         drill = "; ".join(text for text in ("" if cut is None else cut.text, status.drill) if text)

@@ -10,6 +10,7 @@
                  instead) | count 1 | mark of a medium 8 each
     5  disks     one bit per service whose disks answer, one bit per service whose disks are frozen,
                  then for how long, s 2 each, in the order of the frozen ones
+    6  ordered   one bit per service that an operator has taken from the node
 
 An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored,
 so that a later version may add both. Sets of services are indexes here: their names are those
@@ -33,6 +34,7 @@ _NODE = struct.Struct(">BBIII")
 _PROMISE = struct.Struct(">IBB")
 _FROZEN_S = struct.Struct(">H")
 _NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE, _DISKS_TYPE = 1, 2, 3, 4, 5
+_ORDERED_TYPE = 6
 _MARKS_MAX = 32
 _BOOTING, _DEFENDING = 1, 2
 _VIRTUAL = 1
@@ -50,13 +52,16 @@ class RawFacts:
     unready: frozenset[int] = frozenset()
     answering: frozenset[int] = frozenset()
     frozen: Mapping[int, int] = field(default_factory=dict)
+    ordered: frozenset[int] = frozenset()
 
     def resolve(self, names: Mapping[int, str]) -> Facts:
         """Return the facts with the names of the services that are known."""
         unready = frozenset(names[index] for index in self.unready if index in names)
         answering = frozenset(names[index] for index in self.answering if index in names)
         frozen = {names[index]: held for index, held in self.frozen.items() if index in names}
-        return replace(self.facts, unready=unready, answering=answering, frozen=frozen)
+        ordered = frozenset(names[index] for index in self.ordered if index in names)
+        found = replace(self.facts, unready=unready, answering=answering, frozen=frozen)
+        return replace(found, ordered=ordered)
 
 
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
@@ -78,12 +83,15 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
         packed += _entry(_UNREADY_TYPE, _pack_set(facts.unready, names))
     if facts.answering or facts.frozen:
         packed += _entry(_DISKS_TYPE, _pack_disks(facts, names))
+    if facts.ordered:
+        packed += _entry(_ORDERED_TYPE, _pack_set(facts.ordered, names))
     return packed
 
 
 def least_facts(facts: Facts) -> Facts:
     """Return what a frame without room for all facts has: what a promise is withdrawn by."""
-    return replace(facts, unready=frozenset(), marks=(), answering=frozenset(), frozen={})
+    none: frozenset[str] = frozenset()
+    return replace(facts, unready=none, marks=(), answering=none, frozen={}, ordered=none)
 
 
 def unpack_facts(data: bytes, services: int) -> RawFacts:
@@ -93,6 +101,7 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
     """
     facts = Facts()
     unready: frozenset[int] = frozenset()
+    ordered: frozenset[int] = frozenset()
     marks: tuple[bytes, ...] = ()
     promise: Promise | None = None
     disks: tuple[frozenset[int], dict[int, int]] = frozenset(), {}
@@ -120,7 +129,9 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
             promise = _unpack_promise(value)
         elif kind == _DISKS_TYPE:
             disks = _unpack_disks(value, services)
-    return RawFacts(replace(facts, marks=marks, promise=promise), unready, *disks)
+        elif kind == _ORDERED_TYPE:
+            ordered = _unpack_set(value, services)
+    return RawFacts(replace(facts, marks=marks, promise=promise), unready, *disks, ordered)
 
 
 def _entry(kind: int, value: bytes) -> bytes:

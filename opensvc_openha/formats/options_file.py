@@ -310,4 +310,5 @@ def _policy(section: ConfSection, default: Policy) -> Policy:
         section.value(schema.FROZEN_STORAGE, default.frozen_storage),
         section.value(schema.FROZEN_AFTER, default.frozen_after_s),
         section.value(schema.DATA_DISKS, default.data_disks),
+        section.value(schema.FAILBACK, default.failback_after_s),
     )

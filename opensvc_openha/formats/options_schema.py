@@ -22,6 +22,7 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.timing import (
     CHECK_LIMIT_S,
+    FAILBACK_SETTLE_S,
     FENCE_RETRY_MAX_S,
     FENCE_TIME_MAX_S,
     FROZEN_AFTER_LEAST_S,
@@ -32,6 +33,7 @@ from opensvc_openha.core.timing import (
 )
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.conf_sections import (
+    SECONDS_MAX,
     ConfValueType,
     Option,
     SectionSchema,
@@ -128,6 +130,25 @@ def _frozen_after(text: str) -> float:
             f" must be older by then; found {value:g}"
         )
     return value
+
+
+_TIME = re.compile(r"(\d{1,6})\s*(s|m|h|)\Z")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _failback(text: str) -> float | None:
+    words = text.split(maxsplit=1)
+    if words in (["no"], ["yes"]):
+        return FAILBACK_SETTLE_S if words == ["yes"] else None
+    found = _TIME.match(words[1]) if len(words) == 2 and words[0] == "after" else None
+    if found is None:
+        raise ValueError(
+            f"expected no, yes, or after and a time, such as after 300 or after 5m; found {text!r}"
+        )
+    value = int(found.group(1)) * _UNITS_S[found.group(2)]
+    if not 0 < value <= SECONDS_MAX:
+        raise ValueError(f"expected after a time from 1 s to {SECONDS_MAX} s; found {text!r}")
+    return float(value)
 
 
 def _disks(text: str) -> tuple[str, ...]:
@@ -332,6 +353,16 @@ DATA_DISKS = Option(
     example="/dev/mapper/data.0, /dev/mapper/data.1",
 )
 
+FAILBACK = Option(
+    "failback",
+    ConfValueType(_failback, "`no`, `yes`, or `after` and a time", {"no": None}),
+    _POLICY.failback_after_s,
+    "Whether a service goes back to its primary by itself after a takeover: `no`; `yes`, once the"
+    f" cluster has been settled for {FAILBACK_SETTLE_S:g} s; `after 300`, `after 5m` or `after 1h`,"
+    " once it has been for so long. Not if an operator moved it.",
+    see="maintenance",
+)
+
 # [peer_link] ------------------------------------------------------------------------------------
 
 PEER_LINK_ENABLED: Option[bool | None] = Option(
@@ -414,6 +445,7 @@ _POLICIES = (
     FROZEN_STORAGE,
     FROZEN_AFTER,
     DATA_DISKS,
+    FAILBACK,
 )
 SECTIONS = (
     SectionSchema(

@@ -121,15 +121,10 @@ class StateStore:
             )
             self._of_former_life.discard(svc.name)
             frozen_target = known.frozen_target if known.state is not ServiceState.UNKNOWN else None
-            if stored != StoredState(known.state, frozen_target) and svc.name not in unwritten:
+            wanted = StoredState(known.state, frozen_target, known.stay)
+            if stored != wanted and svc.name not in unwritten:
                 try:
-                    write_state(
-                        self._layout,
-                        svc.name,
-                        self._node,
-                        StoredState(known.state, frozen_target),
-                        is_durable=False,
-                    )
+                    write_state(self._layout, svc.name, self._node, wanted, is_durable=False)
                     has_written = True
                 except SystemFault as error:
                     # A problem with one service's directory must not prevent the others from being
@@ -222,10 +217,10 @@ def recover(
             ServiceState.STOPPED,
             must_probe=True,
             reason="the daemon was restarted before the start began",
+            stay=stored.stay,
         )
-    return RecoveredState(
-        state, frozen_target, must_probe=True, reason="as before the daemon was restarted"
-    )
+    reason = "as before the daemon was restarted"
+    return RecoveredState(state, frozen_target, must_probe=True, reason=reason, stay=stored.stay)
 
 
 def write_state(

@@ -111,7 +111,7 @@ class NodeStore:
         """Write what a daemon starts with, if there is room."""
         target = known.frozen_target if known.state is not ServiceState.UNKNOWN else None
         try:
-            self.write_state(service, StoredState(known.state, target))
+            self.write_state(service, StoredState(known.state, target, known.stay))
         except SystemFault:
             return  # The next state to be written reports it.
 
@@ -149,7 +149,9 @@ class NodeStore:
         for name, data in self.files.items():
             if name in self.spoilt or not engine.manages(name):
                 continue
-            stored, own = decode(data).state, engine.state_of(name)
-            if stored is not own:
-                return f"{name} is {own.name}, and its STATE file holds {stored.name}"
+            stored, own = decode(data), engine.state_of(name)
+            if stored.state is not own:
+                return f"{name} is {own.name}, and its STATE file holds {stored.state.name}"
+            if stored.stay.is_ordered is not engine.stay_of(name).is_ordered:
+                return f"the STATE file of {name} does not hold whether an operator moved it"
         return ""

@@ -404,7 +404,8 @@ class SimulatedNode:
         """Write the STATE file, or fail to."""
         self.observe(Moved(self.now, self.name, action.service, action.state))
         try:
-            self.store.write_state(action.service, StoredState(action.state, action.frozen_target))
+            stored = StoredState(action.state, action.frozen_target, action.stay)
+            self.store.write_state(action.service, stored)
         except SystemFault:
             self.observe(StateLost(self.now, self.name, action.service))
             raise

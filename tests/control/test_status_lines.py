@@ -99,6 +99,16 @@ def test_disks_of_a_service_are_sent_where_they_are_looked_at(
     assert status_from_json(line) == status
 
 
+def test_failback_of_a_service_is_sent_where_it_runs_away_from_its_primary() -> None:
+    """Elsewhere there are no such keys."""
+    away = {"failback": "goes-back", "fails_back_at": 7.5, "is_kept_here": True}
+    for values, keys in ((away, set(away)), ({}, set())):
+        status = replace(STATUS, services=(replace(SERVICE, **values),))  # type: ignore[arg-type]
+        line = on_the_wire(status_to_json(status))
+        assert set(away) & line["services"][0].keys() == keys
+        assert status_from_json(line) == status
+
+
 OUTLOOK = {
     "ready": "no",
     "ready_text": "why",

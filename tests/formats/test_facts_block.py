@@ -42,6 +42,7 @@ PROMISES = st.builds(
     st.frozensets(st.sampled_from(NAMES)),
     st.none() | PROMISES,
     st.dictionaries(st.sampled_from(NAMES), st.none() | st.integers(0, 65_535)),
+    st.frozensets(st.sampled_from(NAMES)),
 )
 def test_facts_come_back_as_they_were_packed(
     booting: bool,
@@ -53,6 +54,7 @@ def test_facts_come_back_as_they_were_packed(
     unready: frozenset[str],
     promise: Promise | None,
     disks: dict[str, int | None],
+    ordered: frozenset[str],
 ) -> None:
     """Every value, to the millisecond, every set of services, every promise, all disks."""
     facts = Facts(
@@ -66,6 +68,7 @@ def test_facts_come_back_as_they_were_packed(
         answering=frozenset(name for name, held in disks.items() if held is None),
         frozen={name: held for name, held in disks.items() if held is not None},
         promise=promise,
+        ordered=ordered,
     )
     assert (
         unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts

@@ -159,6 +159,11 @@ def test_options_are_read(text: str, options: Options) -> None:
             4,
             "expected one of stay, hand-over; found 'retry'",
         ),
+        ("[policy]\nfailback = always\n", 2, "expected no, yes, or after and a time"),
+        ("[policy]\nfailback = after\n", 2, "expected no, yes, or after and a time"),
+        ("[policy]\nfailback = after 0\n", 2, "expected after a time from 1 s to 86400 s"),
+        ("[policy]\nfailback = after 25h\n", 2, "expected after a time from 1 s to 86400 s"),
+        ("[policy]\n[[registry]]\nfailback = after 1.5\n", 3, "such as after 300 or after 5m"),
         ("[heartbeat]\ncluster = a\ncluster = b\n", 3, "(?i)duplicate"),
         ("[heartbeat]\n[heartbeat]\n", 2, "(?i)duplicate"),
         ("[heartbeat\n", 1, "openha"),
@@ -259,6 +264,25 @@ def test_services_have_the_limits_and_policies_of_their_sections() -> None:
     assert busybox.policy == Policy(OnDualRun.STOP_SECONDARY, OnStartFailure.STAY)
     assert registry.policy == Policy(OnDualRun.STOP_SECONDARY, OnStartFailure.HAND_OVER)
     assert options.scripts.parallel == 8
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("no", None),
+        ("yes", 60.0),
+        ("after 90", 90.0),
+        ("after 90s", 90.0),
+        ("after 5m", 300.0),
+        ("after  2 h", 7200.0),
+    ],
+)
+def test_failback_is_read_as_a_time(value: str, seconds: float | None) -> None:
+    """One service may differ from all others, also where they go back."""
+    text = f"[policy]\nfailback = after 10\n[[registry]]\nfailback = {value}\n"
+    registry, busybox = parse_options(text, "F").complete_services((REGISTRY, BUSYBOX))
+    assert registry.policy.failback_after_s == seconds
+    assert busybox.policy.failback_after_s == 10.0
 
 
 @pytest.mark.parametrize("section", ["scripts", "policy"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.stay import ORDERED, Stay
 from opensvc_openha.formats.state_file import StoredState, decode, encode
 
 ENDINGS = [
@@ -13,6 +14,13 @@ ENDINGS = [
     (StoredState(S.STARTING, S.FROZEN_START), b"3\0then FROZEN_START\n"),
     (StoredState(S.START_READY, S.FROZEN_START), b"7\0then FROZEN_START\n"),
     (StoredState(S.FROZEN_START), b"7\0FROZEN_START\n"),
+]
+STAYS = [
+    (StoredState(S.STARTED, stay=ORDERED), b"2\0by order\n"),
+    (StoredState(S.STOPPED, stay=ORDERED), b"0\0by order\n"),
+    (StoredState(S.FROZEN_STOP, stay=ORDERED), b"6\0by order\n"),
+    (StoredState(S.STARTED, stay=Stay(returned_at=1234.5)), b"2\0returned 1234.500\n"),
+    (StoredState(S.START_READY, stay=Stay(returned_at=0.0)), b"7\0returned 0.000\n"),
 ]
 
 
@@ -26,7 +34,7 @@ def test_state_with_a_digit_is_the_two_bytes_of_the_original(state: S) -> None:
     assert decode(data) == StoredState(state)
 
 
-@pytest.mark.parametrize("stored, data", ENDINGS)
+@pytest.mark.parametrize("stored, data", [*ENDINGS, *STAYS])
 def test_what_a_digit_would_lose_is_kept_in_a_tail(stored: StoredState, data: bytes) -> None:
     """A frozen start, or a step towards a frozen state: the first two bytes stay the original's, a
     tail reports the rest.
@@ -45,7 +53,17 @@ def test_digit_rewritten_in_place_makes_the_old_tail_void(_: StoredState, data: 
 
 @pytest.mark.parametrize(
     "data",
-    [b"7\0FROZEN_STAR", b"7\0then FROZEN_STOP\n", b"1\0FROZEN_START\n", b"6\0anything", b"6\0\0"],
+    [
+        b"2\0by orders\n",
+        b"2\0returned 1\n",
+        b"2\0returned -1.000\n",
+        b"2\0returned nan\n",
+        b"7\0FROZEN_STAR",
+        b"7\0then FROZEN_STOP\n",
+        b"1\0FROZEN_START\n",
+        b"6\0anything",
+        b"6\0\0",
+    ],
 )
 def test_tail_that_is_not_ours_is_ignored(data: bytes) -> None:
     """A tail that does not belong to its digit: the digit alone counts."""
@@ -87,3 +105,10 @@ def test_ending_that_makes_no_sense_cannot_be_stored() -> None:
     """STARTED on its way to FROZEN_STOP does not exist: it cannot be built, so never written."""
     with pytest.raises(ValueError, match="STARTED cannot be followed by FROZEN_STOP"):
         StoredState(S.STARTED, S.FROZEN_STOP)
+
+
+@pytest.mark.parametrize(("state", "target"), [(S.FROZEN_START, None), (S.STOPPING, S.FROZEN_STOP)])
+def test_frozen_state_has_no_room_for_why_a_service_stays(state: S, target: S | None) -> None:
+    """An older version would take the longer tail for none, and the state for another one."""
+    with pytest.raises(ValueError, match="has no room for why the service stays"):
+        StoredState(state, target, ORDERED)

@@ -26,6 +26,7 @@ class Room:
 _DECISIONS = (
     "cut_off.py",
     "data_disks.py",
+    "fail_back.py",
     "giving_up.py",
     "own_silence.py",
     "fence_paths.py",

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import pytest
 
-from opensvc_openha.core.events import Command, ScriptOutcome
+from opensvc_openha.core.events import Command, ScriptKind, ScriptOutcome
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.verify.exhaustive.bounded_model import BoundedModel, Fate
-from opensvc_openha.verify.exhaustive.model_checker import Enumeration
+from opensvc_openha.verify.exhaustive.model_checker import FAILBACK_S, Enumeration
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ from opensvc_openha.verify.exhaustive.model_checker import Enumeration
         pytest.param(
             Enumeration(by_pair=True, reports_power=True), 3, 6_000, id="fences that report power"
         ),
+        pytest.param(Enumeration(by_pair=True, is_away=True), 1, 70, id="failback"),
     ],
 )
 def test_whatever_happens_to_two_nodes_no_promise_is_broken(
@@ -44,6 +45,19 @@ def test_whatever_happens_to_two_nodes_no_promise_is_broken(
     found = search.run(depth)
     assert not found.broken, found.broken
     assert found.edges >= edges
+
+
+def test_no_promise_breaks_while_a_service_goes_back_to_its_primary() -> None:
+    """One move from its stop on the secondary; deeper searches are those of the command."""
+    world = BoundedModel(failback_after_s=FAILBACK_S)
+    world.start()
+    world.fail_over()
+    world.run(FAILBACK_S + 2.0)
+    script = world.nodes[1].script
+    assert script is not None and script.action.kind is ScriptKind.STOP
+    found = Enumeration(by_pair=True).run(1, start=world)
+    assert not found.broken, found.broken
+    assert found.edges >= 70
 
 
 def test_world_and_its_copy_go_their_own_ways() -> None:

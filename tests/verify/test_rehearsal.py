@@ -456,3 +456,13 @@ def test_words_of_nodes_may_be_joined_or_not() -> None:
     ]
     assert [event.after_s for event in planned] == [0.0, 5.0, 30.0]
     assert [event.is_peer for event in planned] == [True, False, False]
+
+
+@pytest.mark.parametrize(("is_kept", "on_primary"), [(False, "STARTED"), (True, "STOPPED")])
+def test_service_goes_back_to_a_primary_that_is_ready(is_kept: bool, on_primary: str) -> None:
+    """With `failback`, unless an operator keeps it here."""
+    known = present(own=STARTED, peer=STOPPED, policy=Policy(failback_after_s=60.0))
+    service = replace(known.status.services[0], is_kept_here=is_kept)
+    known = replace(known, status=replace(known.status, services=(service,)))
+    result = play(known, "link", "eth1", "down", "then", "20", "link", "eth1", "up")
+    assert [side.after for side in web(result).nodes if side.node == PEER] == [on_primary]

@@ -34,7 +34,7 @@ from opensvc_openha.core.events import (
     SeemsUp,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, Policy, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.timing import NEWS_GAP_S
 from opensvc_openha.verify.exhaustive.snapshot import copy_of
@@ -56,6 +56,7 @@ FENCE_S = 1.0
 """A power switch acts within this time, in seconds, after its order, whatever happens to the node
 that gave it.
 """
+_WAITS_MAX = 100
 _STEPS_AT_ONCE = 60
 """More steps of one engine within one instant are an endless loop."""
 
@@ -195,7 +196,11 @@ class BoundedModel:
     """Both nodes and the link between them."""
 
     def __init__(
-        self, key_id: str = "", is_primary_swapped: bool = False, reports_power: bool = False
+        self,
+        key_id: str = "",
+        is_primary_swapped: bool = False,
+        reports_power: bool = False,
+        failback_after_s: float | None = None,
     ) -> None:
         self.now = 10_000.0
         self.reports_power = reports_power
@@ -205,8 +210,15 @@ class BoundedModel:
             LinkSpec(name, "net", "eth1", f"239.131.50.{10 + index}", 5010, 0, TIMEOUT_S)
             for index, name in enumerate(NODES)
         )
-        straight = ServiceSpec(SERVICE, "/etc/registry", "deb1", "deb2", "/etc/registry.check")
-        swapped = ServiceSpec(SERVICE, "/etc/registry", "deb2", "deb1", "/etc/registry.check")
+        straight = ServiceSpec(
+            SERVICE,
+            "/etc/registry",
+            "deb1",
+            "deb2",
+            "/etc/registry.check",
+            policy=Policy(failback_after_s=failback_after_s),
+        )
+        swapped = replace(straight, primary="deb2", secondary="deb1")
         self.services = (straight, swapped if is_primary_swapped else straight)
         self.checker = InvariantChecker(NODES, TIMEOUT_S, TIMEOUT_S)
         self.nodes = [ModelNode(0, self), ModelNode(1, self)]
@@ -387,6 +399,27 @@ class BoundedModel:
         self.run(0.5)
         self.end_script(1, ScriptOutcome.DOWN, leaves_running=False)
         self.run(TIMEOUT_S)
+
+    def fail_over(self) -> None:
+        """Let deb1 run the service and lose its power, deb2 take it over, and deb1 come back."""
+        self.command(0, Command.UNFREEZE)
+        self._end_next(0, ScriptOutcome.OK, leaves_running=True)
+        self.command(1, Command.UNFREEZE)
+        self.run(0.5)
+        self.nodes[0].power_off()
+        self._end_next(1, ScriptOutcome.OK, leaves_running=False)
+        self._end_next(1, ScriptOutcome.OK, leaves_running=True)
+        self.boot(0)
+        self._end_next(0, ScriptOutcome.DOWN, leaves_running=False)
+
+    def _end_next(self, index: int, outcome: ScriptOutcome, leaves_running: bool) -> None:
+        """Wait for the next script of a node, and end it."""
+        for _ in range(_WAITS_MAX):
+            self.run(0.5)
+            if self.nodes[index].script is not None:
+                break
+        self.end_script(index, outcome, leaves_running)
+        self.run(0.5)
 
     # --- time -------------------------------------------------------------------------------------
 

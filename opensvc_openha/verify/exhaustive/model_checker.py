@@ -56,6 +56,8 @@ _FATES = (
     (_D, Fate.DOUBLED),
 )
 _SCRIPT_S = 0.5
+FAILBACK_S = 8.0
+"""After this time of a settled cluster a service goes back to its primary."""
 
 _ENDS = {
     # Outcomes of each script, and whether the service then runs; None for no change.
@@ -200,6 +202,8 @@ def waits_of(world: BoundedModel) -> Iterator[Event]:
     standings = [_standing(world, index) for index in (0, 1)]
     if PeerStanding.SILENT in standings:
         yield Event("two turns to fence pass", _nothing, _TURNS_S)
+    if world.services[0].policy.failback_after_s is not None:
+        yield Event("the primary is ready for long enough", _nothing, FAILBACK_S + 1.0)
     if PeerStanding.DEPARTED in standings:
         yield Event("a restart hold passes", _nothing, RESTART_HOLD_S + 0.1)
     if all(_state(world, index) is ServiceState.START_READY for index in (0, 1)):
@@ -268,13 +272,15 @@ class Enumeration:
         is_primary_swapped: bool = False,
         reports_power: bool = False,
         is_beside_plain: bool = False,
+        is_away: bool = False,
     ) -> None:
         """Prepare a search.
 
         With ``reports_power`` it starts from a node that has booted alone, and asks its fence
         for the other one's power. ``is_beside_plain`` leaves out of the last depth of a search
         ``with_force`` what the search without force tries in the same worlds, at the same depth:
-        everything but the forces, where nothing is forced yet.
+        everything but the forces, where nothing is forced yet. ``is_away``: it starts where the
+        service runs on its secondary, and goes back to its primary by itself.
         """
         self.with_force = with_force
         self.by_pair = by_pair
@@ -283,6 +289,7 @@ class Enumeration:
         self._is_primary_swapped = is_primary_swapped
         self._reports_power = reports_power
         self._is_beside_plain = is_beside_plain
+        self._is_away = is_away
         self._is_last = False
         self._seen: set[Any] = set()
         self._pairs: set[Any] = set()
@@ -299,8 +306,16 @@ class Enumeration:
         """
         way = Way(None, "both nodes are off" if start is None else start.show())
         if start is None:
-            start = BoundedModel(self._key_id, self._is_primary_swapped, self._reports_power)
+            start = BoundedModel(
+                self._key_id,
+                self._is_primary_swapped,
+                self._reports_power,
+                FAILBACK_S if self._is_away else None,
+            )
             start.start()
+            if self._is_away:
+                start.fail_over()
+                way = Way(way, f"deb2 took over from deb1, which is back: {start.show()}")
             if self._reports_power:
                 start.lose_both()
                 way = Way(way, "both ran, lost their power, and deb2 is back alone")
@@ -510,6 +525,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         help="fences have a status that reports whether the peer is off",
     )
     parser.add_argument(
+        "--failback",
+        action="store_true",
+        help="from a service on its secondary, which goes back to its primary by itself",
+    )
+    parser.add_argument(
         "--both-primary",
         action="store_true",
         help="the files of the nodes disagree on who is primary",
@@ -521,7 +541,12 @@ def main(argv: list[str]) -> int:
     """Print one line for each depth; return 1 if an invariant was broken."""
     asked = _arguments(argv)
     search = Enumeration(
-        asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary, asked.power
+        asked.force,
+        asked.pairs,
+        "aabbccdd" if asked.key else "",
+        asked.both_primary,
+        asked.power,
+        is_away=asked.failback,
     )
     print(f"{'depth':>5} {'worlds':>9} {'edges':>10} {'new pairs':>10}", flush=True)
 

@@ -71,6 +71,7 @@ class StateFingerprint:
             tuple(sorted(facts.unready)),
             tuple(sorted(facts.answering)),
             tuple(sorted(facts.frozen)),
+            tuple(sorted(facts.ordered)),
             None
             if facts.promise is None
             else (facts.promise.death_s, facts.promise.media, facts.promise.is_virtual),

@@ -17,6 +17,7 @@ from opensvc_openha.errors import UsageError
 from opensvc_openha.system import clock
 from opensvc_openha.verify.random.plan import (
     Plan,
+    failback_plan_from_seed,
     frozen_plan_from_seed,
     lease_plan_from_seed,
     plan_from_seed,
@@ -67,6 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--frozen-disks",
         action="store_true",
         help="data disks freeze, for one node or for both, and services are given up",
+    )
+    parser.add_argument(
+        "--failback",
+        action="store_true",
+        help="services go back to their primary by themselves",
     )
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
     parser.add_argument(
@@ -126,6 +132,7 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.seed, options.seed + options.runs)
     kind = "lease" if options.lease else "fence plan" if options.fence_plan else ""
     kind = "frozen disks" if options.frozen_disks else kind
+    kind = "failback" if options.failback else kind
     if options.jobs <= 1 or options.trace:
         on_line = _print_line if options.trace else None
         for seed in seeds:
@@ -142,6 +149,8 @@ def _run(work: tuple[int, float, str]) -> Outcome:
 
 
 def _plan_of(seed: int, kind: str) -> Plan | None:
+    if kind == "failback":
+        return failback_plan_from_seed(seed)
     if kind == "frozen disks":
         return frozen_plan_from_seed(seed)
     if kind == "lease":

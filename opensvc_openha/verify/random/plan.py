@@ -353,6 +353,21 @@ def frozen_plan_from_seed(seed: int) -> Plan:
     )
 
 
+def failback_plan_from_seed(seed: int) -> Plan:
+    """Return the plan of a seed, whose services go back to their primary by themselves."""
+    dice = Random(f"{seed} failback")
+    plan = plan_from_seed(seed) if dice.random() < 0.3 else scenario_from_seed(seed)
+    return replace(
+        plan,
+        policy=replace(plan.policy, failback_after_s=dice.choice((1.0, 5.0, 5.0, 20.0, 60.0))),
+        # A C OpenHA acknowledges nothing, so that nothing goes back to it.
+        is_legacy=False,
+        # It takes a while without a fault until something goes back.
+        gap_s=dice.choice((plan.gap_s, (5.0, 20.0, 60.0), (40.0, 120.0))),
+        script_fails=dice.choice((plan.script_fails, 0.0, 0.3)),
+    )
+
+
 def _draw(seed: int) -> Plan:
     dice = Random(f"{seed} plan")
     net_links = dice.choice((1, 2, 2, 2, 3))

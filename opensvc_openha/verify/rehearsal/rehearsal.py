@@ -32,6 +32,7 @@ from opensvc_openha.core.outlook import Ready
 from opensvc_openha.core.promise import death_after_s
 from opensvc_openha.core.states import AWAITS_PROOF, PASSING, RUNS_SOMETHING, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
+from opensvc_openha.core.stay import FREE, ORDERED
 from opensvc_openha.core.wording import named
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.suggestion import did_you_mean, which_service
@@ -262,7 +263,8 @@ class Rehearsal:
                 )
             found = status.service(svc.name) if node is self.own else None
             reason = "as it is now" if found is None else found.reason
-            known[svc.name] = RecoveredState(taken, reason=reason)
+            stay = ORDERED if found is not None and found.is_kept_here else FREE
+            known[svc.name] = RecoveredState(taken, reason=reason, stay=stay)
             if taken in _RUNS:
                 node.running.add(svc.name)
         node.boot_copy(known, memory)
@@ -504,9 +506,17 @@ class Rehearsal:
 
     def _has_more(self, node: CopiedNode, now: float) -> bool:
         """Return True if a node is known to try something later."""
-        if node.engine is None or not self._waiting(node):
+        if node.engine is None:
             return False
-        fencing = node.engine.snapshot(now).fencing
+        may_go_back = any(svc.policy.failback_after_s is not None for svc in node.spec.services)
+        if not may_go_back and not self._waiting(node):
+            return False
+        status = node.engine.snapshot(now)
+        if any(svc.fails_back_at is not None for svc in status.services):
+            return True
+        if not self._waiting(node):
+            return False
+        fencing = status.fencing
         instants = (
             fencing.next_try_at,
             fencing.opens_at,
