@@ -743,20 +743,28 @@ class Engine:
                 sent += self._lease.record_beat(action.beat.seq, has_facts, now)
         return sent
 
+    def announced_state_of(self, service: str) -> ServiceState:
+        """Return the state of a service that a beat announces now."""
+        return self._announced_states()[service]
+
     def beat(self) -> Beat:
         """Return what this node announces now, under the current sequence number."""
         return self._announcer.beat(self._report())
 
-    def _report(self) -> Report:
-        view, work = self._peer.view, self._work
+    def _announced_states(self) -> dict[str, ServiceState]:
+        newest, work = self._peer.view.newest, self._work
         states = dict(work.announced)
-        answering, frozen = self._disks.facts(states, self._stepped_at)
-        if view.newest is not None and view.newest.is_legacy:
+        if newest is not None and newest.is_legacy:
             # A C OpenHA cannot confirm anything, and no announcement makes it stop a copy of its
             # own.
             states.update({name: self._services[name].state for name in work.unacknowledged})
+        return states
+
+    def _report(self) -> Report:
+        view, work = self._peer.view, self._work
+        answering, frozen = self._disks.facts(work.announced, self._stepped_at)
         return Report(
-            states,
+            self._announced_states(),
             wants_ack=bool(work.unacknowledged) or self._lease.asks(self._stepped_at),
             facts=replace(
                 self._fencing.facts(work.announced, self._stepped_at),
@@ -829,6 +837,13 @@ class Engine:
             fencing=self.fencing_status(now),
             lease=self._lease.status(now),
         )
+
+    def is_helpless(self, now: float) -> bool:
+        """Return True if this node may not fence until it is heard or an operator confirms.
+
+        It has not heard its peer since it booted, or was ejected.
+        """
+        return self._fencing.is_blocked(now) or bool(self._fencing.is_ejected_by)
 
     def fencing_status(self, now: float) -> FencingStatus:
         """Return that part of the snapshot alone."""

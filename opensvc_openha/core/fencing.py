@@ -350,6 +350,17 @@ class Fencing:
         alone_s = self.spec.fencing.boot_alone_s
         return alone_s is None or now < self._booted_at + alone_s
 
+    def is_blocked(self, now: float) -> bool:
+        """Return True while that holds for one of the services."""
+        return any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services)
+
+    @property
+    def is_ejected_by(self) -> str:
+        """The node that ejected this one by the fence plan; empty if none did."""
+        if not self.desk.is_configured:
+            return ""
+        return self.desk.ejected_by or (self.spec.peer if self.desk.plan.lost_to else "")
+
     def boot_block_ends(self, svc: ServiceSpec) -> float | None:
         """Return when the boot block ends by time alone; None if it does not."""
         alone_s = self.spec.fencing.boot_alone_s
@@ -590,7 +601,7 @@ class Fencing:
             turn=self.turns.turn.name.lower(),
             peer_turn="" if view.facts is None else view.facts.turn.name.lower(),
             has_heard=self.has_heard,
-            is_blocked=any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services),
+            is_blocked=self.is_blocked(now),
             boot_alone_s=self.spec.fencing.boot_alone_s,
             alone_at=min(
                 (
@@ -629,7 +640,7 @@ class Fencing:
             "step_began_at": None if in_air is None else in_air.began_at,
             "proofs": self.desk.proof_statuses(now),
             "hints": tuple(hint.text for hint in plan.hints),
-            "is_ejected_by": self.desk.ejected_by or (self.spec.peer if plan.lost_to else ""),
+            "is_ejected_by": self.is_ejected_by,
             "next_try_at": self.desk.next_try_at(),
             "lease": self.desk.explain_lease(now),
             "lease_ends_at": self.desk.lease.sight.ends_at,

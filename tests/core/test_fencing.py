@@ -278,10 +278,14 @@ def test_fenced_node_that_boots_into_the_silence_keeps_still() -> None:
     assert len(pair.fenced) == 1 and pair.alive() == {"deb1", "deb2"}
     assert pair.state(loser.name, "registry") is pair.state(loser.name, "files") is S.STOPPED
     assert "has not heard its peer since it booted" in loser.service("registry").reason
-    assert loser.engine is not None and loser.engine.snapshot(pair.now).fencing.is_blocked
+    engine = loser.engine
+    assert engine is not None and engine.snapshot(pair.now).fencing.is_blocked
+    assert engine.is_helpless(pair.now) and engine.announced_state_of("registry") is S.STOPPED
+    assert engine.peer_state_of("registry") is S.UNKNOWN
     assert pair.state(survivor, "registry") is S.STARTED
     pair.heal()
     pair.run(20)
+    assert not engine.is_helpless(pair.now) and engine.peer_state_of("registry") is S.STARTED
     assert len(pair.fenced) == 1
     pair.cut_all()
     pair.run(60)

@@ -164,7 +164,7 @@ class ModelNode(SimulatedNode):
         problem = super().find_mismatch(engine)
         if problem:
             return problem
-        announced = engine.beat().states[SERVICE]
+        announced = engine.announced_state_of(SERVICE)
         if self._is_old_news(announced):
             return f"{announced.name} was not announced in time"
         if announced in PEER_OUT and self.runs and not self.world.is_excused(self.index):

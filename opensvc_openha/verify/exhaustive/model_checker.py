@@ -479,10 +479,8 @@ def _confirm_where_blocked(world: BoundedModel) -> None:
     for index, node in enumerate(world.nodes):
         if node.engine is None or not world.is_out(1 - index):
             continue
-        if node.engine.peer_standing is not PeerStanding.SILENT:
-            continue
-        fencing = node.engine.fencing_status(world.now)
-        if fencing.is_blocked or fencing.is_ejected_by:
+        is_silent = node.engine.peer_standing is PeerStanding.SILENT
+        if is_silent and node.engine.is_helpless(world.now):
             world.confirm(index)
 
 
