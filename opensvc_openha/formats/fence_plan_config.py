@@ -45,7 +45,7 @@ RESERVATION = "reservation"
 """A level that needs no section: the SCSI reservation of the services' data disks."""
 
 Levels = tuple[tuple[str, ...], ...]
-_NOT_AVAILABLE = (ETCD, "sbd")
+_NOT_AVAILABLE = ("sbd",)
 _PARTS = tuple(part.name for part in PARTS)
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _AGENT = re.compile(r"(/[^\s]*/)?fence_[a-z0-9_]+\Z")

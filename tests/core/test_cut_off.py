@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import RunScript
-from opensvc_openha.core.cut_off import CutOff
+from opensvc_openha.core.cut_off import CUT_OFF, CutOff
 from opensvc_openha.core.events import Command, ConfigChanged, Leaving, ScriptKind
 from opensvc_openha.core.model import (
     FencePath,
@@ -506,3 +506,86 @@ def test_a_daemon_that_is_started_while_cut_off_is_reset() -> None:
     _cut(pair)
     deb1.boot_from_files()
     assert _until_bitten(pair, deb1) < math.inf and not _ended(pair, "stop", "deb1")
+
+
+# --- the count of what was asked for, by itself ---------------------------------------------------
+
+
+def _asked(*instants: float) -> CutOff:
+    """Renewals were asked for then, a second apart at most."""
+    cut = CutOff()
+    for at in instants:
+        cut.record_ask(1.0, at)
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("instants", "answer_s", "earliest", "due_at"),
+    [
+        ((), 1.0, -math.inf, None),
+        ((100.0,), 1.0, -math.inf, None),
+        ((100.0, 100.74), 1.0, -math.inf, None),
+        ((100.0, 100.75), 1.0, -math.inf, 103.0),
+        ((100.0, 101.0), 1.0, -math.inf, 103.0),
+        ((100.0, 101.0, 102.0), 1.0, -math.inf, 103.0),
+        ((100.0, 109.0, 110.0), 0.5, -math.inf, 109.5),
+        ((100.0, 101.0), 1.0, 110.0, 110.0),
+        ((100.0, 101.0), 1.0, 102.9, 103.0),
+    ],
+)
+def test_it_is_cut_off_after_two_renewals_that_nothing_confirms(
+    instants: tuple[float, ...], answer_s: float, earliest: float, due_at: float | None
+) -> None:
+    """As long after the last one that something may have confirmed as the promise bears."""
+    assert _asked(*instants).due_at(1.0, answer_s, earliest) == due_at
+
+
+def test_confirmation_in_time_counts_for_what_was_asked_for_until_then() -> None:
+    """One that comes late counts for nothing."""
+    for began_at, is_in_time, due_at in (
+        (100.0, True, 104.0),
+        (99.9, True, 103.0),
+        (101.0, True, None),
+        (101.0, False, 103.0),
+    ):
+        cut = _asked(100.0, 101.0, 102.0)
+        cut.record_confirmed(began_at, is_in_time)
+        assert cut.due_at(1.0, 1.0) == due_at
+
+
+def test_no_more_renewals_are_kept_than_count() -> None:
+    """A cut may last for days; those behind the second were of use if the first was confirmed."""
+    cut = _asked(*(100.0 + number for number in range(9)))
+    cut.record_confirmed(102.0, True)
+    assert cut.due_at(1.0, 1.0) is None
+    again = _asked(*(100.0 + number for number in range(9)))
+    again.record_confirmed(101.0, True)
+    assert again.due_at(1.0, 1.0) == 105.0
+
+
+@pytest.mark.parametrize("is_in_time", [True, False])
+def test_what_was_done_after_the_cut_ends_it_however_late(is_in_time: bool) -> None:
+    """Not what was done before, or in that instant."""
+    cut = _asked(100.0, 101.0)
+    assert cut.text == "" and cut.since is None
+    cut.begin(103.0)
+    assert cut.text == CUT_OFF and cut.since == 103.0 and cut.due_at(1.0, 1.0) is None
+    cut.record_confirmed(103.0, is_in_time)
+    assert cut.since == 103.0
+    cut.record_confirmed(103.1, is_in_time)
+    assert cut.since is None and cut.text == ""
+    cut.record_ask(1.0, 104.0)
+    assert cut.due_at(1.0, 1.0) is None
+    cut.record_ask(1.0, 105.0)
+    assert cut.due_at(1.0, 1.0) == 107.0
+
+
+def test_node_that_stood_still_counts_from_its_next_beat() -> None:
+    """It heard nothing meanwhile; a cut stays one."""
+    cut = _asked(100.0, 101.0)
+    cut.restart()
+    cut.record_ask(1.0, 101.1)
+    assert cut.due_at(1.0, 1.0) is None
+    cut.begin(103.0)
+    cut.restart()
+    assert cut.since == 103.0

@@ -1015,3 +1015,24 @@ def test_turns_know_which_services_a_plan_fences() -> None:
     assert made.turn_opens(wanting, CUT) == CUT
     made.reconfigure(spec(BARE, fencing=planned()))
     assert made.turn_opens(wanting, CUT) == CUT + DELAY_S
+
+
+def test_beat_lets_every_group_begin_as_if_none_had() -> None:
+    """Which one was flown last does not count in the next silence."""
+    made = waiting_groups(WEB, DB, db=S.START_READY)
+    assert not made.may_fence_now(WEB, SILENT, CUT + 1)
+    made.record_heard(HEARD, CUT + 1)
+    assert made.may_fence_now(WEB, SILENT, CUT + 20)
+
+
+def test_declared_time_of_a_fence_may_be_below_a_second() -> None:
+    """Nothing was measured."""
+    assert Fencing(replace(spec(), fence_time_s=0.5), FencingMemory(), BOOT).fence_s == 0.5
+
+
+def test_round_for_nobody_is_no_failure() -> None:
+    """It does not begin."""
+    made = rounds()
+    made.desk.plan.leave("bare")
+    assert made.order_step(SILENT, CUT) == []
+    assert made.desk.plan.failures == 0 and made.desk.plan.may_begin(CUT)

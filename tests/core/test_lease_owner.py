@@ -12,6 +12,7 @@ from opensvc_openha.core.actions import (
     ArmWatchdog,
     DisarmWatchdog,
     GrantPermit,
+    HoldWatchdog,
     RenewWitness,
     WithdrawWitness,
 )
@@ -1251,3 +1252,244 @@ def test_the_least_margin_is_of_the_last_days() -> None:
         assert status is not None
         shown.append(status.least_margin_s)
     assert shown[1] == pytest.approx(0.6) and shown[2] is not None and shown[2] < 0
+
+
+def test_permit_is_given_up_to_the_time_for_an_answer() -> None:
+    """Once for each renewal, and for none that is older than the last one."""
+    owner = _armed()
+    for seq in (3, 4, 5):
+        owner.record_beat(seq, True, 99.0 + seq)
+    assert owner.acknowledged(4, 104.01) == []
+    assert owner.acknowledged(4, 104.0) == [GrantPermit(103.0)]
+    assert owner.acknowledged(4, 104.0) == [] == owner.acknowledged(3, 103.0)
+    assert owner.acknowledged(99, 104.0) == []
+    shown = owner.status(104.5)
+    assert shown is not None and (shown.permit_at, shown.permit_by) == (104.0, "acknowledged beat")
+    assert shown.margin_s == 3.5 and shown.least_margin_s == pytest.approx(1.1)
+
+
+def test_beat_asks_once_in_an_interval() -> None:
+    """A little earlier with one that leaves in any case; where nothing is kept, never."""
+    owner = _armed()
+    assert [owner.asks(at) for at in (101.74, 101.75)] == [False, True]
+    assert [owner.is_ask_due(at) for at in (101.99, 102.0)] == [False, True]
+    idle = LeaseOwner(_spec(), 100.0)
+    assert not idle.asks(999.0) and not idle.is_ask_due(999.0)
+    assert idle.record_beat(1, True, 100.0) == [] and idle.acknowledged(1, 100.1) == []
+    # What is said anew is asked for at once.
+    owner.update(replace(_RUNS, next_seq=3, is_in_use=False), 101.2)
+    assert owner.asks(101.2) and owner.is_ask_due(101.2)
+
+
+def test_each_deadline_is_of_something_that_time_alone_changes() -> None:
+    """In the order in which the promise is made, and taken back."""
+    owner = LeaseOwner(_spec(), 100.0)
+    assert owner.deadlines(99.0) == []
+    owner.update(_RUNS, 100.0)
+    assert owner.deadlines(100.0) == [100.0 + LEASE_WAIT_S]
+    owner.record_beat(1, True, 100.0)
+    assert sorted(owner.deadlines(100.0)) == [101.0, 100.0 + LEASE_WAIT_S]
+    owner = _armed()
+    assert sorted(owner.deadlines(101.1)) == [102.0, 100.0 + LEASE_WAIT_S]
+    owner.update(replace(_RUNS, next_seq=3), 101.1)
+    assert owner.deadlines(101.1) == [102.0]
+    owner.update(replace(_RUNS, next_seq=3, goodbye=Goodbye.LEFT), 101.2)
+    assert sorted(owner.deadlines(101.2)) == [101.2 + LEASE_CONFIRM_S, 101.2 + LEASE_SETTLE_S]
+    # A leave that is called off.
+    owner.update(replace(_RUNS, next_seq=3), 101.3)
+    assert 101.2 + LEASE_SETTLE_S not in owner.deadlines(101.3)
+
+
+def test_lost_watchdog_and_one_that_is_taken_over_have_a_time_of_their_own() -> None:
+    """While a promise is wanted; and until the peer is heard."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3), 101.1)
+    owner.watchdog_lost(WatchdogLost("gone"), 101.5)
+    assert 101.5 not in owner.deadlines(101.5)
+    owner.update(replace(_RUNS, next_seq=3), 101.5)
+    owner.watchdog_lost(WatchdogLost("gone"), 102.0)
+    assert 102.0 + LEASE_RETRY_S in owner.deadlines(102.0)
+    owner.update(replace(_RUNS, next_seq=3, is_in_use=False), 102.0)
+    assert 102.0 + LEASE_RETRY_S not in owner.deadlines(102.0)
+    found = LeaseOwner(_spec(), 100.0)
+    found.watchdog_ready(replace(_READY, settings=POLICY), 100.0)
+    unknown = replace(_RUNS, peer_problem="deb2 is not heard")
+    assert found.update(unknown, 100.0) == []
+    assert 100.0 + LEASE_TAKEOVER_S in found.deadlines(100.0)
+    assert found.update(unknown, 99.9 + LEASE_TAKEOVER_S) == []
+    assert not found.record_beat(1, True, 100.0 + LEASE_TAKEOVER_S)
+    found.acknowledged(1, 100.0 + LEASE_TAKEOVER_S)
+    assert DisarmWatchdog() in found.update(unknown, 100.0 + LEASE_TAKEOVER_S)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"is_in_use": False}, "no service runs here"),
+        ({"is_in_use": False, "is_start_near": True}, ""),
+        ({"goodbye": Goodbye.LEFT}, "the daemon ends"),
+        ({"goodbye": Goodbye.RESTART}, "the daemon ends"),
+        ({"proved_out": "off"}, "deb2 is out: off"),
+        ({"peer_problem": "deb2 takes none"}, "deb2 takes none"),
+        ({}, ""),
+    ],
+)
+def test_why_nothing_is_promised_before_anything_was(changes: dict[str, object], why: str) -> None:
+    """Then no watchdog is armed."""
+    owner = LeaseOwner(_spec(), 100.0)
+    ordered = owner.update(replace(_RUNS, **changes), 100.0)  # type: ignore[arg-type]
+    assert ordered == ([] if why else [ArmWatchdog(4.0)])
+    shown = owner.status(100.0)
+    assert shown is not None
+    missing = "no beat was confirmed yet: the watchdog is opened with the first one that is"
+    assert shown.why_not == (why or missing) and owner.is_awaited(100.0) is not bool(why)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [
+        ({"is_in_use": False}, False),
+        ({"is_in_use": False, "is_start_near": True}, True),
+        ({"goodbye": Goodbye.LEFT}, False),
+        ({"goodbye": Goodbye.RESTART}, True),
+        ({"goodbye": Goodbye.RESTART, "is_in_use": False}, False),
+        ({"proved_out": "off"}, False),
+        ({"peer_problem": "deb2 takes none"}, True),
+    ],
+)
+def test_what_takes_back_a_promise_that_was_made(changes: dict[str, object], is_kept: bool) -> None:
+    """A peer that is started again takes back none."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3, **changes), 102.0)  # type: ignore[arg-type]
+    assert (owner.promise is not None) is is_kept
+
+
+def test_start_waits_until_the_promise_is_confirmed_or_given_up() -> None:
+    """Not for a watchdog that is lost; the wait begins anew once a promise is wanted again."""
+    owner = LeaseOwner(_spec(), 100.0)
+    assert not owner.is_awaited(100.0)
+    owner.update(_RUNS, 100.0)
+    ends = 100.0 + LEASE_WAIT_S
+    assert [owner.is_awaited(at) for at in (100.0, ends - 0.1, ends)] == [True, True, False]
+    owner.update(replace(_RUNS, is_in_use=False), 101.0)
+    assert not owner.is_awaited(101.0)
+    owner.update(_RUNS, 103.0)
+    assert owner.is_awaited(102.9 + LEASE_WAIT_S)
+    owner.watchdog_lost(WatchdogLost("gone"), 103.0)
+    assert not owner.is_awaited(103.0)
+    # One that was confirmed is not waited for once more, whatever is promised since.
+    armed = _armed()
+    armed.update(replace(_RUNS, next_seq=3), 101.2)
+    armed.watchdog_ready(replace(_READY, timeout_s=8.0), 102.0)
+    armed.update(replace(_RUNS, next_seq=3), 102.0)
+    shown = armed.status(102.0)
+    assert shown is not None and not shown.is_confirmed and not armed.is_awaited(102.0)
+
+
+def test_wait_in_vain_is_reported_once() -> None:
+    """With what is missing then; not where the watchdog is lost, which was reported."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.update(_RUNS, 100.0)
+    late = 100.0 + LEASE_WAIT_S
+    assert owner.update(_RUNS, late - 0.1) == []
+    [record] = owner.update(_RUNS, late)
+    assert "starts do not wait for it" in str(record) and owner.update(_RUNS, late + 1) == []
+    lost = LeaseOwner(_spec(), 100.0)
+    lost.update(_RUNS, 100.0)
+    lost.watchdog_lost(WatchdogLost("gone"), 100.1)
+    assert not any("starts do not wait" in str(each) for each in lost.update(_RUNS, late))
+
+
+def test_goodbye_waits_for_what_has_to_be_known_but_not_for_ever() -> None:
+    """A longer promise for a restart; then the keeper holds the watchdog."""
+    owner = _armed()
+    leaves = replace(_RUNS, next_seq=3, goodbye=Goodbye.RESTART)
+    owner.update(leaves, 102.0)
+    assert owner.promise is not None and owner.promise.death_s > D_S + RESTART_HOLD_S
+    settled = 102.0 + LEASE_SETTLE_S
+    assert [owner.holds_back(at) for at in (102.0, settled - 0.1, settled)] == [True, True, False]
+    owner.record_beat(3, True, 102.1)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.1, 102.2), 102.2)
+    owner.update(replace(leaves, next_seq=4), 102.2)
+    assert not owner.holds_back(102.3)
+    assert owner.leave() == [HoldWatchdog(102.0 + RESTART_HOLD_S)]
+    owner.record_beat(4, True, 103.0)
+    assert owner.acknowledged(4, 103.1) == [], "the keeper pets by itself now"
+
+
+def test_daemon_that_leaves_before_the_peer_knows_leaves_an_alarm() -> None:
+    """The watchdog resets the node; one that is off leaves nothing."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3, goodbye=Goodbye.RESTART), 102.0)
+    [record] = owner.leave()
+    assert "LEFT ARMED" in str(record) and "the watchdog resets this node" in str(record)
+    assert LeaseOwner(_spec(), 100.0).leave() == []
+    assert not LeaseOwner(_spec(), 100.0).holds_back(100.0)
+
+
+def test_withdrawal_is_known_when_every_medium_has_it_or_one_for_a_while() -> None:
+    """Or the peer has acknowledged it, after the same while; a medium without it never."""
+    for shown_by, at, is_known in (
+        ("both", 103.0, True),
+        ("one", 101.9 + LEASE_CONFIRM_S, False),
+        ("one", 102.0 + LEASE_CONFIRM_S, True),
+        ("acknowledged", 101.9 + LEASE_CONFIRM_S, False),
+        ("acknowledged", 102.0 + LEASE_CONFIRM_S, True),
+        ("none", 999.0, False),
+    ):
+        owner = _armed(has_witness=True)
+        ends = replace(_RUNS, next_seq=3, is_in_use=False)
+        owner.update(ends, 102.0)
+        assert owner.record_beat(3, True, 102.0) == [WithdrawWitness(3)]
+        if shown_by in ("one", "both"):
+            owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.0, 102.1), 102.1)
+        if shown_by == "both":
+            owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 102.0, 102.1), 102.1)
+        if shown_by == "acknowledged":
+            owner.acknowledged(3, 102.1)
+        assert (DisarmWatchdog() in owner.update(replace(ends, next_seq=4), at)) is is_known
+
+
+def test_each_promise_that_may_stand_is_renewed_by_what_all_of_them_name() -> None:
+    """None while nothing is promised."""
+    assert LeaseOwner(_spec(), 100.0).renewing is None
+    owner = _armed(has_witness=True)
+    owner.update(replace(_RUNS, next_seq=3), 101.2)
+    assert owner.renewing == {_MEDIUM, WITNESS_MARK}
+    owner.media_replaced(MediaReplaced(frozenset({_MEDIUM})))
+    owner.update(replace(_RUNS, next_seq=3), 101.3)
+    assert owner.promise is not None and owner.promise.media == {WITNESS_MARK}
+    assert owner.renewing == {WITNESS_MARK}
+    owner.record_beat(3, True, 102.5)
+    assert owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.5, 102.6), 102.6) == []
+    assert owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 102.5, 102.6), 102.6) != []
+
+
+def test_repeat_is_a_beat_of_its_own_time_and_renews_at_the_witness() -> None:
+    """While states are written; not what is being withdrawn."""
+    owner = _armed(has_witness=True)
+    owner.record_repeat(2, True, 103.0)
+    assert owner.acknowledged(2, 103.5) == [GrantPermit(103.0)]
+    assert owner.renew_meanwhile(2) == [RenewWitness(2, 2)]
+    assert _armed().renew_meanwhile(2) == []
+    owner.update(replace(_RUNS, next_seq=3, is_in_use=False), 104.0)
+    assert owner.renew_meanwhile(3) == []
+    idle = LeaseOwner(_spec(has_witness=True), 100.0)
+    idle.record_repeat(1, True, 100.0)
+    assert idle.renew_meanwhile(1) == []
+
+
+def test_lost_watchdog_is_reported_with_each_new_reason() -> None:
+    """It may run on: it is tried again at once, then in a while."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3), 101.2)
+    [record] = owner.watchdog_lost(WatchdogLost("gone"), 102.0)
+    assert "NO WATCHDOG" in str(record)
+    shown = owner.status(102.0)
+    assert shown is not None and (shown.watchdog, shown.why_not) == ("lost", "gone")
+    assert shown.timeout_s is None and shown.permit_at is None and shown.margin_s is None
+    assert owner.watchdog_lost(WatchdogLost("gone"), 102.0) == []
+    assert len(owner.watchdog_lost(WatchdogLost("busy"), 102.0)) == 1
+    retry_at = 102.0 + LEASE_RETRY_S
+    for at, is_armed in ((retry_at - 0.1, False), (retry_at, True)):
+        assert (ArmWatchdog(4.0) in owner.update(replace(_RUNS, next_seq=3), at)) is is_armed

@@ -12,6 +12,7 @@ from opensvc_openha.core.peer_view import Age, Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
+    DISK_FACTS_OLD_S,
     LEGACY_ECHO_S,
     LEGACY_FRESH_S,
     LEGACY_STRAGGLER_S,
@@ -605,3 +606,48 @@ def test_old_format_is_believed_some_time_after_a_goodbye_in_ours() -> None:
     ends = 100.0 + LEGACY_ECHO_S
     assert [view.admits(_old(200), now) for now in (ends - 0.1, ends)] == [False, True]
     assert _live(_beat()).admits(_old(200), 100.0)
+
+
+def test_old_peer_is_watched_for_the_start_ready_delay() -> None:
+    """Unless its links have a longer one."""
+    assert PeerView(OWN).legacy_delay_s == START_READY_DELAY_S
+    assert _watched(*SIX).is_watched_out("registry", 0.0, 105.0)
+
+
+def test_word_about_disks_grows_old_from_its_reception_on() -> None:
+    """It may have waited for the engine; a later arrival of it is none."""
+    beat = replace(_beat(), facts=FACTS)
+    for received_at, since in ((None, 100.0), (97.0, 97.0), (103.0, 100.0)):
+        view = PeerView(OWN)
+        view.take(beat, 100.0, True, received_at)
+        view.judge(True, None, 100.0)
+        ends = since + DISK_FACTS_OLD_S
+        assert view.disks_of("registry", ends) is DiskAnswer.ANSWERS
+        assert view.disks_of("registry", ends + 0.01) is DiskAnswer.UNKNOWN
+
+
+def test_facts_without_a_key_stay_so_beside_later_beats_with_one() -> None:
+    """And facts with one are not taken back by a beat without facts."""
+    view = PeerView(OWN)
+    view.take(replace(_beat(), facts=FACTS), 100.0, True)
+    view.take(replace(_beat(seq=2), facts=FACTS), 101.0, False)
+    view.take(_beat(seq=3), 102.0, True)
+    assert not view.are_facts_authentic
+    view.take(replace(_beat(seq=4), facts=FACTS), 103.0, True)
+    view.take(_beat(seq=5), 104.0, True)
+    assert view.are_facts_authentic
+
+
+def test_incarnation_is_over_once_another_one_was_taken() -> None:
+    """Not the present one, nor one that was never taken."""
+    view = _live(*(replace(_beat(), boot=boot) for boot in (LIFE, NEXT_LIFE)))
+    assert [view.is_over(boot) for boot in (LIFE, NEXT_LIFE, THIRD_LIFE)] == [True, False, False]
+
+
+@pytest.mark.parametrize("is_authentic", [False, True])
+def test_beat_without_a_key_is_unauthenticated(is_authentic: bool) -> None:
+    """In one word."""
+    view = PeerView(OWN)
+    view.take(_beat(), 100.0, is_authentic)
+    assert view.is_unauthenticated is (not is_authentic)
+    assert _live(_beat()).is_unauthenticated, "as long as nobody says otherwise"

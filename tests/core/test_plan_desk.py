@@ -154,3 +154,36 @@ def test_state_of_the_path_is_what_the_promise_comes_to(
 ) -> None:
     """For the operator, before a silence and in it."""
     assert _state_of(sight) is state
+
+
+def test_beat_ends_the_round_and_what_it_has_proved() -> None:
+    """And the loss of a claim."""
+    desk = a_desk((IPMI,))
+    desk.plan.begin_round()
+    desk.plan.proofs, desk.plan.lost_to = (PROOF,), "it won"
+    desk.record_heard(100.0)
+    assert not desk.plan.is_in_round and desk.plan.proofs == () and not desk.ejector
+
+
+def test_promise_is_no_step_that_takes_time() -> None:
+    """However long it is waited for."""
+    lease = replace(LEASE, limit_s=90.0)
+    assert a_desk((IPMI,), (lease,)).longest_s({}) == IPMI.limit_s
+    assert a_desk((lease,)).longest_s({}) is None
+
+
+def test_promise_is_judged_with_whether_this_node_is_cut_off() -> None:
+    """It is not, where nothing else is said."""
+    judged_as: list[bool] = []
+
+    class Judge(Lease):
+        def judge(
+            self, view: PeerView, delay_s: float, now: float, is_cut_off: bool = False
+        ) -> None:
+            judged_as.append(is_cut_off)
+
+    desk = a_desk((LEASE,))
+    desk.lease = cast(Any, Judge([SIGHT]))
+    desk.judge_lease(VIEW, 100.0)
+    desk.judge_lease(VIEW, 100.0, True)
+    assert judged_as == [False, True]

@@ -278,3 +278,30 @@ def test_longest_times_of_a_plan() -> None:
     assert [option.name for option in fence_plan_config.DEVICE_OPTIONS] == [
         *("agent", "cmd", "status_cmd", "timeout", "password_file", "ca_file")
     ]
+
+
+@pytest.mark.parametrize(
+    "section, message",
+    [
+        ("[[pdu deb1]]\nagent = fence_apc\n", "would never be used: write levels = pdu"),
+        ("[[ipmj deb1]]\nagent = fence_apc\n", "would never be used: did you mean ipmi?"),
+        ("[[1pmi deb1]]\nagent = fence_apc\n", "[[1pmi deb1]]: expected the name of a path"),
+        ("[[reservation deb1]]\nagent = fence_apc\n", "reservation is no name for a device"),
+        ("[[pdu deb1]]\nagent = callout\ncmd = x\npassword_file = /x\n", "password_file"),
+    ],
+)
+def test_section_that_is_none_of_the_plan_is_named_with_what_to_write(
+    section: str, message: str
+) -> None:
+    """As far as that can be guessed."""
+    with pytest.raises(ConfigError) as found:
+        plan(BOARDS + section)
+    assert message in str(found.value)
+
+
+def test_options_of_a_device_keep_their_lines() -> None:
+    """For what the agent refuses."""
+    device = plan(BOARDS).device("ipmi", NODES[0])
+    assert device is not None
+    lines = [device.error("refused", name).line for name in ("ip", "lanplus", "port")]
+    assert lines == [6, 8, 4]

@@ -278,3 +278,12 @@ def test_zero_is_no_key() -> None:
 def test_device_names_cannot_move_the_cursor() -> None:
     """A vendor of control characters is shown without them."""
     assert scsi_pr.decode_vendor(bytes(8) + b"EVIL\x1b[2J" + b"x" * 16) == ("EVIL?[2J", "x" * 16)
+
+
+def test_longest_answer_is_of_whole_registrations_and_fits_into_a_command() -> None:
+    """One more of them does not."""
+    longest = scsi_pr.LIST_BYTES_MAX
+    assert longest % 8 == 0
+    assert scsi_pr.encode_in(InAction.READ_KEYS, longest)[7:9] == struct.pack(">H", longest)
+    with pytest.raises(struct.error):
+        scsi_pr.encode_in(InAction.READ_KEYS, longest + 8)
