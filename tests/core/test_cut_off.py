@@ -589,3 +589,8 @@ def test_node_that_stood_still_counts_from_its_next_beat() -> None:
     cut.begin(103.0)
     cut.restart()
     assert cut.since == 103.0
+
+
+def test_nothing_was_told_of_a_node_that_has_just_begun() -> None:
+    """It was not cut off before."""
+    assert not CutOff().is_told

@@ -28,9 +28,15 @@ from opensvc_openha.core.events import (
     WatchdogReady,
 )
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
-from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkSpec, Profile, Role
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkSpec, OnLost, Profile, Role
 from opensvc_openha.core.peer_view import Evidence
-from opensvc_openha.core.promise import WITNESS_MARK, Promise, death_after_s, media_of
+from opensvc_openha.core.promise import (
+    CLOCK_RATIO,
+    WITNESS_MARK,
+    Promise,
+    death_after_s,
+    media_of,
+)
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import (
     LEASE_CONFIRM_S,
@@ -1493,3 +1499,266 @@ def test_lost_watchdog_is_reported_with_each_new_reason() -> None:
     retry_at = 102.0 + LEASE_RETRY_S
     for at, is_armed in ((retry_at - 0.1, False), (retry_at, True)):
         assert (ArmWatchdog(4.0) in owner.update(replace(_RUNS, next_seq=3), at)) is is_armed
+
+
+def _idle(seq: int) -> Circumstances:
+    """Nothing runs here."""
+    return replace(_RUNS, next_seq=seq, is_in_use=False)
+
+
+def _withdrawn(owner: LeaseOwner, seq: int, now: float) -> list[Action]:
+    """Withdraw what is promised, with a beat that the medium has; return what follows."""
+    owner.update(_idle(seq), now)
+    owner.record_beat(seq, True, now)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, seq, now, now + 0.1), now + 0.1)
+    return owner.update(_idle(seq + 1), now + 0.1)
+
+
+def test_lost_watchdog_that_was_kept_is_armed_again_at_once() -> None:
+    """It bites without a permit if it still runs; one that a former daemon kept as well."""
+    armed = _armed()
+    armed.watchdog_lost(WatchdogLost("gone"), 102.0)
+    assert ArmWatchdog(4.0) in armed.update(replace(_RUNS, next_seq=3), 102.0)
+    former = LeaseOwner(_spec(), 100.0)
+    [record] = former.watchdog_lost(WatchdogLost("no answer", frozenset({_MEDIUM})), 100.0)
+    assert "NO WATCHDOG" in str(record) and "is_alarm=True" in str(record)
+    shown = former.status(100.0)
+    assert shown is not None and shown.is_withdrawing
+    assert former.update(_RUNS, 100.0) == [ArmWatchdog(4.0)]
+    # One that was never opened is not.
+    new = LeaseOwner(_spec(), 100.0)
+    new.update(_RUNS, 100.0)
+    new.watchdog_lost(WatchdogLost("busy"), 100.0)
+    assert new.update(_RUNS, 99.9 + LEASE_RETRY_S) == []
+    assert new.update(_RUNS, 100.0 + LEASE_RETRY_S) == [ArmWatchdog(4.0)]
+
+
+def test_lost_watchdog_is_disarmed_if_it_may_run() -> None:
+    """It was kept, or had a permit to be opened by."""
+    for has_permit in (False, True):
+        owner = LeaseOwner(_spec(), 100.0)
+        owner.update(_RUNS, 100.0)
+        owner.record_beat(1, True, 100.0)
+        if has_permit:
+            assert owner.acknowledged(1, 100.1) != []
+        owner.watchdog_lost(WatchdogLost("gone"), 100.2)
+        assert (DisarmWatchdog() in owner.update(_idle(2), 100.3)) is has_permit
+    for losses in (1, 2):
+        owner = _armed()
+        for _ in range(losses):
+            owner.watchdog_lost(WatchdogLost("gone"), 102.0)
+        assert DisarmWatchdog() in _withdrawn(owner, 3, 102.1)
+        assert owner.update(_idle(5), 103.0) == []
+
+
+def test_beats_are_known_up_to_their_number_and_age() -> None:
+    """4096 of them, for a minute."""
+    for count, is_known in ((4096, True), (4097, False)):
+        owner = _armed()
+        for seq in range(3, 3 + count):
+            owner.record_beat(seq, True, 102.0 + seq * 1e-6)
+        assert bool(owner.acknowledged(3, 102.5)) is is_known
+    for at, is_known in ((161.0, True), (161.01, False)):
+        owner = LeaseOwner(_spec(), 100.0)
+        owner.update(_RUNS, 100.0)
+        owner.record_beat(1, True, 100.5)
+        owner.acknowledged(1, 100.6)
+        owner.watchdog_ready(_READY, 100.7)
+        owner.update(replace(_RUNS, next_seq=2), 100.7)
+        owner.record_beat(2, True, 101.0)
+        owner.record_beat(3, False, at)
+        owner.acknowledged(2, at)
+        shown = owner.status(at)
+        assert shown is not None and shown.is_confirmed is is_known
+
+
+def test_restart_is_promised_with_the_time_for_which_the_watchdog_is_held() -> None:
+    """By the peer's clock."""
+    owner = _armed()
+    owner.update(replace(_RUNS, next_seq=3, goodbye=Goodbye.RESTART), 102.0)
+    assert owner.promise is not None
+    assert owner.promise.death_s == D_S + math.ceil(RESTART_HOLD_S * CLOCK_RATIO)
+
+
+def test_watchdog_without_any_configuration_is_petted_for_quick_answers_alone() -> None:
+    """What was promised by it is not known."""
+    owner = LeaseOwner(replace(_spec(), fencing=FencingPolicy()), 100.0)
+    owner.watchdog_ready(_READY, 100.0)
+    owner.record_beat(1, True, 100.0)
+    assert owner.acknowledged(1, 100.31) == []
+    assert owner.acknowledged(1, 100.3) == [GrantPermit(100.0)]
+
+
+def test_watchdog_that_is_taken_over_is_renewed_at_the_witness_before_anything_is_decided() -> None:
+    """A former daemon may have promised something."""
+    owner = LeaseOwner(_spec(has_witness=True), 100.0)
+    shown = owner.status(100.0)
+    assert shown is not None and shown.watchdog == "off" and shown.permit_by == ""
+    owner.watchdog_ready(replace(_READY, settings=POLICY), 100.0)
+    assert owner.renew_meanwhile(1) == [RenewWitness(1, None)]
+    assert owner.record_beat(1, True, 100.0) == [RenewWitness(1, None)]
+
+
+def test_watchdog_is_kept_by_what_it_was_armed_by() -> None:
+    """Not by an edit since: what is promised is withdrawn first."""
+    edited = replace(_spec(), fencing=FencingPolicy(lease=replace(POLICY, timeout_s=8.0)))
+    owner = _armed()
+    owner.reconfigure(edited)
+    owner.watchdog_ready(_READY, 102.0)
+    owner.update(replace(_RUNS, next_seq=3), 102.0)
+    assert owner.promise is None
+    found = LeaseOwner(_spec(), 100.0)
+    found.watchdog_ready(_READY, 100.0)
+    found.reconfigure(edited)
+    assert found.update(_RUNS, 100.0) == []
+    shown = found.status(100.0)
+    assert shown is not None and shown.why_not == "its configuration was changed"
+
+
+@pytest.mark.parametrize(
+    "change", [{"device": "/dev/w1"}, {"timeout_s": 5.0}, {"answer_s": 0.9}, {"holders": 3}]
+)
+def test_each_setting_of_the_watchdog_is_changed_only_once_it_is_disarmed(
+    change: dict[str, object],
+) -> None:
+    """The way to be lost is not one of them."""
+    owner = _armed()
+    policy = replace(POLICY, **change)  # type: ignore[arg-type]
+    owner.reconfigure(replace(_spec(), fencing=FencingPolicy(lease=policy)))
+    owner.update(replace(_RUNS, next_seq=3), 102.0)
+    assert owner.promise is None
+    other = _armed()
+    policy = replace(POLICY, is_pause_excluded=True)
+    other.reconfigure(replace(_spec(), fencing=FencingPolicy(lease=policy)))
+    other.update(replace(_RUNS, next_seq=3), 102.0)
+    assert other.promise is not None
+
+
+def test_promise_that_was_withdrawn_is_made_again_only_with_an_armed_watchdog() -> None:
+    """And its disarming is ordered once."""
+    owner = _armed()
+    found = _withdrawn(owner, 3, 102.0)
+    assert found[0] == DisarmWatchdog() and "DISARMED" in str(found[1])
+    shown = owner.status(102.2)
+    assert shown is not None and (shown.watchdog, shown.name, shown.permit_at) == ("off", "", None)
+    assert owner.update(_idle(4), 103.0) == []
+    assert owner.update(replace(_RUNS, next_seq=4), 104.0) == [ArmWatchdog(4.0)]
+    assert owner.promise is None and owner.is_awaited(104.0)
+
+
+def test_replaced_disk_leaves_nothing_to_be_renewed_by() -> None:
+    """Nor is there anything where no medium is configured."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.media_replaced(MediaReplaced(frozenset({_MEDIUM})))
+    assert owner.update(_RUNS, 100.0) == []
+    shown = owner.status(100.0)
+    assert shown is not None and shown.why_not.startswith("its disk was replaced: ")
+    bare = LeaseOwner(_spec(links=(_HEARD,)), 100.0)
+    assert bare.update(_RUNS, 100.0) == []
+    shown = bare.status(100.0)
+    assert shown is not None and shown.why_not.startswith("there is neither a disk link nor")
+
+
+def test_smaller_promise_counts_from_the_end_of_the_larger_one() -> None:
+    """To the instant."""
+    owner = _armed()
+    owner.watchdog_ready(replace(_READY, timeout_s=3.0), 102.0)
+    for at, is_larger in ((101.9 + D_S, True), (102.0 + D_S, False)):
+        owner.update(replace(_RUNS, next_seq=3), at)
+        assert owner.promise is not None and (owner.promise.death_s == D_S) is is_larger
+
+
+def test_daemon_that_leaves_with_nothing_in_use_waits_for_its_withdrawal_for_a_while() -> None:
+    """Then it disarms: what does not run breaks no promise. With something in use it does not."""
+    for is_in_use in (False, True):
+        owner = _armed()
+        leaves = replace(_RUNS, next_seq=3, goodbye=Goodbye.LEFT, is_in_use=is_in_use)
+        owner.update(leaves, 102.0)
+        settled = 102.0 + LEASE_SETTLE_S
+        assert DisarmWatchdog() not in owner.update(leaves, settled - 0.1)
+        assert owner.holds_back(settled - 0.1) and not owner.holds_back(settled)
+        assert (DisarmWatchdog() in owner.update(leaves, settled)) is not is_in_use
+        assert bool(owner.leave()) is is_in_use
+        shown = owner.status(settled)
+        assert shown is not None and shown.is_withdrawing is is_in_use
+
+
+def _stopping(is_stopping: bool = True) -> LeaseOwner:
+    """An owner that would stop its services, whose last renewal is of 101."""
+    on_lost = OnLost.STOP if is_stopping else OnLost.RESET
+    policy = replace(POLICY, timeout_s=15.0, on_lost=on_lost)
+    owner = LeaseOwner(replace(_spec(), fencing=FencingPolicy(lease=policy)), 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.record_beat(1, True, 100.0)
+    owner.acknowledged(1, 100.1)
+    owner.watchdog_ready(replace(_READY, timeout_s=15.0), 100.2)
+    owner.update(replace(_RUNS, next_seq=2), 100.2)
+    owner.record_beat(2, True, 101.0)
+    owner.acknowledged(2, 101.1)
+    return owner
+
+
+_NEXT = replace(_RUNS, next_seq=3)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_node_is_cut_off_when_two_renewals_were_asked_for_in_vain(is_silent: bool) -> None:
+    """Also with beats that were kept back on purpose; what is left of the time is told."""
+    owner = _stopping()
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        if is_silent:
+            owner.record_silence(at)
+        else:
+            owner.record_beat(seq, True, at)
+    assert 105.0 in owner.deadlines(104.0)
+    assert owner.update(_NEXT, 104.9) == [] and not owner.is_stop_due and owner.cut_off == ""
+    [record] = owner.update(_NEXT, 105.0)
+    assert "CUT OFF" in str(record) and "in the 11.0 s until it is reset" in str(record)
+    assert owner.is_stop_due and owner.cut_off and owner.is_ask_due(105.0)
+    assert owner.update(_NEXT, 105.1) == []
+    shown = owner.status(105.1)
+    assert shown is not None and shown.cut_off == owner.cut_off and shown.stops
+    owner.record_beat(5, True, 106.0)
+    owner.acknowledged(5, 106.1)
+    [record] = owner.update(_NEXT, 106.1)
+    assert "CONFIRMED" in str(record) and not owner.is_stop_due and owner.cut_off == ""
+
+
+@pytest.mark.parametrize("case", ["reset", "idle", "leaves", "confirmed", "restarted"])
+def test_node_is_not_cut_off_where_it_has_nothing_to_stop_or_was_confirmed(case: str) -> None:
+    """Or would not stop it; or stood still meanwhile."""
+    owner = _stopping(is_stopping=case != "reset")
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        owner.record_beat(seq, True, at)
+    if case == "confirmed":
+        owner.acknowledged(3, 102.5)
+    if case == "restarted":
+        owner.restart()
+    now = replace(
+        _NEXT,
+        is_in_use=case != "idle",
+        goodbye=Goodbye.RESTART if case == "leaves" else Goodbye.NONE,
+    )
+    owner.update(now, 105.0)
+    assert not owner.is_stop_due and owner.cut_off == ""
+
+
+def test_promise_of_a_node_that_stops_its_services_first_says_so() -> None:
+    """It may live then, without services."""
+    for is_stopping in (False, True):
+        promise = _stopping(is_stopping).promise
+        assert promise is not None and promise.may_stop is is_stopping
+        assert not promise.is_virtual
+
+
+def test_node_that_is_cut_off_and_runs_nothing_any_more_is_disarmed() -> None:
+    """Though no withdrawal of what it promised could be confirmed, which stands."""
+    owner = _stopping()
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        owner.record_beat(seq, True, at)
+    owner.update(_NEXT, 105.0)
+    assert DisarmWatchdog() not in owner.update(replace(_NEXT, is_in_use=True), 106.0)
+    assert DisarmWatchdog() in owner.update(replace(_NEXT, is_in_use=False), 107.0)
+    shown = owner.status(107.0)
+    assert shown is not None and shown.is_withdrawing and shown.watchdog == "off"
+    assert owner.cut_off and not owner.is_stop_due

@@ -524,25 +524,26 @@ SIX = (100.0, 101.0, 102.0, 103.0, 104.0, 105.0)
 
 
 @pytest.mark.parametrize(
-    "view, since, now, is_out",
+    "beats, state, since, now, is_out",
     [
-        (_watched(*SIX), 0.0, 105.0, True),
-        (_watched(*SIX), 100.0, 105.0, True),
-        (_watched(*SIX), 100.5, 105.0, False),
-        (_watched(*SIX[:5]), 0.0, 105.0, False),
-        (_watched(*SIX), 0.0, 105.0 + LEGACY_FRESH_S, True),
-        (_watched(*SIX), 0.0, 105.1 + LEGACY_FRESH_S, False),
-        (_watched(100.0, 103.0, 106.0), 0.0, 106.0, True),
-        (_watched(100.0, 103.1, 106.1), 0.0, 106.1, False),
-        (_watched(*SIX, state=ServiceState.FROZEN_STOP), 0.0, 105.0, True),
-        (_watched(*SIX, state=STARTED), 0.0, 105.0, False),
+        (SIX, STOPPED, 0.0, 105.0, True),
+        (SIX, STOPPED, 100.0, 105.0, True),
+        (SIX, STOPPED, 100.5, 105.0, False),
+        (SIX[:5], STOPPED, 0.0, 105.0, False),
+        (SIX, STOPPED, 0.0, 105.0 + LEGACY_FRESH_S, True),
+        (SIX, STOPPED, 0.0, 105.1 + LEGACY_FRESH_S, False),
+        ((100.0, 103.0, 106.0), STOPPED, 0.0, 106.0, True),
+        ((100.0, 103.1, 106.1), STOPPED, 0.0, 106.1, False),
+        (SIX, ServiceState.FROZEN_STOP, 0.0, 105.0, True),
+        (SIX, STARTED, 0.0, 105.0, False),
     ],
 )
 def test_old_peer_is_out_once_it_was_watched_for_the_delay(
-    view: PeerView, since: float, now: float, is_out: bool
+    beats: tuple[float, ...], state: ServiceState, since: float, now: float, is_out: bool
 ) -> None:
     """Without a gap, in one state, from the given instant on until now."""
     assert (LEGACY_FRESH_S, START_READY_DELAY_S) == (3.0, 5.0)
+    view = _watched(*beats, state=state)
     assert view.is_watched_out("registry", since, now) is is_out
     assert not view.is_watched_out("busybox", since, now)
 
@@ -651,3 +652,13 @@ def test_beat_without_a_key_is_unauthenticated(is_authentic: bool) -> None:
     view.take(_beat(), 100.0, is_authentic)
     assert view.is_unauthenticated is (not is_authentic)
     assert _live(_beat()).is_unauthenticated, "as long as nobody says otherwise"
+
+
+def test_disks_of_a_peer_that_is_not_heard_are_not_known() -> None:
+    """However new its word is."""
+    view = PeerView(OWN)
+    view.take(replace(_beat(), facts=FACTS), 100.0, True)
+    view.judge(True, None, 100.0)
+    assert view.disks_of("registry", 100.0) is DiskAnswer.ANSWERS
+    view.judge(False, 100.0, 100.0)
+    assert view.disks_of("registry", 100.0) is DiskAnswer.UNKNOWN

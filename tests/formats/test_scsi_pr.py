@@ -287,3 +287,52 @@ def test_longest_answer_is_of_whole_registrations_and_fits_into_a_command() -> N
     assert scsi_pr.encode_in(InAction.READ_KEYS, longest)[7:9] == struct.pack(">H", longest)
     with pytest.raises(struct.error):
         scsi_pr.encode_in(InAction.READ_KEYS, longest + 8)
+
+
+def test_codes_of_sense_data_have_the_words_of_the_standard() -> None:
+    """As T10 numbers them, in the words of this package."""
+    known = {
+        (0x04, 0x01): "becoming ready",
+        (0x08, 0x00): "not registered, or no connection",
+        (0x20, 0x00): "invalid command",
+        (0x24, 0x00): "invalid field in the command",
+        (0x25, 0x00): "no such logical unit",
+        (0x26, 0x00): "invalid field in the parameters",
+        (0x26, 0x04): "invalid release of a reservation",
+        (0x29, 0x00): "power on or reset",
+        (0x29, 0x07): "connection lost",
+        (0x2A, 0x03): "reservations preempted",
+        (0x2A, 0x04): "reservations released",
+        (0x2A, 0x05): "registrations preempted",
+        (0x2F, 0x00): "commands cleared by another node",
+        (0x3F, 0x0E): "list of logical units has changed",
+        (0x55, 0x04): "no room for another registration",
+    }
+    for code in range(256):
+        for qualifier in (0, 1, 3, 4, 5, 7, 14, 15):
+            words = known.get((code, qualifier))
+            text = f"illegal request {code:02x}/{qualifier:02x}" + (f" ({words})" if words else "")
+            assert str(Sense(5, code, qualifier)) == text
+
+
+def test_key_of_sense_data_says_what_became_of_the_command() -> None:
+    """Executed all the same, not executed, or not known to the device."""
+    assert [key for key in range(16) if Sense(key, 0x20, 0).is_recovered] == [1]
+    assert [key for key in range(16) if Sense(key, 0x20, 0).is_unit_attention] == [6]
+    assert [key for key in range(16) if Sense(key, 0x20, 0).is_unsupported] == [5]
+    codes = [code for code in range(256) if Sense(5, code, 0).is_unsupported]
+    assert codes == [0x20, 0x24, 0x26]
+
+
+def test_types_of_reservations_have_the_words_of_the_standard() -> None:
+    """Another one has its number."""
+    words = {
+        1: "write exclusive",
+        3: "exclusive access",
+        5: "write exclusive, registrants only",
+        6: "exclusive access, registrants only",
+        7: "write exclusive, all registrants",
+        8: "exclusive access, all registrants",
+    }
+    for kind in range(16):
+        assert str(Reservation(A, kind)) == f"0xdeb1 ({words.get(kind, f'type {kind}')})"
