@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import first_key, installation
+from opensvc_openha.cli import installation
 from opensvc_openha.cli.views import link_view, view_of
 from opensvc_openha.control import client
 from opensvc_openha.core.model import LinkSpec
@@ -93,6 +93,7 @@ def _show_json() -> int:
 
 
 def _add(options: Namespace) -> int:
+    from opensvc_openha.cli import first_key
     from opensvc_openha.links.monitor_file import format_link
 
     layout = installation.layout()

@@ -22,7 +22,7 @@ from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, Sync
 from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.values.action_log import OUTPUT_SUFFIX, open_log
 from opensvc_openha.cli import installation
-from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.cli.agent_services import node_view
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError

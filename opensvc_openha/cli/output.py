@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from opensvc_openha.core.actions import Answer, AnswerCode
-from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, ServiceStatus
-from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.system.clock import stamp
+
+if TYPE_CHECKING:  # Keys would load OpenSSL.
+    from opensvc_openha.core.beat import BootId
+    from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, ServiceStatus
+    from opensvc_openha.formats.key_file import KeyRing
 
 SERVICE_COLUMNS = "%-16s %-16s %-14s %-16s %-14s"
 STATUS_HEADINGS = ("Heartbeat status:", "Services status:")

@@ -78,6 +78,9 @@ def main(args: list[str]) -> int:
         return installation.show(view)
     if args and {"-s", "-c", "-sc", "-v", "--json"}.issuperset(args):
         return _show_json()  # It needs no parser either.
+    order = order_of(["service", *args])
+    if order is not None:
+        return _act(args[-1], args[1:-1] or None)
 
     parser = build_parser()
     options = parser.read(args)

@@ -24,8 +24,8 @@ from opensvc_openha.agent.resources.base import DriverContext
 from opensvc_openha.agent.service.validation import Problem, problems_of
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.cli import installation, service_edit
+from opensvc_openha.cli.agent_services import node_view
 from opensvc_openha.cli.shared_files import BACKUP_SUFFIX, mode_of
-from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import PLAN_COMMANDS, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.actions.action_options import ActionOptions
-from opensvc_openha.agent.actions.dispatch import is_change, perform, shown_actions
-from opensvc_openha.agent.actions.service_actions import GROUP_ACTIONS
+from opensvc_openha.agent.actions.dispatch import (
+    group_actions,
+    is_change,
+    perform,
+    shown_actions,
+)
 from opensvc_openha.agent.config.service_file import (
     COMMAND_NAMES,
     SERVICE_NAME,
@@ -24,22 +26,24 @@ from opensvc_openha.agent.config.service_file import (
     service_names,
 )
 from opensvc_openha.agent.config.wrappers import (
-    default_command,
-    ensure_wrappers,
     leftover_lines,
-    orphaned_wrappers,
 )
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.service.loaded_service import (
     ResourceSelector,
-    cluster_view,
     load_service,
     validate,
 )
 from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
 from opensvc_openha.agent.values.action_log import ActionLog, open_log
-from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
-from opensvc_openha.control.client import act, fetch_status, record_observation
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.cli.agent_services import (
+    PATTERN,
+    named_services,
+    no_such_service,
+    node_view,
+    repair_wrappers,
+)
 from opensvc_openha.errors import (
     ConfigError,
     InterruptedAction,
@@ -47,16 +51,13 @@ from opensvc_openha.errors import (
     SystemFault,
     UsageError,
 )
-from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
+from opensvc_openha.formats.layout import AgentLayout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
-from opensvc_openha.formats.suggestion import did_you_mean, which_service
 from opensvc_openha.system.atomic_files import read_text
 from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
-    from opensvc_openha.core.events import Command
-    from opensvc_openha.peer_link.client import JobEnd
 
 VALIDATE = "validate_config"
 """The one action that accepts an invalid service file."""
@@ -68,7 +69,6 @@ FOR_ALL = ("boot", "resource_monitor", VALIDATE)
 """Actions that apply to all services if none is named."""
 
 _ONLY_WARNINGS = 1
-_PATTERN = frozenset("*?[")
 _STATES = {"up": ServiceSelector.UP, "down": ServiceSelector.DOWN, "warn": ServiceSelector.WARN}
 
 
@@ -91,7 +91,7 @@ def build_parser() -> Parser:
 
     from opensvc_openha.cli.parsing import Parser
 
-    groups = sorted(action[5:] for action in GROUP_ACTIONS if action.startswith("start"))
+    groups = sorted(action[5:] for action in group_actions() if action.startswith("start"))
     parser = Parser(
         "svcmgr",
         "Act on services of this node.",
@@ -210,6 +210,9 @@ def _report_not_begun(action: str, names: Sequence[str]) -> None:
 
 def parse_call(called_as: str, args: Sequence[str]) -> Call:
     """Parse a command name and its arguments; UsageError if they are invalid."""
+    usual = _usual_call(args)
+    if usual is not None:
+        return _by_name(usual, called_as)
     own_args, docker_args = _split_docker(args)
     parser = build_parser()
     given = parser.read(own_args)
@@ -240,6 +243,22 @@ def parse_call(called_as: str, args: Sequence[str]) -> Call:
     return call
 
 
+def _usual_call(args: Sequence[str]) -> Call | None:
+    """Return what the usual words mean, those of the wrappers among them; None for other ones.
+
+    They need no parser: `[-s NAME] [--cluster] ACTION`.
+    """
+    rest, services = list(args), None
+    if rest[:1] == ["-s"] and len(rest) > 1 and not rest[1].startswith("-"):
+        services = _service_list(rest[1])
+        del rest[:2]
+    is_cluster = rest[:1] == ["--cluster"]
+    words = rest[1:] if is_cluster else rest
+    if not words or any(word.startswith("-") or word == "docker" for word in words):
+        return None
+    return Call(services, (), "_".join(words), ActionOptions(is_cluster=is_cluster))
+
+
 def _expect_rights(layout: AgentLayout, call: Call) -> None:
     """Raise SystemFault for a change requested by a user who may change no service here."""
     if os.geteuid() == 0 or call.options.is_dry_run or not is_change(call.action):
@@ -250,57 +269,6 @@ def _expect_rights(layout: AgentLayout, call: Call) -> None:
             f"{words} is for root: {layout.var_dir} cannot be written by uid {os.geteuid()}:"
             " nothing was done"
         )
-
-
-def repair_wrappers(layout: AgentLayout, names: Sequence[str]) -> None:
-    """Repair the wrappers beside these services' files; failures are reported and not fatal."""
-    if not os.access(layout.etc_dir, os.W_OK):
-        return
-    command = default_command(layout)
-    for name in names:
-        try:
-            ensure_wrappers(layout, name, command)
-        except SystemFault as error:
-            sys.stderr.write(f"{error}\n")
-
-
-def node_view() -> ClusterView:
-    """Return a view of this machine's node daemon, which is asked at first use."""
-    layout = find_layout(os.environ, os.path.exists)
-    return cluster_view(
-        layout,
-        lambda: fetch_status(layout),
-        lambda command, name, by: _answers(layout, command, name, by),
-        lambda *entry: _note(layout, *entry),
-        partial(_order_peer, layout),
-    )
-
-
-def _order_peer(
-    layout: Layout, service: str, action: str, on_line: Callable[[str], None]
-) -> JobEnd:
-    from opensvc_openha.peer_link.client import order_peer
-    from opensvc_openha.peer_link.protocol import AgentKind
-
-    return order_peer(layout, service, action, AgentKind.EMBEDDED, on_line)
-
-
-def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
-    """Have the node daemon record an entry in the history.
-
-    Without a daemon there is none, and only the agent's log has the entry.
-    """
-    try:
-        record_observation(layout, service, word, reason, is_alarm)
-    except OpenhaError as error:
-        sys.stderr.write(f"not recorded in the history: {error}\n")
-
-
-def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[ClusterAnswer]:
-    from opensvc_openha.cli.output import answer_line
-
-    for answer in act(layout, command, [name], by):
-        yield ClusterAnswer(answer_line(answer), answer.is_ok, answer.is_refused)
 
 
 def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:
@@ -314,14 +282,6 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
         service = load_service(layout, name, log, cluster)
         is_meant = all(is_chosen(service, choice) for choice in call.choices)
         return perform(service, call.action, call.options) if is_meant else 0
-
-
-def no_such_service(layout: AgentLayout, name: str) -> UsageError:
-    """Return the error for a service without a file."""
-    left = orphaned_wrappers(layout).get(name)
-    more = f", though {', '.join(left)} are left of it" if left else ""
-    close = did_you_mean(name, service_names(layout.etc_dir))
-    return UsageError(f"no service {name}: {layout.service_file(name)} does not exist{more}{close}")
 
 
 def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> int:
@@ -376,23 +336,6 @@ def _split_docker(args: Sequence[str]) -> tuple[list[str], list[str]]:
     return args, []
 
 
-def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
-    """Return the requested services without duplicates; patterns are expanded."""
-    if asked is None:
-        return known
-    found = []
-    for name in asked:
-        if _PATTERN.isdisjoint(name):
-            found.append(name)
-            continue
-        fitting = [service for service in known if fnmatchcase(service, name)]
-        if not fitting:
-            close = which_service(name, known, "each is a file SERVICE.env")
-            raise UsageError(f"no service fits {name}: {close}")
-        found += fitting
-    return list(dict.fromkeys(found))
-
-
 def _service_list(names: str | None) -> tuple[str, ...] | None:
     if names is None:
         return None
@@ -400,7 +343,7 @@ def _service_list(names: str | None) -> tuple[str, ...] | None:
         # An unset variable in a script must not look like success.
         raise UsageError(f"--service is {names!r}, expected names of services")
     return tuple(
-        name if not _PATTERN.isdisjoint(name) else _service_name(name)
+        name if not PATTERN.isdisjoint(name) else _service_name(name)
         for name in names.split(",")
         if name
     )

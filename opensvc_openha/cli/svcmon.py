@@ -14,7 +14,12 @@ from opensvc_openha.agent.show.parallel_status import Look, status_of_all
 from opensvc_openha.agent.show.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.resource_status import ServiceReport
-from opensvc_openha.cli.svcmgr import named_services, no_such_service, node_view, repair_wrappers
+from opensvc_openha.cli.agent_services import (
+    named_services,
+    no_such_service,
+    node_view,
+    repair_wrappers,
+)
 from opensvc_openha.errors import NotRunningError
 from opensvc_openha.formats.layout import agent_layout
 

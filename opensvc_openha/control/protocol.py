@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from opensvc_openha.control.framing import FRAME
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.states import ServiceState
@@ -58,10 +59,6 @@ _OF_THE_OUTLOOK = (
     "last_takeover_at",
 )
 _OF_THE_LEASE = frozenset({"lease", "lease_ends_at"})
-FRAME = "OPENHA1"
-"""First word of what a command prints as it is; JSON never begins with it."""
-LINE_LIMIT = 16_000_000
-"""Longest line that either side accepts, in bytes."""
 
 
 def dump(message: dict[str, Any]) -> bytes:

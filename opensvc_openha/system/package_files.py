@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 from opensvc_openha.errors import SystemFault
@@ -19,26 +20,26 @@ def shipped_path(folder: str, name: str) -> str:
 
     Raises SystemFault if it is not installed.
     """
-    beside = os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name)
-    if os.path.isfile(beside):
-        return beside
-    import sysconfig
-
-    share = os.path.join("share", "opensvc-openha", folder, name)
-    places = [
-        beside,
-        # Of an environment whose Python was replaced: PREFIX/lib/pythonX.Y/site-packages.
-        os.path.join(os.path.abspath(os.path.join(_PACKAGE_DIR, *[os.pardir] * 4)), share),
-        os.path.join(sys.prefix, share),
-        os.path.join(sysconfig.get_path("data"), share),
-        os.path.join(os.path.expanduser("~/.local"), share),
-    ]
-    for place in places:
+    looked_in = []
+    for place in _places(folder, name):
         if os.path.isfile(place):
             return place
+        looked_in.append(place)
     raise SystemFault(
-        f"{folder}/{name} was not installed with the package (looked in {', '.join(places)})"
+        f"{folder}/{name} was not installed with the package (looked in {', '.join(looked_in)})"
     )
+
+
+def _places(folder: str, name: str) -> Iterator[str]:
+    yield os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name)
+    share = os.path.join("share", "opensvc-openha", folder, name)
+    # PREFIX/lib/pythonX.Y/site-packages, also if Python was replaced, and Debian's.
+    yield os.path.join(os.path.abspath(os.path.join(_PACKAGE_DIR, *[os.pardir] * 4)), share)
+    yield os.path.join(sys.prefix, share)
+    import sysconfig  # Takes longer than most commands.
+
+    yield os.path.join(sysconfig.get_path("data"), share)
+    yield os.path.join(os.path.expanduser("~/.local"), share)
 
 
 @cache

@@ -13,6 +13,7 @@ import pytest
 from opensvc_openha.agent.service.selection import ServiceSelector
 from opensvc_openha.agent.show.parallel_status import status_of_all
 from opensvc_openha.agent.values.resource_status import ServiceReport
+from opensvc_openha.cli import svcmgr
 from opensvc_openha.cli.svcmgr import parse_call
 from opensvc_openha.demo.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from opensvc_openha.errors import UsageError
@@ -55,6 +56,36 @@ def test_command_line_is_understood(
         is_cluster,
         (),
     )
+
+
+USUAL = [
+    *("start", "print status", "print_status", "-s a stop", "-s a,b --cluster start", "boot"),
+    *("--cluster status", "-s a stonith status", "-s a* status", "-s docker start"),
+    *("--cluster stonith", "-s a resource_monitor", "-s a print config", "-s a nonsense now"),
+]
+OTHERS = [
+    *("", "-s", "-s a", "docker ps", "-s a --rid fs#1 start", "--cluster -s a start", "--help"),
+    *("start --cluster", "-s -c start", "-sa start", "-s a docker --cluster"),
+]
+
+
+@pytest.mark.parametrize("called_as", ["svcmgr", "a.cluster", "b.stonith", "web", "allservices"])
+def test_usual_words_mean_the_same_without_the_parser(
+    called_as: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the wrappers and of the status; other ones are left to it."""
+
+    def outcome(words: list[str]) -> object:
+        try:
+            return parse_call(called_as, words)
+        except UsageError as error:
+            return str(error)
+
+    quick = [outcome(words.split()) for words in USUAL]
+    assert all(svcmgr._usual_call(words.split()) is not None for words in USUAL)
+    assert all(svcmgr._usual_call(words.split()) is None for words in OTHERS)
+    monkeypatch.setattr(svcmgr, "_usual_call", lambda _: None)
+    assert quick == [outcome(words.split()) for words in USUAL]
 
 
 @pytest.mark.parametrize("choice", list(ServiceSelector))

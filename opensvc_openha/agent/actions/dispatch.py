@@ -4,36 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from opensvc_openha.agent.actions import queries, service_actions
+from opensvc_openha.agent.actions import queries
 from opensvc_openha.agent.actions.action_options import Action, ActionOptions
 from opensvc_openha.agent.service.action_lock import MONITOR
 from opensvc_openha.agent.service.loaded_service import Service
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, UsageError
 from opensvc_openha.formats.suggestion import what_to_write
 
-ACTIONS: Mapping[str, Action] = {
-    "boot": service_actions.boot,
-    "docker": service_actions.docker,
-    "freeze": service_actions.freeze,
+_QUERIES: Mapping[str, Action] = {
     "frozen": queries.frozen,
     "json_status": queries.json_status,
     "print_config": queries.print_config,
     "print_status": queries.print_status,
-    "resource_monitor": service_actions.resource_monitor,
-    "restart": service_actions.restart,
-    "shutdown": service_actions.shutdown,
-    "start": service_actions.start,
-    "startstandby": service_actions.startstandby,
     "status": queries.status,
-    "stonith": service_actions.stonith,
     "stonith_status": queries.stonith_status,
-    "stop": service_actions.stop,
-    "switch": service_actions.switch,
-    "syncall": service_actions.syncall,
-    "syncdrp": service_actions.syncdrp,
-    "syncnodes": service_actions.syncnodes,
-    "thaw": service_actions.thaw,
 }
+"""Actions that need no more than a service that is loaded: the others are loaded when wanted."""
 
 _NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
 
@@ -48,9 +34,6 @@ _READ_ONLY = frozenset(
 _ALIASES = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
 """Alternative spellings of the real agents."""
 
-_INTERNAL: Mapping[str, Action] = {"postsync": service_actions.postsync}
-"""Actions that nodes request from each other."""
-
 _MISSING = frozenset({"push"})
 """Actions of the real agent that are missing here, reported as such and not as a typing error."""
 
@@ -61,7 +44,7 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
     A failure is written to the service's log, which also goes to stderr.
     """
     action = _ALIASES.get(action, action)
-    run = ACTIONS.get(action) or _INTERNAL.get(action) or service_actions.GROUP_ACTIONS.get(action)
+    run = _QUERIES.get(action) or _change(action)
     words = action.replace("_", " ")
     if action in _MISSING:
         raise ActionError(f"{words} is not handled by the embedded agent yet: nothing was done")
@@ -85,21 +68,36 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
         raise
 
 
+def _change(action: str) -> Action | None:
+    from opensvc_openha.agent.actions import service_actions
+
+    return (
+        service_actions.ACTIONS.get(action)
+        or service_actions.INTERNAL.get(action)
+        or service_actions.GROUP_ACTIONS.get(action)
+    )
+
+
 def shown_actions() -> list[str]:
     """Return the action words that help and completion show."""
-    return [action.replace("_", " ") for action in ACTIONS]
+    from opensvc_openha.agent.actions import service_actions
+
+    return [action.replace("_", " ") for action in sorted({**_QUERIES, **service_actions.ACTIONS})]
+
+
+def group_actions() -> list[str]:
+    """Return the actions on a group of resources."""
+    from opensvc_openha.agent.actions import service_actions
+
+    return list(service_actions.GROUP_ACTIONS)
 
 
 def all_actions() -> list[str]:
     """Return all action words: also those on resource groups and on files that may be broken."""
-    return sorted([*shown_actions(), *service_actions.GROUP_ACTIONS, "validate config"])
+    return sorted([*shown_actions(), *group_actions(), "validate config"])
 
 
 def is_change(action: str) -> bool:
     """Return whether the action changes something, so that it needs privileges."""
     action = _ALIASES.get(action, action)
-    return action not in _READ_ONLY and action in {
-        **ACTIONS,
-        **_INTERNAL,
-        **service_actions.GROUP_ACTIONS,
-    }
+    return action not in _READ_ONLY and _change(action) is not None

@@ -251,6 +251,26 @@ GROUP_ACTIONS: Mapping[str, Action] = {
 }
 """Actions on a group of resources, such as startip and stopfs."""
 
+ACTIONS: Mapping[str, Action] = {
+    "boot": boot,
+    "docker": docker,
+    "freeze": freeze,
+    "resource_monitor": resource_monitor,
+    "restart": restart,
+    "shutdown": shutdown,
+    "start": start,
+    "startstandby": startstandby,
+    "stonith": stonith,
+    "stop": stop,
+    "switch": switch,
+    "syncall": syncall,
+    "syncdrp": syncdrp,
+    "syncnodes": syncnodes,
+    "thaw": thaw,
+}
+INTERNAL: Mapping[str, Action] = {"postsync": postsync}
+"""Actions that nodes request from each other."""
+
 
 def _is_driven(service: Service, options: ActionOptions) -> bool:
     """Return whether this action goes to the cluster.

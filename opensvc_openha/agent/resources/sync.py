@@ -14,8 +14,6 @@ import glob
 import os
 import re
 import shlex
-import shutil
-import socket
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -179,6 +177,9 @@ class Rsync(LocalResource):
 
     def readiness(self, around: Surroundings) -> Iterable[Remark]:
         """Yield what is old, or missing for the next transfer; no start depends on it."""
+        import shutil
+        import socket
+
         from opensvc_openha.agent.values.readiness import beware
 
         if self.spec.rid == IMPLICIT:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
@@ -35,6 +36,7 @@ from opensvc_openha.system.identity import node_name
 if TYPE_CHECKING:
     from opensvc_openha.agent.host.lvm import AllVolumeGroups
     from opensvc_openha.core.events import Command
+    from opensvc_openha.core.states import ServiceState
     from opensvc_openha.core.status import NodeStatus
     from opensvc_openha.peer_link.client import JobEnd
 
@@ -207,10 +209,12 @@ def cluster_view(
     act: Callable[[Command, str, str], Answers],
     note: Callable[[str, str, str, bool], None],
     order_peer: Callable[[str, str, Callable[[str], None]], JobEnd] | None = None,
+    fetch_states: Callable[[], Mapping[str, ServiceState | None]] | None = None,
 ) -> ClusterView:
     """Return a view of the node daemon of an OpenHA installation that may not exist."""
     is_installed = os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir)
-    return ClusterView(fetch, is_installed, act, note, lambda: running_pid(layout), order_peer)
+    daemon_pid = partial(running_pid, layout)
+    return ClusterView(fetch, is_installed, act, note, daemon_pid, order_peer, fetch_states)
 
 
 def _is_chosen(resource: Resource, choice: ResourceSelector) -> bool:

@@ -14,7 +14,7 @@ from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, Sync
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.agent.service.loaded_service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
-from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.cli.agent_services import node_view
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.formats.layout import agent_layout
