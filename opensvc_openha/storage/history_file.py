@@ -159,7 +159,7 @@ class HistoryFile:
             self._connection.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
             )
-        elif version != _VERSION or not {"life", "sight", "entry"} <= tables:
+        elif version != _VERSION:
             raise DamagedFile(f"it is no history of this version (its version is {version})")
         elif _columns(self._connection) != _own_columns():
             # One damaged byte can make a file that takes entries but cannot be read.

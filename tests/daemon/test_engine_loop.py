@@ -442,8 +442,10 @@ def test_all_who_ask_get_one_snapshot(rig: Rig) -> None:
 # the end
 
 
-def test_loop_ends_when_the_engine_is_done(rig: Rig) -> None:
+def test_loop_ends_when_the_engine_is_done(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes while states are to be written; the last call is that of the end."""
+    names = list[str]()
+    monkeypatch.setattr(engine_loop, "name_thread", names.append)
 
     def step() -> None:
         rig.is_writing = True
@@ -459,6 +461,7 @@ def test_loop_ends_when_the_engine_is_done(rig: Rig) -> None:
     assert kinds[0] == "enter" and kinds[-2:] == ["close", "end"] and rig.ended == 1
     assert rig.notes[-1] == ("end", True)
     assert (rig.loop.failure, rig.loop.displaced) == (None, "") and "revoke" not in kinds
+    assert names == ["engine"]
 
 
 def test_failure_of_the_engine_ends_the_loop_and_revokes_what_waits(rig: Rig) -> None:
@@ -510,4 +513,4 @@ def test_loop_has_a_thread_that_ends_with_the_program(
     ((name, is_daemon),) = [(thread.name, thread.daemon) for thread in started]
     assert (name, is_daemon) == ("engine", True)
     started[0].run()
-    assert rig.ended == 1
+    assert rig.ended == 1 and rig.loop.failure is None

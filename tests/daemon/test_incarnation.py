@@ -20,10 +20,12 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.daemon.incarnation import Incarnation
 from opensvc_openha.daemon.live_configuration import Configuration
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.storage.history_writer import History
+from opensvc_openha.storage.key_store import new_key
 from opensvc_openha.storage.state_store import write_state
 from tests.simulated_clock import SimulatedClock
 
@@ -176,17 +178,18 @@ def test_options_reach_runner_and_authentication(node: Node) -> None:
     """Limits of scripts, how many of them, and the mode."""
     found = node.start()
     options = parse_options(
-        "[scripts]\nparallel = 5\nstop_timeout = 9\n[heartbeat]\nauthentication = off\n", "F"
+        "[scripts]\nparallel = 5\nstop_timeout = 9\n[heartbeat]\nauthentication = permissive\n", "F"
     )
     current = node.read(WEB, options=options)
     current = replace(
         current,
         spec=replace(current.spec, services=options.complete_services(current.spec.services)),
+        ring=KeyRing(new_key()),
     )
     found.apply_options(current)
     runner = cast(Any, found.runner)
     assert runner._at_once == 5 and runner._limits_of("web").stop_s == 9.0
-    assert found.authentication.status().mode == "off"
+    assert found.authentication.status().mode == "permissive"
 
 
 @pytest.mark.parametrize("is_off", [False, True])
@@ -238,15 +241,17 @@ def test_added_and_removed_services_reach_the_engine(node: Node) -> None:
 
 
 def test_service_that_comes_back_while_it_runs_is_the_engines(node: Node) -> None:
-    """Its STATE file belongs to the engine, which manages it all the time."""
+    """Its STATE file belongs to the engine, which manages it all the time: what cannot be read of
+    it just now is not written over.
+    """
     former = node.configuration.current = node.read(WEB, OLD)
     found = node.start()
-    node.set_state("old", ServiceState.STARTING)
     without = node.read(WEB)
     found.follow(former, without)
-    before = Path(node.layout.state_file("old", "deb1")).read_bytes()
+    path = Path(node.layout.state_file("old", "deb1"))
+    path.write_bytes(b"no state")
     found.follow(without, former)
-    assert Path(node.layout.state_file("old", "deb1")).read_bytes() == before
+    assert path.read_bytes() == b"no state"
     first, second = (found.inbox.get(0.0) for _ in range(2))
     assert isinstance(first, ConfigChanged) and dict(first.recovered) == {}
     assert isinstance(second, ConfigChanged) and list(second.recovered) == ["old"]
