@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.storage import state_store
 from opensvc_openha.storage.state_store import StateStore, next_boot, write_state
 from tests.waiting import LIMIT_S, until
 
@@ -226,3 +228,60 @@ def test_random_part_of_a_life_fits_into_a_beat(
     """64 bits on the wire: none may be drawn that cannot be sent."""
     monkeypatch.setattr(secrets, "randbits", lambda bits: (1 << bits) - 1)
     assert next_boot(tree_layout(str(tmp_path)))[0].nonce == 0xFFFF_FFFF_FFFF_FFFF
+
+
+@pytest.mark.parametrize("is_same_life", [True, False])
+def test_state_that_changes_at_the_start_is_on_disk_before_anything_is_decided(
+    tmp_path: Path, mocker: MockerFixture, is_same_life: bool
+) -> None:
+    """One wait for all; none, and no write, where all is as it was. A failure of it is reported
+    with the next state.
+    """
+    layout = tree_layout(str(tmp_path))
+    write_state(layout, "mail", "deb1", StoredState(ServiceState.STARTED))
+    write_state(layout, "web", "deb1", StoredState(ServiceState.STOPPED))
+    before = os.stat(layout.state_file("web", "deb1")).st_ino
+    store = StateStore(layout, "deb1", "deb2")
+    sync = mocker.patch.object(store, "sync", side_effect=SystemFault("no space left"))
+    found = store.recover((_MAIL, _WEB), is_same_life)
+    assert sync.call_count == (0 if is_same_life else 1)
+    assert os.stat(layout.state_file("web", "deb1")).st_ino == before
+    expected = ServiceState.STARTED if is_same_life else ServiceState.STOPPED
+    assert found["mail"].state is expected and found["mail"].must_probe
+
+
+def test_service_whose_state_cannot_be_written_is_managed_all_the_same(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    """With the reason; nothing was written, so nothing is waited for."""
+    layout = tree_layout(str(tmp_path))
+    write_state(layout, "mail", "deb1", StoredState(ServiceState.STARTED))
+    store = StateStore(layout, "deb1", "deb2")
+    sync = mocker.patch.object(store, "sync")
+    mocker.patch.object(state_store, "write_state", side_effect=SystemFault("no space left"))
+    found = store.recover((_MAIL,), is_same_life=False)["mail"]
+    assert found.state is ServiceState.STOPPED and not sync.called
+    assert found.reason == "the machine was started; no space left"
+
+
+def test_service_that_was_managed_before_misses_its_state(tmp_path: Path) -> None:
+    """Its directory is gone as well; one that is new here misses nothing."""
+    layout = tree_layout(str(tmp_path))
+    os.makedirs(layout.proc_dir)
+    write_state(layout, "mail", "deb1", StoredState(ServiceState.STARTED))
+    store = StateStore(layout, "deb1", "deb2")
+    store.record_managed((_MAIL,))
+    shutil.rmtree(os.path.dirname(layout.state_file("mail", "deb1")))
+    found = store.recover((_MAIL, _WEB), is_same_life=True)
+    assert "mail" in found["mail"].reason and found["mail"].reason.endswith("is missing")
+    assert found["web"].reason == "new service"
+
+
+def test_start_that_a_restart_interrupts_is_begun_again(tmp_path: Path) -> None:
+    """Unless it is the first start of all: a C OpenHA writes the same digit for something else."""
+    layout = tree_layout(str(tmp_path))
+    write_state(layout, "mail", "deb1", StoredState(ServiceState.START_READY))
+    write_state(layout, "web", "deb1", StoredState(ServiceState.START_READY))
+    store = StateStore(layout, "deb1", "deb2")
+    assert store.recover((_MAIL,), True)["mail"].state is ServiceState.STOPPED
+    assert store.recover((_WEB,), True, True)["web"].state is ServiceState.UNKNOWN
