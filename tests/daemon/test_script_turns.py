@@ -25,6 +25,7 @@ from opensvc_openha.core.timing import KILL_GRACE_S, SCRIPTS_AT_ONCE
 from opensvc_openha.daemon import script_runner as module
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.daemon.script_runner import ScriptRunner, ask_wrapper
+from opensvc_openha.daemon.spawn_turn import SpawnTurn
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.system import clock
@@ -116,6 +117,7 @@ class Rig:
 
     def make(self, memory: MemoryGuard | None = None) -> ScriptRunner:
         runner = ScriptRunner(self.layout, "deb1", "deb2", self.ends.append, memory)
+        assert isinstance(cast(Any, runner)._spawning, SpawnTurn)
         cast(Any, runner)._spawning = self._turn()
         return runner
 
@@ -213,6 +215,23 @@ def test_thread_that_is_one_too_many_ends(rig: Rig) -> None:
     assert rig.ends == []
     rig.threads[2].run()
     assert len(rig.ends) == 5
+
+
+@pytest.mark.parametrize(("count", "is_many"), [(15, False), (16, True), (20, True)])
+def test_memory_is_given_back_after_many_scripts(
+    rig: Rig, count: int, is_many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the last of 16 at a time has ended; one that runs alone later needs none of that."""
+    given = list[int]()
+    monkeypatch.setattr(module, "give_back", lambda: given.append(len(rig.ends)))
+    for number in range(count):
+        rig.begin(script(PROBE, f"s{number}"))
+    for thread in rig.threads:
+        thread.run()
+    assert given == ([count] if is_many else [])
+    rig.begin(script(PROBE))
+    rig.threads.pop().run()
+    assert len(given) == is_many
 
 
 def test_closed_runner_begins_nothing(rig: Rig) -> None:

@@ -34,6 +34,8 @@ def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
     if where and where not in dict(functions):
         return False
     for name, function in functions:
+        if function.__name__ == "<lambda>":
+            continue  # A value of its class: the structure of that stays.
         code = codes.get(name)
         if code is not None and not code.co_freevars:
             # The fault dropped the only super().
