@@ -95,6 +95,7 @@ class Rig:
         self.codes: list[int | None] = [0]
         self.takes_s = 2.5
         self.notes: list[str] = []
+        self.named_before: list[bool] = []
         self.reasons: dict[str, str] = {}
         self.has_waited = False
         for name, stand_in in (
@@ -140,6 +141,7 @@ class Rig:
         if self.spawn_error is not None:
             raise self.spawn_error
         self.spawned.append((argv, environment))
+        self.named_before.append(os.path.exists(self.layout.script_file("web")))
         return SimpleNamespace(pid=4_321)
 
     def _wait(self, process: Any, limit_s: float) -> int | None:
@@ -638,6 +640,7 @@ def test_only_a_status_waits_for_the_script_of_the_daemon_before(
     assert waited == ([([77], 900.0)] if is_status else [])
     is_ended = is_status and not is_over_in_time
     assert ended == ([([77], KILL_GRACE_S, True)] if is_ended else [])
+    assert rig.named_before == [not is_status]
     # A question to a fence has no note of its own.
     assert named.exists() is (kind is POWER)
 

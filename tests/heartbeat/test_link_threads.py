@@ -537,3 +537,36 @@ def test_end_that_is_cut_is_closed_and_opened_once_more_after_that(
     # The frame that made the test cut the link was read before; none after it.
     assert [event.beat.seq for event in taken] == ([] if is_sender else [1])
     assert len(first.sent) == (1 if is_sender else 0)
+
+
+def test_end_that_is_cut_ends_when_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Without another look at its link."""
+    thread = SenderThread(LINK, CODEC, BeatOutbox(), Log())
+    waits = list[float | None]()
+
+    class Cut(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if len(waits) == 3:
+                thread.ask_to_end()
+            return False
+
+    monkeypatch.setattr(link_workers, "make_sender", None)
+    thread._whole = Cut()
+    thread.cut("cut by a drill")
+    thread._main()
+    assert waits == [0.5] * 3 and thread.fault == "cut by a drill" and not thread.is_cut
+
+
+def test_end_that_was_cut_is_wanted_once_it_is_healed() -> None:
+    """Until it is asked to end."""
+    thread = SenderThread(LINK, CODEC, BeatOutbox(), Log())
+    assert not thread.is_cut and thread._is_wanted
+    thread.cut("cut by a drill")
+    assert not thread._is_wanted
+    thread.heal()
+    assert thread._is_wanted
+    thread.ask_to_end()
+    assert not thread._is_wanted
