@@ -570,3 +570,53 @@ def test_end_that_was_cut_is_wanted_once_it_is_healed() -> None:
     assert thread._is_wanted
     thread.ask_to_end()
     assert not thread._is_wanted
+
+
+def test_beat_that_was_posted_while_the_end_was_cut_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """The sender had waited for it."""
+    thread = SenderThread(LINK, CODEC, BeatOutbox(), Log())
+    end = End(None)
+
+    def wait(number: int, timeout_s: float) -> tuple[int, Posted]:
+        thread.cut("cut by a drill")
+        thread.ask_to_end()
+        return 1, Posted(beat(1), False)
+
+    monkeypatch.setattr(thread._board, "wait_after", wait)
+    monkeypatch.setattr(link_workers, "make_sender", lambda _link, _clock: end)
+    thread._main()
+    assert end.sent == [] and end.is_closed and not thread.has_sent(1)
+
+
+def test_slot_that_held_something_once_and_nothing_after_it_was_opened_again(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """What was found of a former opening is nothing of this one; how regular the beats are is
+    known.
+    """
+    log = Log()
+    thread = listener(log)
+    assert thread.timing.beats == 0
+    ends = [End(None, [frame(1), frame(2), LinkFault("gone")]), End(None, [None, LinkFault("end")])]
+    ends[0].found = frame(1)
+    serve(thread, monkeypatch, *ends)
+    assert thread.timing.beats == 2
+    assert [text for _, text in log] == [
+        f"listener: {text}" for text in ("gone", "works again", "end")
+    ]
+
+
+def test_link_that_is_no_medium_of_a_promise_is_read_at_leisure(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Although quiet reads of others are asked for."""
+    end = End(None, [None, Quiet(50.0, 40.0), LinkFault("end")])
+    reported = list[object]()
+    thread = ListenerThread(
+        LINK, CODEC, lambda _: True, lambda _: None, lambda *_: None,
+        LeaseReports(wants_quiet=lambda: True, put=reported.append),
+    )  # fmt: skip
+    serve(thread, monkeypatch, end)
+    assert end.waits == [0.5] * 3 and reported == []
