@@ -577,7 +577,7 @@ def test_beat_that_was_posted_while_the_end_was_cut_is_not_sent(
 ) -> None:
     """The sender had waited for it."""
     thread = SenderThread(LINK, CODEC, BeatOutbox(), Log())
-    end = End(None)
+    end = End(None, [None])
 
     def wait(number: int, timeout_s: float) -> tuple[int, Posted]:
         thread.cut("cut by a drill")

@@ -112,6 +112,9 @@ def test_disk_that_was_opened_is_known(disk: Disk, for_writing: bool) -> None:
     end.open()
     assert disk.closed == 1, "the former one"
     assert "around the page cache" in end.remark
+    cached = SlotEnd(LINK, False, for_writing)
+    cached.open()
+    assert cached.remark == "", "nobody asked for more"
     end.close()
     end.close()
     assert disk.closed == 2
