@@ -586,3 +586,13 @@ def test_history_without_a_thread_is_a_problem(writer: Writer) -> None:
     thread.error = RuntimeError("can't start new thread")
     writer.history.open()
     assert writer.history.problem == "the history is not written: can't start new thread"
+
+
+def test_thread_that_is_had_later_ends_the_problem(writer: Writer) -> None:
+    """The next daemon of the process opens the history again; nothing was lost."""
+    writer.history.problem = "the history is not written: can't start new thread"
+    writer.note("one")
+    writer.run()
+    text = "the history is written again; 0 entries were lost"
+    assert writer.history.problem == "" and writer.reports == [(False, text)]
+    assert writer.written == ["one", text]
