@@ -11,6 +11,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     Activity,
     BeatTiming,
+    ConnectivityStatus,
     DecisionCount,
     FenceGroup,
     FencingStatus,
@@ -21,6 +22,7 @@ from opensvc_openha.core.status import (
     PeerStanding,
     ScriptCount,
     ServiceStatus,
+    TargetStatus,
 )
 
 STATUS = NodeStatus(
@@ -65,6 +67,9 @@ STATUS = NodeStatus(
             FenceGroup("", "", ("db", "mail")),
         ),
         paths=(PathStatus("ipmi", "power", 0, "armed", "ON", 1.5, 0.25, 2.5, 0.5, 30.0),),
+    ),
+    connectivity=ConnectivityStatus(
+        "reachable", 2.0, (TargetStatus("192.0.2.1", True, "", 0.001, 5.0),), "reachable"
     ),
     lease=LeaseStatus("armed", "softdog", 10.0, margin_s=6.5, least_margin_s=4.5),
     activity=Activity(

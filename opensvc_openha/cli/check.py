@@ -262,6 +262,10 @@ def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
             name, problem = str(svc.get("name")), str(svc["problem"])
             yield Finding(ERROR, node, name, "scripts", problem, stops_start=True)
     yield from (each for each in drill_findings.findings_of(node, facts) if each.is_problem)
+    targets = facts.get("targets")
+    for text in targets if isinstance(targets, list) else ():
+        fix = "name a machine beyond it, such as the gateway of the clients"
+        yield Finding(WARNING, node, "", "connectivity", str(text), fix)
     daemon = facts.get("daemon")
     if not isinstance(daemon, dict) or problem_of(daemon):
         return
@@ -273,6 +277,9 @@ def _of_node(node: str, facts: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(ERROR, node, "", "links", f"link {link.get('link')} is down")
     for warning in daemon.get("warnings") or ():
         yield Finding(WARNING, node, "", "daemon", str(warning))
+    for target in _listed(daemon, "targets"):
+        text = f"target {target.get('address')}: {target.get('text')}"
+        yield Finding(WARNING, node, "", "connectivity", text, "`hb -s -v`")
     for path in _listed(daemon, "paths"):
         state = path.get("state")
         if state not in _GOOD_PATHS:

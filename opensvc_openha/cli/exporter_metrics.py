@@ -21,6 +21,7 @@ from prometheus_client.core import (
 
 from opensvc_openha import __version__
 from opensvc_openha.core.events import PathState
+from opensvc_openha.core.facts import Reach
 from opensvc_openha.core.outlook import Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
@@ -66,6 +67,7 @@ def of_status(status: NodeStatus) -> Iterator[Metric]:
     yield from _of_activity(status)
     yield from _of_fencing(status)
     yield from _of_lease(status)
+    yield from _of_connectivity(status)
 
 
 def _of_check(status: NodeStatus) -> Iterator[Metric]:
@@ -381,6 +383,28 @@ def _of_lease(status: NodeStatus) -> Iterator[Metric]:
         "The least that was left of it in the last day.",
         [],
         [((), lease.least_margin_s)],
+    )
+
+
+def _of_connectivity(status: NodeStatus) -> Iterator[Metric]:
+    known = status.connectivity
+    if known is None:
+        return
+    is_known = known.reach != Reach.UNKNOWN.value
+    yield _gauges(
+        "openha_isolated",
+        "1 while none of the targets answers this node, 0 while one does; nothing if not known.",
+        [],
+        [((), float(known.reach == Reach.ISOLATED.value) if is_known else None)],
+    )
+    yield _gauges(
+        "openha_target_answers",
+        "1 if a target answered when it was asked last, 0 if not; nothing if that is not known.",
+        ["target"],
+        [
+            ((each.address,), None if each.answers is None else float(each.answers))
+            for each in known.targets
+        ],
     )
 
 

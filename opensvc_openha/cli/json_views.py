@@ -343,6 +343,35 @@ class LeaseView:
 
 
 @dataclass(frozen=True)
+class TargetView:
+    """One of the addresses that this node asks for an answer."""
+
+    address: str
+    answers: bool | None
+    """Whether it answered the last round; null if it could not be asked, or was not yet."""
+    text: str
+    """Why it did not."""
+    took_s: float | None
+    """The time until its answer."""
+    answered_at: float | None
+    """When the newest round began that it answered."""
+
+
+@dataclass(frozen=True)
+class ConnectivityView:
+    """Whether anything beyond its peer answers this node (`[connectivity]`)."""
+
+    reach: str
+    """reachable, isolated or not known."""
+    since: float | None
+    targets: tuple[TargetView, ...]
+    peer_reach: str
+    """The same as the peer reports it; empty if it reports nothing."""
+    text: str
+    """What follows of an isolation, or why nothing is known."""
+
+
+@dataclass(frozen=True)
 class FindingView:
     """One thing that a check found."""
 
@@ -430,6 +459,8 @@ class NodeView(View):
     fencing: FencingView
     lease: LeaseView | None
     """null where no lease is configured."""
+    connectivity: ConnectivityView | None
+    """null where no targets are configured."""
     activity: ActivityView
     links: tuple[LinkView, ...]
     findings: tuple[FindingView, ...]
@@ -977,7 +1008,7 @@ class NotificationView(View):
 
     event: str
     """takeover, start-failed, stop-failed, dual-run, link-down, peer-silent, standby-not-ready,
-    fence-path-broken, daemon-restarted or alarm."""
+    fence-path-broken, isolated, daemon-restarted or alarm."""
     is_over: bool
     """It ends an earlier one: the link is up again, the service could start again."""
     subject: str
@@ -1168,6 +1199,7 @@ def _of_node(shape: type[_Shape], status: NodeStatus, **others: object) -> _Shap
         authentication=_same(AuthenticationView, status.authentication),
         fencing=_fencing(status.fencing),
         lease=_lease(status),
+        connectivity=_connectivity(status),
         activity=_activity(status.activity),
         links=tuple(_link(link) for link in status.links),
         findings=finding_views(status.findings),
@@ -1210,6 +1242,14 @@ def drill_report(node: str, peer: str, drills: Drills, passed: Iterable[Passed])
 
 def _lease(status: NodeStatus) -> LeaseView | None:
     return None if status.lease is None else _same(LeaseView, status.lease)
+
+
+def _connectivity(status: NodeStatus) -> ConnectivityView | None:
+    known = status.connectivity
+    if known is None:
+        return None
+    targets = tuple(_same(TargetView, target) for target in known.targets)
+    return _same(ConnectivityView, known, targets=targets)
 
 
 def _link(link: LinkStatus) -> LinkView:

@@ -12,6 +12,7 @@ from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.drill_findings import facts_of
 from opensvc_openha.cli.shared_files import digest_of, read_shared
+from opensvc_openha.cli.target_checks import target_problems
 from opensvc_openha.control import client
 from opensvc_openha.core.start_problems import warnings
 from opensvc_openha.core.status import NodeStatus
@@ -42,6 +43,7 @@ def node_facts(layout: Layout) -> dict[str, Any]:
         "keys": _or_problem(lambda: _keys(layout)),
         "daemon": _or_problem(lambda: _daemon(client.fetch_status(layout))),
         "configuration": _or_problem(lambda: _configuration(layout)),
+        "targets": _or_problem(lambda: target_problems(layout)),
         "hardware": list(hardware_addresses()),
         "drills": _or_problem(lambda: facts_of(layout, _status_or_none(layout))),
         "starts": {
@@ -147,6 +149,11 @@ def _daemon(status: NodeStatus) -> dict[str, Any]:
         "paths": [
             {"path": path.name, "state": path.state, "text": path.text}
             for path in status.fencing.paths
+        ],
+        "targets": [
+            {"address": target.address, "text": target.text}
+            for target in ([] if status.connectivity is None else status.connectivity.targets)
+            if not target.answers
         ],
         "states": {
             svc.name: svc.own_state.name for svc in status.services if svc.own_state is not None

@@ -63,6 +63,7 @@ def service_reasons(status: NodeStatus) -> str:
             f"peer {status.peer}: confirmed out since {since} by {fencing.confirmed_by}: valid"
             " until a beat of it arrives (openha fence status)"
         )
+    rows += connectivity_lines(status, with_targets=False)
     rows += [f"warning: {text}" for text in status.warnings]
     rows += [
         f"link {link.spec.link_id} is down: {link.reason}"
@@ -76,6 +77,30 @@ def service_reasons(status: NodeStatus) -> str:
         if not found.service and found.check not in ("daemon", "links")
     ]
     return service_table(status) + _lines(rows)
+
+
+def connectivity_lines(status: NodeStatus, with_targets: bool = True) -> list[str]:
+    """Render whether this node and its peer are isolated; nothing where no targets are asked."""
+    known = status.connectivity
+    if known is None:
+        return []
+    text = f"connectivity: {status.node} is {known.reach}"
+    if known.since is not None:
+        text += f" since {stamp(known.since)}"
+    peer = f"{known.peer_reach}" if known.peer_reach else "not reported"
+    rows = [f"{text}, {status.peer}: {peer}{'; ' if known.text else ''}{known.text}"]
+    for target in known.targets if with_targets else ():
+        if target.answers:
+            took = "" if target.took_s is None else f" in {target.took_s * 1000:.1f} ms"
+            rows.append(f"\ttarget {target.address}: answers{took}")
+        else:
+            last = (
+                "never answered"
+                if target.answered_at is None
+                else (f"last answer {stamp(target.answered_at)}")
+            )
+            rows.append(f"\ttarget {target.address}: {target.text}; {last}")
+    return rows
 
 
 def outlook_lines(svc: ServiceStatus) -> list[str]:
@@ -125,6 +150,7 @@ def link_details(status: NodeStatus) -> str:
             )
     rows.append(authentication_line(status.authentication))
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
+    rows += connectivity_lines(status)
     rows.append(f"scheduling: {status.scheduling}")
     rows += [f"warning: {text}" for text in status.warnings]
     return _lines(rows)

@@ -14,6 +14,7 @@ from opensvc_openha.core.status import (
     Activity,
     AuthStatus,
     BeatTiming,
+    ConnectivityStatus,
     DecisionCount,
     FenceGroup,
     FencingStatus,
@@ -26,6 +27,7 @@ from opensvc_openha.core.status import (
     ProofStatus,
     ScriptCount,
     ServiceStatus,
+    TargetStatus,
 )
 from opensvc_openha.formats.findings import finding_from_json, finding_to_json
 
@@ -98,6 +100,9 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
     if status.checked_at is not None:
         found["checked_at"] = status.checked_at
         found["findings"] = [finding_to_json(each) for each in status.findings]
+    if status.connectivity is not None:
+        targets = [vars(target) for target in status.connectivity.targets]
+        found["connectivity"] = {**vars(status.connectivity), "targets": targets}
     return found if status.lease is None else {**found, "lease": vars(status.lease)}
 
 
@@ -128,6 +133,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
             **{**authentication, "accepts": tuple(authentication.get("accepts", ()))}
         ),
         lease=None if lease is None else LeaseStatus(**_known(LeaseStatus, lease)),
+        connectivity=_connectivity_from_json(data.get("connectivity")),
         findings=tuple(map(finding_from_json, data.get("findings", ()))),
         checked_at=data.get("checked_at"),
         age_s=float(data.get("age_s", 0.0)),
@@ -228,6 +234,14 @@ def _activity_from_json(data: dict[str, Any]) -> Activity:
         ),
     }
     return Activity(**{**values, **lists})
+
+
+def _connectivity_from_json(data: dict[str, Any] | None) -> ConnectivityStatus | None:
+    if data is None:
+        return None
+    values = _known(ConnectivityStatus, data)
+    targets = (TargetStatus(**_known(TargetStatus, each)) for each in values.get("targets", ()))
+    return ConnectivityStatus(**{**values, "targets": tuple(targets)})
 
 
 def path_from_json(data: dict[str, Any]) -> PathStatus:

@@ -36,6 +36,7 @@ from opensvc_openha.core.actions import (
 from opensvc_openha.core.announcer import Announcer, Report
 from opensvc_openha.core.beat import Beat, BootId, Causality, Goodbye
 from opensvc_openha.core.configuration_marks import ConfigurationDifferences
+from opensvc_openha.core.connectivity import OwnConnectivity, ReachSight
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.departure import Departure
 from opensvc_openha.core.events import (
@@ -65,6 +66,7 @@ from opensvc_openha.core.events import (
     SendersMuted,
     SlotOpened,
     StoreFailed,
+    TargetsAsked,
     Tick,
     WatchdogLost,
     WatchdogReady,
@@ -151,6 +153,8 @@ class Engine:
         self._was_promise_due = False
         self._was_cut_off = ""
         self._disks = DataDisks()
+        self._connectivity = OwnConnectivity(spec, now)
+        self._reach = ReachSight()
         self._silence = OwnSilence(spec.node, spec.peer)
         self._fail_backs = FailBacks()
         self._lateness = Lateness(now)
@@ -183,6 +187,7 @@ class Engine:
             self._fail_backs.chosen,
             self._fail_backs.why_unsettled,
             self._fail_backs.moving,
+            self._reach,
         )
 
     # --- the step ---------------------------------------------------------------------------------
@@ -218,6 +223,7 @@ class Engine:
             done += self._end_fence_step(lost, now)
         # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
+        done += self._judge_reach(now)
         done += self._continue_round(now)
         done += self._keep_promise(now)
         self._choose_fail_back(now)
@@ -277,6 +283,7 @@ class Engine:
             self._fencing.power_due_at(self._peer.view),
             self._fencing.step_due_at(self._peer.view, now),
             self._fencing.desk.lease.next_deadline(now),
+            self._connectivity.next_deadline(self._peer.view, now),
             self._peer.monitor.next_deadline(now),
             self._peer.view.next_deadline(now),
             self._departure.deadline,
@@ -323,6 +330,7 @@ class Engine:
         self._lease.restart()
         self._disks.restart(now)
         self._fail_backs.restart()
+        self._connectivity.restart(now)
         self._peer.view.doubt_goodbye(monitor.all_heard_at)
         self._fencing.void_proofs()
         for machine in self._services.values():
@@ -370,6 +378,8 @@ class Engine:
         if isinstance(event, DisksLooked):
             self._work.mark(event.looks.keys() | self._disks.watched)
             return [*self._disks.record(event, now, self.seq + 1)]
+        if isinstance(event, TargetsAsked):
+            return [*self._connectivity.record(event, now, self.seq + 1)]
         if isinstance(event, FencePathsLooked):
             is_heard = self._peer.view.standing is PeerStanding.LIVE
             self._fencing.desk.record_looks(event, is_heard, now)
@@ -513,6 +523,21 @@ class Engine:
             done += self._fencing.boot_block_records(now)
         return done
 
+    def _judge_reach(self, now: float) -> list[Action]:
+        """Work out what follows of the targets, and let all services follow what is new of that."""
+        connectivity, view = self._connectivity, self._peer.view
+        if connectivity.policy is None and self._reach == ReachSight():
+            return []
+        done = connectivity.advance(now)
+        connectivity.observe(view, now)
+        before, self._reach = self._reach, connectivity.sight(view, now)
+        self._fencing.is_isolated = connectivity.is_isolated
+        if self._reach != before:
+            self._work.mark_all()
+        if bool(self._reach.isolated) is not bool(before.isolated):
+            self._announcer.has_news = True
+        return [*done]
+
     def _reconfigure(self, event: ConfigChanged, now: float) -> list[Action]:
         spec = event.spec
         fixed = self.spec.node, self.spec.peer
@@ -521,6 +546,8 @@ class Engine:
         done = self._services.reconfigure(spec, event.recovered, self._moment(now))
         self.spec = spec
         self._configuration.reconfigure(spec)
+        if spec.connectivity != self._connectivity.policy:
+            self._connectivity = OwnConnectivity(spec, now)
         self._fencing.reconfigure(spec)
         self._lease.reconfigure(spec)
         self._peer.monitor.update(spec.listeners, now)
@@ -774,6 +801,7 @@ class Engine:
                 marks=self._configuration.marks,
                 unready=self._problems.services,
                 ordered=frozenset(work.left_by_order),
+                connectivity=self._connectivity.facts,
             ),
             newest=view.newest,
             heard=self._peer.filter.incarnations.heard,
@@ -830,12 +858,14 @@ class Engine:
             self._peer.filter.suspicions(now)
             + self._mismatch.warnings()
             + self._configuration.warnings()
+            + self._connectivity.warnings(view)
             + start_problems.warnings(services, self.spec.peer)
             + giving_up.warnings(services, self.spec.peer),
             own_only=self._mismatch.own_only,
             peer_only=self._mismatch.peer_only,
             fencing=self.fencing_status(now),
             lease=self._lease.status(now),
+            connectivity=self._connectivity.status(view, now),
         )
 
     def is_helpless(self, now: float) -> bool:
@@ -902,6 +932,11 @@ class Engine:
     def keeps_silent(self) -> bool:
         """True while this node sends nothing on purpose; safe to read from any thread."""
         return self._silence.is_kept
+
+    @property
+    def is_isolated(self) -> bool:
+        """True if none of its targets answers this node; safe to read from any thread."""
+        return self._connectivity.is_isolated
 
     @property
     def is_deaf(self) -> bool:

@@ -234,6 +234,38 @@ class DisksLooked:
     looks: Mapping[str, DisksLook]
 
 
+class PingResult(enum.Enum):
+    """What has become of a request to one target."""
+
+    ANSWERED = "answers"
+    MISSED = "does not answer"
+    """Nothing came back in time, or the network reports that it cannot be reached."""
+    UNABLE = "could not be asked"
+    """This node could not send, for a reason of its own: nothing is known of the target."""
+
+
+@dataclass(frozen=True)
+class TargetLook:
+    """One target in one round.
+
+    ``text`` is why it does not answer, or could not be asked, if more is known of that; ``took_s``
+    the time until its answer.
+    """
+
+    address: str
+    result: PingResult
+    text: str = ""
+    took_s: float | None = None
+
+
+@dataclass(frozen=True)
+class TargetsAsked:
+    """A round of requests to all targets of `[connectivity]` has ended."""
+
+    began_at: float
+    looks: tuple[TargetLook, ...]
+
+
 class StepOutcome(enum.Enum):
     """How a step of the fence plan ended."""
 
@@ -440,6 +472,7 @@ Event = (
     | ReadinessFound
     | SeemsUp
     | DisksLooked
+    | TargetsAsked
     | FenceStepEnded
     | FencePathsLooked
     | Ejected

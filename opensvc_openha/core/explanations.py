@@ -28,6 +28,8 @@ def explain_wait(state: S, situation: Situation) -> str:
     if situation.is_drain_due:
         return "its disks are being taken: what the peer had on its way may land until that is done"
     if situation.evidence is Evidence.SILENT:
+        if situation.is_delay_over and situation.is_reach_open:
+            return "peer is silent: waits for an answer of a target, or for none of them to answer"
         return (
             "peer is silent: start-ready delay"
             if not situation.is_delay_over

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.promise import Promise
+from opensvc_openha.core.state_marks import state_marks
 
 
 class DiskAnswer(enum.Enum):
@@ -24,6 +25,30 @@ class DiskAnswer(enum.Enum):
     """A read of one of them has not ended: neither data nor an error."""
     UNKNOWN = "not known"
     """Not looked at, or none is known, or one has answered with an error."""
+
+
+class Reach(enum.Enum):
+    """Whether anything beyond its peer answers a node."""
+
+    REACHABLE = "reachable"
+    """One of its targets at least has answered in time."""
+    ISOLATED = "isolated"
+    """None has, several times in a row."""
+    UNKNOWN = "not known"
+    """Not asked, or not often enough, or it could not be asked."""
+
+
+# How many there were makes no difference: what follows from a new one is kept where it counts.
+@state_marks(not_state={"answers"})
+@dataclass(frozen=True)
+class Connectivity:
+    """What a node with a section `[connectivity]` reports of its targets.
+
+    ``answers`` counts the rounds of requests that one of them has answered, since its daemon began.
+    """
+
+    reach: Reach = Reach.UNKNOWN
+    answers: int = 0
 
 
 class Turn(enum.Enum):
@@ -73,6 +98,8 @@ class Facts:
     """Services whose disks do not answer here, and for how many seconds."""
     ordered: frozenset[str] = frozenset()
     """Services that an operator has taken from this node; only those with `failback`."""
+    connectivity: Connectivity | None = None
+    """Whether the node is isolated; None if it asks nobody, or is of an older version."""
     promise: Promise | None = None
     """When the node is dead for certain; None if it promises nothing.
 

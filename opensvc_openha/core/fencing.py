@@ -109,6 +109,8 @@ class Fencing:
         self._ended: dict[str, tuple[bool, float]] = {}
         self._has_fenced = False
         """A fence succeeded since the peer was last heard: the peer cannot fence back."""
+        self.is_isolated = False
+        """None of its targets answers this node: it begins nothing that proves its peer out."""
         self._remembered = memory
         self._unkept_until: float | None = None
         """When to retry writing the memory that could not be stored, besides before each fence.
@@ -310,6 +312,14 @@ class Fencing:
         # Both must hold: the plan speaks of the node, the script of what the service needs.
         return None if own is None else replace(proof, text=f"{proof.text}; {own.text}")
 
+    def is_proved_by_deed(self, svc: ServiceSpec, now: float) -> bool:
+        """Return True if something that was done, or an operator, proves the peer out.
+
+        Not its promise alone, which proves it out by itself, whoever looks.
+        """
+        proof = self.proof_for(svc, now)
+        return proof is not None and proof.kind is not ProofKind.SELF_FENCED
+
     def proved_out(self, now: float) -> str:
         """Return why the peer is out, by any proof that holds; empty without one."""
         if self._confirmation is not None:
@@ -388,6 +398,8 @@ class Fencing:
 
     def power_due_at(self, view: PeerView) -> float | None:
         """Return when the fence may be asked about a silent peer not heard since the boot."""
+        if self.is_isolated:
+            return None
         return None if self.has_heard or view.silent_since is None else self.power.due_at
 
     def power_answered(self, event: ScriptExited, now: float) -> list[Action]:
@@ -527,7 +539,7 @@ class Fencing:
         if not plan.waiting or plan.in_air is not None or view.silent_since is None:
             return []
         if not plan.is_in_round:
-            if self.desk.ejector or not plan.may_begin(now):
+            if self.desk.ejector or self.is_isolated or not plan.may_begin(now):
                 return []
             plan.begin_round()
         # Without an arbiter each step has its effect within a turn of this node.

@@ -329,6 +329,26 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True)
+class ConnectivityPolicy:
+    """Which addresses this node asks for an answer, to find out whether it is isolated.
+
+    All ``targets`` are asked together, in rounds that begin ``every_s`` apart, or when the one
+    before has ended if that is later; each has ``timeout_s`` for its answer. ``interface`` is the
+    only one that is used for it; empty for any.
+    """
+
+    targets: tuple[str, ...]
+    every_s: float = 1.0
+    timeout_s: float = 1.0
+    interface: str = ""
+
+    @property
+    def period_s(self) -> float:
+        """Longest time from the beginning of one round to that of the next, in seconds."""
+        return max(self.every_s, self.timeout_s)
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """The whole configuration as node ``node`` sees it.
 
@@ -343,6 +363,8 @@ class ClusterSpec:
     fence_time_s: float | None = None
     """Declared time within which the check-up script surely fences the peer."""
     fencing: FencingPolicy = FencingPolicy()
+    connectivity: ConnectivityPolicy | None = None
+    """What this node asks whether it is isolated; None: nothing, and it never is."""
 
     @property
     def senders(self) -> tuple[LinkSpec, ...]:

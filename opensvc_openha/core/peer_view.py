@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
-from opensvc_openha.core.facts import DiskAnswer, Facts
+from opensvc_openha.core.facts import DiskAnswer, Facts, Reach
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import PEER_OUT, UP_OR_STARTING, ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -422,6 +422,19 @@ class PeerView:
         if service in facts.frozen:
             return DiskAnswer.FROZEN
         return DiskAnswer.ANSWERS if service in facts.answering else DiskAnswer.UNKNOWN
+
+    @property
+    def is_isolated(self) -> bool:
+        """True if the peer is heard and reports that nothing but this node answers it."""
+        facts = self._facts
+        known = None if facts is None else facts.connectivity
+        is_heard = self.standing is PeerStanding.LIVE
+        return is_heard and known is not None and known.reach is Reach.ISOLATED
+
+    @property
+    def facts_at(self) -> float:
+        """When the newest facts came in."""
+        return self._facts_at
 
     @property
     def hears_this_node(self) -> bool:

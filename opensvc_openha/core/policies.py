@@ -1,6 +1,6 @@
-"""Apply the operator's policies to two copies of a service, and to a failed start script.
+"""Apply the operator's policies to two copies of a service, a failed start, an isolated node.
 
-Both classes answer a question of one service machine; neither moves anything itself. If a policy
+All classes answer a question of one service machine; neither moves anything itself. If a policy
 lets this node stop a copy, the order (the younger first, then the secondary) leaves each node time
 to hear that the other one is already stopping.
 """
@@ -11,6 +11,8 @@ from opensvc_openha.core.model import OnDualRun, OnStartFailure, Policy, Role
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.timing import (
     DUAL_RUN_STEP_BEATS,
+    ISOLATED_MOVES_MAX,
+    ISOLATED_MOVES_WINDOW_S,
     START_FAILURES_MAX,
     START_FAILURES_WINDOW_S,
 )
@@ -92,3 +94,35 @@ class StartFailures:
             f"failed {len(self._instants)} times within {START_FAILURES_WINDOW_S / 60:g} min: not"
             " handed over again"
         )
+
+
+class IsolatedMoves:
+    """Hand-overs of one service by a node that is isolated.
+
+    Once each time that it is: a service that came back since, because the peer did not take it or
+    an operator wants it here, stays.
+    """
+
+    def __init__(self) -> None:
+        self._instants: tuple[float, ...] = ()
+        self._of: float | None = None
+        """Since when the node was isolated at the last one."""
+        self.is_going_on = False
+        """From the decision until it was stopped, or something else was decided."""
+
+    def begin(self, isolated_since: float | None, now: float) -> None:
+        """Hand the service over."""
+        self._instants = (*self._recent(now), now)
+        self._of, self.is_going_on = isolated_since, True
+
+    def _recent(self, now: float) -> tuple[float, ...]:
+        return tuple(at for at in self._instants if at > now - ISOLATED_MOVES_WINDOW_S)
+
+    def why_not(self, isolated_since: float | None, now: float) -> str:
+        """Return why a service is not handed over now; empty if it may be."""
+        if isolated_since is not None and self._of == isolated_since:
+            return "it was, and is here again"
+        if len(self._recent(now)) >= ISOLATED_MOVES_MAX:
+            minutes = ISOLATED_MOVES_WINDOW_S / 60
+            return f"it was {ISOLATED_MOVES_MAX} times within {minutes:g} min"
+        return ""

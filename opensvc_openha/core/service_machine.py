@@ -19,6 +19,7 @@ from opensvc_openha.core.actions import (
     RecordKind,
     RunScript,
 )
+from opensvc_openha.core.connectivity import ReachSight
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.events import (
     BY_OPERATOR,
@@ -36,7 +37,7 @@ from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.giving_up import DisksSight, GivingUp, sight_of
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
-from opensvc_openha.core.policies import DualRun, StartFailures
+from opensvc_openha.core.policies import DualRun, IsolatedMoves, StartFailures
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import (
     MAY_RUN,
@@ -50,6 +51,7 @@ from opensvc_openha.core.states import (
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.stay import FREE, ORDERED, Stay
 from opensvc_openha.core.timing import (
+    ISOLATED_HOLD_S,
     PROBE_AGAIN_S,
     PUT_OFF_MAX_S,
     START_FAILURE_HOLD_S,
@@ -108,6 +110,8 @@ class Moment:
     """Why no service goes back now."""
     moving: str = ""
     """A service that is being started or stopped, so that no other one goes back."""
+    reach: ReachSight = ReachSight()
+    """Whether this node is isolated, and what follows of that."""
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -199,6 +203,7 @@ class ServiceMachine:
         """The script that runs ends once all is written to the disks."""
         stay = recovered.stay if recovered.state is not ServiceState.FROZEN_START else ORDERED
         self._fail_back = FailBack(stay if spec.policy.failback_after_s is not None else FREE)
+        self._moves = IsolatedMoves()
         self._pending: CommandReceived | None = None
         """A command that waits for its end."""
         self._must_probe = recovered.must_probe
@@ -297,6 +302,8 @@ class ServiceMachine:
         self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
         detail = detail or self._fencing.ejector or at.cut_off
+        if at.view.silent_since is not None:
+            detail = detail or at.reach.isolated
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = (
                 "the peer reports that it could not start it: see service -s -v there; freeze-stop"
@@ -341,6 +348,7 @@ class ServiceMachine:
             plan=self._plan_text(at.now) if row.run is ScriptKind.CHECK else "",
             ejector=self._fencing.ejector,
             cut_off=at.cut_off,
+            isolated=at.reach.isolated,
             frozen_s=f"{at.disks.frozen_s(self.spec.name, at.now):.0f}",
             settled_s=f"{at.now - (self._fail_back.ready_since or at.now):.0f}",
         )
@@ -388,12 +396,16 @@ class ServiceMachine:
         self._note_giving_up(row, old_target, at)
         old_stay = self.stay
         self._note_move(row, old_state, at)
+        is_moved = self._moves.is_going_on
+        self._moves.is_going_on = is_moved and row.next is ServiceState.STOPPING
+        if row.hands_over:
+            self._moves.begin(at.reach.since, now)
         self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._record_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
         self._stopped_seq = next_seq if row.holds and row.trigger is Trigger.STOP_OK else None
         if row.holds:
-            self._hold_until = now + self._hold_s(row)
+            self._hold_until = now + self._hold_s(row, is_moved)
             self._is_hold_for_peer = (
                 row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
             )
@@ -523,6 +535,8 @@ class ServiceMachine:
             return f"it is {state.name} on {peer}"
         if view.is_unready(name):
             return f"{peer} reports that it could not start it"
+        if view.is_isolated:
+            return f"{peer} is isolated"
         if self._doubt is not None or self._dual.since is not None:
             return "it is not certain that it runs here alone"
         if view.acked_seq < (self._fail_back.started_seq or 0):
@@ -605,9 +619,11 @@ class ServiceMachine:
         if row.trigger is Trigger.FORCE_START:
             self._dual.was_started_in_silence = situation.evidence not in _KNOWN_OUT
 
-    def _hold_s(self, row: Row) -> float:
+    def _hold_s(self, row: Row, is_moved: bool) -> float:
         if row.trigger is Trigger.STORE_FAILED:
             return STORE_RETRY_S
+        if row.trigger is Trigger.STOP_OK and is_moved:
+            return ISOLATED_HOLD_S
         if row.trigger in _NOTHING_STARTED or (
             row.trigger is Trigger.STOP_OK and self._failures.is_script
         ):
@@ -671,6 +687,7 @@ class ServiceMachine:
             is_silent=at.is_silent,
             **self._disk_facts(at),
             is_to_fail_back=at.fails_back == self.spec.name and not self.why_not_failed_back(at),
+            **self._reach_facts(at),
             leaving=at.leaving,
         )
 
@@ -691,6 +708,28 @@ class ServiceMachine:
             "is_to_freeze": giving_up.is_to_freeze,
             "is_left_to_peer": sight.is_frozen and not sight.why_not,
         }
+
+    def _reach_facts(self, at: Moment) -> dict[str, bool]:
+        """Return what a situation says of the targets; nothing without any."""
+        reach = at.reach
+        if not (reach.isolated or reach.is_open):
+            return {}
+        # What was proved by a deed from before, or by an operator, needs nobody else to answer.
+        is_sure = self._fencing.is_proved_by_deed(self.spec, at.now)
+        return {
+            "is_isolated": bool(reach.isolated) and not is_sure,
+            "is_reach_open": reach.is_open and not is_sure,
+            "is_to_hand_to_peer": reach.is_peer_reachable and not self._why_not_handed_over(at),
+        }
+
+    def _why_not_handed_over(self, at: Moment) -> str:
+        """Return why the peer would not take the service from an isolated node, or must not."""
+        peer = at.view.state_of(self.spec.name)
+        if peer is not ServiceState.STOPPED:
+            return f"the peer is {peer.name}"
+        if self._is_peer_unready(at.view):
+            return "the peer reports that it could not start it"
+        return self._moves.why_not(at.reach.since, at.now)
 
     @property
     def is_given_up(self) -> bool:
@@ -940,6 +979,12 @@ class ServiceMachine:
             texts.append(f"not started here: {self._fencing.ejector}")
         elif at.cut_off and self.state in PEER_OUT:
             texts.append(f"not started here: {at.cut_off}")
+        elif at.reach.isolated and self.state in PEER_OUT and view.silent_since is not None:
+            texts.append(f"not taken over: {at.reach.isolated}")
+        elif at.reach.isolated and self.state is ServiceState.FROZEN_START:
+            texts.append(f"this node is {at.reach.isolated}; an operator froze it: not handed over")
+        elif at.reach.isolated and self.state is ServiceState.STARTED:
+            texts.append(self._isolation_text(at))
         elif at.is_stop_due and self.state is ServiceState.FROZEN_START:
             texts.append(f"{at.cut_off}: frozen, and not stopped; the watchdog resets this node")
         if self._dual.since is not None:
@@ -990,6 +1035,13 @@ class ServiceMachine:
             fails_back_at=self._fails_back_at(at) if fail_back else None,
             is_kept_here=bool(fail_back and self._fail_back.why_not(now)),
         )
+
+    def _isolation_text(self, at: Moment) -> str:
+        text = f"this node is {at.reach.isolated}"
+        if not at.reach.is_peer_reachable:
+            return text
+        why_not = self._why_not_handed_over(at)
+        return f"{text}; not handed over: {why_not}" if why_not else text
 
     def _silence_text(self, at: Moment) -> str:
         if at.why_not_silent:

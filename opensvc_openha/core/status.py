@@ -357,6 +357,37 @@ class LeaseStatus:
 
 
 @dataclass(frozen=True)
+class TargetStatus:
+    """One target of `[connectivity]`.
+
+    ``answers`` if it answered the last round, None if it could not be asked, or was not yet;
+    ``text`` is why it did not; ``answered_at`` the beginning of the newest round that it answered.
+    """
+
+    address: str
+    answers: bool | None = None
+    text: str = ""
+    took_s: float | None = None
+    answered_at: float | None = None
+
+
+@dataclass(frozen=True)
+class ConnectivityStatus:
+    """Whether this node is isolated.
+
+    ``reach`` and ``peer_reach`` are reachable, isolated or not known; the peer's is empty if it
+    reports nothing. ``since`` is since when that of this node holds. ``text`` is what follows, or
+    why it is not known.
+    """
+
+    reach: str
+    since: float | None = None
+    targets: tuple[TargetStatus, ...] = ()
+    peer_reach: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class DecisionCount:
     """How often a service was brought into a state on this node."""
 
@@ -417,6 +448,8 @@ class NodeStatus:
     fencing: FencingStatus = FencingStatus()
     lease: LeaseStatus | None = None
     """What this node promises; None if no lease is configured."""
+    connectivity: ConnectivityStatus | None = None
+    """Whether this node is isolated; None if no targets are configured."""
     findings: tuple[Finding, ...] = ()
     """The problems that the last scheduled check of this node found, the heaviest first."""
     checked_at: float | None = None

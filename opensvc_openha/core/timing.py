@@ -401,6 +401,33 @@ GIVE_UPS_WINDOW_S = 600.0
 """A node gives a service up at most so often within this time: disks that freeze now here, now
 there, do not pass it to and fro."""
 
+PING_EVERY_LEAST_S = 0.2
+"""Least time between two rounds of requests to the targets."""
+
+PING_MISSES = 3
+"""A node is isolated once none of its targets has answered in so many rounds in a row."""
+
+PING_ANSWERS = 3
+"""... and is not any more once one has in so many."""
+
+PING_SLACK_S = 2.0
+"""Rounds that are late by more than this are not awaited any more: nothing is known then."""
+
+PEER_ANSWERS = 2
+"""So many answers to the peer, later than its first report that it knows of the isolation of this
+node: one of them at least was asked for since."""
+
+CONNECTIVITY_FACTS_OLD_S = 4.0
+"""What the peer reports of its targets counts for so long after its beat."""
+
+ISOLATED_HOLD_S = 30.0
+"""After a hand-over by an isolated node the peer has this long to take the service."""
+
+ISOLATED_MOVES_MAX = 2
+ISOLATED_MOVES_WINDOW_S = 600.0
+"""A node hands a service over for its isolation once each time that it is isolated, and at most so
+often within this time."""
+
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
@@ -437,6 +464,10 @@ assert MUTE_READS * SLOT_READ_S < BEAT_INTERVAL_S / 2, "notices do not slow down
 assert START_FAILURE_HOLD_S > STOP_HOLD_S, "the peer goes first"
 assert START_FAILURES_WINDOW_S > START_FAILURES_MAX * START_FAILURE_HOLD_S, (
     "the window must see the failures it counts"
+)
+assert ISOLATED_HOLD_S > STOP_HOLD_S, "the peer goes first"
+assert ISOLATED_MOVES_WINDOW_S > ISOLATED_MOVES_MAX * ISOLATED_HOLD_S, (
+    "the window must see the hand-overs it counts"
 )
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"
 assert 0 < STALL_FRACTION < 1

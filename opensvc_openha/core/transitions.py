@@ -161,6 +161,15 @@ class Situation:
     """Its disks are frozen here; the peer reads them, and may start it."""
     is_to_fail_back: bool = False
     """It goes back to its primary, which is heard, STOPPED, and has been ready for long enough."""
+    is_isolated: bool = False
+    """None of its targets answers this node: it neither fences nor takes over from a silent peer.
+
+    False where a fence from before that, or an operator, has proved the peer out.
+    """
+    is_reach_open: bool = False
+    """That is not known yet since the peer fell silent; False likewise."""
+    is_to_hand_to_peer: bool = False
+    """This node is isolated; the peer is not, and would take the service."""
     leaving: Leaving | None = None
 
     @property
@@ -192,6 +201,8 @@ class Row:
     holds: bool = False
     gives_up: bool = False
     """The service is given up: until it is stopped, disks that do not answer count."""
+    hands_over: bool = False
+    """It is handed over to the peer, since this node is isolated."""
     stops_again: bool = False
     """It is stopped once more: its disks answer again, or nothing has waited for them."""
     fails_back: bool = False
@@ -223,12 +234,18 @@ def _is_cut_off(s: Situation) -> bool:
     return s.is_cut_off and not (is_out or s.evidence is Evidence.DEPARTED_STOPPED)
 
 
+def _is_isolated(s: Situation) -> bool:
+    # Beside a peer that is heard, or left in order, nobody is shot and nobody else can run it.
+    return s.is_isolated and s.evidence is Evidence.SILENT
+
+
 def _may_begin(s: Situation) -> bool:
     """Return True if nothing prevents START_READY. A start takes more than that."""
     # START_READY runs nothing: it announces the wish to start, so that a live peer can object and a
     # silent one has a last chance to be heard.
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
     is_blocked = s.is_ejected or s.is_silent or _is_cut_off(s)
+    is_blocked = is_blocked or _is_isolated(s)
     is_blocked = is_blocked or (s.evidence is Evidence.SILENT and s.is_boot_blocked)
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
 
@@ -263,6 +280,8 @@ def _may_fence(s: Situation) -> bool:
         and not s.is_ejected
         and not s.is_silent
         and not s.is_cut_off
+        and not s.is_isolated
+        and not s.is_reach_open
     )
 
 
@@ -298,6 +317,11 @@ def _defends_no_more(s: Situation) -> bool:
     return s.is_fencing and (s.is_round_over or not is_possible)
 
 
+def _is_proved_silent(s: Situation) -> bool:
+    is_kept = s.is_isolated or s.is_reach_open
+    return (s.evidence is Evidence.SILENT and s.is_check_valid) and not is_kept
+
+
 def _needs_no_check(s: Situation) -> bool:
     return (
         not s.is_put_off
@@ -320,7 +344,7 @@ def _may_start(s: Situation) -> bool:
         and not s.is_silent
         and not _is_cut_off(s)
         and not s.is_drain_due
-        and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
+        and (_is_proved_out(s) or _is_proved_silent(s))
     )
 
 
@@ -352,6 +376,11 @@ def _must_stop_cut_off(s: Situation) -> bool:
 def _must_give_up(s: Situation) -> bool:
     is_sure = _idle(s) and not s.is_ownership_unconfirmed
     return is_sure and s.leaving is None and s.is_to_give_up
+
+
+def _must_hand_over(s: Situation) -> bool:
+    is_sure = _idle(s) and not s.is_ownership_unconfirmed
+    return is_sure and s.leaving is None and s.is_to_hand_to_peer
 
 
 def _must_stop_again(s: Situation) -> bool:
@@ -389,6 +418,7 @@ _ORDERED = "{by}: {trigger}"
 
 _CONDEMNED = "nothing is started: {ejector}"
 _CUT_OFF = "nothing is started: {cut_off}"
+_ISOLATED = "nothing is taken over: {isolated}"
 _GIVEN_UP = "its disks have not answered here for {frozen_s} s, and the peer reads them: given up"
 _AGAIN = "its disks answer again: it is stopped once more"
 _EJECTED = "{ejector}: what runs here has lost its right to the data"
@@ -410,6 +440,8 @@ _START_ROWS = (
         S.STOPPED, _CONDEMNED, clears=True, done=_A.ROLLED_BACK),
     Row(S.START_READY, _T.EVALUATE, lambda s: _idle(s) and _is_cut_off(s),
         S.STOPPED, _CUT_OFF, clears=True, done=_A.ROLLED_BACK),
+    Row(S.START_READY, _T.EVALUATE, lambda s: _idle(s) and _is_isolated(s),
+        S.STOPPED, _ISOLATED, clears=True, done=_A.ROLLED_BACK),
     Row(S.START_READY, _T.EVALUATE, _must_yield,
         S.STOPPED, "peer is {evidence}, it goes first", clears=True, holds=True,
         done=_A.ROLLED_BACK),
@@ -444,6 +476,9 @@ _START_ROWS = (
     Row(S.START_FAILED, _T.EVALUATE,
         lambda s: _idle(s) and s.was_never_started and _is_cut_off(s),
         S.STOPPED, _CUT_OFF),
+    Row(S.START_FAILED, _T.EVALUATE,
+        lambda s: _idle(s) and s.was_never_started and _is_isolated(s),
+        S.STOPPED, _ISOLATED),
     # The check-up script takes time, in which the peer may have come back: the evidence is judged
     # again before the start script.
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s),
@@ -501,6 +536,10 @@ _STOP_ROWS = (
         S.STOPPING, "{cut_off}: stopped before the watchdog resets it", run=_K.STOP, clears=True),
     Row(S.START_FAILED, _T.EVALUATE, _must_stop_cut_off,
         S.STOPPING, "{cut_off}: what is left of it is stopped", run=_K.STOP, clears=True),
+    # Its targets answer the peer, and not this node: once it is stopped here the peer starts it.
+    Row(S.STARTED, _T.EVALUATE, _must_hand_over,
+        S.STOPPING, "{isolated}: handed over, since the peer is answered", run=_K.STOP, clears=True,
+        hands_over=True),
     # The peer starts it once it is stopped here, or once this node is proved out: it falls silent
     # if the stop hangs as well.
     Row(S.STARTED, _T.EVALUATE, _must_give_up,

@@ -171,9 +171,14 @@ class EnginePorts:
             self._history.record_script_start(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
         is_in_silence = action.peer_standing is PeerStanding.SILENT
-        self._runner.run(
-            action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence)
-        )
+        is_check = action.kind is ScriptKind.CHECK
+
+        def is_overtaken() -> bool:
+            # The last moment at which a fence of a node that nothing answers can be left out.
+            is_kept = is_check and is_in_silence and self._engine.is_isolated
+            return is_kept or self._is_overtaken(decided_at, announced_at, is_in_silence)
+
+        self._runner.run(action, is_overtaken)
 
     def run_fence_step(self, action: RunFenceStep) -> None:
         """Start a step of the fence plan in a thread of its own: the peer is silent."""

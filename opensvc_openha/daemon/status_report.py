@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from opensvc_openha.core.model import PLAN_COMMANDS, ClusterSpec, PathKind, Profile, Wire
-from opensvc_openha.core.status import FencingStatus, NodeStatus
+from opensvc_openha.core.status import ConnectivityStatus, FencingStatus, NodeStatus
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.fence_service import FenceService
 from opensvc_openha.daemon.issues import ActiveIssues
@@ -73,6 +73,7 @@ class StatusReport:
             fencing_warnings=_fencing_warnings(spec),
             fencing=self._fencing(status.fencing),
             lease=self._lease.complete(status.lease),
+            connectivity=_connectivity(status.connectivity),
             scheduling=self._realtime.text,
             authentication=self._authentication.status(),
             activity=self._history.tally.complete(status.activity),
@@ -184,3 +185,13 @@ def _fencing_warnings(spec: ClusterSpec) -> tuple[str, ...]:
             " can only wait for openha fence confirm"
         )
     return tuple(found)
+
+
+def _connectivity(known: ConnectivityStatus | None) -> ConnectivityStatus | None:
+    """Return what is known of the targets, with wall-clock instants."""
+    if known is None:
+        return None
+    targets = tuple(
+        replace(each, answered_at=clock.wall_if_known(each.answered_at)) for each in known.targets
+    )
+    return replace(known, since=clock.wall_if_known(known.since), targets=targets)

@@ -24,6 +24,7 @@ from opensvc_openha.daemon.outlook_watch import OutlookWatch
 from opensvc_openha.daemon.outside_starts import OutsideStarts
 from opensvc_openha.daemon.process_names import ProcessNames
 from opensvc_openha.daemon.readiness import Readiness
+from opensvc_openha.daemon.targets import Targets
 from opensvc_openha.errors import NotAnsweringError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
@@ -103,6 +104,7 @@ class Watchers:
             ),
             inbox.put,
         )
+        self._targets = Targets(lambda: spec().connectivity, inbox.put)
 
     def check(self) -> None:
         """Do what has no thread of its own; from time to time."""
@@ -118,6 +120,7 @@ class Watchers:
         self._outlook.start()
         self._outside.start()
         self._disks.start()
+        self._targets.start()
 
     def use_senders(self, senders: tuple[LinkSpec, ...]) -> None:
         """Watch the interfaces of these links from now on."""
@@ -129,6 +132,7 @@ class Watchers:
         self._outlook.check_soon()
         self._outside.check_soon()
         self._disks.check_soon()
+        self._targets.check_soon()
 
     def stop(self) -> None:
         """End the threads, and the processes shown to agents."""
@@ -137,6 +141,7 @@ class Watchers:
         self._outlook.stop()
         self._outside.stop()
         self._disks.stop()
+        self._targets.stop()
         self._logs.stop()
         self._process_names.end()
 

@@ -22,6 +22,8 @@ class AlertKind(enum.Enum):
     STANDBY_NOT_READY = "standby-not-ready"
     """A service could not start on this node now."""
     FENCE_PATH_BROKEN = "fence-path-broken"
+    ISOLATED = "isolated"
+    """None of the targets of `[connectivity]` answers this node."""
     DAEMON_RESTARTED = "daemon-restarted"
     ALARM = "alarm"
     """Anything else that the history marks as an alarm."""

@@ -11,6 +11,7 @@
     5  disks     one bit per service whose disks answer, one bit per service whose disks are frozen,
                  then for how long, s 2 each, in the order of the frozen ones
     6  ordered   one bit per service that an operator has taken from the node
+    7  targets   reach 1 (0: not known, 1: reachable, 2: isolated) | answered rounds 4
 
 An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored,
 so that a later version may add both. Sets of services are indexes here: their names are those
@@ -25,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core.configuration_marks import MARK_BYTES
-from opensvc_openha.core.facts import Facts, Turn
+from opensvc_openha.core.facts import Connectivity, Facts, Reach, Turn
 from opensvc_openha.core.model import MARK_BYTES as MEDIUM_BYTES
 from opensvc_openha.core.promise import Promise
 
@@ -33,8 +34,10 @@ _ENTRY = struct.Struct(">BH")
 _NODE = struct.Struct(">BBIII")
 _PROMISE = struct.Struct(">IBB")
 _FROZEN_S = struct.Struct(">H")
+_TARGETS = struct.Struct(">BI")
 _NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE, _DISKS_TYPE = 1, 2, 3, 4, 5
 _ORDERED_TYPE = 6
+_TARGETS_TYPE = 7
 _MARKS_MAX = 32
 _BOOTING, _DEFENDING = 1, 2
 _VIRTUAL = 1
@@ -42,6 +45,8 @@ _MAY_STOP = 2
 _NONE = 0xFFFFFFFF
 _FROZEN_MAX_S = 0xFFFF
 _TURNS = {turn.value: turn for turn in Turn}
+_REACHES = (Reach.UNKNOWN, Reach.REACHABLE, Reach.ISOLATED)
+"""In the order of their numbers."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,23 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
         packed += _entry(_DISKS_TYPE, _pack_disks(facts, names))
     if facts.ordered:
         packed += _entry(_ORDERED_TYPE, _pack_set(facts.ordered, names))
+    if facts.connectivity is not None:
+        packed += _entry(_TARGETS_TYPE, _pack_targets(facts.connectivity))
     return packed
 
 
 def least_facts(facts: Facts) -> Facts:
     """Return what a frame without room for all facts has: what a promise is withdrawn by."""
     none: frozenset[str] = frozenset()
-    return replace(facts, unready=none, marks=(), answering=none, frozen={}, ordered=none)
+    return replace(
+        facts,
+        unready=none,
+        marks=(),
+        answering=none,
+        frozen={},
+        ordered=none,
+        connectivity=None,
+    )
 
 
 def unpack_facts(data: bytes, services: int) -> RawFacts:
@@ -105,6 +120,7 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
     marks: tuple[bytes, ...] = ()
     promise: Promise | None = None
     disks: tuple[frozenset[int], dict[int, int]] = frozenset(), {}
+    connectivity: Connectivity | None = None
     seen = set()
     offset = 0
     while offset < len(data):
@@ -131,7 +147,10 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
             disks = _unpack_disks(value, services)
         elif kind == _ORDERED_TYPE:
             ordered = _unpack_set(value, services)
-    return RawFacts(replace(facts, marks=marks, promise=promise), unready, *disks, ordered)
+        elif kind == _TARGETS_TYPE:
+            connectivity = _unpack_targets(value)
+    facts = replace(facts, marks=marks, promise=promise, connectivity=connectivity)
+    return RawFacts(facts, unready, *disks, ordered)
 
 
 def _entry(kind: int, value: bytes) -> bytes:
@@ -201,6 +220,20 @@ def _unpack_disks(value: bytes, services: int) -> tuple[frozenset[int], dict[int
         index: _FROZEN_S.unpack_from(held, _FROZEN_S.size * place)[0]
         for place, index in enumerate(frozen)
     }
+
+
+def _pack_targets(connectivity: Connectivity) -> bytes:
+    answers = min(connectivity.answers, _NONE)
+    return _TARGETS.pack(_REACHES.index(connectivity.reach), answers)
+
+
+def _unpack_targets(value: bytes) -> Connectivity:
+    if len(value) < _TARGETS.size:
+        raise ValueError(f"the facts of targets take {len(value)} bytes")
+    number, answers = _TARGETS.unpack_from(value)
+    # A later version may know more than these: of that nothing follows here.
+    reach = _REACHES[number] if number < len(_REACHES) else Reach.UNKNOWN
+    return Connectivity(reach, answers)
 
 
 def _to_ms(seconds: float | None) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core.model import (
+    ConnectivityPolicy,
     FencingPolicy,
     LinkSpec,
     Policy,
@@ -94,6 +95,14 @@ class PeerLinkOptions:
 
 
 @dataclass(frozen=True)
+class ConnectivityOptions:
+    """[connectivity], as written. ``policy`` None without it; ``doubled`` are named twice."""
+
+    policy: ConnectivityPolicy | None = None
+    doubled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NotifyOptions:
     """[notify]."""
 
@@ -117,6 +126,7 @@ class Options:
     monitor_interval_s: float = schema.MONITOR_INTERVAL.default
     check_every_s: float | None = schema.CHECK_EVERY.default
     """None for never."""
+    connectivity: ConnectivityOptions = ConnectivityOptions()
     peer_link: PeerLinkOptions = PeerLinkOptions()
     notify: NotifyOptions = NotifyOptions()
     path: str = field(default="", compare=False)
@@ -221,6 +231,7 @@ def parse_options(text: str, path: str) -> Options:
         policy=_policies(whole.inner("policy")),
         monitor_interval_s=whole.inner("agent").value(schema.MONITOR_INTERVAL),
         check_every_s=whole.inner("check").value(schema.CHECK_EVERY),
+        connectivity=_connectivity(whole.inner("connectivity")),
         peer_link=_peer_link(whole.inner("peer_link")),
         notify=_notify(whole.inner("notify")),
         path=path,
@@ -284,6 +295,24 @@ def _peer_link(section: ConfSection) -> PeerLinkOptions:
         section.value(schema.PEER_LINK_LISTEN),
         section.value(schema.PEER_LINK_ALLOW),
     )
+
+
+def _connectivity(section: ConfSection) -> ConnectivityOptions:
+    if not section.names:
+        return ConnectivityOptions()
+    named_targets = section.value(schema.PING)
+    if not named_targets:
+        raise section.error(
+            "[connectivity] has no ping: name the addresses that this node asks, or remove it"
+        )
+    policy = ConnectivityPolicy(
+        tuple(dict.fromkeys(named_targets)),
+        section.value(schema.PING_EVERY),
+        section.value(schema.PING_TIMEOUT),
+        section.value(schema.PING_INTERFACE),
+    )
+    twice = (address for address in policy.targets if named_targets.count(address) > 1)
+    return ConnectivityOptions(policy, tuple(twice))
 
 
 def _notify(section: ConfSection) -> NotifyOptions:

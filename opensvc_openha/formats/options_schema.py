@@ -12,6 +12,7 @@ import ipaddress
 import re
 
 from opensvc_openha.core.model import (
+    ConnectivityPolicy,
     FencingPolicy,
     FrozenStorage,
     OnDualRun,
@@ -26,6 +27,7 @@ from opensvc_openha.core.timing import (
     FENCE_RETRY_MAX_S,
     FENCE_TIME_MAX_S,
     FROZEN_AFTER_LEAST_S,
+    PING_EVERY_LEAST_S,
     PROBE_LIMIT_S,
     SCRIPTS_AT_ONCE,
     START_LIMIT_S,
@@ -52,6 +54,10 @@ from opensvc_openha.formats.lease_config import PARTS
 from opensvc_openha.formats.suggestion import did_you_mean
 
 _CLUSTER_MAX = 63
+_BROADCAST = "255.255.255.255"
+_INTERFACE_MAX = 15
+TARGETS_MAX = 8
+"""Addresses that a node may ask whether it is isolated."""
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -109,6 +115,32 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(f"expected an IPv4 or IPv6 address; found {text!r}") from None
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    words = _addresses(text)
+    for word in words:
+        address = ipaddress.ip_address(word)
+        if address.is_loopback:
+            raise ValueError(f"{word} is this node itself, which always answers")
+        if address.is_multicast or address.is_unspecified or word == _BROADCAST:
+            raise ValueError(f"{word} is not the address of one machine")
+    if len(words) > TARGETS_MAX:
+        raise ValueError(f"at most {TARGETS_MAX} addresses; found {len(words)}")
+    return words
+
+
+def _ping_every(text: str) -> float:
+    value = seconds(60).read(text)
+    if value < PING_EVERY_LEAST_S:
+        raise ValueError(f"at least {PING_EVERY_LEAST_S:g} seconds; found {value:g}")
+    return value
+
+
+def _interface(text: str) -> str:
+    if len(text.encode()) > _INTERFACE_MAX or not text or "/" in text or len(text.split()) != 1:
+        raise ValueError(f"expected the name of a network interface; found {text!r}")
+    return text
 
 
 def _seconds_or_never(text: str) -> float | None:
@@ -363,6 +395,39 @@ FAILBACK = Option(
     see="maintenance",
 )
 
+# [connectivity] ---------------------------------------------------------------------------------
+
+_REACH = ConnectivityPolicy(())
+PING = Option(
+    "ping",
+    ConfValueType(_targets, "IPv4 or IPv6 addresses", is_list=True),
+    _REACH.targets,
+    "What this node asks for an answer (ICMP echo), such as its gateway: if none of these addresses"
+    " answers, the node is isolated. It takes over nothing from a silent peer then, and hands its"
+    " services over to a peer that is not isolated.",
+    example="192.0.2.1 192.0.2.2",
+    see="connectivity",
+)
+PING_EVERY = Option(
+    "every",
+    ConfValueType(_ping_every, f"seconds, from {PING_EVERY_LEAST_S:g} to 60"),
+    _REACH.every_s,
+    "Time from the beginning of one round of requests to that of the next.",
+)
+PING_TIMEOUT = Option(
+    "timeout",
+    seconds(30),
+    _REACH.timeout_s,
+    "Time that an answer may take.",
+)
+PING_INTERFACE = Option(
+    "interface",
+    ConfValueType(_interface, "the name of an interface"),
+    _REACH.interface,
+    "The only interface over which they are asked; without it, whichever leads there.",
+    example="eth0",
+)
+
 # [peer_link] ------------------------------------------------------------------------------------
 
 PEER_LINK_ENABLED: Option[bool | None] = Option(
@@ -472,6 +537,7 @@ SECTIONS = (
     SectionSchema(
         "peer_link", (PEER_LINK_ENABLED, PEER_LINK_PORT, PEER_LINK_LISTEN, PEER_LINK_ALLOW)
     ),
+    SectionSchema("connectivity", (PING, PING_EVERY, PING_TIMEOUT, PING_INTERFACE)),
     SectionSchema(
         "fencing",
         (LEVELS, ARBITER, CHECK_INTERVAL, CHECK, BOOT_ALONE, RETRY, SCOPE),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opensvc_openha.core.connectivity import ISOLATED
 from opensvc_openha.core.states import PEER_OUT, UP, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.alert_kinds import AlertKind
@@ -23,7 +24,12 @@ _OPEN_MAX = 10_000
 
 
 _OVER_AT_RESTART = frozenset(
-    {AlertKind.DUAL_RUN, AlertKind.STANDBY_NOT_READY, AlertKind.FENCE_PATH_BROKEN}
+    {
+        AlertKind.DUAL_RUN,
+        AlertKind.STANDBY_NOT_READY,
+        AlertKind.FENCE_PATH_BROKEN,
+        AlertKind.ISOLATED,
+    }
 )
 """A new daemon finds these again if they are still so, and does not record that they are not."""
 
@@ -78,6 +84,10 @@ def alerts_in(entry: Entry) -> list[Alert]:
                     entry,
                 )
             ]
+        case EntryKind.NODE if ISOLATED in (entry.old, entry.new):
+            is_over = entry.new != ISOLATED
+            text = f"{'not isolated any more' if is_over else 'isolated'}: {entry.reason}"
+            found = [_alert(AlertKind.ISOLATED, entry, is_over, text)]
         case EntryKind.DAEMON if entry.new == "STARTED":
             found = [_alert(AlertKind.DAEMON_RESTARTED, entry, False, entry.reason)]
         case _:

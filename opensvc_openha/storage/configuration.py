@@ -143,6 +143,7 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
         options.timing.profile,
         options.timing.fence_time_s,
         _fencing(options, nodes, peer, links),
+        options.connectivity.policy,
     )
     check_count(spec, layout.services_file)
     for svc in spec.own_services:

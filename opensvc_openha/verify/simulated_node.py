@@ -14,6 +14,7 @@ Each event and effect is observed by the invariant checker, whatever the driver.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,12 +46,15 @@ from opensvc_openha.core.events import (
     Event,
     FenceStepEnded,
     MediumQuiet,
+    PingResult,
     Readmitted,
     RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
     StepOutcome,
+    TargetLook,
+    TargetsAsked,
 )
 from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
@@ -61,6 +65,7 @@ from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.verify.invariants import (
     Adopted,
     Announced,
+    Asked,
     DaemonBegan,
     DaemonEnded,
     FellSilent,
@@ -147,6 +152,9 @@ class SimulatedNode:
         self._thawed: dict[str, tuple[float, float]] = {}
         """Those that answer again: since when they did not, and until when."""
         self._was_silent = False
+        self.uplink_cut_since: float | None = None
+        """Since when no target is reached from here, by its clock; None while they are."""
+        self._uplink_back_at = -math.inf
 
     @property
     def engine(self) -> Engine | None:
@@ -244,6 +252,29 @@ class SimulatedNode:
         if since is None or self.now < since + DISK_ANSWER_S:
             return DisksLook(DiskAnswer.ANSWERS)
         return DisksLook(DiskAnswer.FROZEN, since, "/dev/sdb")
+
+    # --- targets ----------------------------------------------------------------------------------
+
+    def cut_uplink(self, is_cut: bool = True) -> None:
+        """Let no target answer this node, or all again."""
+        if is_cut and self.uplink_cut_since is None:
+            self.uplink_cut_since = self.now
+        elif not is_cut and self.uplink_cut_since is not None:
+            self.uplink_cut_since, self._uplink_back_at = None, self.now
+
+    def ask_targets(self) -> None:
+        """Report a round of requests that ends now, if there are targets."""
+        policy = None if self.engine is None else self.engine.spec.connectivity
+        if policy is None:
+            return
+        began_at, since = self.now - policy.timeout_s, self.uplink_cut_since
+        is_missed = since is not None and max(since, self._uplink_back_at) <= began_at
+        result = PingResult.MISSED if is_missed else PingResult.ANSWERED
+        # Where an answer comes, it comes at once; of an uplink that is cut by now it came before.
+        began_at = began_at if since is not None else self.now
+        self.observe(Asked(self.now, self.name, not is_missed))
+        looks = tuple(TargetLook(address, result) for address in policy.targets)
+        self.give(TargetsAsked(began_at, looks))
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -72,6 +72,17 @@ def test_two_nodes_in_order_have_no_finding() -> None:
         ),
         (lambda facts: facts["daemon"]["warnings"].append("no\nroom"), "warning: n2: no\\nroom"),
         (
+            lambda facts: facts["daemon"].update(
+                targets=[{"address": "192.0.2.1", "text": "does not answer"}]
+            ),
+            "warning: n2: target 192.0.2.1: does not answer: `hb -s -v`",
+        ),
+        (
+            lambda facts: facts.update(targets=["target 192.0.2.1 is named twice"]),
+            "warning: n2: target 192.0.2.1 is named twice: name a machine beyond it, such as the"
+            " gateway of the clients",
+        ),
+        (
             lambda facts: facts["daemon"]["paths"][0].update(state="wrong", text="off"),
             "error: n2: fence path ipmi is wrong: off",
         ),

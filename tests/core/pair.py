@@ -34,6 +34,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import (
     ClusterSpec,
+    ConnectivityPolicy,
     FencingPolicy,
     LinkSpec,
     Policy,
@@ -130,6 +131,7 @@ class Host(SimulatedNode):
             pair.profile,
             pair.fence_time_s,
             pair.fencing,
+            pair.connectivity.get(self.name),
         )
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
         self.start_daemon(spec, boot, recovered, defer=self.defer)
@@ -243,6 +245,8 @@ class Pair:
         self.profile = profile
         self.fencing = CHECK_ALWAYS
         self.fence_time_s: float | None = None
+        self.connectivity: dict[str, ConnectivityPolicy] = {}
+        """What each node asks whether it is isolated."""
         self.cut: set[tuple[str, LinkSpec]] = set()
         self.delay_s: Callable[[], float] = lambda: 0.001
         self.is_lost: Callable[[], bool] = lambda: False

@@ -119,6 +119,16 @@ ASKED = {
     ),
     (S.FROZEN_START, T.UNFREEZE): ("is_reported_down",),
 }
+REACH = ("is_isolated", "is_reach_open", "is_to_hand_to_peer")
+ASKED_OF_REACH = {
+    # The same for a node that asks targets: what most others make of it is tried above.
+    S.STOPPED: ("is_check_valid", "is_boot_blocked"),
+    S.START_READY: ("is_check_valid", "is_delay_over", "may_fence"),
+    S.STARTING: ("is_check_valid",),
+    S.STARTED: ("is_ownership_unconfirmed", "is_defending", "is_delay_over", "may_fence"),
+    S.START_FAILED: ("is_check_valid", "is_retry_due", "was_never_started"),
+    S.FROZEN_START: (),
+}
 
 
 @dataclass(frozen=True)
@@ -152,15 +162,16 @@ def is_alone(s: Situation) -> bool:
 def may_fence(s: Situation) -> bool:
     """Silent for the whole delay, and nothing speaks against a fence now."""
     is_kept = s.is_boot_blocked or s.is_put_off or s.is_silent or s.is_cut_off
+    is_kept = is_kept or s.is_isolated or s.is_reach_open
     is_free = s.may_fence and not is_kept
     return s.evidence is E.SILENT and s.is_delay_over and is_free and s.leaving is None
 
 
 def may_announce(s: Situation) -> bool:
     """START_READY may be announced: no node has the service, and a node that booted into a silence
-    keeps still.
+    keeps still, as one does that nothing answers.
     """
-    is_kept_still = s.evidence is E.SILENT and s.is_boot_blocked
+    is_kept_still = s.evidence is E.SILENT and (s.is_boot_blocked or s.is_isolated)
     return (
         s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
         and s.leaving is None
@@ -191,14 +202,14 @@ def by_itself(own: S, s: Situation) -> Does | None:
             else None
         )
     if own is S.START_READY:
-        if is_alone(s):
+        if is_alone(s) or (s.evidence is E.SILENT and s.is_isolated):
             return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
         if s.is_put_off:
             return (
                 Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
             )
         may_begin = s.leaving is None and not s.is_silent
-        if may_begin and s.evidence is E.SILENT and s.is_check_valid:
+        if may_begin and s.evidence is E.SILENT and s.is_check_valid and not s.is_reach_open:
             return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
         if may_begin and is_proved_out(s):
             return Does(
@@ -219,7 +230,8 @@ def by_itself(own: S, s: Situation) -> Does | None:
             and may_announce(s)
         ):
             return Does(S.START_READY)
-        if s.was_never_started and is_alone(s):
+        is_kept_still = s.evidence is E.SILENT and s.is_isolated
+        if s.was_never_started and (is_alone(s) or is_kept_still):
             return Does(S.STOPPED, frozen_target=s.frozen_target)
         is_given_up = s.is_to_give_up and not (s.was_never_started or s.is_ownership_unconfirmed)
         is_handed_over = s.is_to_hand_over and not s.is_stop_unproved
@@ -229,7 +241,8 @@ def by_itself(own: S, s: Situation) -> Does | None:
         is_taken = s.is_peer_started and (s.is_ownership_unconfirmed or s.is_copy_to_stop)
         if s.leaving is Leaving.STOP_SERVICES or is_taken:
             return Does(S.STOPPING, ScriptKind.STOP)
-        if s.is_to_give_up and s.leaving is None and not s.is_ownership_unconfirmed:
+        is_sent_away = s.is_to_give_up or s.is_to_hand_to_peer
+        if is_sent_away and s.leaving is None and not s.is_ownership_unconfirmed:
             return Does(S.STOPPING, ScriptKind.STOP)
         if s.is_stop_due and s.leaving is None:
             return Does(S.STOPPING, ScriptKind.STOP)
@@ -261,6 +274,7 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
             else Does(S.STARTED, done=AnswerCode.STARTED)
         )
     is_silent = s.evidence is E.SILENT and s.is_check_valid
+    is_silent = is_silent and not (s.is_isolated or s.is_reach_open)
     is_free = s.leaving is None and not s.is_silent and not is_alone(s)
     if is_free and (is_proved_out(s) or is_silent):
         return Does(S.STARTING, ScriptKind.START, frozen_target=s.frozen_target)
@@ -437,9 +451,11 @@ def expected(own: S, trigger: T, s: Situation) -> Does | None:
     return by_itself(own, s) if trigger is T.EVALUATE else ordered(own, trigger, s)
 
 
-def situations(asked: tuple[str, ...], own: S) -> Iterator[Situation]:
+def situations(
+    asked: tuple[str, ...], own: S, scripts: tuple[ScriptKind, ...] = tuple(ScriptKind)
+) -> Iterator[Situation]:
     """Every situation that the flags asked for can make; in START_READY no script runs."""
-    running = (None,) if own is S.START_READY else (None, *ScriptKind)
+    running = (None,) if own is S.START_READY else (None, *scripts)
     for background in (False, True):
         for values in itertools.product((False, True), repeat=len(asked)):
             flags = {**dict.fromkeys(FLAGS, background), **dict(zip(asked, values))}
@@ -459,16 +475,26 @@ def test_table_holds_what_the_rules_state(own: S) -> None:
     for trigger in T:
         asked = ASKED.get((own, trigger), ())
         for s in situations(asked, own) if asked else usual:
-            row = find_row(own, trigger, s)
-            wanted = expected(own, trigger, s)
-            found = None
-            if row is not None:
-                found = Does(
-                    row.next,
-                    row.run,
-                    row.target_after(s.frozen_target),
-                    row.holds,
-                    row.ready,
-                    row.done,
-                )
-            assert found == wanted, f"{own.name}, {trigger.value}, {s}"
+            compare(own, trigger, s)
+
+
+def compare(own: S, trigger: T, s: Situation) -> None:
+    """Compare the row that applies with what is stated here."""
+    row, found = find_row(own, trigger, s), None
+    if row is not None:
+        target = row.target_after(s.frozen_target)
+        found = Does(row.next, row.run, target, row.holds, row.ready, row.done)
+    assert found == expected(own, trigger, s), f"{own.name}, {trigger.value}, {s}"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("own", ASKED_OF_REACH)
+def test_table_holds_what_is_stated_of_a_node_that_asks_targets(own: S) -> None:
+    """Whatever they answer; what depends on nothing of that is tried above."""
+    for s in situations((*REACH, *ASKED_OF_REACH[own]), own, (ScriptKind.CHECK,)):
+        compare(own, T.EVALUATE, s)
+        if own is S.STARTING:
+            compare(own, T.CHECK_OK, s)
+        elif own in (S.STOPPED, S.START_FAILED):
+            compare(own, T.START, s)
+            compare(own, T.FORCE_START, s)

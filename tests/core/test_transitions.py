@@ -66,6 +66,10 @@ FLAGS = (
         dict(is_cut_off=True, is_delay_over=True, is_check_always=True),
         dict(is_cut_off=True, is_stop_due=True, was_never_started=True, is_retry_due=True),
         dict(is_stop_due=True),
+        dict(is_isolated=True, is_delay_over=True, is_check_valid=True, is_defending=True),
+        dict(is_isolated=True, was_never_started=True, is_retry_due=True),
+        dict(is_reach_open=True, is_delay_over=True, is_check_valid=True, is_defending=True),
+        dict(is_to_hand_to_peer=True),
     ]
     + [
         dict(
@@ -218,6 +222,21 @@ def test_node_that_keeps_silent_begins_nothing() -> None:
         assert row.run not in (ScriptKind.START, ScriptKind.CHECK) and not row.fences
         # What had begun before may come back to its wait.
         assert row.next is not S.START_READY or state is S.STARTING, trigger
+
+
+def test_node_that_nothing_answers_begins_nothing_beside_a_silent_peer() -> None:
+    """Neither a check-up nor a fence nor a start, whatever is proved without a deed of its own."""
+    found = [
+        item
+        for item in _applied()
+        if item[2].evidence is Evidence.SILENT
+        and (item[2].is_isolated or item[2].is_reach_open)
+        and item[1] not in (Trigger.FORCE_START, Trigger.FORCE_STOP)
+    ]
+    assert found
+    for state, _, situation, row in found:
+        assert row.run not in (ScriptKind.CHECK, ScriptKind.START) and not row.fences
+        assert not situation.is_isolated or row.next is not S.START_READY or state is S.STARTING
 
 
 def test_node_that_is_cut_off_stops_what_runs_and_begins_nothing() -> None:

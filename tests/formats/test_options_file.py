@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.core.model import (
+    ConnectivityPolicy,
     LinkSpec,
     OnDualRun,
     OnStartFailure,
@@ -21,6 +22,7 @@ from opensvc_openha.core.model import (
 from opensvc_openha.core.timing import CHECK_LIMIT_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.options_file import (
+    ConnectivityOptions,
     HeartbeatOptions,
     Options,
     PeerLinkOptions,
@@ -58,6 +60,15 @@ def heartbeat(mode: AuthMode | None = None, cluster: str = "") -> Options:
         ("[heartbeat]\r\nauthentication = off # for now\r\n", heartbeat(AuthMode.OFF)),
         ("[heartbeat]\nauthentication = 'permissive'", heartbeat(AuthMode.PERMISSIVE)),
         ("[node]\nrealtime = yes\n", Options(realtime=True)),
+        ("[connectivity]\n", Options()),
+        (
+            "[connectivity]\nping = 192.0.2.1, fe80::1%eth1 192.0.2.1\nevery = 0.2\n",
+            Options(
+                connectivity=ConnectivityOptions(
+                    ConnectivityPolicy(("192.0.2.1", "fe80::1%eth1"), 0.2), ("192.0.2.1",)
+                )
+            ),
+        ),
         ("[timing]\nfence_time = 30\n", Options(timing=TimingOptions(Profile.TUTORIAL, 30.0))),
         (
             "[timing]\nprofile = fast\nfence_time = 0.75\n",
@@ -167,6 +178,15 @@ def test_options_are_read(text: str, options: Options) -> None:
         ("[heartbeat]\ncluster = a\ncluster = b\n", 3, "(?i)duplicate"),
         ("[heartbeat]\n[heartbeat]\n", 2, "(?i)duplicate"),
         ("[heartbeat\n", 1, "openha"),
+        ("[connectivity]\nevery = 1\n", 1, "no ping: name the addresses that this node asks"),
+        ("[connectivity]\nping = gateway\n", 2, "IPv4 or IPv6 address; found 'gateway'"),
+        ("[connectivity]\nping = 127.0.0.2\n", 2, "127.0.0.2 is this node itself"),
+        ("[connectivity]\nping = ff02::1\n", 2, "ff02::1 is not the address of one machine"),
+        ("[connectivity]\nping = 255.255.255.255\n", 2, "is not the address of one machine"),
+        ("[connectivity]\nping = 1.1.1.1\nevery = 0.1\n", 3, "at least 0.2 seconds; found 0.1"),
+        ("[connectivity]\nping = 1.1.1.1\nevery = 61\n", 3, "at most 60 seconds; found 61"),
+        ("[connectivity]\nping = 1.1.1.1\ninterface = eth0 eth1\n", 3, "network interface"),
+        (f"[connectivity]\nping = {' 1.1.1.1' * 9}\n", 2, "at most 8 addresses; found 9"),
         ("[peer_link]\nallow = order\n", 2, "found 'order': did you mean orders"),
         ("[peer_link]\nallow = none, files\n", 2, "expected none, or one or more of"),
         ("[peer_link]\nallow = ,\n", 2, "expected none, or one or more of"),
@@ -213,6 +233,9 @@ def test_sample_without_comment_signs_has_every_option_with_its_default() -> Non
         fence_plan=options.fence_plan,
         scripts=ScriptOptions(limits, services={"registry": limits}),
         policy=PolicyOptions(POLICY, {"registry": POLICY}),
+        connectivity=ConnectivityOptions(
+            ConnectivityPolicy(("192.0.2.1", "192.0.2.2"), interface="eth0")
+        ),
         peer_link=PeerLinkOptions(True, listen=("10.50.1.1",)),
     )
     assert options.fence_plan.levels == (("ipmi",), ("lease",))

@@ -25,6 +25,7 @@ class Room:
 
 _DECISIONS = (
     "cut_off.py",
+    "connectivity.py",
     "data_disks.py",
     "fail_back.py",
     "giving_up.py",

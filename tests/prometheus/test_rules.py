@@ -182,6 +182,7 @@ CASES = {
         {"OpenhaMayNotFence", "OpenhaPeerNotHeard"},
     ),
     "a node that was ejected": Case(one("openha_ejected", "", "1x60"), {"OpenhaEjected"}),
+    "a node that nothing answers": Case(one("openha_isolated", "", "1x60"), {"OpenhaIsolated"}),
     "a node that stood still": Case(
         one("openha_engine_stalls_total", "", "0x20 1x40"), {"OpenhaNodeStalls"}
     ),

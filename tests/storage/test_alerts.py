@@ -75,6 +75,13 @@ def words(alerts: list[Alert]) -> list[str]:
             entry(K.NODE, "deb1", "", "FENCE PATH", reason="ipmi: in order again"),
             ["fence-path-broken over ipmi"],
         ),
+        (entry(K.NODE, "deb1", "", "ISOLATED", True), ["isolated deb1"]),
+        (entry(K.NODE, "deb1", "ISOLATED", "REACHABLE"), ["isolated over deb1"]),
+        (entry(K.NODE, "deb1", "ISOLATED", "CONNECTIVITY UNKNOWN", True), ["isolated over deb1"]),
+        (
+            entry(K.NODE, "deb1", "", "CONNECTIVITY UNKNOWN", True),
+            ["alarm node deb1 CONNECTIVITY UNKNOWN"],
+        ),
         (RESTARTED, ["daemon-restarted daemon"]),
         (entry(K.DAEMON, "", "", "ENDED", True), ["alarm daemon ENDED"]),
         (entry(K.DAEMON, "", "", "ENDED"), []),

@@ -12,6 +12,7 @@ from opensvc_openha.verify.invariants.observations import (
     Adopted,
     Announced,
     Arrived,
+    Asked,
     Barred,
     Confirmed,
     DaemonBegan,
@@ -48,14 +49,16 @@ from opensvc_openha.verify.invariants.s6_watchdog import S6
 from opensvc_openha.verify.invariants.s7_barrier import S7
 from opensvc_openha.verify.invariants.s8_booted import S8
 from opensvc_openha.verify.invariants.s9_silence import S9
+from opensvc_openha.verify.invariants.s10_isolated import S10
 
-PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, S9, L1, L2, L3)
+PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, L1, L2, L3)
 
 __all__ = [
     "PROMISES",
     "SETTLE_MOVES",
     "Adopted",
     "Arrived",
+    "Asked",
     "Barred",
     "Confirmed",
     "DaemonBegan",

@@ -23,6 +23,7 @@ from opensvc_openha.verify.invariants.observations import (
     Adopted,
     Announced,
     Arrived,
+    Asked,
     Barred,
     Confirmed,
     DaemonBegan,
@@ -53,6 +54,7 @@ from opensvc_openha.verify.invariants.place import ServicePlace
 from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvidence
 from opensvc_openha.verify.invariants.s4_shots import Shots
 from opensvc_openha.verify.invariants.s5_survivor import Survivor
+from opensvc_openha.verify.invariants.s10_isolated import Isolation
 
 _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
 
@@ -64,6 +66,7 @@ class _Node:
         self.peer = peer
         self.evidence = evidence
         self.rounds = rounds
+        self.isolation = Isolation()
         self.places: dict[str, ServicePlace] = {}
         self.machine = 0
         """How often the machine went down."""
@@ -135,6 +138,7 @@ class InvariantChecker:
         node = self._nodes[seen.node]
         if isinstance(seen, (Arrived, Heard, Forged)):
             node.rounds.hear(seen.at)
+            node.isolation.end_round()
         if isinstance(seen, Fenced):
             self._survivor.check_fence(seen)
         elif isinstance(seen, Confirmed):
@@ -150,6 +154,8 @@ class InvariantChecker:
         elif isinstance(seen, MediumRead):
             node.evidence.lease.take_read(seen)
             self._check_promise(node, seen)
+        elif isinstance(seen, Asked):
+            node.isolation.take_round(seen)
         elif isinstance(seen, FellSilent):
             s9_silence.check_silence(seen)
         elif isinstance(seen, Petted):
@@ -166,6 +172,7 @@ class InvariantChecker:
             self._ended(node, seen)
         elif isinstance(seen, StepBegan):
             self._shots.check_step(seen, node.evidence)
+            node.isolation.check_step(seen.at, seen.node)
             s8_booted.check_step(seen, node.evidence.has_heard or self.may_fence_alone)
             node.evidence.begin_step(seen.at)
             node.rounds.begin_step(seen)
@@ -231,11 +238,14 @@ class InvariantChecker:
         place = node.place(seen.service)
         if seen.kind is ScriptKind.CHECK:
             node.evidence.begin_check(place, seen.at, seen.is_fence)
+            if place.is_check_silent:
+                node.isolation.check_fence(seen.at, seen.node, seen.service)
         place.is_trying = False
         s8_booted.check_fence(seen, node.evidence.has_heard or self.may_fence_alone)
         s3_frozen.check_script(seen, place, node.has_lost_right)
         if seen.kind is ScriptKind.START:
             ground = node.evidence.check_start(place, seen.at, seen.node, seen.service)
+            node.isolation.check_start(seen.at, seen.node, seen.service, ground)
             other = self._nodes[node.peer].place(seen.service)
             place.is_check_lie = place.is_check_lie or node.evidence.is_lied_to
             s7_barrier.check_start(seen, place, other, node.peer)
@@ -286,6 +296,7 @@ class InvariantChecker:
         self._births.record(seen.node, seen.boot)
         self._machines[seen.boot] = node.machine
         node.evidence.begin(seen.boot, seen.at)
+        node.isolation.begin_daemon()
         for name, state in seen.states.items():
             node.place(name).is_lost = False
             self._adopted(node, Adopted(seen.at, seen.node, name, state))
@@ -301,6 +312,7 @@ class InvariantChecker:
 
     def _moved(self, node: _Node, seen: Moved) -> None:
         place = node.place(seen.service)
+        node.isolation.take_move(seen)
         s3_frozen.check_move(seen, place, node.has_lost_right)
         if seen.state in FROZEN:
             place.is_ordered = False
@@ -325,6 +337,7 @@ class InvariantChecker:
             self._shots.forget(seen.node)
 
     def _said(self, node: _Node, seen: Announced) -> None:
+        node.isolation.take_beat(seen)
         for name, state in seen.beat.states.items():
             place = node.place(name)
             s1_one_copy.check_announced(seen.at, seen.node, name, state, place)

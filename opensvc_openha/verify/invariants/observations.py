@@ -292,6 +292,15 @@ class FellSilent:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A node has asked its targets for an answer, and at least one has given it, or none has."""
+
+    at: float
+    node: str
+    is_answered: bool
+
+
+@dataclass(frozen=True)
 class Disturbed:
     """A fault or a command: transitions are counted from here."""
 
@@ -323,5 +332,6 @@ Observation = (
     | WriteLanded
     | StartedByHand
     | FellSilent
+    | Asked
     | Disturbed
 )
