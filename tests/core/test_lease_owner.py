@@ -32,6 +32,7 @@ from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkSpec, OnLo
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.promise import (
     CLOCK_RATIO,
+    FAST_MARGIN_S,
     WITNESS_MARK,
     Promise,
     death_after_s,
@@ -1762,3 +1763,101 @@ def test_node_that_is_cut_off_and_runs_nothing_any_more_is_disarmed() -> None:
     shown = owner.status(107.0)
     assert shown is not None and shown.is_withdrawing and shown.watchdog == "off"
     assert owner.cut_off and not owner.is_stop_due
+
+
+def test_profile_fast_has_a_margin_of_its_own() -> None:
+    """Beside the times of its watchdog."""
+    fencing = FencingPolicy(lease=FAST_POLICY)
+    owner = LeaseOwner(replace(_spec(), profile=Profile.FAST, fencing=fencing), 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.record_beat(1, True, 100.0)
+    owner.acknowledged(1, 100.1)
+    owner.watchdog_ready(replace(_READY, timeout_s=1.0), 100.2)
+    owner.update(replace(_RUNS, next_seq=2), 100.2)
+    assert owner.promise is not None
+    assert owner.promise.death_s == death_after_s(0.3, 1.0, 2, 0.05, FAST_MARGIN_S)
+
+
+def test_keeper_that_is_back_after_it_was_lost_is_one_of_a_former_daemon() -> None:
+    """What it was armed for is not known."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.watchdog_lost(WatchdogLost("no answer"), 100.5)
+    owner.watchdog_ready(_READY, 101.0)
+    shown = owner.status(101.0)
+    assert shown is not None and (shown.watchdog, shown.is_withdrawing) == ("taken over", True)
+
+
+def test_node_that_was_cut_off_goes_on_asking_without_a_watchdog() -> None:
+    """It may start nothing before something confirms that it lives."""
+    owner = _stopping()
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        owner.record_beat(seq, True, at)
+    owner.update(_NEXT, 105.0)
+    owner.update(replace(_NEXT, is_in_use=False), 106.0)
+    shown = owner.status(107.0)
+    assert shown is not None and shown.watchdog == "off" and owner.is_ask_due(107.0)
+
+
+def test_beat_that_is_not_known_shows_nothing() -> None:
+    """It is of a former daemon, or too old; and a medium that is not promised renews nothing."""
+    owner = _armed()
+    owner.update(_idle(3), 102.0)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 99, 102.0, 102.1), 102.1)
+    assert DisarmWatchdog() not in owner.update(_idle(3), 102.1)
+    assert owner.record_beat(3, True, 102.2) == []
+    other = _armed()
+    other.record_beat(3, True, 102.0)
+    assert other.confirmed(RenewalConfirmed(b"another!", 3, 102.0, 102.1), 102.1) == []
+
+
+def test_permits_before_the_watchdog_is_open_have_no_margin() -> None:
+    """It is opened with one of them."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.update(_RUNS, 100.0)
+    for seq in (1, 2):
+        owner.record_beat(seq, True, 100.0 + seq)
+        assert owner.acknowledged(seq, 100.1 + seq) == [GrantPermit(100.0 + seq)]
+    shown = owner.status(102.2)
+    assert shown is not None and shown.margin_s is shown.least_margin_s is None
+
+
+def test_least_margin_is_that_of_the_day_and_the_one_before() -> None:
+    """To the instant."""
+    owner, day_s = LeaseOwner(_spec(), 100.0), 86400.0
+    shown = []
+    for margin_s, at in (
+        (1.0, 200.0),
+        (0.5, 99.9 + day_s),
+        (2.0, 100.0 + day_s),
+        (3.0, 99.9 + 2 * day_s),
+        (3.0, 100.0 + 2 * day_s),
+        (4.0, 100.0 + 3 * day_s),
+    ):
+        owner._note_margin(margin_s, at)
+        status = owner.status(at)
+        shown.append(None if status is None else status.least_margin_s)
+    assert shown == [1.0, 0.5, 0.5, 0.5, 2.0, 3.0]
+
+
+def test_withdrawal_goes_to_the_witness_if_any_promise_that_stands_has_named_it() -> None:
+    """It was added since the watchdog was armed."""
+    owner = _armed()
+    owner.reconfigure(_spec(has_witness=True))
+    owner.update(replace(_RUNS, next_seq=3), 102.0)
+    owner.record_beat(3, True, 102.0)
+    owner.update(_idle(4), 103.0)
+    assert owner.record_beat(4, True, 103.0) == [WithdrawWitness(4)]
+
+
+def test_withdrawal_at_the_witness_counts_for_nothing_once_it_is_renewed_again() -> None:
+    """However late its end is reported."""
+    owner = _armed(has_witness=True)
+    owner.update(_idle(3), 102.0)
+    assert owner.record_beat(3, True, 102.0) == [WithdrawWitness(3)]
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.0, 102.1), 102.1)
+    owner.update(replace(_RUNS, next_seq=4), 102.2)
+    assert owner.record_beat(4, True, 102.2) == [RenewWitness(4, 2)]
+    owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 102.0, 102.3), 102.3)
+    shown = owner.status(102.3)
+    assert shown is not None and shown.is_withdrawing

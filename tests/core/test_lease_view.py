@@ -756,3 +756,137 @@ def test_promise_proves_nothing_once_another_life_was_seen() -> None:
     watch.quiet(160.0)
     watch.at(160.0, silent_since=145.0)
     assert watch.is_proved
+
+
+# --- what an edit leaves, and how much is kept ----------------------------------------------------
+
+
+def test_disk_of_a_link_that_was_away_is_not_known_when_it_is_back() -> None:
+    """Its path may name another one: it is opened again first."""
+    watch = _reopened()
+    watch.quiet(130.0)
+    watch.lease.reconfigure(replace(watch.spec, links=(NET,)))
+    watch.lease.reconfigure(watch.spec)
+    watch.quiet(131.0)
+    assert watch.at(131.0) == "slot of /dev/sda has not shown the present life of deb1"
+
+
+def test_beat_that_lay_in_a_slot_counts_as_long_as_the_slot_is_configured() -> None:
+    """An edit of other links changes nothing of it."""
+    watch = Watch(PROMISE, NET, DISK, SPARE)
+    watch.opened(113.0, Facts(), 9, link=SPARE, disk="naa.2")
+    watch.quiet(130.0)
+    assert watch.at(130.0) == "deb1 made no promise"
+    watch.lease.reconfigure(replace(watch.spec, links=(DISK, SPARE)))
+    assert watch.at(130.0) == "deb1 made no promise"
+    watch.lease.reconfigure(replace(watch.spec, links=(DISK,)))
+    watch.quiet(131.0)
+    watch.at(131.0)
+    assert watch.is_proved
+
+
+def test_refused_beats_of_the_four_newest_incarnations_are_kept() -> None:
+    """Recordings of former ones displace none of them."""
+    for others, text in ((3, "deb1 made no promise"), (4, "")):
+        watch = Watch()
+        for number in range(others + 1):
+            watch.lease.record_refused(_refused(9, Facts(), BootId(5 + number, 5)))
+        watch.beat(101.0, Facts(promise=PROMISE), 7, boot=BootId(5, 5))
+        watch.lease.record_beat(DISK, BootId(5, 5))
+        watch.quiet(130.0)
+        found = watch.at(130.0)
+        assert watch.is_proved is (not text) and (found == text or not text)
+
+
+def test_two_disks_that_are_not_known_are_not_one() -> None:
+    """What one has shown, with the same offset, the other has not."""
+    watch = Watch(PROMISE, DISK, SECOND)
+    for link in (DISK, SECOND):
+        watch.opened(101.0, link=link, disk="")
+    watch.lease.record_beat(DISK, PEERS)
+    assert watch.at(120.0) == "slot of /dev/sdb has not shown the present life of deb1"
+
+
+def test_of_refused_beats_of_one_incarnation_the_later_one_counts() -> None:
+    """Also one with the same number: a repeat."""
+    for first, second in (
+        (_refused(8, Facts(promise=PROMISE)), _refused(9, Facts())),
+        (_refused(9, None), _refused(9, Facts())),
+    ):
+        watch = Watch()
+        watch.lease.record_refused(first)
+        watch.lease.record_refused(second)
+        watch.quiet(130.0)
+        assert watch.at(130.0) == "deb1 made no promise"
+
+
+def test_two_that_may_be_cut_off_prove_nothing_of_each_other() -> None:
+    """What is seen until the cut ends counts as a sign of life; by itself a stop is as a death."""
+    may_stop = replace(PROMISE, may_stop=True)
+    watch = Watch(may_stop)
+    says = "deb1 promises: dead, or without services, 11.4 s after its last sign"
+    assert watch.at(105.0) == says
+    sight = watch.lease.sight
+    assert sight.is_promised and sight.is_usable
+    watch.quiet(116.0)
+    watch.view.judge(False, 110.0, 116.0)
+    watch.lease.judge(watch.view, DELAY_S, 116.0, True)
+    sight = watch.lease.sight
+    assert sight.text == "this node is cut off, and deb1 may be, too: it may live"
+    assert sight.is_promised and not (sight.is_usable or sight.is_open or sight.proof)
+    assert watch.at(120.0) == "ends in 7.4 s"
+    watch.quiet(128.0)
+    text = watch.at(128.0)
+    assert watch.is_proved and "to be dead, or without services, 11.4 s" in text
+    # One that is reset in any case is dead, whoever is cut off.
+    reset = Watch()
+    reset.quiet(116.0)
+    reset.view.judge(False, 110.0, 116.0)
+    reset.lease.judge(reset.view, DELAY_S, 116.0, True)
+    assert reset.is_proved
+
+
+@pytest.mark.parametrize(
+    ("promise", "is_authentic", "is_barred"),
+    [
+        (replace(PROMISE, is_virtual=True), True, True),
+        (replace(PROMISE, is_virtual=True), False, False),
+        (Promise(D, frozenset()), True, False),
+        (PROMISE, True, False),
+    ],
+)
+def test_only_a_virtual_machine_that_says_so_is_barred(
+    promise: Promise, is_authentic: bool, is_barred: bool
+) -> None:
+    """With a key."""
+    watch = Watch(promise, is_authentic=is_authentic)
+    watch.at(120.0)
+    assert watch.lease.sight.is_barred is is_barred
+
+
+def test_peer_that_was_never_heard_made_no_promise() -> None:
+    """Nothing is known of it."""
+    lease, view = LeaseView(Watch().spec, 90.0), PeerView(OURS)
+    lease.judge(view, DELAY_S, 100.0)
+    assert lease.sight.text == "deb1 made no promise" and lease.promised is None
+
+
+def test_beat_of_a_life_that_is_over_in_a_known_slot_is_no_doubt() -> None:
+    """The present one cannot write there; what it promised came by another way."""
+    watch = _reopened()
+    watch.beat(101.0, Facts(promise=PROMISE), 1, boot=OTHERS)
+    watch.lease.record_beat(DISK, OTHERS)
+    watch.opened(113.0, Facts(), 99, boot=PEERS)
+    watch.quiet(130.0, since=113.0)
+    watch.at(130.0)
+    assert watch.is_proved
+
+
+def test_beat_without_facts_in_a_slot_that_is_not_the_latest_hides_nothing() -> None:
+    """One that came in later had none either, and withdrew nothing."""
+    watch = _reopened()
+    watch.beat(105.0, None, 12)
+    watch.opened(113.0, None, 9)
+    watch.quiet(124.4, since=113.0)
+    watch.at(124.4)
+    assert watch.is_proved
