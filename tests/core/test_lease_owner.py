@@ -13,6 +13,7 @@ from opensvc_openha.core.actions import (
     DisarmWatchdog,
     GrantPermit,
     HoldWatchdog,
+    Record,
     RenewWitness,
     WithdrawWitness,
 )
@@ -35,6 +36,7 @@ from opensvc_openha.core.promise import (
     FAST_MARGIN_S,
     WITNESS_MARK,
     Promise,
+    cut_off_after_s,
     death_after_s,
     media_of,
 )
@@ -1684,10 +1686,10 @@ def test_daemon_that_leaves_with_nothing_in_use_waits_for_its_withdrawal_for_a_w
         assert shown is not None and shown.is_withdrawing is is_in_use
 
 
-def _stopping(is_stopping: bool = True) -> LeaseOwner:
+def _stopping(is_stopping: bool = True, stop_s: float | None = None) -> LeaseOwner:
     """An owner that would stop its services, whose last renewal is of 101."""
     on_lost = OnLost.STOP if is_stopping else OnLost.RESET
-    policy = replace(POLICY, timeout_s=15.0, on_lost=on_lost)
+    policy = replace(POLICY, timeout_s=15.0, on_lost=on_lost, stop_s=stop_s)
     owner = LeaseOwner(replace(_spec(), fencing=FencingPolicy(lease=policy)), 100.0)
     owner.update(_RUNS, 100.0)
     owner.record_beat(1, True, 100.0)
@@ -1861,3 +1863,97 @@ def test_withdrawal_at_the_witness_counts_for_nothing_once_it_is_renewed_again()
     owner.confirmed(RenewalConfirmed(WITNESS_MARK, 3, 102.0, 102.3), 102.3)
     shown = owner.status(102.3)
     assert shown is not None and shown.is_withdrawing
+
+
+def _edited(**changes: object) -> ClusterSpec:
+    """What is configured since; nothing without changes."""
+    if not changes:
+        return replace(_spec(), fencing=FencingPolicy())
+    policy = replace(POLICY, timeout_s=15.0, on_lost=OnLost.STOP, **changes)  # type: ignore[arg-type]
+    return replace(_spec(), fencing=FencingPolicy(lease=policy))
+
+
+@pytest.mark.parametrize(
+    ("spec", "stop_s"), [(None, 5.0), (_edited(stop_s=3.0), 3.0), (_edited(), 5.0)]
+)
+def test_cut_is_found_as_late_as_the_stops_of_the_configuration_allow(
+    spec: ClusterSpec | None, stop_s: float
+) -> None:
+    """Of the one that it was armed by, where there is none any more."""
+    owner = _stopping(stop_s=5.0)
+    if spec is not None:
+        owner.reconfigure(spec)
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        owner.record_beat(seq, True, at)
+    due_at = 101.0 + cut_off_after_s(1.0, 1.0, 15.0, stop_s)
+    assert due_at in owner.deadlines(104.0)
+    for now, is_cut in ((due_at - 0.1, False), (due_at, True)):
+        owner.update(replace(_NEXT, is_in_use=True), now)
+        assert bool(owner.cut_off) is is_cut
+
+
+def test_node_without_an_armed_watchdog_is_not_cut_off() -> None:
+    """It is only being armed, or was lost meanwhile: what was asked for before does not count."""
+    arming = LeaseOwner(_edited(stop_s=5.0), 100.0)
+    arming.update(_RUNS, 100.0)
+    for seq in (1, 2, 3):
+        arming.record_beat(seq, True, 99.0 + seq)
+    arming.update(replace(_RUNS, next_seq=4), 120.0)
+    assert arming.cut_off == ""
+    lost = _stopping(stop_s=5.0)
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        lost.record_beat(seq, True, at)
+    lost.watchdog_lost(WatchdogLost("gone"), 103.5)
+    lost.update(replace(_NEXT, next_seq=5), 120.0)
+    assert lost.cut_off == ""
+
+
+def test_status_says_whether_the_services_are_stopped_first() -> None:
+    """By the configuration of now; by that of the armed watchdog where there is none."""
+    new = LeaseOwner(_edited(stop_s=5.0), 100.0).status(100.0)
+    assert new is not None and new.stops
+    removed = _stopping()
+    removed.reconfigure(_edited())
+    shown = removed.status(102.0)
+    assert shown is not None and shown.stops
+    edited = _stopping()
+    edited.reconfigure(_spec())
+    shown = edited.status(102.0)
+    assert shown is not None and not shown.stops
+
+
+def test_start_that_was_let_go_waits_for_no_larger_promise() -> None:
+    """However often that is decided."""
+    owner = _armed()
+    owner.update(_NEXT, 101.2)
+    owner.watchdog_ready(replace(_READY, timeout_s=8.0), 102.0)
+    for now in (102.0, 102.1, 102.2):
+        owner.update(_NEXT, now)
+        assert not owner.is_awaited(now)
+
+
+def test_promise_and_its_withdrawal_are_no_alarms() -> None:
+    """They are recorded all the same."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.record_beat(1, True, 100.0)
+    owner.acknowledged(1, 100.1)
+    owner.watchdog_ready(_READY, 100.2)
+    [promised] = owner.update(replace(_RUNS, next_seq=2), 100.2)
+    owner.record_beat(2, True, 101.0)
+    [withdrawn] = owner.update(_idle(3), 102.0)
+    for record, what in ((promised, "PROMISED"), (withdrawn, "WITHDRAWN")):
+        assert isinstance(record, Record) and record.new == what and not record.is_alarm
+
+
+def test_cut_and_its_end_are_alarms() -> None:
+    """Services are stopped for it, and may be started again."""
+    owner = _stopping()
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        owner.record_beat(seq, True, at)
+    [cut] = owner.update(_NEXT, 105.0)
+    owner.record_beat(5, True, 106.0)
+    owner.acknowledged(5, 106.1)
+    [confirmed] = owner.update(_NEXT, 106.1)
+    for record, what in ((cut, "CUT OFF"), (confirmed, "CONFIRMED")):
+        assert isinstance(record, Record) and record.new == what and record.is_alarm

@@ -890,3 +890,53 @@ def test_beat_without_facts_in_a_slot_that_is_not_the_latest_hides_nothing() -> 
     watch.quiet(124.4, since=113.0)
     watch.at(124.4)
     assert watch.is_proved
+
+
+def test_newest_beat_that_lies_in_a_slot_hides_nothing() -> None:
+    """It came in as well, without facts."""
+    watch = _reopened()
+    watch.beat(105.0, None, 12)
+    watch.opened(113.0, None, 12)
+    watch.quiet(124.4, since=113.0)
+    watch.at(124.4)
+    assert watch.is_proved
+
+
+@pytest.mark.parametrize(("death_s", "first_ends"), [(D, 115.0), (20.0, 120.0)])
+def test_promise_that_is_renewed_in_a_silence_is_waited_for_as_before_it_and_no_longer(
+    death_s: float, first_ends: float
+) -> None:
+    """Where something else can be tried: by what was known when the silence began."""
+    watch = Watch(replace(PROMISE, death_s=death_s))
+    watch.at(111.0)
+    watch.lease.record_life(114.0)
+    waits_until = first_ends + LEASE_LAST_READ_S
+    for at, is_prolonged in ((waits_until - 0.1, False), (waits_until, True)):
+        watch.at(at)
+        assert watch.lease.sight.is_open and watch.lease.sight.is_prolonged is is_prolonged
+    assert watch.lease.next_deadline(waits_until - 0.1) in (waits_until, 114.0 + death_s)
+    watch.at(114.0 + death_s + LEASE_LAST_READ_S)
+    assert not watch.lease.sight.is_open and not watch.lease.sight.is_prolonged
+
+
+def test_each_silence_has_a_wait_of_its_own() -> None:
+    """Counted from the last sign of life before it."""
+    watch = Watch(replace(PROMISE, death_s=20.0))
+    watch.at(111.0)
+    watch.lease.record_life(140.0)
+    watch.at(150.0, silent_since=150.0)
+    watch.lease.record_life(156.0)
+    for at, is_prolonged in ((162.9, False), (163.0, True)):
+        watch.at(at, silent_since=150.0)
+        assert watch.lease.sight.is_prolonged is is_prolonged
+
+
+def test_proof_is_made_once_in_a_minute() -> None:
+    """A new read does not make it younger."""
+    watch = Watch()
+    watch.quiet(115.0)
+    watch.at(115.0)
+    first = watch.lease.sight.proof
+    watch.quiet(130.0)
+    watch.at(114.9 + PROOF_LIFE_S)
+    assert first is not None and watch.lease.sight.proof is first

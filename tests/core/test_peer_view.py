@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.facts import DiskAnswer, Facts
+from opensvc_openha.core.facts import Connectivity, DiskAnswer, Facts, Reach
 from opensvc_openha.core.peer_view import Age, Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -646,7 +647,7 @@ def test_incarnation_is_over_once_another_one_was_taken() -> None:
 
 
 @pytest.mark.parametrize("is_authentic", [False, True])
-def test_beat_without_a_key_is_unauthenticated(is_authentic: bool) -> None:
+def test_beat_without_a_key_is_known_as_such(is_authentic: bool) -> None:
     """In one word."""
     view = PeerView(OWN)
     view.take(_beat(), 100.0, is_authentic)
@@ -662,3 +663,33 @@ def test_disks_of_a_peer_that_is_not_heard_are_not_known() -> None:
     assert view.disks_of("registry", 100.0) is DiskAnswer.ANSWERS
     view.judge(False, 100.0, 100.0)
     assert view.disks_of("registry", 100.0) is DiskAnswer.UNKNOWN
+
+
+def test_peer_is_isolated_while_it_is_heard_and_says_so() -> None:
+    """By its newest facts, whose reception is known."""
+    view = PeerView(OWN)
+    assert view.facts_at == -math.inf and not view.is_isolated
+    for seq, (connectivity, is_isolated) in enumerate(
+        (
+            (None, False),
+            (Connectivity(), False),
+            (Connectivity(Reach.REACHABLE), False),
+            (Connectivity(Reach.ISOLATED), True),
+        )
+    ):
+        facts = Facts(connectivity=connectivity)
+        view.take(replace(_beat(seq=seq), facts=facts), 100.0 + seq)
+        view.judge(True, None, 100.0 + seq)
+        assert view.is_isolated is is_isolated and view.facts is facts
+        assert view.facts_at == 100.0 + seq
+    view.judge(False, 110.0, 110.0)
+    assert not view.is_isolated
+
+
+def test_what_the_peer_says_of_frozen_disks_and_of_this_node() -> None:
+    """That they do not answer, and that it does not hear it."""
+    view = PeerView(OWN)
+    view.take(replace(_beat(), facts=Facts(frozen={"registry": 3}, silent_s=1.0)), 100.0, True)
+    view.judge(True, None, 100.0)
+    assert view.disks_of("registry", 100.0) is DiskAnswer.FROZEN
+    assert not view.hears_this_node and view.takes_facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -336,3 +337,53 @@ def test_types_of_reservations_have_the_words_of_the_standard() -> None:
     }
     for kind in range(16):
         assert str(Reservation(A, kind)) == f"0xdeb1 ({words.get(kind, f'type {kind}')})"
+
+
+def test_unit_is_named_by_its_serial_number_first() -> None:
+    """By its identifier where it has none."""
+    names = scsi_pr.UnitName("s1", "i1"), scsi_pr.UnitName("", "i1"), scsi_pr.UnitName("s1", "")
+    assert [str(name) for name in names] == ["s1", "i1", "s1"]
+    assert not any(name.is_empty for name in names) and scsi_pr.UnitName("", "").is_empty
+
+
+def test_commands_without_their_options() -> None:
+    """No key to register, no page; both registrations may be kept."""
+    assert scsi_pr.encode_out(OutAction.CLEAR, A)[1] == struct.pack(">QQ", A, 0) + bytes(8)
+    for action in (OutAction.REGISTER, OutAction.REGISTER_AND_IGNORE):
+        assert scsi_pr.encode_out(action, A, B, is_kept=True)[1][20] == 1
+    assert scsi_pr.encode_inquiry(96) == bytes([0x12, 0, 0, 0, 96, 0])
+    assert scsi_pr.encode_inquiry(96, 0x80) == bytes([0x12, 1, 0x80, 0, 96, 0])
+
+
+def test_types_are_listed_where_the_device_says_so() -> None:
+    """In one bit of the byte."""
+    assert scsi_pr.decode_capabilities(bytes([0, 8, 0, 0x7F, 0xFF, 0xFF, 0, 0])).types is None
+    listed = scsi_pr.decode_capabilities(bytes([0, 8, 0, 0x80, 0xFF, 0xFF, 0, 0])).types
+    assert listed == frozenset(range(16))
+
+
+@pytest.mark.parametrize(
+    ("decode", "data", "message"),
+    [
+        (scsi_pr.decode_full_status, struct.pack(">II", 1, 23) + bytes(23), "a registration"),
+        (
+            scsi_pr.decode_full_status,
+            struct.pack(">II", 1, 24) + bytes(20) + struct.pack(">I", 1),
+            "a registration is cut short: 24 of 25",
+        ),
+        (scsi_pr.decode_vendor, bytes(31), "the inquiry is cut short: 31 of 32"),
+        (scsi_pr.decode_identifier, bytes([0, 0x83, 0, 3, 1, 3, 0]), "an identifier is cut short"),
+    ],
+)
+def test_part_that_is_cut_short_is_refused(
+    decode: Callable[[bytes], object], data: bytes, message: str
+) -> None:
+    """And not read into what follows."""
+    with pytest.raises(ValueError, match=message):
+        decode(data)
+
+
+def test_identifier_may_be_empty_or_of_the_last_kind() -> None:
+    """T10 is better than none."""
+    assert scsi_pr.decode_identifier(bytes([0, 0x83, 0, 4, 1, 3, 0, 0])) == ""
+    assert scsi_pr.decode_identifier(bytes([0, 0x83, 0, 5, 1, 1, 0, 1, 0xCC])) == "cc"
