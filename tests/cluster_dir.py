@@ -34,7 +34,14 @@ HERE = os.uname().nodename
 PEER = "peer.opensvc.com"
 
 
-_IN_PROCESS = ("service -s", "hb -s", "openha history", "openha why", "service -A")
+_IN_PROCESS = (
+    "service -s",
+    "hb -s",
+    "openha history",
+    "openha why",
+    "service -A",
+    "service -a",
+)
 _STREAMS = threading.Lock()
 """Held while a command of this process has the standard streams and the environment."""
 _LOG_LIMIT_S = 20.0
@@ -99,7 +106,8 @@ class ClusterDir:
     def ok(self, command: str) -> str:
         """Run a command that must succeed with nothing on stderr; return its output.
 
-        What only asks the daemon runs in this process, unless another thread has its output.
+        What only asks the daemon, or is nothing but a test's set-up, runs in this process, unless
+        another thread has its output.
 
         On a busy machine a healthy daemon may be too slow for a command, which then gives up before
         it has changed anything: it is repeated.

@@ -452,13 +452,23 @@ def expected(own: S, trigger: T, s: Situation) -> Does | None:
 
 
 def situations(
-    asked: tuple[str, ...], own: S, scripts: tuple[ScriptKind, ...] = tuple(ScriptKind)
+    asked: tuple[str, ...],
+    own: S,
+    ends: ScriptKind | None,
+    scripts: tuple[ScriptKind, ...] = tuple(ScriptKind),
 ) -> Iterator[Situation]:
-    """Every situation that the flags asked for can make; in START_READY no script runs."""
+    """Every situation that the flags asked for can make; in START_READY no script runs.
+
+    While another script runs than the one that ends, nothing happens, whatever the flags: they are
+    all the same then, as those that are not asked for.
+    """
     running = (None,) if own is S.START_READY else (None, *scripts)
     for background in (False, True):
         for values in itertools.product((False, True), repeat=len(asked)):
             flags = {**dict.fromkeys(FLAGS, background), **dict(zip(asked, values))}
+            if own is not S.START_READY:
+                is_alike = all(value is background for value in values)
+                running = (None, *scripts) if is_alike else tuple({None, ends})
             for role, evidence, script, frozen_target, leaving in itertools.product(
                 Role, E, running, (None, S.FROZEN_STOP, S.FROZEN_START), (None, *Leaving)
             ):
@@ -471,10 +481,11 @@ def test_table_holds_what_the_rules_state(own: S) -> None:
     """Each trigger in each situation of one own state: the row that applies does what is stated
     here, or none applies.
     """
-    usual = list(situations((), own))
+    usual = list(situations((), own, None))
+    kinds = {kind.value: kind for kind in ScriptKind}
     for trigger in T:
-        asked = ASKED.get((own, trigger), ())
-        for s in situations(asked, own) if asked else usual:
+        asked, ends = ASKED.get((own, trigger), ()), kinds.get(trigger.value.partition(" ")[0])
+        for s in situations(asked, own, ends) if asked else usual:
             compare(own, trigger, s)
 
 
@@ -491,7 +502,7 @@ def compare(own: S, trigger: T, s: Situation) -> None:
 @pytest.mark.parametrize("own", ASKED_OF_REACH)
 def test_table_holds_what_is_stated_of_a_node_that_asks_targets(own: S) -> None:
     """Whatever they answer; what depends on nothing of that is tried above."""
-    for s in situations((*REACH, *ASKED_OF_REACH[own]), own, (ScriptKind.CHECK,)):
+    for s in situations((*REACH, *ASKED_OF_REACH[own]), own, ScriptKind.CHECK, (ScriptKind.CHECK,)):
         compare(own, T.EVALUATE, s)
         if own is S.STARTING:
             compare(own, T.CHECK_OK, s)

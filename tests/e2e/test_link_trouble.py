@@ -89,7 +89,8 @@ class TroubledCluster(Cluster):
             node.write("/opt/clock/sitecustomize.py", textwrap.dedent(WALL_CLOCK))
             python = f"env PYTHONPATH=/opt/clock:{node.environment['PYTHONPATH']} {sys.executable}"
             for launcher in ("ezha", "bin/nmond"):
-                self.must(node, f"sed -i 's,^exec .* -m ,exec {python} -m ,' {EZ}/{launcher}")
+                words = f"s,^exec .*/start.py ,exec {python} -m opensvc_openha ,"
+                self.must(node, f"sed -i '{words}' {EZ}/{launcher}")
 
     def _give_states(self, node: Node, folder: str) -> None:
         """States that a restarted daemon takes as they are, different ones, so that a beat of them

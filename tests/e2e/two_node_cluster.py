@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
+from opensvc_openha.formats.state_file import StoredState, encode
 from tests import waiting
 from tests.e2e import from_outside
 from tests.waiting import Seen
@@ -50,13 +52,18 @@ class Cluster:
             node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
             # Only tests of the check need one.
             node.write(f"{EZ}/conf/openha.conf", "[check]\nevery = never\n")
-            for service, check in checks.items():
-                node.write(f"/opt/{service}.sh", SCRIPT, 0o755)
-                self.must(
-                    node,
-                    f"{EZ}/bin/service -a {service} /opt/{service}.sh {self.first.name}"
-                    f" {self.second.name} {check}",
-                )
+            self._add(node, checks)
+
+    def _add(self, node: Node, checks: dict[str, str]) -> None:
+        """Add the services, as `service -a` does: other tests are about that."""
+        lines = ""
+        frozen = encode(StoredState(ServiceState.FROZEN_STOP)).decode("ascii")
+        for service, check in checks.items():
+            node.write(f"/opt/{service}.sh", SCRIPT, 0o755)
+            lines += f"{service} /opt/{service}.sh {self.first.name} {self.second.name} {check}\n"
+            for each in self.nodes:
+                node.write(f"{EZ}/services/{service}/STATE.{each.name}", frozen)
+        node.write(f"{EZ}/conf/services", lines)
 
     def must(self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S) -> str:
         """Run a command that must succeed; return its output."""
