@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _REPORTS = frozenset({"why", "history", "status", "ps", "svcmon", "demo"})
 _STATUS_WORDS = frozenset({"status", "print", "json", "frozen", "validate", "docker", "--dry-run"})
+_SHORT = frozenset({"service", "hb", "status", "ezha", "why", "history", "svcmgr"})
 _HELP = frozenset({"-h", "--help", "help", "-V", "--version"})
 
 
@@ -38,6 +39,18 @@ def is_report(args: Sequence[str]) -> bool:
     if args[0] == "svcmgr":
         return bool(_STATUS_WORDS.intersection(args))
     return args[0] in _REPORTS
+
+
+def ends_soon(args: Sequence[str]) -> bool:
+    """Return whether the command only prints something: nothing of it is worth tidying up."""
+    if args[:1] == ["svcmon"]:
+        return not any(_is_watch(word) for word in args)
+    is_short = bool(args) and args[0] in _SHORT and "docker" not in args
+    return is_short and is_report(args)
+
+
+def _is_watch(word: str) -> bool:
+    return word == "--watch" or (word[:1] == "-" and word[:2] != "--" and "w" in word)
 
 
 def error_text(error: OpenhaError) -> str:

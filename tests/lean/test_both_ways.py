@@ -26,7 +26,7 @@ from opensvc_openha import __version__
 from opensvc_openha.cli import main as cli
 from opensvc_openha.cli.rendering import CommandRenderer
 from opensvc_openha.cli.service import ACTIONS, raise_unanswered
-from opensvc_openha.cli.streams import error_text
+from opensvc_openha.cli.streams import ends_soon, error_text
 from opensvc_openha.cli.views import view_of
 from opensvc_openha.control import protocol
 from opensvc_openha.control.rendering import Rendered
@@ -641,6 +641,38 @@ def test_command_with_a_closed_stream_is_left_to_the_package(bench: Bench, numbe
     with mock.patch.object(sys, name, None):
         found = client.run(["hb", "-s"], {b"EZ": str(bench.root).encode()}, __version__)
     assert found is None
+
+
+@pytest.mark.parametrize(
+    "words, is_so",
+    [
+        *(("svcmon", True), ("svcmon -v", True), ("svcmon --watch", False), ("svcmon -vw", False)),
+        *(("svcmgr -s a print status", True), ("svcmgr -s a --cluster status", True)),
+        *(("svcmgr -s a --cluster start", False), ("svcmgr -s a docker ps", False)),
+        *(("service -s --json", True), ("service -A web stop", False), ("", False), ("ps", False)),
+        *(("ezha status", True), ("ezha start", False), ("demo", False), ("nmond -f", False)),
+    ],
+)
+def test_only_what_prints_and_ends_is_not_taken_apart(words: str, is_so: bool) -> None:
+    """Not what runs for long, nor what changes something."""
+    assert ends_soon(words.split()) == is_so
+
+
+@pytest.mark.parametrize(
+    "words, text", [("service -A web start", "see `service -s -c`"), ("hb -s", "")]
+)
+def test_interrupt_ends_the_command_alone(
+    bench: Bench, words: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C: exit code 130; of an order, that the daemon continues it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "_frame", interrupt)
+    found = bench.lean(*words.split())
+    assert found is not None and found.code == 130 and found.out == ""
+    assert text in found.err and bool(found.err) == bool(text)
 
 
 def test_output_that_cannot_be_written_is_an_error(bench: Bench) -> None:
