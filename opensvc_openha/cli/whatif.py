@@ -20,6 +20,8 @@ _EVENTS = """EVENT is one of:
   all-links down | up                               all of them
   interface NAME down | up                          of this node, which its daemon notices
   disk SERVICE hangs | answers                      the data disks of a service, here
+  uplink down | up                                  the targets of [connectivity], for this node
+  gateway down | up                                 the same for both nodes
   service -A NAME ORDER                             an operator's order given here, or `switch`
   fence confirm                                     the operator's word that the peer runs nothing
 

@@ -31,6 +31,7 @@ from opensvc_openha.core.wording import named
 ISOLATED = "ISOLATED"
 """Word of the history for the beginning of an isolation, and for what ends with it."""
 _NOT_ASKED = "its targets were not asked yet"
+_MEMORY_S = 60.0
 _NO_ROUNDS = "nothing asks its targets any more"
 
 
@@ -62,6 +63,7 @@ class ReachSight:
         "unknown_why",
     },
     own_seqs={"_isolated_seq"},
+    memory_s={"_answered_at": _MEMORY_S, "_awake_since": _MEMORY_S, "_looked_at": _MEMORY_S},
 )
 class OwnConnectivity:
     """What this node knows of its targets."""

@@ -9,6 +9,7 @@ import pytest
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.model import (
     ClusterSpec,
+    ConnectivityPolicy,
     FenceNeeds,
     FencePath,
     FencingPolicy,
@@ -24,6 +25,7 @@ from opensvc_openha.core.model import (
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     AuthStatus,
+    ConnectivityStatus,
     FenceGroup,
     FencingStatus,
     LinkStatus,
@@ -314,6 +316,36 @@ def test_a_frozen_disk_of_the_owner_is_given_up() -> None:
     )
     result = play(known, "disk web hangs")
     assert "STOPPING" in states(result, OWN)
+
+
+def with_targets(known: Present, own: str = "reachable", peer: str = "reachable") -> Present:
+    """Return the same with nodes that ask a target."""
+    spec = replace(known.spec, connectivity=ConnectivityPolicy(("192.0.2.1",)))
+    connectivity = ConnectivityStatus(own, peer_reach=peer)
+    return replace(known, spec=spec, status=replace(known.status, connectivity=connectivity))
+
+
+def test_an_owner_without_its_uplink_hands_its_service_over() -> None:
+    """Not if its gateway has died, nor to a peer that reports nothing; without targets it is
+    refused.
+    """
+    known = with_targets(present(own=STARTED, peer=STOPPED))
+    assert up_on(play(known, "uplink down")) == [PEER]
+    assert up_on(play(known, "uplink down then 60 uplink up")) == [PEER]
+    assert states(play(known, "gateway down"), OWN) == []
+    unknown = with_targets(present(own=STARTED, peer=STOPPED), peer="")
+    assert states(play(unknown, "uplink down"), OWN) == []
+    with pytest.raises(ConfigError, match="no targets are configured"):
+        play(present(), "uplink down")
+
+
+@pytest.mark.parametrize("own", ["reachable", "isolated", "not known"])
+def test_an_isolated_standby_takes_nothing_over(own: str) -> None:
+    """As long as a person confirms nothing; one that knows nothing of its targets does."""
+    known = with_targets(present(), own)
+    assert up_on(play(known, "peer-dies")) == ([] if own == "isolated" else [OWN])
+    if own == "isolated":
+        assert up_on(play(known, "peer-dies then 60 fence confirm")) == [OWN]
 
 
 # --- what is not known ----------------------------------------------------------------------------

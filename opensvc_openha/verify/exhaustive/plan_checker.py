@@ -64,6 +64,8 @@ PLANS = {
     "lease, both cut off": Fencing(levels=((LEASE,),), lease=STOPPING, are_both_cut_off=True),
     "frozen disks, lease": Fencing(levels=((LEASE,),), lease=POLICY, has_frozen_disks=True),
     "frozen disks, switch": Fencing(has_frozen_disks=True),
+    "targets, switch": Fencing(has_targets=True),
+    "targets, arbiter": Fencing(has_targets=True, has_arbiter=True),
 }
 _D, _L = Fate.DELIVERED, Fate.LOST
 _FATES = ((_L, _L), (_D, _D), (_L, _D), (_D, _L))
@@ -95,6 +97,10 @@ def events_of(world: PlanModel) -> Iterator[Event]:
             text = "freeze" if is_frozen else "answer again"
             move = partial(_freeze, index=index, is_frozen=is_frozen)
             yield Event(f"disks {text} for {name}", move)
+        if world.fencing.has_targets:
+            is_cut = node.uplink_cut_since is None
+            text = f"targets {'do not answer' if is_cut else 'answer'} {name}"
+            yield Event(text, partial(_cut_uplink, index=index, is_cut=is_cut))
         step = node.step_in_air
         if step is not None and step.kind is StepKind.CLAIM:
             for is_reached in (True, False):
@@ -119,6 +125,10 @@ def events_of(world: PlanModel) -> Iterator[Event]:
 def _freeze(world: BoundedModel, index: int, is_frozen: bool) -> None:
     assert isinstance(world, PlanModel)
     world.freeze(index, is_frozen)
+
+
+def _cut_uplink(world: BoundedModel, index: int, is_cut: bool) -> None:
+    world.nodes[index].cut_uplink(is_cut)
 
 
 def _hang(world: BoundedModel, index: int) -> None:
@@ -202,13 +212,16 @@ class PlanEnumeration(Enumeration):
         """Search from the moment at which the first of two cut nodes begins to fence.
 
         With a lease, from two nodes that hear each other; with disks that may freeze, from an owner
-        that has just given a service up; if services are stopped before a watchdog bites, from an
-        owner that is cut off and has just begun to stop one, or from two that have done so.
+        that has just given a service up; with targets, from an owner that is isolated; if services
+        are stopped before a watchdog bites, from an owner that is cut off and has just begun to
+        stop one, or from two that have done so.
         """
         world = PlanModel(fencing) if fencing.lease is None else LeaseModel(fencing)
         world.start()
         if fencing.has_frozen_disks:
             world.freeze_until_given_up()
+        elif fencing.has_targets:
+            world.isolate_first()
         elif isinstance(world, LeaseModel) and fencing.are_both_cut_off:
             world.cut_both_until_dead()
         elif isinstance(world, LeaseModel) and fencing.lease is STOPPING:
@@ -228,6 +241,8 @@ class PlanEnumeration(Enumeration):
             (Event("a delay passes", _wait, START_READY_DELAY_S + 0.1), 1),
             (Event("two turns to fence pass", _wait, _TURNS_S), 1),
         ]
+        if world.fencing.has_targets:
+            events += [(Event("rounds of requests pass", _wait, 4.1), len(_FATES))]
         if world.fencing.has_frozen_disks:
             events += [(Event("a hung stop is not waited for", _wait, FROZEN_STOP_S + 2.5), 2)]
         events += [

@@ -26,6 +26,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import (
     ClusterSpec,
+    ConnectivityPolicy,
     FenceNeeds,
     FencePath,
     FencingPolicy,
@@ -35,7 +36,7 @@ from opensvc_openha.core.model import (
     Policy,
     ServiceSpec,
 )
-from opensvc_openha.core.timing import DISK_LOOK_S, FROZEN_AFTER_LEAST_S
+from opensvc_openha.core.timing import DISK_LOOK_S, FROZEN_AFTER_LEAST_S, PING_MISSES
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.exhaustive.bounded_model import (
     FENCE_S,
@@ -55,6 +56,9 @@ GIVEN_UP = Policy(frozen_storage=FrozenStorage.GIVE_UP, frozen_after_s=FROZEN_AF
 _PIECE_S = 0.5
 
 
+TARGETS = ConnectivityPolicy(("192.0.2.1",))
+_CUT_MAX = 4
+"""Half seconds after which it makes no difference for how long an uplink has been cut."""
 _FROZEN_MAX = 2 * round(FROZEN_AFTER_LEAST_S + 5)
 """Half seconds after which it makes no difference for how long a disk has been frozen."""
 
@@ -83,6 +87,8 @@ class Fencing:
     """How both nodes promise to be dead, see `lease_model`."""
     has_frozen_disks: bool = False
     """The disks of the first service may freeze for either node, which gives it up then."""
+    has_targets: bool = False
+    """Both nodes ask a target whether they are isolated, and either may be cut from it."""
     are_both_cut_off: bool = False
     """Neither node can write any more, though each reads what the other one has written last."""
 
@@ -97,7 +103,7 @@ class PlanModel(BoundedModel):
         self.key_id = "k" if fencing.has_frozen_disks else ""
         self.arbiter = SimulatedArbiter()
         self._began_at = [0.0, 0.0]
-        self._looks_at = 0.0
+        self._looks_at = self._asks_at = 0.0
         needs = {name: FenceNeeds.DATA for name in fencing.data}
         self.specs = tuple(
             ServiceSpec(
@@ -132,6 +138,7 @@ class PlanModel(BoundedModel):
             self.specs,
             fence_time_s=FENCE_S,
             fencing=policy,
+            connectivity=TARGETS if fencing.has_targets else None,
         )
         recovered, kept = node.store.begin_daemon(spec.own_services)
         counter = node.store.boot_counter
@@ -171,6 +178,7 @@ class PlanModel(BoundedModel):
         while self.now < end:
             super().run(min(_PIECE_S, end - self.now))
             self._look_at_disks()
+            self._ask_targets()
             for node in self.nodes:
                 script = node.scripts.get(OTHER)
                 if script is not None and not node.is_stalled:
@@ -192,6 +200,22 @@ class PlanModel(BoundedModel):
         for node in self.nodes:
             if not node.is_stalled:
                 node.look_at_disks()
+
+    def _ask_targets(self) -> None:
+        """Report a round of requests from time to time, where there are targets."""
+        if not self.fencing.has_targets or self.now < self._asks_at:
+            return
+        self._asks_at = self.now + TARGETS.period_s
+        for node in self.nodes:
+            if not node.is_stalled:
+                node.ask_targets()
+
+    def isolate_first(self) -> None:
+        """Cut the first node from its target, until it knows that."""
+        self.nodes[0].cut_uplink()
+        self.run((PING_MISSES + 1) * TARGETS.period_s)
+        engine = self.nodes[0].engine
+        assert engine is not None and engine.is_isolated, "nobody is isolated"
 
     def freeze(self, index: int, is_frozen: bool = True) -> None:
         """Freeze the disks of the first service for a node, or let them answer."""
@@ -261,6 +285,7 @@ class PlanModel(BoundedModel):
         hearing it: nobody else can help that one while services may run there.
         """
         self.freeze(index, is_frozen=False)
+        self.nodes[index].cut_uplink(is_cut=False)
         node, peer = self.nodes[index], self.nodes[1 - index].engine
         fencing = None if peer is None else peer.fencing_status(self.now)
         is_helpless = fencing is not None and (fencing.is_ejected_by or fencing.is_blocked)
@@ -295,7 +320,18 @@ class PlanModel(BoundedModel):
             for node in self.nodes
         )
         looks = round(2 * (self._looks_at - self.now)) if self.fencing.has_frozen_disks else 0
-        return *super().fingerprint(), self._others(), self.arbiter.summary(), disks, looks
+        own = self._others(), self.arbiter.summary(), disks, looks, *self._uplinks()
+        return *super().fingerprint(), *own
+
+    def _uplinks(self) -> tuple[Any, ...]:
+        """Return what differs of the uplinks; nothing where there are no targets."""
+        if not self.fencing.has_targets:
+            return ()
+        cuts = (node.uplink_cut_since for node in self.nodes)
+        ages = tuple(
+            None if at is None else min(_CUT_MAX, round(2 * (self.now - at))) for at in cuts
+        )
+        return round(2 * (self._asks_at - self.now)), ages
 
     def pair(self) -> tuple[Any, ...]:
         """Return the states of both nodes, without time and messages."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from opensvc_openha.core.facts import Reach
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.timing import PING_MISSES
+from opensvc_openha.core.timing import PING_ANSWERS, PING_MISSES
 from opensvc_openha.verify.invariants.observations import Announced, Asked, Moved
 from opensvc_openha.verify.invariants.promise import Promise
 
@@ -32,20 +32,24 @@ class Isolation:
 
     def __init__(self) -> None:
         self._is_reported = False
-        self._misses = 0
+        self._misses = self._answers = 0
         self._asked_at: float | None = None
         self._is_in_round = False
 
     def begin_daemon(self) -> None:
         """Forget what an earlier daemon knew."""
-        self._is_reported, self._misses, self._asked_at = False, 0, None
+        self._is_reported, self._asked_at = False, None
+        self._misses = self._answers = 0
         self._is_in_round = False
 
     def take_round(self, seen: Asked) -> None:
         """Record a round of requests."""
         is_row = self._asked_at is not None and seen.at <= self._asked_at + _GAP_S
         self._misses = 0 if seen.is_answered else self._misses + 1 if is_row else 1
+        self._answers = self._answers + 1 if seen.is_answered else 0
         self._asked_at = seen.at
+        # A peer that is silent may be one to which no facts are sent.
+        self._is_reported = self._is_reported and self._answers < PING_ANSWERS
 
     def take_beat(self, seen: Announced) -> None:
         """Record what the node announces of itself."""

@@ -44,6 +44,7 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import DISK_LOOK_S
 from opensvc_openha.verify.invariants import Arrived, Confirmed, StateLost
 from opensvc_openha.verify.random.fence_steps import FenceSteps
+from opensvc_openha.verify.random.plan import TARGETS
 from opensvc_openha.verify.random.scripts import Scripts
 from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemon
 from opensvc_openha.verify.random.simulated_disk import SlotReader
@@ -84,6 +85,9 @@ class ClusterNode(SimulatedNode):
         self._commands = 0
         if world.plan.disk_gap_s:
             world.scheduler.after(self._dice.uniform(0, DISK_LOOK_S), self._look_again)
+        if world.plan.uplink_gap_s:
+            phase_s = Random(f"{world.plan.seed} rounds {self.name}").uniform(0, TARGETS.period_s)
+            world.scheduler.after(phase_s, self._ask_again)
 
     def _make_reader(self) -> SlotReader | None:
         link = next((link for link in self.spec.listeners if link.is_disk), None)
@@ -105,6 +109,18 @@ class ClusterNode(SimulatedNode):
         if self.daemon is not None and not self.daemon.is_stalled:
             self.look_at_disks()
         self._world.scheduler.after(DISK_LOOK_S, self._look_again)
+
+    def _ask_again(self) -> None:
+        """Ask the targets, from time to time; a daemon that is stopped does not."""
+        if self.daemon is not None and not self.daemon.is_stalled:
+            self.ask_targets()
+        self._world.scheduler.after(TARGETS.period_s, self._ask_again)
+
+    def cut_uplink(self, is_cut: bool = True) -> None:
+        """Let no target answer this node, or all again."""
+        if is_cut is (self.uplink_cut_since is None):
+            self.note(f"targets {'do not answer' if is_cut else 'answer'}")
+        super().cut_uplink(is_cut)
 
     def freeze(self, service: str, is_frozen: bool = True) -> None:
         """Let the disks of a service not answer this node, or answer again."""

@@ -70,6 +70,8 @@ class FaultInjector:
         self._await_lease()
         self._disk_dice = Random(f"{cluster.plan.seed} data disks")
         self._await_disks()
+        self._uplink_dice = Random(f"{cluster.plan.seed} uplinks")
+        self._await_uplink()
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -281,6 +283,27 @@ class FaultInjector:
         self._cluster.disturb()
         if not is_frozen or not self._cluster.is_calm:
             node.freeze(service, is_frozen)
+
+    def _await_uplink(self) -> None:
+        """Schedule cuts of nodes from their targets, drawn separately."""
+        gap_s, dice = self._cluster.plan.uplink_gap_s, self._uplink_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._cut_uplink)
+
+    def _cut_uplink(self) -> None:
+        """Cut one node, both as if their gateway died, or one with all its heartbeats."""
+        cluster, dice = self._cluster, self._uplink_dice
+        nodes = list(cluster.nodes)
+        dice.shuffle(nodes)
+        kind, apart_s = dice.random(), dice.choice((0.0, 0.0, 0.6, 2.0))
+        for number, node in enumerate(nodes if kind < 0.35 else nodes[:1]):
+            self._later(number * apart_s, node.cut_uplink)
+            ends_s = number * apart_s + dice.choice((2.0, 5.0, 20.0, 60.0))
+            self._later(ends_s, partial(node.cut_uplink, is_cut=False))
+        if kind > 0.6:
+            cluster.cut(cluster.links)
+            self._later(dice.choice((3.0, 12.0, 40.0, 90.0)), cluster.heal)
+        self._await_uplink()
 
     def _await_lease(self) -> None:
         """Schedule faults of what keeps a promise, drawn separately."""

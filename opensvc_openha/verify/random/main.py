@@ -21,6 +21,7 @@ from opensvc_openha.verify.random.plan import (
     frozen_plan_from_seed,
     lease_plan_from_seed,
     plan_from_seed,
+    targets_plan_from_seed,
 )
 from opensvc_openha.verify.random.random_history import HOURS, Outcome, run_history
 from opensvc_openha.verify.random.scenario import render
@@ -73,6 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--failback",
         action="store_true",
         help="services go back to their primary by themselves",
+    )
+    parser.add_argument(
+        "--targets",
+        action="store_true",
+        help="nodes ask targets whether they are isolated, and are cut from them",
     )
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
     parser.add_argument(
@@ -133,6 +139,7 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     kind = "lease" if options.lease else "fence plan" if options.fence_plan else ""
     kind = "frozen disks" if options.frozen_disks else kind
     kind = "failback" if options.failback else kind
+    kind = "targets" if options.targets else kind
     if options.jobs <= 1 or options.trace:
         on_line = _print_line if options.trace else None
         for seed in seeds:
@@ -151,6 +158,8 @@ def _run(work: tuple[int, float, str]) -> Outcome:
 def _plan_of(seed: int, kind: str) -> Plan | None:
     if kind == "failback":
         return failback_plan_from_seed(seed)
+    if kind == "targets":
+        return targets_plan_from_seed(seed)
     if kind == "frozen disks":
         return frozen_plan_from_seed(seed)
     if kind == "lease":
@@ -166,6 +175,7 @@ def _report_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
     hours += " --lease" if options.lease else " --fence-plan" if options.fence_plan else ""
     hours += " --frozen-disks" if options.frozen_disks else ""
+    hours += " --targets" if options.targets else ""
     print(
         f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
         f" {outcome.seed}{hours} --trace",

@@ -9,6 +9,7 @@ from random import Random
 from opensvc_openha.core.model import (
     SLOT_BLOCKS,
     ClusterSpec,
+    ConnectivityPolicy,
     FenceNeeds,
     FencePath,
     FencingPolicy,
@@ -44,6 +45,7 @@ _STOP_S = 12.0
 """How much longer their watchdogs wait."""
 _BUSY = (13, 3)
 """Divisor and remainder of the seeds with slow engines and disks."""
+TARGETS = ConnectivityPolicy(("192.0.2.1", "192.0.2.2"))
 _NAMES = ("registry", "mail", "web", "db1", "db2")
 
 
@@ -113,6 +115,8 @@ class Plan:
     """Times between two faults of watchdogs, keepers and heartbeat disks; empty for none."""
     disk_gap_s: tuple[float, ...] = field(default=(), repr=False)
     """Times between two freezes of data disks; empty for none."""
+    uplink_gap_s: tuple[float, ...] = field(default=(), repr=False)
+    """Times between two cuts of nodes from their targets; empty for none, and no targets."""
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
     reports_power: bool = False
@@ -182,7 +186,13 @@ class Plan:
         peer = NODES[1 - NODES.index(node)]
         services = self.service_specs() if services is None else services
         return ClusterSpec(
-            node, peer, self.links(), services, fence_time_s=self.fence_time_s, fencing=self.fencing
+            node,
+            peer,
+            self.links(),
+            services,
+            fence_time_s=self.fence_time_s,
+            fencing=self.fencing,
+            connectivity=TARGETS if self.uplink_gap_s else None,
         )
 
     @property
@@ -365,6 +375,19 @@ def failback_plan_from_seed(seed: int) -> Plan:
         # It takes a while without a fault until something goes back.
         gap_s=dice.choice((plan.gap_s, (5.0, 20.0, 60.0), (40.0, 120.0))),
         script_fails=dice.choice((plan.script_fails, 0.0, 0.3)),
+    )
+
+
+def targets_plan_from_seed(seed: int) -> Plan:
+    """Return the plan of a seed whose nodes ask targets, and are cut from them now and then."""
+    dice = Random(f"{seed} targets")
+    plan = dice.choice((scenario_from_seed, plan_from_seed, lease_plan_from_seed))(seed)
+    return replace(
+        plan,
+        uplink_gap_s=dice.choice(((5.0, 20.0), (20.0, 60.0), (60.0, 120.0))),
+        # The node of a former version, or a C OpenHA, asks nobody.
+        unknown_flag=0,
+        is_legacy=False,
     )
 
 

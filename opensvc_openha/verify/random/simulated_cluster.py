@@ -136,6 +136,7 @@ class Cluster(World):
             node.outcomes.is_calm = node.steps.is_calm = True
             for name in tuple(node.frozen):
                 node.freeze(name, is_frozen=False)
+            node.cut_uplink(is_cut=False)
             if node.daemon is not None and (node.daemon.is_stalled or node.daemon.is_hung):
                 self._resume(node, node.daemon)
         # First what a stalled daemon has queued.

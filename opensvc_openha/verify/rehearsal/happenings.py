@@ -33,6 +33,10 @@ class Happening(enum.Enum):
     ALL_LINKS = "all-links"
     INTERFACE = "interface"
     DISK = "disk"
+    UPLINK = "uplink"
+    """The targets do not answer this node."""
+    GATEWAY = "gateway"
+    """They answer neither."""
     ORDER = "service"
     CONFIRM = "fence confirm"
 
@@ -73,6 +77,9 @@ _OF_NODES = {
     },
 }
 _UP_DOWN = {"down": False, "up": True}
+_WITHOUT_NAME = tuple(
+    each.value for each in (Happening.ALL_LINKS, Happening.UPLINK, Happening.GATEWAY)
+)
 _HANGS = {"hangs": False, "answers": True}
 ORDERS = (*(command.value for command in Command), SWITCH)
 THEN = "then"
@@ -85,6 +92,8 @@ EVENTS = (
     "all-links down|up",
     "interface NAME down|up",
     "disk SERVICE hangs|answers",
+    "uplink down|up",
+    "gateway down|up",
     "service -A NAME ORDER",
     "fence confirm",
 )
@@ -119,8 +128,8 @@ def _read_one(words: list[str], after_s: float) -> Planned:
     if known is not None:
         return Planned(known[0], text, after_s, is_peer=known[1])
     kind, *others = words
-    if kind == Happening.ALL_LINKS.value:
-        return Planned(Happening.ALL_LINKS, text, after_s, is_back=_end(text, others, _UP_DOWN))
+    if kind in _WITHOUT_NAME:
+        return Planned(Happening(kind), text, after_s, is_back=_end(text, others, _UP_DOWN))
     if kind in (Happening.LINK.value, Happening.INTERFACE.value, Happening.DISK.value):
         ends = _HANGS if kind == Happening.DISK.value else _UP_DOWN
         is_back = _end(text, others[-1:], ends)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from opensvc_openha.core.events import PathState, ScriptKind
-from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.facts import Reach, Turn
 from opensvc_openha.core.fence_paths import memory_key
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, FencePath, LinkSpec, PathKind
@@ -69,7 +69,23 @@ class Present:
     def peer_spec(self) -> ClusterSpec:
         """The configuration of the peer: this node's own, seen from there."""
         services = tuple(svc for svc in self.spec.services if svc.name not in self.status.own_only)
-        return replace(self.spec, node=self.spec.peer, peer=self.spec.node, services=services)
+        known = self.status.connectivity
+        is_asked = known is not None and bool(known.peer_reach)
+        return replace(
+            self.spec,
+            node=self.spec.peer,
+            peer=self.spec.node,
+            services=services,
+            connectivity=self.spec.connectivity if is_asked else None,
+        )
+
+    def reach_of(self, node: str) -> Reach:
+        """Return whether a node is isolated at present, as far as this node knows."""
+        known = self.status.connectivity
+        if known is None:
+            return Reach.UNKNOWN
+        word = known.reach if node == self.spec.node else known.peer_reach
+        return Reach(word) if word else Reach.UNKNOWN
 
     # --- links ------------------------------------------------------------------------------------
 

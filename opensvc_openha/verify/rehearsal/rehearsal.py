@@ -26,6 +26,7 @@ from opensvc_openha.core.events import (
     PeerConfirmedOut,
     RecoveredState,
 )
+from opensvc_openha.core.facts import Reach
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.outlook import Ready
@@ -229,6 +230,8 @@ class Rehearsal:
             self._boot(self.peer, there, present.peer_memory)
         else:
             self._keep_off(self.peer)
+        for node in self.nodes:
+            node.cut_uplink(present.reach_of(node.name) is Reach.ISOLATED)
         self._work_regularly()
         longest_s = max((link.timeout_s for link in present.spec.links), default=0.0)
         settle_s = _SETTLE_S + longest_s
@@ -282,6 +285,8 @@ class Rehearsal:
         if spec.fencing.levels:
             self._every(LOOK_S, self._steps.look)
             self._every(WATCH_S, self._steps.watch)
+        if spec.connectivity is not None:
+            self._every(spec.connectivity.period_s, self._ask_targets)
         if has_disks:
             self._every(timing.DISK_LOOK_S, lambda node: node.look_at_disks())
         if self._lease is not None:
@@ -289,6 +294,15 @@ class Rehearsal:
             self._every(min(pauses, default=timing.SLOT_READ_S), self._wires.read_quiet)
             if self._lease.has_witness:
                 self._every(1.0, self._witness.look)
+
+    @property
+    def _asks_targets(self) -> bool:
+        return self.present.spec.connectivity is not None
+
+    def _ask_targets(self, node: CopiedNode) -> None:
+        """Ask the targets, on a node of which it is known at present whether they answer it."""
+        if self.present.reach_of(node.name) is not Reach.UNKNOWN:
+            node.ask_targets()
 
     def _every(self, pause_s: float, work: Work, is_first: bool = True) -> None:
         if not is_first:
@@ -362,6 +376,8 @@ class Rehearsal:
             raise ConfigError(
                 f"service {name} does not exist on this node: {which_service(name, self._services)}"
             )
+        if happening in (Happening.UPLINK, Happening.GATEWAY) and not self._asks_targets:
+            raise ConfigError("no targets are configured: [connectivity] ping in openha.conf")
         if happening is Happening.LINK:
             self._links_named(name)
         if happening is Happening.INTERFACE:
@@ -414,6 +430,11 @@ class Rehearsal:
                 self._wires.mute(self.own, self._links_of_interface(event.name), event.is_back)
             case Happening.DISK:
                 self.own.freeze(event.name, is_frozen=not event.is_back)
+            case Happening.UPLINK:
+                self.own.cut_uplink(is_cut=not event.is_back)
+            case Happening.GATEWAY:
+                for node in self.nodes:
+                    node.cut_uplink(is_cut=not event.is_back)
             case Happening.ORDER:
                 self._order(event.name, event.command)
             case Happening.CONFIRM:
