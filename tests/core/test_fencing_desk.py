@@ -1036,3 +1036,55 @@ def test_round_for_nobody_is_no_failure() -> None:
     made.desk.plan.leave("bare")
     assert made.order_step(SILENT, CUT) == []
     assert made.desk.plan.failures == 0 and made.desk.plan.may_begin(CUT)
+
+
+def test_isolated_node_begins_nothing_that_proves_its_peer_out() -> None:
+    """A round that is going on goes on; the fence is not asked for the peer's power."""
+    made = rounds((CALL,), (IPMI,))
+    made.is_isolated = True
+    assert made.order_step(SILENT, CUT) == [] and not made.desk.plan.is_in_round
+    made.is_isolated = False
+    assert ended(made, step_of(made).step.number, StepOutcome.FAILED) is PlanEnd.CONTINUES
+    made.is_isolated = True
+    assert step_of(made, CUT + 5).step.path == "ipmi"
+    assert not desk().is_isolated
+
+
+@pytest.mark.parametrize(
+    "kind, is_deed", [(ProofKind.POWER, True), (ProofKind.SELF_FENCED, False), (None, False)]
+)
+def test_promise_is_no_deed(kind: ProofKind | None, is_deed: bool) -> None:
+    """It proves the peer out by itself, whoever looks."""
+    made = desk(BARE, levels=((IPMI,), (LEASE,)))
+    if kind is not None:
+        made.desk.plan.proofs = (Proof(kind, Scope.NODE, None, CUT, "text"),)
+    assert made.is_proved_by_deed(BARE, CUT) is is_deed
+
+
+def test_one_service_that_may_not_be_fenced_for_blocks_the_node() -> None:
+    """And none where the peer has answered."""
+    made = desk(BARE, WEB, memory=FencingMemory())
+    assert made.is_blocked(CUT) and not desk(BARE, memory=FencingMemory()).is_blocked(CUT)
+    assert made.status(SILENT, CUT).is_blocked
+    made.has_heard = True
+    assert not made.is_blocked(CUT)
+
+
+def test_node_that_ejected_this_one_is_named_where_there_is_a_plan() -> None:
+    """The peer, if only the claim was lost."""
+    for levels, by in (((), ""), (((IPMI,),), "root@deb2")):
+        made = desk(levels=levels)
+        assert made.is_ejected_by == ""
+        made.desk.plan.lost_to = "it won"
+        assert made.is_ejected_by == ("deb2" if by else "")
+        made.desk.ejected_by = "root@deb2"
+        assert made.is_ejected_by == by
+
+
+def test_isolated_node_asks_no_fence_about_its_peer() -> None:
+    """Until a target answers it."""
+    made = booted()
+    made.is_isolated = True
+    assert made.power_due_at(SILENT) is None and made.ask_for_power(SILENT, CUT) == []
+    made.is_isolated = False
+    assert made.power_due_at(SILENT) == -math.inf and made.ask_for_power(SILENT, CUT) != []
