@@ -223,3 +223,22 @@ def test_what_is_fenced_is_compared_where_both_have_the_same_services() -> None:
     for has_same_services in (False, True):
         found = ConfigurationDifferences(given(GIVEN, DB))
         assert bool(found.update(view, has_same_services)) is has_same_services
+
+
+@pytest.mark.parametrize(
+    "theirs, why",
+    [
+        (marks_of(SPEC), ""),
+        (marks_of(SPEC)[:4], ""),
+        (changed("links", "profile"), ""),
+        (changed("policies"), "deb1 and deb2 do not have the same policies of services"),
+        (marks_of(SPEC)[:3], "deb2 does not report its policies of services"),
+        (None, "deb2 does not report its policies of services"),
+    ],
+)
+def test_policies_of_services_are_compared_for_what_both_decide_by(
+    theirs: tuple[bytes, ...] | None, why: str
+) -> None:
+    """As far as the peer reports them."""
+    found = ConfigurationDifferences(SPEC).why_policies_differ(view_of(theirs))
+    assert found.startswith(why) and bool(found) is bool(why)

@@ -1957,3 +1957,98 @@ def test_cut_and_its_end_are_alarms() -> None:
     [confirmed] = owner.update(_NEXT, 106.1)
     for record, what in ((cut, "CUT OFF"), (confirmed, "CONFIRMED")):
         assert isinstance(record, Record) and record.new == what and record.is_alarm
+
+
+def test_former_watchdog_is_kept_until_the_peer_had_time_to_be_heard() -> None:
+    """Though nothing stands any more; one of this daemon is given up at once."""
+    unknown = replace(_RUNS, next_seq=2, peer_problem="deb2 is not heard")
+    found = LeaseOwner(_spec(), 100.0)
+    found.watchdog_ready(replace(_READY, settings=POLICY, media=frozenset({_MEDIUM})), 100.0)
+    assert found.update(unknown, 100.0) == []
+    found.record_beat(1, True, 100.5)
+    found.confirmed(RenewalConfirmed(_MEDIUM, 1, 100.5, 100.6), 100.6)
+    assert found.update(unknown, 99.9 + LEASE_TAKEOVER_S) == []
+    assert DisarmWatchdog() in found.update(unknown, 100.0 + LEASE_TAKEOVER_S)
+    own = LeaseOwner(_spec(), 100.0)
+    own.update(_RUNS, 100.0)
+    own.update(unknown, 101.0)
+    shown = own.status(101.0)
+    assert shown is not None and shown.watchdog == "off"
+
+
+def test_watchdog_is_armed_with_a_permit_and_a_number_of_its_own() -> None:
+    """What was given to a former daemon's, or ordered before, is none."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.watchdog_ready(replace(_READY, settings=POLICY), 100.0)
+    owner.record_beat(1, True, 100.0)
+    assert owner.acknowledged(1, 100.1) == [GrantPermit(100.0)]
+    first = _ordered(owner.update(replace(_RUNS, next_seq=2), 100.2))
+    shown = owner.status(100.2)
+    assert shown is not None and shown.permit_at is None and owner.is_ask_due(100.2)
+    owner.watchdog_lost(WatchdogLost("busy"), 100.3)
+    second = _ordered(owner.update(replace(_RUNS, next_seq=2), 100.3 + LEASE_RETRY_S))
+    assert first != second
+    owner.watchdog_ready(replace(_READY, number=first), 120.0)
+    shown = owner.status(120.0)
+    assert shown is not None and shown.watchdog == "being armed"
+
+
+def test_lost_watchdog_withdraws_and_is_disarmed_once_nothing_is_believed() -> None:
+    """While it is tried again; a watchdog that is being armed is not."""
+    owner = _armed()
+    owner.update(_NEXT, 101.2)
+    owner.watchdog_lost(WatchdogLost("gone"), 102.0)
+    owner.update(_NEXT, 102.0)
+    assert owner.promise is None
+    owner.watchdog_lost(WatchdogLost("gone"), 102.1)
+    assert DisarmWatchdog() not in owner.update(_NEXT, 102.2)
+    owner.record_beat(3, True, 102.3)
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.3, 102.4), 102.4)
+    assert DisarmWatchdog() in owner.update(replace(_NEXT, next_seq=4), 102.4)
+    again = owner.update(replace(_NEXT, next_seq=4), 102.1 + LEASE_RETRY_S)
+    assert again == [ArmWatchdog(4.0)]
+    former = LeaseOwner(_spec(), 100.0)
+    former.watchdog_lost(WatchdogLost("gone", frozenset({_MEDIUM})), 100.0)
+    former.record_beat(1, True, 100.0)
+    former.confirmed(RenewalConfirmed(_MEDIUM, 1, 100.0, 100.1), 100.1)
+    assert former.update(replace(_RUNS, next_seq=2), 100.1) == [ArmWatchdog(4.0)]
+
+
+def test_floor_of_a_larger_promise_ends_with_its_withdrawal() -> None:
+    """Nobody counts with it any more."""
+    owner = _armed()
+    owner.watchdog_ready(replace(_READY, timeout_s=3.0), 102.0)
+    assert DisarmWatchdog() in _withdrawn(owner, 3, 102.0)
+    owner.update(replace(_RUNS, next_seq=4), 103.0)
+    owner.record_beat(4, True, 103.0)
+    owner.acknowledged(4, 103.1)
+    owner.watchdog_ready(replace(_READY, timeout_s=3.0), 103.2)
+    owner.update(replace(_RUNS, next_seq=5), 103.2)
+    assert owner.promise is not None
+    assert owner.promise.death_s == death_after_s(1.0, 3.0, 2, 0.05, 0.5)
+
+
+def test_peer_that_is_gone_for_good_counts_on_nothing() -> None:
+    """The watchdog is disarmed at once; a silent one may count on it."""
+    for is_gone in (False, True):
+        owner = _armed()
+        ends = replace(_idle(3), is_peer_gone=is_gone)
+        assert (DisarmWatchdog() in owner.update(ends, 102.0)) is is_gone
+
+
+def test_start_that_is_near_keeps_no_promise_over_a_restart() -> None:
+    """Only what is in use is left to the next daemon."""
+    owner = _armed()
+    leaves = replace(_NEXT, is_in_use=False, is_start_near=True, goodbye=Goodbye.RESTART)
+    owner.update(leaves, 102.0)
+    assert owner.promise is None
+
+
+def test_cut_without_a_time_for_stops_counts_from_what_was_asked_for() -> None:
+    """However late the renewal before was."""
+    owner = _stopping()
+    owner.record_repeat(2, True, 101.5)
+    assert owner.acknowledged(2, 101.6) == [GrantPermit(101.5)]
+    for seq, at in ((3, 102.0), (4, 103.0)):
+        owner.record_beat(seq, True, at)
+    assert owner.update(_NEXT, 104.9) == [] and owner.update(_NEXT, 105.0) != []

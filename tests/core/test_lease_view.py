@@ -940,3 +940,25 @@ def test_proof_is_made_once_in_a_minute() -> None:
     watch.quiet(130.0)
     watch.at(114.9 + PROOF_LIFE_S)
     assert first is not None and watch.lease.sight.proof is first
+
+
+def test_promise_is_usable_while_it_runs_and_when_it_is_over() -> None:
+    """What is shown of it, and of its path."""
+    watch = Watch()
+    for now in (111.0, 115.0):
+        watch.quiet(now)
+        watch.quiet(now + 0.5)
+        watch.at(now)
+        sight = watch.lease.sight
+        assert sight.is_promised and sight.is_usable
+    watch.quiet(116.0)
+    watch.at(116.0)
+    assert watch.is_proved and watch.lease.sight.is_promised and watch.lease.sight.is_usable
+
+
+def test_machine_that_was_virtual_is_so_whatever_lies_in_a_slot() -> None:
+    """A later beat that was not taken takes nothing back."""
+    watch = _reopened(replace(PROMISE, is_virtual=True))
+    watch.opened(113.0, Facts(promise=PROMISE), 9)
+    watch.quiet(150.0, since=113.0)
+    assert watch.at(150.0) == "deb1 is a virtual machine"
