@@ -98,8 +98,10 @@ class StepInAir:
 class FencePlan:
     """The fence plan of one node."""
 
-    def __init__(self, policy: FencingPolicy) -> None:
+    def __init__(self, policy: FencingPolicy, draining: Iterable[tuple[str, float]] = ()) -> None:
         self._policy = policy
+        self.draining = dict(draining)
+        """Until when the peer's writes may land on the disks of services, see ``FencingMemory``."""
         self.waiting: dict[str, ServiceSpec] = {}
         """Services that wait for the plan's proof."""
         self.in_air: StepInAir | None = None
@@ -177,17 +179,33 @@ class FencePlan:
         return next((proof for proof in self.held(now) if _is_sufficient(proof, svc)), None)
 
     def takes_disks_of(self, svc: ServiceSpec) -> bool:
-        """Return True while a step takes the disks of a service, or lets writes land there.
+        """Return True while a step takes the disks of a service, and waits for writes to land.
 
         Whatever proves the peer out meanwhile: a start would find these disks taken, and would not
         wait for what the peer had on its way to a disk that aborts nothing.
         """
-        if self.in_air is None or svc.name not in self.in_air.step.services:
-            return False
-        return any(
-            path.kind is PathKind.RESERVATION and path.name == self.in_air.step.path
-            for path in self._policy.paths
+        return (
+            self.in_air is not None
+            and svc.name in self.in_air.step.services
+            and self._reservation_of(self.in_air.step) is not None
         )
+
+    def _reservation_of(self, step: FenceStep) -> FencePath | None:
+        """Return the path of a step that takes disks; None for another one."""
+        paths = (path for path in self._policy.paths if path.kind is PathKind.RESERVATION)
+        return next((path for path in paths if path.name == step.path), None)
+
+    def is_draining(self, svc: ServiceSpec, now: float) -> bool:
+        """Return True while writes may land on the disks of a service that were taken.
+
+        Also by a former daemon, or by a step whose end is not known: nothing waits for them then.
+        """
+        return self.takes_disks_of(svc) or now < self.draining.get(svc.name, -math.inf)
+
+    def forget_drained(self, now: float) -> None:
+        """Forget the disks to which nothing can be on its way any more."""
+        if self.draining:
+            self.draining = {name: until for name, until in self.draining.items() if now < until}
 
     def held(self, now: float) -> tuple[Proof, ...]:
         """Return the proofs that hold."""
@@ -265,6 +283,9 @@ class FencePlan:
         self._number += 1
         step = FenceStep(self._number, kind, path, level, limit_s, services)
         self.in_air = StepInAir(step, now)
+        if found.kind is PathKind.RESERVATION and kind is StepKind.SHOOT:
+            # Whatever ends it takes the last disk no later than at its limit.
+            self.draining |= dict.fromkeys(services, now + limit_s + found.drain_s)
         return step
 
     def _next_path(self, now: float) -> FencePath | None:
@@ -322,6 +343,7 @@ class FencePlan:
         assert in_air is not None and in_air.step.number == event.number, "of no step in the air"
         self.in_air = None
         step, outcome = in_air.step, event.outcome
+        self._end_drain(in_air, outcome, now)
         self.hints += tuple(Hint(text) for text in event.hints)
         if step.kind is StepKind.CLAIM and outcome is StepOutcome.LOST:
             # A fact, whatever became of the silence: the peer may fence, and this node may not.
@@ -340,6 +362,17 @@ class FencePlan:
                 return self._fail((*self._reasons, f"claim: {event.text}"), now)
             return PlanEnd.CONTINUES
         return self._end_shot(step, event, is_seen_on, now)
+
+    def _end_drain(self, in_air: StepInAir, outcome: StepOutcome, now: float) -> None:
+        """Wait for no writes any more if the step has done so."""
+        step, path = in_air.step, self._reservation_of(in_air.step)
+        if path is None:
+            return
+        # One that failed has waited for them, unless its limit left too little for that.
+        is_cut_short = now > in_air.began_at + step.limit_s - path.drain_s
+        if outcome in (StepOutcome.DONE, StepOutcome.NOT_BEGUN) or not is_cut_short:
+            for name in step.services:
+                self.draining.pop(name, None)
 
     def _end_shot(
         self, step: FenceStep, event: FenceStepEnded, is_seen_on: bool, now: float

@@ -143,6 +143,7 @@ class Fencing:
             self.desk.paths.seen_on,
             self.desk.ejected_by,
             self.desk.plan.lost_to,
+            tuple(sorted(self.desk.plan.draining.items())),
         )
 
     def has_news(self, now: float) -> bool:
@@ -150,6 +151,7 @@ class Fencing:
 
         Also True from time to time while the memory could not be written.
         """
+        self.desk.plan.forget_drained(now)
         memory = self.memory
         is_again = self._unkept_until is not None and (
             now >= self._unkept_until or self._begins_now(now)

@@ -56,6 +56,9 @@ class FencingMemory:
     """Who ejected this node from the arbiter."""
     lost_to: str = ""
     """How this node lost the arbiter's claim in the present silence."""
+    draining: tuple[tuple[str, float], ...] = ()
+    """Services whose disks a step takes, or may have taken, from the peer, and until when what that
+    one had on its way may land there."""
 
     def after_boot(self) -> FencingMemory:
         """Return the part that stays valid after a boot of the machine."""

@@ -142,6 +142,7 @@ class FencePath:
 
     ``limit_s`` is the longest time of a step on it, ``expected_s`` the time that it last took.
     ``mark`` identifies its options: what was seen on the path with other options does not count.
+    ``drain_s`` is the part of ``limit_s`` for what may still be on its way to disks that are taken.
     """
 
     name: str
@@ -149,6 +150,7 @@ class FencePath:
     limit_s: float
     expected_s: float | None = None
     mark: str = ""
+    drain_s: float = 0.0
 
 
 class OnLost(enum.Enum):

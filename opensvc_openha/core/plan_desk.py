@@ -43,7 +43,7 @@ class PlanDesk:
     def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
         self._spec = spec
         self.lease = LeaseView(spec, now)
-        self.plan = FencePlan(spec.fencing)
+        self.plan = FencePlan(spec.fencing, memory.draining)
         self.plan.lost_to = memory.lost_to
         self.paths = FencePaths(spec.fencing, memory.seen_on, spec.peer)
         self.ejected_by = memory.ejected_by

@@ -661,7 +661,7 @@ class ServiceMachine:
             and not self._fencing.is_peer_fenced,
             is_fencing=self.is_fencing,
             is_plan_due=self._fencing.is_plan_due(self.spec, now),
-            is_drain_due=self._fencing.desk.plan.takes_disks_of(self.spec),
+            is_drain_due=self._fencing.desk.plan.is_draining(self.spec, now),
             is_round_over=not self._fencing.desk.plan.is_in_round,
             is_ejected=bool(self._fencing.ejector),
             is_cut_off=bool(at.cut_off),
@@ -826,6 +826,14 @@ class ServiceMachine:
 
     def next_deadline(self, view: PeerView, now: float) -> float | None:
         """Return when time alone may move this service; None if it cannot."""
+        due_at = self._next_deadline(view, now)
+        drained_at = self._fencing.desk.plan.draining.get(self.spec.name, now)
+        if drained_at <= now:
+            return due_at
+        # What is due already waits for that.
+        return drained_at if due_at is None or due_at <= now else min(due_at, drained_at)
+
+    def _next_deadline(self, view: PeerView, now: float) -> float | None:
         if self.state is ServiceState.START_READY:
             if now < self._put_off_until:
                 return self._put_off_until

@@ -360,7 +360,8 @@ def _must_yield(s: Situation) -> bool:
 
 
 def _waits_in_vain(s: Situation) -> bool:
-    is_proved = s.evidence is Evidence.SILENT and not s.is_plan_due
+    # Whoever has the proof, and only waits for writes to land, need not be asked again and again.
+    is_proved = s.evidence is Evidence.SILENT and not s.is_plan_due and not s.is_drain_due
     is_on = s.evidence is Evidence.SILENT and not s.is_round_over
     return s.is_fencing and not is_on and not is_proved
 

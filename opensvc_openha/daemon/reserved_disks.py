@@ -92,7 +92,7 @@ class ReservedDisks:
         drain_s = self._drain_s(self._known)
         levels = tuple(
             tuple(
-                replace(path, limit_s=path.limit_s + drain_s)
+                replace(path, limit_s=path.limit_s + drain_s, drain_s=drain_s)
                 if path.kind is PathKind.RESERVATION
                 else path
                 for path in level

@@ -110,6 +110,7 @@ def take_all(
         return TakeReport(tuple(taken), 0.0, hints)
     left_s = math.inf if rules.ends_at is None else rules.ends_at - monotonic()
     if left_s < rules.drain_s:
+        # The daemon waits in place of this process, see ``FencePlan``.
         raise NotAllTaken(
             f"writes without abort need drain = {rules.drain_s:g} s to land, and {left_s:.0f} s are"
             " left of the limit"

@@ -91,6 +91,9 @@ def _memory_of(found: dict[str, Any]) -> FencingMemory:
         seen_on=tuple(map(str, found.get("seen_on", ()))),
         ejected_by=str(found.get("ejected_by", "")),
         lost_to=str(found.get("lost_to", "")),
+        draining=tuple(
+            sorted((str(name), float(until)) for name, until in found.get("draining", {}).items())
+        ),
         measured_s=tuple(
             sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())
         ),
@@ -103,6 +106,7 @@ def _plan_part(memory: FencingMemory) -> dict[str, Any]:
         "seen_on": list(memory.seen_on),
         "ejected_by": memory.ejected_by,
         "lost_to": memory.lost_to,
+        "draining": dict(memory.draining),
     }
     return {key: value for key, value in found.items() if value}
 

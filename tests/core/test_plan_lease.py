@@ -200,6 +200,41 @@ def test_disks_are_being_taken_only_by_a_step_that_reserves_those_of_the_service
     assert not plan.takes_disks_of(DATA)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "at", "until"),
+    [
+        (None, 0.0, 60.0),
+        (StepOutcome.DONE, 12.0, 0.0),
+        (StepOutcome.NOT_BEGUN, 0.0, 0.0),
+        (StepOutcome.FAILED, 19.0, 0.0),
+        (StepOutcome.FAILED, 21.0, 60.0),
+    ],
+)
+def test_writes_have_time_to_land_on_disks_that_were_taken(
+    outcome: StepOutcome | None, at: float, until: float
+) -> None:
+    """A step whose end is not known, or whose limit has cut its wait short, has waited for nothing.
+
+    One that failed before has, if there was anything to wait for.
+    """
+    plan = a_plan((replace(DISKS, drain_s=20.0),), (LEASE,))
+    for svc in (DATA, NODE):
+        plan.join(svc)
+    plan.begin_round()
+    assert plan.order_step(0.0) is not None
+    if outcome is not None:
+        plan.end_step(FenceStepEnded(1, outcome, "text"), True, at)
+        assert plan.is_draining(DATA, 59.9) is bool(until)
+        plan.void()
+    assert plan.is_draining(DATA, 59.9) is (outcome is None or bool(until))
+    assert not plan.is_draining(NODE, 1.0) and dict(plan.draining) == (
+        {DATA.name: until} if until else {}
+    )
+    assert outcome is None or not plan.is_draining(DATA, 60.0)
+    plan.forget_drained(60.0)
+    assert not plan.draining
+
+
 def test_step_that_was_voided_proves_nothing_in_a_later_round() -> None:
     """It was ordered for another silence."""
     plan = begun((IPMI,), sight=CLOSED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from opensvc_openha.core.actions import StepKind
@@ -637,3 +639,37 @@ def test_defended_service_fences_although_it_has_nothing_to_start() -> None:
     pair.run(200)
     assert pair.alive() == {"deb1"} and pair.state("deb1") is S.STARTED
     assert pair.fence("deb1").step == ""
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_start_after_a_daemon_that_died_while_disks_drained_waits_for_the_rest(
+    is_killed: bool,
+) -> None:
+    """Its disks have this node's key: the start finds nobody to wait for, whatever proves the peer
+    out now.
+    """
+    disks = replace(DISKS, drain_s=20.0)
+    pair = PlanPair((disks,), data=("registry",))
+    pair.start_both()
+    pair.deb1.crash()
+    # One that fails early has waited for what there was to wait for.
+    pair.step_s = lambda step: 30.0 if is_killed else 15.0
+    pair.run(OUT_S + 3)
+    began_at = pair.now
+    assert pair.fence("deb2").step == "reservation"
+    if is_killed:
+        pair.deb2.end_daemon()
+        pair.run(1)
+        pair.deb2.boot_from_files()
+    pair.run(OUT_S + 3 if is_killed else 2)
+    pair.step_end = lambda host, step: (StepOutcome.UNABLE, "no disks", None)
+    pair.observe(Confirmed(pair.now, "deb2"))
+    pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(1, "root"))
+    if is_killed:
+        pair.run(5)
+        assert pair.state("deb2") in (S.START_READY, S.START_FAILED)
+        assert "may land" in pair.deb2.service().reason
+    pair.run(began_at + 62 - pair.now)
+    [_, (started_at, node)] = pair.starts()
+    assert node == "deb2" and pair.state("deb2") is S.STARTED
+    assert (started_at > began_at + 55) is is_killed

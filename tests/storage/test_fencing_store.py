@@ -26,6 +26,7 @@ FULL = FencingMemory(
     turns=Turns(5.0, 2.0, 19.0),
     is_wary=True,
     confirmed_by="Zoë (pid 65)",
+    draining=(("files", 71.5), ("registry", 60.0)),
 )
 
 

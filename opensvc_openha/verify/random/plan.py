@@ -26,6 +26,7 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.promise import MARGIN_S, STOP_MARGIN_S, death_after_s
 from opensvc_openha.core.timing import CHECK_LIMIT_S, FROZEN_AFTER_LEAST_S
+from opensvc_openha.fence_devices.reservations import DRAIN_S
 from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 from opensvc_openha.verify.simulated_node import NODES
 
@@ -255,7 +256,7 @@ def scenario_from_seed(seed: int) -> Plan:
 
 _IPMI = FencePath("ipmi", PathKind.POWER, 30.0)
 _PDU = FencePath("pdu", PathKind.POWER, 30.0)
-_DISKS = FencePath("reservation", PathKind.RESERVATION, 40.0)
+_DISKS = FencePath("reservation", PathKind.RESERVATION, 40.0, drain_s=DRAIN_S)
 _LEVELS = (
     ((_IPMI,),),
     ((_IPMI,), (_PDU,)),
