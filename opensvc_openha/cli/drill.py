@@ -28,6 +28,17 @@ def build_parser() -> Parser:
     links.add_argument("link", nargs="?", default="", metavar="LINK", help="as `drill list` has it")
     switch = parser.add_verb("switch", "move a service to the other node, and back")
     switch.add_argument("service", metavar="SERVICE", help="name of the service")
+    takeover = parser.add_verb(
+        "takeover", "take over what the other node runs, which plays dead for that"
+    )
+    takeover.add_argument(
+        "service", nargs="+", metavar="SERVICE", help="all services that run on the other node"
+    )
+    takeover.epilog = (
+        "The other node falls silent on all links and stops them, as if it died; here they start"
+        " once it has\nanswered that. No fence is used: it is held back. The services stay on this"
+        " node."
+    )
     power = parser.add_verb("power", "cut the power of the other node, which runs nothing")
     power.add_argument("path", nargs="?", default="", metavar="PATH", help="a path of levels")
     power.add_flag(
@@ -35,14 +46,14 @@ def build_parser() -> Parser:
         dest="is_watchdog",
         help="let the watchdog of this node reset it, instead: only while nothing runs here",
     )
-    for verb in (links, switch, power):
+    for verb in (links, switch, takeover, power):
         verb.add_flag(
             "--dry-run",
             dest="is_dry_run",
             help="print each step, what could go wrong, and what is refused; do nothing",
         )
         verb.add_reason()
-    for verb in (links, switch):
+    for verb in (links, switch, takeover):
         verb.add_flag("--yes", dest="is_yes", help="do not ask")
     report = parser.add_verb("report", "what was measured, and when each drill was last passed")
     report.add_flag("--json", dest="is_json", help="as JSON")

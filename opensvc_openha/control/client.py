@@ -30,7 +30,7 @@ from opensvc_openha.system.unix_socket_path import ShortPath
 # Imported only when the daemon is asked: most commands find that none runs, or need no answer.
 if TYPE_CHECKING:
     from opensvc_openha.core.actions import Answer
-    from opensvc_openha.core.events import Command, Leaving
+    from opensvc_openha.core.events import Command, DrillOrder, Leaving
     from opensvc_openha.core.states import ServiceState
     from opensvc_openha.core.status import NodeStatus, PathStatus
     from opensvc_openha.storage.history_file import Entry
@@ -250,6 +250,17 @@ def cut_links(layout: Layout, links: Sequence[str], seconds: float) -> Iterator[
         if not any("accepted" in message for message in answers):
             raise _ended(layout, "nmond ended before it cut a link")
         yield
+
+
+def order_drill(layout: Layout, order: DrillOrder, seconds: float = 0.0) -> list[str]:
+    """Have the engine do its part of a drill of a takeover; return what follows.
+
+    Raises RefusedError, and NotAnsweringError if it is not known whether it does.
+    """
+    request = {"do": "drill-order", "order": order.value, "seconds": seconds}
+    for message in _converse(layout, request, CONFIRM_LIMIT_S):
+        return [str(line) for line in message.get("lines", [])]
+    raise _ended(layout, "nmond ended before it answered")
 
 
 def note_drill(layout: Layout, word: str, text: str, is_alarm: bool = False) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
+from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, DrillOrder, Leaving
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
@@ -140,6 +140,14 @@ class CutRequest(Order):
 
 
 @dataclass(frozen=True)
+class DrillOrderRequest(Order):
+    """What a drill of a takeover asks of this node; ``seconds`` where that takes time."""
+
+    order: DrillOrder
+    seconds: float
+
+
+@dataclass(frozen=True)
 class DrillNoteRequest(Order):
     """Record the beginning or the end of a drill in the history."""
 
@@ -169,6 +177,7 @@ Request = (
     | ReleaseRequest
     | StartedRequest
     | CutRequest
+    | DrillOrderRequest
     | DrillNoteRequest
     | LeaveRequest
 )
@@ -222,6 +231,10 @@ def _request(found: dict[str, object]) -> Request:
         return StartedRequest()
     if what == "cut-links":
         return CutRequest(_links(found.get("links")), _seconds(found.get("seconds")))
+    if what == "drill-order":
+        order = _member(DrillOrder, found.get("order"), "order of a drill")
+        is_timed = order in (DrillOrder.HOLD_FENCES, DrillOrder.PLAY_DEAD)
+        return DrillOrderRequest(order, _seconds(found.get("seconds")) if is_timed else 0.0)
     if what == "drill-note":
         word, text = _text(found, "word"), _text(found, "text")
         return DrillNoteRequest(word, text, found.get("is_alarm") is True)

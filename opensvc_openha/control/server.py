@@ -28,6 +28,7 @@ from opensvc_openha.control.requests import (
     ConfirmRequest,
     CutRequest,
     DrillNoteRequest,
+    DrillOrderRequest,
     FenceDrillRequest,
     FenceLookRequest,
     ForgetPeerRequest,
@@ -44,7 +45,7 @@ from opensvc_openha.control.requests import (
     parse_request,
 )
 from opensvc_openha.core.actions import Answer
-from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.events import Command, DrillOrder, Leaving
 from opensvc_openha.core.status import NodeStatus, PathStatus
 from opensvc_openha.errors import (
     NotAnsweringError,
@@ -134,6 +135,9 @@ class Served(Protocol):
 
     def end_cut(self) -> None:
         """Open again what a drill has cut."""
+
+    def order_drill(self, order: DrillOrder, seconds: float, caller: Caller) -> list[str]:
+        """Have the engine do its part of a drill of a takeover; return what follows."""
 
     def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
         """Record the beginning or the end of a drill."""
@@ -380,6 +384,8 @@ class ControlServer:
             return {"path": vars(self._served.look_at_path(request.path))}
         if isinstance(request, FenceDrillRequest):
             return {"lines": self._served.drill(request.path, request.node, caller)}
+        if isinstance(request, DrillOrderRequest):
+            return {"lines": self._served.order_drill(request.order, request.seconds, caller)}
         if isinstance(request, ReleaseRequest):
             return {"lines": self._served.release(caller)}
         return None

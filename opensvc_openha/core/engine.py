@@ -39,12 +39,15 @@ from opensvc_openha.core.configuration_marks import ConfigurationDifferences
 from opensvc_openha.core.connectivity import OwnConnectivity, ReachSight
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.departure import Departure
+from opensvc_openha.core.drill_notes import DrillNotes
 from opensvc_openha.core.events import (
     BeatFound,
     BeatReceived,
     CommandReceived,
     ConfigChanged,
     DisksLooked,
+    DrillOrder,
+    DrillOrdered,
     Ejected,
     Event,
     FencePathsLooked,
@@ -157,6 +160,7 @@ class Engine:
         self._reach = ReachSight()
         self._silence = OwnSilence(spec.node, spec.peer)
         self._fail_backs = FailBacks()
+        self._drill = DrillNotes(spec.node, spec.peer)
         self._lateness = Lateness(now)
         self._stepped_at = now
         self._seq_before = 0
@@ -180,7 +184,7 @@ class Engine:
             self.seq + 1,
             self._lease.is_awaited(now),
             self._disks,
-            self._silence.is_kept,
+            self.sends_nothing,
             self._silence.why_not,
             self._lease.cut_off,
             self._lease.is_stop_due,
@@ -188,6 +192,7 @@ class Engine:
             self._fail_backs.why_unsettled,
             self._fail_backs.moving,
             self._reach,
+            self._drill.refusal(now),
         )
 
     # --- the step ---------------------------------------------------------------------------------
@@ -224,6 +229,7 @@ class Engine:
         # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
         done += self._judge_reach(now)
+        done += self._end_drill(now)
         done += self._continue_round(now)
         done += self._keep_promise(now)
         self._choose_fail_back(now)
@@ -276,7 +282,7 @@ class Engine:
         if self._work.is_waiting:
             return now
         beat_at, *notices_at = self._announcer.deadlines(self._departure.is_announced, now)
-        if self._silence.is_kept:
+        if self.sends_nothing:
             # No beat is due: looked at again at the usual interval.
             beat_at, notices_at = now + timing.PACES[self.spec.profile].beat_interval_s, []
         times = [
@@ -290,6 +296,7 @@ class Engine:
             self._fail_backs.next_deadline(bool(self._work.away)),
             *notices_at,
             *self._lease.deadlines(now),
+            *self._drill.deadlines,
             *self._work.deadlines.values(),
         ]
         # The last step has already acted on deadlines in the past.
@@ -307,7 +314,7 @@ class Engine:
             return []
         self._work.mark_all()
         self._fencing.void_proofs()
-        how = "kept silent" if self._silence.is_kept else "was stalled"
+        how = "kept silent" if self.sends_nothing else "was stalled"
         text = f"this node {how} for {mute_s:.1f} s"
         # Counted from the next beat: only that one shows that the peer has heard this node since.
         for machine in self._services.values():
@@ -418,6 +425,8 @@ class Engine:
             return self._fencing.desk.readmit()
         if isinstance(event, PeerConfirmedOut):
             return self._confirm(event, now)
+        if isinstance(event, DrillOrdered):
+            return self._take_drill(event, now)
         if isinstance(event, ConfigChanged):
             # A goodbye names the services and their states, and must stay true.
             return [] if self._departure.is_announced else self._reconfigure(event, now)
@@ -591,6 +600,44 @@ class Engine:
             self._work.mark_all()
         return [*done]
 
+    # --- a drill ----------------------------------------------------------------------------------
+
+    def _take_drill(self, event: DrillOrdered, now: float) -> list[Action]:
+        """Take a note of a drill, or end one; or the word that its peer has stopped everything."""
+        if event.order is DrillOrder.PEER_STOPPED:
+            why = self._drill.why_no_word(now)
+            if why:
+                return [self._drill.answer(event, why)]
+            word = PeerConfirmedOut(event.command_id, event.who, event.at_latest)
+            return self._confirm(word, now)
+        done = self._drill.order(
+            event, self._peer.view, self._why_no_drill, self._services.is_busy, now
+        )
+        self._fencing.held_until = self._drill.held_until
+        return done
+
+    @property
+    def _why_no_drill(self) -> str:
+        """Why this node takes part in no drill now; empty if it may."""
+        newest = self._peer.view.newest
+        if self._departure.leaving is not None:
+            return "its daemon is leaving"
+        if self._lease.is_active or self._silence.services:
+            return "a watchdog resets a node that is not heard, or does not hear"
+        if newest is None or newest.is_legacy:
+            return f"{self.spec.peer} acknowledges nothing"
+        return ""
+
+    def _end_drill(self, now: float) -> list[Action]:
+        """End the notes of a drill that are over."""
+        done = self._drill.advance(self._peer.view, self._departure.leaving is not None, now)
+        if done:
+            self._fencing.held_until = self._drill.held_until
+            self._work.mark_all()
+        if self._drill.is_word_over(now):
+            done += self._end_confirmation("the time of the drill is over")
+        return done
+
     # --- the fence plan ---------------------------------------------------------------------------
 
     def _end_fence_step(self, event: FenceStepEnded, now: float) -> list[Action]:
@@ -737,7 +784,7 @@ class Engine:
             goodbye, is_first = Goodbye.NONE, False
         if is_first:
             sent += self._lease.leave()
-        if self._silence.is_kept:
+        if self.sends_nothing:
             # No beat, so that nothing confirms that this node lives.
             self._lease.record_silence(now)
             return []
@@ -817,11 +864,11 @@ class Engine:
     @property
     def repeat_at(self) -> float:
         """When to repeat the last beat if states are still being written; infinity if never."""
-        return math.inf if self._silence.is_kept else self._announcer.repeat_at
+        return math.inf if self.sends_nothing else self._announcer.repeat_at
 
     def repeat(self, now: float) -> Announce | None:
         """Return the last beat under a new sequence number; None if there is none to repeat."""
-        if self._silence.is_kept:
+        if self.sends_nothing:
             return None
         announce = self._announcer.repeat(now)
         if announce is None:
@@ -866,6 +913,7 @@ class Engine:
             fencing=self.fencing_status(now),
             lease=self._lease.status(now),
             connectivity=self._connectivity.status(view, now),
+            drill=self._drill.text(now),
         )
 
     def is_helpless(self, now: float) -> bool:
@@ -930,13 +978,28 @@ class Engine:
 
     @property
     def keeps_silent(self) -> bool:
-        """True while this node sends nothing on purpose; safe to read from any thread."""
+        """True while it sends nothing to be reset or fenced; safe to read from any thread."""
         return self._silence.is_kept
 
     @property
     def is_isolated(self) -> bool:
         """True if none of its targets answers this node; safe to read from any thread."""
         return self._connectivity.is_isolated
+
+    @property
+    def sends_nothing(self) -> bool:
+        """True while this node sends nothing, for that or for a drill; safe to read likewise."""
+        return self._silence.is_kept or self._drill.plays_dead
+
+    @property
+    def drill_ends(self) -> tuple[float, float]:
+        """Until when this node holds its fences back, and plays dead; -inf while it does not."""
+        return self._drill.held_until, self._drill.dead_until
+
+    @property
+    def drill_text(self) -> str:
+        """What a drill did to this node at the last step; empty for nothing."""
+        return self._drill.text(self._stepped_at)
 
     @property
     def is_deaf(self) -> bool:

@@ -174,6 +174,35 @@ class PeerConfirmedOut:
     until: float = math.inf
 
 
+class DrillOrder(enum.Enum):
+    """What a drill of a takeover may ask of a node; the values are on the control socket."""
+
+    HOLD_FENCES = "hold fences"
+    """No fence begins, and nothing starts beside a silent peer, but on an operator's word."""
+    END_HOLD = "end hold"
+    PLAY_DEAD = "play dead"
+    """Send nothing, and start nothing."""
+    SPEAK = "speak"
+    PEER_STOPPED = "peer stopped"
+    """The node that plays dead has answered that it has stopped everything: an operator's word,
+    for a limited time after HOLD_FENCES alone."""
+
+
+@dataclass(frozen=True)
+class DrillOrdered:
+    """A drill asks something of this node.
+
+    ``seconds`` is how long a node plays dead, also in the order to hold fences back. The engine
+    refuses the order after ``at_latest``, as a `PeerConfirmedOut`; ``who`` is the operator.
+    """
+
+    command_id: int
+    order: DrillOrder
+    seconds: float = 0.0
+    at_latest: float = math.inf
+    who: str = ""
+
+
 @dataclass(frozen=True)
 class SendersMuted:
     """All links on which this node cannot send now; given at each change.
@@ -467,6 +496,7 @@ Event = (
     | LeaveRequested
     | PeerForgotten
     | PeerConfirmedOut
+    | DrillOrdered
     | SendersMuted
     | ListenerTried
     | ReadinessFound

@@ -97,6 +97,8 @@ class Fencing:
         self._confirmation: Confirmation | None = None
         self.formerly_confirmed_by = memory.confirmed_by
         """Operator whose confirmation ended with the former daemon."""
+        self.held_until = -math.inf
+        """A drill holds fences back until then."""
         self.power = PowerQuestions()
         self.desk = PlanDesk(spec, memory, now)
         self._flight: Flight | None = None
@@ -444,6 +446,10 @@ class Fencing:
         ):
             return False
         return now >= self.retry_at(svc, now) and now >= self.turn_opens(view, now)
+
+    def is_held(self, now: float) -> bool:
+        """Return True while a drill holds fences back: a start waits for an operator's word."""
+        return now < self.held_until
 
     def _goes_after_another(self, svc: ServiceSpec, now: float) -> bool:
         """Return True if a fence of another group waits and last began earlier than this one's.

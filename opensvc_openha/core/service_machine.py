@@ -112,6 +112,8 @@ class Moment:
     """A service that is being started or stopped, so that no other one goes back."""
     reach: ReachSight = ReachSight()
     """Whether this node is isolated, and what follows of that."""
+    drill: str = ""
+    """That a drill has this node play dead, so that it starts nothing; empty while it does not."""
 
 
 @state_marks(not_state={"seq", "cause"})
@@ -137,6 +139,8 @@ _ENDS_PARTS = frozenset(
     {Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
 )
 """These triggers concern the whole service: an earlier finding that parts of it are up is over."""
+_STARTS = frozenset({Command.START, Command.UNFREEZE, Command.FORCE_START})
+"""Orders after which the service may be started here."""
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN, Trigger.FENCE_FAILED})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 
@@ -294,6 +298,8 @@ class ServiceMachine:
         # A leaving node has announced its last states, which a command would contradict.
         if at.leaving is not None:
             return [self._refusal(event, at, "the daemon is leaving")]
+        if at.drill and event.command in _STARTS:
+            return [self._refusal(event, at, at.drill)]
         overtaken, self._pending = self._pending, event
         actions = self._apply(Trigger(event.command.value), at, overtaken=overtaken)
         if actions:
@@ -650,9 +656,14 @@ class ServiceMachine:
             is_check_always=self._fencing.spec.fencing.is_check_always
             and (not self._fencing.desk.is_configured or self.spec.runs_check_too),
             # A script that always succeeds fences no node, and needs no turn.
-            may_fence=not self._fencing.is_fenced(self.spec)
-            or silent is None
-            or self._fencing.may_fence_now(self.spec, view, now),
+            may_fence=silent is None
+            or (
+                not self._fencing.is_held(now)
+                and (
+                    not self._fencing.is_fenced(self.spec)
+                    or self._fencing.may_fence_now(self.spec, view, now)
+                )
+            ),
             is_put_off=now < self._put_off_until,
             is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
             is_retry_due=now >= self._fencing.retry_at(self.spec, now),
@@ -876,9 +887,12 @@ class ServiceMachine:
 
     def _fence_due(self, view: PeerView, now: float) -> float:
         """Return when this service may fence the peer, as far as time decides it."""
+        held_until = self._fencing.held_until
         if not self._fencing.is_fenced(self.spec) or self._fencing.flight is not None:
-            return now
-        return max(self._fencing.retry_at(self.spec, now), self._fencing.turn_opens(view, now))
+            return max(now, held_until)
+        return max(
+            self._fencing.retry_at(self.spec, now), self._fencing.turn_opens(view, now), held_until
+        )
 
     def abandon(self, detail: str, at: Moment) -> list[Action]:
         """Answer a waiting command, since the service is being removed."""
@@ -1019,6 +1033,8 @@ class ServiceMachine:
             texts.append(
                 "its status script runs, and until that ends it is not announced to the peer as out"
             )
+        if at.drill:
+            texts.append(at.drill)
         if sight is not None:
             policy, silence = self.spec.policy, self._silence_text(at)
             texts.append(self._giving_up.explain(self.state, policy, sight, silence, now))
@@ -1054,7 +1070,7 @@ class ServiceMachine:
     def _silence_text(self, at: Moment) -> str:
         if at.why_not_silent:
             return f"this node does not fall silent for it: {at.why_not_silent}"
-        if not at.is_silent:
+        if not at.is_silent or at.drill:
             return ""
         return "this node keeps silent until it is reset or fenced, or the disks answer"
 

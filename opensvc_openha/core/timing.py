@@ -80,6 +80,15 @@ BOOT_PATIENCE_S = 30.0
 A switch's spanning tree takes as long to forward frames of a new port.
 """
 
+DRILL_DEAD_MAX_S = 300.0
+"""Longest time for which a node plays dead in a drill."""
+
+DRILL_WORD_PART = 0.8
+"""The word that a node which plays dead has stopped everything holds for this part of that time."""
+
+DRILL_HOLD_MORE_S = 30.0
+"""The other node holds its fences back for so much longer."""
+
 PUT_OFF_MAX_S = 10.0
 """Longest wait before a postponed script is decided again.
 
@@ -488,6 +497,7 @@ assert BOOT_PATIENCE_S < PROOF_LIFE_S, "a peer that boots and dies is taken over
 assert 0 < PUT_OFF_MAX_S <= STORE_RETRY_S, (
     "a script that could not be begun waits no longer than a state"
 )
+assert DRILL_WORD_PART * (1 + TURN_DRIFT) < 1.0, "no word outlasts what it is about"
 assert SOLO_GROWTH > (1 + TURN_DRIFT) ** 2, "turns that are left to the peer are few"
 assert LEASE_CONFIRM_S < LEASE_SETTLE_S < RESTART_HOLD_S, "a broken medium delays a leave only"
 assert PROOF_LIFE_S >= CHECK_LIMIT_S, "a proof outlives the wait for a place to run a script"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import queue
+from collections.abc import Callable
 from dataclasses import replace
 
 from opensvc_openha.control.client import CONFIRM_LIMIT_S
-from opensvc_openha.core.actions import AnswerCode
+from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import (
     Command,
+    DrillOrder,
+    DrillOrdered,
+    Event,
     LeaveRequested,
     Leaving,
     PeerConfirmedOut,
@@ -179,18 +183,15 @@ class ControlService:
             )
             self._record_result(node, AnswerCode.REFUSED.name, why)
             raise RefusedError(why)
-        answers: Answers = queue.SimpleQueue()
-        number = self._commands.add_confirmation(answers)
-        self._inbox.put(PeerConfirmedOut(number, caller.text, clock.monotonic() + _CONFIRM_LIMIT_S))
         try:
-            answer = answers.get(timeout=_CONFIRM_ANSWER_LIMIT_S)
-        except queue.Empty:
-            self._commands.drop(number)
-            text = f"the engine did not answer within {_CONFIRM_ANSWER_LIMIT_S:g} s"
-            self._record_result(
-                node, "NOT ANSWERED", f"{text}: whether it is believed is not known"
+            answer = self._answer_of(
+                lambda number, at_latest: PeerConfirmedOut(number, caller.text, at_latest)
             )
-            raise NotAnsweringError(text) from None
+        except NotAnsweringError as error:
+            self._record_result(
+                node, "NOT ANSWERED", f"{error}: whether it is believed is not known"
+            )
+            raise
         if not answer.is_ok:
             # The engine's own record of it is in the history already.
             self._log_result(node, AnswerCode.REFUSED.name, answer.detail)
@@ -233,6 +234,19 @@ class ControlService:
         """Open again what a drill has cut."""
         self._links.end_cut()
 
+    def order_drill(self, order: DrillOrder, seconds: float, caller: Caller) -> list[str]:
+        """Have the engine do its part of a drill of a takeover. Raises as ``confirm_peer_out``."""
+        is_word = order is DrillOrder.PEER_STOPPED
+        text = f"by {caller.text}"
+        self._history.record(EntryKind.COMMAND, "", f"drill: {order.value}", text, is_alarm=is_word)
+        who = f"{caller.text}, in a drill"
+        answer = self._answer_of(
+            lambda number, at_latest: DrillOrdered(number, order, seconds, at_latest, who)
+        )
+        if not answer.is_ok:
+            raise RefusedError(f"{order.value}: {answer.detail}")
+        return answer.detail.splitlines()
+
     def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
         """Record the beginning or the end of a drill."""
         self._log.log(
@@ -249,6 +263,18 @@ class ControlService:
     def release(self, caller: Caller) -> list[str]:
         """Register this node on the arbiter again; return what follows."""
         return self._fence.release(self.status(), caller)
+
+    def _answer_of(self, event: Callable[[int, float], Event]) -> Answer:
+        """Give the engine an order that it refuses once it is too late; return its answer."""
+        answers: Answers = queue.SimpleQueue()
+        number = self._commands.add_confirmation(answers)
+        self._inbox.put(event(number, clock.monotonic() + _CONFIRM_LIMIT_S))
+        try:
+            return answers.get(timeout=_CONFIRM_ANSWER_LIMIT_S)
+        except queue.Empty:
+            self._commands.drop(number)
+            text = f"the engine did not answer within {_CONFIRM_ANSWER_LIMIT_S:g} s"
+            raise NotAnsweringError(text) from None
 
     def _record_result(self, node: str, what: str, why: str) -> None:
         self._log_result(node, what, why)

@@ -19,16 +19,17 @@ from opensvc_openha.cli.check import expect_root
 from opensvc_openha.cli.drill_findings import ago, is_running, passed_on
 from opensvc_openha.cli.fence import asked_for
 from opensvc_openha.control import client
-from opensvc_openha.core.events import Command
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.drill.cables import cables_of, chosen, unpaired
-from opensvc_openha.drill.cluster import Cluster, obey
+from opensvc_openha.drill.cluster import Cluster
 from opensvc_openha.drill.links import play_link
-from opensvc_openha.drill.offers import Offer, offers_of
+from opensvc_openha.drill.offers import Offer, offer_of_takeover, offers_of
+from opensvc_openha.drill.peer_part import do_part
 from opensvc_openha.drill.power import order_watchdog, play_power
 from opensvc_openha.drill.refusals import why_not
 from opensvc_openha.drill.report import as_page, as_text
 from opensvc_openha.drill.switch import play_switch
+from opensvc_openha.drill.takeover import play_takeover
 from opensvc_openha.drill.trial import Trial, carry_out, say
 from opensvc_openha.errors import (
     ActionError,
@@ -39,7 +40,7 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.suggestion import which_service
-from opensvc_openha.peer_link.protocol import DrillRequest, DrillWord, parse_request
+from opensvc_openha.peer_link.protocol import DrillRequest, parse_request
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.drills import DrillKind, read_drills
 from opensvc_openha.system import clock
@@ -61,6 +62,7 @@ def main(args: list[str]) -> int:
         "list": _list,
         "links": _links,
         "switch": _switch,
+        "takeover": _takeover,
         "power": _power,
         "report": _report,
     }
@@ -178,6 +180,25 @@ def _switch(layout: Layout, options: Namespace) -> int:
             )
 
 
+def _takeover(layout: Layout, options: Namespace) -> int:
+    services = list(dict.fromkeys(options.service))
+    with closing(Cluster(layout)) as cluster:
+        own, peer = cluster.own(), cluster.peer().status
+        known = [svc.name for svc in own.services]
+        for service in services:
+            if own.service(service) is None:
+                raise UsageError(f"no service {service}: {which_service(service, known)}")
+        offer = offer_of_takeover(own, peer, services, why_not(own, peer, cluster.stalls_s()))
+        _expect_offered([offer], options.is_dry_run)
+        if options.is_dry_run:
+            return 0
+        names = ", ".join(services)
+        confirm(f"{own.peer} plays dead, and stops {names}; this node takes over.", options.is_yes)
+        with _alone(layout):
+            play = partial(play_takeover, services=services)
+            return _run(cluster, [(DrillKind.TAKEOVER, " ".join(services), play)])
+
+
 def _power(layout: Layout, options: Namespace) -> int:
     if bool(options.path) is options.is_watchdog:
         raise UsageError("openha drill power: expected PATH, or --watchdog")
@@ -257,10 +278,5 @@ def _serve_peer(layout: Layout) -> int:
     request = parse_request(json.loads(sys.stdin.read()))
     if not isinstance(request, DrillRequest):
         raise UsageError("drill: expected a request of the other node")
-    commands = {
-        DrillWord.STOP: Command.STOP,
-        DrillWord.FREEZE_STOP: Command.FREEZE_STOP,
-        DrillWord.UNFREEZE: Command.UNFREEZE,
-    }
-    obey(layout, commands[request.word], request.services)
+    do_part(layout, request)
     return 0

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from opensvc_openha.cli.drill_findings import Passed
 from opensvc_openha.core.model import PathKind
+from opensvc_openha.core.states import UP
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.drill.cables import Cable, cables_of
 from opensvc_openha.drill.links import limit_s
 from opensvc_openha.drill.power import why_no_power, why_no_watchdog
 from opensvc_openha.drill.refusals import owner_of, why_no_cut, why_no_switch
+from opensvc_openha.drill.takeover import why_no_takeover
 from opensvc_openha.storage.drills import DrillKind
 
 _CUTTING = (PathKind.POWER.value, PathKind.CALLOUT.value)
@@ -49,6 +51,9 @@ def offers_of(
     at = {each.name: each.at for each in passed}
     offers = [offer_of_link(own, peer, cable) for cable in cables_of(own)]
     offers += [offer_of_switch(own, peer, svc.name) for svc in own.services]
+    there = [svc.name for svc in peer.services if svc.own_state in UP]
+    if there:
+        offers.append(offer_of_takeover(own, peer, there))
     offers += [
         offer_of_power(own, peer, path.name) for path in own.fencing.paths if path.kind in _CUTTING
     ]
@@ -114,6 +119,37 @@ def offer_of_switch(own: NodeStatus, peer: NodeStatus, service: str) -> Offer:
             "this command is killed: the service stays where it is then",
         ),
         tuple(why_no_switch(own, peer, service)),
+    )
+
+
+def offer_of_takeover(
+    own: NodeStatus, peer: NodeStatus, services: Sequence[str], general: Sequence[str] = ()
+) -> Offer:
+    """Return the drill of a takeover of everything that the other node runs."""
+    names = " ".join(services)
+    return Offer(
+        DrillKind.TAKEOVER,
+        names,
+        f"openha drill takeover {names}",
+        (
+            f"{own.node} holds its fences back: nobody is shot, and nothing starts by a silence",
+            f"{own.peer} sends nothing on any link, without a goodbye, and stops {names}",
+            f"{own.node} calls it silent, and {names} START_READY: as if {own.peer} had died",
+            f"{own.peer} answers over the peer link that everything is stopped: that word takes the"
+            f" place of the fence, and {own.node} starts {names}",
+            f"{own.peer} speaks again, and is the standby; {names} stays on {own.node}",
+        ),
+        (
+            f"the stop fails or takes too long on {own.peer}: it speaks again, and is not taken"
+            " over",
+            f"{own.peer} really dies meanwhile: it is fenced once the hold is over, up to two"
+            " minutes later than without a drill",
+            f"the daemon of {own.node} ends, or is not heard by {own.peer}: {own.peer} speaks"
+            " again at once",
+            f"this command is killed: {own.peer} speaks again after its time, and {names} starts"
+            f" on {own.node} then; it is left frozen on {own.peer}: thaw it there",
+        ),
+        (*general, *why_no_takeover(own, peer, services)),
     )
 
 

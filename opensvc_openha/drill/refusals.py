@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opensvc_openha.core.facts import Reach
 from opensvc_openha.core.states import SCRIPT_RUNS, UP, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.drill.cables import Cable, cables_of, is_up
@@ -44,6 +45,9 @@ def why_not(own: NodeStatus, peer: NodeStatus, stalls_s: Sequence[float] = ()) -
         if fencing.is_ejected_by:
             found.append(f"{node.node} was ejected by the arbiter: see openha fence status")
         found += [text for svc in node.services for text in _why_not_service(node, svc)]
+        reach = node.connectivity
+        if reach is not None and reach.reach == Reach.ISOLATED.value:
+            found.append(f"{node.node} is isolated: {reach.text}; see service -s -v there")
         if node.own_only or node.peer_only:
             found.append(f"{node.node}: the nodes do not have the same services; see openha check")
     if any(ago_s <= STALL_S for ago_s in stalls_s):

@@ -192,6 +192,9 @@ class DrillWord(enum.Enum):
     """Hand the services over."""
     FREEZE_STOP = "freeze-stop"
     UNFREEZE = "unfreeze"
+    PLAY_DEAD = "play-dead"
+    """Fall silent, and stop these services: all that run there."""
+    SPEAK = "speak"
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ from opensvc_openha.verify.invariants import (
     Asked,
     DaemonBegan,
     DaemonEnded,
+    DrillNoted,
     FellSilent,
     Fenced,
     Found,
@@ -155,6 +156,7 @@ class SimulatedNode:
         self.uplink_cut_since: float | None = None
         """Since when no target is reached from here, by its clock; None while they are."""
         self._uplink_back_at = -math.inf
+        self._drill_ends = (-math.inf, -math.inf)
 
     @property
     def engine(self) -> Engine | None:
@@ -216,6 +218,7 @@ class SimulatedNode:
         engine = Engine(spec, boot, recovered, now, store.incarnations, kept, store.fencing)
         self.executor = ActionExecutor(engine, self, defer)
         self._was_silent = False
+        self._drill_ends = (-math.inf, -math.inf)
 
     def end_daemon(self, how: str = "kill -9") -> None:
         """End the daemon; services and scripts continue."""
@@ -305,6 +308,12 @@ class SimulatedNode:
         peer = {name: self.peer.now - at for name, at in self.peer.frozen.items()}
         self.observe(FellSilent(self.now, self.name, own, peer))
 
+    def _note_drill(self, engine: Engine) -> None:
+        """Observe what a drill asks of the daemon now."""
+        ends, self._drill_ends = self._drill_ends, engine.drill_ends
+        if self._drill_ends != ends:
+            self.observe(DrillNoted(self.now, self.name, *self._drill_ends))
+
     def observe_event(self, event: Event) -> None:
         """Pass what an event means to the invariant checker.
 
@@ -336,6 +345,7 @@ class SimulatedNode:
         executor = self.executor
         assert executor is not None
         self._note_silence(executor.engine)
+        self._note_drill(executor.engine)
         if executor.is_done:
             self.end_daemon("it has left")
             return

@@ -22,7 +22,7 @@ from opensvc_openha.control import server as module
 from opensvc_openha.control.protocol import answer_to_json, status_to_json
 from opensvc_openha.control.server import ControlServer, _Places, _Shared
 from opensvc_openha.core.actions import Answer, AnswerCode
-from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
+from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, DrillOrder, Leaving
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import RefusedError, SystemFault, UsageError
@@ -129,6 +129,10 @@ class Daemon:
     def end_cut(self) -> None:
         self.orders.append(("end cut",))
 
+    def order_drill(self, order: DrillOrder, seconds: float, caller: Caller) -> list[str]:
+        self._note("drill order", order, seconds, caller)
+        return ["web: started"]
+
     def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
         self._note("drill note", word, text, is_alarm, caller)
 
@@ -230,6 +234,15 @@ CHANGES = [
     ({"do": "fence-look", "path": "ipmi"}, ("look", "ipmi")),
     ({"do": "fence-drill", "path": "ipmi", "node": "deb2"}, ("drill", "ipmi", "deb2", ROOT)),
     ({"do": "fence-release"}, ("release", ROOT)),
+    (
+        {"do": "drill-order", "order": "hold fences", "seconds": 60},
+        ("drill order", DrillOrder.HOLD_FENCES, 60.0, ROOT),
+    ),
+    ({"do": "drill-order", "order": "speak"}, ("drill order", DrillOrder.SPEAK, 0.0, ROOT)),
+    (
+        {"do": "drill-note", "word": "link x", "text": "passed", "is_alarm": True},
+        ("drill note", "link x", "passed", True, ROOT),
+    ),
     ({"do": "leave", "how": "stop"}, ("leave", Leaving.STOP_SERVICES, ROOT.text)),
 ]  # fmt: skip
 ANSWERS = {
@@ -237,6 +250,7 @@ ANSWERS = {
     "fence-look": [{"done": True, "path": json.loads(json.dumps(vars(PATH)))}],
     "fence-drill": [{"done": True, "lines": ["off in 2 s"]}],
     "fence-release": [{"done": True, "lines": ["registered"]}],
+    "drill-order": [{"done": True, "lines": ["web: started"]}],
 }
 
 
@@ -291,6 +305,41 @@ def test_error_is_answered_with_its_exit_code(
     """An unexpected one, too: the caller does not wait for nothing."""
     rig.daemon.error = error
     assert rig.ask({"do": "reload"}) == [answer]
+
+
+CUT: dict[str, Any] = {"do": "cut-links", "links": ["net eth1:239.131.50.10"], "seconds": 30}
+
+
+def test_cut_lasts_until_the_daemon_ends_it(rig: Rig, clock: SimulatedClock) -> None:
+    """It is looked at again and again, and opened whatever comes."""
+    rig.daemon.cut_ends = ["", "", "its time is over"]
+    assert rig.ask(CUT) == [{"accepted": True}, {"done": True, "why": "its time is over"}]
+    links = tuple(CUT["links"])
+    assert rig.daemon.orders == [
+        ("cut", links, 30.0, ROOT), *[("look at the cut", links)] * 3, ("end cut",),
+    ]  # fmt: skip
+
+
+def test_cut_ends_with_the_command_that_asked_for_it(rig: Rig) -> None:
+    """Killed, it closes its connection: the link is open again at once."""
+    rig.daemon.cut_ends = [""] * 1000
+    here, there = socket.socketpair()
+    assert rig.server._places.take(ROOT)
+    serving = threading.Thread(target=rig.server._serve, args=(there, ROOT))
+    with here:
+        here.sendall(json.dumps(CUT).encode() + b"\n")
+        serving.start()
+        assert json.loads(here.recv(100)) == {"accepted": True}
+        until(lambda: len(rig.daemon.orders), lambda number: number > 1, "looks at the cut")
+    serving.join(LIMIT_S)
+    assert rig.daemon.orders[-1] == ("end cut",)
+
+
+def test_cut_that_is_refused_is_none(rig: Rig) -> None:
+    """Nothing is opened that another drill may have cut."""
+    rig.daemon.error = RefusedError("another drill runs")
+    assert rig.ask(CUT) == [{"error": "another drill runs", "code": 5}]
+    assert rig.daemon.orders == []
 
 
 def test_error_of_a_status_for_all_is_answered_with_its_exit_code(rig: Rig) -> None:

@@ -14,14 +14,16 @@ from opensvc_openha.core.events import (
     BY_OPERATOR,
     Command,
     CommandReceived,
+    DrillOrder,
+    DrillOrdered,
     LeaveRequested,
     Leaving,
     PeerConfirmedOut,
     PeerForgotten,
 )
-from opensvc_openha.core.model import ClusterSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import NodeStatus, PeerStanding
+from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.daemon import control_service
 from opensvc_openha.daemon.control_service import ControlService
 from opensvc_openha.daemon.engine_loop import EngineLoop
@@ -89,7 +91,7 @@ class Bench:
 
         def answer(event: object) -> None:
             put(event)  # type: ignore[arg-type]
-            assert isinstance(event, PeerConfirmedOut)
+            assert isinstance(event, (PeerConfirmedOut, DrillOrdered))
             self.commands.answer(
                 Answer(
                     event.command_id, "confirm", "", AnswerCode.REFUSED,
@@ -314,6 +316,56 @@ def test_confirmation_that_is_not_believed_comes_with_advice(
     assert str(caught.value) == f"not believed: it is heard{advice}"
     assert len(bench.entries()) == 1
     assert caplog.messages == ["node deb1: confirm deb2: REFUSED: it is heard"]
+
+
+def test_order_of_a_drill_names_who_gave_it_and_is_recorded(bench: Bench) -> None:
+    """The word that the peer has stopped is an alarm, as any confirmation is."""
+    bench.engine_answers("web: starts", True)
+    before = clock.monotonic()
+    assert bench.service.order_drill(DrillOrder.PEER_STOPPED, 0.0, ROOT) == ["web: starts"]
+    event = bench.inbox.get(0)
+    assert isinstance(event, DrillOrdered) and event.who == f"{ROOT.text}, in a drill"
+    assert before + 5.0 <= event.at_latest <= clock.monotonic() + 5.0
+    assert [entry[3::2] for entry in bench.entries()] == [("drill: peer stopped", True)]
+
+
+def test_order_of_a_drill_that_the_engine_refuses_is_an_error(bench: Bench) -> None:
+    """With the engine's reason; that it was given is in the history."""
+    bench.engine_answers("deb2 is silent", False)
+    with pytest.raises(RefusedError, match="^hold fences: deb2 is silent$"):
+        bench.service.order_drill(DrillOrder.HOLD_FENCES, 60.0, ROOT)
+    assert [entry[3::2] for entry in bench.entries()] == [("drill: hold fences", False)]
+
+
+def test_cut_of_a_drill_is_recorded_and_ends_once_it_may_not_last(bench: Bench) -> None:
+    """The daemon looks itself whether another link is up, at the beginning and all along."""
+    links = [
+        LinkStatus(LinkSpec(node, "net", device, address, 5010, 0, 2.0), node == "deb1", True)
+        for node, host in (("deb1", 1), ("deb2", 2))
+        for device, address in (("eth1", f"239.1.1.{host}"), ("eth2", f"239.1.2.{host}"))
+    ]
+    status = NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "", tuple(links), ())
+    bench.report.complete.return_value = status
+    names = ("net eth1:239.1.1.1", "net eth1:239.1.1.2")
+    bench.service.cut_links(names, 30.0, ROOT)
+    bench.links.cut.assert_called_once_with(names, 30.0)
+    assert bench.entries()[0][3:5] == (
+        f"drill: cut {' and '.join(names)}", f"by {ROOT.text}, for 30 s at most",
+    )  # fmt: skip
+    cut = bench.links.present_cut
+    cut.is_over = False
+    assert bench.service.why_cut_ends(names) == ""
+    down = tuple(replace(link, is_up=link.spec.device == "eth1") for link in links)
+    bench.report.complete.return_value = replace(status, links=down)
+    assert "no other link is up" in bench.service.why_cut_ends(names)
+    with pytest.raises(RefusedError, match="^not cut: no other link is up"):
+        bench.service.cut_links(names, 30.0, ROOT)
+    cut.is_over = True
+    assert bench.service.why_cut_ends(names) == "its time is over"
+    bench.links.present_cut = None
+    assert bench.service.why_cut_ends(names) == "its time is over"
+    bench.service.end_cut()
+    bench.links.end_cut.assert_called_once_with()
 
 
 def test_fence_plan_and_lease_are_asked_by_their_own_services(bench: Bench) -> None:

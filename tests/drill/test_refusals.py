@@ -10,6 +10,7 @@ import pytest
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
+    ConnectivityStatus,
     FencingStatus,
     LeaseStatus,
     LinkStatus,
@@ -21,8 +22,10 @@ from opensvc_openha.core.status import (
 from opensvc_openha.daemon import link_cut
 from opensvc_openha.drill.cables import cables_of, chosen, unpaired
 from opensvc_openha.drill.offers import offers_of
+from opensvc_openha.drill.peer_part import why_not_dead
 from opensvc_openha.drill.power import why_no_power, why_no_watchdog
 from opensvc_openha.drill.refusals import difference, states_of, why_no_cut, why_no_switch, why_not
+from opensvc_openha.drill.takeover import seconds_of, why_no_takeover
 from opensvc_openha.errors import UsageError
 from opensvc_openha.storage.drills import DrillKind
 
@@ -101,6 +104,7 @@ def test_nothing_speaks_against_a_drill_where_all_is_well() -> None:
         ({"fencing": FencingStatus(step="ipmi")}, "deb2 fences deb1 at the moment"),
         ({"fencing": FencingStatus(flight="web")}, "deb2 fences deb1 at the moment"),
         ({"fencing": FencingStatus(is_ejected_by="deb1")}, "deb2 was ejected by the arbiter"),
+        ({"connectivity": ConnectivityStatus("isolated", text="why")}, "deb2 is isolated: why"),
         ({"own_only": ("db",)}, "the nodes do not have the same services"),
     ],
 )
@@ -233,3 +237,47 @@ def test_offers_have_everything_with_what_speaks_against_it() -> None:
     ]
     assert all(each.refused[0] == "in trouble" and each.steps and each.risks for each in offers)
     assert [each.refused[1:] for each in offers if each.kind is DrillKind.POWER] == [()]
+
+
+def test_takeover_is_of_everything_that_the_other_node_runs_and_of_nothing_here() -> None:
+    """What else runs there would be run twice; a watchdog would take part."""
+    own, peer = node("deb1"), node("deb2", STATES.STARTED)
+    assert why_no_takeover(own, peer, ["web"]) == []
+    assert "web runs here" in why_no_takeover(peer, own, ["web"])[0]
+    assert "not a service of both" in why_no_takeover(own, peer, ["db"])[0]
+    db = replace(peer.services[0], name="db")
+    two = replace(peer, services=(*peer.services, db))
+    assert "deb2 runs db as well" in why_no_takeover(own, two, ["web"])[0]
+    frozen = replace(own, services=(*own.services, replace(own.services[0], name="db")))
+    assert why_no_takeover(frozen, two, ["web", "db"]) == []
+    for leased in (replace(own, lease=LeaseStatus("off")), own):
+        other = peer if leased.lease else replace(peer, lease=LeaseStatus("off"))
+        assert "[[lease]] is configured" in why_no_takeover(leased, other, ["web"])[0]
+    assert [each.kind for each in offers_of(own, peer, [], [])].count(DrillKind.TAKEOVER) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (replace(node("deb2"), peer_standing=PeerStanding.SILENT), "deb1 is silent"),
+        (node("deb2"), "web: not STARTED on deb2"),
+        (service(node("deb2", STATES.STARTED), script="status"), "a script runs on deb2"),
+        (service(node("deb2", STATES.STARTED), name="db"), "web: no service of deb2"),
+    ],
+)
+def test_node_that_plays_dead_looks_at_itself_once_more(status: NodeStatus, text: str) -> None:
+    """Whatever the other node believes of it."""
+    assert why_not_dead(status, ["web"]) == text
+
+
+def test_node_plays_dead_long_enough_for_silence_and_stop() -> None:
+    """By the longest timeout, and no longer than a drill may last."""
+    own = node("deb1")
+    assert seconds_of(own, 5.0) == 100.0
+    slow = tuple(
+        replace(link, spec=replace(link.spec, timeout_s=150.0 if link.is_sender else 100.0))
+        for link in own.links
+    )
+    assert seconds_of(replace(own, links=slow), 5.0) == 157.0
+    late = tuple(replace(link, spec=replace(link.spec, timeout_s=900.0)) for link in own.links)
+    assert seconds_of(replace(own, links=late), 5.0) == 300.0

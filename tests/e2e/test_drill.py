@@ -77,6 +77,14 @@ def test_drills_of_links_switch_and_takeover(two_nodes: TwoNodes) -> None:
     assert "all passed" in shown
     assert cluster.starts() == [each.short_name for each in (first, second, first)]
 
+    shown = cluster.must(second, f"{EZ}/bin/openha drill takeover {REGISTRY} --yes")
+    assert "all passed" in shown and "START_READY, and no fence begins" in shown
+    assert cluster.starts() == [each.short_name for each in (first, second, first, second)]
+    for node in two_nodes:
+        cluster.wait(node, {REGISTRY: "STOPPED/STARTED"})
+    assert cluster.runs_on() == [second.short_name]
+    assert not first.run("cat /shared/fenced").stdout
+
     results = cluster.report(first)["results"]
     assert [(each["drill"], each["subject"], each["reason"]) for each in results] == [
         ("link", name, "CHG-12") for name in ("net eth1", "net eth2", "dio /dev/mapper/disk.hb.0")
@@ -85,8 +93,11 @@ def test_drills_of_links_switch_and_takeover(two_nodes: TwoNodes) -> None:
     check = cluster.patiently(first, f"{EZ}/bin/openha check").stdout
     assert f"ok: {first.name}: drill link net eth2: last passed" in check
     assert f"ok: {second.name}: drill switch {REGISTRY}: last passed" in check
+    assert f"ok: {second.name}: drill takeover {REGISTRY}: last passed" in check
     assert "drill: link net eth1" in cluster.must(first, f"{EZ}/bin/openha history -n 0")
-    assert not first.run("cat /shared/fenced").stdout
+    taken = cluster.must(second, f"{EZ}/bin/openha history -n 0")
+    assert "FENCE" not in taken.replace("HOLDS ITS FENCES", "") and "PLAYS DEAD" not in taken
+    assert "PLAYS DEAD" in cluster.must(first, f"{EZ}/bin/openha history -n 0")
 
 
 def down(cluster: Cluster, node: Node) -> list[str]:

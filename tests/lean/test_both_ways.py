@@ -32,7 +32,7 @@ from opensvc_openha.control import protocol
 from opensvc_openha.control.rendering import Rendered
 from opensvc_openha.control.server import ControlServer
 from opensvc_openha.core.actions import Answer, AnswerCode
-from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.events import Command, DrillOrder, Leaving
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding, PredictedPart
@@ -125,6 +125,9 @@ class Daemon:
 
     def end_cut(self) -> None:
         raise AssertionError("end of a cut")
+
+    def order_drill(self, order: DrillOrder, seconds: float, caller: Caller) -> list[str]:
+        raise AssertionError(order)
 
     def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
         raise AssertionError(word)

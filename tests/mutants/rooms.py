@@ -29,6 +29,7 @@ _DECISIONS = (
     "data_disks.py",
     "fail_back.py",
     "giving_up.py",
+    "drill_notes.py",
     "own_silence.py",
     "fence_paths.py",
     "fence_plan.py",

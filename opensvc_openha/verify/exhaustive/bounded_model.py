@@ -179,7 +179,7 @@ class ModelNode(SimulatedNode):
         if (
             self.announced is None
             or self.is_leaving
-            or (self.engine is not None and self.engine.keeps_silent)
+            or (self.engine is not None and self.engine.sends_nothing)
             or self.world.now < self.announced_at + NEWS_GAP_S
         ):
             return False

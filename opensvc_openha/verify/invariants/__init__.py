@@ -18,6 +18,7 @@ from opensvc_openha.verify.invariants.observations import (
     DaemonBegan,
     DaemonEnded,
     Disturbed,
+    DrillNoted,
     FellSilent,
     Fenced,
     Forged,
@@ -50,8 +51,9 @@ from opensvc_openha.verify.invariants.s7_barrier import S7
 from opensvc_openha.verify.invariants.s8_booted import S8
 from opensvc_openha.verify.invariants.s9_silence import S9
 from opensvc_openha.verify.invariants.s10_isolated import S10
+from opensvc_openha.verify.invariants.s11_drills import S11
 
-PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, L1, L2, L3)
+PROMISES = (S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, L1, L2, L3)
 
 __all__ = [
     "PROMISES",
@@ -64,6 +66,7 @@ __all__ = [
     "DaemonBegan",
     "DaemonEnded",
     "Disturbed",
+    "DrillNoted",
     "FellSilent",
     "Fenced",
     "Forged",

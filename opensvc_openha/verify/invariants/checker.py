@@ -29,6 +29,7 @@ from opensvc_openha.verify.invariants.observations import (
     DaemonBegan,
     DaemonEnded,
     Disturbed,
+    DrillNoted,
     FellSilent,
     Fenced,
     Forged,
@@ -55,6 +56,7 @@ from opensvc_openha.verify.invariants.s2_evidence import Births, Limits, PeerEvi
 from opensvc_openha.verify.invariants.s4_shots import Shots
 from opensvc_openha.verify.invariants.s5_survivor import Survivor
 from opensvc_openha.verify.invariants.s10_isolated import Isolation
+from opensvc_openha.verify.invariants.s11_drills import DrillWatch
 
 _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
 
@@ -67,6 +69,7 @@ class _Node:
         self.evidence = evidence
         self.rounds = rounds
         self.isolation = Isolation()
+        self.drill = DrillWatch()
         self.places: dict[str, ServicePlace] = {}
         self.machine = 0
         """How often the machine went down."""
@@ -158,6 +161,8 @@ class InvariantChecker:
             node.isolation.take_round(seen)
         elif isinstance(seen, FellSilent):
             s9_silence.check_silence(seen)
+        elif isinstance(seen, DrillNoted):
+            node.drill.note(seen)
         elif isinstance(seen, Petted):
             s6_watchdog.check_pet(seen)
         elif isinstance(seen, Forged):
@@ -171,6 +176,7 @@ class InvariantChecker:
         elif isinstance(seen, ScriptEnded):
             self._ended(node, seen)
         elif isinstance(seen, StepBegan):
+            node.drill.check_step(seen)
             self._shots.check_step(seen, node.evidence)
             node.isolation.check_step(seen.at, seen.node)
             s8_booted.check_step(seen, node.evidence.has_heard or self.may_fence_alone)
@@ -241,6 +247,7 @@ class InvariantChecker:
             if place.is_check_silent:
                 node.isolation.check_fence(seen.at, seen.node, seen.service)
         place.is_trying = False
+        node.drill.check_script(seen)
         s8_booted.check_fence(seen, node.evidence.has_heard or self.may_fence_alone)
         s3_frozen.check_script(seen, place, node.has_lost_right)
         if seen.kind is ScriptKind.START:
@@ -282,6 +289,7 @@ class InvariantChecker:
         node.evidence.end(is_machine)
         node.machine += is_machine
         node.rounds.end_daemon()
+        node.drill.end_daemon()
         self._shots.forget(name)
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
@@ -352,7 +360,7 @@ class InvariantChecker:
             seen.at,
             seen.node,
             node.places,
-            may_fence and not node.has_lost_right,
+            may_fence and not node.has_lost_right and seen.at >= node.drill.held_until,
             has_goodbye=word is not None and word.goodbye is not Goodbye.NONE,
         )
 

@@ -301,6 +301,16 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class DrillNoted:
+    """Until when a node holds its fences back, and plays dead, for a drill; at each change."""
+
+    at: float
+    node: str
+    held_until: float
+    dead_until: float
+
+
+@dataclass(frozen=True)
 class Disturbed:
     """A fault or a command: transitions are counted from here."""
 
@@ -333,5 +343,6 @@ Observation = (
     | StartedByHand
     | FellSilent
     | Asked
+    | DrillNoted
     | Disturbed
 )

@@ -17,6 +17,7 @@ from opensvc_openha.errors import UsageError
 from opensvc_openha.system import clock
 from opensvc_openha.verify.random.plan import (
     Plan,
+    drill_plan_from_seed,
     failback_plan_from_seed,
     frozen_plan_from_seed,
     lease_plan_from_seed,
@@ -80,6 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="nodes ask targets whether they are isolated, and are cut from them",
     )
+    parser.add_argument(
+        "--drills",
+        action="store_true",
+        help="drills of a takeover: a node plays dead, the other one holds its fences back",
+    )
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
     parser.add_argument(
         "--jobs",
@@ -140,6 +146,7 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     kind = "frozen disks" if options.frozen_disks else kind
     kind = "failback" if options.failback else kind
     kind = "targets" if options.targets else kind
+    kind = "drills" if options.drills else kind
     if options.jobs <= 1 or options.trace:
         on_line = _print_line if options.trace else None
         for seed in seeds:
@@ -162,6 +169,8 @@ def _plan_of(seed: int, kind: str) -> Plan | None:
         return targets_plan_from_seed(seed)
     if kind == "frozen disks":
         return frozen_plan_from_seed(seed)
+    if kind == "drills":
+        return drill_plan_from_seed(seed)
     if kind == "lease":
         return lease_plan_from_seed(seed)
     return plan_from_seed(seed) if kind else None
@@ -176,6 +185,7 @@ def _report_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours += " --lease" if options.lease else " --fence-plan" if options.fence_plan else ""
     hours += " --frozen-disks" if options.frozen_disks else ""
     hours += " --targets" if options.targets else ""
+    hours += " --drills" if options.drills else ""
     print(
         f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
         f" {outcome.seed}{hours} --trace",

@@ -118,6 +118,8 @@ class Plan:
     """Times between two freezes of data disks; empty for none."""
     uplink_gap_s: tuple[float, ...] = field(default=(), repr=False)
     """Times between two cuts of nodes from their targets; empty for none, and no targets."""
+    drill_gap_s: tuple[float, ...] = field(default=(), repr=False)
+    """Times between two drills of a takeover; empty for none."""
     is_switch_on_host: bool = False
     """A node's power switch loses its power with the node: then it does not answer."""
     reports_power: bool = False
@@ -389,6 +391,19 @@ def targets_plan_from_seed(seed: int) -> Plan:
         # The node of a former version, or a C OpenHA, asks nobody.
         unknown_flag=0,
         is_legacy=False,
+    )
+
+
+def drill_plan_from_seed(seed: int) -> Plan:
+    """Return the plan of a seed, with drills of a takeover among its faults."""
+    dice = Random(f"{seed} drill plan")
+    plan = plan_from_seed(seed) if dice.random() < 0.4 else scenario_from_seed(seed)
+    return replace(
+        plan,
+        # Beside a C OpenHA there are none.
+        is_legacy=False,
+        drill_gap_s=dice.choice(((30.0,), (60.0, 120.0))),
+        gap_s=dice.choice(((1.0, 5.0, 20.0), (20.0, 60.0), (60.0, 120.0))),
     )
 
 

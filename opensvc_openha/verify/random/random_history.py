@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from opensvc_openha.core.events import Command
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
 from opensvc_openha.verify.random.cluster_node import ClusterNode
+from opensvc_openha.verify.random.drills import LONGEST_S, Drills
 from opensvc_openha.verify.random.fault_injector import FaultInjector
 from opensvc_openha.verify.random.plan import Fence, Plan, scenario_from_seed
 from opensvc_openha.verify.random.simulated_cluster import Cluster
@@ -71,6 +72,7 @@ def _place(error: BaseException) -> str:
 
 def _play(cluster: Cluster, seconds: float) -> None:
     faults, scheduler = FaultInjector(cluster), cluster.scheduler
+    drills = Drills(cluster)
     for node in cluster.nodes:
         node.power_on()
     scheduler.run_until(3.0)
@@ -84,6 +86,9 @@ def _play(cluster: Cluster, seconds: float) -> None:
     while scheduler.now < seconds:
         scheduler.run_until(min(seconds, scheduler.now + faults.next_gap_s()))
         faults.strike()
+    if cluster.plan.drill_gap_s:
+        drills.end()
+        scheduler.run_until(scheduler.now + LONGEST_S)
     _settle(cluster)
 
 
