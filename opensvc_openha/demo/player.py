@@ -30,7 +30,7 @@ from opensvc_openha.demo.timeline import StateWatcher, TakeoverTimes, takeover_t
 from opensvc_openha.errors import ActionError
 from opensvc_openha.system import clock
 
-REPEAT_S = 0.15
+REPEAT_S = 0.3
 COMMAND_LIMIT_S = 30.0
 SHOWN_LOG_LINES = 25
 PRELUDE = f"[ -r {EZ}/env.sh ] && {{ export EZ={EZ}; . $EZ/env.sh; }}; cd; "

@@ -64,7 +64,7 @@ def test_everything_the_tutorial_shows_appears(tutorial_nodes: TwoNodes) -> None
             shown = normalised(done.stdout + done.stderr)
             if (done.returncode == 0 and shown == typed.expected) or time.monotonic() >= give_up:
                 break
-            time.sleep(0.1)
+            time.sleep(0.3)
         assert shown == typed.expected, (
             f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}"
         )
