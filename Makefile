@@ -155,6 +155,8 @@ bench: venv
 	$(BIN)/python -m bench.heartbeats
 	$(BIN)/python -m bench.takeover
 	$(BIN)/python -m bench.interface_down
+	$(BIN)/python -m bench.commands
+	$(BIN)/python -m bench.many_services
 	$(BIN)/python -m bench.agent
 	$(BIN)/python -m bench.busy_nodes
 	$(BIN)/python -m bench.duels

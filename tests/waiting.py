@@ -45,7 +45,7 @@ def until(
         assert time.monotonic() < give_up, (
             f"not within {limit_s:g} s: {what}; last seen: {seen!r}\n{story()}"
         )
-        _pause_after(begun)
+        pause_after(begun)
 
 
 def stays(
@@ -61,10 +61,10 @@ def stays(
         seen = look()
         assert is_good(seen), f"did not stay: {seen!r}\n{story()}"
         looks += 1
-        _pause_after(begun)
+        pause_after(begun)
 
 
-def _pause_after(begun: float) -> None:
+def pause_after(begun: float) -> None:
     """Pause as long as the look took: what is waited for needs the processor more."""
     took = time.monotonic() - begun
     time.sleep(min(max(took, _LOOK_EVERY_S), _LONGEST_PAUSE_S))

@@ -15,6 +15,7 @@ from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import PRELUDE, install_programs, prepare
 from opensvc_openha.demo.story import FULL, NAMES, PROGRAMS, monitor_file
 from opensvc_openha.errors import SystemFault
+from tests import waiting
 from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
 
@@ -60,11 +61,12 @@ def test_everything_the_tutorial_shows_appears(tutorial_nodes: TwoNodes) -> None
             continue
         give_up = time.monotonic() + (LIMIT_S if typed.how == "~" else 0)
         while True:
+            asked = time.monotonic()
             done = node.run(PRELUDE + typed.command)
             shown = normalised(done.stdout + done.stderr)
             if (done.returncode == 0 and shown == typed.expected) or time.monotonic() >= give_up:
                 break
-            time.sleep(0.3)
+            waiting.pause_after(asked)
         assert shown == typed.expected, (
             f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}"
         )

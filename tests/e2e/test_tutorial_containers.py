@@ -24,6 +24,7 @@ from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import PRELUDE, prepare
 from opensvc_openha.demo.story import NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
+from tests import waiting
 from tests.docker_parts import require_docker
 from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
@@ -134,6 +135,7 @@ def test_the_containers_of_the_tutorial_move_with_their_data(
             continue
         give_up = began + (LIMIT_S if typed.how == "~" else 0)
         while True:
+            asked = time.monotonic()
             try:
                 done = node.run(PRELUDE + typed.command, LIMIT_S)
             except subprocess.TimeoutExpired as error:
@@ -143,7 +145,7 @@ def test_the_containers_of_the_tutorial_move_with_their_data(
                 done.returncode == 0 and shown == comparable(typed.expected)
             ) or time.monotonic() >= give_up:
                 break
-            time.sleep(0.1)
+            waiting.pause_after(asked)
         sys.stdout.write(
             f"{time.monotonic() - began:6.1f} s  {node.short_name}{typed.how} {typed.command}\n"
         )

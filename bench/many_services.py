@@ -1,0 +1,197 @@
+"""Print what a takeover of many services takes, and what they cost while nothing happens.
+
+    python -m bench.many_services [COUNT ...]
+
+Real daemons on two nodes in namespaces, two multicast links and a disk with a timeout of 2 s,
+profile fast; each service has a script of its own, which a shell runs. The node that runs them all
+loses its power. Times are those of the decisions in the history of the other node. Figures only: no
+slow machine makes it fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.takeover import EZ, FAST_OPTIONS, FENCE, heading, row
+from opensvc_openha.control import client
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.demo.nodes import Node, TwoNodes
+from opensvc_openha.demo.player import prepare
+from opensvc_openha.demo.story import monitor_file
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.formats.state_file import StoredState, encode
+
+COUNTS = (2, 100, 300, 1_000)
+TIMEOUT_S = 2
+REST_S = 20.0
+LIMIT_S = 600.0
+SCRIPT = """#!/bin/sh
+svc=${0##*/}
+case $1 in
+start) : > /run/$svc.runs ;;
+stop) rm -f /run/$svc.runs ;;
+status) if [ -e /run/$svc.runs ]; then echo up; else echo down; fi ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a daemon has used so far, without its children."""
+
+    cpu_s: float
+    written_mb: float
+
+    @staticmethod
+    def by(pid: int) -> Used:
+        """Read it."""
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # The nodes' disks are in memory: what reaches a device is 0.
+        written = Path(f"/proc/{pid}/io").read_text().split("wchar: ")[1].split()[0]
+        return Used(
+            (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(written) / 1e6
+        )
+
+
+class Pair:
+    """Two nodes with these many services, all of them on the first one."""
+
+    def __init__(self, nodes: TwoNodes, count: int) -> None:
+        self.owner, self.standby = nodes
+        services = [f"svc{number:04}" for number in range(count)]
+        lines = "".join(
+            f"{name} /opt/{name} {self.owner.name} {self.standby.name} /opt/fence.sh\n"
+            for name in services
+        )
+        frozen = encode(StoredState(ServiceState.FROZEN_STOP)).decode("ascii")
+        for node in nodes:
+            prepare(node)
+            self.must(node, "openha install --no-key")
+            node.write("/opt/fence.sh", FENCE, 0o755)
+            node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
+            node.write(f"{EZ}/conf/monitor", monitor_file(TIMEOUT_S))
+            node.write(f"{EZ}/conf/openha.conf", f"{FAST_OPTIONS}[check]\nevery = never\n")
+            for name in services:
+                node.write(f"/opt/{name}", SCRIPT, 0o755)
+                for each in nodes:
+                    node.write(f"{EZ}/services/{name}/STATE.{each.name}", frozen)
+            node.write(f"{EZ}/conf/services", lines)
+            self.must(node, f"{EZ}/ezha start")
+        self.until_all(self.standby, ServiceState.FROZEN_STOP, ServiceState.FROZEN_STOP)
+        for node, state in (
+            (self.owner, ServiceState.STARTED),
+            (self.standby, ServiceState.STOPPED),
+        ):
+            self.must(node, f"{EZ}/bin/service -A unfreeze")
+            self.until_all(node, state)
+
+    def must(self, node: Node, command: str) -> str:
+        """Run a command that must succeed; return its output."""
+        done = node.run(command, LIMIT_S)
+        if done.returncode:
+            raise SystemExit(f"{node.name}: {command}: {done.stdout}{done.stderr}")
+        return str(done.stdout)
+
+    def until_all(self, node: Node, own: ServiceState, peer: ServiceState | None = None) -> None:
+        """Wait until all services are in a state on the node; looks start no process."""
+        give_up = time.monotonic() + LIMIT_S
+        while True:
+            found = _status(node)
+            if found is not None and all(
+                svc.own_state is own and peer in (None, svc.peer_state) for svc in found.services
+            ):
+                return
+            if time.monotonic() > give_up:
+                raise SystemExit(f"{node.name}: not all {own.name} within {LIMIT_S:g} s")
+            time.sleep(0.25)
+
+    def pid_of(self, node: Node) -> int:
+        """Return the host's pid of a node's daemon."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                is_daemon = (folder / "comm").read_text().strip() == "nmond"
+                if is_daemon and os.path.samefile(folder / "root", node.root):
+                    return int(folder.name)
+            except OSError:
+                continue
+        raise SystemExit(f"{node.name}: no daemon")
+
+
+def _status(node: Node) -> NodeStatus | None:
+    try:
+        return client.fetch_status(tree_layout(f"{node.root}{EZ}"), 30.0)
+    except (OpenhaError, OSError):
+        return None
+
+
+def pss_mb(pid: int) -> float:
+    """Return the memory of a process, its part of what it shares included, and of its children."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(pss_mb(int(child)) for child in children)
+
+
+def measure(count: int) -> None:
+    """Print the row of these many services."""
+    with TwoNodes() as nodes:
+        pair = Pair(nodes, count)
+        pid = pair.pid_of(pair.standby)
+        time.sleep(5.0)
+        before, began = Used.by(pid), time.monotonic()
+        time.sleep(REST_S)
+        after = Used.by(pid)
+        idle = 100 * (after.cpu_s - before.cpu_s) / (time.monotonic() - began)
+        rest_mb, cut_at = pss_mb(pid), time.time()
+        pair.owner.kill()
+        pair.until_all(pair.standby, ServiceState.STARTED)
+        used = Used.by(pid)
+        text = pair.must(pair.standby, f"{EZ}/bin/openha history -n 0 --json")
+        entries = [
+            entry
+            for entry in json.loads(text)["entries"]
+            if entry["kind"] == "service" and entry["at"] > cut_at
+        ]
+        begun = [entry["at"] for entry in entries if entry["new"] == "STARTING"]
+        started = [entry["at"] for entry in entries if entry["new"] == "STARTED"]
+        row(
+            f"{count:,}",
+            f"{min(begun) - cut_at:.2f}",
+            f"{max(begun) - min(begun):.2f}",
+            f"{max(started) - min(begun):.2f}",
+            f"{used.cpu_s - after.cpu_s:.2f}",
+            f"{used.written_mb - after.written_mb:.1f}",
+            f"{rest_mb:.1f}",
+            f"{pss_mb(pid):.1f}",
+            f"{idle:.2f}",
+            f"{os.getloadavg()[0]:.1f}",
+        )
+
+
+def main() -> None:
+    """Print the table."""
+    heading(
+        "services",
+        "power loss to first start, s",
+        "first to last start, s",
+        "first start to all STARTED, s",
+        "CPU of the daemon, s",
+        "write(), MB",
+        "PSS before, MB",
+        "PSS after, MB",
+        "idle CPU, %",
+        "load",
+    )
+    for count in [int(word) for word in sys.argv[1:]] or COUNTS:
+        measure(count)
+
+
+if __name__ == "__main__":
+    main()
