@@ -135,8 +135,13 @@ def pss_mb(pid: int) -> float:
     """Return the memory of a process, its part of what it shares included, and of its children."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(pss_mb(int(child)) for child in children)
+    # Each thread has children of its own.
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return own + sum(map(pss_mb, children))
 
 
 def measure(count: int) -> None:
