@@ -42,7 +42,7 @@ class Rig:
         self.time.now = 100.0
         self.jitter: list[tuple[float, float]] = []
         monkeypatch.setattr(random, "uniform", self._uniform)
-        self.paths: tuple[FencePath, ...] = (IPMI,)
+        self.configured: tuple[FencePath, ...] = (IPMI,)
         self.answer: FenceAnswer | Exception = ON
         self.during: Callable[[], None] = lambda: None
         self.standing = LIVE
@@ -55,7 +55,10 @@ class Rig:
         self.issues: list[tuple[object, ...]] = []
         self.watch = FenceWatch(
             cast(Any, self),
-            lambda: (FencingPolicy(levels=tuple((path,) for path in self.paths)), cast(Any, self)),
+            lambda: (
+                FencingPolicy(levels=tuple((path,) for path in self.configured)),
+                cast(Any, self),
+            ),
             "deb1",
             lambda: self.standing,
             lambda: self.is_fencing,
@@ -118,7 +121,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 def test_each_path_is_looked_at_at_once_and_after_its_interval(rig: Rig) -> None:
     """With up to a tenth more or less; a path without a device is known by others."""
-    rig.paths = (IPMI, PDU, LEASE)
+    rig.configured = (IPMI, PDU, LEASE)
     assert rig.turn() == ["ipmi", "pdu"]
     assert rig.asked == [
         ("look", "ipmi", "deb1", 10.0, 10.0),
@@ -161,7 +164,7 @@ def test_peer_that_is_heard_or_falls_silent_is_looked_at_at_once(
 
 def test_no_device_is_asked_while_this_node_fences(rig: Rig) -> None:
     """A board has few sessions; disks are looked at by others."""
-    rig.paths = (IPMI, DISKS)
+    rig.configured = (IPMI, DISKS)
     rig.is_fencing = True
     assert rig.turn() == [] and rig.watch.known["disks"].look == rig.disks
     rig.is_fencing = False
@@ -170,7 +173,7 @@ def test_no_device_is_asked_while_this_node_fences(rig: Rig) -> None:
 
 def test_watch_that_ends_asks_nothing_more(rig: Rig) -> None:
     """The look in progress is the last one; nothing is reported of it."""
-    rig.paths = (IPMI, PDU)
+    rig.configured = (IPMI, PDU)
     rig.during = rig.watch.stop
     rig.answer = DOWN
     assert rig.turn() == ["ipmi"] and rig.issues == [] and rig.changes == []
@@ -179,7 +182,7 @@ def test_watch_that_ends_asks_nothing_more(rig: Rig) -> None:
 
 def test_edit_has_all_looked_at_again(rig: Rig) -> None:
     """Also where logins were refused."""
-    rig.paths = (IPMI, PDU)
+    rig.configured = (IPMI, PDU)
     rig.turn()
     rig.watch.check_soon()
     assert cast(Any, rig.watch)._wake.is_set() and rig.turn() == ["ipmi", "pdu"]
@@ -193,9 +196,9 @@ def test_edit_has_all_looked_at_again(rig: Rig) -> None:
 
 def test_path_that_was_edited_is_a_new_one(rig: Rig) -> None:
     """All paths are reported then, and after one was added or taken away; the others are kept."""
-    rig.paths = (IPMI, PDU)
+    rig.configured = (IPMI, PDU)
     rig.turn()
-    rig.paths = (replace(IPMI, mark="2"), PDU)
+    rig.configured = (replace(IPMI, mark="2"), PDU)
     assert rig.after(1.0) == ["ipmi"]
     first, second = rig.looks
     assert [(look.name, look.state) for look in first.paths] == [
@@ -203,7 +206,7 @@ def test_path_that_was_edited_is_a_new_one(rig: Rig) -> None:
         ("pdu", PathState.ARMED),
     ]
     assert second.paths[0].name == "ipmi" and rig.known.path.mark == "2"
-    rig.paths = (PDU,)
+    rig.configured = (PDU,)
     assert rig.after(1.0) == [] and [look.paths[0].name for look in rig.looks] == ["pdu"]
     assert rig.after(1.0) == [] and rig.looks == []
 
@@ -211,7 +214,7 @@ def test_path_that_was_edited_is_a_new_one(rig: Rig) -> None:
 def test_path_that_an_edit_takes_away_during_a_look_stays_away(rig: Rig) -> None:
     """An operator's look at it is answered."""
     rig.turn()
-    rig.paths = ()
+    rig.configured = ()
     rig.during = cast(Any, rig.watch)._take_plan
     look = rig.watch.look_now(IPMI)
     assert (look.name, look.state) == ("ipmi", PathState.ARMED) and rig.watch.known == {}
@@ -310,7 +313,7 @@ def test_problem_keeps_the_words_in_which_it_began() -> None:
 
 def test_path_of_disks_is_what_another_thread_knows(rig: Rig) -> None:
     """Each news of it, with the instant; a problem unless it is armed."""
-    rig.paths = (DISKS,)
+    rig.configured = (DISKS,)
     rig.turn()
     assert rig.asked == [] and rig.looks[1] == FencePathsLooked((rig.disks,))
     found = rig.watch.known["disks"]
@@ -331,7 +334,7 @@ def test_path_of_disks_is_what_another_thread_knows(rig: Rig) -> None:
 
 def test_path_that_breaks_is_reported_once_and_so_is_its_repair(rig: Rig) -> None:
     """As a problem for as long as it lasts, with all that are broken."""
-    rig.paths = (IPMI, PDU)
+    rig.configured = (IPMI, PDU)
     rig.turn()
     assert rig.changes == [] and rig.issues == [(Issue.FENCE_PATH,)]
     rig.answer = DOWN
@@ -350,7 +353,7 @@ def test_path_that_breaks_is_reported_once_and_so_is_its_repair(rig: Rig) -> Non
     text = wrong_text("deb1")
     assert rig.changes == [("pdu", text)] and rig.issues[-1] == (Issue.FENCE_PATH, f"pdu: {text}")
     # A path that is taken away is no repaired one.
-    rig.paths = (IPMI,)
+    rig.configured = (IPMI,)
     rig.changes.clear()
     rig.after(1.0)
     assert rig.changes == [] and rig.issues[-1] == (Issue.FENCE_PATH,)

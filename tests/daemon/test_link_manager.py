@@ -14,6 +14,7 @@ from opensvc_openha.core.model import ClusterSpec, LinkSpec
 from opensvc_openha.core.status import BeatTiming, LinkStatus
 from opensvc_openha.daemon import link_manager
 from opensvc_openha.daemon.link_manager import LinkManager
+from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.system import clock
@@ -54,6 +55,14 @@ class Thread:
     def stop(self) -> None:
         self._note("stop")
 
+    def cut(self, why: str) -> None:
+        assert why
+        self.is_cut = self.rig.is_cut_at_once
+        self._note("cut")
+
+    def heal(self) -> None:
+        self._note("heal")
+
     def has_sent(self, number: int) -> bool:
         return self.sent >= number
 
@@ -80,6 +89,7 @@ class Rig:
         self.time.now = 100.0
         monkeypatch.setattr(clock, "wall_of", lambda instant: 1_000.0 + instant)
         self.notes: list[tuple[str, str, LinkSpec]] = []
+        self.is_cut_at_once = False
         self.threads: dict[tuple[LinkSpec, str], Thread] = {}
         self.logged: list[tuple[int, str]] = []
         self.recorded: list[tuple[object, ...]] = []
@@ -287,3 +297,34 @@ def test_what_a_thread_reports_is_logged_and_recorded(rig: Rig, is_fault: bool) 
     assert rig.recorded == [
         (EntryKind.LINK, "net eth1:239.131.50.11", what, "listener: what it is", is_fault)
     ]
+
+
+# --- drills ---------------------------------------------------------------------------------------
+
+
+def test_both_ends_of_a_link_are_cut_and_no_other_link_is(rig: Rig) -> None:
+    """Until the drill ends that; a second drill waits."""
+    rig.use(OWN, PEERS, OWN_DISK)
+    rig.is_cut_at_once = True
+    assert rig.manager.present_cut is None
+    cut = rig.manager.cut([OWN.link_id, PEERS.link_id], 30.0)
+    assert rig.manager.present_cut is cut and cut.ends_at == 130.0
+    assert {(what, link) for what, _, link in rig.notes[3:]} == {("cut", OWN), ("cut", PEERS)}
+    with pytest.raises(RefusedError, match="another drill runs: a drill has cut"):
+        rig.manager.cut([OWN_DISK.link_id], 30.0)
+    rig.notes.clear()
+    rig.manager.end_cut()
+    rig.manager.end_cut()
+    assert rig.manager.present_cut is None
+    assert {(what, link) for what, _, link in rig.notes} == {("heal", OWN), ("heal", PEERS)}
+    assert len(rig.notes) == 2
+    rig.manager.cut([OWN_DISK.link_id], 30.0)
+
+
+def test_link_that_cannot_be_closed_is_opened_again(rig: Rig) -> None:
+    """A disk may hang: two seconds are waited."""
+    rig.use(OWN_DISK)
+    with pytest.raises(SystemFault, match=f"{OWN_DISK.link_id} could not be closed"):
+        rig.manager.cut([OWN_DISK.link_id], 30.0)
+    assert rig.manager.present_cut is None and rig.notes[-1] == ("heal", "sender", OWN_DISK)
+    assert 101.99 < rig.time.now < 102.03
