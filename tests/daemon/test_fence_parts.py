@@ -378,6 +378,9 @@ def test_time_of_a_fence_is_known_once_it_was_used_or_is_promised(
     """A watchdog has a time of its own."""
     rig.use(path)
     assert rig.service.is_measured is (path is LEASE)
+    rig.use(IPMI, LEASE)
+    assert rig.service.is_measured
+    rig.use(IPMI)
     rig.results["drills.of"] = SimpleNamespace(at=500.0, took_s=3.5)
     assert rig.service.is_measured
 
@@ -457,6 +460,28 @@ def test_drill_that_fails_is_an_alarm(rig: Rig, is_proved: bool) -> None:
     assert rig.of("watch.check_soon") == [()]
     level, line, _ = rig.logged[1]
     assert level == 30 and line.startswith(f"node deb1: drill failed: ipmi: {text}")
+
+
+@pytest.mark.parametrize(
+    ("values", "node", "text"),
+    [
+        ({}, "deb", "deb is not the peer of this node, which is deb2: type its whole name"),
+        ({"peer_standing": PeerStanding.SILENT}, "deb2", "deb2 is silent: a drill is for a node"),
+        ({"peer_state": ServiceState.STARTED}, "deb2", r"may run something: web \(STARTED\)"),
+        ({"peer_state": None}, "deb2", r"may run something: web \(unknown\)"),
+    ],
+)
+def test_drill_is_for_a_node_that_is_heard_and_runs_nothing(
+    rig: Rig, values: dict[str, Any], node: str, text: str
+) -> None:
+    """Nothing is asked of its device."""
+    status = rig.status
+    if "peer_state" in values:
+        (svc,) = status.services
+        values = {"services": (replace(svc, peer_state=values["peer_state"]),)}
+    with pytest.raises(RefusedError, match=text):
+        rig.service.drill(lambda: replace(status, **values), "ipmi", node, CALLER)
+    assert rig.of("program.ask") == [] and len(rig.of("history.record")) == 1
 
 
 def test_drill_is_refused_while_this_node_fences(rig: Rig) -> None:
