@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+
+import pytest
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
@@ -12,9 +15,12 @@ from opensvc_openha.core.events import (
     MediumQuiet,
     RenewalConfirmed,
     Tick,
+    WatchdogLost,
 )
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.daemon.inbox import BEATS_IN_A_ROW, Inbox
+from opensvc_openha.daemon import inbox as module
+from opensvc_openha.daemon.inbox import BEATS_IN_A_ROW, Barrier, Inbox
+from opensvc_openha.errors import NotAnsweringError
 
 LINK = LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 2.0)
 
@@ -92,3 +98,61 @@ def test_who_waits_is_woken() -> None:
     inbox: Inbox[Event] = Inbox()
     threading.Timer(0.05, inbox.put, [beat(7)]).start()
     assert inbox.get(30.0) == beat(7)
+
+
+RENEWAL = RenewalConfirmed(b"medium", 1, 99.0, 100.0, True)
+
+
+def test_beats_have_a_limit_and_nothing_else_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that waits counts: a beat that does not fit is dropped."""
+    monkeypatch.setattr(module, "INBOX_LIMIT", 3)
+    inbox: Inbox[Event | int] = Inbox()
+    inbox.put(RENEWAL)
+    inbox.put(7)
+    assert inbox.offer(beat(1)) and not inbox.offer(beat(2)) and inbox.qsize() == 3
+    inbox.put(8)
+    assert inbox.qsize() == 4
+    assert [inbox.get(0) for _ in range(5)] == [RENEWAL, beat(1), 7, 8, None]
+
+
+def test_renewal_is_taken_ahead_only_if_nothing_of_the_watchdog_comes_before_it() -> None:
+    """That it is lost, for instance; beats do not matter."""
+    inbox: Inbox[Event | int] = Inbox()
+    assert inbox.take_renewal() is None
+    inbox.put(beat(1))
+    inbox.put(7)
+    assert inbox.take_renewal() is None
+    inbox.put(RENEWAL)
+    lost = WatchdogLost("gone")
+    inbox.put(lost)
+    inbox.put(replace(RENEWAL, seq=2))
+    assert inbox.take_renewal() == RENEWAL and inbox.take_renewal() is None
+    assert inbox.qsize() == 4 and inbox.get(0) == lost
+    assert inbox.take_renewal() == replace(RENEWAL, seq=2)
+
+
+@pytest.mark.parametrize("item", [RENEWAL, beat(1), 7], ids=["watchdog", "beat", "other"])
+def test_inbox_waits_only_while_it_is_empty(
+    item: RenewalConfirmed | BeatReceived | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it is asked to, and not at all for no time."""
+    inbox: Inbox[Event | int] = Inbox()
+    waits = list[float]()
+    monkeypatch.setattr(inbox._changed, "wait", waits.append)
+    assert inbox.get(0.25) is None and waits == [0.25]
+    assert inbox.get(0.0) is None and inbox.get(-1.0) is None and waits == [0.25]
+    inbox.put(item)
+    assert inbox.get(0.25) == item and waits == [0.25]
+
+
+def test_barrier_is_waited_for_with_the_limit_of_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not come to it does not answer."""
+    barrier, waits = Barrier(), list[float]()
+    monkeypatch.setattr(barrier.reached, "wait", lambda limit_s: waits.append(limit_s))
+    with pytest.raises(NotAnsweringError, match="the engine does not answer"):
+        barrier.wait()
+    assert waits == [1.5]
+    other = Barrier()
+    assert not other.reached.is_set()
+    other.reach()
+    other.wait()
