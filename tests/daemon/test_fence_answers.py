@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -248,3 +248,66 @@ def test_program_is_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
     waits.clear()
     assert reading.read_until(9.0) == "" and waits == [0]
+
+
+class Pipes:
+    """What a child prints to, and the process that it belongs to, which is this one."""
+
+    pid = os.getpid()
+
+    def __init__(self) -> None:
+        (out, self.out), (err, self.err) = os.pipe(), os.pipe()
+        self.stdout, self.stderr = open(out, "rb"), open(err, "rb")
+
+    def close(self) -> None:
+        for handle in (self.out, self.err):
+            os.close(handle)
+        self.stdout.close()
+        self.stderr.close()
+
+
+@pytest.mark.parametrize("can_see_ends", [False, True])
+def test_end_of_a_child_is_seen_at_once_where_that_can_be(
+    can_see_ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pipes are never waited for, and nothing is left open."""
+    if not can_see_ends:
+
+        def refuse(pid: int) -> int:
+            raise OSError(38, "Function not implemented")
+
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    pipes = Pipes()
+    reading = cast(Any, module._Reading(cast(Any, pipes)))
+    handles = [pipes.stdout.fileno(), pipes.stderr.fileno()]
+    assert [os.get_blocking(handle) for handle in handles] == [False, False]
+    assert (reading._end >= 0) is can_see_ends
+    for handle in [*handles, *([reading._end] if can_see_ends else [])]:
+        reading._poll.unregister(handle)
+    reading.close()
+    if can_see_ends:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(reading._end)
+    pipes.close()
+
+
+def test_all_that_a_child_printed_before_its_end_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piece by piece, until nothing is left."""
+    SimulatedClock(monkeypatch)
+    pipes = Pipes()
+    reading = cast(Any, module._Reading(cast(Any, pipes)))
+    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    monkeypatch.setattr(module, "ANSWER_BYTES", 4)
+    os.write(pipes.out, b"abc")
+    os.write(pipes.err, b"error")
+    monkeypatch.setattr(os, "read", _by_two(os.read))
+    assert reading.read_until(9.0) == ""
+    assert (reading.output, reading.errors) == (b"abc", b"rror")
+    os.write(pipes.out, b"de")
+    assert reading.read_until(9.0) == "an answer of more than 4 bytes: killed"
+    reading.close()
+    pipes.close()
+
+
+def _by_two(read: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
+    return lambda handle, limit: read(handle, min(limit, 2))

@@ -409,6 +409,8 @@ def test_look_of_an_operator(rig: Rig) -> None:
         rig.service.look_at_path("arbiter")
     rig.parts["arbiter"].status = KNOWN
     assert rig.service.look_at_path("arbiter") is KNOWN
+    with pytest.raises(RefusedError, match="there is none"):
+        rig.service.look_at_path("ipmi")
 
 
 # --- drills ---------------------------------------------------------------------------------------
@@ -441,6 +443,15 @@ def test_drill_that_cannot_be_kept_says_so(rig: Rig) -> None:
         "not kept: no space left",
         "deb2 has no power now: switch it on again",
     ]
+
+
+def test_answer_with_a_problem_proves_nothing(rig: Rig) -> None:
+    """Whatever else is in it."""
+    rig.engine.peer_standing = PeerStanding.SILENT
+    rig.results["program.ask"] = replace(PROVED, problem="no answer within 30 s: killed")
+    with pytest.raises(ActionError, match="ipmi: no answer within 30 s: killed"):
+        rig.drill(rig.node(FencingStatus()))
+    assert rig.of("drills.record") == []
 
 
 @pytest.mark.parametrize("is_proved", [False, True])
