@@ -298,13 +298,31 @@ def test_all_that_a_child_printed_before_its_end_is_taken(monkeypatch: pytest.Mo
     reading = cast(Any, module._Reading(cast(Any, pipes)))
     monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
     monkeypatch.setattr(module, "ANSWER_BYTES", 4)
-    os.write(pipes.out, b"abc")
+    os.write(pipes.out, b"abcd")
     os.write(pipes.err, b"error")
     monkeypatch.setattr(os, "read", _by_two(os.read))
     assert reading.read_until(9.0) == ""
-    assert (reading.output, reading.errors) == (b"abc", b"rror")
-    os.write(pipes.out, b"de")
+    assert (reading.output, reading.errors) == (b"abcd", b"rror")
+    os.write(pipes.out, b"e")
     assert reading.read_until(9.0) == "an answer of more than 4 bytes: killed"
+    reading.close()
+    pipes.close()
+
+
+def test_pipe_that_cannot_be_read_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it read again."""
+    SimulatedClock(monkeypatch)
+    pipes = Pipes()
+    reading = cast(Any, module._Reading(cast(Any, pipes)))
+    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    os.write(pipes.out, b"abc")
+
+    def refuse(handle: int, limit: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", refuse)
+        assert reading.read_until(9.0) == "" and reading.output == b""
     reading.close()
     pipes.close()
 
