@@ -247,6 +247,27 @@ def test_peer_without_links_is_called_silent_within_a_second(rig: Rig) -> None:
     assert rig.built["services"][4]() == 1.0
 
 
+def _opened(name: str) -> Callable[..., object]:
+    return lambda *given, **named: (name, given, named)
+
+
+def test_arbiter_and_disks_are_opened_as_they_are_configured(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with its last counter, or a witness; the code of neither is loaded before."""
+    devices = "opensvc_openha.fence_devices"
+    for name in ("arbiter_disk.ArbiterDisk", "etcd_arbiter.EtcdArbiter", "held_disks.HeldDisks"):
+        monkeypatch.setattr(f"{devices}.{name}", _opened(name))
+    open_arbiter = rig.built["arbiter"][1]
+    assert open_arbiter("/dev/hb", 7) == (
+        "arbiter_disk.ArbiterDisk", ("/dev/hb", "deb1", "deb2"), {"generation": 7},
+    )  # fmt: skip
+    rig.configuration.current.options.fence_plan.__dict__["arbiter_witness"] = "witness"
+    found = open_arbiter("etcd", None)
+    assert found == ("etcd_arbiter.EtcdArbiter", ("witness", "deb1", "deb2"), {})
+    assert rig.built["reservations"][0]() == ("held_disks.HeldDisks", (), {})
+
+
 # --- when they begin and end ----------------------------------------------------------------------
 
 
