@@ -327,5 +327,21 @@ def test_pipe_that_cannot_be_read_has_nothing(monkeypatch: pytest.MonkeyPatch) -
     pipes.close()
 
 
+def test_pipe_that_was_closed_is_not_looked_at_any_more() -> None:
+    """It would be ready each time, without a wait."""
+    pipes = Pipes()
+    reading = cast(Any, module._Reading(cast(Any, pipes)))
+    handle = pipes.stdout.fileno()
+    os.write(pipes.out, b"abc")
+    assert reading._take(handle) is True and reading._take(handle) is False
+    os.close(pipes.out)
+    assert reading._take(handle) is False and reading.output == b"abc"
+    with pytest.raises(FileNotFoundError):
+        reading._poll.modify(handle, 0)
+    reading.close()
+    pipes.out = os.dup(pipes.err)
+    pipes.close()
+
+
 def _by_two(read: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
     return lambda handle, limit: read(handle, min(limit, 2))
