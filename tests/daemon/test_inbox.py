@@ -156,3 +156,14 @@ def test_barrier_is_waited_for_with_the_limit_of_answers(monkeypatch: pytest.Mon
     assert not other.reached.is_set()
     other.reach()
     other.wait()
+
+
+def test_each_turn_of_another_item_begins_a_new_row_of_beats() -> None:
+    """So that beats wait behind one item at most."""
+    inbox: Inbox[Event | int] = Inbox()
+    for number in range(2):
+        inbox.put(number)
+    for seq in range(2 * BEATS_IN_A_ROW):
+        inbox.put(beat(seq))
+    taken = [inbox.get(0) for _ in range(2 * BEATS_IN_A_ROW + 2)]
+    assert taken.index(0) == BEATS_IN_A_ROW and taken.index(1) == 2 * BEATS_IN_A_ROW + 1
