@@ -309,6 +309,21 @@ def test_all_that_a_child_printed_before_its_end_is_taken(monkeypatch: pytest.Mo
     pipes.close()
 
 
+def test_pipe_of_errors_that_was_closed_ends_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing to be read, and the other one has more."""
+    SimulatedClock(monkeypatch)
+    pipes = Pipes()
+    reading = cast(Any, module._Reading(cast(Any, pipes)))
+    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    os.write(pipes.out, b"abcdef")
+    os.close(pipes.err)
+    monkeypatch.setattr(os, "read", _by_two(os.read))
+    assert reading.read_until(9.0) == "" and reading.output == b"abcdef"
+    reading.close()
+    pipes.err = os.dup(pipes.out)
+    pipes.close()
+
+
 def test_pipe_that_cannot_be_read_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is it read again."""
     SimulatedClock(monkeypatch)
