@@ -2052,3 +2052,50 @@ def test_cut_without_a_time_for_stops_counts_from_what_was_asked_for() -> None:
     for seq, at in ((3, 102.0), (4, 103.0)):
         owner.record_beat(seq, True, at)
     assert owner.update(_NEXT, 104.9) == [] and owner.update(_NEXT, 105.0) != []
+
+
+def test_nothing_is_waited_for_by_a_daemon_that_has_promised_nothing() -> None:
+    """Or that does not leave."""
+    idle = LeaseOwner(_spec(), 100.0)
+    idle.update(replace(_idle(1), goodbye=Goodbye.LEFT), 100.0)
+    assert not idle.holds_back(100.0)
+    assert not _armed().holds_back(102.0)
+
+
+def test_restart_is_held_once_the_longer_promise_alone_is_believed() -> None:
+    """Not while the shorter one may be, nor by a watchdog that was lost."""
+    owner = _armed(has_witness=True)
+    leaves = replace(_NEXT, goodbye=Goodbye.RESTART)
+    owner.update(leaves, 102.0)
+    owner.record_beat(3, True, 102.0)
+    assert owner.holds_back(102.0)
+    owner.update(replace(leaves, next_seq=4), 102.1)
+    assert owner.holds_back(102.1) and "LEFT ARMED" in str(owner.leave())
+    owner.confirmed(RenewalConfirmed(_MEDIUM, 3, 102.0, 102.2), 102.2)
+    owner.update(replace(leaves, next_seq=4), 102.2)
+    assert not owner.holds_back(102.2)
+    assert isinstance(owner.leave()[0], HoldWatchdog)
+    stays = _armed()
+    stays.update(_NEXT, 102.0)
+    [record] = stays.leave()
+    assert isinstance(record, Record) and record.is_alarm
+
+
+def test_deadlines_are_of_what_is_still_wanted() -> None:
+    """A promise that nothing wants any more is not given up, a keeper that is back not retried."""
+    owner = LeaseOwner(_spec(), 100.0)
+    owner.update(_RUNS, 100.0)
+    owner.update(_idle(1), 101.0)
+    assert 100.0 + LEASE_WAIT_S not in owner.deadlines(101.0)
+    back = LeaseOwner(_spec(), 100.0)
+    back.update(_RUNS, 100.0)
+    back.watchdog_lost(WatchdogLost("no answer"), 100.5)
+    assert 100.5 + LEASE_RETRY_S in back.deadlines(101.0)
+    back.watchdog_ready(_READY, 101.0)
+    assert 100.5 + LEASE_RETRY_S not in back.deadlines(101.0)
+
+
+def test_disarmed_watchdog_is_no_alarm() -> None:
+    """It is what an operator asked for, or follows from what was reported."""
+    record = _withdrawn(_armed(), 3, 102.0)[1]
+    assert isinstance(record, Record) and record.new == "DISARMED" and not record.is_alarm

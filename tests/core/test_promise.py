@@ -12,6 +12,7 @@ from opensvc_openha.core.promise import (
     FAST_MARGIN_S,
     MARGIN_S,
     WITNESS_MARK,
+    cut_off_after_s,
     death_after_s,
     least_timeout_s,
     media_of,
@@ -121,3 +122,14 @@ def test_media_are_the_disk_links_in_our_own_format() -> None:
     assert WITNESS_MARK not in media.values() and all(
         len(mark) == MARK_BYTES for mark in media.values()
     )
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "stop_s", "after_s"),
+    [(15.0, None, 4.0), (15.0, 5.0, 9.0), (60.0, 5.0, 54.0), (10.0, 5.0, 4.0), (9.0, 5.0, 4.0)],
+)
+def test_node_is_cut_off_as_late_as_its_stops_allow(
+    timeout_s: float, stop_s: float | None, after_s: float
+) -> None:
+    """And no earlier than one lost renewal takes, whatever time is left then."""
+    assert cut_off_after_s(1.0, 1.0, timeout_s, stop_s) == after_s

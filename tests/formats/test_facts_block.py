@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import Beat, BootId
-from opensvc_openha.core.facts import Facts, Turn
+from opensvc_openha.core.facts import Connectivity, Facts, Reach, Turn
 from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.promise import WITNESS_MARK, Promise
 from opensvc_openha.core.states import ServiceState
@@ -282,3 +282,17 @@ def test_least_of_the_facts_withdraws_a_promise() -> None:
         frozen={"c": 7}, promise=promise,
     )  # fmt: skip
     assert least_facts(full) == Facts(priority=3, promise=promise)
+
+
+def test_entries_have_the_numbers_and_bytes_that_other_versions_know() -> None:
+    """The newest ones, of a daemon that was ordered something and of its targets."""
+    plain = len(pack_facts(Facts(), ("a", "b")))
+    assert pack_facts(Facts(ordered=frozenset("b")), ("a", "b"))[plain:] == b"\x06\x00\x01\x40"
+    for number, reach in enumerate((Reach.UNKNOWN, Reach.REACHABLE, Reach.ISOLATED)):
+        packed = pack_facts(Facts(connectivity=Connectivity(reach, 3)), ())[plain:]
+        assert packed == b"\x07\x00\x05" + bytes([number]) + b"\x00\x00\x00\x03"
+
+
+def test_order_for_a_service_of_which_the_name_is_not_known_is_left_out() -> None:
+    """As the other sets are."""
+    assert RawFacts(Facts(), ordered=frozenset({0, 5})).resolve({0: "a"}).ordered == {"a"}

@@ -387,3 +387,25 @@ def test_identifier_may_be_empty_or_of_the_last_kind() -> None:
     """T10 is better than none."""
     assert scsi_pr.decode_identifier(bytes([0, 0x83, 0, 4, 1, 3, 0, 0])) == ""
     assert scsi_pr.decode_identifier(bytes([0, 0x83, 0, 5, 1, 1, 0, 1, 0xCC])) == "cc"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "name"),
+    [
+        (b"\x05\x00\x00\x10iqn.2026-11:a,i,0x1\x00", "iqn.2026-11:a"),
+        (b"\x45\x00\x00\x01a", "a"),
+        (b"\x05\x00\x00\x00", "05000000"),
+        (b"\x06\x00\x00\x01a", "0600000161"),
+        (b"", ""),
+    ],
+)
+def test_initiator_is_named_by_iscsi_alone(identifier: bytes, name: str) -> None:
+    """Another one is shown as its bytes."""
+    body = struct.pack(">Q4xBB4xHI", A, 0, 0, 1, len(identifier)) + identifier
+    _, [found] = scsi_pr.decode_full_status(struct.pack(">II", 1, len(body)) + body)
+    assert found.initiator == name
+
+
+def test_page_may_be_empty() -> None:
+    """A unit without a serial number."""
+    assert scsi_pr.decode_serial(bytes([0, 0x80, 0, 0])) == ""
