@@ -63,6 +63,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "remove": CommandEntry(_CLUSTER, "remove a service from both nodes"),
     "config": CommandEntry(_CLUSTER, "edit the cluster's files once for both nodes"),
     "peer-server": CommandEntry(_CLUSTER, "serve the other node, which the node daemon runs"),
+    "evacuate": CommandEntry(_CLUSTER, "hand all services to the other node, for maintenance"),
     "check": CommandEntry(_INSIGHT, "check that each service could start on the other node now"),
     "whatif": CommandEntry(_INSIGHT, "what would happen if the peer died, a link failed, ..."),
     "drill": CommandEntry(_INSIGHT, "try out links, switch, takeover, power: measured, recorded"),
@@ -137,6 +138,10 @@ def load(name: str) -> Program:
             from opensvc_openha.cli import check
 
             return check
+        case "evacuate":
+            from opensvc_openha.cli import evacuate
+
+            return evacuate
         case "advise":
             from opensvc_openha.cli import advise
 

@@ -18,6 +18,7 @@ from opensvc_openha.peer_link.protocol import (
     AddRequest,
     AgentKind,
     DrillRequest,
+    EvacuateRequest,
     InspectRequest,
     JobRequest,
     OrderRequest,
@@ -87,6 +88,8 @@ class ThisNode:
         if isinstance(request, DrillRequest):
             given = json.dumps(request_to_json(request))
             return Program([*self_command(), "drill", "--from-peer"], given)
+        if isinstance(request, EvacuateRequest):
+            return Program([*self_command(), *_evacuation(request)])
         word = (
             "add"
             if isinstance(request, AddRequest)
@@ -100,6 +103,15 @@ class ThisNode:
 
 def _without_output(entry: Entry) -> Entry:
     return replace(entry, reason=without_output(entry.reason))
+
+
+def _evacuation(request: EvacuateRequest) -> list[str]:
+    """Return the words of the command that an operator would type here."""
+    if request.is_undo:
+        return ["evacuate", "--undo"]
+    flags = {"--force": request.is_forced, "--off-limits": request.is_off_limits}
+    given = [name for name, is_given in flags.items() if is_given]
+    return ["evacuate", "--wait", str(request.wait_s), *given]
 
 
 def _order(request: OrderRequest) -> list[str]:

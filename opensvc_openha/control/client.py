@@ -195,6 +195,11 @@ def forget_peer(layout: Layout) -> None:
     _have_done(layout, {"do": "forget-peer"}, 10.0)
 
 
+def evacuate(layout: Layout, is_on: bool, is_off_limits: bool = False) -> None:
+    """Have the daemon keep services away from this node, or no longer; done when this returns."""
+    _have_done(layout, {"do": "evacuate", "on": is_on, "off_limits": is_off_limits}, 10.0)
+
+
 def confirm_peer_out(layout: Layout, node: str) -> list[str]:
     """Confirm to the daemon that the peer, named in full, runs nothing.
 

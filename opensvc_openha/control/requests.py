@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, DrillOrder, Leaving
+from opensvc_openha.core.events import BY_OPERATOR, SOURCES, Command, DrillOrder, Leaving
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
@@ -127,6 +127,14 @@ class ReleaseRequest(Order):
 
 
 @dataclass(frozen=True)
+class EvacuateRequest(Order):
+    """Keep services away from this node from now on, or no longer."""
+
+    is_on: bool
+    is_off_limits: bool
+
+
+@dataclass(frozen=True)
 class StartedRequest(Order):
     """The daemon was started by this caller; only for the reason of it."""
 
@@ -175,6 +183,7 @@ Request = (
     | FenceLookRequest
     | FenceDrillRequest
     | ReleaseRequest
+    | EvacuateRequest
     | StartedRequest
     | CutRequest
     | DrillOrderRequest
@@ -208,7 +217,7 @@ def _request(found: dict[str, object]) -> Request:
         zone = None if found.get("zone") is None else _text(found, "zone")
         return RenderRequest(_text(found, "version"), _words(found.get("words")), zone)
     if what == "act":
-        by = BY_MONITOR if found.get("by") == BY_MONITOR else BY_OPERATOR
+        by = next((by for by in SOURCES if found.get("by") == by), BY_OPERATOR)
         return ActRequest(
             _member(Command, found.get("command"), "command"), _services(found.get("services")), by
         )
@@ -225,6 +234,8 @@ def _request(found: dict[str, object]) -> Request:
     if what == "fence-drill":
         path = _name(found.get("path"), "path", check_path_name)
         return FenceDrillRequest(path, _name(found.get("node"), "node", check_node_name))
+    if what == "evacuate":
+        return EvacuateRequest(_flag(found, "on"), _flag(found, "off_limits"))
     if what == "fence-release":
         return ReleaseRequest()
     if what == "started":
@@ -307,14 +318,17 @@ def _service(value: object) -> str:
 
 
 def _note(found: dict[str, object]) -> NoteRequest:
-    is_alarm = found.get("is_alarm", False)
-    if not isinstance(is_alarm, bool):
-        raise UsageError(
-            f"not a request: is_alarm: expected true or false, found {_shown(is_alarm)}"
-        )
+    is_alarm = _flag(found, "is_alarm")
     return NoteRequest(
         _service(found.get("service")), _text(found, "word"), _text(found, "reason"), is_alarm
     )
+
+
+def _flag(found: dict[str, object], key: str) -> bool:
+    value = found.get(key, False)
+    if not isinstance(value, bool):
+        raise UsageError(f"not a request: {key}: expected true or false, found {_shown(value)}")
+    return value
 
 
 def _text(found: dict[str, object], key: str) -> str:

@@ -29,6 +29,7 @@ from opensvc_openha.control.requests import (
     CutRequest,
     DrillNoteRequest,
     DrillOrderRequest,
+    EvacuateRequest,
     FenceDrillRequest,
     FenceLookRequest,
     ForgetPeerRequest,
@@ -147,6 +148,9 @@ class Served(Protocol):
 
     def forget_peer(self, caller: Caller) -> None:
         """Accept a lower boot counter of the peer from now on."""
+
+    def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None:
+        """Keep services away from this node, or no longer."""
 
 
 class ControlServer:
@@ -308,6 +312,8 @@ class ControlServer:
             self._served.note_drill(request.word, request.text, request.is_alarm, caller)
         elif isinstance(request, StartedRequest):
             self._served.record_start(caller)
+        elif isinstance(request, EvacuateRequest):
+            self._served.evacuate(request.is_on, request.is_off_limits, caller)
         elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
         else:

@@ -40,6 +40,7 @@ from opensvc_openha.core.connectivity import OwnConnectivity, ReachSight
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.departure import Departure
 from opensvc_openha.core.drill_notes import DrillNotes
+from opensvc_openha.core.evacuation import NOT_EVACUATED, Evacuation
 from opensvc_openha.core.events import (
     BeatFound,
     BeatReceived,
@@ -49,6 +50,7 @@ from opensvc_openha.core.events import (
     DrillOrder,
     DrillOrdered,
     Ejected,
+    EvacuationSet,
     Event,
     FencePathsLooked,
     FenceStepEnded,
@@ -136,6 +138,7 @@ class Engine:
         known_incarnations: Mapping[str, BootId] | None = None,
         kept: tuple[ServiceSpec, ...] = (),
         fencing: FencingMemory = FencingMemory(),  # noqa: B008 - frozen
+        evacuation: Evacuation = NOT_EVACUATED,
     ) -> None:
         """Set up the services of ``spec`` and those of ``kept``.
 
@@ -161,6 +164,7 @@ class Engine:
         self._silence = OwnSilence(spec.node, spec.peer)
         self._fail_backs = FailBacks()
         self._drill = DrillNotes(spec.node, spec.peer)
+        self._evacuation = evacuation
         self._lateness = Lateness(now)
         self._stepped_at = now
         self._seq_before = 0
@@ -188,6 +192,7 @@ class Engine:
             self._silence.why_not,
             self._lease.cut_off,
             self._lease.is_stop_due,
+            self._evacuation,
             self._fail_backs.chosen,
             self._fail_backs.why_unsettled,
             self._fail_backs.moving,
@@ -427,6 +432,8 @@ class Engine:
             return self._confirm(event, now)
         if isinstance(event, DrillOrdered):
             return self._take_drill(event, now)
+        if isinstance(event, EvacuationSet):
+            return self._set_evacuation(event.evacuation)
         if isinstance(event, ConfigChanged):
             # A goodbye names the services and their states, and must stay true.
             return [] if self._departure.is_announced else self._reconfigure(event, now)
@@ -757,6 +764,15 @@ class Engine:
         follows = self._services.after_confirmation(self._moment(now))
         return confirmation.accepted(event, peer, standing, follows)
 
+    def _set_evacuation(self, evacuation: Evacuation) -> list[Action]:
+        before, self._evacuation = self._evacuation, evacuation
+        if before == evacuation:
+            return []
+        self._announcer.has_news = True
+        word = "EVACUATED" if evacuation.is_on else "EVACUATION ENDS"
+        text = evacuation.explain(self.spec.peer) or "services may be started on this node again"
+        return [Record(RecordKind.NODE, self.spec.node, "", word, text)]
+
     def _end_confirmation(self, why: str) -> list[Action]:
         ended = self._fencing.end_confirmation()
         if ended is None:
@@ -834,6 +850,12 @@ class Engine:
             states.update({name: self._services[name].state for name in work.unacknowledged})
         return states
 
+    @property
+    def _unready(self) -> frozenset[str]:
+        """The services that are not to be left to this node."""
+        is_evacuated = self._evacuation.is_on
+        return frozenset(self._work.announced) if is_evacuated else self._problems.services
+
     def _report(self) -> Report:
         view, work = self._peer.view, self._work
         answering, frozen = self._disks.facts(work.announced, self._stepped_at)
@@ -846,7 +868,7 @@ class Engine:
                 answering=answering,
                 frozen=frozen,
                 marks=self._configuration.marks,
-                unready=self._problems.services,
+                unready=self._unready,
                 ordered=frozenset(work.left_by_order),
                 connectivity=self._connectivity.facts,
             ),
@@ -889,9 +911,9 @@ class Engine:
 
     def snapshot(self, now: float) -> NodeStatus:
         """Return the full status at ``now``; instants are monotonic seconds."""
-        view = self._peer.view
+        view, kept_away = self._peer.view, self._evacuation.explain(self.spec.peer)
         services = [
-            self._problems.shown(svc, view)
+            self._problems.shown(svc, view, kept_away)
             for svc in self._services.statuses(self.spec, self._moment(now))
         ]
         return NodeStatus(
@@ -906,7 +928,7 @@ class Engine:
             + self._mismatch.warnings()
             + self._configuration.warnings()
             + self._connectivity.warnings(view)
-            + start_problems.warnings(services, self.spec.peer)
+            + start_problems.warnings(services, self.spec.peer, kept_away)
             + giving_up.warnings(services, self.spec.peer),
             own_only=self._mismatch.own_only,
             peer_only=self._mismatch.peer_only,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.evacuation import Evacuation
 from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import ClusterSpec, LeasePolicy, LinkSpec
 from opensvc_openha.core.states import ServiceState
@@ -115,6 +116,9 @@ class ScriptExited:
 BY_OPERATOR = "operator"
 BY_MONITOR = "resource monitor"
 """Source of a command that the resource monitor gives."""
+BY_EVACUATION = "evacuation"
+"""Source of a command by which a node is evacuated: the place is not chosen for good."""
+SOURCES = (BY_OPERATOR, BY_MONITOR, BY_EVACUATION)
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,13 @@ class DrillOrdered:
     seconds: float = 0.0
     at_latest: float = math.inf
     who: str = ""
+
+
+@dataclass(frozen=True)
+class EvacuationSet:
+    """An operator has ordered that this node is evacuated, or ended that; it is on disk."""
+
+    evacuation: Evacuation
 
 
 @dataclass(frozen=True)
@@ -497,6 +508,7 @@ Event = (
     | PeerForgotten
     | PeerConfirmedOut
     | DrillOrdered
+    | EvacuationSet
     | SendersMuted
     | ListenerTried
     | ReadinessFound

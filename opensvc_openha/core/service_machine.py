@@ -21,6 +21,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.connectivity import ReachSight
 from opensvc_openha.core.data_disks import DataDisks
+from opensvc_openha.core.evacuation import NOT_EVACUATED, Evacuation
 from opensvc_openha.core.events import (
     BY_OPERATOR,
     Command,
@@ -104,6 +105,8 @@ class Moment:
     so."""
     is_stop_due: bool = False
     """It is cut off, and its watchdog resets it unless it stops what it runs."""
+    evacuation: Evacuation = NOT_EVACUATED
+    """Whether an operator keeps services away from this node."""
     fails_back: str = ""
     """The service that goes back to its primary now."""
     why_unsettled: str = ""
@@ -308,6 +311,8 @@ class ServiceMachine:
         self._pending = overtaken
         detail = f"its {self.running.value} script is running" if self.running else ""
         detail = detail or self._fencing.ejector or at.cut_off
+        if event.command in (Command.START, Command.FREEZE_START):
+            detail = detail or at.evacuation.explain(self._fencing.spec.peer)
         if at.view.silent_since is not None:
             detail = detail or at.reach.isolated
         if event.command is Command.STOP and self.state is ServiceState.STARTED and not detail:
@@ -697,6 +702,8 @@ class ServiceMachine:
             is_promise_due=at.is_promise_due,
             is_silent=at.is_silent,
             **self._disk_facts(at),
+            is_evacuated=at.evacuation.is_on,
+            is_off_limits=at.evacuation.is_off_limits,
             is_to_fail_back=at.fails_back == self.spec.name and not self.why_not_failed_back(at),
             **self._reach_facts(at),
             leaving=at.leaving,

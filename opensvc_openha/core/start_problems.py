@@ -9,6 +9,7 @@ from opensvc_openha.core.actions import Action, Record, RecordKind
 from opensvc_openha.core.outlook import Ready
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import ServiceMachine
+from opensvc_openha.core.states import UP
 from opensvc_openha.core.status import ServiceStatus
 from opensvc_openha.core.wording import named
 
@@ -46,9 +47,17 @@ class StartProblems:
             done.append(Record(RecordKind.READINESS, name, old, new, text, is_alarm))
         return done
 
-    def shown(self, status: ServiceStatus, view: PeerView) -> ServiceStatus:
-        """Return the status of a service with the problems of both nodes."""
-        problem, is_peer_unready = self._found.get(status.name, ""), view.is_unready(status.name)
+    def shown(self, status: ServiceStatus, view: PeerView, kept_away: str) -> ServiceStatus:
+        """Return the status of a service with the problems of both nodes.
+
+        ``kept_away`` is that this node is evacuated; empty if it is not.
+        """
+        is_elsewhere = status.own_state is not None and status.own_state not in UP
+        kept_away = kept_away if is_elsewhere else ""
+        problem, is_peer_unready = (
+            self._found.get(status.name, kept_away),
+            view.is_unready(status.name),
+        )
         if not problem and not is_peer_unready:
             return status
         return replace(
@@ -61,13 +70,15 @@ class StartProblems:
         )
 
 
-def warnings(services: Iterable[ServiceStatus], peer: str) -> tuple[str, ...]:
+def warnings(services: Iterable[ServiceStatus], peer: str, kept_away: str = "") -> tuple[str, ...]:
     """Return warnings about services that one of the nodes could not start."""
     found = [
         f"service {svc.name} could not be started on this node: {svc.unready}"
         for svc in services
-        if svc.unready
+        if svc.unready and svc.unready != kept_away
     ]
+    if kept_away:
+        found.insert(0, kept_away)
     peers = [svc.name for svc in services if svc.is_peer_unready]
     if peers:
         found.append(

@@ -159,6 +159,10 @@ class Situation:
     """It is to be frozen as stopped then."""
     is_left_to_peer: bool = False
     """Its disks are frozen here; the peer reads them, and may start it."""
+    is_evacuated: bool = False
+    """An operator keeps services away from this node while the peer is heard."""
+    is_off_limits: bool = False
+    """An operator keeps services away from this node, whatever happens."""
     is_to_fail_back: bool = False
     """It goes back to its primary, which is heard, STOPPED, and has been ready for long enough."""
     is_isolated: bool = False
@@ -239,6 +243,12 @@ def _is_isolated(s: Situation) -> bool:
     return s.is_isolated and s.evidence is Evidence.SILENT
 
 
+def _is_kept_away(s: Situation) -> bool:
+    # A peer that dies, or leaves, while this node is being maintained is what a standby is for.
+    is_peer_there = s.evidence in (Evidence.OUT, Evidence.OUT_ACKED)
+    return s.is_off_limits or (s.is_evacuated and is_peer_there)
+
+
 def _may_begin(s: Situation) -> bool:
     """Return True if nothing prevents START_READY. A start takes more than that."""
     # START_READY runs nothing: it announces the wish to start, so that a live peer can object and a
@@ -247,6 +257,7 @@ def _may_begin(s: Situation) -> bool:
     is_blocked = s.is_ejected or s.is_silent or _is_cut_off(s)
     is_blocked = is_blocked or _is_isolated(s)
     is_blocked = is_blocked or (s.evidence is Evidence.SILENT and s.is_boot_blocked)
+    is_blocked = is_blocked or _is_kept_away(s)
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
 
 

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from opensvc_openha.control.client import CONFIRM_LIMIT_S
 from opensvc_openha.core.actions import Answer, AnswerCode
+from opensvc_openha.core.evacuation import Evacuation
 from opensvc_openha.core.events import (
     Command,
     DrillOrder,
     DrillOrdered,
+    EvacuationSet,
     Event,
     LeaveRequested,
     Leaving,
@@ -34,6 +36,7 @@ from opensvc_openha.daemon.status_report import StatusReport
 from opensvc_openha.errors import NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import LEASE
+from opensvc_openha.storage.evacuation_store import write_evacuation
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
@@ -158,6 +161,16 @@ class ControlService:
         self._history.record(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
         self._inbox.put(PeerForgotten())
         self._loop.await_events()  # Answered behind it: when this returns, it is done.
+
+    def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None:
+        """Keep services away from this node, or no longer; on disk before the engine has it."""
+        what = "evacuation" if is_on else "end of the evacuation"
+        self._history.record(EntryKind.COMMAND, "", what, f"by {caller.text}")
+        text = f"since {clock.stamp(clock.wall())} by {caller.text}" if is_on else ""
+        evacuation = Evacuation(is_on, is_on and is_off_limits, text)
+        write_evacuation(self._layout, evacuation)
+        self._inbox.put(EvacuationSet(evacuation))
+        self._loop.await_events()
 
     def leave(self, leaving: Leaving, who: str) -> None:
         """Order the engine to leave; ``who`` names the source of the order."""

@@ -15,6 +15,7 @@ from opensvc_openha.daemon.live_configuration import Configuration
 from opensvc_openha.daemon.removed_services import RemovedServices
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.storage.evacuation_store import read_evacuation
 from opensvc_openha.storage.fencing_store import FencingStore
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.key_store import copy_command
@@ -57,7 +58,14 @@ def recover_engine(layout: Layout, configuration: Configuration, history: Histor
     fencing_store = FencingStore(layout)
     fencing = fencing_store.read(has_run_in_this_life=is_same_life and not is_first_start)
     engine = Engine(
-        spec, boot, recovered, clock.monotonic(), configuration.incarnations, kept, fencing
+        spec,
+        boot,
+        recovered,
+        clock.monotonic(),
+        configuration.incarnations,
+        kept,
+        fencing,
+        read_evacuation(layout),
     )
     removed = RemovedServices(layout, spec.node, kept, engine.manages)
     history.causality = lambda: engine.causality

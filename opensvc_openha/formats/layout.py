@@ -101,6 +101,11 @@ class Layout:
         return f"{self.proc_dir}/fencing"
 
     @property
+    def evacuation_file(self) -> str:
+        """That this node is evacuated; missing if it is not."""
+        return f"{self.proc_dir}/evacuation"
+
+    @property
     def arbiter_file(self) -> str:
         """When this node was last registered on the arbiter's disk."""
         return f"{self.proc_dir}/arbiter"

@@ -55,6 +55,8 @@ SERVICES_MAX = 100
 """Most services that one request may name."""
 DRILL_SECONDS_MAX = 600
 """Longest time for which a drill may change anything by one request."""
+EVACUATE_WAIT_MAX_S = 86_400
+"""Longest wait of an evacuation, in seconds."""
 ALIVE_S = 5.0
 """Seconds between two signs of life while a request is executed."""
 
@@ -209,6 +211,18 @@ class DrillRequest(_Change):
 
 
 @dataclass(frozen=True)
+class EvacuateRequest(_Change):
+    """Hand all services over, and report when it is safe to switch off; or end that."""
+
+    job_id: str
+    wait_s: int
+    is_forced: bool = False
+    is_off_limits: bool = False
+    is_undo: bool = False
+    allowed = Allowed.ORDERS
+
+
+@dataclass(frozen=True)
 class OutcomeRequest:
     """What became of an earlier request; one that has not arrived is withdrawn."""
 
@@ -216,7 +230,9 @@ class OutcomeRequest:
     allowed = None
 
 
-JobRequest = OrderRequest | AddRequest | RemoveRequest | TakeRequest | DrillRequest
+JobRequest = (
+    OrderRequest | AddRequest | RemoveRequest | TakeRequest | DrillRequest | EvacuateRequest
+)
 Request = (
     StatusRequest | InspectRequest | FetchRequest | HistoryRequest | JobRequest | OutcomeRequest
 )
@@ -279,6 +295,14 @@ def _request(message: Mapping[str, Any], fields: _Fields) -> Request:
                 fields.member("word", DrillWord),
                 fields.services(),
                 float(fields.number("seconds", DRILL_SECONDS_MAX)),
+            )
+        case "evacuate":
+            request = EvacuateRequest(
+                fields.job_id(),
+                fields.number("wait_s", EVACUATE_WAIT_MAX_S),
+                fields.flag("is_forced"),
+                fields.flag("is_off_limits"),
+                fields.flag("is_undo"),
             )
         case "outcome":
             request = OutcomeRequest(fields.job_id())
@@ -351,6 +375,15 @@ def _message(request: Request) -> dict[str, Any]:
                 "word": request.word.value,
                 "services": list(request.services),
                 "seconds": int(request.seconds),
+            }
+        case EvacuateRequest():
+            return {
+                "do": "evacuate",
+                "id": request.job_id,
+                "wait_s": request.wait_s,
+                "is_forced": request.is_forced,
+                "is_off_limits": request.is_off_limits,
+                "is_undo": request.is_undo,
             }
         case OutcomeRequest():
             return {"do": "outcome", "id": request.job_id}

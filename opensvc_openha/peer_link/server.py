@@ -21,6 +21,7 @@ from opensvc_openha.peer_link.permissions import expect_allowed
 from opensvc_openha.peer_link.protocol import (
     ALIVE_S,
     DrillRequest,
+    EvacuateRequest,
     FetchRequest,
     HistoryRequest,
     InspectRequest,
@@ -157,6 +158,8 @@ def _described(request: JobRequest) -> str:
         what = f"{request.action} {request.service}"
     elif isinstance(request, DrillRequest):
         what = f"drill: {request.word.value} {' '.join(request.services)}".rstrip()
+    elif isinstance(request, EvacuateRequest):
+        what = "end of the evacuation" if request.is_undo else "evacuation"
     elif hasattr(request, "service"):
         what = f"{request_word} {request.service}"
     trial = ", only checked" if getattr(request, "is_trial", False) else ""

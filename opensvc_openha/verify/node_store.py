@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.evacuation import NOT_EVACUATED
 from opensvc_openha.core.events import RecoveredState
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ServiceSpec
@@ -28,6 +29,7 @@ class NodeStore:
         self.incarnations: dict[str, BootId] = {}
         """The newest incarnation of the peer, by key."""
         self.fencing = FencingMemory()
+        self.evacuation = NOT_EVACUATED
         self.boot_counter = 0
         self.is_same_boot = False
         """A daemon has run since the machine was booted."""

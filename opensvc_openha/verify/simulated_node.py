@@ -35,6 +35,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.evacuation import Evacuation
 from opensvc_openha.core.events import (
     BeatFound,
     BeatReceived,
@@ -43,6 +44,7 @@ from opensvc_openha.core.events import (
     DisksLook,
     DisksLooked,
     Ejected,
+    EvacuationSet,
     Event,
     FenceStepEnded,
     MediumQuiet,
@@ -215,7 +217,16 @@ class SimulatedNode:
         if store.is_full:
             for name in recovered:
                 self.observe(StateLost(now, self.name, name))
-        engine = Engine(spec, boot, recovered, now, store.incarnations, kept, store.fencing)
+        engine = Engine(
+            spec,
+            boot,
+            recovered,
+            now,
+            store.incarnations,
+            kept,
+            store.fencing,
+            store.evacuation,
+        )
         self.executor = ActionExecutor(engine, self, defer)
         self._was_silent = False
         self._drill_ends = (-math.inf, -math.inf)
@@ -356,6 +367,11 @@ class SimulatedNode:
     def find_mismatch(self, engine: Engine) -> str:
         """Return what does not agree with the engine's states; empty if all does."""
         return self.store.mismatch(engine)
+
+    def evacuate(self, is_on: bool, is_off_limits: bool = False) -> None:
+        """Let an operator evacuate this node, or end that."""
+        self.store.evacuation = Evacuation(is_on, is_on and is_off_limits)
+        self.give(EvacuationSet(self.store.evacuation))
 
     # --- scripts ----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from opensvc_openha.control.requests import (
     ConfirmRequest,
     CutRequest,
     DrillNoteRequest,
+    EvacuateRequest,
     FenceDrillRequest,
     FenceLookRequest,
     ForgetPeerRequest,
@@ -24,7 +25,7 @@ from opensvc_openha.control.requests import (
     StatusRequest,
     parse_request,
 )
-from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
+from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, SOURCES, Command, Leaving
 from opensvc_openha.errors import UsageError
 
 
@@ -160,3 +161,20 @@ def test_line_that_is_no_object_is_refused(line: bytes) -> None:
     """No JSON, no UTF-8, nested too deeply, or another value: a usage error, and nothing else."""
     with pytest.raises(UsageError, match="not a request: "):
         parse_request(line)
+
+
+def test_evacuation_is_begun_and_ended_by_words_that_are_clear() -> None:
+    """One that ends it opens the node again."""
+    assert parse_request(b'{"do": "evacuate", "on": true}') == EvacuateRequest(True, False)
+    on = parse_request(b'{"do": "evacuate", "on": true, "off_limits": true}')
+    assert on == EvacuateRequest(True, True)
+    assert parse_request(b'{"do": "evacuate", "on": false}') == EvacuateRequest(False, False)
+    assert "on: expected true or false, found 1" in refusal(do="evacuate", on=1)
+
+
+@pytest.mark.parametrize("by", [*SOURCES, "anybody"])
+def test_source_of_a_command_is_one_of_the_known_ones(by: str) -> None:
+    """Anybody else is an operator."""
+    request = parse_request(json.dumps({"do": "act", "command": "stop", "by": by}).encode())
+    assert isinstance(request, ActRequest)
+    assert request.by == (by if by in SOURCES else BY_OPERATOR)

@@ -139,6 +139,9 @@ class Daemon:
     def forget_peer(self, caller: Caller) -> None:
         self._note("forget", caller)
 
+    def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None:
+        self._note("evacuate", is_on, is_off_limits, caller)
+
 
 def play_threads(monkeypatch: pytest.MonkeyPatch, is_refused: bool = False) -> list[Any]:
     """Have the server begin threads that only are noted, or none, as with too many of the user."""

@@ -55,6 +55,8 @@ FLAGS = (
         dict(was_never_started=True, is_retry_due=True),
         dict(is_to_give_up=True),
         dict(is_to_fail_back=True),
+        dict(is_evacuated=True),
+        dict(is_off_limits=True),
         dict(is_to_fail_back=True, is_peer_unready=True),
         dict(is_stop_unproved=True),
         dict(is_to_stop_again=True),

@@ -137,6 +137,8 @@ class Daemon:
 
     def forget_peer(self, caller: Caller) -> None: ...
 
+    def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None: ...
+
 
 class Bench:
     """A cluster directory with a served control socket."""

@@ -28,6 +28,7 @@ from opensvc_openha.peer_link.listener import Listener
 from opensvc_openha.peer_link.protocol import (
     AddRequest,
     AgentKind,
+    EvacuateRequest,
     FetchRequest,
     HistoryRequest,
     InspectRequest,
@@ -412,6 +413,8 @@ def _await(job: Job) -> None:
 
 CHANGES: tuple[Request, ...] = (
     order(ID),
+    EvacuateRequest(ID, 600, is_off_limits=True, order_reason="CHG-12"),
+    EvacuateRequest(ID, 1, is_forced=True, is_undo=True),
     OrderRequest(ID, "web", "freeze", AgentKind.REAL, "1.8"),
     OrderRequest(ID, "web", "stop", order_reason="CHG-12: Kühlung"),
     AddRequest(ID, "web", "[DEFAULT]\n", "node1", "node2", "/bin/true", True, False),
@@ -434,7 +437,7 @@ ALWAYS: tuple[Request, ...] = (
     ("allow", "allowed"),
     [
         (frozenset(), set()),
-        (frozenset({Allowed.ORDERS}), {"OrderRequest"}),
+        (frozenset({Allowed.ORDERS}), {"OrderRequest", "EvacuateRequest"}),
         (
             frozenset({Allowed.FILES}),
             {"AddRequest", "RemoveRequest", "TakeRequest", "InspectRequest", "FetchRequest"},

@@ -22,6 +22,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
+    BY_OPERATOR,
     BeatFound,
     Command,
     CommandReceived,
@@ -270,11 +271,11 @@ class ClusterNode(SimulatedNode):
         if self.daemon is not None:
             self.daemon.handle(event)
 
-    def order(self, command: Command, service: str) -> None:
+    def order(self, command: Command, service: str, by: str = BY_OPERATOR) -> None:
         """Give an operator's command."""
         self._commands += 1
-        self.note(f"operator: {command.value} {service}")
-        self.give(CommandReceived(self._commands, service, command))
+        self.note(f"{by}: {command.value} {service}")
+        self.give(CommandReceived(self._commands, service, command, by))
 
     def confirm(self) -> None:
         """Confirm, as operator, that the peer is off."""

@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 
 from opensvc_openha.core.beat import Ack, BootId
-from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.events import BY_EVACUATION, Command, Leaving
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.timing import OUTSIDE_LOOK_S
 from opensvc_openha.verify.random.cluster_node import ClusterNode
@@ -66,6 +66,8 @@ class FaultInjector:
         self._await_hand()
         self._forger_dice = Random(f"{cluster.plan.seed} forger")
         self._await_forger()
+        self._evacuation_dice = Random(f"{cluster.plan.seed} evacuations")
+        self._await_evacuation()
         self._lease_dice = Random(f"{cluster.plan.seed} lease faults")
         self._await_lease()
         self._disk_dice = Random(f"{cluster.plan.seed} data disks")
@@ -254,6 +256,24 @@ class FaultInjector:
             node.start_by_hand(service)
             self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: node.look_at(service))
         self._await_hand()
+
+    def _await_evacuation(self) -> None:
+        """Schedule evacuations, drawn separately."""
+        gap_s, dice = self._cluster.plan.evacuation_gap_s, self._evacuation_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._evacuate)
+
+    def _evacuate(self) -> None:
+        """Evacuate a node, order its services to stop, and end that some time later."""
+        dice, cluster = self._evacuation_dice, self._cluster
+        node = dice.choice(cluster.nodes)
+        is_off_limits = dice.random() < 0.3
+        node.note(f"is evacuated{', off limits' if is_off_limits else ''}")
+        node.evacuate(is_on=True, is_off_limits=is_off_limits)
+        for name in cluster.plan.services:
+            node.order(Command.STOP, name, BY_EVACUATION)
+        self._later(dice.choice((5.0, 30.0, 90.0)), partial(node.evacuate, is_on=False))
+        self._await_evacuation()
 
     # --- watchdogs --------------------------------------------------------------------------------
 

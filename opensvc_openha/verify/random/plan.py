@@ -84,6 +84,8 @@ class Plan:
     """Times between two faults of an interface; empty for none."""
     by_hand_gap_s: tuple[float, ...] = ()
     """Times between two starts of a service outside the cluster; empty for none."""
+    evacuation_gap_s: tuple[float, ...] = field(default=(), repr=False)
+    """Times between two evacuations of a node; empty for none."""
     forger_gap_s: tuple[float, ...] = ()
     """Times between two datagrams forged in a node's name; empty for none."""
     unknown_flag: int = 0
@@ -378,6 +380,7 @@ def failback_plan_from_seed(seed: int) -> Plan:
         # It takes a while without a fault until something goes back.
         gap_s=dice.choice((plan.gap_s, (5.0, 20.0, 60.0), (40.0, 120.0))),
         script_fails=dice.choice((plan.script_fails, 0.0, 0.3)),
+        evacuation_gap_s=dice.choice(((), (20.0, 60.0), (60.0, 200.0))),
     )
 
 

@@ -131,6 +131,8 @@ class Cluster(World):
         for node in self.nodes:
             node.store.is_full = False
             node.kill_in = None
+            if node.store.evacuation.is_on:
+                node.evacuate(is_on=False)
             self.end_pause(node)
             node.watchdog.continue_keeper()
             node.outcomes.is_calm = node.steps.is_calm = True
