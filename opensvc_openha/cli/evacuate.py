@@ -346,8 +346,9 @@ def _report(title: str, plan: Plan) -> None:
 
 def _on_peer(layout: Layout, options: argparse.Namespace) -> int:
     """Have the other node do it, over the peer link, or else by ssh."""
+    from opensvc_openha.cli.patient_peer import patient_peer
     from opensvc_openha.errors import NoPeerLinkError
-    from opensvc_openha.peer_link.client import find_peer, new_job_id
+    from opensvc_openha.peer_link.client import new_job_id
     from opensvc_openha.peer_link.protocol import EvacuateRequest
     from opensvc_openha.storage import configuration
     from opensvc_openha.system.order_reason import given_reason
@@ -364,7 +365,7 @@ def _on_peer(layout: Layout, options: argparse.Namespace) -> int:
     continues = f"{peer} continues, and stays evacuated: openha evacuate --undo {peer} ends that"
     with after_interrupt(continues):
         try:
-            return find_peer(layout).execute(request, lambda line: print(line, flush=True)).code
+            return patient_peer(layout).execute(request, lambda line: print(line, flush=True)).code
         except NoPeerLinkError as error:
             if error.reason != "OFF":
                 print(f"{error}, so ssh is used", file=sys.stderr)

@@ -29,6 +29,8 @@ def test_node_is_evacuated_and_gets_its_services_back(two_nodes: TwoNodes) -> No
     key = cluster.must(first, f"cat {EZ}/conf/openha.key")
     second.write(f"{EZ}/conf/openha.key", key, 0o600)
     cluster.start()
+    for node in two_nodes:
+        serves(cluster, node)
     cluster.must(first, "svcmgr -s web start")
     cluster.wait("STARTED/STOPPED")
 
@@ -43,8 +45,6 @@ def test_node_is_evacuated_and_gets_its_services_back(two_nodes: TwoNodes) -> No
     cluster.until(lambda: second.run(VERBOSE).stdout, lambda seen: kept in seen)
     assert "could not start it" in cluster.act(second, f"{EZ}/bin/service -A webha stop", 5)
 
-    for node in two_nodes:
-        serves(cluster, node)
     cluster.must(second, f"openha evacuate --undo {first.name}")
     cluster.wait("STARTED/STOPPED")
     assert cluster.runs_on() == ["deb1"]
