@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 
@@ -18,7 +19,15 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.facts import Connectivity, Facts, Reach
 from opensvc_openha.core.model import ClusterSpec, ConnectivityPolicy, Policy, Profile
-from opensvc_openha.core.timing import ISOLATED_HOLD_S, PING_ANSWERS, PING_MISSES, PING_SLACK_S
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import (
+    ISOLATED_HOLD_S,
+    PEER_ANSWERS,
+    PING_ANSWERS,
+    PING_MISSES,
+    PING_SLACK_S,
+)
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
 from opensvc_openha.verify.invariants import Confirmed
 from tests.core.pair import Host, Pair
@@ -140,6 +149,74 @@ def test_beats_carry_it(reach: Reach) -> None:
     known = unpack_facts(later, 0).facts.connectivity
     assert known is not None and known.reach is Reach.UNKNOWN
     assert unpack_facts(pack_facts(Facts(), ()), 0).facts.connectivity is None
+
+
+@dataclass
+class Seen:
+    """What a node sees of its peer, as far as its targets are concerned."""
+
+    reach: Reach = Reach.REACHABLE
+    answers: int = 10
+    facts_acked_seq: int = 9
+    facts_at: float = 0.0
+    standing: PeerStanding = PeerStanding.LIVE
+    hears_this_node: bool = True
+    silent_since: float | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What its beats report."""
+        return Facts(connectivity=Connectivity(self.reach, self.answers))
+
+
+def _is_handed_over(rounds: Rounds, seen: Seen, answers: int = 1, count: int = 9) -> bool:
+    """Return whether an isolated node hands over in the course of some rounds."""
+    for _ in range(count):
+        rounds.ask(MISSED)
+        seen.answers, seen.facts_at = seen.answers + answers, rounds.now
+        view = cast(PeerView, seen)
+        rounds.own.observe(view, rounds.now)
+        if rounds.own.sight(view, rounds.now).is_peer_reachable:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("seen", "answers"),
+    [
+        (Seen(), 0),
+        (Seen(reach=Reach.UNKNOWN), 1),
+        (Seen(reach=Reach.ISOLATED), 1),
+        (Seen(facts_acked_seq=0), 1),
+        (Seen(hears_this_node=False), 1),
+        (Seen(standing=PeerStanding.UNKNOWN), 1),
+    ],
+)
+def test_peer_must_be_answered_know_of_it_and_say_so(seen: Seen, answers: int) -> None:
+    """Answers that are new, of a peer that is reachable and has heard that this node is not."""
+    rounds = Rounds()
+    rounds.ask(MISSED, count=PING_MISSES)
+    assert not _is_handed_over(rounds, seen, answers)
+    assert _is_handed_over(rounds, Seen())
+
+
+def test_rounds_from_before_an_answer_to_the_peer_are_none() -> None:
+    """The gateway may be back: this node has to miss it once more than the peer was answered."""
+    rounds, seen = Rounds(), Seen()
+    rounds.ask(MISSED, count=PING_MISSES)
+    assert not _is_handed_over(rounds, seen, 1, PEER_ANSWERS + PING_MISSES)
+    assert _is_handed_over(rounds, seen, 1, 1)
+
+
+def test_answer_is_not_awaited_for_ever() -> None:
+    """Rounds that are open again and again are neither an isolation nor its absence."""
+    rounds = Rounds()
+    view = cast(PeerView, Seen(silent_since=100.0))
+    for _ in range(PING_MISSES):
+        rounds.ask(UNABLE, MISSED)
+        rounds.ask(MISSED)
+        is_open = rounds.own.sight(view, rounds.now).is_open
+        assert is_open == (rounds.now < 100.0 + VERDICT_S + PING_SLACK_S)
 
 
 # --- beside a silent peer -----------------------------------------------------------------------
