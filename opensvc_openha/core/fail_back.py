@@ -61,6 +61,10 @@ class FailBack:
         """Note that it is stopped here by itself."""
         self.stay = Stay(returned_at=self.stay.returned_at)
 
+    def leaves_well(self) -> None:
+        """Note that it comes from a primary that could not start it any more, and says so."""
+        self.stay = Stay(self.stay.is_ordered)
+
     def goes(self, now: float) -> None:
         """Note that it is handed to its primary now."""
         self.stay, self.ready_since = Stay(returned_at=now), None

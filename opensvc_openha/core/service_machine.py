@@ -512,6 +512,9 @@ class ServiceMachine:
             # Stopped here by itself: nobody has chosen the place where it runs next.
             fail_back.leaves()
         elif row.next is ServiceState.START_READY and is_waiting:
+            if at.view.is_unready(self.spec.name):
+                # Its primary gave it away, as one that is evacuated does.
+                fail_back.leaves_well()
             fail_back.comes(is_left_by_order(self.spec.name, at.view), at.now)
         if row.next is ServiceState.STARTED and old_state is not ServiceState.STARTED:
             fail_back.started_seq, fail_back.ready_since = at.next_seq, None

@@ -106,6 +106,13 @@ def test_services_go_back_after_an_evacuation_and_not_before() -> None:
     deb1.evacuate(is_on=False)
     pair.run(AFTER_S + 10)
     assert deb1.shown == ("STARTED", "STOPPED")
+    # Once more, soon after that: it has not failed there.
+    evacuate(deb1)
+    pair.run(10)
+    assert deb2.shown == ("STOPPED", "STARTED")
+    deb1.evacuate(is_on=False)
+    pair.run(AFTER_S + 10)
+    assert deb1.shown == ("STARTED", "STOPPED")
 
 
 def test_evacuation_is_recorded_once() -> None:
