@@ -58,6 +58,7 @@ class Rig:
         self.engine = SimpleNamespace(
             spec=SimpleNamespace(node="deb1"),
             is_peer_silent=True,
+            is_isolated=False,
             sight=SIGHT,
             causality=CAUSALITY,
             causality_of_step=OF_STEP,
@@ -268,6 +269,24 @@ def test_script_for_a_silent_peer_does_not_begin_once_it_is_heard(
     is_overtaken = rig.script(standing)
     rig.engine.is_peer_silent = False
     assert is_overtaken() == (standing is PeerStanding.SILENT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "standing", "is_left_out"),
+    [
+        (ScriptKind.CHECK, PeerStanding.SILENT, True),
+        (ScriptKind.CHECK, PeerStanding.LIVE, False),
+        (ScriptKind.START, PeerStanding.SILENT, False),
+    ],
+)
+def test_check_up_of_a_silent_peer_does_not_begin_on_a_node_that_became_isolated(
+    rig: Rig, kind: ScriptKind, standing: PeerStanding, is_left_out: bool
+) -> None:
+    """What is proved out already is started all the same."""
+    is_overtaken = rig.script(standing, kind)
+    assert not is_overtaken()
+    rig.engine.is_isolated = True
+    assert is_overtaken() == is_left_out
 
 
 def test_beats_that_wait_are_taken_before_a_script_for_a_silent_peer(

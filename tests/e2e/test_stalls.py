@@ -34,6 +34,7 @@ def cluster(two_nodes: TwoNodes, make_cluster: Callable[..., Cluster]) -> Cluste
         node.write(f"{EZ}/conf/monitor", monitor_file(TIMEOUT_S))
         node.write(f"{EZ}/conf/openha.conf", OPTIONS)
     made.run_on_first()
+    made.await_right()
     return made
 
 

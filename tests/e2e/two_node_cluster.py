@@ -106,6 +106,14 @@ class Cluster:
         for node in self.nodes:
             self.wait(node, ready)
 
+    def await_right(self) -> None:
+        """Wait until the standby holds the right to fence first, which takes some beats."""
+        self.until(
+            lambda: from_outside.status(self.second),
+            lambda seen: seen is not None and seen.fencing.turn == "held",
+            "the standby has the right to fence first",
+        )
+
     def states(self, node: Node) -> dict[str, str]:
         """Return `service -s -c` of a node: service to "primary/secondary"."""
         status = from_outside.status(node)
