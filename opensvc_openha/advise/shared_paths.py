@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.system.network_devices import lower_devices
 
 _DEPTH = 8
 """Devices below a device, at most: a loop in sysfs would be the kernel's error."""
@@ -78,11 +79,7 @@ def interface_roots(device: str, sys_dir: str = "/sys") -> frozenset[str]:
 
 
 def _below(device: str, sys_dir: str, depth: int) -> Iterable[str]:
-    lower = [
-        name.removeprefix("lower_")
-        for name in _names(f"{sys_dir}/class/net/{device}")
-        if name.startswith("lower_")
-    ]
+    lower = lower_devices(device, f"{sys_dir}/class/net")
     if not lower or not depth:
         return [device]
     return [root for each in lower for root in _below(each, sys_dir, depth - 1)]

@@ -88,7 +88,7 @@ def main(args: list[str]) -> int:
         _expect_service(layout, options.service)
     looked = look(layout)
     found = select(looked, options.service or "", options.peer)
-    # Drills are of the cluster: whoever asks for a part is not told.
+    # Drills are of the cluster: a check of one part leaves them out.
     drills = () if options.service or options.peer else looked.drills
     if options.json:
         from opensvc_openha.cli.json_views import CheckView, finding_views

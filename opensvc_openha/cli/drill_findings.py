@@ -74,7 +74,7 @@ def is_running(layout: Layout) -> bool:
 
 
 def facts_of(layout: Layout, status: NodeStatus | None) -> dict[str, Any]:
-    """Return what the other node is told of this node's drills."""
+    """Return what the other node gets of this node's drills."""
     try:
         drills, begun = read_drills(layout), unfinished(layout)
     except PermissionError as error:

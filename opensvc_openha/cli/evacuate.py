@@ -16,7 +16,7 @@ from opensvc_openha.cli.interrupted import after_interrupt
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.core.events import BY_EVACUATION, Command
-from opensvc_openha.core.states import FAILED, PEER_OUT, UP, ServiceState
+from opensvc_openha.core.states import FAILED, PASSING, PEER_OUT, UP, ServiceState, state_name
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError, RefusedError, UsageError
 from opensvc_openha.peer_link.protocol import EVACUATE_WAIT_MAX_S
@@ -108,7 +108,7 @@ def plan_of(status: NodeStatus) -> Plan:
     """Return what can be handed over now."""
     plan = Plan()
     for svc in _own(status):
-        if svc.script or svc.own_state in (_S.START_READY, _S.STARTING, _S.STOPPING):
+        if svc.script or svc.own_state in PASSING:
             plan.waits.append(svc.name)
         elif svc.own_state in PEER_OUT and not svc.has_parts_up:
             continue
@@ -127,8 +127,7 @@ def _why_it_stays(svc: ServiceStatus, status: NodeStatus) -> str:
         return f"it is frozen as started here: service -A {svc.name} unfreeze"
     if svc.has_parts_up:
         return f"parts of it are up here: service -A {svc.name} freeze-stop"
-    name = "not known" if state is None else state.name
-    return f"it is {name} here: service -A {svc.name} freeze-stop"
+    return f"it is {state_name(state)} here: service -A {svc.name} freeze-stop"
 
 
 def _why_not_taken(svc: ServiceStatus, status: NodeStatus) -> str:
@@ -139,8 +138,7 @@ def _why_not_taken(svc: ServiceStatus, status: NodeStatus) -> str:
     if svc.peer_cannot_start:
         return f"{peer} reports that it could not start it: service -s -v there"
     if svc.peer_state is not _S.STOPPED:
-        name = "not known" if svc.peer_state is None else svc.peer_state.name
-        return f"it is {name} on {peer}"
+        return f"it is {state_name(svc.peer_state)} on {peer}"
     return ""
 
 
@@ -152,11 +150,10 @@ def why_not_safe(status: NodeStatus) -> list[str]:
         found.append(f"{peer} is {status.peer_standing.value}: {status.peer_reason}")
     for svc in _own(status):
         is_out = svc.own_state in PEER_OUT and not svc.script and not svc.has_parts_up
-        state = "not known" if svc.own_state is None else svc.own_state.name
-        there = "not known" if svc.peer_state is None else svc.peer_state.name
         if not is_out:
-            found.append(f"{svc.name} is {state} here")
+            found.append(f"{svc.name} is {state_name(svc.own_state)} here")
         elif svc.peer_state not in UP and svc.own_state is _S.STOPPED:
+            there = state_name(svc.peer_state)
             found.append(f"{svc.name} is {there} on {peer}, and does not run there")
     lease = status.lease
     if lease is not None and (lease.death_s is not None or lease.is_withdrawing):
@@ -243,7 +240,7 @@ def _hand_over(layout: Layout, names: Sequence[str], give_up: float) -> NodeStat
         try:
             status = client.fetch_status(layout)
         except NotRunningError:
-            # It is restarted, or busy: the orders tell.
+            # It is restarted, or busy: the orders report which.
             if clock.monotonic() >= give_up:
                 raise
             clock.pause(_LOOK_S)
@@ -347,6 +344,7 @@ def _report(title: str, plan: Plan) -> None:
 def _on_peer(layout: Layout, options: argparse.Namespace) -> int:
     """Have the other node do it, over the peer link, or else by ssh."""
     from opensvc_openha.cli.patient_peer import patient_peer
+    from opensvc_openha.cli.peer_node import evacuation_words
     from opensvc_openha.errors import NoPeerLinkError
     from opensvc_openha.peer_link.client import new_job_id
     from opensvc_openha.peer_link.protocol import EvacuateRequest
@@ -369,17 +367,7 @@ def _on_peer(layout: Layout, options: argparse.Namespace) -> int:
         except NoPeerLinkError as error:
             if error.reason != "OFF":
                 print(f"{error}, so ssh is used", file=sys.stderr)
-        return _by_ssh(peer, words_of(options))
-
-
-def words_of(options: argparse.Namespace) -> list[str]:
-    """Return the words of the command, as it is to be run on the other node."""
-    words = ["openha", "evacuate"]
-    if options.undo:
-        return [*words, "--undo"]
-    words += ["--wait", str(options.wait)]
-    words += ["--force"] if options.force else []
-    return [*words, "--off-limits"] if options.off_limits else words
+        return _by_ssh(peer, ["openha", *evacuation_words(request)])
 
 
 def _by_ssh(peer: str, words: list[str]) -> int:

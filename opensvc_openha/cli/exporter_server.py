@@ -17,6 +17,7 @@ from opensvc_openha.cli import exporter_metrics
 from opensvc_openha.cli.exporter import Endpoint
 from opensvc_openha.cli.status_source import StatusSource
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.addresses import before_port
 
 _FRESH_S = 0.02
 """Longest wait of a scrape for a fresh status: the whole answer takes less than 50 ms."""
@@ -60,9 +61,8 @@ def serve(source: StatusSource, listen: Endpoint, report: Callable[[str], None])
         ) from error
     with server:
         server.set_app(make_wsgi_app(_registry(source)))
-        host = f"[{listen.address}]" if ":" in listen.address else listen.address
         source.start()
-        report(f"metrics at http://{host}:{server.server_port}/metrics")
+        report(f"metrics at http://{before_port(listen.address)}:{server.server_port}/metrics")
         server.serve_forever()
     return 0
 

@@ -39,10 +39,10 @@ from opensvc_openha.plugin.agent_services import read_services
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.plugin.installed_agent import Agent
 from opensvc_openha.storage import configuration
+from opensvc_openha.system.network_devices import NET_DIR, lower_devices
 
 ERROR, WARNING, UNKNOWN = Severity.ERROR, Severity.WARNING, Severity.UNKNOWN
 _ROOM_LEAST, _ROOM_LOW = 1 << 20, 50 << 20
-_NET = "/sys/class/net"
 _LATE_SHARE = 0.5
 _OUR_SUFFIX = ".env"
 """Service files that the embedded agent reads, too."""
@@ -205,14 +205,10 @@ def _below(interface: str) -> Iterator[str]:
     A bond is a path of its own: it is there to be more than its parts.
     """
     yield interface
-    if os.path.isdir(f"{_NET}/{interface}/bonding"):
+    if os.path.isdir(f"{NET_DIR}/{interface}/bonding"):
         return
-    try:
-        lower = [name for name in os.listdir(f"{_NET}/{interface}") if name.startswith("lower_")]
-    except OSError:
-        return
-    for name in lower:
-        yield from _below(name.removeprefix("lower_"))
+    for name in lower_devices(interface):
+        yield from _below(name)
 
 
 # --- fences ---------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class ThisNode:
             given = json.dumps(request_to_json(request))
             return Program([*self_command(), "drill", "--from-peer"], given)
         if isinstance(request, EvacuateRequest):
-            return Program([*self_command(), *_evacuation(request)])
+            return Program([*self_command(), *evacuation_words(request)])
         word = (
             "add"
             if isinstance(request, AddRequest)
@@ -105,8 +105,8 @@ def _without_output(entry: Entry) -> Entry:
     return replace(entry, reason=without_output(entry.reason))
 
 
-def _evacuation(request: EvacuateRequest) -> list[str]:
-    """Return the words of the command that an operator would type here."""
+def evacuation_words(request: EvacuateRequest) -> list[str]:
+    """Return the words of the command that an operator would type on that node."""
     if request.is_undo:
         return ["evacuate", "--undo"]
     flags = {"--force": request.is_forced, "--off-limits": request.is_off_limits}

@@ -12,6 +12,7 @@ from opensvc_openha.cli import installation
 from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.control import client
 from opensvc_openha.errors import SystemFault, UsageError
+from opensvc_openha.formats.addresses import before_port
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import without_output
 from opensvc_openha.system.order_reason import VARIABLE
@@ -94,7 +95,7 @@ def main(args: list[str]) -> int:
     orders = OrderDesk(_run, lambda: client.fetch_status(layout)) if options.allow_orders else None
     tls = web_server.Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
     listening = web_server.open_socket(options.listen, options.port)
-    name = f"[{options.listen}]" if ":" in options.listen else options.listen
+    name = before_port(options.listen)
     print(
         f"openha web: http{'s' if tls else ''}://{name}:{listening.getsockname()[1]}/"
         f" ({'takes orders' if orders else 'read-only'})",

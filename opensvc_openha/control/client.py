@@ -239,9 +239,7 @@ def drill(layout: Layout, path: str, node: str) -> list[str]:
     Raises RefusedError if nothing was done, ActionError if the power was not cut.
     """
     request = {"do": "fence-drill", "path": path, "node": node}
-    for message in _converse(layout, request, DRILL_LIMIT_S):
-        return [str(line) for line in message.get("lines", [])]
-    raise _ended(layout, f"nmond ended before it answered: look whether {node} has power")
+    return _lines(layout, request, DRILL_LIMIT_S, f": look whether {node} has power")
 
 
 @contextlib.contextmanager
@@ -263,9 +261,7 @@ def order_drill(layout: Layout, order: DrillOrder, seconds: float = 0.0) -> list
     Raises RefusedError, and NotAnsweringError if it is not known whether it does.
     """
     request = {"do": "drill-order", "order": order.value, "seconds": seconds}
-    for message in _converse(layout, request, CONFIRM_LIMIT_S):
-        return [str(line) for line in message.get("lines", [])]
-    raise _ended(layout, "nmond ended before it answered")
+    return _lines(layout, request, CONFIRM_LIMIT_S)
 
 
 def note_drill(layout: Layout, word: str, text: str, is_alarm: bool = False) -> None:
@@ -278,9 +274,14 @@ def note_drill(layout: Layout, word: str, text: str, is_alarm: bool = False) -> 
 
 def release(layout: Layout) -> list[str]:
     """Have the daemon register this node on the arbiter again; return what follows."""
-    for message in _converse(layout, {"do": "fence-release"}, CONFIRM_LIMIT_S):
+    return _lines(layout, {"do": "fence-release"}, CONFIRM_LIMIT_S, ": look at its log")
+
+
+def _lines(layout: Layout, request: dict[str, Any], timeout_s: float, hint: str = "") -> list[str]:
+    """Return the lines of an answer; ``hint`` is what to do if the daemon ends before it."""
+    for message in _converse(layout, request, timeout_s):
         return [str(line) for line in message.get("lines", [])]
-    raise _ended(layout, "nmond ended before it answered: look at its log")
+    raise _ended(layout, f"nmond ended before it answered{hint}")
 
 
 def _have_done(layout: Layout, request: dict[str, Any], timeout_s: float) -> None:

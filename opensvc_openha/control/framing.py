@@ -1,4 +1,4 @@
-"""How answers are told apart and how long they may be, for both ends of the control socket."""
+"""How answers are distinguished, and how long they may be, for both ends of the control socket."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Served(Protocol):
         """Cut these links for a drill, until ``end_cut``."""
 
     def why_cut_ends(self, links: tuple[str, ...]) -> str:
-        """Return why the links have to be opened again; empty if nothing says so."""
+        """Return why the links have to be opened again; empty if they do not."""
 
     def end_cut(self) -> None:
         """Open again what a drill has cut."""

@@ -39,7 +39,7 @@ _NO_ROUNDS = "nothing asks its targets any more"
 class ReachSight:
     """What follows for services.
 
-    ``isolated`` says that this node is isolated, as a clause, since ``since``; empty if it is not.
+    ``isolated`` states as a clause that this node is, ``since`` since when; empty if it is not.
     ``is_open`` while it is not known yet since the peer fell silent. ``is_peer_reachable`` if what
     runs here is better off on the peer: its targets answer it, and not this node.
     """
@@ -184,7 +184,7 @@ class OwnConnectivity:
     def _rounds_s(self) -> float:
         """Seconds in which a verdict comes, from any moment on, if rounds are made as they should.
 
-        The one that is going on then does not count.
+        A round that is under way at that moment does not count.
         """
         assert self.policy is not None
         return (PING_MISSES + 1) * self.policy.period_s + PING_SLACK_S

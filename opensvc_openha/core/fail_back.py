@@ -45,7 +45,7 @@ class FailBack:
         """Note that an operator unfroze it: a start that follows at once is by that order."""
         self._unfrozen_at = now
 
-    def is_standby(self) -> None:
+    def forget_unfreeze(self) -> None:
         """Note that its primary runs it: what an operator unfroze here is the standby."""
         self._unfrozen_at = -math.inf
 
@@ -62,7 +62,7 @@ class FailBack:
         self.stay = Stay(returned_at=self.stay.returned_at)
 
     def leaves_well(self) -> None:
-        """Note that it comes from a primary that could not start it any more, and says so."""
+        """Note that it comes from a primary that could not start it any more, and reports that."""
         self.stay = Stay(self.stay.is_ordered)
 
     def goes(self, now: float) -> None:
@@ -98,7 +98,7 @@ class FailBack:
 def is_left_by_order(service: str, view: PeerView) -> bool:
     """Return True if an operator has taken a service from a peer that is heard.
 
-    A peer whose beats have no room for that is taken to say so: then the service stays.
+    A peer whose beats have no room for that is taken to report it: then the service stays.
     """
     if view.standing is not PeerStanding.LIVE or not view.takes_facts:
         return False
@@ -117,7 +117,7 @@ class FailBacks:
         self.is_settled = False
         """The peer is heard on every link, for however long."""
         self.is_new = False
-        """It has only just become so, or anew."""
+        """It has only just become so, or has become so again."""
         self._boot: BootId | None = None
         self._look_at = math.inf
         self.chosen = ""

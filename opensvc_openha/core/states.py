@@ -140,3 +140,8 @@ MAY_RUN = frozenset(
     }
 )
 """States in which some resource of the service may be in use on the node."""
+
+
+def state_name(state: ServiceState | None) -> str:
+    """Return the name of a state for a message; `not known` without one."""
+    return "not known" if state is None else state.name

@@ -390,7 +390,6 @@ FROZEN_AFTER_LEAST_S = 15.0
 FROZEN_STOP_S = 15.0
 """A stop that hangs on disks which do not answer has so long, before the node falls silent."""
 
-GIVE_UPS_MAX = 2
 FAILBACK_SETTLE_S = 60.0
 """With `failback = yes`: time for which the cluster must have been settled."""
 
@@ -406,6 +405,7 @@ FAILBACK_AGAIN_S = 3600.0
 ORDER_LIFE_S = 10.0
 """A start within this time after an operator unfroze the service is by that order."""
 
+GIVE_UPS_MAX = 2
 GIVE_UPS_WINDOW_S = 600.0
 """A node gives a service up at most so often within this time: disks that freeze now here, now
 there, do not pass it to and fro."""

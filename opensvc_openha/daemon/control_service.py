@@ -234,7 +234,7 @@ class ControlService:
         self._links.cut(links, seconds)
 
     def why_cut_ends(self, links: tuple[str, ...]) -> str:
-        """Return why the links that are cut have to be opened again; empty if nothing says so."""
+        """Return why the links that are cut have to be opened again; empty if they do not."""
         cut = self._links.present_cut
         if cut is None or cut.is_over:
             return "its time is over"

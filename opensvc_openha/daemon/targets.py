@@ -1,7 +1,7 @@
 """Ask the targets of `[connectivity]` again and again, in a thread of its own.
 
-Nothing waits for it: beats and decisions go on whatever becomes of a request. Without the section
-there is no thread.
+Nothing waits for it: beats and decisions continue, whatever becomes of a request. Without the
+section there is no thread.
 """
 
 from __future__ import annotations

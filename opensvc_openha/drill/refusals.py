@@ -1,4 +1,4 @@
-"""Decide whether a drill may begin, and go on: what speaks against it, why, and what to do. Pure.
+"""Decide whether a drill may begin or continue: what speaks against it, why, what to do. Pure.
 
 A drill is for a cluster in which all is well: whatever is not could turn it into the failure that
 it plays. Each refusal is a sentence: what is wrong, what could come of it, what to do.
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opensvc_openha.core.facts import Reach
-from opensvc_openha.core.states import SCRIPT_RUNS, UP, ServiceState
+from opensvc_openha.core.states import PASSING, UP, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.drill.cables import Cable, cables_of, is_up
 
 STALL_S = 600.0
 """A node that stalled within so many seconds may do so again, in the middle of a drill."""
-_MOVING = SCRIPT_RUNS | {ServiceState.START_READY}
 _UNKNOWN = ServiceState.UNKNOWN
 
 
@@ -62,7 +61,7 @@ def _why_not_service(node: NodeStatus, svc: ServiceStatus) -> list[str]:
     found = []
     if svc.is_dual_run:
         found.append(f"both nodes run {svc.name}: see openha why {svc.name}")
-    if svc.own_state in _MOVING or svc.script:
+    if svc.own_state in PASSING or svc.script:
         script = f", its {svc.script} script runs" if svc.script else ""
         state = "" if svc.own_state is None else svc.own_state.name
         found.append(f"{svc.name} is {state} on {node.node}{script}: wait until it has ended")

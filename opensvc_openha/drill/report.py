@@ -25,8 +25,7 @@ def as_text(drills: Drills, passed: Sequence[Passed], node: str) -> list[str]:
     if drills.failed_since:
         lines += ["", "Did not pass the last time"]
         lines += [
-            f"  {each.name}, {clock.precise_stamp(each.at)[:19]}: {each.problem}"
-            for each in drills.failed_since
+            f"  {each.name}, {_stamp(each.at)}: {each.problem}" for each in drills.failed_since
         ]
     if drills.begun is not None:
         lines += ["", f"Begun, and its end is not recorded: {begun_line(drills)}"]
@@ -38,21 +37,21 @@ def as_text(drills: Drills, passed: Sequence[Passed], node: str) -> list[str]:
 
 def passed_line(passed: Passed, now: float) -> str:
     """Return when a drill was last passed, as a line."""
-    return f"{passed.name}: {clock.precise_stamp(passed.at)[:19]}, {ago(now - passed.at)}"
+    return f"{passed.name}: {_stamp(passed.at)}, {ago(now - passed.at)}"
 
 
 def begun_line(drills: Drills) -> str:
     """Return which drill has begun and not recorded its end."""
     begun = drills.begun
     assert begun is not None
-    return f"{begun.name}, {clock.precise_stamp(begun.at)[:19]} (pid {begun.pid})"
+    return f"{begun.name}, {_stamp(begun.at)} (pid {begun.pid})"
 
 
 def result_lines(result: DrillResult) -> list[str]:
     """Return one drill, line by line."""
     reason = f", {result.reason}" if result.reason else ""
     end = "passed" if result.is_passed else f"NOT PASSED: {result.problem}"
-    lines = [f"{clock.precise_stamp(result.at)[:19]}  {result.name}{reason}: {end}"]
+    lines = [f"{_stamp(result.at)}  {result.name}{reason}: {end}"]
     lines += [f"  {step_line(step)}" for step in result.steps]
     return lines + [f"  note: {text}" for text in result.remarks]
 
@@ -72,7 +71,7 @@ def as_page(drills: Drills, passed: Sequence[Passed], node: str, peer: str) -> s
         title=escape(f"Drills of {node}"),
         node=escape(node),
         peer=escape(peer),
-        made=escape(clock.precise_stamp(now)[:19]),
+        made=escape(_stamp(now)),
         passed=_rows(passed, now),
         begun=_begun(drills),
         results="\n".join(map(_section, reversed(drills.results))) or "<p>None yet.</p>",
@@ -83,7 +82,7 @@ def _rows(passed: Sequence[Passed], now: float) -> str:
     if not passed:
         return '<tr><td colspan="3">none</td></tr>'
     return "\n".join(
-        f"<tr><td>{escape(each.name)}</td><td>{escape(clock.precise_stamp(each.at)[:19])}</td>"
+        f"<tr><td>{escape(each.name)}</td><td>{escape(_stamp(each.at))}</td>"
         f"<td>{escape(ago(now - each.at))}</td></tr>"
         for each in passed
     )
@@ -116,7 +115,7 @@ def _section(result: DrillResult) -> str:
     reason = f" &middot; {escape(result.reason)}" if result.reason else ""
     return (
         f"<section><h3>{escape(result.name)}</h3>"
-        f'<p class="when">{escape(clock.precise_stamp(result.at)[:19])} &middot;'
+        f'<p class="when">{escape(_stamp(result.at))} &middot;'
         f" {result.took_s:.1f} s{reason}</p>{end}{table}"
         f"{f'<ul>{notes}</ul>' if notes else ''}</section>"
     )
@@ -124,3 +123,8 @@ def _section(result: DrillResult) -> str:
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} s"
+
+
+def _stamp(at: float) -> str:
+    """Return a wall-clock instant to the second."""
+    return clock.precise_stamp(at)[:19]

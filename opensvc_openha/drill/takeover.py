@@ -40,7 +40,6 @@ STOP_S = 60.0
 """The stop of the services may take so long."""
 _SPARE_S = 20.0
 """For what else a busy machine takes its time."""
-_BACK_LIMIT_S = 60.0
 _MEASURED = ("silence", "START_READY", "start script")
 """Parts of a prediction that a drill measures."""
 _STARTED, _READY = ServiceState.STARTED, ServiceState.START_READY

@@ -14,6 +14,7 @@ from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.drill.cluster import Cluster
 from opensvc_openha.drill.refusals import why_not
+from opensvc_openha.drill.report import step_line
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError
 from opensvc_openha.storage.drills import (
     Begun,
@@ -52,17 +53,17 @@ class Trial:
 
     def measured(self, text: str, took_s: float, expected_s: float | None = None) -> None:
         """Keep and print a time."""
-        self.steps.append(DrillStep(text, round(max(0.0, took_s), 3), expected_s))
-        predicted = "" if expected_s is None else f" (predicted: {expected_s:.1f} s)"
-        self.step(f"{text}: {took_s:.1f} s{predicted}")
+        step = DrillStep(text, round(max(0.0, took_s), 3), expected_s)
+        self.steps.append(step)
+        self.step(step_line(step))
 
     def remark(self, text: str) -> None:
-        """Keep and print what is worth a look though the drill goes on."""
+        """Keep and print what is worth a look though the drill continues."""
         self.remarks.append(text)
         self.step(f"note: {text}")
 
     def expect_all_well(self) -> tuple[NodeStatus, NodeStatus]:
-        """Return both statuses; raise RefusedError unless a drill may begin, or go on."""
+        """Return both statuses; raise RefusedError unless a drill may begin, or continue."""
         own, peer = self.cluster.own(), self.cluster.peer().status
         expect(why_not(own, peer, self.cluster.stalls_s()))
         return own, peer

@@ -35,7 +35,7 @@ class AlertKind(enum.Enum):
 
     def message_id(self, is_over: bool) -> str:
         """Return the MESSAGE_ID of its beginning, or of its end, in the journal."""
-        import uuid  # Only where there is a journal, and something to be said in it.
+        import uuid  # Only where there is a journal, and something to write to it.
 
         phase = "end" if is_over else "begin"
         return uuid.uuid5(uuid.UUID(_NAMESPACE), f"{self.value} {phase}").hex

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core.events import Command
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import ServiceState, state_name
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import RefusedError, UsageError
 from opensvc_openha.live.orders import Order, command_of, consequence_of
@@ -77,7 +77,7 @@ class OrderDesk:
             raise RefusedError(f"no service {service[:64]!r}")
         command = command_of(order, svc.own_state)
         if command is None:
-            state = "not known" if svc.own_state is None else svc.own_state.name
+            state = state_name(svc.own_state)
             raise RefusedError(f"{service} is {state} on {status.node}: it cannot {order.value}")
         text = consequence_of(order, command, service, status.node, status.peer)
         now = clock.monotonic()
@@ -114,8 +114,7 @@ class OrderDesk:
         svc = status.service(service)
         state = None if svc is None else svc.own_state
         if state is not question.state:
-            word = "not known" if state is None else state.name
-            raise RefusedError(f"{service} is {word} by now: nothing was done")
+            raise RefusedError(f"{service} is {state_name(state)} by now: nothing was done")
         job = Job(clock.wall(), by, question.order.value, service, node)
         with self._lock:
             if any(one.service == service and one.state == "running" for one in self._jobs):

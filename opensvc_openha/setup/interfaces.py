@@ -7,17 +7,17 @@ import re
 import socket
 
 from opensvc_openha.setup.networks import Address
+from opensvc_openha.system.network_devices import NET_DIR, lower_devices
 
 _INNER = re.compile(
     r"(lo|docker|br-|virbr|lxcbr|lxdbr|incusbr|podman|cni|cali|flannel|kube|vnet|veth|tap|dummy"
     r"|ifb|tailscale|zt)"
 )
 """Names of what serves machines and containers inside this one."""
-_SYS = "/sys/class/net"
 _DEPTH = 8
 
 
-def own_addresses(sys_dir: str = _SYS) -> list[Address]:
+def own_addresses(sys_dir: str = NET_DIR) -> list[Address]:
     """Return one address for each interface and network, in the order of the interfaces.
 
     The first one of each network: addresses of services are added behind those of the node.
@@ -58,15 +58,7 @@ def _is_bridge_of_guests(name: str, sys_dir: str) -> bool:
 def _trunk_of(name: str, sys_dir: str) -> str:
     """Return the lowest device below an interface, by which it is joined to the other machine."""
     for _ in range(_DEPTH):
-        try:
-            lower = sorted(
-                entry[len("lower_") :]
-                for entry in os.listdir(f"{sys_dir}/{name}")
-                if entry.startswith("lower_")
-            )
-        except OSError:
-            return name
-        lower = [each for each in lower if not _INNER.match(each)]
+        lower = [each for each in lower_devices(name, sys_dir) if not _INNER.match(each)]
         if len(lower) != 1:
             # A bond of several devices is one way out.
             return name

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.cli.evacuate import build_parser, main, plan_of, why_not_safe, words_of
+from opensvc_openha.cli.evacuate import build_parser, main, plan_of, why_not_safe
+from opensvc_openha.cli.peer_node import evacuation_words
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import LeaseStatus, NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import UsageError
+from opensvc_openha.peer_link.protocol import EvacuateRequest
 
 
 def service(own: S | None, peer: S | None = S.STOPPED, name: str = "web") -> ServiceStatus:
@@ -102,9 +104,16 @@ def test_words_that_mean_nothing_are_refused(args: list[str]) -> None:
         main(args)
 
 
-def test_the_other_node_gets_the_same_words() -> None:
+def test_words_for_the_other_node_mean_the_same_there() -> None:
     """Without the name, which is its own."""
-    parser = build_parser()
-    assert words_of(parser.read(["deb2", "--undo"])) == ["openha", "evacuate", "--undo"]
-    given = ["deb2", "--wait", "5", "--force", "--off-limits"]
-    assert words_of(parser.read(given)) == ["openha", "evacuate", *given[1:]]
+    for is_forced, is_off_limits, is_undo in (
+        (False, False, True),
+        (True, True, False),
+        (False, False, False),
+    ):
+        request = EvacuateRequest("1", 5, is_forced, is_off_limits, is_undo)
+        command, *words = evacuation_words(request)
+        given = build_parser().read(words)
+        assert (command, given.node) == ("evacuate", "")
+        assert (given.force, given.off_limits) == (is_forced, is_off_limits)
+        assert given.undo is is_undo and (is_undo or given.wait == 5)

@@ -13,7 +13,7 @@ from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ConfigChanged, RecoveredState, Tick
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.states import FROZEN, MAY_RUN, PEER_OUT
+from opensvc_openha.core.states import FROZEN, MAY_RUN, PEER_OUT, state_name
 from opensvc_openha.core.states import ServiceState as S
 from tests.core.pair import links, services
 
@@ -117,3 +117,9 @@ def test_service_taken_out_of_the_file_is_kept_while_it_may_run(state: S) -> Non
     engine.step(ConfigChanged(ClusterSpec("deb1", "deb2", both, ())), 1.0)
     assert (engine.snapshot(1.0).service("registry") is not None) is (state in USES_SOMETHING)
     assert engine.may_run("registry") is (state in USES_SOMETHING)
+
+
+def test_state_that_is_not_known_has_a_name() -> None:
+    """In messages about services that a node does not manage."""
+    assert state_name(None) == "not known"
+    assert [state_name(state) for state in S] == [state.name for state in S]

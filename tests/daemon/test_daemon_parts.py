@@ -21,6 +21,7 @@ from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.errors import NotAnsweringError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.history_file import EntryKind
+from tests.daemon.noted_parts import Notes, Part
 from tests.simulated_clock import SimulatedClock
 
 LINK = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
@@ -31,27 +32,13 @@ NAMES = ("web",)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Part:
-    """Any part of the daemon: notes each call, and returns or raises what the test wants."""
-
-    def __init__(self, rig: Rig, name: str, **values: object) -> None:
-        self.__dict__.update(values)
-        self._rig, self._name = rig, name
-
-    def __getattr__(self, method: str) -> Callable[..., object]:
-        return lambda *args, **named: self._rig.call(
-            f"{self._name}.{method}", *args, *named.values()
-        )
-
-
-class Rig:
+class Rig(Notes):
     """A daemon whose parts are all noted in one list."""
 
     def __init__(self, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__({"authentication.advance": None})
         self.time = SimulatedClock(monkeypatch)
         self.time.now = 100.0
-        self.notes: list[tuple[object, ...]] = []
-        self.results: dict[str, Any] = {"authentication.advance": None}
         self.built: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self.turns: list[Callable[[], None]] = []
         self.is_over = False
@@ -149,14 +136,6 @@ class Rig:
             return part
 
         return build
-
-    def call(self, name: str, *args: object) -> object:
-        """A part was asked for something."""
-        self.notes.append((name, *args))
-        result = self.results.get(name)
-        if isinstance(result, Exception):
-            raise result
-        return result(*args) if callable(result) else result
 
     def _status(self) -> object:
         standing, scripts = (

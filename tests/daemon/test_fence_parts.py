@@ -46,6 +46,7 @@ from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.journal_fields import path_fields
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller
+from tests.daemon.noted_parts import Notes, Part
 from tests.simulated_clock import SimulatedClock
 
 IPMI = FencePath("ipmi", PathKind.POWER, 30.0, mark="1")
@@ -58,34 +59,22 @@ PROVED = FenceAnswer({"is_proved": True, "readings": ["on", "off", "off"], "text
 PARTS = ("watch", "arbiter", "disks", "reservations", "services")
 
 
-class Part:
-    """Any part: notes each call, and returns or raises what the test wants."""
-
-    def __init__(self, rig: Rig, name: str, **values: object) -> None:
-        self.__dict__.update(values)
-        self._rig, self._name = rig, name
-
-    def __getattr__(self, method: str) -> Callable[..., object]:
-        return lambda *args, **named: self._rig.call(
-            f"{self._name}.{method}", *args, *named.values()
-        )
-
-
-class Rig:
+class Rig(Notes):
     """A service whose parts are noted in one list; deb1, whose peer is deb2."""
 
     def __init__(self, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(
+            {
+                "services.has_work": False,
+                "program.ask": PROVED,
+                "drills.of": None,
+                "disks.of": {"disks": ["d"]},
+            }
+        )
         self.time = SimulatedClock(monkeypatch)
         self.time.now = 100.0
         monkeypatch.setattr(clock, "wall", lambda: 1_000.0 + self.time.now)
         monkeypatch.setattr(clock, "wall_of", lambda instant: 1_000.0 + instant)
-        self.notes: list[tuple[object, ...]] = []
-        self.results: dict[str, Any] = {
-            "services.has_work": False,
-            "program.ask": PROVED,
-            "drills.of": None,
-            "disks.of": {"disks": ["d"]},
-        }
         self.built: dict[str, tuple[Any, ...]] = {}
         self.parts: dict[str, Any] = {
             "runner": Part(self, "runner", is_busy=False, pause=self._pause),
@@ -155,13 +144,6 @@ class Rig:
         self.notes.append(("pause",))
         yield
         self.notes.append(("paused",))
-
-    def call(self, name: str, *given: object) -> object:
-        self.notes.append((name, *given))
-        result = self.results.get(name)
-        if isinstance(result, Exception):
-            raise result
-        return result(*given) if callable(result) else result
 
     def node(self, fencing: FencingStatus, **values: Any) -> NodeStatus:
         """The status of this node."""

@@ -34,6 +34,6 @@ def test_histories_find_a_fence_that_is_not_held_back(monkeypatch: pytest.Monkey
 
 
 def test_histories_with_drills_are_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the option in the line that replays one."""
+    """As those of fence plans are."""
     assert main(["--drills", "--seed", "1", "--hours", "0.01"]) == 0
     assert "1 histories, 0 failed" in capsys.readouterr().out

@@ -141,7 +141,7 @@ def find_image(path: str, name: str) -> str | None:
 
 
 def read_probes(path: str, container: Container) -> Probes:
-    """Return what is known of a container's HEALTHCHECK; nothing if the daemon does not tell."""
+    """Return what is known of a container's HEALTHCHECK; nothing without an answer."""
     try:
         answer = _get(path, f"/containers/{quote(container.id)}/json", _PROBE_LIMIT_S)
         health = answer["State"].get("Health") or {}

@@ -29,6 +29,15 @@ from opensvc_openha.verify.random.scenario import render
 
 COMMAND = "python -m opensvc_openha.verify.random"
 _BAR = 30
+_PLANS = {
+    "drills": drill_plan_from_seed,
+    "targets": targets_plan_from_seed,
+    "failback": failback_plan_from_seed,
+    "frozen_disks": frozen_plan_from_seed,
+    "lease": lease_plan_from_seed,
+    "fence_plan": plan_from_seed,
+}
+"""The plans of each option, of which the first that is given counts."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -142,11 +151,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.seed, options.seed + options.runs)
-    kind = "lease" if options.lease else "fence plan" if options.fence_plan else ""
-    kind = "frozen disks" if options.frozen_disks else kind
-    kind = "failback" if options.failback else kind
-    kind = "targets" if options.targets else kind
-    kind = "drills" if options.drills else kind
+    kind = _kind(options)
     if options.jobs <= 1 or options.trace:
         on_line = _print_line if options.trace else None
         for seed in seeds:
@@ -162,18 +167,13 @@ def _run(work: tuple[int, float, str]) -> Outcome:
     return run_history(seed, hours, plan=_plan_of(seed, kind))
 
 
+def _kind(options: argparse.Namespace) -> str:
+    """Return the option whose plans the histories have; empty without one."""
+    return next((kind for kind in _PLANS if getattr(options, kind)), "")
+
+
 def _plan_of(seed: int, kind: str) -> Plan | None:
-    if kind == "failback":
-        return failback_plan_from_seed(seed)
-    if kind == "targets":
-        return targets_plan_from_seed(seed)
-    if kind == "frozen disks":
-        return frozen_plan_from_seed(seed)
-    if kind == "drills":
-        return drill_plan_from_seed(seed)
-    if kind == "lease":
-        return lease_plan_from_seed(seed)
-    return plan_from_seed(seed) if kind else None
+    return _PLANS[kind](seed) if kind else None
 
 
 def _print_line(line: str) -> None:
@@ -182,13 +182,11 @@ def _print_line(line: str) -> None:
 
 def _report_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
-    hours += " --lease" if options.lease else " --fence-plan" if options.fence_plan else ""
-    hours += " --frozen-disks" if options.frozen_disks else ""
-    hours += " --targets" if options.targets else ""
-    hours += " --drills" if options.drills else ""
+    kind = _kind(options).replace("_", "-")
+    given = hours + (f" --{kind}" if kind else "")
     print(
         f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
-        f" {outcome.seed}{hours} --trace",
+        f" {outcome.seed}{given} --trace",
         flush=True,
     )
 
