@@ -81,6 +81,13 @@ def failed_over(*names: str, policy: Policy = POLICY) -> tuple[Pair, Host, Host]
     return pair, deb1, deb2
 
 
+def loses_power(pair: Pair, host: Host) -> None:
+    """It is away for long enough to be taken over, and comes back."""
+    host.crash()
+    pair.run(40)
+    host.boot_from_files()
+
+
 def stops(pair: Pair, node: str) -> int:
     """How often a stop script was run on a node."""
     return sum(1 for _, name, kind, _ in pair.scripts if (name, kind) == (node, "stop"))
@@ -210,9 +217,7 @@ def test_service_that_an_operator_moved_stays() -> None:
     pair.run(10)
     assert deb1.shown == ("STARTED", "STOPPED")
     # A failure of the primary is no order.
-    deb1.crash()
-    pair.run(40)
-    deb1.boot_from_files()
+    loses_power(pair, deb1)
     pair.run(AFTER_S + 10)
     assert deb1.shown == ("STARTED", "STOPPED")
 
@@ -261,9 +266,7 @@ def test_standby_that_was_unfrozen_long_ago_takes_over_without_an_order() -> Non
     pair.run(2)
     deb2.command(Command.UNFREEZE)
     pair.run(20)
-    deb1.crash()
-    pair.run(40)
-    deb1.boot_from_files()
+    loses_power(pair, deb1)
     pair.run(AFTER_S + 10)
     assert deb1.shown == ("STARTED", "STOPPED")
 
@@ -302,17 +305,13 @@ def test_service_that_comes_back_by_a_crash_of_its_primary_has_failed_there() ->
     """Soon after it went there; later than that it is another failure."""
     pair, deb1, deb2 = failed_over()
     pair.run(AFTER_S + 10)
-    deb1.crash()
-    pair.run(40)
-    deb1.boot_from_files()
+    loses_power(pair, deb1)
     pair.run(AGAIN_S - 100)
     assert deb2.shown == ("STOPPED", "STARTED") and stops(pair, "deb2") == 1
     pair.run(150)
     assert deb1.shown == ("STARTED", "STOPPED")
     pair.run(TRIAL_S)
-    deb1.crash()
-    pair.run(40)
-    deb1.boot_from_files()
+    loses_power(pair, deb1)
     pair.run(AFTER_S + 10)
     assert deb1.shown == ("STARTED", "STOPPED") and stops(pair, "deb2") == 3
 
@@ -326,9 +325,7 @@ def test_order_ends_the_hour() -> None:
     deb2.command(Command.STOP)
     pair.run(10)
     assert deb1.shown == ("STARTED", "STOPPED")
-    deb1.crash()
-    pair.run(40)
-    deb1.boot_from_files()
+    loses_power(pair, deb1)
     pair.run(AFTER_S + 10)
     assert deb1.shown == ("STARTED", "STOPPED")
 

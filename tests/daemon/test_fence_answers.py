@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -287,6 +287,18 @@ class Pipes:
         self.stderr.close()
 
 
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pipes, Any]]:
+    """The pipes of a child that has ended, and how they are read."""
+    SimulatedClock(monkeypatch)
+    pipes = Pipes()
+    reading = cast(Any, module._Reading(cast(Any, pipes)))
+    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    yield pipes, reading
+    reading.close()
+    pipes.close()
+
+
 @pytest.mark.parametrize("can_see_ends", [False, True])
 def test_end_of_a_child_is_seen_at_once_where_that_can_be(
     can_see_ends: bool, closed: list[int], monkeypatch: pytest.MonkeyPatch
@@ -311,12 +323,11 @@ def test_end_of_a_child_is_seen_at_once_where_that_can_be(
     pipes.close()
 
 
-def test_all_that_a_child_printed_before_its_end_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_a_child_printed_before_its_end_is_taken(
+    ended: tuple[Pipes, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Piece by piece, until nothing is left."""
-    SimulatedClock(monkeypatch)
-    pipes = Pipes()
-    reading = cast(Any, module._Reading(cast(Any, pipes)))
-    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    pipes, reading = ended
     monkeypatch.setattr(module, "ANSWER_BYTES", 4)
     os.write(pipes.out, b"abcd")
     os.write(pipes.err, b"error")
@@ -325,31 +336,25 @@ def test_all_that_a_child_printed_before_its_end_is_taken(monkeypatch: pytest.Mo
     assert (reading.output, reading.errors) == (b"abcd", b"rror")
     os.write(pipes.out, b"e")
     assert reading.read_until(9.0) == "an answer of more than 4 bytes: killed"
-    reading.close()
-    pipes.close()
 
 
-def test_pipe_of_errors_that_was_closed_ends_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_of_errors_that_was_closed_ends_no_answer(
+    ended: tuple[Pipes, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has nothing to be read, and the other one has more."""
-    SimulatedClock(monkeypatch)
-    pipes = Pipes()
-    reading = cast(Any, module._Reading(cast(Any, pipes)))
-    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    pipes, reading = ended
     os.write(pipes.out, b"abcdef")
     os.close(pipes.err)
     monkeypatch.setattr(os, "read", _by_two(os.read))
     assert reading.read_until(9.0) == "" and reading.output == b"abcdef"
-    reading.close()
     pipes.err = os.dup(pipes.out)
-    pipes.close()
 
 
-def test_pipe_that_cannot_be_read_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_that_cannot_be_read_has_nothing(
+    ended: tuple[Pipes, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor is it read again."""
-    SimulatedClock(monkeypatch)
-    pipes = Pipes()
-    reading = cast(Any, module._Reading(cast(Any, pipes)))
-    monkeypatch.setattr(module, "is_ended_child", lambda pid: True)
+    pipes, reading = ended
     os.write(pipes.out, b"abc")
 
     def refuse(handle: int, limit: int) -> bytes:
@@ -358,8 +363,6 @@ def test_pipe_that_cannot_be_read_has_nothing(monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setattr(os, "read", refuse)
         assert reading.read_until(9.0) == "" and reading.output == b""
-    reading.close()
-    pipes.close()
 
 
 def test_pipe_that_was_closed_is_not_looked_at_any_more() -> None:

@@ -103,6 +103,17 @@ class AgentCluster:
             self.must(node, f"{EZ}/ezha start")
         self.wait("FROZEN_STOP/FROZEN_STOP")
 
+    def start_with_key(self) -> None:
+        """Start both daemons with a key, and wait until each node answers the other one."""
+        self.must(self.first, "openha key generate")
+        key = self.must(self.first, f"cat {EZ}/conf/openha.key")
+        self.second.write(f"{EZ}/conf/openha.key", key, 0o600)
+        self.start()
+        for node in self.nodes:
+            self.until(
+                lambda: node.run(f"grep 'serving on port' {EZ}/log/peer-link.log").stdout, bool
+            )
+
     def run_on_first(self) -> None:
         """Run the service on the first node, with the second as standby."""
         self.start()

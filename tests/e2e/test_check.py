@@ -20,11 +20,6 @@ def shows(cluster: AgentCluster, node: Node, text: str, is_there: bool = True) -
     return cluster.until(lambda: node.run(VERBOSE).stdout, lambda seen: (text in seen) is is_there)
 
 
-def serves(cluster: AgentCluster, node: Node) -> None:
-    """Wait until a node answers the other one."""
-    cluster.until(lambda: node.run(f"grep 'serving on port' {EZ}/log/peer-link.log").stdout, bool)
-
-
 def rename(cluster: AgentCluster, node: Node, old: str, new: str) -> None:
     """Give an interface another name; its addresses stay."""
     cluster.must(node, f"ip link set {old} down && ip link set {old} name {new}")
@@ -38,12 +33,7 @@ def test_broken_standby_is_found_by_both_nodes_and_by_itself(two_nodes: TwoNodes
     """
     cluster = AgentCluster(two_nodes, has_ssh=False, options="")
     first, second = two_nodes
-    cluster.must(first, "openha key generate")
-    key = cluster.must(first, f"cat {EZ}/conf/openha.key")
-    second.write(f"{EZ}/conf/openha.key", key, 0o600)
-    cluster.start()
-    for node in two_nodes:
-        serves(cluster, node)
+    cluster.start_with_key()
     cluster.must(first, "svcmgr -s web start")
     cluster.wait("STARTED/STOPPED")
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from opensvc_openha.demo.nodes import Node, TwoNodes
+from opensvc_openha.demo.nodes import TwoNodes
 from tests.e2e.agent_cluster import EZ, NO_CHECK, AgentCluster
 
 pytestmark = pytest.mark.e2e
 
 OPTIONS = f"{NO_CHECK}[policy]\nfailback = after 3\n"
 VERBOSE = f"{EZ}/bin/service -s -v"
-
-
-def serves(cluster: AgentCluster, node: Node) -> None:
-    """Wait until a node answers the other one."""
-    cluster.until(lambda: node.run(f"grep 'serving on port' {EZ}/log/peer-link.log").stdout, bool)
 
 
 def test_node_is_evacuated_and_gets_its_services_back(two_nodes: TwoNodes) -> None:
@@ -25,12 +20,7 @@ def test_node_is_evacuated_and_gets_its_services_back(two_nodes: TwoNodes) -> No
     """
     cluster = AgentCluster(two_nodes, has_ssh=False, options=OPTIONS)
     first, second = two_nodes
-    cluster.must(first, "openha key generate")
-    key = cluster.must(first, f"cat {EZ}/conf/openha.key")
-    second.write(f"{EZ}/conf/openha.key", key, 0o600)
-    cluster.start()
-    for node in two_nodes:
-        serves(cluster, node)
+    cluster.start_with_key()
     cluster.must(first, "svcmgr -s web start")
     cluster.wait("STARTED/STOPPED")
 

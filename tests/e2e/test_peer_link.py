@@ -34,12 +34,7 @@ LOG = f"{EZ}/log/peer-link.log"
 def cluster(two_nodes: TwoNodes) -> AgentCluster:
     """Return the cluster with a key, started, the service frozen stopped."""
     cluster = AgentCluster(two_nodes, has_ssh=False)
-    cluster.must(cluster.first, "openha key generate")
-    key = cluster.must(cluster.first, f"cat {EZ}/conf/openha.key")
-    cluster.second.write(f"{EZ}/conf/openha.key", key, 0o600)
-    cluster.start()
-    for node in two_nodes:
-        serves(cluster, node)
+    cluster.start_with_key()
     return cluster
 
 
