@@ -86,6 +86,8 @@ class StepInAir:
 
     step: FenceStep
     began_at: float
+    former: tuple[tuple[str, float], ...] = ()
+    """Until when writes may land on the disks that it takes, because of what went before it."""
     is_void: bool = False
 
     @property
@@ -282,10 +284,12 @@ class FencePlan:
             services = self._served_by(found, now)
         self._number += 1
         step = FenceStep(self._number, kind, path, level, limit_s, services)
-        self.in_air = StepInAir(step, now)
+        kept = tuple(item for item in self.draining.items() if item[0] in services)
+        self.in_air = StepInAir(step, now, kept)
         if found.kind is PathKind.RESERVATION and kind is StepKind.SHOOT:
             # Whatever ends it takes the last disk no later than at its limit.
-            self.draining |= dict.fromkeys(services, now + limit_s + found.drain_s)
+            until = now + limit_s + found.drain_s
+            self.draining |= {name: max(until, self.draining.get(name, until)) for name in services}
         return step
 
     def _next_path(self, now: float) -> FencePath | None:
@@ -364,15 +368,20 @@ class FencePlan:
         return self._end_shot(step, event, is_seen_on, now)
 
     def _end_drain(self, in_air: StepInAir, outcome: StepOutcome, now: float) -> None:
-        """Wait for no writes any more if the step has done so."""
+        """Wait for no writes any more if the step has done so.
+
+        Only one that took all disks has waited for what a former step, or daemon, left to land.
+        """
         step, path = in_air.step, self._reservation_of(in_air.step)
         if path is None:
             return
         # One that failed has waited for them, unless its limit left too little for that.
         is_cut_short = now > in_air.began_at + step.limit_s - path.drain_s
         if outcome in (StepOutcome.DONE, StepOutcome.NOT_BEGUN) or not is_cut_short:
+            former = () if outcome is StepOutcome.DONE else in_air.former
             for name in step.services:
                 self.draining.pop(name, None)
+            self.draining.update(former)
 
     def _end_shot(
         self, step: FenceStep, event: FenceStepEnded, is_seen_on: bool, now: float

@@ -60,6 +60,11 @@ class FencingMemory:
     """Services whose disks a step takes, or may have taken, from the peer, and until when what that
     one had on its way may land there."""
 
-    def after_boot(self) -> FencingMemory:
-        """Return the part that stays valid after a boot of the machine."""
-        return FencingMemory(measured_s=self.measured_s, seen_on=self.seen_on)
+    def after_boot(self, shift_s: float = 0.0) -> FencingMemory:
+        """Return the part that stays valid after a boot of the machine.
+
+        ``shift_s`` takes an instant of the former boot to one of this boot. A boot of this node
+        lets nothing of the peer's land any earlier.
+        """
+        draining = tuple((name, until + shift_s) for name, until in self.draining)
+        return FencingMemory(measured_s=self.measured_s, seen_on=self.seen_on, draining=draining)

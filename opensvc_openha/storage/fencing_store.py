@@ -51,7 +51,13 @@ class FencingStore:
             return FencingMemory(has_heard=has_run_in_this_life)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return FencingMemory()
-        return memory if found.get("machine") == identity.life() else memory.after_boot()
+        if found.get("machine") == identity.life():
+            return memory
+        # What is left of a wait when it was written: the wall clock may have been set since.
+        written_at = found.get("written_at")
+        if not isinstance(written_at, (int, float)):
+            return dataclasses.replace(memory, draining=()).after_boot()
+        return memory.after_boot(clock.monotonic() - written_at)
 
     def write(self, memory: FencingMemory) -> None:
         """Replace the memory; it is on disk on return. Raises SystemFault."""
@@ -107,6 +113,7 @@ def _plan_part(memory: FencingMemory) -> dict[str, Any]:
         "ejected_by": memory.ejected_by,
         "lost_to": memory.lost_to,
         "draining": dict(memory.draining),
+        "written_at": clock.monotonic() if memory.draining else None,
     }
     return {key: value for key, value in found.items() if value}
 

@@ -235,6 +235,29 @@ def test_writes_have_time_to_land_on_disks_that_were_taken(
     assert not plan.draining
 
 
+@pytest.mark.parametrize(
+    ("outcome", "is_left"),
+    [
+        (StepOutcome.NOT_BEGUN, True),
+        (StepOutcome.FAILED, True),
+        (StepOutcome.DONE, False),
+    ],
+)
+def test_step_that_took_no_disk_ends_no_wait_of_a_former_one(
+    outcome: StepOutcome, is_left: bool
+) -> None:
+    """It found disks that have this node's key, and nobody to wait for; one that took all has
+    waited for everything.
+    """
+    disks = replace(DISKS, drain_s=60.0, limit_s=90.0)
+    plan = FencePlan(FencingPolicy(levels=((disks,),)), [(DATA.name, 300.0)])
+    plan.join(DATA)
+    plan.begin_round()
+    assert plan.order_step(100.0) is not None and plan.draining == {DATA.name: 300.0}
+    plan.end_step(FenceStepEnded(1, outcome, "text"), True, 100.1)
+    assert plan.is_draining(DATA, 299.0) is is_left and not plan.is_draining(DATA, 300.0)
+
+
 def test_step_that_was_voided_proves_nothing_in_a_later_round() -> None:
     """It was ordered for another silence."""
     plan = begun((IPMI,), sight=CLOSED)

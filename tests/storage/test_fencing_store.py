@@ -51,12 +51,30 @@ def test_boot_forgets_all_but_how_long_fences_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether a daemon ran before or not."""
-    FencingStore(tree_layout(str(tmp_path))).write(FULL)
+    FencingStore(tree_layout(str(tmp_path))).write(replace(FULL, draining=()))
     monkeypatch.setattr(identity, "life", lambda: "another")
     for has_run in (False, True):
         assert FencingStore(tree_layout(str(tmp_path))).read(has_run) == FencingMemory(
             measured_s=FULL.measured_s
         )
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_writes_that_had_time_to_land_have_the_rest_of_it_after_a_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_noted: bool
+) -> None:
+    """What was left when the note was written, by the clock of this boot; older notes lack that."""
+    layout = tree_layout(str(tmp_path))
+    monkeypatch.setattr(clock, "monotonic", lambda: 50.0)
+    FencingStore(layout).write(FULL)
+    if not is_noted:
+        found = json.loads(Path(layout.fencing_file).read_bytes())
+        del found["written_at"]
+        Path(layout.fencing_file).write_text(json.dumps(found), encoding="ascii")
+    monkeypatch.setattr(clock, "monotonic", lambda: 4.0)
+    monkeypatch.setattr(identity, "life", lambda: "another")
+    left = (("files", 25.5), ("registry", 14.0)) if is_noted else ()
+    assert FencingStore(layout).read().draining == left
 
 
 def test_missing_note_blocks_a_first_start_but_no_upgrade(tmp_path: Path) -> None:
