@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from opensvc_openha.core.events import BY_EVACUATION, Command
 from opensvc_openha.core.states import FAILED, PASSING, PEER_OUT, UP, ServiceState, state_name
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError, RefusedError, UsageError
-from opensvc_openha.peer_link.protocol import EVACUATE_WAIT_MAX_S
+from opensvc_openha.peer_link.protocol import EVACUATE_WAIT_MAX_S, EvacuateRequest
+from opensvc_openha.storage.evacuation_store import read_evacuation
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ WAIT_S = 600
 _LOOK_S = 0.3
 _AT_ONCE = 100
 """Services that one order names."""
+_AGAIN = "openha evacuate looks again, openha evacuate --undo ends it"
 _S = ServiceState
 
 
@@ -183,27 +186,54 @@ def _evacuate(layout: Layout, options: argparse.Namespace) -> int:
     from opensvc_openha.cli.shell_guard import refuse_stop_from_within
 
     refuse_stop_from_within(layout)
+    node = client.fetch_status(layout).node
+    with _naming_what_stays(layout, node):
+        return _evacuate_here(layout, options)
+
+
+@contextmanager
+def _naming_what_stays(layout: Layout, node: str) -> Iterator[None]:
+    """Print that the node stays evacuated if an error ends the command."""
+    try:
+        yield
+    except OpenhaError:
+        found = read_evacuation(layout)
+        if found.is_on and not found.is_damaged:
+            print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
+        raise
+
+
+def _evacuate_here(layout: Layout, options: argparse.Namespace) -> int:
     give_up = clock.monotonic() + options.wait
     plan, status = _settled_plan(layout, give_up)
     node, peer = status.node, status.peer
+    was_on = read_evacuation(layout).is_on
+    unchanged = "nothing was changed" if was_on else "not evacuated"
+    if plan.waits:
+        raise RefusedError(f"{unchanged}: {_waits_text(plan)}")
     if status.peer_standing is not PeerStanding.LIVE:
         raise RefusedError(
-            f"not evacuated: {peer}, which would run the services, is"
+            f"{unchanged}: {peer}, which would run the services, is"
             f" {status.peer_standing.value}: {status.peer_reason}"
         )
     if plan.stays and not options.force:
-        _report(f"not evacuated, and nothing was changed: {peer} cannot take all of {node}", plan)
+        unchanged = "nothing was changed" if was_on else "not evacuated, and nothing was changed"
+        _report(f"{unchanged}: {peer} cannot take all of {node}", plan)
         print("--force hands over the rest", file=sys.stderr)
+        if was_on:
+            print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
         return NOT_SAFE
 
-    client.evacuate(layout, is_on=True, is_off_limits=options.off_limits)
-    # What was begun here before that.
-    plan, status = _settled_plan(layout, give_up)
-    again = "openha evacuate looks again, openha evacuate --undo ends it"
     with after_interrupt(
         f"{node} stays evacuated, and the nodes continue what they began, see service -s -c;"
-        f" {again}"
+        f" {_AGAIN}"
     ):
+        client.evacuate(layout, is_on=True, is_off_limits=options.off_limits)
+        # What was begun here before that.
+        plan, status = _settled_plan(layout, give_up)
+        if plan.waits:
+            problems = [_waits_text(plan), *why_not_safe(status)]
+            return _conclude(layout, options, status, problems)
         if plan.moves:
             print(f"handing over to {peer}: {', '.join(plan.moves)}", flush=True)
         status = _hand_over(layout, plan.moves, give_up)
@@ -211,18 +241,18 @@ def _evacuate(layout: Layout, options: argparse.Namespace) -> int:
     return _conclude(layout, options, status, problems)
 
 
+def _waits_text(plan: Plan) -> str:
+    return f"{', '.join(plan.waits)} is still being started or stopped here"
+
+
 def _settled_plan(layout: Layout, give_up: float) -> tuple[Plan, NodeStatus]:
-    """Return the plan once nothing is being started or stopped here."""
+    """Return the plan once nothing is being started or stopped here, or the time is over."""
     is_said = False
     while True:
         status = client.fetch_status(layout)
         plan = plan_of(status)
-        if not plan.waits:
+        if not plan.waits or clock.monotonic() >= give_up:
             return plan, status
-        if clock.monotonic() >= give_up:
-            raise RefusedError(
-                f"not evacuated: {', '.join(plan.waits)} is still being started or stopped here"
-            )
         if not is_said:
             print(f"waiting for {', '.join(plan.waits)}, being started or stopped", flush=True)
             is_said = True
@@ -322,12 +352,20 @@ def _conclude(
     if options.stop:
         from opensvc_openha.cli import ezha
 
+        if not client.running_pid(layout):
+            fences = f"without a goodbye, so that {peer} may fence it: ezha start, then again"
+            print(
+                f"it is not safe to switch {node} off: its node daemon ended by itself, {fences}",
+                file=sys.stderr,
+            )
+            print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
+            return NOT_SAFE
         ezha.main(["stop"])
         print("its node daemon has said goodbye, and has ended: no fence comes")
         print(f"it is safe to switch {node} off")
         return SAFE
     print(f"it is safe to switch {node} off: shut it down in order, so that it says goodbye first")
-    unless = "" if options.off_limits else f", unless {peer} dies"
+    unless = "" if read_evacuation(layout).is_off_limits else f", unless {peer} dies"
     print(f"nothing is started here{unless}, before: openha evacuate --undo")
     return SAFE
 
@@ -344,10 +382,8 @@ def _report(title: str, plan: Plan) -> None:
 def _on_peer(layout: Layout, options: argparse.Namespace) -> int:
     """Have the other node do it, over the peer link, or else by ssh."""
     from opensvc_openha.cli.patient_peer import patient_peer
-    from opensvc_openha.cli.peer_node import evacuation_words
     from opensvc_openha.errors import NoPeerLinkError
     from opensvc_openha.peer_link.client import new_job_id
-    from opensvc_openha.peer_link.protocol import EvacuateRequest
     from opensvc_openha.storage import configuration
     from opensvc_openha.system.order_reason import given_reason
 
@@ -367,15 +403,46 @@ def _on_peer(layout: Layout, options: argparse.Namespace) -> int:
         except NoPeerLinkError as error:
             if error.reason != "OFF":
                 print(f"{error}, so ssh is used", file=sys.stderr)
-        return _by_ssh(peer, ["openha", *evacuation_words(request)])
+        return _by_ssh(peer, ssh_words(request))
+
+
+def ssh_words(request: EvacuateRequest) -> list[str]:
+    """Return the command for the other node, with the reason: ssh does not carry the variable."""
+    from opensvc_openha.cli.peer_node import evacuation_words
+
+    reason = ["--reason", request.order_reason] if request.order_reason else []
+    return ["openha", *evacuation_words(request), *reason]
 
 
 def _by_ssh(peer: str, words: list[str]) -> int:
-    from opensvc_openha.agent.host.commands import run_command
+    import subprocess
+
+    from opensvc_openha.agent.host.commands import CommandResult, command_environment
     from opensvc_openha.agent.host.ssh import SSH_FAILED, remote_shell, why_unreachable
 
-    result = run_command(remote_shell(peer, words), EVACUATE_WAIT_MAX_S)
+    argv, lines = remote_shell(peer, words), []
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=command_environment(),
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise RefusedError(f"cannot run ssh: {error.strerror}; or run it on {peer}") from error
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            _show(line)
+    result = CommandResult(process.returncode, "".join(lines))
     if result.exit_code == SSH_FAILED:
         raise RefusedError(f"{why_unreachable(peer, result)}; or run it on {peer}")
-    sys.stdout.write(result.output)
     return result.exit_code
+
+
+def _show(line: str) -> None:
+    print(line, end="", flush=True)

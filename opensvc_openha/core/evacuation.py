@@ -20,6 +20,19 @@ class Evacuation:
     is_off_limits: bool = False
     text: str = ""
     """Since when, by whom, and why."""
+    is_damaged: bool = False
+    """It was taken from a file that cannot be read."""
+
+    def ordered(self, order: Evacuation) -> Evacuation:
+        """Return what follows from an order.
+
+        One to evacuate a node that is evacuated ends nothing of it: somebody may rely on its being
+        off limits.
+        """
+        if not self.is_on or not order.is_on:
+            return order
+        text = order.text if self.is_damaged else self.text
+        return Evacuation(True, self.is_off_limits or order.is_off_limits, text)
 
     def explain(self, peer: str) -> str:
         """Return what follows for this node, for the operator; empty if it is not evacuated."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ from opensvc_openha.daemon.status_report import StatusReport
 from opensvc_openha.errors import NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import LEASE
-from opensvc_openha.storage.evacuation_store import write_evacuation
+from opensvc_openha.storage.evacuation_store import read_evacuation, write_evacuation
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
@@ -89,6 +90,7 @@ class ControlService:
         self._removed = removed
         self._fence = fence
         self._lease = lease
+        self._evacuating = threading.Lock()
 
     @property
     def _spec(self) -> ClusterSpec:
@@ -163,13 +165,18 @@ class ControlService:
         self._loop.await_events()  # Answered behind it: when this returns, it is done.
 
     def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None:
-        """Keep services away from this node, or no longer; on disk before the engine has it."""
+        """Keep services away from this node, or no longer; on disk before the engine has it.
+
+        A second order keeps what the first one has set.
+        """
         what = "evacuation" if is_on else "end of the evacuation"
         self._history.record(EntryKind.COMMAND, "", what, f"by {caller.text}")
         text = f"since {clock.stamp(clock.wall())} by {caller.text}" if is_on else ""
-        evacuation = Evacuation(is_on, is_on and is_off_limits, text)
-        write_evacuation(self._layout, evacuation)
-        self._inbox.put(EvacuationSet(evacuation))
+        order = Evacuation(is_on, is_on and is_off_limits, text)
+        with self._evacuating:
+            evacuation = read_evacuation(self._layout).ordered(order)
+            write_evacuation(self._layout, evacuation)
+            self._inbox.put(EvacuationSet(evacuation))
         self._loop.await_events()
 
     def leave(self, leaving: Leaving, who: str) -> None:

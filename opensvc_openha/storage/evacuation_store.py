@@ -28,7 +28,8 @@ def read_evacuation(layout: Layout) -> Evacuation:
     except FileNotFoundError:
         return NOT_EVACUATED
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Evacuation(True, text=f"(by a damaged file, {layout.evacuation_file}: {error})")
+        text = f"(by a damaged file, {layout.evacuation_file}: {error})"
+        return Evacuation(True, text=text, is_damaged=True)
 
 
 def write_evacuation(layout: Layout, evacuation: Evacuation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opensvc_openha.core.evacuation import Evacuation
+from opensvc_openha.core.evacuation import NOT_EVACUATED, Evacuation
 from opensvc_openha.core.events import BY_EVACUATION, Command, CommandReceived, Leaving
 from opensvc_openha.core.model import Policy
 from opensvc_openha.core.peer_view import Evidence
@@ -148,3 +148,16 @@ def test_explanation_names_who_ordered_it_and_how_it_ends() -> None:
         " openha evacuate --undo ends that"
     )
     assert "whatever happens" in Evacuation(True, True).explain("deb2")
+
+
+def test_second_order_keeps_off_limits_and_who_ordered_the_first() -> None:
+    """It may add to the evacuation; what it lacks is dropped by its end alone."""
+    first = Evacuation(True, True, "since 18:00 by root (CHG-12)")
+    assert first.ordered(Evacuation(True, False, "since 19:00 by ann")) == first
+    open_one = Evacuation(True, False, first.text)
+    assert open_one.ordered(Evacuation(True, True, "since 19:00 by ann")) == first
+    assert first.ordered(NOT_EVACUATED) == NOT_EVACUATED
+    again = Evacuation(True, False, "since 20:00 by ann")
+    assert NOT_EVACUATED.ordered(again) == again
+    damaged = Evacuation(True, text="(by a damaged file)", is_damaged=True)
+    assert damaged.ordered(again) == again

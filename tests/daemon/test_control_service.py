@@ -9,6 +9,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from opensvc_openha.core.actions import Answer, AnswerCode
+from opensvc_openha.core.evacuation import NOT_EVACUATED
 from opensvc_openha.core.events import (
     BY_MONITOR,
     BY_OPERATOR,
@@ -16,6 +17,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     DrillOrder,
     DrillOrdered,
+    EvacuationSet,
     LeaveRequested,
     Leaving,
     PeerConfirmedOut,
@@ -31,6 +33,7 @@ from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.open_commands import Answers, OpenCommands
 from opensvc_openha.errors import NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.storage.evacuation_store import read_evacuation
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
@@ -379,3 +382,16 @@ def test_fence_plan_and_lease_are_asked_by_their_own_services(bench: Bench) -> N
     assert service.release(ROOT) is bench.fence.release.return_value
     bench.fence.release.assert_called_once_with(bench.report.complete.return_value, ROOT)
     bench.fence.look_at_path.assert_called_once_with("ipmi")
+
+
+def test_second_evacuation_keeps_off_limits_on_disk_and_in_the_engine(bench: Bench) -> None:
+    """Also one that comes after a restart of the daemon: the file has it."""
+    first = Caller(4711, 0, order_reason="CHG-12")
+    for is_on, is_off_limits, caller in [(True, True, first), (True, False, ROOT)]:
+        bench.service.evacuate(is_on, is_off_limits, caller)
+    found = read_evacuation(bench.layout)
+    assert found.is_off_limits and "CHG-12" in found.text
+    given = [bench.inbox.get(0) for _ in range(2)]
+    assert given == [EvacuationSet(found)] * 2
+    bench.service.evacuate(False, False, ROOT)
+    assert read_evacuation(bench.layout) == NOT_EVACUATED

@@ -39,6 +39,7 @@ def test_damaged_file_is_taken_for_an_evacuation(layout: Layout, data: bytes) ->
     Path(layout.evacuation_file).write_bytes(data)
     found = read_evacuation(layout)
     assert found.is_on and not found.is_off_limits and layout.evacuation_file in found.text
+    assert found.is_damaged
 
 
 def test_file_that_cannot_be_removed_is_an_error(layout: Layout) -> None:

@@ -144,8 +144,15 @@ RUN_ARGS = Keyword("run_args", types.WORDS, (), "Options of `docker run`.")
 RUN_COMMAND = Keyword("run_command", types.WORDS, (), "Command in it.", aliases=("command",))
 CONTAINER_START_TIMEOUT = Keyword("start_timeout", types.SECONDS, 120.0, "Limit of a start.")
 CONTAINER_STOP_TIMEOUT = Keyword("stop_timeout", types.SECONDS, 10.0, "Then a stop kills it.")
+HEALTHCHECK = Keyword(
+    "healthcheck",
+    types.choice("monitor", "ignore"),
+    "monitor",
+    "`ignore`: a container that its HEALTHCHECK calls unhealthy is up, with a note.",
+)
 _DOCKER = (
     *(RUN_IMAGE, RUN_ARGS, RUN_COMMAND, CONTAINER_START_TIMEOUT, CONTAINER_STOP_TIMEOUT),
+    HEALTHCHECK,
     *_RESERVED,
     Keyword("docker_service", types.choice("false", "no", "off", "0"), "false", "No swarm."),
 )

@@ -81,6 +81,7 @@ class DockerContainer(LocalResource):
         self._command = section.value(schema.RUN_COMMAND)
         self._stop_timeout_s = section.value(schema.CONTAINER_STOP_TIMEOUT)
         self._start_limit_s = section.value(schema.CONTAINER_START_TIMEOUT)
+        self._heeds_health = section.value(schema.HEALTHCHECK) == "monitor"
         self._engine: DockerDaemon = context.docker
         self._name = self._engine.settings.container_name(section.name)
 
@@ -97,7 +98,7 @@ class DockerContainer(LocalResource):
     def status(self) -> Finding:
         """Return up with id and image while it runs; down, with the exit code if it ended.
 
-        One that its HEALTHCHECK calls unhealthy is a warning.
+        One that its HEALTHCHECK calls unhealthy is a warning, unless that is to be ignored.
         """
         view = self._engine.view()
         if view.standing is not Standing.RUNNING and not self._sees_all:
@@ -118,7 +119,10 @@ class DockerContainer(LocalResource):
         if container.state == "running":
             remarks = self._remarks(container)
             if container.health is Health.UNHEALTHY:
-                return Finding(ResourceStatus.WARN, (self._complaint(container), *remarks), label)
+                complaint = self._complaint(container)
+                if self._heeds_health:
+                    return Finding(ResourceStatus.WARN, (complaint, *remarks), label)
+                remarks = (*remarks, f"{complaint} (healthcheck = ignore)")
             if container.health is Health.STARTING:
                 remarks = (*remarks, "its HEALTHCHECK has no result yet")
             return Finding(ResourceStatus.UP, remarks, label)
@@ -150,6 +154,9 @@ class DockerContainer(LocalResource):
 
         One that runs and is unhealthy is stopped first. ActionError if it is unhealthy again.
         """
+        if not self._heeds_health:
+            self.start()
+            return
         self._engine.ensure_running()
         container = self._seen()
         if container is not None and container.health is Health.UNHEALTHY:

@@ -126,7 +126,13 @@ def _no_daemon() -> Any:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def keywords() -> str:
+    """More lines of the container."""
+    return ""
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keywords: str) -> Iterator[Stage]:
     for name in ("etc", "var", "log", "bin"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(f"OSVC_{name.upper()}", str(tmp_path / name))
@@ -141,7 +147,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     program.chmod(0o755)
     text = (
         f"[DEFAULT]\ndocker_daemon_private = false\ndocker_exe = {program}\n[container#1]\n"
-        "type = docker\nrun_image = web:1\nmonitor = true\nrestart = 2\n"
+        f"type = docker\nrun_image = web:1\nmonitor = true\nrestart = 2\n{keywords}"
     )
     layout = agent_layout("", os.environ)
     engine = ScriptedEngine(tmp_path)
@@ -264,3 +270,17 @@ def test_health_check_without_a_result_keeps_nobody_waiting(stage: Stage) -> Non
     stage.engine.be("Up 2 hours (unhealthy)", "Up 1 second (health: starting)")
     assert bring_back(stage.service, stage.resource)
     assert stage.words == ["stop", "start"]
+
+
+@pytest.mark.parametrize("keywords", ["healthcheck = ignore\n"])
+def test_health_check_that_is_ignored_is_a_note(stage: Stage) -> None:
+    """The container is up, and a restart after its end does not wait for a result."""
+    stage.engine.be("Up 2 hours (unhealthy)")
+    found = stage.resource.status()
+    assert found.status is ResourceStatus.UP
+    assert found.log[0].startswith("unhealthy by its HEALTHCHECK, 3 times in a row: exit code 1")
+    assert found.log[0].endswith("(healthcheck = ignore)")
+    for word in ("health: starting", "unhealthy"):
+        stage.engine.be("exited", f"Up 1 second ({word})")
+        assert bring_back(stage.service, stage.resource)
+    assert stage.words == ["start", "start"]
