@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from argparse import Namespace
 from dataclasses import dataclass
 
@@ -510,6 +511,7 @@ def _write_launcher(plan: Plan, path: str, command: str) -> None:
     text = (
         text.replace("@VARIABLES@", variables)
         .replace("@CHECK@", _check(plan))
+        .replace("@OTHER@", _without_script(_launch(plan)))
         .replace("@PYTHON@", _launch(plan))
         .replace("@COMMAND@", command)
         .replace('  "$@"', ' "$@"')
@@ -523,6 +525,25 @@ def _launch(plan: Plan) -> str:
     if is_packaged(plan):
         return _packaged_launch(plan)
     return plan.launch or _python()
+
+
+def _without_script(launch: str) -> str:
+    """Return the lines that run a package which has no start script where the launcher expects it.
+
+    An older version has none. A source tree keeps its own after pip has installed a copy, which is
+    the one in force then.
+    """
+    python, option, start = launch.rpartition(" -S ")
+    if not option:
+        return ""
+    is_there = f"[ -e {start} ]"
+    copied = f"{sysconfig.get_path('purelib')}/opensvc_openha"
+    if start == shlex.quote(start_script()) and os.path.dirname(copied) != package_parent():
+        is_there += f" && ! [ -e {shlex.quote(copied)}/__main__.py ]"
+    return (
+        "# For another version, or one in another place, before its `openha install` has run.\n"
+        f'{{ {is_there}; }} || exec {python} -m opensvc_openha @COMMAND@ "$@"\n'
+    )
 
 
 def _packaged_launch(plan: Plan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 import opensvc_openha
-from opensvc_openha.cli import boot, uninstall
+from opensvc_openha.cli import boot, install, uninstall
 from opensvc_openha.cli.install import Plan, lay_out
 from opensvc_openha.formats.layout import agent_layout, fhs_layout, find_layout, tree_layout
 
@@ -331,6 +332,51 @@ def test_commands_survive_the_loss_of_their_python(tmp_path: Path) -> None:
     done = shown()
     assert done.returncode == 7 and done.stdout == "" and done.stderr.count("\n") == 1
     assert f"python3 -m venv --clear {venv}" in done.stderr
+
+
+def test_commands_run_an_older_version_before_its_install_did(tmp_path: Path) -> None:
+    """Which has no script for the launchers.
+
+    With a command, and without one.
+    """
+    site = tmp_path / "site packages"
+    package = site / "opensvc_openha"
+    (package / "lean").mkdir(parents=True)
+    start = package / "lean/start.py"
+    start.write_text("import sys; print('new', *sys.argv[1:])\n")
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import sys; print('old', *sys.argv[1:])\n")
+    env = f"env PYTHONPATH={shlex.quote(str(site))} {sys.executable} -P"
+    launch = f"{env} -S {shlex.quote(str(start))}"
+    layout, stage = tree_layout("/ez"), str(tmp_path / "stage")
+    install._write_launcher(Plan(layout, stage=stage, launch=launch), "/ez/bin/service", "service")
+    install._write_launcher(Plan(layout, stage=stage, launch=launch), "/usr/bin/openha", "")
+
+    def shown(name: str) -> tuple[int, str]:
+        done = run(f"{stage}/{name}", "-A", "a b")
+        return done.returncode, done.stdout
+
+    assert shown("ez/bin/service") == (0, "new service -A a b\n")
+    assert shown("usr/bin/openha") == (0, "new -A a b\n")
+    start.unlink()
+    assert shown("ez/bin/service") == (0, "old service -A a b\n")
+    assert shown("usr/bin/openha") == (0, "old -A a b\n")
+
+
+def test_commands_run_what_pip_installed_after_a_source_tree(tmp_path: Path) -> None:
+    """The tree is still there, and is not what the operator has upgraded."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    needed = (Path(str(module.__file__)).parent.parent for module in (opensvc_openha, psutil))
+    (site / "tree.pth").write_text("".join(f"{each}\n" for each in needed))
+    command = [f"{venv}/bin/python", "-I", "-m", "opensvc_openha", "install"]
+    subprocess.run([*command, "--prefix", f"{tmp_path}/ez"], check=True, stdout=subprocess.DEVNULL)
+    assert run(f"{tmp_path}/ez/bin/openha", "--version").stdout.startswith("opensvc-openha ")
+    (site / "opensvc_openha").mkdir()
+    (site / "opensvc_openha/__init__.py").touch()
+    (site / "opensvc_openha/__main__.py").write_text("print('the copy')")
+    assert run(f"{tmp_path}/ez/bin/openha", "--version").stdout == "the copy\n"
 
 
 def test_uninstall_leaves_the_configuration_until_it_is_purged(tmp_path: Path) -> None:
