@@ -155,7 +155,7 @@ def order_of(words: Sequence[str]) -> TypedOrder | None:
     if list(words[:2]) != ["service", "-A"] or not 3 <= len(words) <= 4:
         return None
     typed = words[-1].lower()
-    if typed not in ACTIONS:
+    if typed not in ACTIONS or words[2].startswith("-"):
         return None
     return TypedOrder(Command(typed), words[2] if len(words) == 4 else None)
 

@@ -78,8 +78,8 @@ def fetch_status(
 def fetch_own_states(layout: Layout) -> dict[str, ServiceState | None]:
     """Return the state of each service on this node; raises as ``fetch_status``.
 
-    None for one that is not of this node. For who needs nothing else: the rest of a status takes
-    longer to load than to ask for.
+    None for one that is not of this node. For callers that need nothing else: the rest of a status
+    takes longer to load than to ask for.
     """
     from opensvc_openha.core.states import ServiceState
 

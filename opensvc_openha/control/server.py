@@ -16,7 +16,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opensvc_openha import __version__
 from opensvc_openha.control import protocol
@@ -63,6 +63,9 @@ from opensvc_openha.system.files import identity_of
 from opensvc_openha.system.peer_credentials import Caller, caller_of
 from opensvc_openha.system.unix_socket_path import ShortPath
 
+if TYPE_CHECKING:
+    from opensvc_openha.control.rendering import Report
+
 _REQUEST_LIMIT_S = 10.0
 _STRANGER_LIMIT_S = 2.0
 """Seconds within which the whole request of a user who may only read must arrive."""
@@ -72,6 +75,8 @@ _CONNECTIONS = 64
 _OF_ONE_STRANGER = 8
 _BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
+_REPORT_WAIT_S = 0.5
+"""Seconds that a report waits for another one: less than the lean client waits for its answer."""
 _HANG_UP_EVERY_S = 1.0
 _CUT_LOOK_S = 0.1
 """Seconds between looks whether links that a drill has cut are to be opened again."""
@@ -335,9 +340,7 @@ class ControlServer:
         if view is None and caller.may_change:
             report = self._renderer.report(request.words)
         if report is not None:
-            with self._reporting:
-                text = protocol.frame(report(self._served))
-            _send_line(connection, text)
+            self._report(connection, report)
         elif view is None:
             self._order(connection, request, caller)
         elif caller.may_change:
@@ -350,6 +353,21 @@ class ControlServer:
             with self._rendering:
                 text = self._shared_texts.of(view, lambda status: show(view, status))
             _send_line(connection, text)
+
+    def _report(self, connection: socket.socket, report: Report) -> None:
+        """Answer with what files say, unless the reading of another report takes too long.
+
+        A disk that hangs must not collect the connections that orders need.
+        """
+        if not self._reporting.acquire(timeout=_REPORT_WAIT_S):
+            raise UsageError("not worded here: another report is being read")
+        try:
+            if _has_gone(connection):
+                return  # The command was impatient, and reads the files itself.
+            text = protocol.frame(report(self._served))
+        finally:
+            self._reporting.release()
+        _send_line(connection, text)
 
     def _order(self, connection: socket.socket, request: RenderRequest, caller: Caller) -> None:
         """Carry out the order of a command line; send what it prints as it comes."""

@@ -50,7 +50,7 @@ class Unanswered(Exception):
 def run(words: list[str], environ: dict[bytes, bytes], version: str) -> int | None:
     """Run a command; return its exit code, None if the package has to run it.
 
-    Raises OSError for an output that cannot be written, and Unanswered.
+    Raises OSError and ValueError for an output that cannot be written, and Unanswered.
     """
     is_order = _is_order(words)
     request = _request(words, environ, version, is_order)
@@ -83,6 +83,8 @@ def _request(
         words, typed = _without_reason(words)
         reason = _text(environ.get(b"OPENHA_REASON", b"")) if typed is None else typed
         if not 3 <= len(words) <= 4 or words[-1].lower() not in ORDERS:
+            return None
+        if words[2].startswith("-"):
             return None
         if reason != reason.strip() or len(reason) > _REASON_CHARACTERS:
             return None

@@ -43,7 +43,7 @@ def console() -> None:
     failure: Exception | None = None
     try:
         code = client.run(sys.argv[1:], posix.environ, __version__)
-    except (OSError, client.Unanswered) as error:
+    except (OSError, ValueError, client.Unanswered) as error:
         code, failure = None, error
     if code is not None:
         # Nothing is left to be done, and taking the interpreter apart takes time.

@@ -29,22 +29,29 @@ from opensvc_openha.cli.service import ACTIONS, raise_unanswered
 from opensvc_openha.cli.streams import ends_soon, error_text
 from opensvc_openha.cli.views import view_of
 from opensvc_openha.control import protocol
-from opensvc_openha.control.rendering import Rendered
+from opensvc_openha.control.rendering import Asked, Rendered
 from opensvc_openha.control.server import ControlServer
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import Command, DrillOrder, Leaving
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding, PredictedPart
-from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError
+from opensvc_openha.errors import (
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.formats.layout import find_layout, tree_layout
 from opensvc_openha.lean import client
 from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile
 from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
-from opensvc_openha.system.self_command import start_script
+from opensvc_openha.system.self_command import package_parent, start_script
+from opensvc_openha.system.unix_socket_path import ShortPath
 from tests.control.test_status_lines import STATUS as BASE
-from tests.waiting import LIMIT_S
+from tests.waiting import LIMIT_S, until
 
 UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
 READS = [
@@ -333,11 +340,70 @@ def test_report_of_another_user_is_left_to_the_package(bench: Bench, words: str)
     assert b'"error"' in asked(bench, request, Caller(4711, os.getuid() + 1))
 
 
+def test_report_that_hangs_keeps_no_place_of_another_connection(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history's disk hangs: the next report is left to the command, and orders get through."""
+    has_begun, disk = threading.Event(), threading.Event()
+
+    def hang(_: Asked) -> Rendered:
+        has_begun.set()
+        assert disk.wait(LIMIT_S)
+        return Rendered("late")
+
+    monkeypatch.setattr(bench.server._renderer, "report", lambda _: hang)
+    request = {"do": "render", "version": __version__, "words": ["why", "web"]}
+    try:
+        with connected(bench, request) as first:
+            assert has_begun.wait(LIMIT_S)
+            with connected(bench, request) as second:
+                second.settimeout(LIMIT_S)
+                assert json.loads(second.makefile("rb").readline())["code"] == UsageError.exit_code
+            until(lambda: bench.server._places._taken == 1)
+            disk.set()
+            assert first.makefile("rb").read() == protocol.frame(Rendered("late"))
+    finally:
+        disk.set()
+
+
+def connected(bench: Bench, request: Mapping[str, object]) -> socket.socket:
+    """Return a connection on which this was sent."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ShortPath(bench.layout.control_socket) as path:
+        made.connect(path)
+    made.sendall(json.dumps(request).encode() + b"\n")
+    return made
+
+
+def test_report_is_not_made_for_a_caller_who_has_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command was impatient, and makes it itself."""
+    made: list[Asked] = []
+
+    def report(daemon: Asked) -> Rendered:
+        made.append(daemon)
+        return Rendered("text")
+
+    monkeypatch.setattr(bench.server._renderer, "report", lambda _: report)
+    request: dict[str, object] = {"do": "render", "version": __version__, "words": ["why", "web"]}
+    assert asked(bench, request, Caller(os.getpid(), 0)) == protocol.frame(Rendered("text"))
+    assert len(made) == 1
+    here, there = socket.socketpair()
+    here.sendall(json.dumps(request).encode() + b"\n")
+    here.close()
+    assert bench.server._places.take(Caller(os.getpid(), 0))
+    bench.server._serve(there, Caller(os.getpid(), 0))
+    assert len(made) == 1
+
+
 WORDS = [
     "", "service", "service -s -x", "service -s --json", "service -i web", "service -r web",
     "service -a web", "service --help", "hb", "hb -v", "hb -s --json", "hb -a", "status -v", "ezha",
     "ezha start", "ezha status status", "service -A", "service -A bogus", "service -A web bogus",
-    "service -A web stop now", "service -A web stop --force", "nmond -f", "openha", "why", "why -x",
+    "service -A web stop now", "service -A web stop --force", "service -A --help start",
+    "service -A -x stop", "service -A --reason stop", "service -A --reason=why stop",
+    "nmond -f", "openha", "why", "why -x",
     "why web db", "why --json web", "history -n", "history -n x", "history -n 0",
     "history -n 501", "history web db",
     "history -n 5 web db", "history --since 10m", "history -n 5 -n 6", "history --both",
@@ -468,6 +534,22 @@ def test_reason_that_does_not_fit_is_left_to_the_package(bench: Bench, reason: s
     """It reports what is wrong with it, or sends it; the daemon hears nothing meanwhile."""
     words = ["service", "-A", "web", "start", "--reason", reason]
     assert bench.lean(*words) is None and bench.lean(*words[:-2], f"--reason={reason}") is None
+    assert bench.daemon.orders == []
+
+
+@pytest.mark.parametrize("words", ["-A --help start", "-A --reason stop", "-A -x stop"])
+def test_option_is_no_name_of_a_service(
+    bench: Bench, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parser reports it, or shows the help."""
+    assert bench.lean("service", *words.split()) is None and bench.daemon.orders == []
+    with mock.patch.dict(os.environ, bench.env):
+        try:
+            code = cli.main(["service", *words.split()])
+        except (SystemExit, OpenhaError) as ended:
+            code = ended.exit_code if isinstance(ended, OpenhaError) else int(str(ended.code or 0))
+    assert code == (0 if "--help" in words else 2)
+    assert ("Usage" in capsys.readouterr().out) == ("--help" in words)
     assert bench.daemon.orders == []
 
 
@@ -688,6 +770,32 @@ def test_output_that_cannot_be_written_is_an_error(bench: Bench) -> None:
         7,
         "cannot write the output: No space left on device\n",
     )
-    pipe = ["sh", "-c", f'"{sys.executable}" -I -S "{start_script()}" hb -s | true']
-    done = subprocess.run(pipe, capture_output=True, text=True, env=bench.env)
-    assert (done.returncode, done.stderr) == (0, "")
+    reader, writer = os.pipe()
+    os.close(reader)
+    python = [sys.executable, "-I", "-S", start_script()]
+    with os.fdopen(writer, "wb") as pipe:
+        closed = subprocess.run(
+            [*python, "hb", "-s"], stdout=pipe, stderr=subprocess.PIPE, env=bench.env
+        )
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+def test_text_that_the_locale_cannot_encode_is_reported_as_by_the_package(bench: Bench) -> None:
+    """One line, and no traceback."""
+    services = (replace(BASE.services[0], name="gerät"),)
+    bench.daemon.found = replace(BASE, age_s=0.0, services=services)
+    python = [sys.executable, "-I", "-X", "utf8=0"]
+    env = {**bench.env, "LC_ALL": "C"}
+    lean, full = (
+        subprocess.run([*python, *how, "service", "-s"], capture_output=True, text=True, env=env)
+        for how in (["-S", start_script()], ["-c", _WITHOUT_THE_CLIENT])
+    )
+    assert (lean.returncode, lean.stderr) == (full.returncode, full.stderr)
+    assert lean.stderr.startswith("unexpected UnicodeEncodeError: "), lean
+    assert lean.stderr.count("\n") == 1 and lean.stdout == ""
+
+
+_WITHOUT_THE_CLIENT = (
+    f"import sys; sys.path.insert(0, {package_parent()!r})\n"
+    "from opensvc_openha.cli import main; main.console()"
+)
