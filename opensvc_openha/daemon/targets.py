@@ -40,7 +40,7 @@ class Targets:
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Start to ask, if there is anybody to ask."""
+        """Start to ask, if targets are configured."""
         self._has_begun = True
         self.check_soon()
 
@@ -59,8 +59,8 @@ class Targets:
     def _run(self) -> None:
         name_thread("targets")
         while not self._is_over.is_set():
-            policy = self._policy()
             with self._lock:
+                policy = self._policy()
                 if policy is None:
                     self._has_thread = False
                     return

@@ -3,8 +3,8 @@
 A datagram socket of ICMP needs no right but that of `net.ipv4.ping_group_range`; a raw socket is
 the way of a daemon that runs as root. Sockets live for one round: whatever became of interfaces and
 addresses since the last one, it begins with what there is now. An answer counts if it comes from
-the address that was asked, and has what the request had: a random payload, which nobody knows who
-has not seen it.
+the address that was asked, and has what the request had: a random payload, known only to those who
+have seen the request.
 """
 
 from __future__ import annotations
@@ -74,7 +74,13 @@ class _Request:
             message = pack_request(
                 self._ip.version, self._identifier, self._sequence, self._payload
             )
-            self.socket.sendto(message, self._destination())
+            destination = self._destination()
+            if self._is_raw:
+                # Else it gets the replies of all addresses, and a flood of them drops the answer.
+                self.socket.connect(destination)
+                self.socket.send(message)
+            else:
+                self.socket.sendto(message, destination)
         except OSError as error:
             self.end(error)
 

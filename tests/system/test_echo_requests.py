@@ -19,6 +19,7 @@ from opensvc_openha.system import echo_requests
 from opensvc_openha.system.echo_requests import ask
 from tests.generated import ROOT
 from tests.local_user import needs_root
+from tests.waiting import until
 
 NOBODY = "192.0.2.77"
 """An address that nobody has (RFC 5737)."""
@@ -111,6 +112,41 @@ def test_answer_counts_from_who_was_asked_and_with_what_was_sent_alone() -> None
     assert request._is_answer(b"\x00" + message[1:], "192.0.2.1"), "the kernel has chosen that one"
 
 
+_RAW = """
+import select
+from opensvc_openha.system import echo_requests
+for asked, other in ("127.0.0.9", "127.0.0.5"), ("::1", "fd00::5"):
+    own, foreign = (echo_requests._Request(each, "") for each in (asked, other))
+    own.send(), foreign.send()
+    for request in own, foreign:
+        assert request._is_raw and request.look is None, request.look
+        select.select([request.socket], [], [])
+    found = 0
+    try:
+        while own.socket.recv(2048):
+            found += 1
+    except BlockingIOError:
+        print(found)
+"""
+_WITH_RAW_SOCKETS = """
+ip link set lo up && ip address add fd00::5/128 dev lo &&
+echo 1 0 > /proc/sys/net/ipv4/ping_group_range && exec "$0" -c "$1"
+"""
+
+
+@needs_root
+def test_raw_socket_gets_the_replies_of_who_was_asked_alone() -> None:
+    """A flood of others would fill it, and drop the answer."""
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", _WITH_RAW_SOCKETS, sys.executable, _RAW],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "1\n1\n", done
+
+
 # --- the thread of the daemon -------------------------------------------------------------------
 
 
@@ -171,8 +207,37 @@ def test_nobody_is_asked_without_targets() -> None:
     gateway.targets.check_soon()
     gateway.next()
     gateway.policy = None
-    while gateway.targets._has_thread:
-        pass
+    until(lambda: not gateway.targets._has_thread)
     count = len(gateway.rounds)
     gateway.targets.check_soon()
     assert not gateway.targets._has_thread and len(gateway.rounds) == count
+
+
+def test_section_that_comes_back_while_the_thread_ends_has_a_thread() -> None:
+    """It is not taken for one that is still asked for."""
+    gateway = Gateway()
+    gateway.targets.start()
+    gateway.next()
+    policy, helpers = gateway.policy, []
+
+    def put_back() -> None:
+        gateway.policy = policy
+        gateway.targets.check_soon()
+
+    def removed() -> ConnectivityPolicy | None:
+        if gateway.policy is None and threading.current_thread().name == "targets":
+            if gateway.targets._lock.locked():
+                helpers.append(threading.Thread(target=put_back))
+                helpers[0].start()  # Waits for the lock.
+            else:
+                put_back()
+            return None
+        return gateway.policy
+
+    gateway.targets._policy = removed
+    gateway.policy = None
+    until(lambda: gateway.policy is not None)
+    gateway.next()
+    for helper in helpers:
+        helper.join()
+    gateway.targets.stop()
