@@ -158,6 +158,8 @@ class Engine:
         self._lease = LeaseOwner(spec, now)
         self._was_promise_due = False
         self._was_cut_off = ""
+        self._left_waiting: frozenset[str] = frozenset()
+        """Services whose round of the fence plan is over, and which were looked at since."""
         self._disks = DataDisks()
         self._connectivity = OwnConnectivity(spec, now)
         self._reach = ReachSight()
@@ -668,9 +670,17 @@ class Engine:
         plan = self._fencing.desk.plan
         done = self._fencing.order_step(self._peer.view, now)
         # Whoever still waits for a round that is over, or has failed, has to be looked at again.
-        if not plan.is_in_round or (plan.is_idle and not plan.waits_for_lease):
-            self._work.mark(plan.waiting)
+        # Once: what it waits for after that (its own script, say) comes as an event or in time.
+        is_over = not plan.is_in_round or (plan.is_idle and not plan.waits_for_lease)
+        left = frozenset(plan.waiting if is_over else ())
+        self._work.mark(left - self._left_waiting)
+        self._left_waiting = left
         return done
+
+    def is_proved_by_deed(self, service: str) -> bool:
+        """Return True if a deed, or an operator, proves the peer out for a service of this node."""
+        specs = (svc for svc in self.spec.own_services if svc.name == service)
+        return any(self._fencing.is_proved_by_deed(svc, self._stepped_at) for svc in specs)
 
     def _note_clear(self) -> None:
         """Note since which beat nothing runs here, for a node that was ejected."""

@@ -319,9 +319,12 @@ class Fencing:
     def is_proved_by_deed(self, svc: ServiceSpec, now: float) -> bool:
         """Return True if something that was done, or an operator, proves the peer out.
 
-        Not its promise alone, which proves it out by itself, whoever looks.
+        Not its promise alone, which proves it out by itself, whoever looks. A shot of the fence
+        plan does so also before the service's own script, which comes after it, has succeeded.
         """
         proof = self.proof_for(svc, now)
+        if proof is None and self.desk.is_configured:
+            proof = self.desk.plan.proof_for(svc, now)
         return proof is not None and proof.kind is not ProofKind.SELF_FENCED
 
     def proved_out(self, now: float) -> str:

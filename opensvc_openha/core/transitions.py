@@ -466,6 +466,10 @@ _START_ROWS = (
         S.STOPPED, _CONDEMNED, clears=True, done=_A.ROLLED_BACK),
     Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _is_cut_off(s),
         S.STOPPED, _CUT_OFF, clears=True, done=_A.ROLLED_BACK),
+    # While a shot is in the air its end is awaited: what it proves is used all the same.
+    Row(S.STARTING, _T.EVALUATE,
+        lambda s: s.is_fencing and s.is_round_over and _is_isolated(s),
+        S.STOPPED, _ISOLATED, clears=True, done=_A.ROLLED_BACK),
     Row(S.STARTING, _T.EVALUATE, lambda s: s.is_fencing and _must_yield(s),
         S.STOPPED, "while it was fenced the peer is {evidence}", clears=True,
         done=_A.ROLLED_BACK),

@@ -171,11 +171,13 @@ class EnginePorts:
             self._history.record_script_start(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
         is_in_silence = action.peer_standing is PeerStanding.SILENT
-        is_check = action.kind is ScriptKind.CHECK
+        is_fence = action.kind is ScriptKind.CHECK and is_in_silence
+        # After a shot it fences nobody.
+        is_fence = is_fence and not self._engine.is_proved_by_deed(action.service)
 
         def is_overtaken() -> bool:
             # The last moment at which a fence of a node that nothing answers can be left out.
-            is_kept = is_check and is_in_silence and self._engine.is_isolated
+            is_kept = is_fence and self._engine.is_isolated
             return is_kept or self._is_overtaken(decided_at, announced_at, is_in_silence)
 
         self._runner.run(action, is_overtaken)

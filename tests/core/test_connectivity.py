@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -18,8 +19,9 @@ from opensvc_openha.core.events import (
     TargetsAsked,
 )
 from opensvc_openha.core.facts import Connectivity, Facts, Reach
-from opensvc_openha.core.model import ClusterSpec, ConnectivityPolicy, Policy, Profile
-from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.model import ClusterSpec, ConnectivityPolicy, Policy, Profile, Role
+from opensvc_openha.core.peer_view import Evidence, PeerView
+from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
     ISOLATED_HOLD_S,
@@ -28,6 +30,7 @@ from opensvc_openha.core.timing import (
     PING_MISSES,
     PING_SLACK_S,
 )
+from opensvc_openha.core.transitions import Situation, Trigger, find_row
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
 from opensvc_openha.verify.invariants import Confirmed
 from tests.core.pair import Host, Pair
@@ -405,6 +408,42 @@ def test_isolated_node_starts_nothing_on_a_promise() -> None:
     pair.deb1.crash()
     pair.run(LONG_S)
     assert pair.state("deb2").name == "STOPPED"
+
+
+@pytest.mark.parametrize("is_shot", [True, False])
+def test_shot_under_way_is_used_after_a_script_of_the_services_own(is_shot: bool) -> None:
+    """The node is isolated when its shot has ended; one that has failed is not tried again."""
+    pair = ReachPlanPair((IPMI,), check="/etc/need")
+    pair.start_both()
+    pair.step_s = lambda step: 8.0
+    pair.works = {"ipmi"} if is_shot else set()
+    pair.cut_all()
+    while not pair.steps:
+        pair.run(0.5)
+    pair.uplinks.cut("deb2")
+    pair.run(LONG_S)
+    assert is_isolated(pair.deb2) and len(pair.steps) == 1
+    assert pair.state("deb2").name == ("STARTED" if is_shot else "STOPPED")
+    assert pair.alive() == ({"deb2"} if is_shot else {"deb1", "deb2"})
+    assert _ran(pair, "deb2", "check") == int(is_shot)
+
+
+def test_wait_for_a_fence_ends_on_an_isolated_node_once_its_round_is_over() -> None:
+    """Not while a shot is in the air, nor beside a peer that left in order."""
+    for is_round_over, evidence in itertools.product((True, False), Evidence):
+        situation = Situation(
+            Role.PRIMARY,
+            evidence,
+            is_fencing=True,
+            is_round_over=is_round_over,
+            is_check_valid=True,
+            is_isolated=True,
+        )
+        row = find_row(S.STARTING, Trigger.EVALUATE, situation)
+        if evidence is Evidence.SILENT:
+            assert (None if row is None else row.next) is (S.STOPPED if is_round_over else None)
+        else:
+            assert row is not None and "isolated" not in row.reason
 
 
 # --- hand-over ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from opensvc_openha.core.events import (
     Leaving,
     PeerConfirmedOut,
     RecoveredState,
+    ScriptKind,
     StepOutcome,
 )
 from opensvc_openha.core.model import Policy
@@ -673,3 +674,15 @@ def test_start_after_a_daemon_that_died_while_disks_drained_waits_for_the_rest(
     [_, (started_at, node)] = pair.starts()
     assert node == "deb2" and pair.state("deb2") is S.STARTED
     assert (started_at > began_at + 55) is is_killed
+
+
+def test_services_wait_for_each_others_scripts_after_a_shot_without_haste() -> None:
+    """Each has a check-up script of its own, which takes a while: no step follows at once."""
+    pair = PlanPair((IPMI,), names=("registry", "files"))
+    pair.services = tuple(replace(svc, check=f"/etc/{svc.name}.need") for svc in pair.services)
+    pair.script_s = lambda action: 8.0 if action.kind is ScriptKind.CHECK else 1.0
+    pair.start_both()
+    pair.deb1.crash()
+    pair.run(90)
+    assert pair.state("deb2") is pair.state("deb2", "files") is S.STARTED
+    assert pair.order_of_steps("deb2") == ["ipmi"]

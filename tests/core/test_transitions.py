@@ -70,6 +70,7 @@ FLAGS = (
         dict(is_stop_due=True),
         dict(is_isolated=True, is_delay_over=True, is_check_valid=True, is_defending=True),
         dict(is_isolated=True, was_never_started=True, is_retry_due=True),
+        dict(is_isolated=True, is_fencing=True, is_round_over=True),
         dict(is_reach_open=True, is_delay_over=True, is_check_valid=True, is_defending=True),
         dict(is_to_hand_to_peer=True),
     ]

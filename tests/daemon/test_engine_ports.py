@@ -59,6 +59,7 @@ class Rig:
             spec=SimpleNamespace(node="deb1"),
             is_peer_silent=True,
             is_isolated=False,
+            is_proved_by_deed=lambda service: False,
             sight=SIGHT,
             causality=CAUSALITY,
             causality_of_step=OF_STEP,
@@ -287,6 +288,14 @@ def test_check_up_of_a_silent_peer_does_not_begin_on_a_node_that_became_isolated
     assert not is_overtaken()
     rig.engine.is_isolated = True
     assert is_overtaken() == is_left_out
+
+
+def test_check_up_that_follows_a_shot_begins_on_an_isolated_node(rig: Rig) -> None:
+    """It fences nobody: the shot has proved the peer out before."""
+    rig.engine.is_proved_by_deed = lambda service: True
+    is_overtaken = rig.script(PeerStanding.SILENT, ScriptKind.CHECK)
+    rig.engine.is_isolated = True
+    assert not is_overtaken()
 
 
 def test_beats_that_wait_are_taken_before_a_script_for_a_silent_peer(

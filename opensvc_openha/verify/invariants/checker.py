@@ -245,7 +245,7 @@ class InvariantChecker:
         if seen.kind is ScriptKind.CHECK:
             node.evidence.begin_check(place, seen.at, seen.is_fence)
             if place.is_check_silent:
-                node.isolation.check_fence(seen.at, seen.node, seen.service)
+                node.isolation.check_script(seen.at, seen.node, seen.service)
         place.is_trying = False
         node.drill.check_script(seen)
         s8_booted.check_fence(seen, node.evidence.has_heard or self.may_fence_alone)

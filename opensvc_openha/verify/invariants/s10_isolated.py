@@ -6,7 +6,8 @@ as many rounds in a row as a verdict takes.
 Exceptions:
 
 * a fence that has begun before that runs to its end, and so do the further steps of its round
-* an operator's word, and what such a fence has proved, start services all the same
+* an operator's word, and what such a fence has proved, start services all the same; a check-up
+  script of the service's own may come between
 * rounds with a longer gap between them are no row: the node stood still
 """
 
@@ -73,8 +74,13 @@ class Isolation:
             self.check_fence(at, node)
         self._is_in_round = True
 
+    def check_script(self, at: float, node: str, service: str) -> None:
+        """Check the beginning of a check-up script beside a silent peer."""
+        if not self._is_in_round:
+            self.check_fence(at, node, service)
+
     def check_fence(self, at: float, node: str, service: str = "") -> None:
-        """Check the beginning of a fence, or of a check-up script beside a silent peer."""
+        """Check the beginning of a fence."""
         if self._is_reported:
             S10.fail(
                 at, node, service, "fences its peer, although it announces that it is isolated"
