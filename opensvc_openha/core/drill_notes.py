@@ -8,8 +8,10 @@ What holds back only delays, and a node that is silent on purpose is to its peer
 neither proves anything. The word is an operator's, for less time than the other node plays dead:
 what that one starts later, this one does not take for stopped.
 
-A node plays dead only while it hears its peer, and that daemon of the peer which holds its fences
-back: it speaks again as soon as that one is silent, has left, or was started again.
+A node plays dead only while it hears its peer, and the newest beat of that one reports that it
+holds its fences back for long enough: it speaks again as soon as that one is silent, has left, was
+started again, or reports no hold. The end of a hold is reported first, and comes with the next
+beat of the peer: one that plays dead sends none before it has heard that.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class DrillNotes:
         """
         self.dead_until = _NEVER
         """This node sends and starts nothing before that instant."""
+        self._ends_after: int | None = None
+        """The newest beat of the peer when the end of the hold was ordered; None if it was not."""
         self._heard: BootId | None = None
         """The incarnation of the peer that was heard when this node began to play dead."""
 
@@ -70,19 +74,21 @@ class DrillNotes:
         # Beside a peer that is not heard any of this is a failure, and no drill of one.
         why = "" if view.standing is PeerStanding.LIVE else f"{self._peer} is {view.standing.value}"
         if order is DrillOrder.END_HOLD:
-            released = [] if why else self._release("the drill ends it")
-            return [*released, self.answer(event, why)]
+            if not why and view.newest is not None and self.held_until > _NEVER:
+                self._ends_after = view.newest.seq
+            return [self.answer(event, why)]
         why = why or why_never or ("it came too late" if now > event.at_latest else "")
         if not 0.0 < event.seconds <= timing.DRILL_DEAD_MAX_S:
             why = why or f"a drill takes at most {timing.DRILL_DEAD_MAX_S:g} s"
         if order is DrillOrder.PLAY_DEAD:
             why = why or ("a script of a service runs" if is_busy else "")
             why = why or ("it plays dead already" if self.plays_dead else "")
+            why = why or self._why_not_held(view, event.seconds, now)
         if why:
             return [self.answer(event, why)]
         if order is DrillOrder.HOLD_FENCES:
             held_s = event.seconds * (1.0 + timing.TURN_DRIFT) + timing.DRILL_HOLD_MORE_S
-            self.held_until = now + held_s
+            self.held_until, self._ends_after = now + held_s, None
             self.word_until = now + event.seconds * timing.DRILL_WORD_PART
             return [self._record("", HELD, f"for {held_s:.0f} s at most"), self.answer(event)]
         newest = view.newest
@@ -90,6 +96,19 @@ class DrillNotes:
         self._heard = None if newest is None else newest.boot
         left = f"for {event.seconds:.0f} s at most"
         return [self._record("", DEAD, left), self.answer(event)]
+
+    def reported_s(self, now: float) -> float | None:
+        """Return for how long the peer may rely on the hold; None if it must not."""
+        is_held = self._ends_after is None and self.held_until > now
+        return self.held_until - now if is_held else None
+
+    def _why_not_held(self, view: PeerView, seconds: float, now: float) -> str:
+        """Return why this node must not be silent for so long; empty if it may."""
+        held_s = None if view.facts is None else view.facts.held_s
+        if held_s is None:
+            return f"{self._peer} does not report that it holds its fences back"
+        left_s = view.facts_at + held_s - timing.DRILL_SPEAK_EARLIER_S - now
+        return "" if seconds <= left_s else f"{self._peer} does not hold its fences back so long"
 
     def why_no_word(self, now: float) -> str:
         """Return why the word that the peer has stopped is not taken; empty if it is."""
@@ -102,6 +121,10 @@ class DrillNotes:
         done: list[Action] = []
         if self.held_until <= now:
             done += self._release("its time is over")
+        newest_seq = None if view.newest is None else view.newest.seq
+        is_live = view.standing is PeerStanding.LIVE
+        if self._ends_after is not None and is_live and newest_seq != self._ends_after:
+            done += self._release("the drill ends it")
         if self.plays_dead:
             newest = None if view.newest is None else view.newest.boot
             reasons = {
@@ -111,8 +134,13 @@ class DrillNotes:
                 "its daemon is leaving": is_leaving,
             }
             why = next((text for text, is_so in reasons.items() if is_so), "")
+            why = why or self._why_not_held(view, 0.0, now)
             done += self._speak(why) if why else []
         return done
+
+    def forget_word(self) -> None:
+        """Take no word for the drill: an operator has seen to it, for longer than a drill may."""
+        self.word_until = _NEVER
 
     def is_word_over(self, now: float) -> bool:
         """Return True once, when the time for the word has passed."""
@@ -158,6 +186,7 @@ class DrillNotes:
 
     def _release(self, why: str) -> list[Action]:
         was_held, self.held_until = self.held_until > _NEVER, _NEVER
+        self._ends_after = None
         return [self._record(HELD, OVER, why)] if was_held else []
 
     def _record(self, old: str, new: str, reason: str) -> Record:

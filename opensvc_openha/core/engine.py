@@ -618,11 +618,13 @@ class Engine:
             if why:
                 return [self._drill.answer(event, why)]
             word = PeerConfirmedOut(event.command_id, event.who, event.at_latest)
-            return self._confirm(word, now)
+            return self._confirm(word, now, is_of_drill=True)
         done = self._drill.order(
             event, self._peer.view, self._why_no_drill, self._services.is_busy, now
         )
         self._fencing.held_until = self._drill.held_until
+        # The other node plays dead only by what it hears of that.
+        self._announcer.has_news = True
         return done
 
     @property
@@ -764,12 +766,16 @@ class Engine:
 
     # --- an operator's confirmation ---------------------------------------------------------------
 
-    def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
+    def _confirm(
+        self, event: PeerConfirmedOut, now: float, *, is_of_drill: bool = False
+    ) -> list[Action]:
         """Accept an operator's confirmation that a peer which is not heard runs nothing."""
         peer, standing = self.spec.peer, self._peer.view.standing
         why = confirmation.refusal(event, peer, standing, self._peer.standing_reason, now)
         if why:
             return confirmation.refused(event, peer, why)
+        if not is_of_drill:
+            self._drill.forget_word()
         self._fencing.confirm(event.who, now)
         follows = self._services.after_confirmation(self._moment(now))
         return confirmation.accepted(event, peer, standing, follows)
@@ -881,6 +887,7 @@ class Engine:
                 unready=self._unready,
                 ordered=frozenset(work.left_by_order),
                 connectivity=self._connectivity.facts,
+                held_s=self._drill.reported_s(self._stepped_at),
             ),
             newest=view.newest,
             heard=self._peer.filter.incarnations.heard,

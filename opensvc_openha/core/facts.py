@@ -100,6 +100,8 @@ class Facts:
     """Services that an operator has taken from this node; only those with `failback`."""
     connectivity: Connectivity | None = None
     """Whether the node is isolated; None if it asks nobody, or is of an older version."""
+    held_s: float | None = None
+    """For how long a drill still has this node hold its fences back; None without one."""
     promise: Promise | None = None
     """When the node is dead for certain; None if it promises nothing.
 

@@ -89,6 +89,10 @@ DRILL_WORD_PART = 0.8
 DRILL_HOLD_MORE_S = 30.0
 """The other node holds its fences back for so much longer."""
 
+DRILL_SPEAK_EARLIER_S = 10.0
+"""A node that plays dead speaks again so long before the reported end of that hold at the latest.
+"""
+
 PUT_OFF_MAX_S = 10.0
 """Longest wait before a postponed script is decided again.
 

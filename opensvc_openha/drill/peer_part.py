@@ -21,6 +21,9 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.protocol import DrillRequest, DrillWord
 from opensvc_openha.system import clock
 
+_HEARD_S = 5.0
+"""After so long a beat has reported that the other node holds its fences back."""
+_LOOK_S = 0.2
 _COMMANDS = {
     DrillWord.STOP: Command.STOP,
     DrillWord.FREEZE_STOP: Command.FREEZE_STOP,
@@ -68,13 +71,27 @@ def why_not_dead(status: NodeStatus, services: Sequence[str]) -> str:
     return f"{named(not_up)}: not STARTED on {status.node}" if not_up else ""
 
 
+def _begin_to_play_dead(layout: Layout, seconds: float) -> float:
+    """Order it as soon as this node has heard of the other one's hold; return when it ends."""
+    give_up = clock.monotonic() + _HEARD_S
+    while True:
+        ends_at = clock.monotonic() + seconds
+        try:
+            client.order_drill(layout, DrillOrder.PLAY_DEAD, seconds)
+        except RefusedError:
+            if clock.monotonic() >= give_up:
+                raise
+            clock.pause(_LOOK_S)
+        else:
+            return ends_at
+
+
 def play_dead(layout: Layout, services: Sequence[str], seconds: float) -> None:
     """Fall silent for so many seconds, stop the services, and return once all are stopped."""
     why = why_not_dead(client.fetch_status(layout), services)
     if why:
         raise RefusedError(why)
-    ends_at = clock.monotonic() + seconds
-    client.order_drill(layout, DrillOrder.PLAY_DEAD, seconds)
+    ends_at = _begin_to_play_dead(layout, seconds)
     print(f"silent, for {seconds:.0f} s at most", flush=True)
     try:
         obey(layout, Command.FREEZE_STOP, services)

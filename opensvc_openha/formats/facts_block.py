@@ -12,6 +12,7 @@
                  then for how long, s 2 each, in the order of the frozen ones
     6  ordered   one bit per service that an operator has taken from the node
     7  targets   reach 1 (0: not known, 1: reachable, 2: isolated) | answered rounds 4
+    8  held      for how long a drill still holds fences back, ms 4
 
 An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored,
 so that a later version may add both. Sets of services are indexes here: their names are those
@@ -35,9 +36,11 @@ _NODE = struct.Struct(">BBIII")
 _PROMISE = struct.Struct(">IBB")
 _FROZEN_S = struct.Struct(">H")
 _TARGETS = struct.Struct(">BI")
+_HELD = struct.Struct(">I")
 _NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE, _PROMISE_TYPE, _DISKS_TYPE = 1, 2, 3, 4, 5
 _ORDERED_TYPE = 6
 _TARGETS_TYPE = 7
+_HELD_TYPE = 8
 _MARKS_MAX = 32
 _BOOTING, _DEFENDING = 1, 2
 _VIRTUAL = 1
@@ -92,6 +95,8 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
         packed += _entry(_ORDERED_TYPE, _pack_set(facts.ordered, names))
     if facts.connectivity is not None:
         packed += _entry(_TARGETS_TYPE, _pack_targets(facts.connectivity))
+    if facts.held_s is not None:
+        packed += _entry(_HELD_TYPE, _HELD.pack(_to_ms(facts.held_s)))
     return packed
 
 
@@ -121,6 +126,7 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
     promise: Promise | None = None
     disks: tuple[frozenset[int], dict[int, int]] = frozenset(), {}
     connectivity: Connectivity | None = None
+    held_s: float | None = None
     seen = set()
     offset = 0
     while offset < len(data):
@@ -149,7 +155,9 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
             ordered = _unpack_set(value, services)
         elif kind == _TARGETS_TYPE:
             connectivity = _unpack_targets(value)
-    facts = replace(facts, marks=marks, promise=promise, connectivity=connectivity)
+        elif kind == _HELD_TYPE:
+            held_s = _unpack_held(value)
+    facts = replace(facts, marks=marks, promise=promise, connectivity=connectivity, held_s=held_s)
     return RawFacts(facts, unready, *disks, ordered)
 
 
@@ -234,6 +242,12 @@ def _unpack_targets(value: bytes) -> Connectivity:
     # A later version may know more than these: of that nothing follows here.
     reach = _REACHES[number] if number < len(_REACHES) else Reach.UNKNOWN
     return Connectivity(reach, answers)
+
+
+def _unpack_held(value: bytes) -> float | None:
+    if len(value) < _HELD.size:
+        raise ValueError(f"for how long fences are held back takes {len(value)} bytes")
+    return _from_ms(_HELD.unpack_from(value)[0])
 
 
 def _to_ms(seconds: float | None) -> int:

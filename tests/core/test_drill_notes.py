@@ -10,12 +10,14 @@ from opensvc_openha.core.events import (
     DrillOrder,
     DrillOrdered,
     Leaving,
+    PeerConfirmedOut,
     RecoveredState,
 )
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import (
     DRILL_DEAD_MAX_S,
     DRILL_HOLD_MORE_S,
+    DRILL_SPEAK_EARLIER_S,
     DRILL_WORD_PART,
     TURN_DRIFT,
 )
@@ -27,6 +29,8 @@ from tests.core.plans import IPMI, PlanPair
 
 DEAD_S = 60.0
 HELD_S = DEAD_S * (1.0 + TURN_DRIFT) + DRILL_HOLD_MORE_S
+HEARD_S = 0.5
+"""The peer has heard by then that fences are held back."""
 HOLD, DEAD, SPEAK = DrillOrder.HOLD_FENCES, DrillOrder.PLAY_DEAD, DrillOrder.SPEAK
 WORD = DrillOrder.PEER_STOPPED
 
@@ -51,6 +55,7 @@ def words(host: Host) -> list[str]:
 def begin(pair: Pair, dead_s: float = DEAD_S) -> tuple[Host, Host]:
     """deb2 holds its fences back, deb1 plays dead and stops the service."""
     assert order(pair.deb2, HOLD, dead_s) == ""
+    pair.run(HEARD_S)
     assert order(pair.deb1, DEAD, dead_s) == ""
     pair.deb1.command(Command.FREEZE_STOP)
     return pair.deb1, pair.deb2
@@ -78,7 +83,9 @@ def test_takeover_from_a_node_that_plays_dead_shoots_nobody() -> None:
     assert pair.state("deb2") is S.STARTED
     pair.run(DEAD_S)
     assert drill_of(deb1) == "" and deb2.service().peer_state is S.FROZEN_STOP
-    assert order(deb2, DrillOrder.END_HOLD) == "" and drill_of(deb2) == ""
+    assert order(deb2, DrillOrder.END_HOLD) == ""
+    pair.run(2)
+    assert drill_of(deb2) == ""
     deb1.command(Command.UNFREEZE)
     pair.run(10)
     assert (deb1.shown, pair.checks(), pair.alive()) == (
@@ -184,9 +191,13 @@ def test_what_is_refused() -> None:
     deb2.handle(deb2.life, DrillOrdered(9, HOLD, DEAD_S, at_latest=pair.now - 1))
     assert deb2.answers[-1].detail == "it came too late" and drill_of(deb2) == ""
     assert "no drill holds fences back here" in order(deb2, WORD)
+    assert order(deb1, DEAD, DEAD_S) == "deb2 does not report that it holds its fences back"
     deb1.command(Command.FREEZE_STOP)
     assert order(deb1, DEAD, DEAD_S) == "a script of a service runs"
     pair.run(10)
+    assert order(deb2, HOLD, DEAD_S) == ""
+    pair.run(HEARD_S)
+    assert order(deb1, DEAD, HELD_S) == "deb2 does not hold its fences back so long"
     assert order(deb1, DEAD, DEAD_S) == ""
     assert order(deb1, DEAD, DEAD_S) == "it plays dead already"
     assert order(deb1, SPEAK) == "" == order(deb1, SPEAK)
@@ -247,3 +258,85 @@ def test_no_step_of_a_fence_plan_is_taken_while_fences_are_held_back() -> None:
     assert pair.steps == [] and pair.state("deb2") is S.START_READY
     pair.run(10)
     assert pair.order_of_steps("deb2") == ["ipmi"] and pair.state("deb2") is S.STARTED
+
+
+def test_drill_shoots_nobody_whose_other_daemon_was_started_again_before_it() -> None:
+    """The next daemon holds nothing back, and reports nothing."""
+    pair = fenced_pair()
+    assert order(pair.deb2, HOLD, DEAD_S) == ""
+    pair.run(HEARD_S)
+    pair.deb2.end_daemon()
+    pair.deb2.boot_from_files()
+    pair.run(2)
+    assert order(pair.deb1, DEAD, DEAD_S) == "deb2 does not report that it holds its fences back"
+    pair.run(40)
+    assert pair.alive() == {"deb1", "deb2"} and pair.checks() == []
+
+
+def test_drill_shoots_nobody_whose_hold_ends_before_the_other_node_is_heard_again() -> None:
+    """The end of a hold is reported, and comes only with a beat of the node that played dead."""
+    pair = fenced_pair()
+    deb1, deb2 = begin(pair)
+    pair.run(3)
+    assert order(deb2, DrillOrder.END_HOLD) == "" and "holds its fences" in drill_of(deb2)
+    pair.run(2)
+    assert drill_of(deb1) == drill_of(deb2) == ""
+    assert words(deb1) == ["PLAYS DEAD", "DRILL OVER"]
+    pair.run(40)
+    assert pair.alive() == {"deb1", "deb2"} and pair.checks() == []
+
+
+def test_hold_is_not_over_while_its_end_is_not_heard() -> None:
+    """Its own time ends it; a beat that was there before is none of a node that speaks again."""
+    pair = fenced_pair()
+    deb1, deb2 = begin(pair)
+    pair.run(3)
+    pair.cut_all()
+    assert order(deb2, DrillOrder.END_HOLD) == ""
+    pair.run(HELD_S - 5)
+    assert "holds its fences" in drill_of(deb2) and pair.checks() == []
+    assert drill_of(deb1) == ""
+
+
+def test_drill_shoots_nobody_who_plays_dead_too_late() -> None:
+    """The hold would end first: by its own time, or in another order of things."""
+    pair = fenced_pair()
+    assert order(pair.deb2, HOLD, DEAD_S) == ""
+    pair.run(45)
+    assert order(pair.deb1, DEAD, DEAD_S) == "deb2 does not hold its fences back so long"
+    pair.run(70)
+    assert pair.alive() == {"deb1", "deb2"} and pair.checks() == []
+
+
+def test_node_speaks_before_the_end_of_a_hold_that_became_shorter() -> None:
+    """A second, shorter hold takes the place of the first."""
+    pair = fenced_pair()
+    deb1, deb2 = begin(pair, 120.0)
+    pair.run(3)
+    assert order(deb2, HOLD, 1.0) == ""
+    pair.run(1 + DRILL_HOLD_MORE_S - DRILL_SPEAK_EARLIER_S + 2)
+    assert drill_of(deb1) == "" and "holds its fences" in drill_of(deb2)
+    pair.run(40)
+    assert pair.alive() == {"deb1", "deb2"} and pair.checks() == []
+
+
+@pytest.mark.parametrize("is_after_word", [True, False])
+def test_what_an_operator_confirms_outlives_the_drill(is_after_word: bool) -> None:
+    """The other node died in it: what is started later waits for no fence."""
+    pair = fenced_pair()
+    deb2 = pair.deb2
+    deb2.command(Command.FREEZE_STOP)
+    pair.run(2)
+    assert order(deb2, HOLD, DEAD_S) == ""
+    pair.deb1.crash()
+    pair.run(TIMEOUT_S + 5)
+    if is_after_word:
+        assert order(deb2, WORD) == ""
+    deb2.handle(deb2.life, PeerConfirmedOut(5, "operator"))
+    assert "its time is over" in order(deb2, WORD)
+    pair.run(DEAD_S)
+    assert deb2.engine is not None
+    assert deb2.engine.snapshot(pair.now).fencing.confirmed_by == "operator"
+    deb2.command(Command.UNFREEZE)
+    pair.run(3)
+    assert pair.state("deb2") is S.STARTED and pair.checks() == []

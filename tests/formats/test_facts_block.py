@@ -291,6 +291,12 @@ def test_entries_have_the_numbers_and_bytes_that_other_versions_know() -> None:
     for number, reach in enumerate((Reach.UNKNOWN, Reach.REACHABLE, Reach.ISOLATED)):
         packed = pack_facts(Facts(connectivity=Connectivity(reach, 3)), ())[plain:]
         assert packed == b"\x07\x00\x05" + bytes([number]) + b"\x00\x00\x00\x03"
+    packed = pack_facts(Facts(held_s=97.5), ())[plain:]
+    assert packed == b"\x08\x00\x04\x00\x01\x7c\xdc"
+    assert unpack_facts(packed + b"", 0).facts.held_s == 97.5
+    assert unpack_facts(b"\x08\x00\x05\x00\x01\x7c\xdcx", 0).facts.held_s == 97.5
+    with pytest.raises(ValueError, match="held back takes 3 bytes"):
+        unpack_facts(b"\x08\x00\x03\x00\x01\x7c", 0)
 
 
 def test_order_for_a_service_of_which_the_name_is_not_known_is_left_out() -> None:

@@ -19,7 +19,7 @@ def played(seed: int) -> tuple[str, str]:
     return outcome.failure, "\n".join(lines)
 
 
-@pytest.mark.parametrize("seed", [11, 14])
+@pytest.mark.parametrize("seed", [7, 14])
 def test_no_promise_breaks_in_histories_with_drills(seed: int) -> None:
     """Nodes play dead in them, and what they ran is taken over by their word."""
     failure, story = played(seed)

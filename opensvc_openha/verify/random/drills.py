@@ -70,9 +70,14 @@ class Drills:
         taker.note(f"drill: to take over from {dead.name}, for {seconds:.0f} s")
         engine = self._order(taker, DrillOrder.HOLD_FENCES, seconds)
         yield from self._until(lambda: _drill(engine).startswith("a drill holds"), _ANSWER_S)
-        silent = self._order(dead, DrillOrder.PLAY_DEAD, seconds)
-        if "holds" in _drill(engine):
-            yield from self._until(lambda: "play dead" in _drill(silent), _ANSWER_S)
+        # Refused before this node has heard of the hold, and again and again in a cut.
+        silent = dead.engine
+        give_up = dead.now + _ANSWER_S
+        while "holds" in _drill(engine) and dead.now < give_up:
+            silent = self._order(dead, DrillOrder.PLAY_DEAD, seconds)
+            yield from self._until(lambda: "play dead" in _drill(dead.engine), 1.0)
+            if "play dead" in _drill(silent):
+                break
         if dead.engine is not silent or silent is None or not silent.sends_nothing:
             return
         for name in self._cluster.plan.services:
