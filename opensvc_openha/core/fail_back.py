@@ -40,14 +40,16 @@ class FailBack:
         self.started_seq: int | None = None
         """The beat that announced that it runs here."""
         self._unfrozen_at = -math.inf
+        self._has_run_there = False
+        """It was seen up on its primary since it went there last, and did not fail there since."""
 
     def unfreeze(self, now: float) -> None:
         """Note that an operator unfroze it: a start that follows at once is by that order."""
         self._unfrozen_at = now
 
-    def forget_unfreeze(self) -> None:
+    def primary_runs(self) -> None:
         """Note that its primary runs it: what an operator unfroze here is the standby."""
-        self._unfrozen_at = -math.inf
+        self._unfrozen_at, self._has_run_there = -math.inf, True
 
     def order(self) -> None:
         """Note that an operator moves it."""
@@ -62,15 +64,20 @@ class FailBack:
         self.stay = Stay(returned_at=self.stay.returned_at)
 
     def leaves_well(self) -> None:
-        """Note that it comes from a primary that could not start it any more, and reports that."""
-        self.stay = Stay(self.stay.is_ordered)
+        """Note that it comes from a primary that could not start it any more, and reports that.
+
+        A primary on which its start has failed may report the same: it has not left well then.
+        """
+        if self._has_run_there:
+            self.stay = Stay(self.stay.is_ordered)
 
     def goes(self, now: float) -> None:
         """Note that it is handed to its primary now."""
-        self.stay, self.ready_since = Stay(returned_at=now), None
+        self.stay, self.ready_since, self._has_run_there = Stay(returned_at=now), None, False
 
     def primary_failed(self, now: float) -> None:
         """Note that its start failed on the primary."""
+        self._has_run_there = False
         if not self.stay.is_ordered:
             self.stay = Stay(returned_at=now)
 

@@ -536,7 +536,7 @@ class ServiceMachine:
         if state is ServiceState.START_FAILED:
             self._fail_back.primary_failed(at.now)
         elif state in UP:
-            self._fail_back.forget_unfreeze()
+            self._fail_back.primary_runs()
 
     def why_not_failed_back(self, at: Moment) -> str:
         """Return why it does not go back to its primary, whatever the time; empty if it may."""

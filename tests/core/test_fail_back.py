@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from opensvc_openha.core import fail_back
+from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import (
+    BY_EVACUATION,
     BY_MONITOR,
     Command,
     CommandReceived,
@@ -298,6 +300,36 @@ def test_service_that_does_not_start_on_its_primary_comes_back_and_stays_for_an_
     pair.script_ok = lambda host, action: True
     pair.run(200)
     assert deb1.shown == ("STARTED", "STOPPED")
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_service_that_fails_on_a_primary_which_reports_a_problem_stays_as_well(
+    is_seen: bool,
+) -> None:
+    """A path that flaps: it comes back by a problem, and the problem is over soon after that."""
+    pair, deb1, deb2 = failed_over()
+    if is_seen:
+        # What ran on the primary once, and left it well, has yet to do so the next time.
+        pair.run(AFTER_S + 10)
+        assert deb1.shown == ("STARTED", "STOPPED")
+        deb1.evacuate(is_on=True)
+        deb1.give(CommandReceived(77, "registry", Command.STOP, BY_EVACUATION))
+        pair.run(10)
+        deb1.evacuate(is_on=False)
+        assert deb2.shown == ("STOPPED", "STARTED")
+
+    def succeeds(host: Host, action: RunScript) -> bool:
+        if host is not deb1 or action.kind is not ScriptKind.START:
+            return True
+        deb1.give(ReadinessFound({"registry": "no device"}))
+        return False
+
+    pair.script_ok = succeeds
+    for _ in range(4):
+        pair.run(AFTER_S + 30)
+        deb1.give(ReadinessFound({}))
+    assert deb1.shown == ("STOPPED", "STARTED") and stops(pair, "deb2") == 1 + is_seen
+    assert "it did not stay on its primary" in deb2.service().failback
 
 
 @pytest.mark.usefixtures("_short_hour")
