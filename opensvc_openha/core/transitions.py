@@ -431,6 +431,7 @@ _ORDERED = "{by}: {trigger}"
 _CONDEMNED = "nothing is started: {ejector}"
 _CUT_OFF = "nothing is started: {cut_off}"
 _ISOLATED = "nothing is taken over: {isolated}"
+_EVACUATED = "nothing is started: this node is evacuated"
 _GIVEN_UP = "its disks have not answered here for {frozen_s} s, and the peer reads them: given up"
 _AGAIN = "its disks answer again: it is stopped once more"
 _EJECTED = "{ejector}: what runs here has lost its right to the data"
@@ -440,6 +441,9 @@ _START_ROWS = (
     Row(S.STOPPED, _T.EVALUATE,
         lambda s: _may_begin(s) and not s.is_held and not s.is_left_to_peer,
         S.START_READY, "peer is {evidence}", clears=True),
+    # The evacuation was ordered, or the peer was heard again, since it was announced.
+    Row(S.START_READY, _T.EVALUATE, lambda s: _idle(s) and _is_kept_away(s),
+        S.STOPPED, _EVACUATED, clears=True, done=_A.ROLLED_BACK),
     # First match wins: a start on sufficient proof comes before a check-up, and both before
     # yielding.
     Row(S.START_READY, _T.EVALUATE, _needs_no_check,
@@ -495,6 +499,9 @@ _START_ROWS = (
     Row(S.START_FAILED, _T.EVALUATE,
         lambda s: _idle(s) and s.was_never_started and _is_isolated(s),
         S.STOPPED, _ISOLATED),
+    Row(S.START_FAILED, _T.EVALUATE,
+        lambda s: _idle(s) and s.was_never_started and _is_kept_away(s),
+        S.STOPPED, _EVACUATED),
     # The check-up script takes time, in which the peer may have come back: the evidence is judged
     # again before the start script.
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s),

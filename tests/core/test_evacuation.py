@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
 
 from opensvc_openha.core.evacuation import NOT_EVACUATED, Evacuation
 from opensvc_openha.core.events import BY_EVACUATION, Command, CommandReceived, Leaving
-from opensvc_openha.core.model import Policy
+from opensvc_openha.core.model import Policy, Role
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.transitions import Situation, Trigger, find_row
 from tests.core.pair import Host, Pair
+from tests.core.test_drill_notes import fenced_pair
 
 AFTER_S = 20.0
 
@@ -126,12 +130,52 @@ def test_evacuation_is_recorded_once() -> None:
     assert found == ["EVACUATED", "EVACUATION ENDS"]
 
 
+@pytest.mark.parametrize("is_off_limits", [False, True])
+def test_node_that_was_about_to_take_over_fences_nobody_once_it_is_off_limits(
+    is_off_limits: bool,
+) -> None:
+    """The peer has died in the second of the order."""
+    pair = fenced_pair()
+    pair.cut_all()
+    while pair.state("deb2") is not ServiceState.START_READY:
+        pair.run(0.25)
+    pair.deb2.evacuate(is_on=True, is_off_limits=is_off_limits)
+    pair.run(60)
+    assert pair.state("deb2").name == ("STOPPED" if is_off_limits else "STARTED")
+    assert pair.alive() == ({"deb1", "deb2"} if is_off_limits else {"deb2"})
+
+
+@pytest.mark.parametrize("evidence", Evidence)
+def test_rule_takes_back_what_has_been_announced_or_is_to_be_tried_again(
+    evidence: Evidence,
+) -> None:
+    """Whatever would be done else, and only where services are kept away."""
+    for role, is_evacuated, is_off_limits in itertools.product(Role, (False, True), (False, True)):
+        situation = Situation(
+            role,
+            evidence,
+            is_delay_over=True,
+            is_check_valid=True,
+            was_never_started=True,
+            is_evacuated=is_evacuated,
+            is_off_limits=is_off_limits,
+        )
+        is_peer_there = evidence in (Evidence.OUT, Evidence.OUT_ACKED)
+        is_kept = is_off_limits or (is_evacuated and is_peer_there)
+        ready = find_row(ServiceState.START_READY, Trigger.EVALUATE, situation)
+        assert (ready is not None and "evacuated" in ready.reason) is is_kept
+        if is_kept:
+            assert ready is not None and ready.next is ServiceState.STOPPED and ready.run is None
+            failed = find_row(ServiceState.START_FAILED, Trigger.EVALUATE, situation)
+            assert failed is not None and failed.next is ServiceState.STOPPED
+            started = replace(situation, was_never_started=False)
+            assert find_row(ServiceState.START_FAILED, Trigger.EVALUATE, started) is None
+
+
 @pytest.mark.parametrize("evidence", Evidence)
 @pytest.mark.parametrize("trigger", [Trigger.EVALUATE, Trigger.START, Trigger.FREEZE_START])
 def test_rule_keeps_services_away(evidence: Evidence, trigger: Trigger) -> None:
     """Beside a peer that is heard and out; off limits, always."""
-    from opensvc_openha.core.model import Role
-
     plain = find_row(ServiceState.STOPPED, trigger, Situation(Role.PRIMARY, evidence))
     away = Situation(Role.PRIMARY, evidence, is_evacuated=True)
     closed = Situation(Role.PRIMARY, evidence, is_evacuated=True, is_off_limits=True)

@@ -57,6 +57,7 @@ FLAGS = (
         dict(is_to_fail_back=True),
         dict(is_evacuated=True),
         dict(is_off_limits=True),
+        dict(is_off_limits=True, was_never_started=True),
         dict(is_to_fail_back=True, is_peer_unready=True),
         dict(is_stop_unproved=True),
         dict(is_to_stop_again=True),
@@ -70,7 +71,6 @@ FLAGS = (
         dict(is_stop_due=True),
         dict(is_isolated=True, is_delay_over=True, is_check_valid=True, is_defending=True),
         dict(is_isolated=True, was_never_started=True, is_retry_due=True),
-        dict(is_isolated=True, is_fencing=True, is_round_over=True),
         dict(is_reach_open=True, is_delay_over=True, is_check_valid=True, is_defending=True),
         dict(is_to_hand_to_peer=True),
     ]
@@ -88,46 +88,53 @@ FLAGS = (
         for other in (False, True)
     ]
 )
-SITUATIONS = [
-    Situation(role, evidence, running, frozen_target, leaving=leaving, **flags)
-    for role in Role
-    for evidence in Evidence
-    for running in (None, *ScriptKind)
-    for frozen_target in (None, S.FROZEN_STOP, S.FROZEN_START)
-    for leaving in (None, *Leaving)
-    for flags in FLAGS
-] + [
-    Situation(
-        Role.PRIMARY,
-        evidence,
-        frozen_target=frozen_target,
-        leaving=leaving,
-        is_delay_over=True,
-        may_fence=may_fence,
-        is_boot_blocked=is_boot_blocked,
-        is_defending=is_defending,
-        was_never_started=is_defending,
-        is_fencing=is_fencing,
-        is_plan_due=is_plan_due,
-        is_round_over=is_round_over,
-        is_ejected=is_ejected,
-        is_cut_off=is_cut_off,
-        is_check_valid=is_check_valid,
-    )
-    for evidence in Evidence
-    for frozen_target in (None, S.FROZEN_START)
-    for leaving in (None, Leaving.STOP_SERVICES)
-    for may_fence, is_boot_blocked, is_defending in (
-        (True, False, True),
-        (True, False, False),
-        (False, False, True),
-        (True, True, False),
-    )
-    for is_ejected, is_cut_off in ((False, False), (True, False), (False, True))
-    for is_fencing, is_plan_due, is_round_over, is_check_valid in itertools.product(
-        (False, True), repeat=4
-    )
-]
+SITUATIONS = (
+    [
+        Situation(role, evidence, running, frozen_target, leaving=leaving, **flags)
+        for role in Role
+        for evidence in Evidence
+        for running in (None, *ScriptKind)
+        for frozen_target in (None, S.FROZEN_STOP, S.FROZEN_START)
+        for leaving in (None, *Leaving)
+        for flags in FLAGS
+    ]
+    + [
+        Situation(
+            Role.PRIMARY,
+            evidence,
+            frozen_target=frozen_target,
+            leaving=leaving,
+            is_delay_over=True,
+            may_fence=may_fence,
+            is_boot_blocked=is_boot_blocked,
+            is_defending=is_defending,
+            was_never_started=is_defending,
+            is_fencing=is_fencing,
+            is_plan_due=is_plan_due,
+            is_round_over=is_round_over,
+            is_ejected=is_ejected,
+            is_cut_off=is_cut_off,
+            is_check_valid=is_check_valid,
+        )
+        for evidence in Evidence
+        for frozen_target in (None, S.FROZEN_START)
+        for leaving in (None, Leaving.STOP_SERVICES)
+        for may_fence, is_boot_blocked, is_defending in (
+            (True, False, True),
+            (True, False, False),
+            (False, False, True),
+            (True, True, False),
+        )
+        for is_ejected, is_cut_off in ((False, False), (True, False), (False, True))
+        for is_fencing, is_plan_due, is_round_over, is_check_valid in itertools.product(
+            (False, True), repeat=4
+        )
+    ]
+    + [
+        Situation(Role.PRIMARY, evidence, is_fencing=True, is_round_over=True, is_isolated=True)
+        for evidence in Evidence
+    ]
+)
 PROVED_OUT = {Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED}
 
 
