@@ -8,6 +8,9 @@ What holds back only delays, and a node that is silent on purpose is to its peer
 neither proves anything. The word is an operator's, for less time than the other node plays dead:
 what that one starts later, this one does not take for stopped.
 
+A node that holds its fences back does not play dead, and the other way round: if a drill is begun
+on both nodes at once, both are refused.
+
 A node plays dead only while it hears its peer, and the newest beat of that one reports that it
 holds its fences back for long enough: it speaks again as soon as that one is silent, has left, was
 started again, or reports no hold. The end of a hold is reported first, and comes with the next
@@ -82,12 +85,17 @@ class DrillNotes:
             why = why or f"a drill takes at most {timing.DRILL_DEAD_MAX_S:g} s"
         if order is DrillOrder.PLAY_DEAD:
             why = why or ("a script of a service runs" if is_busy else "")
+            # Two drills of both nodes, begun at once, would silence both and stop all services.
+            is_holding = self.held_until > now
+            why = why or ("it holds its fences back, for its own drill" if is_holding else "")
+        if order in (DrillOrder.PLAY_DEAD, DrillOrder.HOLD_FENCES):
             why = why or ("it plays dead already" if self.plays_dead else "")
+        if order is DrillOrder.PLAY_DEAD:
             why = why or self._why_not_held(view, event.seconds, now)
         if why:
             return [self.answer(event, why)]
         if order is DrillOrder.HOLD_FENCES:
-            held_s = event.seconds * (1.0 + timing.TURN_DRIFT) + timing.DRILL_HOLD_MORE_S
+            held_s = timing.hold_s(event.seconds)
             self.held_until, self._ends_after = now + held_s, None
             self.word_until = now + event.seconds * timing.DRILL_WORD_PART
             return [self._record("", HELD, f"for {held_s:.0f} s at most"), self.answer(event)]

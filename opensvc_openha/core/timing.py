@@ -93,6 +93,12 @@ DRILL_SPEAK_EARLIER_S = 10.0
 """A node that plays dead speaks again so long before the reported end of that hold at the latest.
 """
 
+
+def hold_s(dead_s: float) -> float:
+    """Return for how long fences are held back for a peer that plays dead for ``dead_s``."""
+    return dead_s * (1.0 + TURN_DRIFT) + DRILL_HOLD_MORE_S
+
+
 PUT_OFF_MAX_S = 10.0
 """Longest wait before a postponed script is decided again.
 

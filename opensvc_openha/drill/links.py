@@ -70,11 +70,11 @@ def _await(trial: Trial, cable: Cable, before: _Before, is_down: bool, limit: fl
         own = cluster.own()
         _expect_as_before(own, before.own, before.others, is_own=True)
         is_done = is_up(own, cable.hears) is not is_down
-        if is_done and clock.monotonic() >= asked_at + PEER_POLL_S:
+        if clock.monotonic() >= asked_at + PEER_POLL_S:
             asked_at = clock.monotonic()
             peer = cluster.peer().status
             _expect_as_before(peer, before.peer, before.others, is_own=False)
-            if is_up(peer, cable.sends) is not is_down:
+            if is_done and is_up(peer, cable.sends) is not is_down:
                 return
         if clock.monotonic() >= give_up:
             where = cluster.peer().status.node if is_done else own.node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -48,6 +49,7 @@ from opensvc_openha.system.atomic_files import write_atomically
 from opensvc_openha.system.lock_file import hold_lock
 
 _REPORT_MODE = 0o640
+_TAKEN_BACK = b"what was changed is being taken back; once more ends that, and leaves the rest\n"
 _LOOK_AGAIN = "openha drill list shows what is in the way"
 
 
@@ -67,11 +69,33 @@ def main(args: list[str]) -> int:
         "report": _report,
     }
     expect_root("drill", "it changes the cluster, and its records are for root")
-    signal.signal(signal.SIGTERM, _interrupt)
+    take_signals()
     return verbs[options.verb](layout, options)
 
 
+_signals: list[int] = []
+"""Those that have come."""
+
+
+def take_signals() -> None:
+    """Have a drill take back what it did on Ctrl-C, SIGTERM, and the end of its terminal.
+
+    What `nohup` ignores stays ignored.
+    """
+    _signals.clear()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupt once; the second signal does not end the way back, each further one does."""
+    _signals.append(number)
+    if len(_signals) == 2:
+        # Not by print(): the signal may have come in the middle of one.
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), _TAKEN_BACK)
+        return
     raise KeyboardInterrupt
 
 

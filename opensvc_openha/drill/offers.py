@@ -12,11 +12,12 @@ from opensvc_openha.cli.drill_findings import Passed
 from opensvc_openha.core.model import PathKind
 from opensvc_openha.core.states import UP
 from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.core.timing import PACES, hold_s
 from opensvc_openha.drill.cables import Cable, cables_of
 from opensvc_openha.drill.links import limit_s
 from opensvc_openha.drill.power import why_no_power, why_no_watchdog
 from opensvc_openha.drill.refusals import owner_of, why_no_cut, why_no_switch
-from opensvc_openha.drill.takeover import why_no_takeover
+from opensvc_openha.drill.takeover import seconds_of, why_no_takeover
 from opensvc_openha.storage.drills import DrillKind
 
 _CUTTING = (PathKind.POWER.value, PathKind.CALLOUT.value)
@@ -127,6 +128,8 @@ def offer_of_takeover(
 ) -> Offer:
     """Return the drill of a takeover of everything that the other node runs."""
     names = " ".join(services)
+    # By the longest delay of a profile: the one of this node is not in its status.
+    held_s = hold_s(seconds_of(own, max(pace.start_ready_delay_s for pace in PACES.values())))
     return Offer(
         DrillKind.TAKEOVER,
         names,
@@ -142,8 +145,8 @@ def offer_of_takeover(
         (
             f"the stop fails or takes too long on {own.peer}: it speaks again, and is not taken"
             " over",
-            f"{own.peer} really dies meanwhile: it is fenced once the hold is over, up to two"
-            " minutes later than without a drill",
+            f"{own.peer} really dies meanwhile: it is fenced once the hold is over, up to"
+            f" {held_s:.0f} s later than without a drill",
             f"the daemon of {own.node} ends, or is not heard by {own.peer}: {own.peer} speaks"
             " again at once",
             f"this command is killed: {own.peer} speaks again after its time, and {names} starts"

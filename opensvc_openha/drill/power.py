@@ -59,7 +59,7 @@ def play_power(trial: Trial, path: str) -> None:
     own, peer = trial.expect_all_well()
     expect(why_no_power(own, peer, path))
     cluster, before = trial.cluster, states_of(own)
-    trial.step(f"the power of {own.peer} is cut by {path}")
+    trial.announce(f"the power of {own.peer} is cut by {path}")
     cut_at = clock.monotonic()
     # Refused by the daemon as `openha fence test --power` is.
     for line in client.drill(cluster.layout, path, own.peer):

@@ -35,11 +35,37 @@ def play_switch(trial: Trial, service: str) -> None:
     own, peer = _expect_switchable(trial, service)
     first = owner_of(own, peer, service)
     second = own.peer if first == own.node else own.node
-    _move(trial, service, first, second)
-    _settle(trial, service)
-    _expect_switchable(trial, service)
-    _move(trial, service, second, first)
-    _settle(trial, service)
+    # Whether that node takes orders at all is found out before the first one.
+    trial.cluster.order_peer(DrillWord.SPEAK)
+    try:
+        _move(trial, service, first, second)
+        _settle(trial, service)
+        _expect_switchable(trial, service)
+        _move(trial, service, second, first)
+        _settle(trial, service)
+    except OpenhaError as error:
+        left = _what_is_left(trial.cluster, service, first)
+        raise ActionError(f"{error}. {left}" if left else str(error)) from error
+    except KeyboardInterrupt:
+        left = _what_is_left(trial.cluster, service, first)
+        if left:
+            trial.remark(left)
+        raise
+
+
+def _what_is_left(cluster: Cluster, service: str, first: str) -> str:
+    """Return where the service is now; empty if it runs where it was before the drill."""
+    try:
+        states = states_by_node(cluster.own(), service)
+    except OpenhaError as error:
+        return f"Where {service} runs now is not known: {error}"
+    if states[first] is _UP:
+        return ""
+    up = [node for node, state in states.items() if state is _UP]
+    if up:
+        return f"{service} runs on {up[0]} now, and not on {first}: svcmgr -s {service} switch"
+    shown = ", ".join(f"{state.name} on {node}" for node, state in states.items())
+    return f"{service} is {shown} now: openha why {service}"
 
 
 def _expect_switchable(trial: Trial, service: str) -> tuple[NodeStatus, NodeStatus]:

@@ -18,6 +18,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from opensvc_openha.control import client
 from opensvc_openha.core.events import DrillOrder
@@ -31,7 +32,7 @@ from opensvc_openha.drill.refusals import why_no_switch
 from opensvc_openha.drill.switch import START_LIMIT_S, states_by_node
 from opensvc_openha.drill.trial import Trial, expect
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError
-from opensvc_openha.peer_link.protocol import DrillWord
+from opensvc_openha.peer_link.protocol import SERVICES_MAX, DrillWord
 from opensvc_openha.storage.configuration import read_options
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.system import clock
@@ -40,9 +41,12 @@ STOP_S = 60.0
 """The stop of the services may take so long."""
 _SPARE_S = 20.0
 """For what else a busy machine takes its time."""
+_BACK_LIMIT_S = 60.0
+"""From the order to speak until the other node is heard."""
 _MEASURED = ("silence", "START_READY", "start script")
 """Parts of a prediction that a drill measures."""
 _STARTED, _READY = ServiceState.STARTED, ServiceState.START_READY
+_AT_REST = frozenset((_STARTED, ServiceState.START_FAILED, ServiceState.STOP_FAILED))
 
 
 def why_no_takeover(own: NodeStatus, peer: NodeStatus, services: Sequence[str]) -> list[str]:
@@ -54,6 +58,11 @@ def why_no_takeover(own: NodeStatus, peer: NodeStatus, services: Sequence[str]) 
             found.append(f"{service} runs here: type it on {own.peer}, which would take it over")
         else:
             found += why_no_switch(own, peer, service)
+    if len(services) > SERVICES_MAX:
+        found.append(
+            f"{len(services)} services are to be taken over: one order to the other node has at"
+            f" most {SERVICES_MAX}; move some away first"
+        )
     if own.lease is not None:
         found.append(
             "[[lease]] is configured: a watchdog would reset a node that is not heard; try it out"
@@ -95,10 +104,14 @@ def play_takeover(trial: Trial, services: Sequence[str]) -> None:
                 trial.step(line)
             _await_started(trial, services)
             _measure(trial, own, services, asked_at)
-        finally:
-            with contextlib.suppress(OpenhaError):
-                stopped.result()
-            _come_back(trial, services)
+        except BaseException:
+            # What ended the drill is its result, whatever the way back finds besides.
+            try:
+                _come_back(trial, services, stopped, began_at + seconds)
+            except OpenhaError as error:
+                trial.remark(f"not all of it is taken back: {error}")
+            raise
+        _come_back(trial, services, stopped, began_at + seconds)
     tested = [each.tested_s for each in own.fencing.paths if each.tested_s is not None]
     fence = f"it last took {max(tested):.1f} s (openha fence test)" if tested else "never tested"
     trial.remark(f"not measured: the fence, which was held back; {fence}")
@@ -198,18 +211,24 @@ def _without_proof_s(svc: ServiceStatus) -> float | None:
     return sum(each.seconds for each in parts) if is_known else None
 
 
-def _come_back(trial: Trial, services: Sequence[str]) -> None:
+def _come_back(
+    trial: Trial, services: Sequence[str], stopped: Future[None], dead_until: float
+) -> None:
     """Let the other node speak again, end the hold, and thaw there what runs here."""
     cluster = trial.cluster
+    with contextlib.suppress(OpenhaError):
+        stopped.result()
+    limit_s = _BACK_LIMIT_S
     try:
         cluster.order_peer(DrillWord.SPEAK)
     except OpenhaError as error:
+        limit_s += max(0.0, dead_until - clock.monotonic())
         trial.remark(
             f"the other node could not be asked to speak, which it does by itself: {error}"
         )
     trial.wait(
         lambda: cluster.own().peer_standing is PeerStanding.LIVE,
-        DRILL_DEAD_MAX_S,
+        limit_s,
         "the other node is heard again",
     )
     with contextlib.suppress(RefusedError):
@@ -219,14 +238,24 @@ def _come_back(trial: Trial, services: Sequence[str]) -> None:
 
 
 def _thaw(trial: Trial, cluster: Cluster, services: Sequence[str]) -> None:
-    """Wait until each service runs on one node, and make the other node its standby again."""
+    """Wait until each service runs on one node, and make the other node its standby again.
 
-    def is_up(name: str) -> bool:
-        return _STARTED in states_by_node(cluster.own(), name).values()
+    One whose start or stop failed is an operator's: it is not waited for, and stays as it is.
+    """
 
+    def is_at_rest(name: str) -> bool:
+        return not _AT_REST.isdisjoint(states_by_node(cluster.own(), name).values())
+
+    failed = []
     for name in services:
-        trial.wait(lambda name=name: is_up(name), START_LIMIT_S, f"{name} runs on a node")  # type: ignore[misc]
+        trial.wait(partial(is_at_rest, name), START_LIMIT_S, f"{name} runs on a node")
         own = cluster.own()
-        if states_by_node(own, name)[own.peer] is ServiceState.FROZEN_STOP:
+        states = states_by_node(own, name)
+        if _STARTED not in states.values():
+            shown = ", ".join(f"{state.name} on {node}" for node, state in states.items())
+            failed.append(f"{name} is {shown}: see openha why {name}")
+        elif states[own.peer] is ServiceState.FROZEN_STOP:
             cluster.order_peer(DrillWord.UNFREEZE, [name])
+    if failed:
+        raise ActionError("; ".join(failed))
     trial.step(f"{own.peer} is the standby of {named(services)} again")

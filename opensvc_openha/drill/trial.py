@@ -7,6 +7,7 @@ the blocks that it leaves.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -32,8 +33,12 @@ POLL_S = 0.1
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
+    """Print a line at once; a terminal that is gone ends no drill."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # What was changed has to be taken back all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass
@@ -46,9 +51,16 @@ class Trial:
     began_at: float = field(default_factory=clock.monotonic)
     steps: list[DrillStep] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    has_begun: bool = False
+    """True once a step was done: a refusal after that is how the drill ended."""
 
     def step(self, text: str) -> None:
         """Print what is done now, with the seconds since the drill began."""
+        self.has_begun = True
+        self.announce(text)
+
+    def announce(self, text: str) -> None:
+        """Print what is asked for now, and may be refused still."""
         say(f"{clock.monotonic() - self.began_at:9.1f} s  {text}")
 
     def measured(self, text: str, took_s: float, expected_s: float | None = None) -> None:
@@ -87,7 +99,7 @@ def carry_out(
 ) -> DrillResult:
     """Run a drill and record its end.
 
-    What it raises is its result, but for a refusal before anything was measured.
+    What it raises is its result, but for a refusal before anything was done.
     """
     trial, layout = Trial(cluster, kind, subject), cluster.layout
     name, at = f"{kind.value} {subject}", clock.wall()
@@ -98,7 +110,7 @@ def carry_out(
     try:
         play(trial)
     except RefusedError as error:
-        if not trial.steps:
+        if not trial.has_begun:
             write_drills(layout, replace(read_drills(layout), begun=None))
             raise
         problem = str(error)

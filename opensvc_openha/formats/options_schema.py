@@ -452,8 +452,8 @@ PEER_LINK_ALLOW = Option(
     ConfValueType(_allowed, "`none`, or one or more of `orders`, `files`", is_list=True),
     frozenset(Allowed),
     "What the other node may ask for beside the status: `orders` are start, stop, switch, freeze"
-    " and thaw of a service, and to evacuate the node; `files` are the cluster's files, and to add"
-    " and remove services.",
+    " and thaw of a service, to evacuate the node, and to have it play dead in a drill; `files` are"
+    " the cluster's files, and to add and remove services.",
     default_text="orders files",
     see="rights",
 )

@@ -221,6 +221,22 @@ def test_what_is_refused() -> None:
     assert order(leaving.deb1, DEAD, DEAD_S) == "its daemon is leaving"
 
 
+def test_drills_begun_on_both_nodes_at_once_stop_neither_node() -> None:
+    """Both hold their fences back: then neither plays dead, and the service is not stopped."""
+    pair = fenced_pair()
+    deb1, deb2 = pair.deb1, pair.deb2
+    for host in (deb1, deb2):
+        assert order(host, HOLD, DEAD_S) == ""
+    for host in (deb1, deb2):
+        assert order(host, DEAD, DEAD_S) == "it holds its fences back, for its own drill"
+    pair.run(TIMEOUT_S + 5)
+    assert (pair.state("deb1"), pair.state("deb2")) == (S.STARTED, S.STOPPED)
+    for host in (deb1, deb2):
+        assert order(host, DrillOrder.END_HOLD) == ""
+    pair.run(5)
+    assert drill_of(deb1) == "" == drill_of(deb2)
+
+
 def test_word_is_not_taken_once_the_other_node_may_speak_again() -> None:
     """Nor believed from then on for what was not begun: that node may start something unheard."""
     pair = fenced_pair()

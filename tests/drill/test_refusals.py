@@ -248,6 +248,9 @@ def test_takeover_is_of_everything_that_the_other_node_runs_and_of_nothing_here(
     db = replace(peer.services[0], name="db")
     two = replace(peer, services=(*peer.services, db))
     assert "deb2 runs db as well" in why_no_takeover(own, two, ["web"])[0]
+    assert "one order to the other node has at most 100" in "".join(
+        why_no_takeover(own, peer, [f"web{number}" for number in range(101)])
+    )
     frozen = replace(own, services=(*own.services, replace(own.services[0], name="db")))
     assert why_no_takeover(frozen, two, ["web", "db"]) == []
     for leased in (replace(own, lease=LeaseStatus("off")), own):

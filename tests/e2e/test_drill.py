@@ -19,8 +19,8 @@ echo "$OPENHA_PEER_STANDING" >> /shared/fenced
 """
 REGISTRY = "registry"
 KILLED = f"""
-{EZ}/bin/openha drill links eth1 --yes > /run/drill.out &
-until grep -q 'is cut' /run/drill.out; do sleep 0.02; done
+{EZ}/bin/openha drill links eth1 --yes > /run/drill.out 2>&1 &
+until grep -q 'is cut' /run/drill.out || ! kill -0 $!; do sleep 0.02; done
 kill -9 $!
 {EZ}/bin/hb -s -v | grep 'a drill has cut'
 cat /run/drill.out
