@@ -32,6 +32,7 @@ _PARTS = (
 """In the order of the marks; a later version appends its own."""
 _FENCES = [name for name, _ in _PARTS].index("fences")
 _POLICIES = [name for name, _ in _PARTS].index("policies")
+_ROLES = [name for name, _ in _PARTS].index("roles")
 _OF_SERVICES = ("roles", "policies", "fences")
 
 
@@ -93,8 +94,9 @@ class ConfigurationDifferences:
         return ""
 
     def why_policies_differ(self, view: PeerView) -> str:
-        """Return why the peer is not known to have the same policies; empty if it has.
+        """Return why the peer is not known to have the same policies and roles; empty if it has.
 
+        Two nodes that are both secondary by their own files would pass a service to and fro.
         A version that knows no `failback` does not report either what an operator moved.
         """
         found = () if view.facts is None else view.facts.marks
@@ -102,6 +104,8 @@ class ConfigurationDifferences:
             return f"{self._peer} does not report its policies of services"
         if found[_POLICIES] != self.marks[_POLICIES]:
             return f"{self._node} and {self._peer} do not have the same policies of services"
+        if found[_ROLES] != self.marks[_ROLES]:
+            return f"{self._node} and {self._peer} do not have the same primaries of services"
         return ""
 
     def update(self, view: PeerView, has_same_services: bool) -> list[Record]:

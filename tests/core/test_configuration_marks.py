@@ -232,6 +232,7 @@ def test_what_is_fenced_is_compared_where_both_have_the_same_services() -> None:
         (marks_of(SPEC)[:4], ""),
         (changed("links", "profile"), ""),
         (changed("policies"), "deb1 and deb2 do not have the same policies of services"),
+        (changed("roles"), "deb1 and deb2 do not have the same primaries of services"),
         (marks_of(SPEC)[:3], "deb2 does not report its policies of services"),
         (None, "deb2 does not report its policies of services"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -183,6 +184,21 @@ def test_service_stays_beside_a_primary_with_other_policies() -> None:
     pair.run(2 * AFTER_S)
     why = "deb2 and deb1 do not have the same policies of services"
     assert deb2.service().failback == f"does not go back to deb1: {why}"
+
+
+def test_service_stays_beside_a_node_that_calls_itself_its_secondary_as_well() -> None:
+    """By two services files it would go to and fro, as each node returns it to the other one."""
+    pair, deb1, deb2 = failed_over()
+    deb1.crash()
+    pair.run(20)
+    pair.services = tuple(
+        replace(svc, primary=svc.secondary, secondary=svc.primary) for svc in pair.services
+    )
+    deb1.boot_from_files()
+    pair.run(2 * AFTER_S)
+    why = "deb2 and deb1 do not have the same primaries of services"
+    assert deb2.service().failback == f"does not go back to deb1: {why}"
+    assert stops(pair, "deb2") == 0
 
 
 def test_time_counts_from_the_beginning_after_each_disturbance() -> None:
