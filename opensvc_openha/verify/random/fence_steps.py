@@ -13,6 +13,7 @@ from opensvc_openha.core.actions import FenceStep, StepKind
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import FencePathsLooked, PathLook, PathState, StepOutcome
 from opensvc_openha.core.model import PathKind
+from opensvc_openha.core.timing import CHECK_LIMIT_S
 from opensvc_openha.verify.arbiter import SimulatedArbiter
 from opensvc_openha.verify.random.world import World
 from opensvc_openha.verify.simulated_node import SimulatedNode
@@ -112,7 +113,9 @@ class FenceSteps:
 
     def _cut(self, step: FenceStep, owner: BootId | None) -> None:
         plan, dice, peer = self._plan, self._dice, self._node.peer
-        duration_s = 0.5 if self.is_calm else dice.choice(plan.fence_s) * dice.uniform(0.2, 1.0)
+        drawn_s = dice.choice(plan.fence_s) * dice.uniform(0.2, 1.0)
+        # No fence takes longer to have its effect than was declared, as with check-up scripts.
+        duration_s = 0.5 if self.is_calm else min(CHECK_LIMIT_S, drawn_s)
         lag_s = 0.0 if self.is_calm else dice.choice(plan.fence_lag_s)
         is_dead = plan.is_switch_on_host and not peer.is_powered
         fails = self.is_failing or (not self.is_calm and dice.random() < plan.fence_fails)
