@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Evacuation:
     """Whether this node is evacuated, and how it is explained.
 
-    An evacuated node starts nothing while its peer is heard; if the peer dies, it takes over what
-    ran there. One that is off limits does not do that either.
+    An evacuated node starts nothing while its peer is heard, unless that reports that it could not
+    start it; if the peer dies, it takes over what ran there. One that is off limits does neither.
     """
 
     is_on: bool = False

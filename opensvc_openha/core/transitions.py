@@ -244,8 +244,9 @@ def _is_isolated(s: Situation) -> bool:
 
 
 def _is_kept_away(s: Situation) -> bool:
-    # A peer that dies, or leaves, while this node is being maintained is what a standby is for.
-    is_peer_there = s.evidence in (Evidence.OUT, Evidence.OUT_ACKED)
+    # A peer that dies, or leaves, while this node is being maintained is what a standby is for; so
+    # is one that could not start the service, being evacuated as well, for one.
+    is_peer_there = s.evidence in (Evidence.OUT, Evidence.OUT_ACKED) and not s.is_peer_unready
     return s.is_off_limits or (s.is_evacuated and is_peer_there)
 
 

@@ -131,6 +131,22 @@ def test_evacuation_is_recorded_once() -> None:
 
 
 @pytest.mark.parametrize("is_off_limits", [False, True])
+def test_service_that_was_on_its_way_while_both_nodes_were_evacuated_runs_on_one(
+    is_off_limits: bool,
+) -> None:
+    """Two operators, a second apart: it goes where it was to go; the other one has declined."""
+    pair = Pair()
+    deb1, deb2 = pair.start_on_deb1()
+    pair.script_s = lambda action: 5.0
+    evacuate(deb1, is_off_limits)
+    pair.run(1)
+    assert deb1.state == "STOPPING"
+    deb2.evacuate(is_on=True)
+    pair.run(60)
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
+
+
+@pytest.mark.parametrize("is_off_limits", [False, True])
 def test_node_that_was_about_to_take_over_fences_nobody_once_it_is_off_limits(
     is_off_limits: bool,
 ) -> None:
@@ -182,6 +198,10 @@ def test_rule_keeps_services_away(evidence: Evidence, trigger: Trigger) -> None:
     is_peer_there = evidence in (Evidence.OUT, Evidence.OUT_ACKED)
     assert find_row(ServiceState.STOPPED, trigger, away) is (None if is_peer_there else plain)
     assert find_row(ServiceState.STOPPED, trigger, closed) is None
+    # Beside a peer that could not start it, the service would run nowhere.
+    for situation, row in ((away, plain), (closed, None)):
+        beside = replace(situation, is_peer_unready=True)
+        assert find_row(ServiceState.STOPPED, trigger, beside) is row
 
 
 def test_explanation_names_who_ordered_it_and_how_it_ends() -> None:
