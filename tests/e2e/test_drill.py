@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from opensvc_openha.demo.nodes import Node, TwoNodes
+from opensvc_openha.demo.story import monitor_file
 from tests.e2e.two_node_cluster import EZ, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -18,6 +19,7 @@ FENCE = """#!/bin/sh
 echo "$OPENHA_PEER_STANDING" >> /shared/fenced
 """
 REGISTRY = "registry"
+DRILLED_TIMEOUT_S = 5
 KILLED = f"""
 {EZ}/bin/openha drill links eth1 --yes > /run/drill.out 2>&1 &
 until grep -q 'is cut' /run/drill.out || ! kill -0 $!; do sleep 0.02; done
@@ -34,6 +36,9 @@ class DrilledCluster(Cluster):
         for node in nodes:
             node.write("/opt/fence", FENCE, 0o755)
         super().__init__(nodes, {REGISTRY: "/opt/fence"})
+        for node in nodes:
+            # A node that stood still for a quarter of it is drilled ten minutes later only.
+            node.write(f"{EZ}/conf/monitor", monitor_file(DRILLED_TIMEOUT_S))
         self.must(self.first, "openha key generate")
         key = self.first.read(f"{EZ}/conf/openha.key")
         self.second.write(f"{EZ}/conf/openha.key", key, 0o600)
