@@ -77,35 +77,3 @@ class Renderer(Protocol):
 
     def failure(self, error: Exception) -> Rendered:
         """Return how the command ends with an error."""
-
-
-class NoRenderer:
-    """Words nothing: each command does that itself."""
-
-    def view(self, words: Sequence[str]) -> View | None:
-        """Return None."""
-        return None
-
-    def show(self, view: View, status: NodeStatus) -> Rendered:
-        """Is never called: there is no view."""
-        raise NotImplementedError
-
-    def report(self, words: Sequence[str]) -> Report | None:
-        """Return None."""
-        return None
-
-    def order(self, words: Sequence[str], caller: Caller) -> TypedOrder | None:
-        """Return None."""
-        return None
-
-    def answer(self, answer: Answer) -> str:
-        """Is never called: there is no order."""
-        raise NotImplementedError
-
-    def outcome(self, failures: Sequence[Answer]) -> Rendered:
-        """Is never called: there is no order."""
-        raise NotImplementedError
-
-    def failure(self, error: Exception) -> Rendered:
-        """Is never called: there is no order."""
-        raise NotImplementedError

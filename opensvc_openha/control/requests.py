@@ -248,7 +248,7 @@ def _request(found: dict[str, object]) -> Request:
         return DrillOrderRequest(order, _seconds(found.get("seconds")) if is_timed else 0.0)
     if what == "drill-note":
         word, text = _text(found, "word"), _text(found, "text")
-        return DrillNoteRequest(word, text, found.get("is_alarm") is True)
+        return DrillNoteRequest(word, text, _flag(found, "is_alarm"))
     if what == "leave":
         return LeaveRequest(_member(Leaving, found.get("how"), "way to leave"))
     raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")
@@ -304,13 +304,16 @@ def _links(value: object) -> tuple[str, ...]:
 
 
 def _seconds(value: object) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < float(str(value)) <= DRILL_SECONDS_MAX:
-        raise UsageError(
-            f"not a request: seconds: expected a number up to {DRILL_SECONDS_MAX:g},"
-            f" found {_shown(value)}"
-        )
-    return float(str(value))
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 < value <= DRILL_SECONDS_MAX
+    ):
+        return float(value)
+    raise UsageError(
+        f"not a request: seconds: expected a number up to {DRILL_SECONDS_MAX:g},"
+        f" found {_shown(value)}"
+    )
 
 
 def _service(value: object) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opensvc_openha import __version__
 from opensvc_openha.control import protocol
-from opensvc_openha.control.rendering import NoRenderer, Rendered, Renderer
+from opensvc_openha.control.rendering import Rendered, Renderer
 from opensvc_openha.control.requests import (
     REQUEST_BYTES,
     STRANGER_BYTES,
@@ -64,7 +64,7 @@ from opensvc_openha.system.peer_credentials import Caller, caller_of
 from opensvc_openha.system.unix_socket_path import ShortPath
 
 if TYPE_CHECKING:
-    from opensvc_openha.control.rendering import Report
+    from opensvc_openha.control.rendering import Report, View
 
 _REQUEST_LIMIT_S = 10.0
 _STRANGER_LIMIT_S = 2.0
@@ -164,7 +164,7 @@ class ControlServer:
     def __init__(self, path: str, served: Served, renderer: Renderer | None = None) -> None:
         self._path = path
         self._served = served
-        self._renderer = renderer or NoRenderer()
+        self._renderer = renderer
         self._rendering = threading.Lock()
         """Held while a text is made, so that the engine shares a processor with one such thread."""
         self._reporting = threading.Lock()
@@ -173,7 +173,7 @@ class ControlServer:
         self._places = _Places()
         self._status = _Shared(lambda: self._status_for_all(served.status()))
         self._newest_status = _Shared(lambda: self._status_for_all(served.newest_status()))
-        self._shared_texts = _SharedTexts(self._newest_status.line)
+        self._shared_texts = _SharedTexts(self._newest_status.line, self._rendering)
         self._history = _Shared(self._history_for_all)
         self._is_closed = False
         self._bound: tuple[int, ...] | None = None
@@ -332,27 +332,27 @@ class ControlServer:
         For what is not to be worded here a UsageError is raised before anything is done: the
         command does it itself then, and reports what is wrong with it.
         """
+        renderer = self._renderer
+        if renderer is None:
+            raise UsageError("not worded here")
         if request.version != __version__ or request.zone != os.environ.get("TZ"):
             raise UsageError("not worded here: of another version, or in another time zone")
         clock.follow_zone()
 
-        view, report = self._renderer.view(request.words), None
+        view, report = renderer.view(request.words), None
         if view is None and caller.may_change:
-            report = self._renderer.report(request.words)
+            report = renderer.report(request.words)
         if report is not None:
             self._report(connection, report)
         elif view is None:
-            self._order(connection, request, caller)
+            self._order(connection, renderer, request, caller)
         elif caller.may_change:
             status = self._served.newest_status()
             with self._rendering:
-                text = protocol.frame(self._renderer.show(view, status))
+                text = protocol.frame(renderer.show(view, status))
             _send_line(connection, text)
         else:
-            show = self._renderer.show
-            with self._rendering:
-                text = self._shared_texts.of(view, lambda status: show(view, status))
-            _send_line(connection, text)
+            _send_line(connection, self._shared_texts.of(view, renderer.show))
 
     def _report(self, connection: socket.socket, report: Report) -> None:
         """Answer with what files say, unless the reading of another report takes too long.
@@ -369,11 +369,17 @@ class ControlServer:
             self._reporting.release()
         _send_line(connection, text)
 
-    def _order(self, connection: socket.socket, request: RenderRequest, caller: Caller) -> None:
+    def _order(
+        self,
+        connection: socket.socket,
+        renderer: Renderer,
+        request: RenderRequest,
+        caller: Caller,
+    ) -> None:
         """Carry out the order of a command line; send what it prints as it comes."""
         if not caller.may_change:
             raise RefusedError("only root may change the cluster")
-        order = self._renderer.order(request.words, caller)
+        order = renderer.order(request.words, caller)
         if order is None:
             raise UsageError("not worded here")
         if _has_gone(connection):
@@ -388,16 +394,16 @@ class ControlServer:
             _send_line(connection, protocol.frame(Rendered(""), is_last=False))
             for answer in _last_answers(connection, answers, open_ends):
                 if answer.is_ok:
-                    line = Rendered(self._renderer.answer(answer))
+                    line = Rendered(renderer.answer(answer))
                     _send_line(connection, protocol.frame(line, is_last=False))
                 else:
                     failures.append(answer)
-            end = self._renderer.outcome(failures)
+            end = renderer.outcome(failures)
         except OSError:
             raise  # The caller has gone.
         # From here on nothing may be taken for an order that was not given.
         except Exception as error:
-            end = self._renderer.failure(error)
+            end = renderer.failure(error)
         _send_line(connection, protocol.frame(end))
 
     def _lines_of(self, request: Request, caller: Caller) -> dict[str, Any] | None:
@@ -566,26 +572,26 @@ class _Shared:
 class _SharedTexts:
     """The texts of the shared status, for unprivileged users: each is made once for each status."""
 
-    def __init__(self, status_line: Callable[[], bytes]) -> None:
+    def __init__(self, status_line: Callable[[], bytes], rendering: threading.Lock) -> None:
         self._status_line = status_line
-        self._lock = threading.Lock()
+        self._rendering = rendering
         self._line = b""
         self._status: NodeStatus | None = None
-        self._texts: dict[object, bytes] = {}
+        self._texts: dict[View, bytes] = {}
 
-    def of(self, key: object, show: Callable[[NodeStatus], Rendered]) -> bytes:
-        """Return the text by this name as it is sent; an error as it is."""
+    def of(self, view: View, show: Callable[[View, NodeStatus], Rendered]) -> bytes:
+        """Return the text of a view as it is sent; an error as it is."""
         line = self._status_line()
-        with self._lock:
+        with self._rendering:
             if line is not self._line:
                 found = json.loads(line).get("status")
                 self._status = None if found is None else protocol.status_from_json(found)
                 self._line, self._texts = line, {}
             if self._status is None:
                 return line
-            if key not in self._texts:
-                self._texts[key] = protocol.frame(show(self._status))
-            return self._texts[key]
+            if view not in self._texts:
+                self._texts[view] = protocol.frame(show(view, self._status))
+            return self._texts[view]
 
 
 _BUSY = "nmond does not answer: this user has too many connections to it already"

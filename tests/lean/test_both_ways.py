@@ -375,6 +375,38 @@ def connected(bench: Bench, request: Mapping[str, object]) -> socket.socket:
     return made
 
 
+def test_no_text_of_root_waits_for_the_status_of_another_user(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine hangs for a moment, and another user has asked first."""
+    has_begun, engine, newest = threading.Event(), threading.Event(), bench.daemon.newest_status
+
+    def hang() -> NodeStatus:
+        has_begun.set()
+        assert engine.wait(LIMIT_S)
+        return newest()
+
+    monkeypatch.setattr(bench.daemon, "newest_status", hang)
+    request = {"do": "render", "version": __version__, "words": ["service", "-s"]}
+    answers: list[bytes] = []
+    stranger = threading.Thread(
+        target=lambda: answers.append(asked(bench, request, Caller(4711, os.getuid() + 1)))
+    )
+    stranger.start()
+    try:
+        assert has_begun.wait(LIMIT_S)
+        monkeypatch.setattr(bench.daemon, "newest_status", newest)
+        with connected(bench, request) as own:
+            own.settimeout(LIMIT_S)
+            text = own.makefile("rb").read()
+    finally:
+        engine.set()
+        stranger.join()
+    view = view_of(["service", "-s"])
+    assert view is not None
+    assert answers == [text] == [protocol.frame(Rendered(view(bench.daemon.found)))]
+
+
 def test_report_is_not_made_for_a_caller_who_has_gone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
