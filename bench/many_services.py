@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.services import cpu_s
 from bench.takeover import EZ, FAST_OPTIONS, FENCE, heading, row
 from opensvc_openha.control import client
 from opensvc_openha.core.states import ServiceState
@@ -52,12 +53,9 @@ class Used:
     @staticmethod
     def by(pid: int) -> Used:
         """Read it."""
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         # The nodes' disks are in memory: what reaches a device is 0.
         written = Path(f"/proc/{pid}/io").read_text().split("wchar: ")[1].split()[0]
-        return Used(
-            (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(written) / 1e6
-        )
+        return Used(cpu_s(pid), int(written) / 1e6)
 
 
 class Pair:

@@ -13,7 +13,7 @@ from opensvc_openha.advise.slow_starts import Starts, pauses_in, starts_of
 from opensvc_openha.advise.text import as_json, as_text
 from opensvc_openha.advise.timeouts import Stalls, advise_link, choices
 from opensvc_openha.cli import advise, installation
-from opensvc_openha.control import client
+from opensvc_openha.cli.history import newest_if_any
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
@@ -65,10 +65,7 @@ def _history(layout: Layout) -> tuple[list[Entry], float, str]:
         oldest = read_oldest(layout.history_file)
         return scripts + stalls, 0.0 if oldest is None else clock.wall() - oldest.at, ""
     except OpenhaError as error:
-        try:
-            entries = client.fetch_history(layout)
-        except OpenhaError:
-            entries = []
+        entries = newest_if_any(layout)
         since_s = clock.wall() - entries[0].at if entries else 0.0
         return entries, since_s, f"{error}: only its newest entries were seen"
 

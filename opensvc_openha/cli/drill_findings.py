@@ -55,13 +55,12 @@ def passed_on(drills: Drills, status: NodeStatus | None) -> list[Passed]:
     return list(newest.values())
 
 
-def unfinished(layout: Layout) -> Begun | None:
+def unfinished(layout: Layout, drills: Drills) -> Begun | None:
     """Return a drill that has begun and is gone without recording its end; None without one."""
-    begun = read_drills(layout).begun
-    return None if begun is None or is_running(layout) else begun
+    return None if drills.begun is None or _is_running(layout) else drills.begun
 
 
-def is_running(layout: Layout) -> bool:
+def _is_running(layout: Layout) -> bool:
     """Return True while a drill runs on this node."""
     try:
         handle = os.open(layout.drill_lock, os.O_RDONLY | os.O_CLOEXEC)
@@ -76,9 +75,10 @@ def is_running(layout: Layout) -> bool:
 def facts_of(layout: Layout, status: NodeStatus | None) -> dict[str, Any]:
     """Return what the other node gets of this node's drills."""
     try:
-        drills, begun = read_drills(layout), unfinished(layout)
+        drills = read_drills(layout)
     except PermissionError as error:
         raise SystemFault(f"cannot read {layout.drills_file}: {error.strerror}") from error
+    begun = unfinished(layout, drills)
     return {
         "passed": [vars(each) for each in passed_on(drills, status)],
         "unfinished": "" if begun is None else begun.name,

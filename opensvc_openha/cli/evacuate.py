@@ -199,7 +199,7 @@ def _naming_what_stays(layout: Layout, node: str) -> Iterator[None]:
     except OpenhaError:
         found = read_evacuation(layout)
         if found.is_on and not found.is_damaged:
-            print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
+            _report_evacuated(node)
         raise
 
 
@@ -221,7 +221,7 @@ def _evacuate_here(layout: Layout, options: argparse.Namespace) -> int:
         _report(f"{unchanged}: {peer} cannot take all of {node}", plan)
         print("--force hands over the rest", file=sys.stderr)
         if was_on:
-            print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
+            _report_evacuated(node)
         return NOT_SAFE
 
     with after_interrupt(
@@ -358,7 +358,7 @@ def _conclude(
                 f"it is not safe to switch {node} off: its node daemon ended by itself, {fences}",
                 file=sys.stderr,
             )
-            print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
+            _report_evacuated(node)
             return NOT_SAFE
         ezha.main(["stop"])
         print("its node daemon has said goodbye, and has ended: no fence comes")
@@ -368,6 +368,10 @@ def _conclude(
     unless = "" if read_evacuation(layout).is_off_limits else f", unless {peer} dies"
     print(f"nothing is started here{unless}, before: openha evacuate --undo")
     return SAFE
+
+
+def _report_evacuated(node: str) -> None:
+    print(f"{node} stays evacuated: {_AGAIN}", file=sys.stderr)
 
 
 def _report(title: str, plan: Plan) -> None:

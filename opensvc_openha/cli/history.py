@@ -192,6 +192,14 @@ def newest_of_daemon(layout: Layout) -> list[Entry]:
         ) from error
 
 
+def newest_if_any(layout: Layout) -> list[Entry]:
+    """Return the daemon's newest entries; none if it does not answer."""
+    try:
+        return client.fetch_history(layout)
+    except OpenhaError:
+        return []
+
+
 def newest_entries(layout: Layout, limit: int) -> list[Entry]:
     """Return the newest entries of all that happened on this node, oldest first."""
     return read_history(layout, newest_of_daemon(layout), "", limit=limit)

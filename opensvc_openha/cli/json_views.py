@@ -1222,18 +1222,11 @@ def drill_report(node: str, peer: str, drills: Drills, passed: Iterable[Passed])
         "" if begun is None else begun.name,
         None if begun is None else begun.at,
         tuple(
-            DrillResultView(
-                each.kind.value,
-                each.subject,
-                each.at,
-                each.took_s,
-                each.node,
-                each.peer,
-                each.reason,
-                each.is_passed,
-                each.problem,
-                tuple(_same(DrillStepView, step) for step in each.steps),
-                each.remarks,
+            _same(
+                DrillResultView,
+                each,
+                drill=each.kind.value,
+                steps=tuple(_same(DrillStepView, step) for step in each.steps),
             )
             for each in drills.results
         ),

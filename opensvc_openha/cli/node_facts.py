@@ -33,6 +33,8 @@ VERSION = 1
 
 def node_facts(layout: Layout) -> dict[str, Any]:
     """Return the facts of this node; each part that cannot be read has its reason instead."""
+    answer = _or_problem(lambda: client.fetch_status(layout))
+    status = answer if isinstance(answer, NodeStatus) else None
     return {
         "facts": VERSION,
         "version": __version__,
@@ -41,11 +43,11 @@ def node_facts(layout: Layout) -> dict[str, Any]:
         "env": _or_problem(_service_files),
         "services": _or_problem(lambda: _services(layout)),
         "keys": _or_problem(lambda: _keys(layout)),
-        "daemon": _or_problem(lambda: _daemon(client.fetch_status(layout))),
+        "daemon": answer if status is None else _daemon(status),
         "configuration": _or_problem(lambda: _configuration(layout)),
         "targets": _or_problem(lambda: target_problems(layout)),
         "hardware": list(hardware_addresses()),
-        "drills": _or_problem(lambda: facts_of(layout, _status_or_none(layout))),
+        "drills": _or_problem(lambda: facts_of(layout, status)),
         "starts": {
             name: list(times.starts)
             for name, times in read_durations(layout).items()
@@ -76,13 +78,6 @@ def wrapped_service(script: str) -> str:
 def problem_of(part: Any) -> str:
     """Return why a part of the facts is missing; empty if it is not."""
     return str(part["problem"]) if isinstance(part, dict) and "problem" in part else ""
-
-
-def _status_or_none(layout: Layout) -> NodeStatus | None:
-    try:
-        return client.fetch_status(layout)
-    except OpenhaError:
-        return None
 
 
 def _or_problem(gather: Callable[[], Any]) -> Any:

@@ -87,18 +87,15 @@ def connectivity_lines(status: NodeStatus, with_targets: bool = True) -> list[st
     text = f"connectivity: {status.node} is {known.reach}"
     if known.since is not None:
         text += f" since {stamp(known.since)}"
-    peer = f"{known.peer_reach}" if known.peer_reach else "not reported"
-    rows = [f"{text}, {status.peer}: {peer}{'; ' if known.text else ''}{known.text}"]
+    text += f", {status.peer}: {known.peer_reach or 'not reported'}"
+    rows = [f"{text}; {known.text}" if known.text else text]
     for target in known.targets if with_targets else ():
         if target.answers:
             took = "" if target.took_s is None else f" in {target.took_s * 1000:.1f} ms"
             rows.append(f"\ttarget {target.address}: answers{took}")
         else:
-            last = (
-                "never answered"
-                if target.answered_at is None
-                else (f"last answer {stamp(target.answered_at)}")
-            )
+            at = target.answered_at
+            last = "never answered" if at is None else f"last answer {stamp(at)}"
             rows.append(f"\ttarget {target.address}: {target.text}; {last}")
     return rows
 

@@ -89,13 +89,12 @@ class Sources:
 
 def why_text(layout: Layout, service: str, sources: Sources | None = None) -> str:
     """Return the text of ``openha why``; raises if nothing is known."""
-    lines = _why_lines(explain(collect(layout, service, sources)))
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in explanation_lines(layout, service, sources))
 
 
-def explanation_lines(layout: Layout, service: str) -> list[str]:
+def explanation_lines(layout: Layout, service: str, sources: Sources | None = None) -> list[str]:
     """Return the text of ``openha why`` line by line; raises if nothing is known."""
-    return _why_lines(explain(collect(layout, service)))
+    return _why_lines(explain(collect(layout, service, sources)))
 
 
 def collect(layout: Layout, service: str, sources: Sources | None = None) -> Circumstances:

@@ -17,7 +17,7 @@ from types import FrameType
 from opensvc_openha.cli import drill, installation, json_views
 from opensvc_openha.cli.asking import confirm
 from opensvc_openha.cli.check import expect_root
-from opensvc_openha.cli.drill_findings import ago, is_running, passed_on
+from opensvc_openha.cli.drill_findings import ago, passed_on, unfinished
 from opensvc_openha.cli.fence import asked_for
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
@@ -138,8 +138,7 @@ def _list_view(own: NodeStatus, offers: Iterable[Offer]) -> json_views.DrillList
 
 def _report(layout: Layout, options: Namespace) -> int:
     drills = read_drills(layout)
-    if is_running(layout):
-        drills = replace(drills, begun=None)
+    drills = replace(drills, begun=unfinished(layout, drills))
     try:
         status: NodeStatus | None = client.fetch_status(layout)
     except OpenhaError:

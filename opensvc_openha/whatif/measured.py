@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-from opensvc_openha.control import client
+from opensvc_openha.cli.history import newest_if_any
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError
@@ -60,10 +60,7 @@ def _entries(layout: Layout) -> list[Entry]:
     try:
         return read_words(layout.history_file, (EntryKind.SCRIPT,), tuple(_KINDS))
     except OpenhaError:
-        try:
-            return client.fetch_history(layout)
-        except OpenhaError:
-            return []
+        return newest_if_any(layout)
 
 
 def newest_durations(entries: Iterable[Entry]) -> Measured:
