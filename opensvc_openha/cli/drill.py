@@ -63,8 +63,7 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Replace this process by the drill."""
-    if args != [FROM_PEER]:
-        build_parser().read(args)
+    build_parser().read(args)
     command = [*self_command("opensvc_openha.drill"), *args]
     sys.stdout.flush()
     os.execv(command[0], command)

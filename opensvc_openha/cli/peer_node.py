@@ -87,7 +87,7 @@ class ThisNode:
             return Program(_order(request))
         if isinstance(request, DrillRequest):
             given = json.dumps(request_to_json(request))
-            return Program([*self_command(), "drill", "--from-peer"], given)
+            return Program([*self_command("opensvc_openha.drill"), "--from-peer"], given)
         if isinstance(request, EvacuateRequest):
             return Program([*self_command(), *evacuation_words(request)])
         word = (

@@ -64,12 +64,17 @@ class RawFacts:
 
     def resolve(self, names: Mapping[int, str]) -> Facts:
         """Return the facts with the names of the services that are known."""
-        unready = frozenset(names[index] for index in self.unready if index in names)
-        answering = frozenset(names[index] for index in self.answering if index in names)
-        frozen = {names[index]: held for index, held in self.frozen.items() if index in names}
-        ordered = frozenset(names[index] for index in self.ordered if index in names)
-        found = replace(self.facts, unready=unready, answering=answering, frozen=frozen)
-        return replace(found, ordered=ordered)
+
+        def named(indexes: frozenset[int]) -> frozenset[str]:
+            return frozenset(names[index] for index in indexes if index in names)
+
+        return replace(
+            self.facts,
+            unready=named(self.unready),
+            answering=named(self.answering),
+            frozen={names[index]: held for index, held in self.frozen.items() if index in names},
+            ordered=named(self.ordered),
+        )
 
 
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:

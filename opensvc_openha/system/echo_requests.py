@@ -86,9 +86,9 @@ class _Request:
 
     def end(self, error: OSError) -> None:
         """End it for an error of this node, or of its network."""
-        is_missed = error.errno in _UNREACHABLE or isinstance(error, socket.gaierror)
-        result = PingResult.MISSED if is_missed else PingResult.UNABLE
         is_name = isinstance(error, socket.gaierror)
+        is_missed = is_name or error.errno in _UNREACHABLE
+        result = PingResult.MISSED if is_missed else PingResult.UNABLE
         text = "no such interface" if is_name else error.strerror or str(error)
         self.look = TargetLook(self.address, result, text)
 
