@@ -11,7 +11,7 @@ from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.storage.drills import Begun, DrillKind, Drills, read_drills
+from opensvc_openha.storage.drills import Begun, DrillKind, Drills, drill_name, read_drills
 from opensvc_openha.system import clock
 from opensvc_openha.system.lock_file import is_locked
 
@@ -32,7 +32,7 @@ class Passed:
     @property
     def name(self) -> str:
         """What was tried out: ``link net eth1``."""
-        return f"{self.kind} {self.subject}".rstrip()
+        return drill_name(self.kind, self.subject)
 
 
 def passed_on(drills: Drills, status: NodeStatus | None) -> list[Passed]:

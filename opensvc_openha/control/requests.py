@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from opensvc_openha.core.events import BY_OPERATOR, SOURCES, Command, DrillOrder, Leaving
+from opensvc_openha.core.model import REQUEST_SERVICES_MAX
+from opensvc_openha.core.timing import DRILL_REQUEST_MAX_S
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
@@ -25,12 +27,8 @@ REQUEST_BYTES = 8_192
 """Longest request of root and of the daemon's own user."""
 STRANGER_BYTES = 256
 """Longest request of any other user, who may only read."""
-SERVICES_MAX = 100
-"""Most services that one request may name; all services of the node need not be named."""
 LINKS_MAX = 16
 """Most links that one request may name."""
-DRILL_SECONDS_MAX = 600.0
-"""Longest time for which a drill may change anything by one request."""
 NOTE_CHARACTERS = 400
 """Characters kept of each text of a note."""
 
@@ -282,9 +280,9 @@ def _name(value: object, what: str, check: Callable[[str], None]) -> str:
 def _services(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) > SERVICES_MAX:
+    if not isinstance(value, list) or len(value) > REQUEST_SERVICES_MAX:
         raise UsageError(
-            f"not a request: services: expected a list of at most {SERVICES_MAX} names"
+            f"not a request: services: expected a list of at most {REQUEST_SERVICES_MAX} names"
         )
     return tuple(_service(name) for name in value)
 
@@ -307,11 +305,11 @@ def _seconds(value: object) -> float:
     if (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and 0 < value <= DRILL_SECONDS_MAX
+        and 0 < value <= DRILL_REQUEST_MAX_S
     ):
         return float(value)
     raise UsageError(
-        f"not a request: seconds: expected a number up to {DRILL_SECONDS_MAX:g},"
+        f"not a request: seconds: expected a number up to {DRILL_REQUEST_MAX_S},"
         f" found {_shown(value)}"
     )
 

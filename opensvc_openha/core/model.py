@@ -20,6 +20,12 @@ LEGACY_SLOT_BLOCKS = 19
 LEGACY_SERVICES_MAX = 128
 """Services that the original's heartbeat holds."""
 
+REQUEST_SERVICES_MAX = 100
+"""Most services that one request may name, to the daemon or to the other node, which passes it on.
+
+All services of the node need not be named.
+"""
+
 MARK_BYTES = 8
 """Bytes of the mark by which two nodes identify a link to each other."""
 

@@ -83,6 +83,9 @@ A switch's spanning tree takes as long to forward frames of a new port.
 DRILL_DEAD_MAX_S = 300.0
 """Longest time for which a node plays dead in a drill."""
 
+DRILL_REQUEST_MAX_S = 600
+"""Longest time for which a drill may change anything by one request."""
+
 DRILL_WORD_PART = 0.8
 """The word that a node which plays dead has stopped everything holds for this part of that time."""
 

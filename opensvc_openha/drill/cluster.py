@@ -13,24 +13,22 @@ from opensvc_openha.cli.patient_peer import expected_peer
 from opensvc_openha.control import client, protocol
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.drill.refusals import why_not
 from opensvc_openha.errors import (
     ActionError,
     OpenhaError,
     PeerLinkLostError,
     RefusedError,
-    SystemFault,
 )
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.channel import Channel
-from opensvc_openha.peer_link.client import ANSWER_LIMIT_S, new_job_id
+from opensvc_openha.peer_link.client import ANSWER_LIMIT_S, ask, new_job_id
 from opensvc_openha.peer_link.protocol import (
     DrillRequest,
     DrillWord,
     HistoryRequest,
     Request,
     StatusRequest,
-    error_of,
-    request_to_json,
 )
 from opensvc_openha.storage.history_file import Entry, EntryKind, entry_from_json
 from opensvc_openha.system import clock
@@ -109,9 +107,14 @@ class Cluster:
                 entries.append(entry_from_json(each))
         return entries
 
-    def stalls_s(self) -> list[float]:
+    def look(self) -> tuple[NodeStatus, NodeStatus, list[str]]:
+        """Return both statuses, and what speaks against any drill now."""
+        own, seen = self.own(), self.peer()
+        return own, seen.status, why_not(own, seen.status, self._stalls_s(seen.ahead_s))
+
+    def _stalls_s(self, ahead_s: float) -> list[float]:
         """Return how long ago each stall of either node was, in seconds."""
-        now, ahead_s = clock.wall(), self.peer().ahead_s
+        now = clock.wall()
         own = [now - entry.at for entry in self.history() if is_stall(entry)]
         return own + [now + ahead_s - entry.at for entry in self.peer_history() if is_stall(entry)]
 
@@ -133,23 +136,16 @@ class Cluster:
 
     def _ask(self, request: Request) -> dict[str, object]:
         """Return an answer over a channel that is kept open; opened again if it was lost."""
-        for is_last in (False, True):
-            try:
-                if self._channel is None:
-                    self._channel = self._node.channel()
-                self._channel.send(request_to_json(request))
-                answer = self._channel.receive(ANSWER_LIMIT_S)
-                while answer is not None and answer.get("alive") is True:
-                    answer = self._channel.receive(ANSWER_LIMIT_S)
-                if answer is not None:
-                    if "error" in answer:
-                        raise error_of(answer.get("code"), str(answer["error"]))
-                    return answer
-            except PeerLinkLostError:
-                if is_last:
-                    raise
+        try:
+            return self._ask_once(request)
+        except PeerLinkLostError:
             self.close()
-        raise SystemFault(f"{self._node.name} closes the peer link without an answer")
+            return self._ask_once(request)
+
+    def _ask_once(self, request: Request) -> dict[str, object]:
+        if self._channel is None:
+            self._channel = self._node.channel()
+        return ask(self._channel, request)
 
     # --- ordering ---------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ def _await(trial: Trial, cable: Cable, before: _Before, is_down: bool, limit: fl
             if is_done and is_up(peer, cable.sends) is not is_down:
                 return
         if clock.monotonic() >= give_up:
-            where = cluster.peer().status.node if is_done else own.node
+            where = own.peer if is_done else own.node
             state = "up still" if is_down else "down still"
             raise ActionError(f"{cable.name} is {state} on {where} after {limit:.0f} s")
         clock.pause(0.1)

@@ -27,7 +27,6 @@ from opensvc_openha.drill.links import play_link
 from opensvc_openha.drill.offers import Offer, offer_of_takeover, offers_of
 from opensvc_openha.drill.peer_part import do_part
 from opensvc_openha.drill.power import order_watchdog, play_power
-from opensvc_openha.drill.refusals import why_not
 from opensvc_openha.drill.report import as_page, as_text
 from opensvc_openha.drill.switch import play_switch
 from opensvc_openha.drill.takeover import play_takeover
@@ -43,7 +42,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.suggestion import which_service
 from opensvc_openha.peer_link.protocol import DrillRequest, parse_request
 from opensvc_openha.storage import configuration
-from opensvc_openha.storage.drills import DrillKind, read_drills
+from opensvc_openha.storage.drills import DrillKind, drill_name, read_drills
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
 from opensvc_openha.system.lock_file import hold_lock
@@ -120,8 +119,7 @@ def _list(layout: Layout, options: Namespace) -> int:
 
 
 def _offers(cluster: Cluster) -> tuple[NodeStatus, list[Offer]]:
-    own, peer = cluster.own(), cluster.peer().status
-    general = why_not(own, peer, cluster.stalls_s())
+    own, peer, general = cluster.look()
     passed = passed_on(read_drills(cluster.layout), own)
     return own, offers_of(own, peer, general, passed)
 
@@ -165,7 +163,7 @@ def _links(layout: Layout, options: Namespace) -> int:
     with closing(Cluster(layout)) as cluster:
         own = cluster.own()
         cables = chosen(cables_of(own), options.link)
-        wanted = {f"{DrillKind.LINK.value} {cable.name}" for cable in cables}
+        wanted = {drill_name(DrillKind.LINK.value, cable.name) for cable in cables}
         offers = [each for each in _offers(cluster)[1] if each.name in wanted]
         _expect_offered(offers, options.is_dry_run)
         if options.is_dry_run:
@@ -182,10 +180,7 @@ def _links(layout: Layout, options: Namespace) -> int:
 def _switch(layout: Layout, options: Namespace) -> int:
     service = options.service
     with closing(Cluster(layout)) as cluster:
-        own = cluster.own()
-        if own.service(service) is None:
-            known = [svc.name for svc in own.services]
-            raise UsageError(f"no service {service}: {which_service(service, known)}")
+        _expect_known(cluster.own(), [service])
         offers = [
             each
             for each in _offers(cluster)[1]
@@ -206,12 +201,9 @@ def _switch(layout: Layout, options: Namespace) -> int:
 def _takeover(layout: Layout, options: Namespace) -> int:
     services = list(dict.fromkeys(options.service))
     with closing(Cluster(layout)) as cluster:
-        own, peer = cluster.own(), cluster.peer().status
-        known = [svc.name for svc in own.services]
-        for service in services:
-            if own.service(service) is None:
-                raise UsageError(f"no service {service}: {which_service(service, known)}")
-        offer = offer_of_takeover(own, peer, services, why_not(own, peer, cluster.stalls_s()))
+        own, peer, general = cluster.look()
+        _expect_known(own, services)
+        offer = offer_of_takeover(own, peer, services, general)
         _expect_offered([offer], options.is_dry_run)
         if options.is_dry_run:
             return 0
@@ -235,7 +227,7 @@ def _power(layout: Layout, options: Namespace) -> int:
         ]
         if not found:
             known = ", ".join(each.name for each in offers if each.kind is kind) or "there is none"
-            raise RefusedError(f"{kind.value} {options.path}".rstrip() + f": not known: {known}")
+            raise RefusedError(f"{drill_name(kind.value, options.path)}: not known: {known}")
         _expect_offered(found, options.is_dry_run)
         if options.is_dry_run:
             return 0
@@ -249,6 +241,13 @@ def _power(layout: Layout, options: Namespace) -> int:
             return _run(
                 cluster, [(DrillKind.POWER, options.path, partial(play_power, path=options.path))]
             )
+
+
+def _expect_known(own: NodeStatus, services: Iterable[str]) -> None:
+    known = [svc.name for svc in own.services]
+    for service in services:
+        if service not in known:
+            raise UsageError(f"no service {service}: {which_service(service, known)}")
 
 
 def _expect_offered(offers: Sequence[Offer], is_dry_run: bool) -> None:

@@ -6,7 +6,7 @@ Pure: it reads two statuses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opensvc_openha.cli.drill_findings import Passed
 from opensvc_openha.core.model import PathKind
@@ -18,7 +18,7 @@ from opensvc_openha.drill.links import limit_s
 from opensvc_openha.drill.power import why_no_power, why_no_watchdog
 from opensvc_openha.drill.refusals import owner_of, why_no_cut, why_no_switch
 from opensvc_openha.drill.takeover import seconds_of, why_no_takeover
-from opensvc_openha.storage.drills import DrillKind
+from opensvc_openha.storage.drills import DrillKind, drill_name
 
 _CUTTING = (PathKind.POWER.value, PathKind.CALLOUT.value)
 
@@ -42,7 +42,7 @@ class Offer:
     @property
     def name(self) -> str:
         """What is tried out: ``link net eth1``."""
-        return f"{self.kind.value} {self.subject}".rstrip()
+        return drill_name(self.kind.value, self.subject)
 
 
 def offers_of(
@@ -61,15 +61,7 @@ def offers_of(
     if own.lease is not None:
         offers.append(offer_of_watchdog(own))
     return [
-        Offer(
-            each.kind,
-            each.subject,
-            each.command,
-            each.steps,
-            each.risks,
-            (*general, *each.refused),
-            at.get(each.name),
-        )
+        replace(each, refused=(*general, *each.refused), passed_at=at.get(each.name))
         for each in offers
     ]
 

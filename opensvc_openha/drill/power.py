@@ -11,7 +11,7 @@ from opensvc_openha.control import client
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.drill.cluster import Cluster
-from opensvc_openha.drill.refusals import difference, states_of, why_not
+from opensvc_openha.drill.refusals import difference, states_of
 from opensvc_openha.drill.trial import Trial, expect
 from opensvc_openha.errors import ActionError
 from opensvc_openha.formats.lease_config import LEASE
@@ -43,9 +43,7 @@ def why_no_watchdog(own: NodeStatus) -> list[str]:
 
 
 def _why_runs(node: NodeStatus) -> list[str]:
-    running = [
-        svc.name for svc in node.services if svc.own_state is None or svc.own_state not in PEER_OUT
-    ]
+    running = [svc.name for svc in node.services if svc.own_state not in PEER_OUT]
     if not running:
         return []
     return [
@@ -90,6 +88,6 @@ def order_watchdog(cluster: Cluster) -> list[str]:
 
     What it measures is known after the boot: `openha fence status` and the report show it then.
     """
-    own = cluster.own()
-    expect(why_not(own, cluster.peer().status, cluster.stalls_s()) + why_no_watchdog(own))
+    own, _, problems = cluster.look()
+    expect(problems + why_no_watchdog(own))
     return client.drill(cluster.layout, LEASE, own.node)

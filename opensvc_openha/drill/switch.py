@@ -8,6 +8,7 @@ stopped, and the service comes back.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState
@@ -64,8 +65,7 @@ def _what_is_left(cluster: Cluster, service: str, first: str) -> str:
     up = [node for node, state in states.items() if state is _UP]
     if up:
         return f"{service} runs on {up[0]} now, and not on {first}: svcmgr -s {service} switch"
-    shown = ", ".join(f"{state.name} on {node}" for node, state in states.items())
-    return f"{service} is {shown} now: openha why {service}"
+    return f"{service} is {in_words(states)} now: openha why {service}"
 
 
 def _expect_switchable(trial: Trial, service: str) -> tuple[NodeStatus, NodeStatus]:
@@ -114,8 +114,7 @@ def _await_start(trial: Trial, service: str, owner: str, target: str) -> None:
         if states[owner] is _UP:
             raise ActionError(f"{service} came back to {owner}: {target} did not take it")
         if clock.monotonic() >= give_up:
-            shown = ", ".join(f"{state.name} on {node}" for node, state in states.items())
-            raise ActionError(f"{service} was not started on {target}: {shown}")
+            raise ActionError(f"{service} was not started on {target}: {in_words(states)}")
         clock.pause(0.05)
 
 
@@ -167,6 +166,11 @@ def states_by_node(status: NodeStatus, service: str) -> dict[str, ServiceState]:
     if svc is None:
         return {status.node: unknown, status.peer: unknown}
     return {status.node: svc.own_state or unknown, status.peer: svc.peer_state or unknown}
+
+
+def in_words(states: Mapping[str, ServiceState]) -> str:
+    """Return the states of a service by node as a clause."""
+    return ", ".join(f"{state.name} on {node}" for node, state in states.items())
 
 
 def predicted_s(cluster: Cluster, service: str, is_own: bool) -> float | None:

@@ -22,6 +22,7 @@ from functools import partial
 
 from opensvc_openha.control import client
 from opensvc_openha.core.events import DrillOrder
+from opensvc_openha.core.model import REQUEST_SERVICES_MAX
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import DRILL_DEAD_MAX_S, DRILL_WORD_PART, PACES
@@ -29,10 +30,10 @@ from opensvc_openha.core.wording import named
 from opensvc_openha.drill.cluster import Cluster
 from opensvc_openha.drill.peer_part import why_not_dead
 from opensvc_openha.drill.refusals import why_no_switch
-from opensvc_openha.drill.switch import START_LIMIT_S, states_by_node
+from opensvc_openha.drill.switch import START_LIMIT_S, in_words, states_by_node
 from opensvc_openha.drill.trial import Trial, expect
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError
-from opensvc_openha.peer_link.protocol import SERVICES_MAX, DrillWord
+from opensvc_openha.peer_link.protocol import DrillWord
 from opensvc_openha.storage.configuration import read_options
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.system import clock
@@ -58,10 +59,10 @@ def why_no_takeover(own: NodeStatus, peer: NodeStatus, services: Sequence[str]) 
             found.append(f"{service} runs here: type it on {own.peer}, which would take it over")
         else:
             found += why_no_switch(own, peer, service)
-    if len(services) > SERVICES_MAX:
+    if len(services) > REQUEST_SERVICES_MAX:
         found.append(
             f"{len(services)} services are to be taken over: one order to the other node has at"
-            f" most {SERVICES_MAX}; move some away first"
+            f" most {REQUEST_SERVICES_MAX}; move some away first"
         )
     if own.lease is not None:
         found.append(
@@ -252,8 +253,7 @@ def _thaw(trial: Trial, cluster: Cluster, services: Sequence[str]) -> None:
         own = cluster.own()
         states = states_by_node(own, name)
         if _STARTED not in states.values():
-            shown = ", ".join(f"{state.name} on {node}" for node, state in states.items())
-            failed.append(f"{name} is {shown}: see openha why {name}")
+            failed.append(f"{name} is {in_words(states)}: see openha why {name}")
         elif states[own.peer] is ServiceState.FROZEN_STOP:
             cluster.order_peer(DrillWord.UNFREEZE, [name])
     if failed:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.drill.cluster import Cluster
-from opensvc_openha.drill.refusals import why_not
 from opensvc_openha.drill.report import step_line
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError
 from opensvc_openha.storage.drills import (
@@ -22,6 +21,7 @@ from opensvc_openha.storage.drills import (
     DrillKind,
     DrillResult,
     DrillStep,
+    drill_name,
     read_drills,
     with_result,
     write_drills,
@@ -46,8 +46,6 @@ class Trial:
     """One drill that runs now."""
 
     cluster: Cluster
-    kind: DrillKind
-    subject: str
     began_at: float = field(default_factory=clock.monotonic)
     steps: list[DrillStep] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -76,8 +74,8 @@ class Trial:
 
     def expect_all_well(self) -> tuple[NodeStatus, NodeStatus]:
         """Return both statuses; raise RefusedError unless a drill may begin, or continue."""
-        own, peer = self.cluster.own(), self.cluster.peer().status
-        expect(why_not(own, peer, self.cluster.stalls_s()))
+        own, peer, problems = self.cluster.look()
+        expect(problems)
         return own, peer
 
     def wait(
@@ -101,8 +99,8 @@ def carry_out(
 
     What it raises is its result, but for a refusal before anything was done.
     """
-    trial, layout = Trial(cluster, kind, subject), cluster.layout
-    name, at = f"{kind.value} {subject}", clock.wall()
+    trial, layout = Trial(cluster), cluster.layout
+    name, at = drill_name(kind.value, subject), clock.wall()
     own = cluster.own()
     say(f"drill: {name}")
     write_drills(layout, replace(read_drills(layout), begun=Begun(name, at, os.getpid())))

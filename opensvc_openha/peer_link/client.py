@@ -106,10 +106,7 @@ class Peer:
     def ask(self, request: Request) -> dict[str, Any]:
         """Return the answer to a request that changes nothing; raise the error that it was."""
         with self.channel() as channel:
-            channel.send(request_to_json(request))
-            while (answer := _expect_answer(channel)).get("alive") is True:
-                pass
-            return answer
+            return ask(channel, request)
 
     def status(self) -> dict[str, Any]:
         """Return the other node's status and version."""
@@ -210,6 +207,17 @@ class _Followed:
                 )
             elif "unknown" in answer:
                 raise UnknownOutcomeError(one_line(f"{channel.peer_name}: {answer['unknown']}"))
+
+
+def ask(channel: Channel, request: Request) -> dict[str, Any]:
+    """Return the answer to a request that changes nothing, over a channel that stays open.
+
+    Raises the error that the answer is, or PeerLinkLostError.
+    """
+    channel.send(request_to_json(request))
+    while (answer := _expect_answer(channel)).get("alive") is True:
+        pass
+    return answer
 
 
 def find_peer(layout: Layout) -> Peer:

@@ -28,6 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from opensvc_openha.core.model import REQUEST_SERVICES_MAX
+from opensvc_openha.core.timing import DRILL_REQUEST_MAX_S
 from opensvc_openha.errors import (
     ActionError,
     ConfigError,
@@ -51,10 +53,6 @@ FILE_CHARACTERS = 400_000
 """Longest file that is carried."""
 ENTRIES_MAX = 1_000
 """Most entries of the history that one answer has."""
-SERVICES_MAX = 100
-"""Most services that one request may name."""
-DRILL_SECONDS_MAX = 600
-"""Longest time for which a drill may change anything by one request."""
 EVACUATE_WAIT_MAX_S = 86_400
 """Longest wait of an evacuation, in seconds."""
 ALIVE_S = 5.0
@@ -294,7 +292,7 @@ def _request(message: Mapping[str, Any], fields: _Fields) -> Request:
                 fields.job_id(),
                 fields.member("word", DrillWord),
                 fields.services(),
-                float(fields.number("seconds", DRILL_SECONDS_MAX)),
+                float(fields.number("seconds", DRILL_REQUEST_MAX_S)),
             )
         case "evacuate":
             request = EvacuateRequest(
@@ -444,7 +442,7 @@ class _Fields:
 
     def services(self) -> tuple[str, ...]:
         value = self._message.get("services")
-        if not isinstance(value, list) or len(value) > SERVICES_MAX:
+        if not isinstance(value, list) or len(value) > REQUEST_SERVICES_MAX:
             raise UsageError("not a request: services")
         return tuple(_Fields({"service": name}).service() for name in value)
 

@@ -34,6 +34,11 @@ class DrillKind(enum.Enum):
     WATCHDOG = "watchdog"
 
 
+def drill_name(kind: str, subject: str) -> str:
+    """Return the name of what is tried out, by which results are compared: ``link net eth1``."""
+    return f"{kind} {subject}".rstrip()
+
+
 @dataclass(frozen=True)
 class DrillStep:
     """One thing that was measured; the times are in seconds, ``expected_s`` is the prediction."""
@@ -70,7 +75,7 @@ class DrillResult:
     @property
     def name(self) -> str:
         """What was tried out: ``link net eth1``."""
-        return f"{self.kind.value} {self.subject}"
+        return drill_name(self.kind.value, self.subject)
 
 
 @dataclass(frozen=True)

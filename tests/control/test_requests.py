@@ -7,7 +7,6 @@ import json
 import pytest
 
 from opensvc_openha.control.requests import (
-    SERVICES_MAX,
     ActRequest,
     ConfirmRequest,
     CutRequest,
@@ -26,6 +25,7 @@ from opensvc_openha.control.requests import (
     parse_request,
 )
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, SOURCES, Command, Leaving
+from opensvc_openha.core.model import REQUEST_SERVICES_MAX
 from opensvc_openha.errors import UsageError
 
 
@@ -150,10 +150,12 @@ def test_cut_of_something_else_than_links_is_refused(links: object) -> None:
 
 def test_services_are_limited_in_number() -> None:
     """As many as a request may name, and one more."""
-    names = [f"s{number}" for number in range(SERVICES_MAX + 1)]
+    names = [f"s{number}" for number in range(REQUEST_SERVICES_MAX + 1)]
     act = parsed(do="act", command="stop", services=names[:-1])
     assert isinstance(act, ActRequest) and act.services == tuple(names[:-1])
-    assert f"at most {SERVICES_MAX} names" in refusal(do="act", command="stop", services=names)
+    assert f"at most {REQUEST_SERVICES_MAX} names" in refusal(
+        do="act", command="stop", services=names
+    )
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"\xff", b"[" * 8_000, b"[]", b'"status"'])

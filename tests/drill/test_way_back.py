@@ -103,7 +103,7 @@ def test_switch_that_ends_halfway_reports_where_the_service_is(
     moved: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever ended it; nothing is added about one that runs where it ran."""
-    trial = Trial(moved.cluster(), DrillKind.SWITCH, "web")
+    trial = Trial(moved.cluster())
     monkeypatch.setattr(switch, "_settle", lambda *_: refuse("deb1 stalled"))
     with pytest.raises(ActionError, match=r"^deb1 stalled\. web runs on deb2 now, and not on deb1"):
         switch.play_switch(trial, "web")
@@ -137,7 +137,7 @@ def test_way_back_does_not_wait_for_what_has_failed(
     ended: list[DrillOrder] = []
     monkeypatch.setattr(client, "order_drill", lambda _, order: ended.append(order))
     nodes = Nodes(layout, *states)
-    trial = Trial(nodes.cluster(), DrillKind.TAKEOVER, "web")
+    trial = Trial(nodes.cluster())
     shown = f"web is {states[0].name} on deb1, {states[1].name} on deb2: see openha why web"
     with pytest.raises(ActionError) as raised:
         takeover._come_back(trial, ["web"], STOPPED_THERE, 0.0)
