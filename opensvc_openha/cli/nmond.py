@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import ezha, installation
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.system.self_command import self_command
 
@@ -26,18 +25,18 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run ``nmond``; return the exit code."""
+    from opensvc_openha.system.memory_use import keep_one_heap, use_own_digests
+
+    # Before anything imports hashlib, and before the first thread.
+    use_own_digests()
+    keep_one_heap()
+    from opensvc_openha.cli import ezha, installation
+    from opensvc_openha.daemon import launch
     from opensvc_openha.system.order_reason import drop_reason
 
     if args == ["-f"] or args[:1] == [ezha.DETACHED]:
-        from opensvc_openha.system.memory_use import keep_one_heap, use_own_digests
-
-        # Before anything imports hashlib, and before the first thread.
-        use_own_digests()
-        keep_one_heap()
         # Scripts that the daemon runs have reasons of its own.
         drop_reason()
-    from opensvc_openha.daemon import launch
-
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
         return launch.run_in_foreground(installation.layout(), _children(), _renderer())
@@ -57,6 +56,7 @@ def _children() -> Children:
 
 def _renderer() -> Renderer:
     """Return what words for the lean client what its commands print."""
+    from opensvc_openha.cli import installation
     from opensvc_openha.cli.rendering import CommandRenderer
 
     return CommandRenderer(installation.layout())
@@ -67,6 +67,7 @@ def _monitor() -> MonitorCommand:
 
     A real agent monitors its services itself.
     """
+    from opensvc_openha.cli import installation
     from opensvc_openha.daemon.monitor_process import MonitorCommand
 
     command = f"{installation.agent().bin_dir}/svcmgr"
@@ -75,6 +76,7 @@ def _monitor() -> MonitorCommand:
 
 def _peer_server() -> MonitorCommand:
     """Return the peer server's command: it runs where there is a key, unless switched off."""
+    from opensvc_openha.cli import installation
     from opensvc_openha.daemon.monitor_process import MonitorCommand
     from opensvc_openha.storage import configuration
     from opensvc_openha.storage.key_store import is_peer_link_on
@@ -94,6 +96,7 @@ def _peer_server() -> MonitorCommand:
 
 def _notifier() -> MonitorCommand:
     """Return the notifier's command: it runs where there is a program in notify.d."""
+    from opensvc_openha.cli import installation
     from opensvc_openha.daemon.monitor_process import MonitorCommand
 
     folder = installation.layout().notify_dir

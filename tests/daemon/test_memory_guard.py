@@ -148,3 +148,19 @@ def test_out_of_memory_ends_another_process_than_the_daemon(
         for hog in hogs:
             hog.kill()
             hog.wait()
+
+
+FIPS = Path("/proc/sys/crypto/fips_enabled")
+
+
+@pytest.mark.skipif(
+    FIPS.exists() and FIPS.read_text().strip() == "1", reason="the system demands OpenSSL's digests"
+)
+def test_daemon_seals_its_beats_without_openssl(cluster_dir: ClusterDir) -> None:
+    """Its library is larger than what the daemon needs of it: Python has the digests itself."""
+    cluster_dir.ok("openha key generate")
+    cluster_dir.add("registry", "exit 0")
+    cluster_dir.ok("ezha start")
+    assert "registry" in cluster_dir.ok("service -s")
+    maps = Path(f"/proc/{cluster_dir.pid()}/maps").read_text()
+    assert "libc." in maps and "libcrypto" not in maps and "_hashlib" not in maps
