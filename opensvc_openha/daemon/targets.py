@@ -6,6 +6,7 @@ section there is no thread.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 
@@ -46,7 +47,8 @@ class Targets:
 
     def check_soon(self) -> None:
         """Follow an edited configuration."""
-        with self._lock:
+        # Without a thread nothing is known of the targets, and the next edit tries it again.
+        with self._lock, contextlib.suppress(RuntimeError):
             is_wanted = self._policy() is not None and not self._is_over.is_set()
             if is_wanted and self._has_begun and not self._has_thread:
                 threading.Thread(target=self._run, name="targets", daemon=True).start()

@@ -213,6 +213,22 @@ def test_nobody_is_asked_without_targets() -> None:
     assert not gateway.targets._has_thread and len(gateway.rounds) == count
 
 
+def test_daemon_continues_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with its other watches; the next configuration tries it again."""
+    gateway = Gateway()
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        gateway.targets.start()
+    assert not gateway.targets._has_thread
+    gateway.targets.check_soon()
+    gateway.next()
+    gateway.targets.stop()
+
+
 def test_section_that_comes_back_while_the_thread_ends_has_a_thread() -> None:
     """It is not taken for one that is still asked for."""
     gateway = Gateway()
