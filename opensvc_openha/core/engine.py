@@ -574,19 +574,19 @@ class Engine:
     def _choose_fail_back(self, now: float) -> None:
         """Choose the service that goes back to its primary now: one after the other."""
         fail_backs, work, services = self._fail_backs, self._work, self._services
-        view = self._peer.view
+        view, away = self._peer.view, sorted(work.away & services.keys())
         monitor, listeners = self._peer.monitor, self.spec.listeners
         why_differ = self._configuration.why_policies_differ(view) if work.away else ""
         fail_backs.update(bool(work.away), view, monitor, listeners, why_differ, now)
         if not fail_backs.is_settled or fail_backs.is_new:
-            for name in work.away & services.keys():
+            for name in away:
                 services[name].forget_readiness()
         if not fail_backs.is_settled or not fail_backs.is_look_due(now):
             return
         fail_backs.moving = moving_service(work.announced, view.states)
         at = self._moment(now)
         due_at = {}
-        for name in sorted(work.away & services.keys()):
+        for name in away:
             instant = services[name].fails_back_at(at)
             if instant is not None:
                 due_at[name] = instant
@@ -622,7 +622,6 @@ class Engine:
         done = self._drill.order(
             event, self._peer.view, self._why_no_drill, self._services.is_busy, now
         )
-        self._fencing.held_until = self._drill.held_until
         # The other node plays dead only by what it hears of that.
         self._announcer.has_news = True
         return done
@@ -642,8 +641,8 @@ class Engine:
     def _end_drill(self, now: float) -> list[Action]:
         """End the notes of a drill that are over."""
         done = self._drill.advance(self._peer.view, self._departure.leaving is not None, now)
+        self._fencing.held_until = self._drill.held_until
         if done:
-            self._fencing.held_until = self._drill.held_until
             self._work.mark_all()
         if self._drill.is_word_over(now):
             done += self._end_confirmation("the time of the drill is over")

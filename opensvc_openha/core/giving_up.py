@@ -92,10 +92,7 @@ def _why_not(service: str, peer: DiskAnswer, view: PeerView) -> str:
         return "it is not known whether the peer reads them"
     if not view.hears_this_node:
         return "the peer does not hear this node"
-    state = view.state_of(service)
-    if state is not ServiceState.STOPPED:
-        return f"the peer is {state.name}"
-    return "the peer reports that it could not start it" if view.is_unready(service) else ""
+    return view.why_not_taking(service)
 
 
 def warnings(services: Iterable[ServiceStatus], peer: str) -> tuple[str, ...]:

@@ -400,6 +400,13 @@ class PeerView:
             and service in self._facts.unready
         )
 
+    def why_not_taking(self, service: str) -> str:
+        """Return why a peer that is heard would not take a service; empty if it would."""
+        state = self.state_of(service)
+        if state is not ServiceState.STOPPED:
+            return f"the peer is {state.name}"
+        return "the peer reports that it could not start it" if self.is_unready(service) else ""
+
     @property
     def are_facts_authentic(self) -> bool:
         """True if the newest facts came with a key, and so did the newest beat."""

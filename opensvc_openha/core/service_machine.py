@@ -576,26 +576,24 @@ class ServiceMachine:
         """Count from the beginning: the cluster is not settled."""
         self._fail_back.ready_since = None
 
-    def _fails_back_at(self, at: Moment) -> float | None:
-        after_s, since = self.spec.policy.failback_after_s, self._fail_back.ready_since
-        if after_s is None or since is None or self.why_not_failed_back(at):
-            return None
-        return since + after_s
+    def _explain_fail_back(self, at: Moment) -> tuple[str, float | None]:
+        """Explain whether a service that is away goes back, and when; empty for any other.
 
-    def _fail_back_text(self, at: Moment) -> str:
-        """Explain whether a service that is away goes back; empty for any other."""
-        after_s = self.spec.policy.failback_after_s
+        The instant is None if it stays, or waits for something.
+        """
+        after_s, peer = self.spec.policy.failback_after_s, self._fencing.spec.peer
         if after_s is None or not self.is_away:
-            return ""
+            return "", None
         why = self.why_not_failed_back(at)
         if why:
-            return f"does not go back to {self._fencing.spec.peer}: {why}"
+            return f"does not go back to {peer}: {why}", None
         since = self._fail_back.ready_since
-        left_s = after_s - (0.0 if since is None else at.now - since)
+        due_at = None if since is None else since + after_s
+        left_s = after_s if due_at is None else due_at - at.now
         if left_s > 0:
-            return f"goes back to {self._fencing.spec.peer} in {left_s:.0f} s"
+            return f"goes back to {peer} in {left_s:.0f} s", due_at
         then = f" once {at.moving} is not being moved any more" if at.moving else " now"
-        return f"goes back to {self._fencing.spec.peer}{then}"
+        return f"goes back to {peer}{then}", due_at
 
     def _wait_for_plan(self, is_waiting: bool) -> None:
         plan = self._fencing.desk.plan
@@ -745,12 +743,8 @@ class ServiceMachine:
 
     def _why_not_handed_over(self, at: Moment) -> str:
         """Return why the peer would not take the service from an isolated node, or must not."""
-        peer = at.view.state_of(self.spec.name)
-        if peer is not ServiceState.STOPPED:
-            return f"the peer is {peer.name}"
-        if self._is_peer_unready(at.view):
-            return "the peer reports that it could not start it"
-        return self._moves.why_not(at.reach.since, at.now)
+        why = at.view.why_not_taking(self.spec.name)
+        return why or self._moves.why_not(at.reach.since, at.now)
 
     @property
     def is_given_up(self) -> bool:
@@ -1048,7 +1042,7 @@ class ServiceMachine:
         if sight is not None:
             policy, silence = self.spec.policy, self._silence_text(at)
             texts.append(self._giving_up.explain(self.state, policy, sight, silence, now))
-        fail_back = self._fail_back_text(at)
+        fail_back, fails_back_at = self._explain_fail_back(at)
         texts.append(fail_back)
         return ServiceStatus(
             name=self.spec.name,
@@ -1066,7 +1060,7 @@ class ServiceMachine:
             disks="" if sight is None else sight.own_text,
             peer_disks="" if sight is None else sight.peer_text,
             failback=fail_back,
-            fails_back_at=self._fails_back_at(at) if fail_back else None,
+            fails_back_at=fails_back_at,
             is_kept_here=bool(fail_back and self._fail_back.why_not(now)),
         )
 
