@@ -1035,11 +1035,6 @@ class Engine:
         return self._drill.held_until, self._drill.dead_until
 
     @property
-    def drill_text(self) -> str:
-        """What a drill did to this node at the last step; empty for nothing."""
-        return self._drill.text(self._stepped_at)
-
-    @property
     def is_deaf(self) -> bool:
         """True while no link could be opened; safe to read from any thread."""
         return self._peer.monitor.is_deaf

@@ -414,14 +414,20 @@ class BoundedModel:
 
     def _end_next(self, index: int, outcome: ScriptOutcome, leaves_running: bool) -> None:
         """Wait for the next script of a node, and end it."""
-        for _ in range(_WAITS_MAX):
-            self.run(0.5)
-            if self.nodes[index].script is not None:
-                break
+        self.run(0.5)
+        self.await_script(index)
         self.end_script(index, outcome, leaves_running)
         self.run(0.5)
 
     # --- time -------------------------------------------------------------------------------------
+
+    def await_script(self, index: int) -> None:
+        """Let time pass until a node runs a script."""
+        for _ in range(_WAITS_MAX):
+            if self.nodes[index].script is not None:
+                return
+            self.run(0.5)
+        raise AssertionError("no script runs")
 
     def run(self, seconds: float) -> None:
         """Let ``seconds`` pass: beats arrive, engines are called at their deadlines."""

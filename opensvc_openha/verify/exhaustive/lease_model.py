@@ -192,9 +192,7 @@ class LeaseModel(PlanModel):
         """Cut the owner of the first service off until it begins to stop it."""
         self.fates = [Fate.LOST, Fate.DELIVERED]
         self.blind(0, is_blind=True)
-        while self.nodes[0].script is None:
-            self.run(0.5)
-            assert self.now < 20_000.0, "nobody stops"
+        self.await_script(0)
 
     def cut_both_until_dead(self) -> None:
         """Cut both nodes off until each would have to call the other one dead, but for a beat.
@@ -203,9 +201,7 @@ class LeaseModel(PlanModel):
         """
         self.fates = [Fate.LOST, Fate.LOST]
         lost_at = self.now
-        while self.nodes[0].script is None:
-            self.run(0.5)
-            assert self.now < 20_000.0, "nobody stops"
+        self.await_script(0)
         self.end_script(0, ScriptOutcome.OK, leaves_running=False)
         self.run(lost_at + self.death_s - 1.0 - self.now)
 

@@ -224,9 +224,7 @@ class PlanModel(BoundedModel):
     def freeze_until_given_up(self) -> None:
         """Freeze them for the owner alone, until it begins to stop the service."""
         self.freeze(0)
-        while self.nodes[0].script is None:
-            self.run(0.5)
-            assert self.now < 20_000.0, "nobody gives up"
+        self.await_script(0)
 
     def _kill_late_step(self, index: int) -> None:
         """End a step at its limit, as the daemon does."""
@@ -287,9 +285,8 @@ class PlanModel(BoundedModel):
         self.freeze(index, is_frozen=False)
         self.nodes[index].cut_uplink(is_cut=False)
         node, peer = self.nodes[index], self.nodes[1 - index].engine
-        fencing = None if peer is None else peer.fencing_status(self.now)
-        is_helpless = fencing is not None and (fencing.is_ejected_by or fencing.is_blocked)
-        if node.engine is None and node.is_powered and is_helpless:
+        is_needed = peer is not None and peer.is_helpless(self.now)
+        if node.engine is None and node.is_powered and is_needed:
             self.boot(index)
         step = node.step_in_air
         if step is not None and step.kind is StepKind.CLAIM:

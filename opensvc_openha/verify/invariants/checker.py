@@ -289,7 +289,7 @@ class InvariantChecker:
         node.evidence.end(is_machine)
         node.machine += is_machine
         node.rounds.end_daemon()
-        node.drill.end_daemon()
+        node.drill = DrillWatch()
         self._shots.forget(name)
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
@@ -304,7 +304,7 @@ class InvariantChecker:
         self._births.record(seen.node, seen.boot)
         self._machines[seen.boot] = node.machine
         node.evidence.begin(seen.boot, seen.at)
-        node.isolation.begin_daemon()
+        node.isolation = Isolation()
         for name, state in seen.states.items():
             node.place(name).is_lost = False
             self._adopted(node, Adopted(seen.at, seen.node, name, state))

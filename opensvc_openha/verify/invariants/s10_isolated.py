@@ -29,18 +29,12 @@ _GAP_S = 2.5
 
 
 class Isolation:
-    """What one node reports of its targets, and how many rounds in a row brought no answer."""
+    """What one daemon reports of its targets, and how many rounds in a row brought no answer."""
 
     def __init__(self) -> None:
         self._is_reported = False
         self._misses = self._answers = 0
         self._asked_at: float | None = None
-        self._is_in_round = False
-
-    def begin_daemon(self) -> None:
-        """Forget what an earlier daemon knew."""
-        self._is_reported, self._asked_at = False, None
-        self._misses = self._answers = 0
         self._is_in_round = False
 
     def take_round(self, seen: Asked) -> None:

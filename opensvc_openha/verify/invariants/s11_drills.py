@@ -19,7 +19,7 @@ S11 = Promise(
 
 
 class DrillWatch:
-    """What a drill has asked of one node."""
+    """What a drill has asked of one daemon: the next one knows nothing of it."""
 
     def __init__(self) -> None:
         self.held_until = self.dead_until = -math.inf
@@ -27,10 +27,6 @@ class DrillWatch:
     def note(self, seen: DrillNoted) -> None:
         """Record until when this node holds its fences back, and plays dead."""
         self.held_until, self.dead_until = seen.held_until, seen.dead_until
-
-    def end_daemon(self) -> None:
-        """Forget a daemon: the next one knows nothing of the drill."""
-        self.held_until = self.dead_until = -math.inf
 
     def check_step(self, seen: StepBegan) -> None:
         """Check that no step of a fence plan begins."""

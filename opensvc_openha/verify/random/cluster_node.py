@@ -283,9 +283,19 @@ class ClusterNode(SimulatedNode):
             return
         self._commands += 1
         self.note(f"operator: {self.peer.name} is off")
-        if self.engine.peer_standing in (PeerStanding.SILENT, PeerStanding.DEPARTED):
-            self.observe(Confirmed(self.now, self.name))
+        self.observe_word()
         self.give(PeerConfirmedOut(self._commands, "operator"))
+
+    def observe_word(self) -> None:
+        """Observe that a word which is given now counts: the peer is not heard."""
+        if self.is_alone:
+            self.observe(Confirmed(self.now, self.name))
+
+    @property
+    def is_alone(self) -> bool:
+        """True if the daemon runs and does not hear its peer, whether that has left or not."""
+        standing = None if self.engine is None else self.engine.peer_standing
+        return standing in (PeerStanding.SILENT, PeerStanding.DEPARTED)
 
     def leave(self, leaving: Leaving) -> None:
         """End the daemon, with or without its services."""

@@ -7,14 +7,13 @@ there; between that answer and the word, time passes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from random import Random
 
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, DrillOrder, DrillOrdered
 from opensvc_openha.core.states import PEER_OUT
-from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.verify.invariants import Confirmed
 from opensvc_openha.verify.random.cluster_node import ClusterNode
 from opensvc_openha.verify.random.simulated_cluster import Cluster
 
@@ -69,14 +68,14 @@ class Drills:
     def _play(self, taker: ClusterNode, dead: ClusterNode, seconds: float) -> _Program:
         taker.note(f"drill: to take over from {dead.name}, for {seconds:.0f} s")
         engine = self._order(taker, DrillOrder.HOLD_FENCES, seconds)
-        yield from self._until(lambda: _drill(engine).startswith("a drill holds"), _ANSWER_S)
+        yield from self._until(lambda: _holds_fences(engine), _ANSWER_S)
         # Refused before this node has heard of the hold, and again and again in a cut.
         silent = dead.engine
         give_up = dead.now + _ANSWER_S
-        while "holds" in _drill(engine) and dead.now < give_up:
+        while _holds_fences(engine) and dead.now < give_up:
             silent = self._order(dead, DrillOrder.PLAY_DEAD, seconds)
-            yield from self._until(lambda: "play dead" in _drill(dead.engine), 1.0)
-            if "play dead" in _drill(silent):
+            yield from self._until(lambda: _plays_dead(dead.engine), 1.0)
+            if _plays_dead(silent):
                 break
         if dead.engine is not silent or silent is None or not silent.sends_nothing:
             return
@@ -89,7 +88,7 @@ class Drills:
             # The other node's answer is on its way, and the drill is slow.
             wait_s = self._dice.choice((0.0, 0.2, 1.0, 5.0, 20.0))
             yield from self._until(lambda: False, wait_s)
-            yield from self._until(lambda: _is_silent(taker), self._dice.choice((0.0, 12.0)))
+            yield from self._until(lambda: taker.is_alone, self._dice.choice((0.0, 12.0)))
             self._give_word(taker)
         yield from self._until(lambda: False, self._dice.choice((0.0, 3.0, 30.0)))
         if self._dice.random() < 0.6:
@@ -112,13 +111,11 @@ class Drills:
         )
 
     def _give_word(self, taker: ClusterNode) -> None:
-        engine = taker.engine
-        if engine is None:
+        if taker.engine is None:
             return
         taker.note("drill: the other node has answered that it stopped everything")
         # What it takes later is an operator's word as well, or is refused.
-        if _is_silent(taker):
-            taker.observe(Confirmed(taker.now, taker.name))
+        taker.observe_word()
         self._order(taker, DrillOrder.PEER_STOPPED, 0.0)
 
     def _order(self, node: ClusterNode, order: DrillOrder, seconds: float) -> Engine | None:
@@ -132,13 +129,9 @@ class Drills:
             yield
 
 
-def _drill(engine: Engine | None) -> str:
-    return "" if engine is None else engine.drill_text
+def _holds_fences(engine: Engine | None) -> bool:
+    return engine is not None and engine.drill_ends[0] > -math.inf
 
 
-def _is_silent(node: ClusterNode) -> bool:
-    engine = node.engine
-    return engine is not None and engine.peer_standing in (
-        PeerStanding.SILENT,
-        PeerStanding.DEPARTED,
-    )
+def _plays_dead(engine: Engine | None) -> bool:
+    return engine is not None and engine.drill_ends[1] > -math.inf

@@ -193,9 +193,7 @@ class FaultInjector:
 
     def _await_forger(self) -> None:
         """Schedule forged beats, drawn separately."""
-        gap_s, dice = self._cluster.plan.forger_gap_s, self._forger_dice
-        if gap_s:
-            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._forge)
+        self._await(self._cluster.plan.forger_gap_s, self._forger_dice, self._forge)
 
     def _forge(self) -> None:
         """Forge one datagram of a living node: its true states, with foreign numbers.
@@ -227,9 +225,8 @@ class FaultInjector:
 
     def _await_interface(self) -> None:
         """Schedule faults of interfaces, drawn separately."""
-        gap_s, dice = self._cluster.plan.interface_gap_s, self._interface_dice
-        if gap_s:
-            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._switch_interface)
+        gap_s = self._cluster.plan.interface_gap_s
+        self._await(gap_s, self._interface_dice, self._switch_interface)
 
     def _switch_interface(self) -> None:
         cluster, dice = self._cluster, self._interface_dice
@@ -245,9 +242,7 @@ class FaultInjector:
 
     def _await_hand(self) -> None:
         """Schedule starts outside the cluster, drawn separately."""
-        gap_s, dice = self._cluster.plan.by_hand_gap_s, self._hand_dice
-        if gap_s:
-            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._start_by_hand)
+        self._await(self._cluster.plan.by_hand_gap_s, self._hand_dice, self._start_by_hand)
 
     def _start_by_hand(self) -> None:
         dice, cluster = self._hand_dice, self._cluster
@@ -259,9 +254,7 @@ class FaultInjector:
 
     def _await_evacuation(self) -> None:
         """Schedule evacuations, drawn separately."""
-        gap_s, dice = self._cluster.plan.evacuation_gap_s, self._evacuation_dice
-        if gap_s:
-            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._evacuate)
+        self._await(self._cluster.plan.evacuation_gap_s, self._evacuation_dice, self._evacuate)
 
     def _evacuate(self) -> None:
         """Evacuate a node, order its services to stop, and end that some time later."""
@@ -306,9 +299,7 @@ class FaultInjector:
 
     def _await_uplink(self) -> None:
         """Schedule cuts of nodes from their targets, drawn separately."""
-        gap_s, dice = self._cluster.plan.uplink_gap_s, self._uplink_dice
-        if gap_s:
-            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._cut_uplink)
+        self._await(self._cluster.plan.uplink_gap_s, self._uplink_dice, self._cut_uplink)
 
     def _cut_uplink(self) -> None:
         """Cut one node, both as if their gateway died, or one with all its heartbeats."""
@@ -327,9 +318,7 @@ class FaultInjector:
 
     def _await_lease(self) -> None:
         """Schedule faults of what keeps a promise, drawn separately."""
-        gap_s, dice = self._cluster.plan.lease_gap_s, self._lease_dice
-        if gap_s:
-            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._strike_lease)
+        self._await(self._cluster.plan.lease_gap_s, self._lease_dice, self._strike_lease)
 
     def _strike_lease(self) -> None:
         dice = self._lease_dice
@@ -457,6 +446,11 @@ class FaultInjector:
         if self._cluster.plan.has_key and self._cluster.plan.seed % 2:
             node.note("and so is what it knew of its peer")
             node.store.incarnations = {}
+
+    def _await(self, gap_s: tuple[float, ...], dice: Random, strike: Callable[[], None]) -> None:
+        """Schedule the next fault of a kind that has a dice of its own; none without ``gap_s``."""
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), strike)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         def act() -> None:

@@ -138,12 +138,12 @@ def _confirm_where_blocked(cluster: Cluster, dead: ClusterNode | None) -> None:
         if node is dead or dead is None or node.engine is None:
             continue
         fencing = node.engine.fencing_status(node.now)
-        is_helpless = fencing.is_blocked or bool(fencing.is_ejected_by)
         # A switch that was never seen on proves nothing, nor one that has no power.
         is_unproved = any(path.kind == "power" and not path.is_seen_on for path in fencing.paths)
         # A node that ran nothing has promised nothing.
         is_unproved = is_unproved or any(path.kind == "lease" for path in fencing.paths)
-        if is_helpless or is_unproved or cluster.plan.is_switch_on_host:
+        is_needed = is_unproved or cluster.plan.is_switch_on_host
+        if is_needed or node.engine.is_helpless(node.now):
             node.confirm()
 
 

@@ -529,14 +529,13 @@ class Rehearsal:
         """Return True if a node is known to try something later."""
         if node.engine is None:
             return False
+        is_waiting = bool(self._waiting(node))
         may_go_back = any(svc.policy.failback_after_s is not None for svc in node.spec.services)
-        if not may_go_back and not self._waiting(node):
+        if not is_waiting and not may_go_back:
             return False
         status = node.engine.snapshot(now)
         if any(svc.fails_back_at is not None for svc in status.services):
             return True
-        if not self._waiting(node):
-            return False
         fencing = status.fencing
         instants = (
             fencing.next_try_at,
@@ -545,7 +544,7 @@ class Rehearsal:
             fencing.lease_ends_at,
             *(group.retry_at for group in fencing.groups),
         )
-        return any(at is not None and at > now for at in instants)
+        return is_waiting and any(at is not None and at > now for at in instants)
 
     # --- what came of it --------------------------------------------------------------------------
 
