@@ -69,7 +69,7 @@ def test_what_is_being_moved_is_waited_for(state: S) -> None:
 
 
 def test_nothing_is_handed_to_a_peer_that_is_not_heard() -> None:
-    """Nobody would take it."""
+    """No node would take it."""
     plan = plan_of(node(service(S.STARTED), standing=PeerStanding.SILENT))
     assert plan.stays == {"web": "deb2 is silent"}
 

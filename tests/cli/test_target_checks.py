@@ -1,4 +1,4 @@
-"""What `openha check` says of targets that prove nothing."""
+"""What `openha check` reports of targets that prove nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE = {"192.0.2.10": "eth0", "10.1.0.1": "eth1", "127.0.0.1": "lo", "2001:db8::
 
 
 class Routes(Interfaces):
-    """Who is below 10. is behind eth1, all others behind the default route."""
+    """What is below 10. is behind eth1, all others behind the default route."""
 
     default = "eth0"
 
@@ -54,7 +54,7 @@ def test_target_that_proves_nothing_is_reported(target: str, words: str) -> None
 
 
 def test_interface_that_is_asked_for_counts() -> None:
-    """Whatever the routes say."""
+    """Whatever the routes are."""
     (problem,) = _found("192.0.2.1", interface="eth1")
     assert "reached by eth1" in problem
     assert _found("10.1.0.9", interface="eth0") == []

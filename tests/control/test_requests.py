@@ -176,7 +176,7 @@ def test_evacuation_is_begun_and_ended_by_words_that_are_clear() -> None:
 
 @pytest.mark.parametrize("by", [*SOURCES, "anybody"])
 def test_source_of_a_command_is_one_of_the_known_ones(by: str) -> None:
-    """Anybody else is an operator."""
+    """Any other source is an operator."""
     request = parse_request(json.dumps({"do": "act", "command": "stop", "by": by}).encode())
     assert isinstance(request, ActRequest)
     assert request.by == (by if by in SOURCES else BY_OPERATOR)

@@ -24,11 +24,12 @@ from opensvc_openha.control.server import ControlServer, _Places, _Shared
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, DrillOrder, Leaving
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding, ServiceStatus
+from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import RefusedError, SystemFault, UsageError
 from opensvc_openha.storage.history_file import Entry, EntryKind, entry_to_json
 from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
+from tests.control.noted_daemon import PATH, NotedDaemon
 from tests.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S, until
 
@@ -40,7 +41,6 @@ STATUS = NodeStatus(
     (ServiceStatus("web", "deb1", "deb2", UP, DOWN, UP, DOWN, OUTPUT),), (OUTPUT,),
 )  # fmt: skip
 ENTRY = Entry(1.5, 2.5, EntryKind.SERVICE, "web", "STARTING", "START_FAILED", OUTPUT)
-PATH = PathStatus("ipmi", "power", 0, text="ON")
 ROOT = Caller(4711, os.getuid())
 STRANGER = Caller(4712, os.getuid() + 1)
 TOO_LONG = "not a request: it took too long to come"
@@ -48,99 +48,6 @@ BUSY = {
     "error": "nmond does not answer: this user has too many connections to it already",
     "code": 4,
 }
-
-
-class Daemon:
-    """Notes what it is asked to do; ``answers`` are those to the next command."""
-
-    def __init__(self) -> None:
-        self.orders: list[tuple[Any, ...]] = []
-        self.answers: list[Answer] = []
-        self.error: Exception | None = None
-        self.queues: list[queue.SimpleQueue[Answer]] = []
-        self.cut_ends: list[str] = []
-        """Why a cut ends, at each look."""
-
-    def _note(self, *order: Any) -> None:
-        if self.error is not None:
-            raise self.error
-        self.orders.append(order)
-
-    def status(self) -> NodeStatus:
-        self._note("status")
-        return STATUS
-
-    def newest_status(self) -> NodeStatus:
-        self._note("newest status")
-        return STATUS
-
-    def recent(self) -> list[Entry]:
-        self._note("recent")
-        return [ENTRY]
-
-    def act(
-        self,
-        command: Command,
-        services: list[str] | None,
-        answers: queue.SimpleQueue[Answer],
-        caller: Caller,
-    ) -> int:
-        self._note("act", command, services, caller)
-        self.queues.append(answers)
-        for answer in self.answers:
-            answers.put(answer)
-        return len(services or ["web", "db"])
-
-    def record_start(self, caller: Caller) -> None:
-        self._note("started", caller)
-
-    def reload(self, caller: Caller) -> None:
-        self._note("reload", caller)
-
-    def leave(self, leaving: Leaving, who: str) -> None:
-        self._note("leave", leaving, who)
-
-    def record_observation(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
-        self._note("observation", service, word, reason, is_alarm)
-
-    def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
-        self._note("confirm", node, caller)
-        return ["web: started"]
-
-    def look_at_path(self, path: str) -> PathStatus:
-        self._note("look", path)
-        return PATH
-
-    def drill(self, path: str, node: str, caller: Caller) -> list[str]:
-        self._note("drill", path, node, caller)
-        return ["off in 2 s"]
-
-    def release(self, caller: Caller) -> list[str]:
-        self._note("release", caller)
-        return ["registered"]
-
-    def cut_links(self, links: tuple[str, ...], seconds: float, caller: Caller) -> None:
-        self._note("cut", links, seconds, caller)
-
-    def why_cut_ends(self, links: tuple[str, ...]) -> str:
-        self._note("look at the cut", links)
-        return self.cut_ends.pop(0)
-
-    def end_cut(self) -> None:
-        self.orders.append(("end cut",))
-
-    def order_drill(self, order: DrillOrder, seconds: float, caller: Caller) -> list[str]:
-        self._note("drill order", order, seconds, caller)
-        return ["web: started"]
-
-    def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
-        self._note("drill note", word, text, is_alarm, caller)
-
-    def forget_peer(self, caller: Caller) -> None:
-        self._note("forget", caller)
-
-    def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None:
-        self._note("evacuate", is_on, is_off_limits, caller)
 
 
 def play_threads(monkeypatch: pytest.MonkeyPatch, is_refused: bool = False) -> list[Any]:
@@ -161,7 +68,7 @@ class Rig:
     """A server that is not open: connections are handed to it."""
 
     def __init__(self, path: Path) -> None:
-        self.daemon = Daemon()
+        self.daemon = NotedDaemon(STATUS, ENTRY)
         self.path = path
         self.server = ControlServer(str(path), self.daemon)
 
@@ -701,7 +608,7 @@ def test_socket_that_was_removed_is_made_again(rig: Rig, tmp_path: Path) -> None
 def test_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """With the reason."""
     path = tmp_path / "none" / "socket"
-    server = ControlServer(str(path), Daemon())
+    server = ControlServer(str(path), NotedDaemon(STATUS, ENTRY))
     with pytest.raises(SystemFault, match=f"cannot listen on {path}: No such file or directory"):
         server.open()
     server.close()

@@ -279,12 +279,14 @@ class Pair:
         return self.deb1, self.deb2
 
     def start_on_deb1(self) -> tuple[Host, Host]:
-        """Boot both nodes with the service running on deb1 and deb2 as standby."""
+        """Boot both nodes with the services running on deb1 and deb2 as standby."""
         self.boot()
         self.run(2)
-        self.deb1.command(Command.UNFREEZE)
+        for svc in self.services:
+            self.deb1.command(Command.UNFREEZE, svc.name)
         self.run(3)
-        self.deb2.command(Command.UNFREEZE)
+        for svc in self.services:
+            self.deb2.command(Command.UNFREEZE, svc.name)
         self.run(2)
         assert self.deb1.shown == self.deb2.shown == ("STARTED", "STOPPED")
         return self.deb1, self.deb2
@@ -388,6 +390,10 @@ class Pair:
         )
         for _, life, event in parked:
             host.handle(life, event)
+
+    def ran(self, node: str, kind: str) -> int:
+        """Return how often scripts of a kind were run on a node."""
+        return sum((name, what) == (node, kind) for _, name, what, _ in self.scripts)
 
     def starts(self, service: str = "registry") -> list[tuple[float, str]]:
         """Return when and where start scripts ran."""

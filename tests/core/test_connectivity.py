@@ -33,7 +33,7 @@ from opensvc_openha.core.timing import (
 from opensvc_openha.core.transitions import Situation, Trigger, find_row
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
 from opensvc_openha.verify.invariants import Confirmed
-from tests.core.pair import Host, Pair
+from tests.core.pair import Host
 from tests.core.plans import IPMI
 from tests.core.promised_pair import LEASE
 from tests.core.reach import GATEWAYS, ReachPair, ReachPlanPair, is_isolated, reach_of
@@ -42,10 +42,6 @@ LONG_S = 60.0
 VERDICT_S = (PING_MISSES + 1) * GATEWAYS.period_s
 SPEC = ClusterSpec("deb1", "deb2", (), (), connectivity=GATEWAYS)
 ANSWERED, MISSED, UNABLE = PingResult.ANSWERED, PingResult.MISSED, PingResult.UNABLE
-
-
-def _ran(pair: Pair, node: str, kind: str) -> int:
-    return sum((name, what) == (node, kind) for _, name, what, _ in pair.scripts)
 
 
 def _words(host: Host) -> list[str]:
@@ -88,7 +84,7 @@ def test_node_is_isolated_after_several_rounds_without_any_answer() -> None:
 
 
 def test_isolated_node_needs_several_answers_in_a_row() -> None:
-    """A gateway that answers now and then makes nobody reachable."""
+    """A gateway that answers now and then makes no node reachable."""
     rounds = Rounds()
     rounds.ask(MISSED, count=PING_MISSES)
     for _ in range(4):
@@ -226,15 +222,15 @@ def test_answer_is_not_awaited_for_ever() -> None:
 
 
 def test_isolated_node_fences_nobody_and_the_other_one_takes_over() -> None:
-    """All of deb1 is cut, its heartbeats with it: deb2 fences, whoever would be first."""
+    """All of deb1 is cut, its heartbeats with it: deb2 fences, whichever node would be first."""
     pair = ReachPair(policy=Policy(is_defended=True))
     pair.fence_time_s = 3.0
     deb1, deb2 = pair.start_on_deb1()
     pair.cut_all()
     pair.uplinks.cut("deb1")
     pair.run(LONG_S)
-    assert _ran(pair, "deb1", "check") == 0 and deb1.state == "STARTED"
-    assert _ran(pair, "deb2", "check") == 1 and deb2.state == "STARTED"
+    assert pair.ran("deb1", "check") == 0 and deb1.state == "STARTED"
+    assert pair.ran("deb2", "check") == 1 and deb2.state == "STARTED"
 
 
 def test_isolated_standby_starts_nothing_beside_a_silent_peer() -> None:
@@ -246,7 +242,7 @@ def test_isolated_standby_starts_nothing_beside_a_silent_peer() -> None:
     assert is_isolated(deb2) and not is_isolated(deb1)
     deb1.crash()
     pair.run(LONG_S)
-    assert deb2.state == "STOPPED" and _ran(pair, "deb2", "check") == 0
+    assert deb2.state == "STOPPED" and pair.ran("deb2", "check") == 0
     reason = "not taken over: isolated, none of 192.0.2.1, 192.0.2.2 answers"
     assert reason in deb2.service().reason
     number = deb2.command(Command.START)
@@ -280,7 +276,7 @@ def test_word_of_an_operator_starts_what_an_isolated_node_does_not_take_over() -
     pair.observe(Confirmed(pair.now, "deb2"))
     deb2.handle(deb2.life, PeerConfirmedOut(7, "operator"))
     pair.run(5)
-    assert deb2.state == "STARTED" and _ran(pair, "deb2", "check") == 0
+    assert deb2.state == "STARTED" and pair.ran("deb2", "check") == 0
 
 
 def test_force_start_works_on_an_isolated_node() -> None:
@@ -297,7 +293,7 @@ def test_force_start_works_on_an_isolated_node() -> None:
 
 
 def test_peer_that_left_in_order_is_taken_over_by_an_isolated_node() -> None:
-    """Nobody is shot, and nobody else can run it."""
+    """No node is shot, and no other one can run it."""
     pair = ReachPair()
     deb1, deb2 = pair.start_on_deb1()
     pair.uplinks.cut("deb1", "deb2")
@@ -329,7 +325,7 @@ def test_cut_of_everything_at_once_is_decided_by_an_answer_from_after_it(profile
     pair.cut_all()
     pair.uplinks.cut("deb2")
     pair.run(LONG_S)
-    assert _ran(pair, "deb2", "check") == 0 and deb2.state == "STOPPED"
+    assert pair.ran("deb2", "check") == 0 and deb2.state == "STOPPED"
     assert deb1.state == "STARTED"
 
 
@@ -365,7 +361,7 @@ def test_fence_under_way_is_not_affected() -> None:
     pair.script_s = lambda action: 30.0 if action.kind.value == "check" else 1.0
     deb1, deb2 = pair.start_on_deb1()
     deb1.crash()
-    while not _ran(pair, "deb2", "check"):
+    while not pair.ran("deb2", "check"):
         pair.run(0.5)
     pair.uplinks.cut("deb2")
     pair.run(60)
@@ -382,7 +378,7 @@ def test_failed_fence_is_not_tried_again_by_an_isolated_node() -> None:
         pair.run(0.5)
     pair.uplinks.cut("deb2")
     pair.run(LONG_S)
-    assert _ran(pair, "deb2", "check") <= 2 and deb2.state == "STOPPED"
+    assert pair.ran("deb2", "check") <= 2 and deb2.state == "STOPPED"
 
 
 # --- fence plans --------------------------------------------------------------------------------
@@ -425,7 +421,7 @@ def test_shot_under_way_is_used_after_a_script_of_the_services_own(is_shot: bool
     assert is_isolated(pair.deb2) and len(pair.steps) == 1
     assert pair.state("deb2").name == ("STARTED" if is_shot else "STOPPED")
     assert pair.alive() == ({"deb2"} if is_shot else {"deb1", "deb2"})
-    assert _ran(pair, "deb2", "check") == int(is_shot)
+    assert pair.ran("deb2", "check") == int(is_shot)
 
 
 def test_wait_for_a_fence_ends_on_an_isolated_node_once_its_round_is_over() -> None:
@@ -458,7 +454,7 @@ def test_isolated_owner_hands_over_to_a_peer_that_is_answered() -> None:
     assert (deb1.state, deb2.state) == ("STOPPED", "STARTED")
     reasons = [each.reason for each in deb1.records if each.new == "STOPPING"]
     assert len(reasons) == 1 and reasons[0].startswith("isolated, none of 192.0.2.1")
-    assert _ran(pair, "deb2", "check") == 0
+    assert pair.ran("deb2", "check") == 0
     pair.uplinks.heal("deb1")
     pair.run(LONG_S)
     assert (deb1.state, deb2.state) == ("STOPPED", "STARTED")
@@ -489,7 +485,7 @@ def test_gateway_that_is_away_for_seconds_moves_nothing(back_s: float) -> None:
     pair.uplinks.heal("deb1", "deb2")
     pair.run(LONG_S)
     assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
-    assert not is_isolated(deb1) and _ran(pair, "deb1", "stop") == 0
+    assert not is_isolated(deb1) and pair.ran("deb1", "stop") == 0
 
 
 @pytest.mark.parametrize("why", ["frozen", "unready", "blind", "unasked", "plain"])
@@ -510,7 +506,7 @@ def test_service_stays_where_the_peer_would_not_take_it(why: str) -> None:
     pair.run(15)
     pair.uplinks.cut("deb1")
     pair.run(LONG_S)
-    assert _ran(pair, "deb1", "stop") == 0
+    assert pair.ran("deb1", "stop") == 0
     assert deb1.state in ("STARTED", "FROZEN_START")
     assert "this node is isolated, none of" in deb1.service().reason
 
@@ -522,7 +518,7 @@ def test_service_that_the_peer_does_not_take_comes_back_and_stays() -> None:
     deb2.store.is_full = True  # Its state cannot be written, so that it starts nothing.
     pair.uplinks.cut("deb1")
     pair.run(VERDICT_S + ISOLATED_HOLD_S + LONG_S)
-    assert deb1.state == "STARTED" and _ran(pair, "deb1", "stop") == 1
+    assert deb1.state == "STARTED" and pair.ran("deb1", "stop") == 1
     assert "not handed over: it was, and is here again" in deb1.service().reason
 
 
@@ -536,7 +532,7 @@ def test_uplinks_that_fail_in_turn_move_a_service_a_few_times_only() -> None:
             pair.run(25)
             pair.uplinks.heal(host.name)
             pair.run(5)
-    assert _ran(pair, "deb1", "stop") == _ran(pair, "deb2", "stop") == 2
+    assert pair.ran("deb1", "stop") == pair.ran("deb2", "stop") == 2
     assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
     pair.uplinks.cut("deb1")
     pair.run(25)
@@ -551,10 +547,10 @@ def test_node_in_doubt_of_its_service_hands_nothing_over() -> None:
     pair.run(PING_MISSES)
     deb1.is_stalled = True
     pair.run(6.0)
-    stopped = _ran(pair, "deb1", "stop")
+    stopped = pair.ran("deb1", "stop")
     pair.resume(deb1)
     pair.run(PING_MISSES - 1)
-    assert _ran(pair, "deb1", "stop") == stopped == 0
+    assert pair.ran("deb1", "stop") == stopped == 0
 
 
 def test_nothing_changes_without_targets() -> None:

@@ -150,7 +150,7 @@ def test_a_service_that_cannot_be_stopped_leaves_the_node_to_its_watchdog(is_hun
 @pytest.mark.parametrize("began_s", [2.0, 9.0])
 def test_a_stop_counts_once_all_is_written(began_s: float) -> None:
     """Nothing ends what such a node has on its way, and its peer mounts the disks after D. One that
-    was under way before is done again: nobody has waited for its disks.
+    was under way before is done again: its disks were not waited for.
     """
     pair = LeasePair("registry", "mail", policy=POLICY, is_believed=True)
     stops: list[tuple[str, bool]] = []
@@ -443,7 +443,7 @@ def test_a_node_whose_peer_left_in_order_starts_again_what_it_stopped() -> None:
         deb2.leave(Leaving.STOP_SERVICES)
         pair.run(100)
         assert deb1.state == "STARTED" and not pair.bitten and not deb1.keeper.is_open
-        # Without the cut it is not even stopped: nobody counts on it any more.
+        # Without the cut it is not even stopped: no peer counts on it any more.
         assert len(pair.starts()) == 1 + is_cut and len(_ended(pair, "stop", "deb1")) == is_cut
 
 
@@ -508,7 +508,7 @@ def test_a_daemon_that_is_started_while_cut_off_is_reset() -> None:
     assert _until_bitten(pair, deb1) < math.inf and not _ended(pair, "stop", "deb1")
 
 
-# --- the count of what was asked for, by itself ---------------------------------------------------
+# --- the count of what was asked for, on its own --------------------------------------------------
 
 
 def _asked(*instants: float) -> CutOff:

@@ -96,7 +96,7 @@ def test_takeover_from_a_node_that_plays_dead_shoots_nobody() -> None:
 
 
 def test_without_a_word_the_other_node_starts_it_once_it_hears_that_it_is_stopped() -> None:
-    """A drill that is killed in the middle leaves the service up, and nobody shot."""
+    """A drill that is killed in the middle leaves the service up, and no node shot."""
     pair = fenced_pair()
     begin(pair)
     pair.run(DEAD_S - 1)

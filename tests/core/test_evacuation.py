@@ -36,7 +36,7 @@ def evacuated(policy: Policy = Policy(), is_off_limits: bool = False) -> tuple[P
 
 
 def test_evacuated_node_starts_nothing_while_its_peer_is_heard() -> None:
-    """Also what nobody runs; after the end of the evacuation it does."""
+    """Also what neither node runs; after the end of the evacuation it does."""
     pair, deb1, deb2 = evacuated()
     deb2.command(Command.FREEZE_STOP)
     pair.run(40)
@@ -51,7 +51,7 @@ def test_evacuated_node_starts_nothing_while_its_peer_is_heard() -> None:
 
 
 def test_nothing_is_moved_to_an_evacuated_node() -> None:
-    """Its peer refuses to stop what nobody could take."""
+    """Its peer refuses to stop what no node could take."""
     pair, deb1, deb2 = evacuated()
     number = deb2.command(Command.STOP)
     answer = deb2.last_answer(number)
@@ -205,7 +205,7 @@ def test_rule_keeps_services_away(evidence: Evidence, trigger: Trigger) -> None:
 
 
 def test_explanation_names_who_ordered_it_and_how_it_ends() -> None:
-    """Nothing is said of a node that is not evacuated."""
+    """Nothing is reported of a node that is not evacuated."""
     assert Evacuation().explain("deb2") == ""
     assert Evacuation(True, False, "since 18:00 by root").explain("deb2") == (
         "this node is evacuated since 18:00 by root: it starts nothing while deb2 is heard;"

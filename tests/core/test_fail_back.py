@@ -27,8 +27,6 @@ from tests.core.pair import Host, Pair, services
 
 AFTER_S = 30.0
 POLICY = Policy(failback_after_s=AFTER_S, on_start_failure=OnStartFailure.HAND_OVER)
-
-
 AGAIN_S, TRIAL_S = 400.0, 150.0
 
 
@@ -66,19 +64,9 @@ def test_rule_asks_for_all_that_makes_it_safe(role: Role) -> None:
 def failed_over(*names: str, policy: Policy = POLICY) -> tuple[Pair, Host, Host]:
     """deb1 has lost its power, deb2 runs what it ran, and deb1 is back."""
     pair = Pair(*names, policy=policy)
-    deb1, deb2 = pair.boot()
-    pair.run(2)
-    for name in names or ("registry",):
-        deb1.command(Command.UNFREEZE, name)
-    pair.run(3)
-    for name in names or ("registry",):
-        deb2.command(Command.UNFREEZE, name)
-    pair.run(2)
-    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
-    deb1.crash()
-    pair.run(40)
+    deb1, deb2 = pair.start_on_deb1()
+    loses_power(pair, deb1)
     assert deb2.state == "STARTED"
-    deb1.boot_from_files()
     pair.run(2)
     assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
     return pair, deb1, deb2
@@ -91,9 +79,16 @@ def loses_power(pair: Pair, host: Host) -> None:
     host.boot_from_files()
 
 
-def stops(pair: Pair, node: str) -> int:
-    """How often a stop script was run on a node."""
-    return sum(1 for _, name, kind, _ in pair.scripts if (name, kind) == (node, "stop"))
+def returns_after_a_failure(pair: Pair) -> None:
+    """A failure of the primary is no order: the service comes back to it."""
+    loses_power(pair, pair.deb1)
+    pair.run(AFTER_S + 10)
+    assert pair.deb1.shown == ("STARTED", "STOPPED")
+
+
+def fail_to_start_on_deb1(pair: Pair) -> None:
+    """Let each start script on deb1 fail from now on."""
+    pair.script_ok = lambda host, action: host is pair.deb2 or action.kind is not ScriptKind.START
 
 
 def test_service_goes_back_to_its_primary_once_the_cluster_was_settled_for_long_enough() -> None:
@@ -150,7 +145,7 @@ def not_heard_there(pair: Pair, deb1: Host, deb2: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "says"),
+    ("happens", "text"),
     [
         (unready, "does not go back to deb1: deb1 reports that it could not start it"),
         (frozen, "does not go back to deb1: it is FROZEN_STOP on deb1"),
@@ -160,18 +155,17 @@ def not_heard_there(pair: Pair, deb1: Host, deb2: Host) -> None:
     ],
 )
 def test_service_stays_while_its_primary_is_not_ready_for_it(
-    happens: Callable[[Pair, Host, Host], None], says: str
+    happens: Callable[[Pair, Host, Host], None], text: str
 ) -> None:
-    """The status says why."""
+    """The status has the reason."""
     pair, deb1, deb2 = failed_over()
     pair.invariants = None
     happens(pair, deb1, deb2)
     pair.run(20)
-    if happens is not_heard_there:
-        return
-    pair.run(2 * AFTER_S)
-    assert stops(pair, "deb2") == 0
-    assert deb2.service().failback.startswith(says) and bool(says) is bool(deb2.service().failback)
+    if happens is not not_heard_there:
+        pair.run(2 * AFTER_S)
+    assert pair.ran("deb2", "stop") == 0
+    assert deb2.service().failback.startswith(text) and bool(text) is bool(deb2.service().failback)
 
 
 def test_service_stays_beside_a_primary_with_other_policies() -> None:
@@ -198,7 +192,7 @@ def test_service_stays_beside_a_node_that_calls_itself_its_secondary_as_well() -
     pair.run(2 * AFTER_S)
     why = "deb2 and deb1 do not have the same primaries of services"
     assert deb2.service().failback == f"does not go back to deb1: {why}"
-    assert stops(pair, "deb2") == 0
+    assert pair.ran("deb2", "stop") == 0
 
 
 def test_time_counts_from_the_beginning_after_each_disturbance() -> None:
@@ -234,10 +228,7 @@ def test_service_that_an_operator_moved_stays() -> None:
     deb2.command(Command.STOP)
     pair.run(10)
     assert deb1.shown == ("STARTED", "STOPPED")
-    # A failure of the primary is no order.
-    loses_power(pair, deb1)
-    pair.run(AFTER_S + 10)
-    assert deb1.shown == ("STARTED", "STOPPED")
+    returns_after_a_failure(pair)
 
 
 def test_order_of_a_daemon_that_is_restarted_before_its_peer_starts_is_not_forgotten() -> None:
@@ -284,9 +275,7 @@ def test_standby_that_was_unfrozen_long_ago_takes_over_without_an_order() -> Non
     pair.run(2)
     deb2.command(Command.UNFREEZE)
     pair.run(20)
-    loses_power(pair, deb1)
-    pair.run(AFTER_S + 10)
-    assert deb1.shown == ("STARTED", "STOPPED")
+    returns_after_a_failure(pair)
 
 
 def test_monitor_that_moves_a_service_is_no_operator() -> None:
@@ -305,14 +294,14 @@ def test_monitor_that_moves_a_service_is_no_operator() -> None:
 def test_service_that_does_not_start_on_its_primary_comes_back_and_stays_for_an_hour() -> None:
     """One try: then no ping-pong, also after a restart of the daemon, until that time is over."""
     pair, deb1, deb2 = failed_over()
-    pair.script_ok = lambda host, action: host is deb2 or action.kind is not ScriptKind.START
+    fail_to_start_on_deb1(pair)
     pair.run(AFTER_S + 60)
-    assert deb1.shown == ("STOPPED", "STARTED") and stops(pair, "deb2") == 1
+    assert deb1.shown == ("STOPPED", "STARTED") and pair.ran("deb2", "stop") == 1
     assert "it did not stay on its primary; not tried again for" in deb2.service().failback
     deb2.end_daemon()
     deb2.boot_from_files()
     pair.run(AGAIN_S - 150)
-    assert stops(pair, "deb2") == 1
+    assert pair.ran("deb2", "stop") == 1
     pair.script_ok = lambda host, action: True
     pair.run(200)
     assert deb1.shown == ("STARTED", "STOPPED")
@@ -344,7 +333,7 @@ def test_service_that_fails_on_a_primary_which_reports_a_problem_stays_as_well(
     for _ in range(4):
         pair.run(AFTER_S + 30)
         deb1.give(ReadinessFound({}))
-    assert deb1.shown == ("STOPPED", "STARTED") and stops(pair, "deb2") == 1 + is_seen
+    assert deb1.shown == ("STOPPED", "STARTED") and pair.ran("deb2", "stop") == 1 + is_seen
     assert "it did not stay on its primary" in deb2.service().failback
 
 
@@ -355,35 +344,32 @@ def test_service_that_comes_back_by_a_crash_of_its_primary_has_failed_there() ->
     pair.run(AFTER_S + 10)
     loses_power(pair, deb1)
     pair.run(AGAIN_S - 100)
-    assert deb2.shown == ("STOPPED", "STARTED") and stops(pair, "deb2") == 1
+    assert deb2.shown == ("STOPPED", "STARTED") and pair.ran("deb2", "stop") == 1
     pair.run(150)
     assert deb1.shown == ("STARTED", "STOPPED")
     pair.run(TRIAL_S)
-    loses_power(pair, deb1)
-    pair.run(AFTER_S + 10)
-    assert deb1.shown == ("STARTED", "STOPPED") and stops(pair, "deb2") == 3
+    returns_after_a_failure(pair)
+    assert pair.ran("deb2", "stop") == 3
 
 
 def test_order_ends_the_hour() -> None:
     """Moved to the primary by hand, it runs there."""
     pair, deb1, deb2 = failed_over()
-    pair.script_ok = lambda host, action: host is deb2 or action.kind is not ScriptKind.START
+    fail_to_start_on_deb1(pair)
     pair.run(AFTER_S + 60)
     pair.script_ok = lambda host, action: True
     deb2.command(Command.STOP)
     pair.run(10)
     assert deb1.shown == ("STARTED", "STOPPED")
-    loses_power(pair, deb1)
-    pair.run(AFTER_S + 10)
-    assert deb1.shown == ("STARTED", "STOPPED")
+    returns_after_a_failure(pair)
 
 
 def test_start_that_failed_on_the_primary_keeps_it_from_being_tried_soon() -> None:
-    """The primary hands over what it could not start; nobody has moved it."""
+    """The primary hands over what it could not start; no operator has moved it."""
     pair = Pair(policy=POLICY)
     deb1, deb2 = pair.boot()
     pair.run(2)
-    pair.script_ok = lambda host, action: host is deb2 or action.kind is not ScriptKind.START
+    fail_to_start_on_deb1(pair)
     deb2.command(Command.FREEZE_STOP)
     deb1.command(Command.UNFREEZE)
     pair.run(5)
@@ -391,7 +377,7 @@ def test_start_that_failed_on_the_primary_keeps_it_from_being_tried_soon() -> No
     pair.run(20)
     assert deb2.shown == ("STOPPED", "STARTED")
     pair.run(4 * AFTER_S)
-    assert stops(pair, "deb2") == 0
+    assert pair.ran("deb2", "stop") == 0
 
 
 def test_services_go_back_one_after_the_other() -> None:
@@ -414,7 +400,7 @@ def test_service_on_its_primary_does_not_move() -> None:
     deb2.end_daemon()
     deb2.boot_from_files()
     pair.run(3 * AFTER_S)
-    assert deb1.shown == ("STARTED", "STOPPED") and stops(pair, "deb1") == 0
+    assert deb1.shown == ("STARTED", "STOPPED") and pair.ran("deb1", "stop") == 0
 
 
 def test_daemon_that_was_stalled_counts_from_the_beginning() -> None:

@@ -1,4 +1,4 @@
-"""Who may fence first, and when: the right, the turns, and what is announced of them, by itself."""
+"""Who may fence first, and when: the right, the turns, and what is announced of them."""
 
 from __future__ import annotations
 
@@ -381,7 +381,7 @@ def test_claim_becomes_the_right_once_the_very_beat_is_acknowledged() -> None:
 def test_right_changes_only_beside_a_peer_that_is_heard_with_facts(
     own: Turn, view: PeerView
 ) -> None:
-    """A silence takes it from nobody."""
+    """A silence takes it from no node."""
     turns = FenceTurns(spec("deb2"), FencingMemory())
     turns.turn = own
     turns.update(RUNNING, view, 7, None)

@@ -1,4 +1,4 @@
-"""The fencing desk by itself: what proves the peer out, what is due when, and what is remembered.
+"""The fencing desk on its own: what proves the peer out, what is due when, and what is remembered.
 
 Two nodes that decide with it are in test_fencing.py and test_plan_pair.py.
 """
@@ -495,7 +495,7 @@ def test_fence_is_asked_about_the_peers_power_where_this_node_may_not_fence() ->
 
 @pytest.mark.parametrize("case", ["heard", "runs", "unknown", "confirmed", "no status", "foreign"])
 def test_power_is_not_asked_for_where_nothing_waits(case: str) -> None:
-    """Or nobody can answer."""
+    """Or no fence can answer."""
     made = booted(FOREIGN) if case == "foreign" else booted()
     if case == "heard":
         made.has_heard = True
@@ -533,7 +533,8 @@ def test_two_answers_of_off_are_a_proof_for_its_group_and_each_news_is_recorded(
     assert made.proof_for(DB, CUT) is None
     first = booted()
     first.power.record_question("web")
-    assert [each.is_alarm for each in first.power_answered(_power(), CUT)] == [True]  # type: ignore[union-attr]
+    [alarm] = first.power_answered(_power(), CUT)
+    assert isinstance(alarm, Record) and alarm.is_alarm
 
 
 def test_answer_about_a_service_that_is_gone_proves_nothing() -> None:
@@ -823,7 +824,7 @@ def ended(
     "case", ["silent", "heard", "nobody", "in air", "ejected", "retry", "turn"]
 )
 def test_step_is_ordered_beside_a_silent_peer_in_this_nodes_turn(case: str) -> None:
-    """For somebody who waits, and one at a time."""
+    """For a service that waits, and one at a time."""
     made = rounds()
     if case == "nobody":
         made.desk.plan.leave("bare")
@@ -1039,7 +1040,7 @@ def test_round_for_nobody_is_no_failure() -> None:
 
 
 def test_isolated_node_begins_nothing_that_proves_its_peer_out() -> None:
-    """A round that is going on goes on; the fence is not asked for the peer's power."""
+    """A round that has begun continues; the fence is not asked for the peer's power."""
     made = rounds((CALL,), (IPMI,))
     made.is_isolated = True
     assert made.order_step(SILENT, CUT) == [] and not made.desk.plan.is_in_round
@@ -1054,7 +1055,7 @@ def test_isolated_node_begins_nothing_that_proves_its_peer_out() -> None:
     "kind, is_deed", [(ProofKind.POWER, True), (ProofKind.SELF_FENCED, False), (None, False)]
 )
 def test_promise_is_no_deed(kind: ProofKind | None, is_deed: bool) -> None:
-    """It proves the peer out by itself, whoever looks."""
+    """It proves the peer out without one."""
     made = desk(BARE, levels=((IPMI,), (LEASE,)))
     if kind is not None:
         made.desk.plan.proofs = (Proof(kind, Scope.NODE, None, CUT, "text"),)

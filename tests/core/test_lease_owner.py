@@ -786,8 +786,8 @@ def test_a_path_that_names_another_disk_renews_and_proves_nothing(by: str) -> No
 
 
 @pytest.mark.parametrize("key_id", ["k", ""])
-def test_a_goodbye_to_a_former_daemon_tells_how_long_the_watchdog_is_held(key_id: str) -> None:
-    """It is no evidence of services; its promise counts all the same, if nobody else made it."""
+def test_a_goodbye_to_a_former_daemon_reports_how_long_the_watchdog_is_held(key_id: str) -> None:
+    """It is no evidence of services; its promise counts all the same if it has a key."""
     pair = LeasePair(is_believed=True)
     deb1, deb2 = pair.start_first()
     [link] = (link for link in pair.links_of(deb1) if link.is_disk)
@@ -982,13 +982,19 @@ def _spec(has_witness: bool = False, links: tuple[LinkSpec, ...] = (_LINK, _HEAR
     return ClusterSpec("deb1", "deb2", links, (), fencing=FencingPolicy(lease=policy))
 
 
-def _armed(has_witness: bool = False, links: tuple[LinkSpec, ...] = (_LINK, _HEARD)) -> LeaseOwner:
-    """An owner whose promise is confirmed by beat 2, at 101."""
-    owner = LeaseOwner(_spec(has_witness, links), 100.0)
-    assert owner.update(_RUNS, 100.0) == [ArmWatchdog(4.0)]
+def _opened(spec: ClusterSpec, ready: WatchdogReady = _READY) -> LeaseOwner:
+    """An owner whose watchdog is opened by beat 1, at 100.2."""
+    owner = LeaseOwner(spec, 100.0)
+    assert owner.update(_RUNS, 100.0) == [ArmWatchdog(ready.timeout_s)]
     owner.record_beat(1, True, 100.0)
     assert owner.acknowledged(1, 100.1) == [GrantPermit(100.0)]
-    owner.watchdog_ready(_READY, 100.2)
+    owner.watchdog_ready(ready, 100.2)
+    return owner
+
+
+def _armed(has_witness: bool = False, links: tuple[LinkSpec, ...] = (_LINK, _HEARD)) -> LeaseOwner:
+    """An owner whose promise is confirmed by beat 2, at 101."""
+    owner = _opened(_spec(has_witness, links))
     owner.update(replace(_RUNS, next_seq=2), 100.2)
     assert owner.promise is not None
     owner.record_beat(2, True, 101.0)
@@ -1146,11 +1152,7 @@ def test_a_promise_stands_while_the_peer_takes_no_facts() -> None:
 
 def test_a_beat_without_facts_confirms_no_promise() -> None:
     """The peer has acknowledged something else."""
-    owner = LeaseOwner(_spec(), 100.0)
-    owner.update(_RUNS, 100.0)
-    owner.record_beat(1, True, 100.0)
-    owner.acknowledged(1, 100.1)
-    owner.watchdog_ready(_READY, 100.2)
+    owner = _opened(_spec())
     owner.update(replace(_RUNS, next_seq=2), 100.2)
     for seq, has_facts in ((2, False), (3, True)):
         owner.record_beat(seq, has_facts, 100.3)
@@ -1285,7 +1287,7 @@ def test_beat_asks_once_in_an_interval() -> None:
     idle = LeaseOwner(_spec(), 100.0)
     assert not idle.asks(999.0) and not idle.is_ask_due(999.0)
     assert idle.record_beat(1, True, 100.0) == [] and idle.acknowledged(1, 100.1) == []
-    # What is said anew is asked for at once.
+    # A promise that has changed is asked for at once.
     owner.update(replace(_RUNS, next_seq=3, is_in_use=False), 101.2)
     assert owner.asks(101.2) and owner.is_ask_due(101.2)
 
@@ -1374,7 +1376,7 @@ def test_what_takes_back_a_promise_that_was_made(changes: dict[str, object], is_
 
 
 def test_start_waits_until_the_promise_is_confirmed_or_given_up() -> None:
-    """Not for a watchdog that is lost; the wait begins anew once a promise is wanted again."""
+    """Not for a watchdog that is lost; the wait begins again once a promise is wanted again."""
     owner = LeaseOwner(_spec(), 100.0)
     assert not owner.is_awaited(100.0)
     owner.update(_RUNS, 100.0)
@@ -1423,7 +1425,7 @@ def test_goodbye_waits_for_what_has_to_be_known_but_not_for_ever() -> None:
     assert not owner.holds_back(102.3)
     assert owner.leave() == [HoldWatchdog(102.0 + RESTART_HOLD_S)]
     owner.record_beat(4, True, 103.0)
-    assert owner.acknowledged(4, 103.1) == [], "the keeper pets by itself now"
+    assert owner.acknowledged(4, 103.1) == [], "the keeper pets on its own now"
 
 
 def test_daemon_that_leaves_before_the_peer_knows_leaves_an_alarm() -> None:
@@ -1690,11 +1692,8 @@ def _stopping(is_stopping: bool = True, stop_s: float | None = None) -> LeaseOwn
     """An owner that would stop its services, whose last renewal is of 101."""
     on_lost = OnLost.STOP if is_stopping else OnLost.RESET
     policy = replace(POLICY, timeout_s=15.0, on_lost=on_lost, stop_s=stop_s)
-    owner = LeaseOwner(replace(_spec(), fencing=FencingPolicy(lease=policy)), 100.0)
-    owner.update(_RUNS, 100.0)
-    owner.record_beat(1, True, 100.0)
-    owner.acknowledged(1, 100.1)
-    owner.watchdog_ready(replace(_READY, timeout_s=15.0), 100.2)
+    spec = replace(_spec(), fencing=FencingPolicy(lease=policy))
+    owner = _opened(spec, replace(_READY, timeout_s=15.0))
     owner.update(replace(_RUNS, next_seq=2), 100.2)
     owner.record_beat(2, True, 101.0)
     owner.acknowledged(2, 101.1)
@@ -1706,7 +1705,7 @@ _NEXT = replace(_RUNS, next_seq=3)
 
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_node_is_cut_off_when_two_renewals_were_asked_for_in_vain(is_silent: bool) -> None:
-    """Also with beats that were kept back on purpose; what is left of the time is told."""
+    """Also with beats that were kept back on purpose; the rest of the time is reported."""
     owner = _stopping()
     for seq, at in ((3, 102.0), (4, 103.0)):
         if is_silent:
@@ -1770,11 +1769,8 @@ def test_node_that_is_cut_off_and_runs_nothing_any_more_is_disarmed() -> None:
 def test_profile_fast_has_a_margin_of_its_own() -> None:
     """Beside the times of its watchdog."""
     fencing = FencingPolicy(lease=FAST_POLICY)
-    owner = LeaseOwner(replace(_spec(), profile=Profile.FAST, fencing=fencing), 100.0)
-    owner.update(_RUNS, 100.0)
-    owner.record_beat(1, True, 100.0)
-    owner.acknowledged(1, 100.1)
-    owner.watchdog_ready(replace(_READY, timeout_s=1.0), 100.2)
+    spec = replace(_spec(), profile=Profile.FAST, fencing=fencing)
+    owner = _opened(spec, replace(_READY, timeout_s=1.0))
     owner.update(replace(_RUNS, next_seq=2), 100.2)
     assert owner.promise is not None
     assert owner.promise.death_s == death_after_s(0.3, 1.0, 2, 0.05, FAST_MARGIN_S)
@@ -1869,7 +1865,8 @@ def _edited(**changes: object) -> ClusterSpec:
     """What is configured since; nothing without changes."""
     if not changes:
         return replace(_spec(), fencing=FencingPolicy())
-    policy = replace(POLICY, timeout_s=15.0, on_lost=OnLost.STOP, **changes)  # type: ignore[arg-type]
+    policy = replace(POLICY, timeout_s=15.0, on_lost=OnLost.STOP)
+    policy = replace(policy, **changes)  # type: ignore[arg-type]
     return replace(_spec(), fencing=FencingPolicy(lease=policy))
 
 
@@ -1934,11 +1931,7 @@ def test_start_that_was_let_go_waits_for_no_larger_promise() -> None:
 
 def test_promise_and_its_withdrawal_are_no_alarms() -> None:
     """They are recorded all the same."""
-    owner = LeaseOwner(_spec(), 100.0)
-    owner.update(_RUNS, 100.0)
-    owner.record_beat(1, True, 100.0)
-    owner.acknowledged(1, 100.1)
-    owner.watchdog_ready(_READY, 100.2)
+    owner = _opened(_spec())
     [promised] = owner.update(replace(_RUNS, next_seq=2), 100.2)
     owner.record_beat(2, True, 101.0)
     [withdrawn] = owner.update(_idle(3), 102.0)
@@ -2015,7 +2008,7 @@ def test_lost_watchdog_withdraws_and_is_disarmed_once_nothing_is_believed() -> N
 
 
 def test_floor_of_a_larger_promise_ends_with_its_withdrawal() -> None:
-    """Nobody counts with it any more."""
+    """No node counts on it any more."""
     owner = _armed()
     owner.watchdog_ready(replace(_READY, timeout_s=3.0), 102.0)
     assert DisarmWatchdog() in _withdrawn(owner, 3, 102.0)

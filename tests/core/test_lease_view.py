@@ -680,13 +680,13 @@ def _refused(seq: int, facts: Facts | None, boot: BootId = PEERS) -> Beat:
     ],
 )
 def test_a_beat_that_is_refused_ends_or_prolongs_the_promise(refused: Beat, text: str) -> None:
-    """A goodbye to this node's former daemon: it says how long its watchdog is held."""
+    """A goodbye to this node's former daemon: it reports how long its watchdog is held."""
     watch = Watch()
     watch.lease.record_refused(refused)
     watch.quiet(130.0)
     found = watch.at(130.0)
     assert watch.is_proved is (not text) and (found == text or not text)
-    # What comes in, and is later, stands by itself.
+    # A later beat that comes in counts on its own.
     watch.beat(131.0, Facts(promise=PROMISE), 10)
     watch.quiet(150.0)
     watch.at(150.0)
@@ -821,7 +821,7 @@ def test_of_refused_beats_of_one_incarnation_the_later_one_counts() -> None:
 
 
 def test_two_that_may_be_cut_off_prove_nothing_of_each_other() -> None:
-    """What is seen until the cut ends counts as a sign of life; by itself a stop is as a death."""
+    """What is seen until the cut ends counts as a sign of life; a stop alone is like a death."""
     may_stop = replace(PROMISE, may_stop=True)
     watch = Watch(may_stop)
     says = "deb1 promises: dead, or without services, 11.4 s after its last sign"
@@ -838,7 +838,7 @@ def test_two_that_may_be_cut_off_prove_nothing_of_each_other() -> None:
     watch.quiet(128.0)
     text = watch.at(128.0)
     assert watch.is_proved and "to be dead, or without services, 11.4 s" in text
-    # One that is reset in any case is dead, whoever is cut off.
+    # One that is reset in any case is dead, whichever node is cut off.
     reset = Watch()
     reset.quiet(116.0)
     reset.view.judge(False, 110.0, 116.0)

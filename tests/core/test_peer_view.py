@@ -652,7 +652,7 @@ def test_beat_without_a_key_is_known_as_such(is_authentic: bool) -> None:
     view = PeerView(OWN)
     view.take(_beat(), 100.0, is_authentic)
     assert view.is_unauthenticated is (not is_authentic)
-    assert _live(_beat()).is_unauthenticated, "as long as nobody says otherwise"
+    assert _live(_beat()).is_unauthenticated, "unless it is known to be authentic"
 
 
 def test_disks_of_a_peer_that_is_not_heard_are_not_known() -> None:

@@ -173,7 +173,7 @@ def test_promise_is_no_step_that_takes_time() -> None:
 
 
 def test_promise_is_judged_with_whether_this_node_is_cut_off() -> None:
-    """It is not, where nothing else is said."""
+    """It is not, unless the caller reports it."""
     judged_as: list[bool] = []
 
     class Judge(Lease):

@@ -246,7 +246,7 @@ def test_writes_have_time_to_land_on_disks_that_were_taken(
 def test_step_that_took_no_disk_ends_no_wait_of_a_former_one(
     outcome: StepOutcome, is_left: bool
 ) -> None:
-    """It found disks that have this node's key, and nobody to wait for; one that took all has
+    """It found disks that have this node's key, and no node to wait for; one that took all has
     waited for everything.
     """
     disks = replace(DISKS, drain_s=60.0, limit_s=90.0)

@@ -646,7 +646,7 @@ def test_defended_service_fences_although_it_has_nothing_to_start() -> None:
 def test_start_after_a_daemon_that_died_while_disks_drained_waits_for_the_rest(
     is_killed: bool,
 ) -> None:
-    """Its disks have this node's key: the start finds nobody to wait for, whatever proves the peer
+    """Its disks have this node's key: the start finds no node to wait for, whatever proves the peer
     out now.
     """
     disks = replace(DISKS, drain_s=20.0)

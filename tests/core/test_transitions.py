@@ -301,7 +301,7 @@ def test_wait_for_the_plan_ends_with_the_silence_or_the_round() -> None:
             assert (row is None) is (evidence is Evidence.SILENT)
             over = find_row(S.STARTING, Trigger.EVALUATE, replace(waiting, is_round_over=True))
             assert over is not None and over.next is not S.START_FAILED
-    # Whoever has the proof starts, or waits where it is asked again by time alone.
+    # A node that has the proof starts, or waits where it is asked again by time alone.
     drained = Situation(Role.SECONDARY, Evidence.SILENT, is_fencing=True, is_round_over=True)
     assert find_row(S.STARTING, Trigger.EVALUATE, drained) is None
     drains = find_row(S.STARTING, Trigger.EVALUATE, replace(drained, is_drain_due=True))

@@ -21,6 +21,10 @@ class Notes:
             raise result
         return result(*given) if callable(result) else result
 
+    def of(self, name: str) -> list[tuple[object, ...]]:
+        """What each call of this name was given."""
+        return [note[1:] for note in self.notes if note[0] == name]
+
 
 class Part:
     """Any part: notes each call, and returns or raises what the test wants."""

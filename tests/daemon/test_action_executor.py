@@ -268,7 +268,7 @@ class Ordering:
         self.spec = ClusterSpec("deb1", "deb2", (), ())
         self.orders = list(orders)
         self.events: list[object] = []
-        self.told: list[tuple[object, ...]] = []
+        self.noted: list[tuple[object, ...]] = []
         self.repeat_at = 100.0
         self.beat: Announce | None = BEAT
 
@@ -277,16 +277,16 @@ class Ordering:
         return self.orders.pop(0) if self.orders else []
 
     def make_room(self) -> None:
-        self.told.append(("make room",))
+        self.noted.append(("make room",))
 
     def wrote(self, now: float) -> None:
-        self.told.append(("wrote", now))
+        self.noted.append(("wrote", now))
 
     def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
-        self.told.append(("remembered", memory, is_ok, now))
+        self.noted.append(("remembered", memory, is_ok, now))
 
     def repeat(self, now: float) -> Announce | None:
-        self.told.append(("repeat", now))
+        self.noted.append(("repeat", now))
         return self.beat
 
     def renew_meanwhile(self, seq: int) -> list[Action]:
@@ -333,7 +333,7 @@ def test_each_order_is_carried_out_in_its_place() -> None:
     node.handle(Tick(), 5.0)
     assert disk.done == [Persist("web", ServiceState.STARTING), *rest]
     assert node.changes == 1 and not node.is_done and not node.is_writing
-    assert engine.told == [], "states are written at once here"
+    assert engine.noted == [], "states are written at once here"
     node.handle(Tick(), 6.0)
     assert node.is_done and len(engine.events) == 2
 
@@ -363,7 +363,7 @@ def test_of_many_states_each_keeps_its_own_problem() -> None:
 
 @pytest.mark.parametrize("state", list(ServiceState))
 def test_only_a_start_needs_its_state_on_disk(state: ServiceState) -> None:
-    """Nothing starts without, and the engine learns why; anything else goes on."""
+    """Nothing starts without it, and the engine learns why; everything else continues."""
     engine = Ordering([Persist("web", state), _script("web"), _script("mail")])
     disk = Disk()
     disk.refused = {"web"}
@@ -414,7 +414,7 @@ def test_note_of_fencing_is_reported_when_it_is_written_again() -> None:
     for number, is_refused in enumerate((False, True, True, False, False)):
         disk.is_note_refused = is_refused
         node.handle(Tick(), float(number))
-    assert engine.told == [
+    assert engine.noted == [
         ("remembered", MEMORY, not is_refused, float(number))
         for number, is_refused in enumerate((False, True, True, False, False))
     ]
@@ -432,7 +432,7 @@ def test_note_of_fencing_is_reported_when_it_is_written_again() -> None:
 @pytest.mark.parametrize("kind", list(ScriptKind))
 @pytest.mark.parametrize("is_refused", [False, True], ids=["kept", "refused"])
 def test_check_up_needs_the_note_of_fencing(kind: ScriptKind, is_refused: bool) -> None:
-    """Without it on disk it is put off; other scripts fence nobody."""
+    """Without it on disk it is put off; other scripts fence no node."""
     engine, disk = Ordering([RememberFencing(MEMORY), _script("web", kind)]), Disk()
     disk.is_note_refused = is_refused
     _executor(engine, disk).handle(Tick(), 1.0)
@@ -500,13 +500,13 @@ def test_while_states_are_written_events_wait_and_nothing_is_done() -> None:
     node.handle(Tick(), 5.0)
     assert node.is_writing and node.writes_held == 2 and disk.done == [GrantPermit(4.0)]
     node.handle(Tick(), 6.0)
-    assert len(engine.events) == 1 and engine.told == [("make room",)]
+    assert len(engine.events) == 1 and engine.noted == [("make room",)]
     (job,) = jobs
     problems = job()
     assert disk.of(Announce) == [], "the writing thread only writes"
     node.written(problems, 7.0)
     assert not node.is_writing and node.writes_held == 0 and len(engine.events) == 2
-    assert engine.told[1:] == [("wrote", 7.0), ("remembered", MEMORY, True, 7.0), ("make room",)]
+    assert engine.noted[1:] == [("wrote", 7.0), ("remembered", MEMORY, True, 7.0), ("make room",)]
     assert disk.done[-2:] == [BEAT, MirrorPeer("web", ServiceState.STOPPED)]
     assert disk.of(GrantPermit) == [GrantPermit(4.0)], "a permit is given once"
 
@@ -517,7 +517,7 @@ def test_while_states_are_written_events_wait_and_nothing_is_done() -> None:
     ids=["state", "note"],
 )
 def test_what_has_to_be_on_disk_is_written_by_the_other_thread(written: Action) -> None:
-    """A state and the note of fencing alike; a step without either waits for nobody."""
+    """A state and the note of fencing alike; a step without either waits for nothing."""
     jobs = list[Callable[[], dict[str, str]]]()
     engine, disk = Ordering([BEAT], [written]), Disk()
     node = _executor(engine, disk, jobs)
@@ -533,7 +533,7 @@ def test_last_beat_is_repeated_while_states_are_written() -> None:
     node = _executor(engine, disk, [])
     node.handle(Tick(), 99.0)
     assert node.speak_at == 100.0
-    assert node.speak_meanwhile(99.9) and disk.done == [] and engine.told[1:] == []
+    assert node.speak_meanwhile(99.9) and disk.done == [] and engine.noted[1:] == []
     assert node.speak_meanwhile(100.0) and disk.done == [BEAT, RenewWitness(7)]
     engine.beat = None
     assert node.speak_meanwhile(101.0) and disk.done == [BEAT, RenewWitness(7)]
@@ -550,7 +550,8 @@ def test_node_whose_disk_writes_nothing_falls_silent() -> None:
     jobs[0]()
     assert node.speak_meanwhile(112.0), "three were written since"
     assert node.speak_meanwhile(121.9) and not node.speak_meanwhile(122.0)
-    assert [told[1] for told in engine.told[1:]] == [109.9, 112.0, 121.9], "no beat after the limit"
+    repeats = [noted[1] for noted in engine.noted[1:]]
+    assert repeats == [109.9, 112.0, 121.9], "no beat after the limit"
 
 
 @pytest.mark.parametrize(

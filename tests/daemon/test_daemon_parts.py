@@ -167,10 +167,6 @@ class Rig(Notes):
             str(note[0]) for note in self.notes if str(note[0]).partition(".")[0] not in left_out
         ]
 
-    def of(self, name: str) -> list[tuple[object, ...]]:
-        """What a call was given."""
-        return [note[1:] for note in self.notes if note[0] == name]
-
 
 @pytest.fixture
 def rig(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Rig:
@@ -197,8 +193,8 @@ FOR_GOOD = ["process.end_children", "history.close"]
 
 
 def test_parts_begin_and_end_in_their_order(rig: Rig) -> None:
-    """Links before the engine, which is ready before anybody is told so; and the goodbye first of
-    all at the end.
+    """Links before the engine, which is ready before that is reported; at the end, the goodbye
+    first of all.
     """
     assert rig.run(lambda: None, lambda: None) == 0
     turns = ["wake.wait", *PERIODIC] * 2
@@ -283,7 +279,7 @@ def test_first_status_waits_for_the_peer_and_the_wrappers(
 
 
 def test_limits_of_the_wait_are_instants(rig: Rig) -> None:
-    """At 1.2 s, a late peer is waited for no more, and at ten seconds nobody is."""
+    """From 1.2 s on a late peer is not waited for, and from ten seconds on no wrapper is."""
     daemon = cast(Any, rig.daemon)
     rig.statuses = [(SILENT, ())]
     rig.results["service.status"] = lambda: (rig.time.__setattr__("now", 101.2), rig._status())[1]
@@ -307,7 +303,7 @@ def test_busy_engine_is_not_waited_for(rig: Rig) -> None:
 @pytest.mark.parametrize("is_over", [False, True])
 @pytest.mark.parametrize("signals", [[], [signal.SIGTERM]])
 def test_end_or_signal_ends_the_wait(rig: Rig, is_over: bool, signals: list[int]) -> None:
-    """Nobody wants the first status then."""
+    """The first status is of no use then."""
     rig.is_over, rig.process.signals = is_over, signals
     rig.statuses = [(LIVE, ())]
     rig.notes.clear()

@@ -386,7 +386,7 @@ def test_beats_are_sent_while_states_are_written(rig: Rig, speaks: bool) -> None
 
 
 def test_wait_for_the_disk_is_no_part_of_a_step(rig: Rig) -> None:
-    """What follows it is as old as its end, and who asks meanwhile gets an answer."""
+    """What follows it is as old as its end, and a request meanwhile gets an answer."""
     found: list[NodeStatus] = []
     busy: list[float | None] = []
 

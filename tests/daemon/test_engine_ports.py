@@ -291,7 +291,7 @@ def test_check_up_of_a_silent_peer_does_not_begin_on_a_node_that_became_isolated
 
 
 def test_check_up_that_follows_a_shot_begins_on_an_isolated_node(rig: Rig) -> None:
-    """It fences nobody: the shot has proved the peer out before."""
+    """It fences no node: the shot has proved the peer out before."""
     rig.engine.is_proved_by_deed = lambda service: True
     is_overtaken = rig.script(PeerStanding.SILENT, ScriptKind.CHECK)
     rig.engine.is_isolated = True

@@ -278,8 +278,8 @@ def test_answer_of_a_device(
 
 
 def test_refused_logins_are_counted_in_a_row() -> None:
-    """The third says that it is not asked any more, and what an operator does then; another answer
-    ends the row.
+    """The third reports that it is not asked any more, and what an operator does then; another
+    answer ends the row.
     """
     known = WatchedPath(PathLook("ipmi", PathState.UNTESTED), IPMI)
     texts = []

@@ -166,9 +166,6 @@ class Rig(Notes):
         """The parts that were asked for this, in order."""
         return [str(note[0]) for note in self.notes if str(note[0]).rpartition(".")[2] in methods]
 
-    def of(self, name: str) -> list[tuple[object, ...]]:
-        return [note[1:] for note in self.notes if note[0] == name]
-
     def drill(self, status: NodeStatus | None = None, name: str = "ipmi") -> list[str]:
         return self.service.drill(lambda: status or self.status, name, "deb2", CALLER)
 
@@ -216,7 +213,7 @@ def test_each_part_follows_the_configuration_and_the_engine(rig: Rig) -> None:
     held = rig.built["reservations"]
     assert held[1] == "disks of" and held[2]() == {"web"} and held[4]() is True
     assert held[5] == "put" and held[6] == cast(Any, rig.service)._record_renewal
-    assert held[3](), "no arbiter has a say"
+    assert held[3](), "no arbiter decides"
     rig.use(IPMI, has_arbiter=True)
     assert not held[3]()
     rig.parts["arbiter"].is_registered = True
@@ -283,7 +280,7 @@ def test_only_what_is_configured_begins(
 
 @pytest.mark.parametrize("name", PARTS)
 def test_part_without_a_thread_begins_with_the_next_edit(rig: Rig, name: str) -> None:
-    """The daemon goes on, and reports it."""
+    """The daemon continues, and reports it."""
     rig.use(IPMI, has_arbiter=True)
     rig.results["services.has_work"] = True
     rig.results[f"{name}.start"] = RuntimeError("can't start new thread")

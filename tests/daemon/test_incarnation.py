@@ -125,7 +125,7 @@ def test_scripts_of_services_are_those_of_the_configuration_in_force(node: Node)
 
 
 def test_nothing_follows_while_a_state_is_being_written(node: Node) -> None:
-    """Nobody knows what will be on disk."""
+    """What will be on disk is not known."""
     found = node.start()
     found.expect_written()
     writer = cast(Any, found)._writer

@@ -4,11 +4,10 @@ of its end. Threads, processes and logs are those of the test.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,10 +120,6 @@ class Rig:
         assert isinstance(cast(Any, runner)._spawning, SpawnTurn)
         cast(Any, runner)._spawning = self._turn()
         return runner
-
-    @contextlib.contextmanager
-    def _one_turn(self) -> Iterator[bool]:
-        yield self.has_waited
 
     def _turn(self) -> Any:
         rig = self
@@ -387,7 +382,7 @@ def test_log_of_a_run(rig: Rig, kind: ScriptKind) -> None:
 
 @pytest.mark.parametrize("kind", list(ScriptKind))
 def test_running_script_is_named_in_a_file(rig: Rig, kind: ScriptKind) -> None:
-    """But for a question to a fence, whose end nobody has to wait for."""
+    """But for a question to a fence, whose end is not waited for."""
     rig.run(kind)
     assert rig.notes == ["" if kind is POWER else f"4321 12345 {kind.value}\n"]
     assert not os.path.exists(rig.layout.script_file("web"))
@@ -454,7 +449,7 @@ def test_process_that_passed_its_limit(rig: Rig, kind: ScriptKind) -> None:
 def test_process_that_failed(
     rig: Rig, kind: ScriptKind, code: int, output: str, is_lost: bool, text: str
 ) -> None:
-    """With its last line, and why it cannot run where the shell says so."""
+    """With its last line, and why it cannot run where the shell reports that."""
     rig.codes, rig.outputs, rig.is_log_lost = [code], [output], is_lost
     monkey = rig.reasons
     argument = "stop" if kind is STOP else "start"
@@ -649,7 +644,7 @@ def test_only_a_status_waits_for_the_script_of_the_daemon_before(
 def test_damaged_note_keeps_nobody_waiting(
     rig: Rig, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does one that is missing; and nobody is ended."""
+    """Nor does one that is missing; and no process is ended."""
     monkeypatch.setattr(module, "wait_for_end", None)
     monkeypatch.setattr(module, "end_processes", None)
     rig.outputs = ["up"]

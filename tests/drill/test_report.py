@@ -20,6 +20,7 @@ from opensvc_openha.core.status import (
     PeerStanding,
 )
 from opensvc_openha.drill.report import SHOWN, as_page, as_text
+from opensvc_openha.errors import RefusedError
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.storage.drills import (
     KEPT,
@@ -81,7 +82,7 @@ def test_file_does_not_grow_and_keeps_what_was_last_passed() -> None:
 
 
 def test_text_has_what_passed_what_did_not_and_what_was_measured() -> None:
-    """The newest first, as many as fit a screen or two; a node without any says what to type."""
+    """The newest first, as many as fit a screen or two; a node without any shows what to type."""
     assert as_text(Drills(), [], "deb1") == ["no drill was run on deb1 yet: openha drill list"]
     lines = as_text(
         Drills((PASSED, FAILED), Begun("switch web", 9.0, 42)),
@@ -158,7 +159,7 @@ def test_drill_that_is_gone_without_an_end_is_a_warning(layout: Layout) -> None:
     """Not while it runs: it holds its lock."""
     write_drills(layout, Drills((), Begun("link net eth1", 9.0, 42)))
     os.makedirs(os.path.dirname(layout.drill_lock), exist_ok=True)
-    with hold_lock(layout.drill_lock, 0.0, lambda owner: AssertionError(owner)):  # type: ignore[arg-type,return-value]
+    with hold_lock(layout.drill_lock, 0.0, RefusedError):
         assert unfinished(layout, read_drills(layout)) is None
     assert unfinished(layout, read_drills(layout)) == Begun("link net eth1", 9.0, 42)
     found = findings_of("deb1", {"drills": drill_findings.facts_of(layout, None)})

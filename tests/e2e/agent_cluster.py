@@ -110,9 +110,7 @@ class AgentCluster:
         self.second.write(f"{EZ}/conf/openha.key", key, 0o600)
         self.start()
         for node in self.nodes:
-            self.until(
-                lambda: node.run(f"grep 'serving on port' {EZ}/log/peer-link.log").stdout, bool
-            )
+            self.until(lambda: from_outside.times_served(node), bool)
 
     def run_on_first(self) -> None:
         """Run the service on the first node, with the second as standby."""

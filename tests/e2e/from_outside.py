@@ -43,14 +43,19 @@ def listeners(found: NodeStatus) -> dict[str, str]:
     }
 
 
-def links(found: NodeStatus) -> list[dict[str, Any]]:
-    """Return the links of `hb -s --json`."""
-    return list(json.loads(json_views.links(found).text())["links"])
+def heartbeats(found: NodeStatus) -> dict[str, Any]:
+    """Return what `hb -s --json` prints."""
+    return dict(json.loads(json_views.links(found).text()))
 
 
 def is_there(node: Node, path: str) -> bool:
     """Return whether a file of a running node exists."""
     return os.path.exists(f"{node.root}{path}")
+
+
+def times_served(node: Node) -> int:
+    """Return how often the peer server of a node has begun to serve."""
+    return text(node, f"{TREE_ROOT}/log/peer-link.log").count("serving on port")
 
 
 def text(node: Node, path: str) -> str:

@@ -82,11 +82,9 @@ class LeasedCluster(Cluster):
 
     def __init__(self, nodes: TwoNodes, timeout_s: int, options: str = "") -> None:
         super().__init__(nodes, {"registry": f"{EZ}/bin/fence"})
-        self.must(self.first, f"{EZ}/bin/openha key generate")
-        key = self.first.read(f"{EZ}/conf/openha.key")
+        self.share_key()
         self.watchdogs: dict[str, BitingWatchdog] = {}
         for node in nodes:
-            node.write(f"{EZ}/conf/openha.key", key, 0o600)
             node.write(f"{EZ}/conf/openha.conf", OPTIONS.format(timeout_s) + options)
             node.write(keeper.__file__, keeper_text())
             self.watchdogs[node.short_name] = BitingWatchdog(node)

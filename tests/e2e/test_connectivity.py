@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ class Routed(Cluster):
 
     def reach(self, node: Node) -> Any:
         """Return what a node reports of its targets."""
-        return json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))["connectivity"]
+        return self.heartbeats(node)["connectivity"]
 
     def until_reach(self, node: Node, own: str, peer: str) -> None:
         """Wait until a node reports this of itself and of its peer."""
@@ -82,7 +81,7 @@ def test_owner_cut_from_its_gateway_hands_over_and_takes_nothing_over(two_nodes:
     cluster.until(
         lambda: cluster.must(first, f"{EZ}/bin/service -s -v"),
         lambda text: f"not taken over: isolated, {GATEWAY} does not answer" in text,
-        "the first node says why it takes nothing over",
+        "the first node reports why it takes nothing over",
     )
     cluster.wait(second, {"registry": "UNKNOWN/STARTED"})
     assert cluster.calls("start") == ["deb1", "deb2"] and cluster.runs_on() == ["deb2"]

@@ -10,6 +10,7 @@ import pytest
 
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.story import monitor_file
+from tests.e2e import from_outside
 from tests.e2e.two_node_cluster import EZ, Cluster
 
 pytestmark = pytest.mark.e2e
@@ -39,16 +40,10 @@ class DrilledCluster(Cluster):
         for node in nodes:
             # A node that stood still for a quarter of it is drilled ten minutes later only.
             node.write(f"{EZ}/conf/monitor", monitor_file(DRILLED_TIMEOUT_S))
-        self.must(self.first, "openha key generate")
-        key = self.first.read(f"{EZ}/conf/openha.key")
-        self.second.write(f"{EZ}/conf/openha.key", key, 0o600)
+        self.share_key()
         self.run_on_first()
         for node in nodes:
-            self.until(
-                partial(node.run, f"grep 'serving on port' {EZ}/log/peer-link.log"),
-                lambda done: done.returncode == 0,
-                "a peer server",
-            )
+            self.until(partial(from_outside.times_served, node), bool, "a peer server")
 
     def report(self, node: Node) -> Any:
         """Return what `openha drill report --json` prints."""
@@ -107,7 +102,7 @@ def test_drills_of_links_switch_and_takeover(two_nodes: TwoNodes) -> None:
 
 def down(cluster: Cluster, node: Node) -> list[str]:
     """Return the links that a node has as down, and what a drill does there."""
-    status = json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))
+    status = cluster.heartbeats(node)
     return [link["reason"] for link in status["links"] if not link["is_up"]] + (
         [status["drill"]] if status["drill"] else []
     )

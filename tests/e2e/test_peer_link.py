@@ -7,6 +7,7 @@ import re
 import pytest
 
 from opensvc_openha.demo.nodes import Node, TwoNodes
+from tests.e2e import from_outside
 from tests.e2e.agent_cluster import EZ, AgentCluster
 
 pytestmark = pytest.mark.e2e
@@ -41,8 +42,8 @@ def cluster(two_nodes: TwoNodes) -> AgentCluster:
 def serves(cluster: AgentCluster, node: Node, times: int = 1) -> None:
     """Wait until the peer server of a node has begun to serve that often."""
     cluster.until(
-        lambda: node.run(f"grep -c 'serving on port' {LOG}").stdout.strip(),
-        lambda count: count == str(times),
+        lambda: from_outside.times_served(node),
+        lambda count: count == times,
     )
 
 

@@ -65,6 +65,12 @@ class Cluster:
                 node.write(f"{EZ}/services/{service}/STATE.{each.name}", frozen)
         node.write(f"{EZ}/conf/services", lines)
 
+    def share_key(self) -> None:
+        """Give both nodes a new key."""
+        self.must(self.first, f"{EZ}/bin/openha key generate")
+        key = self.first.read(f"{EZ}/conf/openha.key")
+        self.second.write(f"{EZ}/conf/openha.key", key, 0o600)
+
     def must(self, node: Node, command: str, timeout_s: float = waiting.LIMIT_S) -> str:
         """Run a command that must succeed; return its output."""
         done = self.patiently(node, command, timeout_s)
@@ -162,12 +168,16 @@ class Cluster:
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
 
-    def shown_links(self, node: Node) -> list[dict[str, Any]]:
-        """Return the links of `hb -s --json`."""
+    def heartbeats(self, node: Node) -> dict[str, Any]:
+        """Return `hb -s --json` of a node."""
         status = from_outside.status(node)
         if status is not None:
-            return from_outside.links(status)
-        return list(json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))["links"])
+            return from_outside.heartbeats(status)
+        return dict(json.loads(self.must(node, f"{EZ}/bin/hb -s --json")))
+
+    def shown_links(self, node: Node) -> list[dict[str, Any]]:
+        """Return the links of `hb -s --json`."""
+        return list(self.heartbeats(node)["links"])
 
     def calls(self, word: str, service: str = "registry") -> list[str]:
         """Return the nodes on which a service's script was called with a word, in order."""

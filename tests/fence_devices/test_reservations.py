@@ -199,7 +199,7 @@ def test_first_loss_ends_it() -> None:
 def test_failed_take_leaves_no_write_on_its_way(
     is_proof: bool, left_s: float | None, waited: float
 ) -> None:
-    """A disk without abort was taken, the next one not: who tries again waits for nothing, nor does
+    """A disk without abort was taken, the next one not: a second try waits for nothing, nor does
     a start on another proof. The wait ends with the limit of the step.
     """
     ends_at = None if left_s is None else monotonic() + left_s

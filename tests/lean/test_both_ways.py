@@ -32,10 +32,10 @@ from opensvc_openha.control import protocol
 from opensvc_openha.control.rendering import Asked, Rendered
 from opensvc_openha.control.server import ControlServer
 from opensvc_openha.core.actions import Answer, AnswerCode
-from opensvc_openha.core.events import Command, DrillOrder, Leaving
+from opensvc_openha.core.events import Command
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import NodeStatus, PathStatus, PeerStanding, PredictedPart
+from opensvc_openha.core.status import NodeStatus, PeerStanding, PredictedPart
 from opensvc_openha.errors import (
     NotAnsweringError,
     NotRunningError,
@@ -50,6 +50,7 @@ from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.system.self_command import package_parent, start_script
 from opensvc_openha.system.unix_socket_path import ShortPath
+from tests.control.noted_daemon import NotedDaemon
 from tests.control.test_status_lines import STATUS as BASE
 from tests.waiting import LIMIT_S, until
 
@@ -72,15 +73,11 @@ class Printed(NamedTuple):
     code: int
 
 
-class Daemon:
-    """Serves ``status``, and gives ``answers`` to each order."""
+class Daemon(NotedDaemon):
+    """Serves ``found`` and ``newest``, and notes orders alone, also those that it refuses."""
 
     def __init__(self) -> None:
-        self.found: NodeStatus = replace(BASE, age_s=0.0)
-        self.orders: list[tuple[Command, list[str] | None, str]] = []
-        self.answers: list[Answer] = []
-        self.error: Exception | None = None
-        self.newest: list[Entry] = []
+        super().__init__(replace(BASE, age_s=0.0))
 
     def status(self) -> NodeStatus:
         return self.found
@@ -106,45 +103,6 @@ class Daemon:
         for answer in self.answers:
             answers.put(answer)
         return sum(answer.is_last for answer in self.answers)
-
-    def record_start(self, caller: Caller) -> None: ...
-
-    def reload(self, caller: Caller) -> None: ...
-
-    def leave(self, leaving: Leaving, who: str) -> None: ...
-
-    def record_observation(self, service: str, word: str, reason: str, is_alarm: bool) -> None: ...
-
-    def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
-        return []
-
-    def look_at_path(self, path: str) -> PathStatus:
-        raise NotImplementedError
-
-    def drill(self, path: str, node: str, caller: Caller) -> list[str]:
-        return []
-
-    def cut_links(self, links: tuple[str, ...], seconds: float, caller: Caller) -> None:
-        raise AssertionError(links)
-
-    def why_cut_ends(self, links: tuple[str, ...]) -> str:
-        raise AssertionError(links)
-
-    def end_cut(self) -> None:
-        raise AssertionError("end of a cut")
-
-    def order_drill(self, order: DrillOrder, seconds: float, caller: Caller) -> list[str]:
-        raise AssertionError(order)
-
-    def note_drill(self, word: str, text: str, is_alarm: bool, caller: Caller) -> None:
-        raise AssertionError(word)
-
-    def release(self, caller: Caller) -> list[str]:
-        return []
-
-    def forget_peer(self, caller: Caller) -> None: ...
-
-    def evacuate(self, is_on: bool, is_off_limits: bool, caller: Caller) -> None: ...
 
 
 class Bench:
@@ -226,7 +184,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 def statuses() -> Iterator[NodeStatus]:
-    """Statuses with each part of them there and missing, and with texts that nobody expects."""
+    """Statuses with each part of them there and missing, and with unexpected texts."""
     texts = ("", "exited with 3: Gerät\tfehlt\n\x1b[31m", "sur\udce9rogate")
     ages, standings = (0.0, 3.25), tuple(PeerStanding)
     svc, link = BASE.services[0], BASE.links[0]
@@ -671,7 +629,7 @@ def test_order_without_an_end_is_not_given_again(tmp_path: Path, answer: bytes) 
 def test_order_without_an_end_is_reported_as_by_the_package(
     bench: Bench, is_late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No daemon holds the lock here; one that does not answer in time is said not to."""
+    """No daemon holds the lock here; one that does not answer in time is reported so."""
     monkeypatch.setenv("EZ", str(bench.root))
     kind = NotAnsweringError if is_late else NotRunningError
     with pytest.raises(kind, match="does not answer" if is_late else "before the action did"):

@@ -89,7 +89,7 @@ def test_read_imports_what_is_on_its_list(bench: Bench, command: str) -> None:
 
 
 def test_dependencies_are_found_when_they_are_imported() -> None:
-    """By a command that is started without `site`: only for a name that is nobody's else."""
+    """By a command that is started without `site`: only for a name that is found nowhere else."""
     code = (
         "import sys\nfrom opensvc_openha.lean import entry\n"
         "sys.meta_path.append(entry._SiteWhenNeeded)\nimport subprocess, copy\n"

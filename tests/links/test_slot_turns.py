@@ -82,7 +82,7 @@ class Ticks:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """An empty one that nobody uses."""
+    """An empty one that is not in use."""
     made = Disk()
     monkeypatch.setattr(module, "channel_for", lambda device, is_direct: made)
     monkeypatch.setattr(module, "ask_blkid", lambda parts: "")
@@ -114,7 +114,7 @@ def test_disk_that_was_opened_is_known(disk: Disk, for_writing: bool) -> None:
     assert "around the page cache" in end.remark
     cached = SlotEnd(LINK, False, for_writing)
     cached.open()
-    assert cached.remark == "", "nobody asked for more"
+    assert cached.remark == "", "no more was asked for"
     end.close()
     end.close()
     assert disk.closed == 2
@@ -205,7 +205,7 @@ def test_blank_slot_has_nothing_to_be_found(disk: Disk) -> None:
 
 
 def test_record_of_an_original_is_never_found(disk: Disk) -> None:
-    """Nothing in it says that it is whole."""
+    """Nothing in it shows that it is whole."""
     link = LinkSpec(**{**vars(LINK), "wire": Wire.LEGACY})
     disk.put(b"old", link)
     reader, _ = listener(link)
@@ -244,7 +244,7 @@ def test_quiet_read_is_dated_when_it_began(disk: Disk) -> None:
 
 
 def test_pages_of_a_cache_are_never_quiet(disk: Disk) -> None:
-    """They say nothing of the disk."""
+    """They prove nothing of the disk."""
     disk.info = DeviceInfo(**{**vars(disk.info), "is_around_cache": False})
     reader, _ = listener()
     reader.open()

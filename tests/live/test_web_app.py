@@ -238,7 +238,7 @@ def test_confirmation_of_something_else_does_nothing(
 
 
 def test_order_for_a_state_that_the_service_has_left_does_nothing(runs: Runs) -> None:
-    """A freeze of what runs was confirmed: frozen where it is stopped by then, nobody starts it."""
+    """A freeze of what runs was confirmed: frozen once it is stopped, no node would start it."""
     stage = Stage(TOKEN, runs)
     client = client_of(stage)
     own = {"x-openha-guard": log_in(client)}

@@ -188,7 +188,7 @@ def test_note_of_a_node_without_a_plan_is_that_of_before(tmp_path: Path) -> None
     layout = tree_layout(str(tmp_path))
     FencingStore(layout).write(FencingMemory())
     plain = json.loads(Path(layout.fencing_file).read_bytes())
-    assert Path(layout.fencing_file).stat().st_mode & 0o777 == 0o644, "anybody may read it"
+    assert Path(layout.fencing_file).stat().st_mode & 0o777 == 0o644, "any user may read it"
     full = replace(FencingMemory(), seen_on=("/dev/hb",), ejected_by="deb2", lost_to="deb3")
     FencingStore(layout).write(full)
     found = json.loads(Path(layout.fencing_file).read_bytes())

@@ -260,7 +260,7 @@ def test_file_that_holds_nothing_but_a_version_is_no_history(path: str) -> None:
 
 
 def test_file_whose_index_is_wrong_is_no_history(path: str) -> None:
-    """sqlite's own check finds it, and says what it is."""
+    """sqlite's own check finds it, and reports what it is."""
     write(path, *numbered(300, sight=SIGHT, cause=CAUSE, reason="x" * 400))
     (page,) = sql(path, "SELECT rootpage FROM sqlite_master WHERE name = 'entry'")[0]
     with open(path, "r+b") as file:
@@ -481,7 +481,7 @@ def test_bytes_that_are_no_text_are_shown_as_such(path: str) -> None:
 
 
 def test_entry_of_a_life_that_is_not_known_has_no_machine(path: str) -> None:
-    """Nobody can tell on which boot it was."""
+    """On which boot it was is not known."""
     write(path, PLAIN)
     sql(path, "DELETE FROM life")
     assert [entry.machine for entry in read_entries(path)] == [""]
@@ -539,7 +539,7 @@ def test_link_of_a_list_that_is_none_is_an_error() -> None:
 
 
 def test_row_without_a_number_is_an_error(path: str) -> None:
-    """It could not be told from another."""
+    """It could not be distinguished from another."""
     row = (10.0, 5.0, "service", "web", "", "x", "why", "", 1, None, None, "m1", "9")
     with pytest.raises(ValueError, match="has the number '9'"):
         history_file._entry(row)

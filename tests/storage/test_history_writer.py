@@ -46,7 +46,7 @@ CAUSE = Causality(BootId(7, 1), 12)
 
 
 class Arrivals:
-    """The inbox: what comes while the writer waits for it, in groups; then it is told to end."""
+    """The inbox: what comes while the writer waits for it, in groups; then it is asked to end."""
 
     def __init__(self, time: SimulatedClock) -> None:
         self.items: collections.deque[Entry | None] = collections.deque()
@@ -167,7 +167,7 @@ def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writer:
 
 
 def test_event_is_recorded_with_both_clocks_and_its_cause(writer: Writer) -> None:
-    """It is no alarm unless that is said."""
+    """It is no alarm unless the caller marks it."""
     writer.history.causality = lambda: CAUSE
     writer.history.record(EntryKind.NODE, "deb1", "NEW", "why")
     writer.history.record(EntryKind.LINK, "eth1", "DOWN", "quiet", "UP", 1.5, is_alarm=True)
@@ -276,7 +276,7 @@ def test_end_of_a_script_is_recorded_with_its_time(
 
 
 def test_followers_get_each_entry_until_they_do_not_want_it(writer: Writer) -> None:
-    """Two of them; the one that leaves takes nobody with it."""
+    """Two of them; when one leaves, the other one stays."""
     first, second = list[Entry](), list[Entry]()
     writer.history.follow(first.append)
     writer.history.follow(second.append)
@@ -287,7 +287,7 @@ def test_followers_get_each_entry_until_they_do_not_want_it(writer: Writer) -> N
 
 
 def test_300_entries_are_known_without_the_file(writer: Writer) -> None:
-    """The newest ones, in a list that nobody changes."""
+    """The newest ones, in a list that nothing changes."""
     for number in range(301):
         writer.note(str(number))
     recent = writer.history.recent
@@ -451,7 +451,7 @@ DAMAGED = [
 def test_damaged_file_is_set_aside(
     writer: Writer, error: Exception, why: str, has_journal: bool
 ) -> None:
-    """With its journal, open for nobody but root and its group; the batch is in the new one."""
+    """With its journal, open for root and its group alone; the batch is in the new one."""
     writer.path.write_text("damaged")
     writer.path.chmod(0o666)
     journal = Path(f"{writer.path}-journal")
@@ -578,7 +578,7 @@ def test_end_with_nothing_left_is_silent(writer: Writer) -> None:
 
 
 def test_history_without_a_thread_is_a_problem(writer: Writer) -> None:
-    """The daemon goes on; where there is one, nothing is wrong."""
+    """The daemon continues; where there is one, nothing is wrong."""
     thread = Threads(False)
     writer.history._thread = cast(Any, thread)
     writer.history.open()

@@ -330,7 +330,7 @@ def test_first_service_that_needs_a_key_is_named(layout: Layout) -> None:
 def test_peer_link_is_on_where_there_is_a_key(
     layout: Layout, has_key: bool, words: str, is_on: bool
 ) -> None:
-    """Unless an option says something else; without a key nothing can be proved."""
+    """Unless an option sets another; without a key nothing can be proved."""
     if has_key:
         write_keys(layout, RING)
     assert is_peer_link_on(layout, parse_options(words, "openha.conf")) is (is_on and has_key)

@@ -21,8 +21,8 @@ from tests.generated import ROOT
 from tests.local_user import needs_root
 from tests.waiting import until
 
-NOBODY = "192.0.2.77"
-"""An address that nobody has (RFC 5737)."""
+NO_HOST = "192.0.2.77"
+"""An address that no host has (RFC 5737)."""
 
 
 _PROGRAM = """
@@ -61,8 +61,8 @@ def test_targets_are_asked_together() -> None:
 
 @needs_root
 def test_address_that_does_not_answer_is_missed_after_the_limit() -> None:
-    """The others are answered all the same; an interface that is not there reaches nobody."""
-    first, second = ask(["127.0.0.1", NOBODY], 0.2)
+    """The others are answered all the same; an interface that is not there reaches no target."""
+    first, second = ask(["127.0.0.1", NO_HOST], 0.2)
     assert (first.result, second.result) == (PingResult.ANSWERED, PingResult.MISSED)
     (look,) = ask(["127.0.0.1"], 30.0, "no-such-nic")
     assert (look.result, look.text) == (PingResult.MISSED, "No such device")

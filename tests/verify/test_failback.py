@@ -12,7 +12,7 @@ from opensvc_openha.verify.random.random_history import Outcome, run_history
 
 @pytest.mark.parametrize("seed", [3, 8])
 def test_no_promise_breaks_in_histories_with_failback(seed: int) -> None:
-    """Moves by itself, orders and faults, mixed."""
+    """Automatic moves, orders and faults, mixed."""
     outcome = run_history(seed, 0.08, plan=failback_plan_from_seed(seed))
     assert not outcome.failure, f"seed {seed}: {outcome.failure}"
 

@@ -89,7 +89,7 @@ def test_shot_without_a_claim_that_was_won_breaks_s4() -> None:
     checker = _watch(has_arbiter=True)
     checker.observe(StepEnded(21.0, "deb1", is_done=True, is_claim=True))
     checker.observe(StepBegan(22.0, "deb1"))
-    # A beat with a key that answers nobody may be a recording: the engine does not believe it.
+    # A beat with a key but no acknowledgement may be a recording: the engine does not believe it.
     unproven = Beat("deb2", BootId(2, 3), 1, None, {"web": S.STOPPED})
     checker.observe(Heard(22.5, "deb1", unproven, is_authentic=True))
     checker.observe(StepBegan(22.6, "deb1"))
