@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from opensvc_openha.formats.layout import Layout, tree_layout
 from tests.cluster_dir import ClusterDir
 
 # A loaded machine is no failure: no test asserts a duration. CI tries the same examples in each
@@ -26,6 +27,7 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 _TESTS = Path(__file__).parent
+_MEMORY = "/dev/shm"
 _FAST = (
     "core",
     "formats",
@@ -137,6 +139,19 @@ def cluster_dir(tmp_path: Path) -> Iterator[ClusterDir]:
     cluster = ClusterDir(tmp_path / "cluster")
     yield cluster
     cluster.close()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """Return the layout of an empty cluster directory."""
+    return tree_layout(str(tmp_path))
+
+
+@pytest.fixture
+def memory_dir() -> Iterator[str]:
+    """Yield a directory in memory where there is one, for what waits for its disk."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
+        yield made
 
 
 @pytest.fixture

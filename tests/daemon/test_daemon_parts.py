@@ -331,7 +331,7 @@ def test_failure_of_the_periodic_work_is_a_problem_and_no_end(rig: Rig) -> None:
     ]
 
 
-def test_key_rotation_goes_on(rig: Rig) -> None:
+def test_key_rotation_continues(rig: Rig) -> None:
     """What is due is written; nothing while nothing is."""
     rig.run(lambda: None)
     assert rig.of("configuration.write_rotation") == []

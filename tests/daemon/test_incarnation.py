@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +30,6 @@ WEB = ServiceSpec("web", "/opt/web", "deb1", "deb2", "/bin/true")
 OLD = ServiceSpec("old", "/opt/old", "deb1", "deb2", "/bin/true", line=2)
 LINK = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
 PLAIN = parse_options("[scripts]\nparallel = 3\n", "F")
-_MEMORY = "/dev/shm"
 
 
 class Node:
@@ -93,10 +89,9 @@ class Node:
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+def node(memory_dir: str, monkeypatch: pytest.MonkeyPatch) -> Node:
     """Nothing has run yet; each state waits for its disk, so that is one in memory."""
-    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as root:
-        yield Node(root, monkeypatch)
+    return Node(memory_dir, monkeypatch)
 
 
 def test_engine_that_follows_knows_what_the_files_hold(node: Node) -> None:

@@ -11,18 +11,12 @@ import pytest
 from opensvc_openha.daemon import watchdog_drill
 from opensvc_openha.daemon.watchdog_drill import FILE, WatchdogDrill, WatchdogTrial
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.watchdog.keeper_client import KeeperSettings
 from tests.daemon.test_watchdog_thread import PlayedKeeper
 from tests.waiting import until
 
 SETTINGS = KeeperSettings("/dev/watchdog", 4, 1.0)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """A node's files."""
-    return tree_layout(str(tmp_path))
 
 
 class Told(list[tuple[str, str, bool]]):

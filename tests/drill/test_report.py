@@ -21,7 +21,7 @@ from opensvc_openha.core.status import (
 )
 from opensvc_openha.drill.report import SHOWN, as_page, as_text
 from opensvc_openha.errors import RefusedError
-from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.drills import (
     KEPT,
     Begun,
@@ -49,11 +49,6 @@ PASSED = DrillResult(
     reason="CHG-12",
 )
 FAILED = replace(PASSED, kind=DrillKind.SWITCH, subject="web", problem="<b> START_FAILED")
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return tree_layout(str(tmp_path))
 
 
 def test_results_are_read_as_they_were_written_and_are_for_root(layout: Layout) -> None:

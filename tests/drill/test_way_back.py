@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -19,7 +18,7 @@ from opensvc_openha.drill import main, switch, takeover
 from opensvc_openha.drill.cluster import Cluster
 from opensvc_openha.drill.trial import Trial, carry_out
 from opensvc_openha.errors import ActionError, RefusedError
-from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.protocol import DrillWord
 from opensvc_openha.storage.drills import DrillKind, read_drills
 from tests.drill.test_refusals import node
@@ -48,11 +47,6 @@ class Nodes:
 
     def cluster(self) -> Cluster:
         return cast(Cluster, self)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return tree_layout(str(tmp_path))
 
 
 def refuse(text: str) -> None:

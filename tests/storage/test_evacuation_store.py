@@ -8,14 +8,8 @@ import pytest
 
 from opensvc_openha.core.evacuation import NOT_EVACUATED, Evacuation
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.evacuation_store import read_evacuation, write_evacuation
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """A cluster directory of its own."""
-    return tree_layout(str(tmp_path))
 
 
 @pytest.mark.parametrize("is_off_limits", [False, True])

@@ -6,8 +6,7 @@ import itertools
 import json
 import os
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,10 @@ CAUSE = Causality(BootId(7, 0xABCDEF), 12, BootId(3, 15), 40)
 PLAIN = Entry(10.0, 5.0, EntryKind.SERVICE, "web", "STOPPED", "STARTED", "as asked")
 
 
-_MEMORY = "/dev/shm"
-
-
 @pytest.fixture
-def path() -> Iterator[str]:
+def path(memory_dir: str) -> str:
     """Where the file is to be: in memory, as each transaction waits for the disk."""
-    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as root:
-        yield f"{root}/h"
+    return f"{memory_dir}/h"
 
 
 def write(path: str, *entries: Entry, limit: int = 1_000) -> None:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
-from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.durations import Durations, ServiceTimes, read_durations
 from opensvc_openha.storage.history_file import Entry, EntryKind
 from opensvc_openha.storage.outlook_file import NodeOutlook, read_outlook, write_outlook
 
 FOUND = Finding(Severity.ERROR, "n2", "web", "devices", "no disk", "plug it in", stops_start=True)
 OUTLOOK = NodeOutlook(7.5, ("web", "db"), (FOUND,), (("web", (1.5, 2.0)),))
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """Return a layout in a temporary directory."""
-    return tree_layout(str(tmp_path))
 
 
 def entry(
