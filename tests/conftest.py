@@ -38,6 +38,7 @@ _FAST = (
     "agent/show/test_render.py",
     "cli/test_output.py",
     "heartbeat/test_repeated_frames.py",
+    "heartbeat/test_stage_meter.py",
     "links/test_monitor_file.py",
     "mutants/test_pattern.py",
     "setup/test_fence_words.py",

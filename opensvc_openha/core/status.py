@@ -409,6 +409,19 @@ class ScriptCount:
 
 
 @dataclass(frozen=True)
+class StageFigure:
+    """How long a stage on the way of beats took in the last one to two minutes, in seconds.
+
+    Half of the ``number`` times took ``typical_s`` or less, to a fourth, the longest ``most_s``.
+    """
+
+    stage: str
+    typical_s: float
+    most_s: float
+    number: int
+
+
+@dataclass(frozen=True)
 class Activity:
     """What the daemon did since it was started.
 
