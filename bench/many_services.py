@@ -61,7 +61,13 @@ class Used:
 class Pair:
     """Two nodes with these many services, all of them on the first one."""
 
-    def __init__(self, nodes: TwoNodes, count: int) -> None:
+    def __init__(
+        self,
+        nodes: TwoNodes,
+        count: int,
+        timeout_s: float = TIMEOUT_S,
+        options: str = FAST_OPTIONS,
+    ) -> None:
         self.owner, self.standby = nodes
         services = [f"svc{number:04}" for number in range(count)]
         lines = "".join(
@@ -74,8 +80,8 @@ class Pair:
             self.must(node, "openha install --no-key")
             node.write("/opt/fence.sh", FENCE, 0o755)
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
-            node.write(f"{EZ}/conf/monitor", monitor_file(TIMEOUT_S))
-            node.write(f"{EZ}/conf/openha.conf", f"{FAST_OPTIONS}[check]\nevery = never\n")
+            node.write(f"{EZ}/conf/monitor", monitor_file(timeout_s))
+            node.write(f"{EZ}/conf/openha.conf", f"{options}[check]\nevery = never\n")
             for name in services:
                 node.write(f"/opt/{name}", SCRIPT, 0o755)
                 for each in nodes:

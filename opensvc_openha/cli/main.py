@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 from opensvc_openha import __version__
 from opensvc_openha.cli.streams import ends_soon, error_text, ignore_write_errors, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
+from opensvc_openha.system.deferred_modules import defer_modules
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser
@@ -250,6 +251,8 @@ def build_parser() -> Parser:
 
 def main(args: list[str]) -> int:
     """Run one command; return its exit code."""
+    # Before anything imports dataclasses.
+    defer_modules()
     name = args[0] if args else ""
     if name in COMMANDS:
         return load(name).main([name, *args[1:]] if COMMANDS[name].verb else args[1:])

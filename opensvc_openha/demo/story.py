@@ -257,15 +257,15 @@ disable = true
 """
 
 
-def monitor_file(timeout_s: int) -> str:
+def monitor_file(timeout_s: float) -> str:
     """Return the tutorial's monitor file with a link timeout."""
     return (
-        f"deb1.opensvc.com\tnet\teth1\t239.131.50.10\t5010\t{timeout_s}\n"
-        f"deb1.opensvc.com\tnet\teth2\t239.131.50.11\t5011\t{timeout_s}\n"
-        f"deb2.opensvc.com\tnet\teth1\t239.131.50.12\t5012\t{timeout_s}\n"
-        f"deb2.opensvc.com\tnet\teth2\t239.131.50.13\t5013\t{timeout_s}\n"
-        f"deb1.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t0\t{timeout_s}\n"
-        f"deb2.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t10\t{timeout_s}\n"
+        f"deb1.opensvc.com\tnet\teth1\t239.131.50.10\t5010\t{timeout_s:g}\n"
+        f"deb1.opensvc.com\tnet\teth2\t239.131.50.11\t5011\t{timeout_s:g}\n"
+        f"deb2.opensvc.com\tnet\teth1\t239.131.50.12\t5012\t{timeout_s:g}\n"
+        f"deb2.opensvc.com\tnet\teth2\t239.131.50.13\t5013\t{timeout_s:g}\n"
+        f"deb1.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t0\t{timeout_s:g}\n"
+        f"deb2.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t10\t{timeout_s:g}\n"
     )
 
 

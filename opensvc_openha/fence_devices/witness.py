@@ -32,6 +32,8 @@ _TRIES = 4
 
 @dataclass(frozen=True)
 class _Record:
+    """What the witness has kept of a node."""
+
     life: str
     seq: int
     since: int | None

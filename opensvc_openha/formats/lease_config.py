@@ -267,6 +267,8 @@ PARTS = (LEASE_SECTION, ETCD_SECTION)
 
 @dataclass(frozen=True)
 class _Defaults:
+    """Seconds that hold where none are set, for one profile."""
+
     timeout_s: float
     answer_s: float
 

@@ -29,6 +29,8 @@ class Admitted:
 
 @dataclass
 class _Held:
+    """The newest of the alerts that are held back, and how many they are."""
+
     alert: Alert
     number: int
 

@@ -27,7 +27,9 @@ from opensvc_openha.cli.main import main
 try:
     main({words!r})
 finally:
-    print(*sorted(set(sys.modules) - bare), file=sys.stderr)
+    # Those that are deferred are not loaded.
+    found = {{name for name, each in sys.modules.items() if type(each).__name__ != "_Deferred"}}
+    print(*sorted(found - bare), file=sys.stderr)
 """
 SERVICE_FILE = """\
 [DEFAULT]

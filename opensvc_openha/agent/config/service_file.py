@@ -261,6 +261,8 @@ class _Scope:
 
 @dataclass(frozen=True)
 class _Resolved:
+    """What the references of a service file stand for, and the line of each option."""
+
     values: dict[str, str]
     lines: dict[str, int]
 

@@ -40,6 +40,8 @@ class JobFailure:
 
 @dataclass
 class _Child:
+    """A process that does one job."""
+
     job: Job
     pid: int
     words: IO[bytes]
