@@ -1,5 +1,8 @@
 """Run the decisions of one node: one ``step`` per event, which returns all that follows from it.
 
+Events of different services may share one (``step_all``): their states are written with one wait
+for the disk, and announced with one beat.
+
 The public interface of core is ``step``, ``beat``, ``next_deadline`` and ``snapshot``. ``now`` is
 in monotonic seconds and given by the caller, which must call ``step`` no later than
 ``next_deadline``. A late call counts as a stall of this node: then there is no verdict about the
@@ -9,7 +12,7 @@ peer until every link has been listened to for its full timeout.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from opensvc_openha.core import confirmation, giving_up, start_problems, timing
@@ -44,7 +47,6 @@ from opensvc_openha.core.evacuation import NOT_EVACUATED, Evacuation
 from opensvc_openha.core.events import (
     BeatFound,
     BeatReceived,
-    CommandReceived,
     ConfigChanged,
     DisksLooked,
     DrillOrder,
@@ -67,10 +69,9 @@ from opensvc_openha.core.events import (
     RenewalConfirmed,
     ScriptExited,
     ScriptKind,
-    SeemsUp,
     SendersMuted,
+    ServiceEvent,
     SlotOpened,
-    StoreFailed,
     TargetsAsked,
     Tick,
     WatchdogLost,
@@ -83,7 +84,7 @@ from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.lateness import Lateness
 from opensvc_openha.core.lease_owner import Circumstances, LeaseOwner
 from opensvc_openha.core.lease_view import PeerPromise
-from opensvc_openha.core.managed_services import ManagedServices, ServiceEvent
+from opensvc_openha.core.managed_services import ManagedServices
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.own_silence import OwnSilence
 from opensvc_openha.core.peer_watch import PeerWatch
@@ -210,6 +211,14 @@ class Engine:
         Returns the resulting actions in the order of ``_ORDER``: persist, then announce, then run
         and answer.
         """
+        return self.step_all((event,), now)
+
+    def step_all(self, events: Sequence[Event], now: float) -> list[Action]:
+        """Handle one event, or those that ``events.shared_step`` chose, at ``now``.
+
+        It is one step all the same: what follows for other services, the verdict on the peer and
+        the beat come once, after the last event.
+        """
         # The last goodbye has left: every further action would contradict it.
         if self._departure.is_over:
             return []
@@ -217,7 +226,7 @@ class Engine:
         view, work, services = self._peer.view, self._work, self._services
 
         # First of all: what this node missed while it stood still must not become a verdict.
-        done = self._doubt_own_services(now) + self._notice_stall(event, now)
+        done = self._doubt_own_services(now) + self._notice_stall(events[0], now)
         was_doubted = view.is_departure_doubted
         view.advance(now)
         if view.is_departure_doubted is not was_doubted:
@@ -228,7 +237,8 @@ class Engine:
             if former:
                 done += self._confirmation_ended(former, "the daemon was started again")
             done += services.begin(self._moment(now))
-        done += self._handle(event, now)
+        for event in events:
+            done += self._handle(event, now)
         lost = self._fencing.desk.overdue_step(now)
         if lost is not None:
             work.mark_all()
@@ -258,7 +268,7 @@ class Engine:
             self._announcer.has_news = True
         # The nodes agree on who fences first while they hear each other. This alone is no reason
         # for an extra beat.
-        if names or isinstance(event, BeatReceived):
+        if names or isinstance(events[0], BeatReceived):
             self._fencing.update_turn(work.announced, view, self.seq + 1)
         work.finish(just_moved | _services_written(moved))
         done += moved
@@ -386,7 +396,7 @@ class Engine:
             return self._announce_muted(event)
         if isinstance(event, ListenerTried):
             return self._peer.record_listener(event, now)
-        if isinstance(event, (ScriptExited, CommandReceived, StoreFailed, SeemsUp)):
+        if isinstance(event, ServiceEvent):
             return self._handle_for_service(event, now)
 
         if isinstance(event, DisksLooked):

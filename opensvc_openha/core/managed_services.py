@@ -14,7 +14,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     RecoveredState,
     ScriptExited,
-    SeemsUp,
+    ServiceEvent,
     StoreFailed,
 )
 from opensvc_openha.core.fencing import Fencing
@@ -27,7 +27,6 @@ from opensvc_openha.core.status import ServiceStatus
 from opensvc_openha.core.transitions import Trigger
 from opensvc_openha.core.wording import named
 
-ServiceEvent = ScriptExited | CommandReceived | StoreFailed | SeemsUp
 _ELSEWHERE = "this node is neither primary nor secondary"
 _NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
 

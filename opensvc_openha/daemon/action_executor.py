@@ -6,7 +6,7 @@ All effects go through Ports, so that other threads, sockets and files can be us
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -38,6 +38,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
     StepOutcome,
     StoreFailed,
+    shared_step,
 )
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
@@ -127,14 +128,20 @@ class ActionExecutor:
 
     def handle(self, event: Event, now: float) -> None:
         """Handle one event, and carry out the actions that follow."""
-        self._events.append(event)
+        self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: float) -> None:
+        """Handle events in their order; those of ``shared_step`` take one step together."""
+        self._events.extend(events)
         self._advance(now)
 
     def _advance(self, now: float) -> None:
         while self._events and not self.is_writing:
             if self._defer is not None:
                 self.engine.make_room()
-            actions = self._permit(self.engine.step(self._events.pop(0), now))
+            events = shared_step(self._events)
+            del self._events[: len(events)]
+            actions = self._permit(self.engine.step_all(events, now))
             if self._defer is not None and any(isinstance(action, _WRITTEN) for action in actions):
                 self._held, self._seen_progress, self._moved_on_at = actions, self._progress, now
                 self._defer(partial(self._write_all, actions))

@@ -221,6 +221,7 @@ class EngineLoop:
     def _take_one(self) -> None:
         engine = self._executor.engine
         item = self._inbox.get(engine.next_deadline() - clock.monotonic()) or Tick()
+        more = self._inbox.take_more(item)
         now = self._busy_since = clock.monotonic()
         self._answer_questions(now)
         if self._inbox.has_beats:
@@ -230,7 +231,7 @@ class EngineLoop:
             item = Tick()
         self._decided_at = now
         self._ports.begin_step(now)
-        self._executor.handle(item, now)
+        self._executor.handle_all((item, *more), now)
         self._lateness.record(engine.late_s, now)
         self._publish()
         if not self._executor.is_writing:

@@ -4,15 +4,18 @@ A beat that was received in time must not wait behind thousands of ends of scrip
 be called silent for it. One other item passes after so many beats in a row, so that a flood of them
 locks out no operator. What shows that a link is quiet stays behind the beats of that link. Renewals
 of this node's own promise, and the state of its watchdog, come first: that does not wait.
+What happened to services may share a step of the engine with what comes next (``take_more``).
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
 from typing import Generic, TypeVar
 
 from opensvc_openha.core.events import (
+    SHARED_STEP_MAX,
     BeatFound,
     BeatReceived,
     Event,
@@ -20,9 +23,12 @@ from opensvc_openha.core.events import (
     MediumQuiet,
     MediumUnread,
     RenewalConfirmed,
+    ServiceEvent,
     SlotOpened,
+    Tick,
     WatchdogLost,
     WatchdogReady,
+    shared_step,
 )
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
@@ -98,6 +104,26 @@ class Inbox(Generic[Item]):
                 return self._beats.popleft()
             self._in_a_row = 0
             return self._others.popleft() if self._others else None
+
+    def take_more(self, first: object) -> list[ServiceEvent]:
+        """Return what may share the step of ``first``, which was just taken, and wait no more.
+
+        A tick among it is dropped, since this is a step. Nothing while a beat waits, which comes
+        first.
+        """
+        with self._changed:
+            if not isinstance(first, ServiceEvent) or self._beats or self._of_watchdog:
+                return []
+            waiting: list[ServiceEvent] = []
+            for item in itertools.islice(self._others, SHARED_STEP_MAX):
+                if isinstance(item, ServiceEvent):
+                    waiting.append(item)
+                elif not isinstance(item, Tick):
+                    break
+            taken = shared_step((first, *waiting))[1:]
+            while taken and self._others.popleft() is not taken[-1]:
+                pass
+            return taken
 
     def take_renewal(self) -> RenewalConfirmed | None:
         """Return the next renewal, unless other news of the watchdog come before it."""

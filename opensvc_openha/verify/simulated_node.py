@@ -15,7 +15,7 @@ Each event and effect is observed by the invariant checker, whatever the driver.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -299,9 +299,14 @@ class SimulatedNode:
 
     def step(self, event: Event) -> None:
         """Let the engine handle an event, and check what follows."""
+        self.step_all((event,))
+
+    def step_all(self, events: Sequence[Event]) -> None:
+        """Let the engine handle events that came together."""
         assert self.executor is not None
-        self.observe_event(event)
-        self.executor.handle(event, self.now)
+        for event in events:
+            self.observe_event(event)
+        self.executor.handle_all(events, self.now)
         self.finish_step()
 
     def _note_silence(self, engine: Engine) -> None:

@@ -8,7 +8,7 @@ daemon has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -21,20 +21,22 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RunScript,
 )
-from opensvc_openha.core.events import Command, Event, Leaving, ScriptKind
+from opensvc_openha.core.events import Command, Event, Leaving, ScriptKind, ServiceEvent
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.verify.simulated_node import SimulatedNode
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 SCRIPT_S = 1.0
+GATHERED_S = 0.01
+THREE = ("mail", "registry", "web")
 
 
 class _CrashPair(Pair):
     """A pair whose check-up script takes the power from a silent peer."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *names: str) -> None:
+        super().__init__(*names)
         self.invariants = None
         self.deb1, self.deb2 = _Victim(self, 0), _Victim(self, 1)
         self.doubled: list[str] = []
@@ -47,10 +49,11 @@ class _CrashPair(Pair):
 
     def run_script(self, node: SimulatedNode, action: RunScript) -> None:
         """Runs a script; no start of a service that runs, here or on the other node."""
-        if action.kind is ScriptKind.START and node.running:
+        if action.kind is ScriptKind.START and action.service in node.running:
             self.doubled.append(f"start on {node.name} at {self.now} of what runs there")
         super().run_script(node, action)
-        assert not self.both_run(), f"both nodes run it at {self.now}"
+        for svc in self.services:
+            assert not self.both_run(svc.name), f"both nodes run {svc.name} at {self.now}"
 
 
 class _Killed(BaseException):
@@ -62,16 +65,39 @@ class _Victim(Host):
 
     dies_after = -1
     down_s = 0.3
+    gathers = False
+    """Ends of scripts that come within a moment are handled together, as by a busy daemon."""
     carried_out = 0
     moved_at = 0
     died_at = ""
+    shared = 0
+    """Most events of one step."""
 
-    def step(self, event: Event) -> None:
+    def __init__(self, pair: Pair, index: int) -> None:
+        super().__init__(pair, index)
+        self.waiting: list[Event] = []
+
+    def step_all(self, events: Sequence[Event]) -> None:
         try:
-            super().step(event)
+            super().step_all(events)
         except _Killed:
             self.kill_daemon()
             self.pair.schedule(self.down_s, self.start_again)
+
+    def give(self, event: Event) -> None:
+        if self.gathers and isinstance(event, ServiceEvent) and self.executor is not None:
+            self.waiting.append(event)
+            self.pair.schedule(GATHERED_S, self._take_all, self.life)
+        else:
+            super().give(event)
+
+    def _take_all(self, life: int) -> None:
+        if life != self.life:
+            self.waiting.clear()
+        elif self.waiting:
+            events, self.waiting = self.waiting, []
+            self.shared = max(self.shared, len(events))
+            self.step_all(events)
 
     def _count(self, action: Action) -> None:
         self.carried_out += 1
@@ -219,3 +245,46 @@ def test_daemon_killed_after_each_action_of_a_race_starts_it_once(victim_name: s
             where = f"killed after action {point} ({victim.died_at}), down for {down_s} s"
             assert not pair.doubled, f"{where}: {pair.doubled}"
             assert len([host for host in (pair.deb1, pair.deb2) if host.running]) == 1, where
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["freeze-stop", "takeover"])
+def test_daemon_killed_after_each_action_of_a_shared_step_loses_no_service(name: str) -> None:
+    """Scripts of three services end together: their states are written, announced and followed in
+    one step, and the daemon dies at each point of it.
+    """
+    for down_s in (0.3, TIMEOUT_S + 8):
+        died_at, point = set(), 0
+        while True:
+            point += 1
+            pair = _CrashPair(*THREE)
+            for host in (pair.deb1, pair.deb2):
+                for each in THREE:
+                    host.store.write_state(each, StoredState(ServiceState.FROZEN_STOP))
+                host.boot_from_files()
+            owner, victim = pair.deb1, pair.deb2
+            if name == "freeze-stop":
+                owner, victim = victim, owner
+            assert isinstance(victim, _Victim)
+            pair.run(2)
+            for node in (pair.deb1, pair.deb2):
+                for each in THREE:
+                    node.command(Command.UNFREEZE, each)
+                pair.run(4)
+            victim.gathers, victim.carried_out = True, 0
+            victim.dies_after, victim.down_s = point, down_s
+            if name == "takeover":
+                owner.crash()
+            else:
+                for each in THREE:
+                    victim.command(Command.FREEZE_STOP, each)
+            pair.run(TIMEOUT_S + 60)
+            where = f"killed after action {point} ({victim.died_at}), down for {down_s} s"
+            assert not pair.doubled, f"{where}: {pair.doubled}"
+            running = sorted([*pair.deb1.running, *pair.deb2.running])
+            assert running == list(THREE), f"{where}: {running}"
+            died_at.add(victim.died_at)
+            if not victim.died_at:
+                break
+        assert victim.shared == len(THREE), "they took one step"
+        assert {"Persist", "Announce", "RunScript", "Record"} <= died_at

@@ -182,10 +182,10 @@ class ScriptedEngine:
         self.events: list[object] = []
         self.spec = ClusterSpec("deb1", "deb2", (), ())
 
-    def step(self, event: object, _now: float) -> list[Action]:
+    def step_all(self, events: list[Event], _now: float) -> list[Action]:
         """The order for a tick, nothing for anything else."""
-        self.events.append(event)
-        if not isinstance(event, Tick):
+        self.events += events
+        if not isinstance(events[0], Tick):
             return []
         return [RememberFencing(FencingMemory()), RunFenceStep(STEP)]
 
@@ -218,7 +218,7 @@ class Leased:
 
     def make_room(self) -> None: ...
 
-    def step(self, event: Event, now: float) -> list[Action]:
+    def step_all(self, events: list[Event], now: float) -> list[Action]:
         return [
             GrantPermit(now),
             Persist("web", ServiceState.STARTED),
@@ -268,12 +268,14 @@ class Ordering:
         self.spec = ClusterSpec("deb1", "deb2", (), ())
         self.orders = list(orders)
         self.events: list[object] = []
+        self.steps: list[int] = []
         self.noted: list[tuple[object, ...]] = []
         self.repeat_at = 100.0
         self.beat: Announce | None = BEAT
 
-    def step(self, event: object, now: float) -> list[Action]:
-        self.events.append(event)
+    def step_all(self, events: list[Event], now: float) -> list[Action]:
+        self.events += events
+        self.steps.append(len(events))
         return self.orders.pop(0) if self.orders else []
 
     def make_room(self) -> None:
@@ -481,6 +483,46 @@ def test_only_a_last_good_answer_becomes_a_failure(
             detail="done, but not kept: cannot write web: no space left",
         )
     assert disk.of(Answer) == [answer]
+
+
+# --- several events in one step -------------------------------------------------------------------
+
+
+def _ended(service: str) -> ScriptExited:
+    return ScriptExited(service, ScriptKind.START, ScriptOutcome.OK)
+
+
+def test_what_happens_to_several_services_takes_one_step() -> None:
+    """One wait for the disk and one beat for all of them; what is second for one comes after it."""
+    states: list[Action] = [Persist(name, ServiceState.STARTED) for name in ("web", "mail")]
+    engine, disk = Ordering([*states, BEAT]), Disk()
+    events = [_ended("web"), _ended("mail"), _ended("web"), Tick()]
+    _executor(engine, disk).handle_all(events, 1.0)
+    assert engine.steps == [2, 1, 1] and engine.events == events
+    assert disk.done == [*states, BEAT]
+
+
+def test_events_that_wait_for_the_disk_take_one_step_after_it() -> None:
+    """They come while states are written, and share the next step."""
+    jobs = list[Callable[[], dict[str, str]]]()
+    engine = Ordering([Persist("web", ServiceState.STARTED)])
+    node = _executor(engine, Disk(), jobs)
+    node.handle(_ended("web"), 1.0)
+    node.handle(_ended("mail"), 1.1)
+    node.handle(_ended("zabbix"), 1.2)
+    assert engine.steps == [1] and engine.noted == [("make room",)]
+    node.written(jobs[0](), 1.3)
+    assert engine.steps == [1, 2] and engine.noted[-1] == ("make room",)
+
+
+def test_states_that_cannot_be_written_are_handled_in_one_step() -> None:
+    """Each service learns of its own."""
+    names = ("web", "mail", "zabbix")
+    engine, disk = Ordering([Persist(name, ServiceState.STARTING) for name in names]), Disk()
+    disk.refused = {"web", "zabbix"}
+    _executor(engine, disk).handle(Tick(), 1.0)
+    failed = [event.service for event in engine.events if isinstance(event, StoreFailed)]
+    assert engine.steps == [1, 2] and failed == ["web", "zabbix"]
 
 
 # --- states that another thread writes ------------------------------------------------------------

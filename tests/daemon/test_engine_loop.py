@@ -12,12 +12,19 @@ import pytest
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId
-from opensvc_openha.core.events import BeatReceived, RenewalConfirmed, Tick
+from opensvc_openha.core.events import (
+    BeatReceived,
+    RenewalConfirmed,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    Tick,
+)
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.daemon import engine_loop
 from opensvc_openha.daemon.engine_loop import EngineLoop
-from opensvc_openha.daemon.inbox import ANSWER_LIMIT_S, EngineInbox
+from opensvc_openha.daemon.inbox import ANSWER_LIMIT_S, Barrier, EngineInbox
 from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.errors import NotAnsweringError, RefusedError
 from tests.simulated_clock import SimulatedClock
@@ -77,8 +84,8 @@ class Rig:
 
     # the executor
 
-    def handle(self, event: object, now: float) -> None:
-        self.notes.append(("handle", event, now))
+    def handle_all(self, events: tuple[object, ...], now: float) -> None:
+        self.notes.append(("handle", *events, now))
         self.during_step()
 
     def written(self, problems: list[str], now: float) -> None:
@@ -306,6 +313,24 @@ def test_turn_without_an_event_is_a_tick_at_the_deadline(rig: Rig) -> None:
     rig.deadline = 90.0
     rig.loop._take_one()
     assert rig.noted("handle") == [("handle", Tick(), 100.0)]
+
+
+def test_turn_takes_the_ends_of_scripts_that_wait(rig: Rig) -> None:
+    """Together, unless a beat waits, which is taken before the others; a tick among them is one
+    turn with them.
+    """
+    ends = [ScriptExited(name, ScriptKind.START, ScriptOutcome.OK) for name in "abcd"]
+    for item in (ends[0], Tick(), ends[1]):
+        rig.inbox.put(item)
+    rig.loop._take_one()
+    assert rig.noted("handle") == [("handle", ends[0], ends[1], 100.0)]
+    for item in (*ends[2:], Barrier()):
+        rig.inbox.put(item)
+    rig.inbox.put(BEAT)
+    rig.loop._take_one()
+    rig.loop._take_one()
+    assert rig.noted("handle")[1:] == [("handle", BEAT, 100.0), ("handle", *ends[2:], 100.0)]
+    assert rig.inbox.qsize() == 1
 
 
 def test_engine_hears_that_beats_wait(rig: Rig) -> None:

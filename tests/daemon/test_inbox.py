@@ -14,6 +14,9 @@ from opensvc_openha.core.events import (
     ListenerTried,
     MediumQuiet,
     RenewalConfirmed,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
     Tick,
     WatchdogLost,
 )
@@ -46,6 +49,47 @@ def test_beats_overtake_what_came_before_them() -> None:
     assert not inbox.has_beats
     assert [inbox.get(0) for _ in range(1000)] == list(range(1000))
     assert inbox.get(0) is None
+
+
+def _ended(service: str) -> ScriptExited:
+    return ScriptExited(service, ScriptKind.START, ScriptOutcome.OK)
+
+
+def test_what_happens_to_services_is_taken_together() -> None:
+    """Up to what cannot share the step, which stays the next; ticks before that are dropped."""
+    inbox: Inbox[Event] = Inbox()
+    events = [_ended("a"), Tick(), _ended("b"), _ended("a"), _ended("c")]
+    for item in events:
+        inbox.put(item)
+    assert inbox.get(0) == events[0]
+    assert inbox.take_more(events[0]) == [events[2]]
+    assert [inbox.get(0), inbox.get(0)] == events[3:] and inbox.qsize() == 0
+
+
+@pytest.mark.parametrize("first", [Tick(), beat(1), Barrier()], ids=["tick", "beat", "barrier"])
+def test_only_what_happens_to_a_service_is_joined(first: object) -> None:
+    """Whatever else was taken has its step alone."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.put(_ended("a"))
+    assert inbox.take_more(first) == [] and inbox.qsize() == 1
+
+
+@pytest.mark.parametrize("earlier", [beat(1), WatchdogLost("gone")], ids=["beat", "watchdog"])
+def test_what_comes_first_is_not_kept_waiting_by_a_longer_step(earlier: Event) -> None:
+    """A beat, or news of the watchdog, came meanwhile: nothing joins the step before it."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.put(_ended("b"))
+    inbox.put(earlier)
+    assert inbox.take_more(_ended("a")) == [] and inbox.get(0) == earlier
+
+
+def test_barrier_is_reached_behind_what_was_put_before_it() -> None:
+    """It is neither passed nor joined."""
+    inbox: Inbox[Event | Barrier] = Inbox()
+    for item in (_ended("a"), Barrier(), _ended("b")):
+        inbox.put(item)
+    first = inbox.get(0)
+    assert inbox.take_more(first) == [] and isinstance(inbox.get(0), Barrier)
 
 
 def test_quiet_slot_never_overtakes_the_beats_of_its_link() -> None:

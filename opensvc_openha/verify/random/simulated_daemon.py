@@ -153,12 +153,13 @@ class SimulatedDaemon:
         else:
             self._step(event)
 
-    def _step(self, event: Event, is_forged: bool = False) -> None:
+    def _step(self, *events: Event, is_forged: bool = False) -> None:
         now = self._node.now
         if not is_forged:
-            self._node.observe_event(event)
+            for event in events:
+                self._node.observe_event(event)
         self._was_stopped = False
-        self._carry_on(lambda: self._executor.handle(event, now))
+        self._carry_on(lambda: self._executor.handle_all(events, now))
 
     def _carry_on(self, work: Callable[[], None]) -> None:
         """Run a piece of the engine thread's work, and schedule the next."""
@@ -219,9 +220,10 @@ class SimulatedDaemon:
         if item is None:
             self._await_deadline()
             return
+        more = self._queue.take_more(item)
         if self._queue.has_beats:
             self.engine.beats_wait(now)
-        self._step(item)
+        self._step(item, *more)
 
     def _write_later(self, job: Callable[[], dict[str, str]]) -> None:
         """Write states slowly, while beats are still sent."""

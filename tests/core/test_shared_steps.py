@@ -1,0 +1,191 @@
+"""What happens to several services takes one step: one wait for the disk, one beat, and to each
+service the same as if it had come alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from opensvc_openha.core.actions import Action, Announce, Answer, Persist, Record, RunScript
+from opensvc_openha.core.beat import Ack, Beat, BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    SHARED_STEP_MAX,
+    BeatReceived,
+    Command,
+    CommandReceived,
+    Event,
+    RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    SeemsUp,
+    ServiceEvent,
+    StoreFailed,
+    Tick,
+    shared_step,
+)
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.states import ServiceState
+from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
+
+OWN, PEER = BootId(1, 11), BootId(1, 22)
+NAMES = ("mail", "web", "zabbix")
+LINKS = links(count=1)
+
+
+def _started(service: str) -> ScriptExited:
+    return ScriptExited(service, ScriptKind.START, ScriptOutcome.OK)
+
+
+def _check_power(service: str) -> ScriptExited:
+    return ScriptExited(service, ScriptKind.POWER, ScriptOutcome.DOWN)
+
+
+# --- which events ---------------------------------------------------------------------------------
+
+
+def test_events_of_distinct_services_share_a_step() -> None:
+    """Ends of scripts, commands, states that were not written, sightings: in their order."""
+    waiting = [
+        _started("mail"),
+        CommandReceived(1, "web", Command.STOP),
+        StoreFailed("zabbix", "no space left"),
+        SeemsUp("registry"),
+    ]
+    assert shared_step(waiting) == waiting
+
+
+@pytest.mark.parametrize(
+    "other", [Tick(), _check_power("web"), _started("mail")], ids=["tick", "power", "same service"]
+)
+def test_what_cannot_share_a_step_ends_it(other: Event) -> None:
+    """Nothing overtakes it, and it begins the next step."""
+    waiting = [_started("mail"), other, _started("zabbix")]
+    assert shared_step(waiting) == waiting[:1]
+    is_alone = other != _started("mail")
+    assert shared_step(waiting[1:]) == (waiting[1:2] if is_alone else waiting[1:])
+
+
+def test_shared_step_has_a_limit_and_may_be_empty() -> None:
+    """Beats wait for it."""
+    waiting = [_started(f"svc{number}") for number in range(SHARED_STEP_MAX + 1)]
+    assert shared_step(iter(waiting)) == waiting[:-1]
+    assert shared_step([]) == []
+
+
+# --- what follows ---------------------------------------------------------------------------------
+
+
+class Node:
+    """deb1's engine, with services in chosen states, whose wrappers are asked."""
+
+    def __init__(self, states: Sequence[ServiceState], peer: ServiceState | None) -> None:
+        self.now = 100.0
+        names = NAMES[: len(states)]
+        spec = ClusterSpec("deb1", "deb2", LINKS, services(*names), fencing=CHECK_ALWAYS)
+        recovered = {
+            name: RecoveredState(state, must_probe=True)
+            for name, state in zip(names, states, strict=True)
+        }
+        self.engine = Engine(spec, OWN, recovered, self.now)
+        self.done: list[Action] = []
+        self.step(Tick())
+        if peer is not None:
+            ack, told = Ack(OWN, self.engine.seq), dict.fromkeys(names, peer)
+            beat = Beat("deb2", PEER, 1, ack, told)
+            self.step(BeatReceived(spec.listeners[0], beat, self.now))
+        else:
+            self.now += TIMEOUT_S + 1
+            self.step(Tick())
+        self.settle()
+
+    def step(self, *events: Event) -> list[Action]:
+        """One step."""
+        done = self.engine.step_all(events, self.now)
+        self.done += done
+        return done
+
+    def settle(self) -> None:
+        """The steps that follow in the same instant."""
+        for _ in range(20):
+            if self.engine.next_deadline() > self.now:
+                return
+            self.step(Tick())
+        raise AssertionError("it never rests")
+
+    def of(self, service: str) -> list[Action]:
+        """What was done for one service, in its order."""
+        kinds = (Persist, RunScript, Answer)
+        return [
+            action
+            for action in self.done
+            if (isinstance(action, kinds) and action.service == service)
+            or (isinstance(action, Record) and action.name == service)
+        ]
+
+
+def _happenings(service: str) -> Iterator[ServiceEvent]:
+    for outcome in (
+        ScriptOutcome.UP,
+        ScriptOutcome.DOWN,
+        ScriptOutcome.SOME,
+        ScriptOutcome.UNSURE,
+    ):
+        yield ScriptExited(service, ScriptKind.PROBE, outcome)
+    for command in Command:
+        yield CommandReceived(1, service, command)
+    yield StoreFailed(service, "no space left")
+    yield SeemsUp(service)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "peer",
+    [None, ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTED],
+    ids=str,
+)
+@pytest.mark.parametrize("state", list(ServiceState), ids=str)
+def test_each_service_fares_as_if_its_event_had_come_alone(
+    state: ServiceState, peer: ServiceState | None
+) -> None:
+    """Every pair of things that may happen to two services, in one step and in two."""
+    other = ServiceState.STARTED if peer is ServiceState.STOPPED else ServiceState.STOPPED
+    for first, second in itertools.product(_happenings("mail"), _happenings("web")):
+        shared, apart = (Node((state, other), peer) for _ in range(2))
+        beats = [one for one in shared.step(first, second) if isinstance(one, Announce)]
+        assert len(beats) <= 1
+        apart.step(first)
+        apart.step(second)
+        shared.settle()
+        apart.settle()
+        for name in ("mail", "web"):
+            assert shared.of(name) == apart.of(name), (first, second)
+        assert shared.engine.beat().states == apart.engine.beat().states
+
+
+def test_all_states_are_written_before_one_beat_and_all_scripts_come_after_it() -> None:
+    """Three unfrozen at once: three states, one beat with all of them, then what follows."""
+    node = Node([ServiceState.FROZEN_STOP] * 3, None)
+    node.step(*(ScriptExited(name, ScriptKind.PROBE, ScriptOutcome.DOWN) for name in NAMES))
+    node.settle()
+    done = node.step(*(CommandReceived(1, name, Command.UNFREEZE) for name in NAMES))
+    kinds = [type(action) for action in done if isinstance(action, (Persist, Announce, Answer))]
+    assert kinds[:4] == [Persist] * 3 + [Announce] and set(kinds[4:]) == {Answer}
+    (beat,) = (action.beat for action in done if isinstance(action, Announce))
+    assert {beat.states[name] for name in NAMES} == {
+        action.state for action in done if isinstance(action, Persist)
+    }
+
+
+def test_service_that_moved_moves_no_further_in_the_same_step() -> None:
+    """A state leads on at once, but it is written and announced first, whatever else happens."""
+    node = Node([ServiceState.FROZEN_STOP] * 2, ServiceState.STOPPED)
+    node.step(*(ScriptExited(name, ScriptKind.PROBE, ScriptOutcome.DOWN) for name in NAMES[:2]))
+    node.settle()
+    done = node.step(*(CommandReceived(1, name, Command.FORCE_START) for name in NAMES[:2]))
+    moves = [action.service for action in done if isinstance(action, Persist)]
+    assert sorted(moves) == sorted(set(moves)) == list(NAMES[:2])
