@@ -1,7 +1,7 @@
 """Run the decisions of one node: one ``step`` per event, which returns all that follows from it.
 
-Events of different services may share one (``step_all``): their states are written with one wait
-for the disk, and announced with one beat.
+Ends of scripts of different services may share one (``step_all``): their states are written with
+one wait for the disk, and announced with one beat.
 
 The public interface of core is ``step``, ``beat``, ``next_deadline`` and ``snapshot``. ``now`` is
 in monotonic seconds and given by the caller, which must call ``step`` no later than
@@ -214,7 +214,7 @@ class Engine:
         return self.step_all((event,), now)
 
     def step_all(self, events: Sequence[Event], now: float) -> list[Action]:
-        """Handle one event, or those that ``events.shared_step`` chose, at ``now``.
+        """Handle one event, or those that ``shared_step`` chose, at ``now``.
 
         It is one step all the same: what follows for other services, the verdict on the peer and
         the beat come once, after the last event.

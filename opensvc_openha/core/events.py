@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.evacuation import Evacuation
@@ -532,28 +531,3 @@ Event = (
 
 ServiceEvent = ScriptExited | CommandReceived | StoreFailed | SeemsUp
 """What happens to one service."""
-
-SHARED_STEP_MAX = 64
-"""Events that one step handles at most: beats wait for it."""
-_Waiting = TypeVar("_Waiting", bound=Event)
-
-
-def shared_step(waiting: Iterable[_Waiting]) -> list[_Waiting]:
-    """Return the first of the waiting events, and those after it that its step may handle, too.
-
-    They are what happened to services, to each of them one thing: what comes second for a service
-    is decided once the first is written and announced. None overtakes an event that is left. The
-    answer on the peer's power concerns all services.
-    """
-    taken: list[_Waiting] = []
-    services: set[str] = set()
-    for event in waiting:
-        is_power = isinstance(event, ScriptExited) and event.kind is ScriptKind.POWER
-        service = event.service if isinstance(event, ServiceEvent) and not is_power else ""
-        if taken and (not service or service in services):
-            break
-        taken.append(event)
-        if not service or len(taken) == SHARED_STEP_MAX:
-            break
-        services.add(service)
-    return taken

@@ -38,8 +38,8 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
     StepOutcome,
     StoreFailed,
-    shared_step,
 )
+from opensvc_openha.core.shared_step import shared_step
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault

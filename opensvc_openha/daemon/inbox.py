@@ -4,7 +4,7 @@ A beat that was received in time must not wait behind thousands of ends of scrip
 be called silent for it. One other item passes after so many beats in a row, so that a flood of them
 locks out no operator. What shows that a link is quiet stays behind the beats of that link. Renewals
 of this node's own promise, and the state of its watchdog, come first: that does not wait.
-What happened to services may share a step of the engine with what comes next (``take_more``).
+Ends of scripts that wait may share a step of the engine (``take_more``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import threading
 from typing import Generic, TypeVar
 
 from opensvc_openha.core.events import (
-    SHARED_STEP_MAX,
     BeatFound,
     BeatReceived,
     Event,
@@ -23,13 +22,13 @@ from opensvc_openha.core.events import (
     MediumQuiet,
     MediumUnread,
     RenewalConfirmed,
-    ServiceEvent,
+    ScriptExited,
     SlotOpened,
     Tick,
     WatchdogLost,
     WatchdogReady,
-    shared_step,
 )
+from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
 
@@ -105,18 +104,18 @@ class Inbox(Generic[Item]):
             self._in_a_row = 0
             return self._others.popleft() if self._others else None
 
-    def take_more(self, first: object) -> list[ServiceEvent]:
+    def take_more(self, first: object) -> list[ScriptExited]:
         """Return what may share the step of ``first``, which was just taken, and wait no more.
 
         A tick among it is dropped, since this is a step. Nothing while a beat waits, which comes
         first.
         """
         with self._changed:
-            if not isinstance(first, ServiceEvent) or self._beats or self._of_watchdog:
+            if not isinstance(first, ScriptExited) or self._beats or self._of_watchdog:
                 return []
-            waiting: list[ServiceEvent] = []
+            waiting: list[ScriptExited] = []
             for item in itertools.islice(self._others, SHARED_STEP_MAX):
-                if isinstance(item, ServiceEvent):
+                if isinstance(item, ScriptExited):
                     waiting.append(item)
                 elif not isinstance(item, Tick):
                     break

@@ -320,12 +320,14 @@ def test_turn_takes_the_ends_of_scripts_that_wait(rig: Rig) -> None:
     turn with them.
     """
     ends = [ScriptExited(name, ScriptKind.START, ScriptOutcome.OK) for name in "abcd"]
-    for item in (ends[0], Tick(), ends[1]):
-        rig.inbox.put(item)
+    rig.inbox.put(ends[0])
+    rig.inbox.put(Tick())
+    rig.inbox.put(ends[1])
     rig.loop._take_one()
     assert rig.noted("handle") == [("handle", ends[0], ends[1], 100.0)]
-    for item in (*ends[2:], Barrier()):
-        rig.inbox.put(item)
+    for end in ends[2:]:
+        rig.inbox.put(end)
+    rig.inbox.put(Barrier())
     rig.inbox.put(BEAT)
     rig.loop._take_one()
     rig.loop._take_one()

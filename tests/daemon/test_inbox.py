@@ -58,7 +58,7 @@ def _ended(service: str) -> ScriptExited:
 def test_what_happens_to_services_is_taken_together() -> None:
     """Up to what cannot share the step, which stays the next; ticks before that are dropped."""
     inbox: Inbox[Event] = Inbox()
-    events = [_ended("a"), Tick(), _ended("b"), _ended("a"), _ended("c")]
+    events: list[Event] = [_ended("a"), Tick(), _ended("b"), _ended("a"), _ended("c")]
     for item in events:
         inbox.put(item)
     assert inbox.get(0) == events[0]

@@ -49,6 +49,7 @@ _DECISIONS = (
     "managed_services.py",
     "peer_watch.py",
     "start_problems.py",
+    "shared_step.py",
     "work_list.py",
     "peer_view.py",
     "link_monitor.py",
