@@ -1,7 +1,7 @@
 """``openha ps`` (`ez_ps`): show the node daemon and its threads in the columns of ``ps aux``.
 
-The original had a process for each end of a link; here each is a thread, whose number stands in the
-PID column.
+The original had a process for each end of a link; here a thread serves it, whose number stands in
+the PID column. All ends on networks have the same one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def build_parser() -> Parser:
     return Parser(
         "openha ps",
         "Show the node daemon and its threads in the columns of `ps aux`.",
-        epilog="Each end of a heartbeat link is a thread of the daemon, shown with the command line"
-        " of the process that\nthe original had for it, and its number is that of the thread (`ps"
-        " -eLf`, column LWP). A signal to any of\nthese numbers is one to the whole daemon: remove"
-        " a link with `hb -r`, end the daemon with `ezha kill`.",
+        epilog="Each end of a heartbeat link is shown with the command line of the process that"
+        " the original had for it,\nand with the number of the daemon's thread that serves it (`ps"
+        " -eLf`, column LWP): one for all ends on\nnetworks, one for each end on a disk. A signal"
+        " to any of these numbers is one to the whole daemon: remove\na link with `hb -r`, end the"
+        " daemon with `ezha kill`.",
     )
 
 

@@ -1,6 +1,6 @@
 """Run the node daemon: the engine, the threads of the heartbeat links and the control socket.
 
-    listener threads --> inbox --> engine thread --> outbox --> sender threads
+    threads of links --> inbox --> engine thread --> outbox --> threads of links
     script threads   -->   ^       |       |
     control threads  ------+       |       +--> writer of states, script threads
             ^                      |

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from opensvc_openha.core.status import NodeStatus, PeerStanding
-from opensvc_openha.heartbeat.link_workers import LinkThread
+from opensvc_openha.heartbeat.link_end import LinkEnd
 from opensvc_openha.system import clock
 
 _CLOSE_LIMIT_S = 2.0
@@ -20,23 +20,23 @@ _CLOSE_POLL_S = 0.01
 class LinkCut:
     """The ends of links that are cut at the moment."""
 
-    def __init__(self, threads: Sequence[LinkThread], links: Sequence[str], seconds: float) -> None:
+    def __init__(self, ends: Sequence[LinkEnd], links: Sequence[str], seconds: float) -> None:
         self.links = tuple(links)
         self.ends_at = clock.monotonic() + seconds
-        self._threads = tuple(threads)
+        self._ends = tuple(ends)
 
     def begin(self) -> bool:
         """Close the ends; False if one does not within its limit: a disk may hang."""
-        for thread in self._threads:
-            thread.cut("cut by a drill, which ends by itself")
+        for end in self._ends:
+            end.cut("cut by a drill, which ends by itself")
         return clock.wait_until(
-            lambda: all(thread.is_cut for thread in self._threads), _CLOSE_LIMIT_S, _CLOSE_POLL_S
+            lambda: all(end.is_cut for end in self._ends), _CLOSE_LIMIT_S, _CLOSE_POLL_S
         )
 
     def end(self) -> None:
         """Open the ends again; may be called more than once."""
-        for thread in self._threads:
-            thread.heal()
+        for end in self._ends:
+            end.heal()
 
     @property
     def is_over(self) -> bool:

@@ -1,4 +1,4 @@
-"""Manage the threads of the heartbeat links: one per end of a link of the monitor file."""
+"""Manage the ends of the heartbeat links: a thread for each on a disk, one for all on networks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Names
 from opensvc_openha.heartbeat.codec.registry import codec_for
+from opensvc_openha.heartbeat.datagram_ends import DatagramListener, DatagramSender
+from opensvc_openha.heartbeat.datagram_loop import DatagramLoop
+from opensvc_openha.heartbeat.link_end import LinkEnd, ListenerEnd, SenderEnd
 from opensvc_openha.heartbeat.link_workers import (
     NO_REPORTS,
     LeaseReports,
-    LinkThread,
     ListenerThread,
     SenderThread,
 )
@@ -50,11 +52,11 @@ _FLUSH_POLL_S = 0.01
 
 
 class LinkManager:
-    """The threads of all links, fed by ``outbox`` and feeding ``inbox``.
+    """The ends of all links, fed by ``outbox`` and feeding ``inbox``.
 
     ``reconcile`` is called by one thread at a time, the one that applies a configuration; ``flush``
     and ``stop`` by the main thread. Everything else only reads, and may be called by any thread: it
-    works on a copy of the dictionary, whose threads may end meanwhile.
+    works on a copy of the dictionary, whose ends may end meanwhile.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class LinkManager:
         enter: Callable[[], None],
         reports: LeaseReports = NO_REPORTS,
     ) -> None:
-        """Start nothing yet; each thread calls ``enter`` first."""
+        """Start nothing yet; each thread of links calls ``enter`` first."""
         self._reports = reports
         self._outbox = outbox
         self._inbox = inbox
@@ -77,7 +79,8 @@ class LinkManager:
         self._history = history
         self._log = logger
         self._enter = enter
-        self._threads: dict[tuple[LinkSpec, str], LinkThread] = {}
+        self._datagrams = DatagramLoop(outbox)
+        self._ends: dict[tuple[LinkSpec, str], LinkEnd] = {}
         self._cut_lock = threading.Lock()
         self._cut: LinkCut | None = None
 
@@ -89,10 +92,8 @@ class LinkManager:
         with self._cut_lock:
             if self._cut is not None:
                 raise RefusedError(f"another drill runs: {self._cut.text}")
-            threads = [
-                thread for (link, _), thread in list(self._threads.items()) if link.link_id in links
-            ]
-            self._cut = LinkCut(threads, links, seconds)
+            ends = [end for (link, _), end in list(self._ends.items()) if link.link_id in links]
+            self._cut = LinkCut(ends, links, seconds)
         if not self._cut.begin():
             self.end_cut()
             raise SystemFault(
@@ -113,54 +114,54 @@ class LinkManager:
         return self._cut
 
     def reconcile(self, spec: ClusterSpec) -> None:
-        """Start a thread for each new end of a link; end those of removed links.
+        """Begin to use each new end of a link; end those of removed links.
 
-        A link is the same only if its whole row is: one with another timeout gets new threads.
+        A link is the same only if its whole row is: one with another timeout gets new ends.
         """
-        wanted = {(link, SenderThread.role) for link in spec.senders} | {
-            (link, ListenerThread.role) for link in spec.listeners
+        wanted = {(link, SenderEnd.role) for link in spec.senders} | {
+            (link, ListenerEnd.role) for link in spec.listeners
         }
-        # The old ones first: a new thread may need the port or the slot of an old one.
-        for key in [key for key in self._threads if key not in wanted]:
-            self._threads.pop(key).stop()
-        for link, role in sorted(wanted - set(self._threads), key=lambda key: key[0].line):
-            thread: LinkThread
-            codec = codec_for(link, self._own_names, self._authentication)
-            if role == SenderThread.role:
-                thread = SenderThread(link, codec, self._outbox, self._log_link, self._reports)
-            else:
-                thread = ListenerThread(
-                    link,
-                    codec,
-                    self._inbox.offer,
-                    self._inbox.put,
-                    self._log_link,
-                    self._reports,
-                )
-            self._threads[link, role] = thread
-            thread.start(self._enter)
+        # The old ones first: a new end may need the port or the slot of an old one.
+        for key in [key for key in self._ends if key not in wanted]:
+            self._ends.pop(key).stop()
+        for link, role in sorted(wanted - set(self._ends), key=lambda key: key[0].line):
+            end = self._make_sender(link) if role == SenderEnd.role else self._make_listener(link)
+            self._ends[link, role] = end
+            end.start(self._enter)
+
+    def _make_sender(self, link: LinkSpec) -> LinkEnd:
+        codec = codec_for(link, self._own_names, self._authentication)
+        if link.is_disk:
+            return SenderThread(link, codec, self._outbox, self._log_link, self._reports)
+        return DatagramSender(link, codec, self._log_link, self._datagrams)
+
+    def _make_listener(self, link: LinkSpec) -> LinkEnd:
+        codec = codec_for(link, self._own_names, self._authentication)
+        deliver, report = self._inbox.offer, self._inbox.put
+        if link.is_disk:
+            return ListenerThread(link, codec, deliver, report, self._log_link, self._reports)
+        return DatagramListener(link, codec, deliver, report, self._log_link, self._datagrams)
 
     def flush(self) -> None:
         """Wait until each sender that works has sent the newest beat, for a second at most."""
         number = self._outbox.number
         senders = [
-            thread
-            for thread in list(self._threads.values())
-            if isinstance(thread, SenderThread) and not thread.fault
+            end for end in list(self._ends.values()) if isinstance(end, SenderEnd) and not end.fault
         ]
         clock.wait_until(
-            lambda: all(thread.has_sent(number) for thread in senders),
+            lambda: all(end.has_sent(number) for end in senders),
             _FLUSH_LIMIT_S,
             _FLUSH_POLL_S,
         )
 
     def stop(self) -> None:
-        """End all threads: asked together, then waited for."""
-        threads = list(self._threads.values())
-        for thread in threads:
-            thread.ask_to_end()
-        for thread in threads:
-            thread.stop()
+        """End all ends: asked together, then waited for."""
+        ends = list(self._ends.values())
+        for end in ends:
+            end.ask_to_end()
+        for end in ends:
+            end.stop()
+        self._datagrams.stop()
 
     def statuses(
         self, links: Iterable[LinkSpec], heard: Iterable[LinkStatus]
@@ -173,11 +174,11 @@ class LinkManager:
         known = {link.spec: link for link in heard}
         found = []
         for spec in links:
-            sender = self._threads.get((spec, SenderThread.role))
-            listener = self._threads.get((spec, ListenerThread.role))
-            if isinstance(sender, SenderThread):
+            sender = self._ends.get((spec, SenderEnd.role))
+            listener = self._ends.get((spec, ListenerEnd.role))
+            if isinstance(sender, SenderEnd):
                 found.append(sender.status())
-            elif isinstance(listener, ListenerThread) and spec in known:
+            elif isinstance(listener, ListenerEnd) and spec in known:
                 found.append(_completed(known[spec], listener))
         return tuple(
             replace(
@@ -190,22 +191,22 @@ class LinkManager:
     def warnings(self) -> list[str]:
         """Return a warning for each kind of suspicious frame that came in on a link recently."""
         return [
-            f"link {thread.link.link_id}: {text}"
-            for thread in list(self._threads.values())
+            f"link {end.link.link_id}: {text}"
+            for end in list(self._ends.values())
             for reason, text in _SUSPICIOUS.items()
-            if thread.saw_lately(reason)
+            if end.saw_lately(reason)
         ]
 
     def listener_faults(self) -> list[str]:
         """Return why links are not listened to, by link."""
         return [
-            f"{thread.link.link_id}: {thread.fault}"
-            for thread in list(self._threads.values())
-            if isinstance(thread, ListenerThread) and thread.fault
+            f"{end.link.link_id}: {end.fault}"
+            for end in list(self._ends.values())
+            if isinstance(end, ListenerEnd) and end.fault
         ]
 
     def _log_link(self, link: LinkSpec, is_fault: bool, text: str) -> None:
-        """Log what a link's thread reports; called from that thread."""
+        """Log what an end of a link reports; called from the thread that serves it."""
         self._log.log(
             logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text
         )
@@ -214,8 +215,8 @@ class LinkManager:
         )
 
 
-def _completed(link: LinkStatus, listener: ListenerThread) -> LinkStatus:
-    """Return the engine's view of a listener, with what its thread knows."""
+def _completed(link: LinkStatus, listener: ListenerEnd) -> LinkStatus:
+    """Return the engine's view of a listener, with what the listener itself knows."""
     reason, refused = link.reason, ", ".join(listener.refused_lately)
     if refused and not link.is_up:
         reason += f"{', ' if '; refused: ' in reason else '; refused: '}{refused}"

@@ -1,14 +1,14 @@
-"""Run a thread per end of a heartbeat link: open it, send or listen, and reopen it after a fault.
+"""Run a thread per end of a heartbeat link on a disk: open it, write or read, and open it again.
 
-A fault affects its own link only. Its beginning and its end are logged once each, and the link's
-status shows the reason.
+A write may wait for its disk as long as that likes. Links on networks have one thread for all of
+them, in datagram_loop.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from opensvc_openha.core import timing
@@ -21,11 +21,10 @@ from opensvc_openha.core.events import (
     SlotOpened,
 )
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.core.status import BeatTiming, LinkStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.beat_frame import carries_facts
-from opensvc_openha.heartbeat.beat_intake import BeatIntake
 from opensvc_openha.heartbeat.codec.base import Codec
+from opensvc_openha.heartbeat.link_end import STOP_LIMIT_S, LinkEnd, ListenerEnd, Log, SenderEnd
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.links.base import BeatListener, Quiet, Received
 from opensvc_openha.links.registry import make_listener, make_sender
@@ -35,9 +34,6 @@ from opensvc_openha.system.thread_names import name_thread
 _WAIT_S = 0.5
 _QUIET_WAIT_S = 0.05
 """Longest wait for a beat, in seconds, while each quiet read is reported."""
-_NOT_WRONG = frozenset({"received", "blank"})
-"""A blank slot means that the peer never wrote, which is no error."""
-Log = Callable[[LinkSpec, bool, str], None]
 
 
 @dataclass(frozen=True)
@@ -63,29 +59,15 @@ class LeaseReports:
 NO_REPORTS = LeaseReports()
 
 
-class LinkThread:
-    """Common part of both ends: the thread, its end, its fault."""
-
-    role = ""
-    complaint = ""
-    """Log text for an error that the link itself detected."""
+class LinkThread(LinkEnd):
+    """Common part of both ends: the thread."""
 
     def __init__(self, link: LinkSpec, log: Log) -> None:
-        self.link = link
-        self.thread_id = 0
-        self.fault = ""
-        self.remark = ""
-        self._log = log
-        self._counters: dict[str, int] = {}
-        self._of_link: dict[str, int] = {}
-        self._last: dict[str, float] = {}
+        super().__init__(link, log)
         self._ending = threading.Event()
         self._whole = threading.Event()
         """Set but while this end is cut on purpose."""
         self._whole.set()
-        self._why_cut = ""
-        self.is_cut = False
-        """True while it is closed since it is cut: it sends nothing, and hears nothing."""
         self._enter: Callable[[], None] = lambda: None
         self._thread = threading.Thread(
             target=self._main, name=f"{self.role} {link.link_id}", daemon=True
@@ -100,7 +82,7 @@ class LinkThread:
         """Ask the thread to end soon; return at once."""
         self._ending.set()
 
-    def stop(self, limit_s: float = 1.5) -> None:
+    def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         """Ask the thread to end, and wait ``limit_s`` seconds at most."""
         self._ending.set()
         self._thread.join(limit_s)
@@ -111,8 +93,8 @@ class LinkThread:
         return self._thread.is_alive()
 
     def cut(self, why: str) -> None:
-        """Close this end soon, and keep it closed until ``heal``: a link that fails on purpose."""
-        self._why_cut = why
+        """Close this end soon, and keep it closed until ``heal``."""
+        self.why_cut = why
         self._whole.clear()
 
     def heal(self) -> None:
@@ -126,7 +108,7 @@ class LinkThread:
     def _stay_cut(self) -> None:
         # Closed, as by a fault: what comes in meanwhile is not heard, and after it the end is
         # opened once more, so that nothing that was read before counts for what it missed.
-        self._record_fault(self._why_cut)
+        self.record_fault(self.why_cut)
         self.is_cut = True
         while not self._whole.wait(_WAIT_S) and not self._ending.is_set():
             pass
@@ -144,67 +126,18 @@ class LinkThread:
                 self._serve()
                 continue
             except OpenhaError as error:
-                self._record_fault(str(error))
+                self.record_fault(str(error))
             # The only catch-all of this thread: the link reports the fault and retries.
             except Exception as error:
-                self._record_fault(f"unexpected: {type(error).__name__}: {error}")
+                self.record_fault(f"unexpected: {type(error).__name__}: {error}")
             self._ending.wait(timing.LINK_RETRY_S)
 
     def _serve(self) -> None:
         raise NotImplementedError
 
-    def _record_fault(self, reason: str) -> None:
-        # Later attempts show in the status only: one line of log per fault.
-        if not self.fault:
-            self._log(self.link, True, f"{self.role}: {reason}")
-        self.fault = reason
 
-    def _record_health(self) -> None:
-        if self.fault:
-            self.fault = ""
-            self._log(self.link, False, f"{self.role}: works again")
-
-    def _record_counters(self, counters: Mapping[str, int]) -> None:
-        """Add what the link itself dropped since the last call.
-
-        Its own counters restart when it is opened.
-        """
-        for reason, number in counters.items():
-            grown = number - self._of_link.get(reason, 0)
-            self._of_link[reason] = number
-            if grown > 0 and reason not in _NOT_WRONG:
-                self._count(reason, self.complaint, grown)
-
-    def _count(self, reason: str, what: str, number: int) -> None:
-        if reason not in self._counters:
-            self._log(self.link, True, f"{self.role}: {what}: {reason} (counted from now on)")
-        self._counters[reason] = self._counters.get(reason, 0) + number
-        self._last[reason] = clock.monotonic()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return the number of rejected frames by reason."""
-        return dict(self._counters)
-
-    @property
-    def refused_lately(self) -> list[str]:
-        """Return why frames were dropped recently.
-
-        Recently: within the time for which a suspicion is shown.
-        """
-        return sorted(reason for reason in list(self._last) if self.saw_lately(reason))
-
-    def saw_lately(self, reason: str) -> bool:
-        """Return True while frames are still counted for that reason."""
-        at = self._last.get(reason)
-        return at is not None and clock.monotonic() - at < timing.SUSPICION_S
-
-
-class SenderThread(LinkThread):
+class SenderThread(SenderEnd, LinkThread):
     """Send each beat at the moment it is posted."""
-
-    role = "sender"
-    complaint = "what was written is gone"
 
     def __init__(
         self,
@@ -219,8 +152,6 @@ class SenderThread(LinkThread):
         self._reports = reports
         self._board = board
         self._seen = 0
-        self._sent_at: float | None = None
-        self._sent_number = 0
 
     def _serve(self) -> None:
         sender = make_sender(self.link, clock.monotonic)
@@ -238,13 +169,12 @@ class SenderThread(LinkThread):
                 began_at = clock.monotonic()
                 frame = self._codec.encode(posted.beat, self.thread_id, posted.with_names)
                 sender.send(frame)
-                self._sent_at, self._sent_number = clock.monotonic(), number
+                self.record_sent(number)
                 self._report_renewal(posted.beat.seq, frame, began_at, sender.disk)
-                self._record_health()
-                self._record_counters(sender.counters)
+                self.record_health()
+                self.record_counters(sender.counters)
         finally:
-            self._record_counters(sender.counters)
-            self._of_link = {}
+            self.record_closing(sender.counters)
             sender.close()
 
     def _report_renewal(self, seq: int, frame: bytes, began_at: float, disk: str) -> None:
@@ -257,25 +187,9 @@ class SenderThread(LinkThread):
                 RenewalConfirmed(medium, seq, began_at, ended_at, carries_facts(frame))
             )
 
-    def has_sent(self, number: int) -> bool:
-        """Return True if this link has sent the outbox's beat ``number``, or a later one."""
-        return self._sent_number >= number
 
-    def status(self) -> LinkStatus:
-        """Return the link's status: up while a beat was sent within the link's timeout."""
-        now, sent_at = clock.monotonic(), self._sent_at
-        is_up = sent_at is not None and now - sent_at < self.link.timeout_s
-        reason = self.fault or (self.remark if is_up else "no beat sent yet")
-        return LinkStatus(
-            self.link, True, is_up, self.thread_id, sent_at, reason, self.thread_id, self.counts
-        )
-
-
-class ListenerThread(LinkThread):
+class ListenerThread(ListenerEnd, LinkThread):
     """Pass the peer's beats to the engine; count and drop everything else."""
-
-    role = "listener"
-    complaint = "dropped a frame"
 
     def __init__(
         self,
@@ -286,21 +200,12 @@ class ListenerThread(LinkThread):
         log: Log,
         reports: LeaseReports = NO_REPORTS,
     ) -> None:
-        super().__init__(link, log)
+        super().__init__(link, codec, deliver, report_tried, log)
         self._reports = reports
         self._quiet_at = -math.inf
         self._codec = codec
         self._found: Received | None = None
         """What was reported of the present opening."""
-        self._intake = BeatIntake(link, codec, deliver, self._count)
-        self._report_tried = report_tried
-        self._is_open: bool | None = None
-        """None until it is known whether it can be opened."""
-
-    @property
-    def timing(self) -> BeatTiming:
-        """How regularly beats come in."""
-        return self._intake.timing
 
     def _serve(self) -> None:
         listener = make_listener(self.link, clock.monotonic)
@@ -311,16 +216,15 @@ class ListenerThread(LinkThread):
                 medium = self._reports.medium_of(self.link)
                 wants_quiet = medium is not None and self._reports.wants_quiet()
                 received = listener.receive(_QUIET_WAIT_S if wants_quiet else _WAIT_S)
-                self._record_health()
-                self._record_counters(listener.counters)
+                self.record_health()
+                self.record_counters(listener.counters)
                 self._report_found(listener.found)
                 if received is not None:
                     self._intake.take(received)
                 elif medium is not None and wants_quiet:
                     self._report_quiet(medium, listener.quiet)
         finally:
-            self._record_counters(listener.counters)
-            self._of_link = {}
+            self.record_closing(listener.counters)
             listener.close()
 
     def _report_found(self, found: Received | None) -> None:
@@ -339,20 +243,11 @@ class ListenerThread(LinkThread):
             self._reports.put(MediumQuiet(medium, quiet.read_at, quiet.since))
 
     def _open(self, listener: BeatListener) -> None:
-        """Open the link.
-
-        Report to the engine one that was never open, since it hears nothing there. One that fails
-        later was heard.
-        """
         try:
             listener.open()
         except BaseException:
-            if self._is_open is None:
-                self._is_open = False
-                self._report_tried(ListenerTried(self.link, False))
+            self.record_closed()
             raise
         if self.link.is_disk:
             self._reports.put(SlotOpened(self.link, listener.disk))
-        if self._is_open is False:
-            self._report_tried(ListenerTried(self.link, True))
-        self._is_open = True
+        self.record_open()

@@ -1,4 +1,6 @@
-"""Hold the newest beat for the sender threads, which wait here and send it when it is posted.
+"""Hold the newest beat for the senders, which send it when it is posted.
+
+Threads of single links wait here; the loop of the links on networks is woken.
 
 Only a beat that the engine has just posted is sent, so a hung engine falls silent whatever its
 senders do.
@@ -7,6 +9,7 @@ senders do.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from opensvc_openha.core.beat import Beat
@@ -27,6 +30,17 @@ class BeatOutbox:
         self._condition = threading.Condition()
         self._posted: Posted | None = None
         self._number = 0
+        self._wakes: list[Callable[[], None]] = []
+
+    def on_post(self, wake: Callable[[], None]) -> None:
+        """Call this after each post, in the thread that posts: it must not wait."""
+        self._wakes.append(wake)
+
+    @property
+    def newest(self) -> tuple[int, Posted | None]:
+        """The newest beat and its number; 0 and None before the first."""
+        with self._condition:
+            return self._number, self._posted
 
     @property
     def number(self) -> int:
@@ -39,6 +53,8 @@ class BeatOutbox:
             self._posted = Posted(beat, with_names)
             self._number += 1
             self._condition.notify_all()
+        for wake in self._wakes:
+            wake()
 
     def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
         """Return the newest beat if one is posted after ``number``.

@@ -9,6 +9,7 @@ from opensvc_openha.links.base import BeatListener, BeatSender, Clock, LinkType
 from opensvc_openha.links.dio import DIO
 from opensvc_openha.links.disk import DISK
 from opensvc_openha.links.net import NET
+from opensvc_openha.links.udp import UdpListener, UdpSender
 from opensvc_openha.links.unicast import UNICAST
 
 LINK_TYPES: Mapping[str, LinkType] = {
@@ -30,3 +31,17 @@ def make_sender(spec: LinkSpec, clock: Clock) -> BeatSender:
 def make_listener(spec: LinkSpec, clock: Clock) -> BeatListener:
     """Return the receiving end of a link, not yet open."""
     return LINK_TYPES[spec.kind].listener(spec, clock)
+
+
+def make_datagram_sender(spec: LinkSpec) -> UdpSender:
+    """Return the sending end of a link on a network, not yet open."""
+    made = LINK_TYPES[spec.kind].sender(spec)
+    assert isinstance(made, UdpSender), "every link that is no disk sends datagrams"
+    return made
+
+
+def make_datagram_listener(spec: LinkSpec, clock: Clock) -> UdpListener:
+    """Return the receiving end of a link on a network, not yet open."""
+    made = make_listener(spec, clock)
+    assert isinstance(made, UdpListener), "every link that is no disk receives datagrams"
+    return made

@@ -126,7 +126,8 @@ class UdpEnd(ABC):
             raise LinkFault(f"{self._spec.link_id} is not open")
         return self._socket
 
-    def _check_interface(self) -> None:
+    def check_interface(self) -> None:
+        """Raise LinkFault if the interface is another one than at the opening."""
         if interface_index(self._spec.device) != self._interface_index:
             raise LinkFault(f"interface {self._spec.device} was replaced")
 
@@ -159,7 +160,7 @@ class UdpSender(UdpEnd):
         A full buffer, a link that is down or a firewall rule is a LinkFault.
         """
         sock = self._opened_socket()
-        self._check_interface()
+        self.check_interface()
         if self._host_name is not None:
             self._host_name.record_beat()
             if self._host_name.is_moved:
@@ -205,22 +206,37 @@ class UdpListener(UdpEnd):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         try:
-            if not poll.poll(math.ceil(timeout_s * 1000)):
-                self._check_interface()
-                return None
-            self._drain(sock)
+            is_readable = poll.poll(math.ceil(timeout_s * 1000))
         except OSError as error:
-            raise fault_of(f"receive on {self._spec.device}", error) from None
+            raise self._fault_of(error) from None
+        if not is_readable:
+            self.check_interface()
+            return None
+        self._waiting.extend(self.read(DRAINED))
         return self._waiting.popleft() if self._waiting else None
 
-    def _drain(self, sock: socket.socket) -> None:
-        """Read all that the kernel holds: makes room, and gives each datagram its arrival time."""
-        for _ in range(DRAINED):
+    def fileno(self) -> int:
+        """Return the number of the open socket, which is readable while a datagram waits."""
+        return self._opened_socket().fileno()
+
+    def read(self, limit: int) -> list[Received]:
+        """Read what the kernel holds, ``limit`` datagrams at most; raise LinkFault.
+
+        Fewer if no more wait. Reading them makes room for others, and each gets its arrival time.
+        """
+        sock, found = self._opened_socket(), list[Received]()
+        for _ in range(limit):
             try:
                 data, source = sock.recvfrom(LARGEST_DATAGRAM)
             except BlockingIOError:
                 # No more datagrams; or the kernel dropped one, whose wrong checksum only shows when
                 # it is read.
-                return
+                break
+            except OSError as error:
+                raise self._fault_of(error) from None
             self.counters["received"] += 1
-            self._waiting.append(Received(data, self._clock(), f"{_shown(source[0])}:{source[1]}"))
+            found.append(Received(data, self._clock(), f"{_shown(source[0])}:{source[1]}"))
+        return found
+
+    def _fault_of(self, error: OSError) -> LinkFault:
+        return fault_of(f"receive on {self._spec.device}", error)

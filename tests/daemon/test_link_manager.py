@@ -1,4 +1,4 @@
-"""Which threads there are for the links of a configuration, and what is shown of them."""
+"""Which ends there are for the links of a configuration, and what is shown of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PEERS = LinkSpec("deb2", "net", "eth1", "239.131.50.11", 5010, 0, 10.0, line=3)
 PEERS_DISK = LinkSpec("deb2", "dio", "/dev/x", "", 0, 8, 15.0, line=2)
 
 
-class Thread:
+class End:
     """One end of a link, which only notes what it is asked."""
 
     role = ""
@@ -40,7 +40,7 @@ class Thread:
         self.counts: dict[str, int] = {}
         self.timing: BeatTiming | None = None
         self.sent = 0
-        rig.threads[link, self.role] = self
+        rig.ends[link, self.role] = self
 
     def _note(self, what: str) -> None:
         self.rig.notes.append((what, self.role, self.link))
@@ -73,16 +73,16 @@ class Thread:
         return reason in self.suspicious
 
 
-class Sender(Thread):
+class Sender(End):
     role = "sender"
 
 
-class Listener(Thread):
+class Listener(End):
     role = "listener"
 
 
 class Rig:
-    """A manager whose threads are those above; time moves with its pauses."""
+    """A manager whose ends are those above; time moves with its pauses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.time = SimulatedClock(monkeypatch)
@@ -90,23 +90,23 @@ class Rig:
         monkeypatch.setattr(clock, "wall_of", lambda instant: 1_000.0 + instant)
         self.notes: list[tuple[str, str, LinkSpec]] = []
         self.is_cut_at_once = False
-        self.threads: dict[tuple[LinkSpec, str], Thread] = {}
+        self.ends: dict[tuple[LinkSpec, str], End] = {}
         self.logged: list[tuple[int, str]] = []
         self.recorded: list[tuple[object, ...]] = []
         self.outbox = BeatOutbox()
         self.enter = lambda: None
-        # isinstance() needs classes.
-        rig = self
-        self.sender_class = type(
-            "S", (Sender,), {"__init__": lambda self, *given: Sender.__init__(self, rig, *given)}
-        )
-        self.listener_class = type(
-            "L",
-            (Listener,),
-            {"__init__": lambda self, *given: Listener.__init__(self, rig, *given)},
-        )
-        monkeypatch.setattr(link_manager, "SenderThread", self.sender_class)
-        monkeypatch.setattr(link_manager, "ListenerThread", self.listener_class)
+        monkeypatch.setattr(link_manager, "SenderEnd", Sender)
+        monkeypatch.setattr(link_manager, "ListenerEnd", Listener)
+        for name, kind, is_disk in (
+            ("SenderThread", Sender, True),
+            ("ListenerThread", Listener, True),
+            ("DatagramSender", Sender, False),
+            ("DatagramListener", Listener, False),
+        ):
+            monkeypatch.setattr(link_manager, name, self.maker(kind, is_disk))
+        loop = SimpleNamespace(stop=lambda: self.notes.append(("stop", "loop", OWN)))
+        monkeypatch.setattr(link_manager, "DatagramLoop", lambda outbox: loop)
+        self.loop = loop
         monkeypatch.setattr(link_manager, "codec_for", lambda *given: given)
         self.inbox = SimpleNamespace(offer=lambda beat: True, put=lambda event: None)
         self.reports = cast(Any, object())
@@ -124,19 +124,28 @@ class Rig:
             self.reports,
         )
 
+    def maker(self, kind: type[End], is_disk: bool) -> Callable[..., End]:
+        """What makes ends of disks, or of networks."""
+
+        def make(link: LinkSpec, *given: object) -> End:
+            assert link.is_disk is is_disk
+            return kind(self, link, *given)
+
+        return make
+
     def record(self, *values: object, is_alarm: bool) -> None:
         """The history."""
         self.recorded.append((*values, is_alarm))
 
     def use(self, *links: LinkSpec) -> list[tuple[str, str, LinkSpec]]:
-        """Another configuration; what the threads were asked for it."""
+        """Another configuration; what the ends were asked for it."""
         self.notes.clear()
         self.manager.reconcile(ClusterSpec("deb1", "deb2", links, ()))
         return self.notes
 
     def of(self, link: LinkSpec, role: str = "") -> Any:
-        """A thread."""
-        return self.threads[link, role or ("sender" if link.node == "deb1" else "listener")]
+        """An end."""
+        return self.ends[link, role or ("sender" if link.node == "deb1" else "listener")]
 
 
 @pytest.fixture
@@ -145,8 +154,11 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     return Rig(monkeypatch)
 
 
-def test_each_end_gets_a_thread_in_the_order_of_the_file(rig: Rig) -> None:
-    """A sender for an own row, a listener for the peer's, none for those of other nodes."""
+def test_each_end_is_begun_in_the_order_of_the_file(rig: Rig) -> None:
+    """A sender for an own row, a listener for the peer's, none for those of other nodes.
+
+    Those of disks are threads; those on networks are served by one loop.
+    """
     other = replace(OWN, node="deb3")
     assert rig.use(OWN, other, PEERS, PEERS_DISK, OWN_DISK) == [
         ("start", "sender", OWN_DISK),
@@ -156,17 +168,20 @@ def test_each_end_gets_a_thread_in_the_order_of_the_file(rig: Rig) -> None:
     ]
     manager = cast(Any, rig.manager)
     codec = (OWN, "names", "authentication")
-    assert rig.of(OWN).given == (codec, rig.outbox, manager._log_link, rig.reports)
-    assert rig.of(PEERS).given == (
-        (PEERS, "names", "authentication"),
-        rig.inbox.offer,
-        rig.inbox.put,
-        manager._log_link,
-        rig.reports,
-    )
+    assert rig.of(OWN).given == (codec, manager._log_link, rig.loop)
+    codec = (OWN_DISK, "names", "authentication")
+    assert rig.of(OWN_DISK).given == (codec, rig.outbox, manager._log_link, rig.reports)
+    for link, last in ((PEERS, rig.loop), (PEERS_DISK, rig.reports)):
+        assert rig.of(link).given == (
+            (link, "names", "authentication"),
+            rig.inbox.offer,
+            rig.inbox.put,
+            manager._log_link,
+            last,
+        )
 
 
-def test_only_what_changed_gets_new_threads(rig: Rig) -> None:
+def test_only_what_changed_gets_new_ends(rig: Rig) -> None:
     """Old ones end before new ones begin, which may need their port; all others keep theirs."""
     rig.use(OWN, PEERS, PEERS_DISK)
     longer = replace(PEERS, timeout_s=20.0)
@@ -183,8 +198,9 @@ def test_all_are_asked_to_end_before_any_is_waited_for(rig: Rig) -> None:
     rig.use(OWN, PEERS)
     rig.notes.clear()
     rig.manager.stop()
-    assert [what for what, _, _ in rig.notes] == ["ask to end"] * 2 + ["stop"] * 2
-    assert {link for _, _, link in rig.notes[2:]} == {OWN, PEERS}
+    assert [what for what, _, _ in rig.notes] == ["ask to end"] * 2 + ["stop"] * 3
+    assert {link for _, _, link in rig.notes[2:4]} == {OWN, PEERS}
+    assert rig.notes[4][1] == "loop"
 
 
 def test_last_beat_is_waited_for_a_second(rig: Rig) -> None:
@@ -216,7 +232,7 @@ def test_status_of_a_sender_is_its_own(rig: Rig) -> None:
 
 
 def test_listener_is_shown_once_the_engine_knows_it(rig: Rig) -> None:
-    """With what its thread knows; a link without a thread is not shown."""
+    """With what its end knows; a link without one is not shown."""
     rig.use(OWN, PEERS)
     thread = rig.of(PEERS)
     thread.counts, thread.timing = {"forged": 2, "source": 1}, BeatTiming(5)
@@ -287,7 +303,7 @@ def test_links_that_are_not_listened_to(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("is_fault", [False, True])
-def test_what_a_thread_reports_is_logged_and_recorded(rig: Rig, is_fault: bool) -> None:
+def test_what_an_end_reports_is_logged_and_recorded(rig: Rig, is_fault: bool) -> None:
     """A fault is a warning and an alarm."""
     rig.use(PEERS)
     rig.of(PEERS).given[3](PEERS, is_fault, "listener: what it is")

@@ -249,9 +249,9 @@ def test_reasons_are_shown_for_half_a_minute_after_the_last_frame(
     clock = SimulatedClock(monkeypatch)
     clock.now = 100.0
     thread = listener(Log())
-    thread._record_counters({"checksum": 1})
+    thread.record_counters({"checksum": 1})
     clock.now = 110.0
-    thread._record_counters({"alien": 1})
+    thread.record_counters({"alien": 1})
     shown = []
     for now in (110.0, 129.9, 130.0, 139.9, 140.0):
         clock.now = now
@@ -341,7 +341,7 @@ def test_sender_is_up_for_the_timeout_of_its_link_after_a_beat(
     number, counts = threading.get_native_id(), {"foreign": 2}
     fault = "unexpected: IndexError: pop from empty list"
     assert thread.status() == LinkStatus(LINK, True, True, number, 100.0, fault, number, counts)
-    thread._record_health()
+    thread.record_health()
     for now, is_up, reason in ((109.9, True, "a hint"), (110.0, False, "no beat sent yet")):
         clock.now = now
         expected = LinkStatus(LINK, True, is_up, number, 100.0, reason, number, counts)

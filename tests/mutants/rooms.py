@@ -98,8 +98,8 @@ ROOMS = {
                 ),
                 (
                     "heartbeat",
-                    "authentication beat_intake repeat_filter link_workers outbox codec/own"
-                    " codec/base codec/registry codec/legacy",
+                    "authentication beat_intake repeat_filter link_end link_workers datagram_ends"
+                    " datagram_loop outbox codec/own codec/base codec/registry codec/legacy",
                     ("tests/heartbeat", "tests/daemon", "tests/cli/test_key.py"),
                 ),
                 (
