@@ -21,7 +21,7 @@ from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived, ListenerTried
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.formats.beat_frame import peek_number
-from opensvc_openha.heartbeat import datagram_ends, datagram_loop
+from opensvc_openha.heartbeat import datagram_ends
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.datagram_ends import DatagramListener, DatagramSender
@@ -190,10 +190,9 @@ class AtOnce:
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """No end yet; its loop is turned by the test."""
     made = Rig(monkeypatch)
-    made_here = threading.Thread
-    monkeypatch.setattr(datagram_loop.threading, "Thread", AtOnce)
-    yield made
-    monkeypatch.setattr(datagram_loop.threading, "Thread", made_here)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Thread", AtOnce)
+        yield made
     for cable in made.cables.values():
         cable.close()
     if made.loop._wake_handle >= 0:
@@ -304,16 +303,16 @@ def test_opening_that_waits_delays_no_other_link(running: Rig) -> None:
     """A name server that does not answer: the other link sends and hears."""
     rig = running
     rig.cable(ONE, "sender").hold = hold = threading.Event()
-    ends = [rig.sender(ONE), rig.sender(TWO), rig.listener(TWO)]
-    for end in ends:
+    one, two, hears = rig.sender(ONE), rig.sender(TWO), rig.listener(TWO)
+    for end in (one, two, hears):
         end.start(lambda: None)
-    until(lambda: ends[1].is_open and ends[2].is_open)
+    until(lambda: two.is_open and hears.is_open)
     rig.post()
     rig.cables["eth2", "listener"].come_in(frame(5))
-    until(lambda: rig.taken == [("eth2", 5)] and ends[1].has_sent(1))  # type: ignore[union-attr]
-    assert not ends[0].is_open
+    until(lambda: rig.taken == [("eth2", 5)] and two.has_sent(1))
+    assert not one.is_open
     hold.set()
-    until(lambda: ends[0].has_sent(1))  # type: ignore[union-attr]
+    until(lambda: one.has_sent(1))
 
 
 @pytest.mark.parametrize(
@@ -390,7 +389,9 @@ def test_end_that_is_cut_is_closed_and_opened_once_more_after_that(rig: Rig) -> 
 
 def test_end_that_is_asked_to_end_is_closed_and_served_no_more(rig: Rig) -> None:
     """Also one that is cut, and one that cannot be opened."""
-    ends = [rig.sender(ONE), rig.listener(ONE), rig.listener(TWO)]
+    ends: list[DatagramSender | DatagramListener] = [
+        rig.sender(ONE), rig.listener(ONE), rig.listener(TWO),
+    ]  # fmt: skip
     rig.cable(TWO, "listener").opening = [LinkFault("x")]
     rig.open(*ends)
     ends[0].cut("cut by a drill")
@@ -485,8 +486,8 @@ def test_loop_waits_for_nothing_but_what_comes_next(
             waits.append(round(wait_s, 3))
             return real.poll(0)
 
-    real = rig.loop._poll
-    assert isinstance(real, select.epoll)
+    assert rig.loop._poll is not None
+    real: select.epoll = rig.loop._poll
     rig.loop._turn(Poll())  # type: ignore[arg-type]
     end.cut("cut by a drill")
     rig.loop._turn(Poll())  # type: ignore[arg-type]
