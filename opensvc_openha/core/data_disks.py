@@ -9,7 +9,7 @@ which this node was awake: after a stall of its own a disk is frozen from then o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.events import DisksLook, DisksLooked
@@ -85,9 +85,10 @@ class DataDisks:
         since = self.look_at(service, now).since
         return 0.0 if since is None else max(0.0, now - max(since, self._awake_since))
 
-    def facts(self, services: Iterable[str], now: float) -> tuple[frozenset[str], dict[str, int]]:
+    def facts(self, services: Container[str], now: float) -> tuple[frozenset[str], dict[str, int]]:
         """Return the services whose disks answer, and the frozen ones with their seconds."""
-        found = {name: self.answer(name, now) for name in services}
+        # Mostly none is looked at, and there may be a thousand services.
+        found = {name: self.answer(name, now) for name in self._looks if name in services}
         answering = frozenset(name for name, at in found.items() if at is DiskAnswer.ANSWERS)
         frozen = (name for name, at in found.items() if at is DiskAnswer.FROZEN)
         return answering, {name: math.floor(self.frozen_s(name, now)) for name in frozen}

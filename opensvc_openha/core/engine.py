@@ -866,14 +866,13 @@ class Engine:
         """Return what this node announces now, under the current sequence number."""
         return self._announcer.beat(self._report())
 
-    def _announced_states(self) -> dict[str, ServiceState]:
+    def _announced_states(self) -> Mapping[str, ServiceState]:
         newest, work = self._peer.view.newest, self._work
-        states = dict(work.announced)
-        if newest is not None and newest.is_legacy:
-            # A C OpenHA cannot confirm anything, and no announcement makes it stop a copy of its
-            # own.
-            states.update({name: self._services[name].state for name in work.unacknowledged})
-        return states
+        if newest is None or not newest.is_legacy:
+            return work.announced
+        # A C OpenHA cannot confirm anything, and no announcement makes it stop a copy of its own.
+        own = {name: self._services[name].state for name in work.unacknowledged}
+        return {**work.announced, **own}
 
     @property
     def _unready(self) -> frozenset[str]:

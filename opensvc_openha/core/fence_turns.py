@@ -15,7 +15,7 @@ instant at which the first node called the other silent, which that node announc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from opensvc_openha.core import timing
@@ -41,9 +41,29 @@ class Window:
     is_left: bool
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """What the states of one node come to, for the right to fence first."""
+
+    states: Mapping[str, ServiceState]
+    wants_fence: bool
+    runs_any: bool
+    is_defending: bool
+    priority: int
+
+
 @state_marks(
     # A world of the model checker has one service, one fence, and a fixed configuration.
-    not_state={"agreed", "_announced", "_next", "_next_seq", "_spec", "_unfenced"},
+    not_state={
+        "agreed",
+        "_announced",
+        "_next",
+        "_next_seq",
+        "_spec",
+        "_unfenced",
+        "_policies",
+        "_sums",
+    },
     own_seqs={"_claim_seq", "_may_seem_content_seq"},
     memory_s={"anchor": 60.0, "_reported_anchor": 60.0},
 )
@@ -78,6 +98,8 @@ class FenceTurns:
         self._unfenced = frozenset(
             svc.name for svc in spec.own_services if not (has_plan or svc.is_fenced)
         )
+        self._policies = {svc.name: svc.policy for svc in spec.own_services}
+        self._sums: tuple[_Sums, ...] = ()
 
     # --- silence ----------------------------------------------------------------------------------
 
@@ -129,12 +151,13 @@ class FenceTurns:
             # A peer without facts knows no turns: it fences at once. If it has something to start,
             # a node that runs something waits until that one fence has had its effect or failed; a
             # longer wait saves neither node.
-            return max(now, first + turns.length_s) if _runs_any(self._announced.values()) else now
+            has_to_lose = self._sum(self._announced).runs_any
+            return max(now, first + turns.length_s) if has_to_lose else now
         from_s = now
         if facts is not None and facts.is_booting:
             from_s = max(now, self.anchor + timing.BOOT_PATIENCE_S)
         is_peer_content = (
-            facts is not None and not facts.is_defending and not self._wants_fence(view.states)
+            facts is not None and not facts.is_defending and not self._sum(view.states).wants_fence
         )
         is_solo = self.turn is Turn.HELD and is_peer_content
         is_left = self._left_turns(is_peers=self.turn is Turn.HELD)
@@ -207,14 +230,15 @@ class FenceTurns:
         """Claim, take or give up the right to fence first, while the peer is heard."""
         self._announced = announced
         self._agree(self._plan(view.facts, fence_s), view, next_seq)
-        if not self._wants_fence(announced) and not self._defends(announced):
+        own = self._sum(announced)
+        if not own.wants_fence and not own.is_defending:
             self._may_seem_content_seq = next_seq
         facts = view.facts
         if view.standing is not PeerStanding.LIVE or facts is None:
             return
         is_second = self._spec.node > self._spec.peer
         # Given up first, taken later: both nodes never hold the right at once.
-        if not self._should_be_first(announced, view, facts):
+        if not self._should_be_first(own, view, facts):
             self.turn = Turn.NONE
         elif facts.turn is Turn.HELD:
             # Only a damaged memory can leave two holders.
@@ -240,53 +264,51 @@ class FenceTurns:
         if view.facts is None or view.newest_acked_seq >= self._next_seq:
             self.agreed = plan
 
-    def _should_be_first(
-        self, announced: Mapping[str, ServiceState], view: PeerView, facts: Facts
-    ) -> bool:
-        defends = self._defends(announced)
+    def _should_be_first(self, sums: _Sums, view: PeerView, facts: Facts) -> bool:
+        defends = sums.is_defending
         # A defended service outranks priorities and names.
         if defends is not facts.is_defending:
             return defends
-        runs, peer_runs = _runs_any(announced.values()), _runs_any(view.states.values())
+        runs, peer_runs = sums.runs_any, self._sum(view.states).runs_any
         # Only the node that runs nothing wants to start something.
         if runs is not peer_runs:
             return peer_runs
         # With equal priorities the name that sorts first wins; both nodes compare the same two
         # names.
-        own = self._priority(announced), self._spec.peer
+        own = sums.priority, self._spec.peer
         return own > (facts.priority, self._spec.node)
 
-    def _wants_fence(self, announced: Mapping[str, ServiceState]) -> bool:
-        """Return True if a node with these states fences a silent peer without an order."""
-        return any(
-            state in FENCE_WANTED and name not in self._unfenced
-            for name, state in announced.items()
-        )
+    def _sum(self, states: Mapping[str, ServiceState]) -> _Sums:
+        """Return what states of this node or its peer come to.
 
-    def _defends(self, announced: Mapping[str, ServiceState]) -> bool:
-        return any(
-            svc.policy.is_defended and announced.get(svc.name) in RUNS_SOMETHING
-            for svc in self._spec.own_services
+        Kept for the two mappings asked for last, which are not changed: there may be a thousand
+        services, and each beat asks several times.
+        """
+        for known in self._sums:
+            if known.states is states:
+                return known
+        running = [name for name, state in states.items() if state in RUNS_SOMETHING]
+        own = [self._policies[name] for name in running if name in self._policies]
+        found = _Sums(
+            states,
+            wants_fence=any(
+                state in FENCE_WANTED and name not in self._unfenced
+                for name, state in states.items()
+            ),
+            runs_any=bool(running),
+            is_defending=any(policy.is_defended for policy in own),
+            priority=sum(policy.priority for policy in own),
         )
-
-    def _priority(self, announced: Mapping[str, ServiceState]) -> int:
-        return sum(
-            svc.policy.priority
-            for svc in self._spec.own_services
-            if announced.get(svc.name) in RUNS_SOMETHING
-        )
+        self._sums = (found, *self._sums[:1])
+        return found
 
     def facts(self, announced: Mapping[str, ServiceState], now: float) -> Facts:
         """Return what the peer has to know to agree on turns."""
         return Facts(
-            is_defending=self._defends(announced),
+            is_defending=self._sum(announced).is_defending,
             # The peer may take the right only when the next daemon here would know that it was
             # given up, else both nodes could hold it.
             turn=Turn.HELD if self.kept_turn is Turn.HELD else self.turn,
-            priority=self._priority(announced),
+            priority=self._sum(announced).priority,
             silent_s=None if self.anchor is None else max(0.0, now - self.anchor),
         )
-
-
-def _runs_any(states: Collection[ServiceState]) -> bool:
-    return any(state in RUNS_SOMETHING for state in states)

@@ -69,6 +69,7 @@ class Flight:
         "_booted_at",
         "_measured_s",
         "_flown",
+        "_groups",
         "_ready_groups",
         "_last_text",
         "_ended",
@@ -106,6 +107,7 @@ class Fencing:
         self._retry_at: dict[str, float] = {}
         self._flown: dict[str, float] = {}
         """When the newest fence of each group began, since the peer was heard."""
+        self._groups = self._fenced_groups()
         self._ready_groups: frozenset[str] | None = None
         self._last_text: dict[str, str] = {}
         self._ended: dict[str, tuple[bool, float]] = {}
@@ -124,6 +126,7 @@ class Fencing:
         """Apply a configuration."""
         self.spec = spec
         self._opens = self._slowest = None
+        self._groups = self._fenced_groups()
         self.turns.reconfigure(spec)
         self.desk.reconfigure(spec)
 
@@ -302,6 +305,9 @@ class Fencing:
             return svc.name
         return "stonith" if svc.check.endswith(".stonith") else svc.check
 
+    def _fenced_groups(self) -> frozenset[str]:
+        return frozenset(self.group_of(svc) for svc in self.spec.own_services if svc.is_fenced)
+
     def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
         """Return the valid proof that covers a service; None if there is none."""
         if self._confirmation is not None:
@@ -459,6 +465,8 @@ class Fencing:
 
         A fence that always fails must not take every turn.
         """
+        if len(self._groups) == 1:
+            return False
         own = self._flown.get(self.group_of(svc))
         if own is None:
             return False

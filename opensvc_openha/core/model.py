@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 
 SERVICE_NAME_MAX = 63
@@ -374,17 +374,17 @@ class ClusterSpec:
     connectivity: ConnectivityPolicy | None = None
     """What this node asks whether it is isolated; None: nothing, and it never is."""
 
-    @property
+    @cached_property
     def senders(self) -> tuple[LinkSpec, ...]:
         """Links on which this node sends."""
         return tuple(link for link in self.links if link.node == self.node)
 
-    @property
+    @cached_property
     def listeners(self) -> tuple[LinkSpec, ...]:
         """Links on which this node listens."""
         return tuple(link for link in self.links if link.node == self.peer)
 
-    @property
+    @cached_property
     def own_services(self) -> tuple[ServiceSpec, ...]:
         """Services of which this node is primary or secondary."""
         return tuple(svc for svc in self.services if svc.role_of(self.node) is not None)

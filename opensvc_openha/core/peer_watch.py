@@ -90,6 +90,9 @@ class PeerWatch:
         if beat.is_legacy and self.monitor.is_own_heard:
             return Reception(done)
         previous, acked = self.view.newest, self.view.acked_seq
+        if previous is not None and beat.states == previous.states:
+            # The same object means to whoever keeps what it worked out that nothing has changed.
+            beat = replace(beat, states=previous.states)
         if not self.view.take(beat, now, bool(event.key_id), event.received_at):
             return Reception(done)
 
@@ -107,8 +110,10 @@ class PeerWatch:
         is_ack_new = self.view.acked_seq != acked
         if previous is None or _common(previous, is_live) != _common(beat, is_live):
             return Reception(done, beat, previous, is_ack_new, concerns_all=True)
-        former = previous.states
-        moved = frozenset(name for name, state in beat.states.items() if former[name] is not state)
+        former, states = previous.states, beat.states
+        if states is former:
+            return Reception(done, beat, previous, is_ack_new)
+        moved = frozenset(name for name, state in states.items() if former[name] is not state)
         return Reception(done, beat, previous, is_ack_new, moved=moved)
 
     def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> list[Action]:

@@ -35,8 +35,12 @@ class WorkList:
         self._touched: set[str] = set()
         self.deadlines: dict[str, float] = {}
         """When time alone may move a service."""
-        self.announced: dict[str, ServiceState] = {}
-        """The states that beats report, of all services."""
+        self.announced: Mapping[str, ServiceState] = {}
+        """The states that beats report, of all services.
+
+        Another mapping after each change, never changed itself: beats and what is worked out of it
+        keep it.
+        """
         self.unacknowledged: set[str] = set()
         """The services that wait for the peer's acknowledgement."""
         self.in_use: set[str] = set()
@@ -93,28 +97,36 @@ class WorkList:
 
         No beat has reported it yet.
         """
-        before, had_questions, has_news = self.announced, bool(self.unacknowledged), False
+        before, had_questions = self.announced, bool(self.unacknowledged)
+        new: dict[str, ServiceState] = {}
+        gone: list[str] = []
         if self.is_dirty:
-            self.announced = {}
+            gone = [name for name in before if name not in services]
             for members in self._sets:
                 members.clear()
         for name in names:
             machine = services.get(name)
             if machine is None:
-                self.announced.pop(name, None)
+                if name in before:
+                    gone.append(name)
                 for members in self._sets:
                     members.discard(name)
                 continue
-            has_news = has_news or before.get(name) is not machine.announced
-            self.announced[name] = machine.announced
+            if before.get(name) is not machine.announced:
+                new[name] = machine.announced
             _put(name, self.unacknowledged, machine.is_waiting_for_ack(at.view))
             _put(name, self.in_use, machine.is_in_use)
             _put(name, self.starting, machine.is_starting)
             _put(name, self.given_up, machine.is_given_up)
             _put(name, self.away, machine.is_away)
             _put(name, self.left_by_order, machine.is_left_by_order)
+        if new or gone:
+            announced = {**before, **new}
+            for name in gone:
+                announced.pop(name, None)
+            self.announced = announced
         self.is_question_new = bool(self.unacknowledged) and not had_questions
-        return has_news
+        return bool(new)
 
     @property
     def _sets(self) -> tuple[set[str], ...]:

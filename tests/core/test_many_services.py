@@ -80,6 +80,18 @@ def test_beat_has_only_those_services_looked_at_that_it_has_news_of(
     assert sorted(evaluated(spy)) == ["svc250", "svc7"]
 
 
+def test_states_that_are_as_before_are_the_same_object_on_both_ways() -> None:
+    """Whoever keeps what it worked out of them need not compare 300 of them."""
+    bench = Bench(ServiceState.FROZEN_STOP)
+    sent, heard = bench.engine.beat().states, bench.engine._peer.view.states
+    bench.hear()
+    assert bench.engine.beat().states is sent and bench.engine._peer.view.states is heard
+    bench.announced["svc7"] = ServiceState.STARTED
+    bench.hear()
+    assert bench.engine.peer_state_of("svc7") is ServiceState.STARTED
+    assert heard["svc7"] is ServiceState.FROZEN_STOP
+
+
 def test_beat_with_other_services_or_facts_has_all_looked_at(spy: MagicMock) -> None:
     """What the peer reports of itself, or of which services it speaks, may concern each of them."""
     bench = Bench(ServiceState.FROZEN_STOP)

@@ -67,6 +67,19 @@ def test_changed_state_is_news_once_and_the_first_question_is_new() -> None:
     assert work.unacknowledged == {"svc1"}
 
 
+def test_what_was_announced_is_replaced_and_never_changed() -> None:
+    """Beats keep it, and may still be on their way; without news it is the same object."""
+    managed = _services(S.STOPPED, S.STOPPED)
+    work = _clean(managed)
+    before = work.announced
+    work.update_announced(["svc0", "svc1"], managed, _at(1.0))
+    assert work.announced is before
+    managed["svc1"].state = S.START_READY
+    work.update_announced(["svc1"], managed, _at(1.0))
+    assert before == {"svc0": S.STOPPED, "svc1": S.STOPPED}
+    assert work.announced == {"svc0": S.STOPPED, "svc1": S.START_READY}
+
+
 def test_service_that_is_gone_leaves_no_deadline_and_no_state() -> None:
     """It was removed in this step."""
     managed = _services(S.START_READY)
