@@ -82,7 +82,7 @@ class AgentCaches:
 
     def begin(self, services: Iterable[str]) -> None:
         """Drop all caches at the daemon's start: they may be older than a power failure."""
-        self._drop(services, "*")
+        self._drop(self._lines(), services, "*")
 
     def serve(self, services: Iterable[str]) -> None:
         """Refresh agents that asked while no daemon answered."""
@@ -93,25 +93,35 @@ class AgentCaches:
         """Drop all caches at the daemon's end, without waiting for the agents' commands."""
         with contextlib.suppress(queue.Full):
             self._changed.put_nowait(_END)
-        self._drop(services, "hb#*")
-        commands = self._commands(services)
+        commands = self._drop(self._lines(), services, "hb#*")
         if commands:
             with contextlib.suppress(OSError, ValueError):
                 line = "; ".join(shlex.join(shlex.split(each)) for each in commands)
                 subprocess.Popen(self._memory.command(["/bin/sh", "-c", line]), **_APART)
 
-    def _drop(self, services: Iterable[str], resources: str) -> None:
-        for kind, rest in [*_read_lines(self._path), *_STOCK]:
-            if kind == "drop":
-                for svcname in self._names(services):
-                    _drop(rest, svcname, resources)
+    def _lines(self) -> list[tuple[str, str]]:
+        """Return what is to be done for the agents of this node: nothing where there is none."""
+        lines = [*_read_lines(self._path), *_STOCK]
+        return [
+            (kind, rest)
+            for kind, rest in lines
+            if kind == "run" or (kind == "drop" and os.path.isdir(rest))
+        ]
 
-    def _commands(self, services: Iterable[str]) -> list[str]:
+    def _drop(
+        self, lines: list[tuple[str, str]], services: Iterable[str], resources: str
+    ) -> list[str]:
+        """Drop what the agents keep of these services; return the commands to run for them."""
+        names = self._names(services) if lines else []
+        for kind, rest in lines:
+            if kind == "drop":
+                for svcname in names:
+                    _drop(rest, svcname, resources)
         return [
             rest.replace("@SVCNAME@", svcname)
-            for kind, rest in _read_lines(self._path)
+            for kind, rest in lines
             if kind == "run"
-            for svcname in self._names(services)
+            for svcname in names
         ]
 
     def _work(self) -> None:
@@ -122,8 +132,7 @@ class AgentCaches:
                     services.append(self._changed.get_nowait())
             is_over = _END in services
             services = [service for service in services if service != _END]
-            self._drop(services, "hb#*")
-            for command in self._commands(services):
+            for command in self._drop(self._lines(), services, "hb#*"):
                 self._run(command)
             if is_over:
                 return

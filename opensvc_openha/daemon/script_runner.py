@@ -40,7 +40,12 @@ from opensvc_openha.formats.script_output import with_output
 from opensvc_openha.system import clock
 from opensvc_openha.system.bounded_program import ask_program
 from opensvc_openha.system.memory_use import give_back
-from opensvc_openha.system.processes import end_processes, start_of_process, wait_for_end
+from opensvc_openha.system.processes import (
+    end_processes,
+    start_of_process,
+    wait_for_child,
+    wait_for_end,
+)
 from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog
 
@@ -389,13 +394,13 @@ def _spawn(
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
     """Return the exit code; None if the process group had to be killed at the limit."""
-    try:
-        return process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        end_processes(
-            [process.pid], KILL_GRACE_S, lambda pid: process.poll() is not None, is_group=True
-        )
-        return None
+    # Popen.wait with a limit polls, here in dozens of threads.
+    if wait_for_child(process.pid, limit_s):
+        return process.wait()
+    end_processes(
+        [process.pid], KILL_GRACE_S, lambda pid: process.poll() is not None, is_group=True
+    )
+    return None
 
 
 def _read_power(code: int, output: str) -> ScriptOutcome:

@@ -140,9 +140,13 @@ def _copy_part(handle: int, begin: int, end: int, path: str) -> None:
 def _open_log(path: str) -> int | None:
     if not path:
         return None
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return open_log(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            return open_log(path, flags)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return open_log(path, flags)
     except OSError:
         return None
 

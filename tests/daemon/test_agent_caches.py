@@ -74,6 +74,24 @@ def names(paths: list[Path]) -> list[str]:
     return [f"{path.parent.name} {path.name}" for path in paths if path.exists()]
 
 
+def test_without_an_agent_no_service_is_looked_at(node: Node) -> None:
+    """A thousand services may change at once; one that is installed meanwhile is noticed."""
+    asked: list[str] = []
+
+    def scripts() -> dict[str, str]:
+        asked.append("asked")
+        return SCRIPTS
+
+    caches = AgentCaches(node.layout, scripts)
+    caches.begin(("web",))
+    caches.end(("web",))
+    assert asked == []
+    paths = node.keep("stock", "web")
+    caches.invalidate("web")
+    until(lambda: names(paths) == [f"web {FS}"])
+    assert asked == ["asked"]
+
+
 @pytest.mark.parametrize(
     ("act", "left"),
     [

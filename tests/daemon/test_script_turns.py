@@ -692,16 +692,18 @@ def test_process_is_ended_with_its_group_at_its_limit(monkeypatch: pytest.Monkey
         def __init__(self, code: int | None) -> None:
             self.code = code
 
-        def wait(self, limit_s: float) -> int:
-            assert limit_s == 3.0
-            if self.code is None:
-                raise subprocess.TimeoutExpired("web", limit_s)
+        def wait(self) -> int:
+            assert self.code is not None
             return self.code
 
         def poll(self) -> int | None:
             return self.code
 
     monkeypatch.setattr(module, "end_processes", end)
-    assert module._wait(cast(Any, Process(4)), 3.0) == 4 and ended == []
-    assert module._wait(cast(Any, Process(None)), 3.0) is None
+    for code in (4, None):
+        monkeypatch.setattr(
+            module, "wait_for_child", lambda *given, code=code: given == (7, 3.0) and code == 4
+        )
+        assert module._wait(cast(Any, Process(code)), 3.0) == code
+        assert bool(ended) is (code is None)
     assert ended == [([7], KILL_GRACE_S, True, False)]
