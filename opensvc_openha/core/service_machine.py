@@ -1000,7 +1000,10 @@ class ServiceMachine:
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
         sight = self._sight(at) if self.spec.policy.is_given_up else None
-        texts = [explanations.explain_wait(self.state, self._situation(at)) or self.reason]
+        # A situation is only made where it is looked at: there may be a thousand services.
+        is_ready = self.state is ServiceState.START_READY
+        waits_for = explanations.explain_wait(self.state, self._situation(at)) if is_ready else ""
+        texts = [waits_for or self.reason]
         if self._fencing.ejector and self.state in PEER_OUT:
             texts.append(f"not started here: {self._fencing.ejector}")
         elif at.cut_off and self.state in PEER_OUT:

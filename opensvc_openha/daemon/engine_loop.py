@@ -32,7 +32,7 @@ _HUNG_S = 0.5
 _LOOK_S = 0.02
 """Seconds between looks whether a step takes too long, while one waits for an answer."""
 _PUBLISH_EVERY_S = 1.0
-_PUBLISH_SHARE = 0.02
+_PUBLISH_SHARE = 0.005
 """Largest part of the engine's time that is spent on publishing its status."""
 
 
