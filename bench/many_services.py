@@ -17,16 +17,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.node_cost import counted_calls, pss_mb
 from bench.services import cpu_s
-from bench.takeover import EZ, FAST_OPTIONS, FENCE, heading, row
-from opensvc_openha.control import client
+from bench.takeover import EZ, FAST_OPTIONS, FENCE, heading, node_status, row
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
-from opensvc_openha.errors import OpenhaError
-from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.state_file import StoredState, encode
 
 COUNTS = (2, 100, 300, 1_000)
@@ -107,7 +104,7 @@ class Pair:
         """Wait until all services are in a state on the node; looks start no process."""
         give_up = time.monotonic() + LIMIT_S
         while True:
-            found = _status(node)
+            found = node_status(node)
             if found is not None and all(
                 svc.own_state is own and peer in (None, svc.peer_state) for svc in found.services
             ):
@@ -128,28 +125,38 @@ class Pair:
         raise SystemExit(f"{node.name}: no daemon")
 
 
-def _status(node: Node) -> NodeStatus | None:
-    try:
-        return client.fetch_status(tree_layout(f"{node.root}{EZ}"), 30.0)
-    except (OpenhaError, OSError):
-        return None
+@dataclass(frozen=True)
+class Result:
+    """What a takeover took, and what the daemon on the node that takes over costs.
+
+    Seconds, MB and percent of a core; memory is that of the daemon and its children.
+    """
+
+    count: int
+    first_s: float
+    starts_s: float
+    all_s: float
+    cpu_s: float
+    written_mb: float
+    calls: str
+    rest_mb: float
+    after_mb: float
+    idle_percent: float
 
 
-def pss_mb(pid: int) -> float:
-    """Return the memory of a process, its part of what it shares included, and of its children."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+def family_mb(pid: int) -> float:
+    """Return the memory of a process and of its children, part of what they share included."""
     # Each thread has children of its own.
     children = [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
         for child in (task / "children").read_text().split()
     ]
-    return own + sum(map(pss_mb, children))
+    return pss_mb(pid) + sum(map(family_mb, children))
 
 
-def measure(count: int) -> None:
-    """Print the row of these many services."""
+def measure(count: int) -> Result:
+    """Measure these many services."""
     with TwoNodes() as nodes:
         pair = Pair(nodes, count)
         pid = pair.pid_of(pair.standby)
@@ -158,10 +165,12 @@ def measure(count: int) -> None:
         time.sleep(REST_S)
         after = Used.by(pid)
         idle = 100 * (after.cpu_s - before.cpu_s) / (time.monotonic() - began)
-        rest_mb, cut_at = pss_mb(pid), time.time()
-        pair.owner.kill()
-        pair.until_all(pair.standby, ServiceState.STARTED)
-        used = Used.by(pid)
+        rest_mb = family_mb(pid)
+        with counted_calls(pid) as calls:
+            cut_at = time.time()
+            pair.owner.kill()
+            pair.until_all(pair.standby, ServiceState.STARTED)
+            used = Used.by(pid)
         text = pair.must(pair.standby, f"{EZ}/bin/openha history -n 0 --json")
         entries = [
             entry
@@ -170,17 +179,17 @@ def measure(count: int) -> None:
         ]
         begun = [entry["at"] for entry in entries if entry["new"] == "STARTING"]
         started = [entry["at"] for entry in entries if entry["new"] == "STARTED"]
-        row(
-            f"{count:,}",
-            f"{min(begun) - cut_at:.2f}",
-            f"{max(begun) - min(begun):.2f}",
-            f"{max(started) - min(begun):.2f}",
-            f"{used.cpu_s - after.cpu_s:.2f}",
-            f"{used.written_mb - after.written_mb:.1f}",
-            f"{rest_mb:.1f}",
-            f"{pss_mb(pid):.1f}",
-            f"{idle:.2f}",
-            f"{os.getloadavg()[0]:.1f}",
+        return Result(
+            count,
+            min(begun) - cut_at,
+            max(begun) - min(begun),
+            max(started) - min(begun),
+            used.cpu_s - after.cpu_s,
+            used.written_mb - after.written_mb,
+            str(calls),
+            rest_mb,
+            family_mb(pid),
+            idle,
         )
 
 
@@ -193,13 +202,27 @@ def main() -> None:
         "first start to all STARTED, s",
         "CPU of the daemon, s",
         "write(), MB",
+        "calls, of its scripts as well",
         "PSS before, MB",
         "PSS after, MB",
         "idle CPU, %",
         "load",
     )
     for count in [int(word) for word in sys.argv[1:]] or COUNTS:
-        measure(count)
+        found = measure(count)
+        row(
+            f"{found.count:,}",
+            f"{found.first_s:.2f}",
+            f"{found.starts_s:.2f}",
+            f"{found.all_s:.2f}",
+            f"{found.cpu_s:.2f}",
+            f"{found.written_mb:.1f}",
+            found.calls,
+            f"{found.rest_mb:.1f}",
+            f"{found.after_mb:.1f}",
+            f"{found.idle_percent:.2f}",
+            f"{os.getloadavg()[0]:.1f}",
+        )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from opensvc_openha.control import client
 from opensvc_openha.core.actions import Persist, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
@@ -34,10 +35,13 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.core.timing import PACES
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.layout import tree_layout
 
 EZ = "/usr/local/cluster"
 SETTINGS = (
@@ -46,14 +50,25 @@ SETTINGS = (
     (1.0, Profile.FAST),
     (0.5, Profile.FAST),
 )
-FENCE = "#!/bin/sh\n# The peer is off: the bench has cut its power.\nexit 0\n"
+FENCE = "#!/bin/sh\n# The peer is off: the bench has cut its power.\necho >> /var/tmp/checks\n"
 SCRIPT = """#!/bin/sh
 date +%s.%N >> /var/tmp/$1.times
 case $1 in
 start) touch /run/up;;
 stop) rm -f /run/up;;
-status) [ -e /run/up ] && echo up || echo down;;
+status) if [ -e /run/up ]; then echo up; else echo down; exit 1; fi;;
 esac
+"""
+SERVICE_FILE = """[DEFAULT]
+nodes = {nodes}
+[app#1]
+script = /opt/registry.sh
+start = 1
+stop = 1
+check = 1
+[hb#0]
+type = OpenHA
+name = registry
 """
 FAST_OPTIONS = "[timing]\nprofile = fast\nfence_time = 0.2\n"
 PLAN_TIMEOUTS_S = (1.0, 0.3)
@@ -67,6 +82,7 @@ levels = switch
     cmd = /opt/fence.sh
 """
 SERVICES = (2, 128, 1_000, 10_000)
+LOOK_S = 0.05
 LOAD_PROCESSES_PER_CORE = 8
 LOAD_S = 60.0
 
@@ -92,18 +108,35 @@ def summary(values: list[float]) -> tuple[str, str, str, str]:
     )
 
 
+def node_status(node: Node) -> NodeStatus | None:
+    """Return the status of a node's daemon, asked without a process; None if it does not answer."""
+    try:
+        return client.fetch_status(tree_layout(f"{node.root}{EZ}"), 30.0)
+    except (OpenhaError, OSError):
+        return None
+
+
 class Cluster:
-    """Two nodes with one service that records when its script runs."""
+    """Two nodes with one service that records when its script runs.
+
+    With the embedded agent that script is its application, else the service's own script.
+    """
 
     def __init__(
-        self, nodes: TwoNodes, timeout_s: float, profile: Profile, options: str = ""
+        self,
+        nodes: TwoNodes,
+        timeout_s: float,
+        profile: Profile,
+        options: str = "",
+        has_agent: bool = False,
     ) -> None:
         self.nodes = nodes
-        if profile is Profile.FAST:
-            options = FAST_OPTIONS + options
+        if profile is not Profile.TUTORIAL:
+            options = FAST_OPTIONS.replace("fast", profile.value) + options
+        script = "/etc/opensvc/web.cluster" if has_agent else "/opt/registry.sh"
         for node in nodes:
             prepare(node)
-            self.must(node, "openha install --no-key")
+            self.must(node, f"openha install --no-key {'--embedded-agent' if has_agent else ''}")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(1).replace("\t1\n", f"\t{timeout_s:g}\n"))
             if options:
@@ -111,7 +144,10 @@ class Cluster:
             node.write("/opt/fence.sh", FENCE, 0o755)
             node.write("/opt/registry.sh", SCRIPT, 0o755)
             names = " ".join(each.name for each in nodes)
-            self.must(node, f"{EZ}/bin/service -a registry /opt/registry.sh {names} /opt/fence.sh")
+            if has_agent:
+                node.write("/etc/opensvc/web.env", SERVICE_FILE.format(nodes=names))
+                self.must(node, "svcmon")
+            self.must(node, f"{EZ}/bin/service -a registry {script} {names} /opt/fence.sh")
             self.must(node, f"{EZ}/ezha start")
         self.owner, self.standby = nodes
         self.act(self.owner, "unfreeze")
@@ -132,11 +168,9 @@ class Cluster:
 
     def own_state(self, node: Node) -> str:
         """Return the state of the service on the node, as reported by the node."""
-        found = re.search(
-            r"(?m)^registry +(\S+) +(\S+) +(\S+) +(\S+)",
-            str(node.run(f"{EZ}/bin/service -s -c").stdout),
-        )
-        return "" if found is None else found.group(2 if found.group(1) == node.name else 4)
+        found = node_status(node)
+        states = [] if found is None else [svc.own_state for svc in found.services]
+        return states[0].name if states and states[0] else ""
 
     def until(self, node: Node, state: str, limit_s: float = 60.0) -> None:
         """Wait for a state of the service on the node."""
@@ -147,12 +181,23 @@ class Cluster:
                     f"{node.name} not {state} within {limit_s:g} s:"
                     f" {node.run(f'{EZ}/bin/service -s -v').stdout}"
                 )
-            time.sleep(0.1)
+            time.sleep(LOOK_S)
 
     def last(self, node: Node, word: str) -> float:
         """Return the wall-clock time of the script's last call with that word."""
-        lines = str(node.run(f"cat /var/tmp/{word}.times").stdout).split()
-        return float(lines[-1]) if lines else 0.0
+        calls = self.calls(node, word)
+        return calls[-1] if calls else 0.0
+
+    def calls(self, node: Node, word: str) -> list[float]:
+        """Return the wall-clock times of the script's calls with that word."""
+        try:
+            return [float(line) for line in node.read(f"/var/tmp/{word}.times").split()]
+        except OSError:
+            return []
+
+    def starts(self) -> int:
+        """Return how many times the script was called to start or to stop, on both nodes."""
+        return sum(len(self.calls(node, word)) for node in self.nodes for word in ("start", "stop"))
 
     def power_loss(self) -> float:
         """Cut the owner's power; return the seconds to the start script on the other node.
@@ -180,8 +225,9 @@ class Cluster:
         for node in (self.standby, self.owner):
             self.act(node, "freeze-stop")
             self.until(node, "FROZEN_STOP")
-        asked_at = time.time()
-        self.act(self.owner, "unfreeze")
+        # Taken in the node: entering it is no part of what is typed there.
+        typed = f"date +%s.%N; exec {EZ}/bin/service -A registry unfreeze"
+        asked_at = float(self.must(self.owner, typed).split()[0])
         self.until(self.owner, "STARTED")
         started_at = self.last(self.owner, "start")
         log = str(self.owner.run(f"cat {EZ}/log/*").stdout)
