@@ -31,13 +31,13 @@ def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
     """Return the requested services without duplicates; patterns are expanded."""
     if asked is None:
         return known
-    from fnmatch import fnmatchcase
-
     found = []
     for name in asked:
         if PATTERN.isdisjoint(name):
             found.append(name)
             continue
+        from fnmatch import fnmatchcase
+
         fitting = [service for service in known if fnmatchcase(service, name)]
         if not fitting:
             close = which_service(name, known, "each is a file SERVICE.env")

@@ -263,7 +263,7 @@ def _of_real_agents(
             text = f"{svc.path} is of the OpenSVC agent {agent.line.name}, and is not read here"
             fix = f"{agent.service_command(svc.svcname)} print status"
             yield Finding(UNKNOWN, node, svc.cluster_name, "drivers", text, fix)
-        layout = replace(installation.agent(), etc_dir=agent.etc_dir, var_dir=agent.var_dir)
+        layout = installation.agent()._replace(etc_dir=agent.etc_dir, var_dir=agent.var_dir)
         own = set(wrapped.values())
         for found in service_findings(layout, node, own, wrapped, peer, cluster) if own else ():
             is_read = found.check not in ("files", "drivers")

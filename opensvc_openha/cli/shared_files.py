@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from opensvc_openha.control import client
 from opensvc_openha.errors import (
@@ -53,8 +52,7 @@ def check_texts(layout: Layout, texts: Mapping[SharedFile, str]) -> None:
     The files that are not among them are taken as they are.
     """
     with tempfile.TemporaryDirectory(prefix="openha-check-") as folder:
-        staged = replace(
-            layout,
+        staged = layout._replace(
             conf_dir=folder,
             nodes_file=f"{folder}/nodes",
             monitor_file=f"{folder}/monitor",

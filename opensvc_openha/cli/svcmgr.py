@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.agent.actions.action_options import ActionOptions
 from opensvc_openha.agent.actions.dispatch import (
@@ -72,8 +71,7 @@ _ONLY_WARNINGS = 1
 _STATES = {"up": ServiceSelector.UP, "down": ServiceSelector.DOWN, "warn": ServiceSelector.WARN}
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One parsed command line.
 
     ``services`` is None for all; of these, the call applies to those that every choice matches.
@@ -233,10 +231,9 @@ def parse_call(called_as: str, args: Sequence[str]) -> Call:
     call = Call(_service_list(given.service), tuple(choices), "_".join(given.action), options)
     call = _by_name(call, called_as)
     if docker_args:
-        call = replace(
-            call,
+        call = call._replace(
             action="docker",
-            options=replace(call.options, docker_words=tuple(docker_args[1:])),
+            options=call.options._replace(docker_words=tuple(docker_args[1:])),
         )
     if not call.action:
         parser.error("no action given")
@@ -309,20 +306,20 @@ def _peer() -> str | None:
 def _by_name(call: Call, called_as: str) -> Call:
     """Add what the command's name implies: services, --cluster, the stonith action."""
     if called_as in {choice.value for choice in ServiceSelector}:
-        return replace(call, choices=(*call.choices, ServiceSelector(called_as)))
+        return call._replace(choices=(*call.choices, ServiceSelector(called_as)))
     name, _, suffix = called_as.rpartition(".")
     if suffix in ("cluster", "stonith") and name:
-        options = replace(call.options, is_cluster=True)
+        options = call.options._replace(is_cluster=True)
         fences = POWER if call.action == "status" else "stonith"
         action = fences if suffix == "stonith" else call.action
-        return replace(call, services=(_service_name(name),), options=options, action=action)
+        return call._replace(services=(_service_name(name),), options=options, action=action)
     if called_as in ("svcmgr", "svcmgr.py", "__main__.py"):
         if call.services is None and not call.choices and call.action not in FOR_ALL:
             raise UsageError(
                 "no service given, expected -s SERVICE or a command named after the service"
             )
         return call
-    return replace(call, services=(_service_name(called_as),))
+    return call._replace(services=(_service_name(called_as),))
 
 
 def _split_docker(args: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.errors import ConfigError
 
@@ -17,8 +17,7 @@ _BLANKS = re.compile(r"[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-@dataclass(frozen=True)
-class ConfLine:
+class ConfLine(NamedTuple):
     """One significant line: its number in the file (from 1) and its columns."""
 
     number: int

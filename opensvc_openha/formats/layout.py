@@ -8,14 +8,13 @@ this module only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TREE_ROOT = "/usr/local/cluster"
 STATE_PREFIX = "STATE."
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Directories and files of one OpenHA installation on one node."""
 
     ez: str
@@ -242,8 +241,7 @@ def _build(ez: str, env: Mapping[str, str], bin_dir: str, conf: str, var: str, l
     )
 
 
-@dataclass(frozen=True)
-class AgentLayout:
+class AgentLayout(NamedTuple):
     """Directories of the embedded agent: service files, run-time data, commands."""
 
     etc_dir: str = "/etc/opensvc"

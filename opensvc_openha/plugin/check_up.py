@@ -117,4 +117,4 @@ def _log(svcname: str) -> ActionLog:
     screen = logging.StreamHandler(sys.stdout)
     screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))
     logger.addHandler(screen)
-    return ActionLog(logger, svcname.upper())
+    return ActionLog(lambda: logger, svcname.upper())

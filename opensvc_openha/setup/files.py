@@ -9,7 +9,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
@@ -103,8 +103,7 @@ def read_present(layout: Layout) -> PresentFiles:
 def as_if_written(layout: Layout, nodes: str, monitor: str, options: str) -> Iterator[Layout]:
     """Give a layout in which these texts are the configuration, to have them read and checked."""
     with tempfile.TemporaryDirectory(prefix="openha-setup-") as folder:
-        probe = replace(
-            layout,
+        probe = layout._replace(
             conf_dir=folder,
             nodes_file=f"{folder}/nodes",
             monitor_file=f"{folder}/monitor",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +143,6 @@ def test_what_was_seen_of_the_other_node_is_remembered(layout: Layout) -> None:
 
 def test_layout_without_files_has_empty_texts(tmp_path: Path) -> None:
     """What does not exist is named as missing."""
-    empty = replace(tree_layout(str(tmp_path)))
+    empty = tree_layout(str(tmp_path))
     with pytest.raises(ConfigError, match="no such file"):
         check_texts(empty, {})

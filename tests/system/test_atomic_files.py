@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,8 +185,7 @@ def test_former_leftovers_go_once_they_are_old_and_what_only_looks_like_one_stay
 
 def test_leftovers_are_removed_wherever_a_configuration_file_is(tmp_path: Path) -> None:
     """Each of the three may be in a directory of its own, of another package, for example."""
-    layout = replace(
-        tree_layout(str(tmp_path)),
+    layout = tree_layout(str(tmp_path))._replace(
         **{
             name: str(tmp_path / name / "it")
             for name in ("nodes_file", "monitor_file", "services_file")

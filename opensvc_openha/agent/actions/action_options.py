@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service
 
 
-@dataclass(frozen=True)
-class ActionOptions:
+class ActionOptions(NamedTuple):
     """Options given with the action."""
 
     choice: ResourceSelector = ResourceSelector()

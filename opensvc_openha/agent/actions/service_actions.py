@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from opensvc_openha.agent.actions.action_options import Action, ActionOptions
 from opensvc_openha.agent.actions.dry_run import (
@@ -94,7 +93,7 @@ def shutdown(service: Service, options: ActionOptions) -> int:
     if service.is_clustered and not options.is_cluster:
         service.log.info("shutdown action is not allowed on heartbeat-driven services")
         return 0
-    forced = replace(options, is_forced=True)
+    forced = options._replace(is_forced=True)
     return _guarded(
         service,
         options,
@@ -133,7 +132,7 @@ def startstandby(service: Service, options: ActionOptions) -> int:
     if service.is_frozen and not options.is_forced:
         service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
-    here = replace(options, is_cluster=True)
+    here = options._replace(is_cluster=True)
     return _guarded(service, here, "startstandby", lambda: _start(service, here, standby))
 
 

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Kind
 from opensvc_openha.agent.config.schema import (
     COMMON,
+    DRPNODES,
     IMPLICIT_SYNC,
     KINDS,
     NO_RESOURCES,
+    NODES,
     OF_IMPLICIT_SYNC,
     TYPE,
 )
@@ -110,3 +112,8 @@ def unknown_names(
         ]
         advice = what_to_write(name, known, proper)
         yield section.error(name, f"is no keyword of [{section.name}], {advice}")
+
+
+def wrong_nodes(default: Section) -> Iterator[ConfigError]:
+    """Return the errors of the node lists; any of them makes every action fail."""
+    return wrong_values(default, (NODES, DRPNODES))

@@ -10,11 +10,12 @@ month (``sat:last``, ``%2``) are not supported and raise an error.
 
 from __future__ import annotations
 
-import datetime
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import datetime
 
 DEFAULT = "04:00-06:00@121"
 DAY_MINUTES = 1440
@@ -29,8 +30,7 @@ _LONG_MONTHS = (
 _LONG_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-@dataclass(frozen=True)
-class Hours:
+class Hours(NamedTuple):
     """Minutes of a day from ``begin`` to ``end``; crosses midnight if ``end`` is smaller.
 
     An interval of 0 means never.
@@ -47,8 +47,7 @@ class Hours:
         return minute >= self.begin or minute <= self.end
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One line of a schedule."""
 
     hours: tuple[Hours, ...]
@@ -109,6 +108,8 @@ def parse_period(period: str, days: str, interval: str) -> tuple[Rule, ...]:
 
 
 def _json_words(text: str) -> list[str]:
+    import json
+
     try:
         found = json.loads(text)
     except ValueError:

@@ -11,8 +11,8 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from opensvc_openha.agent.config.ini_reader import read_sections
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
@@ -35,14 +35,13 @@ COMMAND_NAMES = frozenset(
 _EXPECTED_NAME = "expected letters, digits, dots, dashes and underscores before .env"
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One section as this node sees it: scoped and inherited values by lower-case keyword."""
 
     path: str
     name: str
     values: Mapping[str, str]
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = MappingProxyType({})
     line: int | None = None
     own: frozenset[str] = frozenset()
     """Plain keywords set in this section itself, in any scope."""
@@ -94,8 +93,7 @@ class Section:
         return ConfigError(f"{subject} {problem}", self.path, self.lines.get(keyword, self.line))
 
 
-@dataclass(frozen=True)
-class ScopedKeyword:
+class ScopedKeyword(NamedTuple):
     """A keyword that applies to some nodes only, as spelled in the file: ``dev@deb1``."""
 
     section: str
@@ -105,8 +103,7 @@ class ScopedKeyword:
     line: int | None
 
 
-@dataclass(frozen=True)
-class ServiceFile:
+class ServiceFile(NamedTuple):
     """One parsed service file."""
 
     path: str
@@ -238,11 +235,10 @@ def _expanded(
             values[keyword] = expand(keyword, value, known, svcname, node)
         except ValueError as error:
             raise section.error(keyword, str(error)) from error
-    return replace(section, values=values)
+    return section._replace(values=values)
 
 
-@dataclass(frozen=True)
-class _Scope:
+class _Scope(NamedTuple):
     """The ``keyword@word`` scopes that apply to this node, the most specific first."""
 
     node: str
@@ -259,9 +255,8 @@ class _Scope:
         return tuple(words) + ("",)
 
 
-@dataclass(frozen=True)
-class _Resolved:
-    """What the references of a service file stand for, and the line of each option."""
+class _Resolved(NamedTuple):
+    """What wins on this node: the value of each keyword, and its line."""
 
     values: dict[str, str]
     lines: dict[str, int]

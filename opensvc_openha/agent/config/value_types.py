@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -41,17 +40,27 @@ class Misfit(ValueError):
     """The whole problem of a text that does not fit: "holds ..., expected ..."."""
 
 
-@dataclass(frozen=True, eq=False)
 class ValueType(Generic[T_co]):
     """One format of values; ``expected`` completes the sentence "expected ..."."""
 
-    expected: str
-    parse: Callable[[str], T_co]
-    pattern: str = ""
-    is_free: bool = False
-    """True if a comment at the end would pass as a part of the value."""
-    is_command: bool = False
-    """True if the value is a line for the shell, or may be one."""
+    def __init__(
+        self,
+        expected: str,
+        parse: Callable[[str], T_co],
+        pattern: str = "",
+        is_free: bool = False,
+        is_command: bool = False,
+    ) -> None:
+        """Make one.
+
+        ``is_free``: a comment at the end would pass as a part of the value. ``is_command``: the
+        value is a line for the shell, or may be one.
+        """
+        self.expected = expected
+        self.parse = parse
+        self.pattern = pattern
+        self.is_free = is_free
+        self.is_command = is_command
 
     def read(self, text: str) -> T_co:
         """Return the value; Misfit with the problem, which follows the name of the keyword."""

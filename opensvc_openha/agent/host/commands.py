@@ -12,12 +12,11 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
-from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
 from opensvc_openha.system.child_process import die_with_parent
 from opensvc_openha.system.processes import send_signal, wait_for_child
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
@@ -32,8 +31,7 @@ _NO_REASONS = ("dmesg(1) ", "See '", "Run '")
 """Lines that tools print after the reason."""
 
 
-@dataclass(frozen=True)
-class CommandResult:
+class CommandResult(NamedTuple):
     """How a command ended. ``exit_code`` is -N after signal N."""
 
     exit_code: int
@@ -122,6 +120,8 @@ def run_logged(
 
     ``ends_group``: remaining processes of its group are killed when it ends.
     """
+    from opensvc_openha.formats.secrets import mask_command, mask_output
+
     log.info(mask_command(argv))
     output_file = log.output_file if may_linger else ""
     if output_file:
@@ -135,7 +135,7 @@ def run_logged(
         output_file=output_file,
         ends_group=ends_group,
     )
-    result = replace(result, output=mask_output(argv, result.output))
+    result = result._replace(output=mask_output(argv, result.output))
     if result.output.strip():
         (log.info if result.exit_code == 0 else log.error)(result.output.strip())
     return result
@@ -150,6 +150,8 @@ def run_or_fail(
     """Run a command and log it; ActionError unless its exit code is 0."""
     result = run_logged(log, argv, timeout_s, env)
     if result.exit_code != 0:
+        from opensvc_openha.formats.secrets import mask_command
+
         raise ActionError(f"{mask_command(argv)} {result.verdict}{_last_line(result.output)}")
 
 
@@ -205,7 +207,11 @@ def _wait_for_end(process: subprocess.Popen[bytes], limit_s: float, ends_group: 
 def _last_line(output: str) -> str:
     lines = [line.strip() for line in output.strip().splitlines()]
     telling = [line for line in lines if not line.startswith(_NO_REASONS)]
-    return f": {mask_text((telling or lines)[-1])}" if lines else ""
+    if not lines:
+        return ""
+    from opensvc_openha.formats.secrets import mask_text
+
+    return f": {mask_text((telling or lines)[-1])}"
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> int:

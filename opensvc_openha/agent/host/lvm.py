@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.agent.host.commands import run_command
 
@@ -20,8 +20,7 @@ _EXPORTED, _PARTIAL, _ACTIVE, _OPEN, _SKIPPED = 2, 3, 4, 5, 9
 its group."""
 
 
-@dataclass(frozen=True)
-class VolumeGroup:
+class VolumeGroup(NamedTuple):
     """State of one group as reported by LVM."""
 
     is_partial: bool

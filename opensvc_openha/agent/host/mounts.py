@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system.files import text_or_empty
@@ -18,8 +18,7 @@ _TABLE = "/proc/self/mountinfo"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """One line of mountinfo.
 
     ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is mounted.

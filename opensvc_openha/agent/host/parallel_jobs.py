@@ -11,8 +11,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from opensvc_openha.agent.host.signals import ENDING_SIGNALS
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
@@ -22,30 +21,26 @@ from opensvc_openha.system.processes import end_processes
 _GRACE_S = 10.0
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One job; ``name`` identifies it in messages."""
 
     name: str
     run: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class JobFailure:
+class JobFailure(NamedTuple):
     """Why a job failed."""
 
     name: str
     message: str
 
 
-@dataclass
 class _Child:
-    """A process that does one job."""
-
-    job: Job
-    pid: int
-    words: IO[bytes]
-    is_reaped: bool = False
+    def __init__(self, job: Job, pid: int, words: IO[bytes]) -> None:
+        self.job = job
+        self.pid = pid
+        self.words = words
+        self.is_reaped = False
 
 
 def run_in_parallel(jobs: Sequence[Job]) -> list[JobFailure]:

@@ -13,8 +13,7 @@ import pwd
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -33,7 +32,6 @@ from opensvc_openha.agent.resources.base import (
 )
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
-from opensvc_openha.formats.secrets import mask_command
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.values.readiness import Remark, Surroundings
@@ -49,8 +47,7 @@ _STEPS = {
 _LAUNCHER = re.compile(r"([SKC])(\d{1,5})(.*)\Z")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One of start, stop, check: the command and its place in the sequence."""
 
     argv: tuple[str, ...]
@@ -92,12 +89,12 @@ def launchers(context: DriverContext) -> list[Section]:
     template = (
         configured
         if configured is not None and is_template
-        else replace(context.file.default, own=frozenset())
+        else context.file.default._replace(own=frozenset())
     )
     in_order = sorted(places, key=lambda path: (int(places[path].get("start", NO_PLACE)), path))
     return [
-        replace(
-            template, name=next(free), values={**template.values, "script": path, **places[path]}
+        template._replace(
+            name=next(free), values={**template.values, "script": path, **places[path]}
         )
         for path in in_order
     ]
@@ -231,6 +228,7 @@ class App(LocalResource):
             self._log, step.argv, step.timeout_s, self._env, may_linger
         )
         if result.exit_code != 0:
+            from opensvc_openha.formats.secrets import mask_command
             from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 
             is_script = (

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.keywords import Keyword
@@ -62,19 +62,29 @@ class ServiceView:
         return self._ask() if self._answer is None else self._answer
 
 
-@dataclass(frozen=True)
 class DriverContext:
     """What drivers get besides their section: service, node, directories, log."""
 
-    svcname: str
-    node: str
-    layout: AgentLayout
-    log: ActionLog
-    cluster: ClusterView
-    file: ServiceFile
-    view: ServiceView = field(default_factory=ServiceView)
-    volume_groups: AllVolumeGroups | None = None
-    """LVM's report on all volume groups, for a status of many services; else None."""
+    def __init__(
+        self,
+        svcname: str,
+        node: str,
+        layout: AgentLayout,
+        log: ActionLog,
+        cluster: ClusterView,
+        file: ServiceFile,
+        view: ServiceView | None = None,
+        volume_groups: AllVolumeGroups | None = None,
+    ) -> None:
+        """Keep them; ``volume_groups`` is LVM's report, for a status of many services."""
+        self.svcname = svcname
+        self.node = node
+        self.layout = layout
+        self.log = log
+        self.cluster = cluster
+        self.file = file
+        self.view = ServiceView() if view is None else view
+        self.volume_groups = volume_groups
 
     @property
     def var_dir(self) -> str:
@@ -106,8 +116,7 @@ class DriverContext:
         return DockerDaemon(read_settings(self.file, self.var_dir), self.layout.var_dir, self.log)
 
 
-@dataclass(frozen=True)
-class ResourceSpec:
+class ResourceSpec(NamedTuple):
     """Common properties of all resources.
 
     ``kind`` is the group and type that subset sections name: container.docker.
@@ -124,7 +133,7 @@ class ResourceSpec:
     is_monitored: bool = False
     is_always_on: bool = False
     restarts: int = 0
-    triggers: Mapping[str, str] = field(default_factory=dict)
+    triggers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def is_left_alone(self) -> bool:

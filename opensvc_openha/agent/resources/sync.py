@@ -9,16 +9,12 @@ one.
 
 from __future__ import annotations
 
-import datetime
-import glob
 import os
 import re
 import shlex
 import stat
-import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.agent.config import schedule, schema
 from opensvc_openha.agent.config.schedule import Rule, is_due, parse_period, parse_schedule
@@ -32,6 +28,8 @@ from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import wall
 
 if TYPE_CHECKING:
+    import datetime
+
     from opensvc_openha.agent.values.readiness import Remark, Surroundings
 
 IMPLICIT = schema.IMPLICIT_SYNC
@@ -49,8 +47,7 @@ _REPLACED = re.compile(r"<fc\S* (.*)\Z")
 """rsync's mark of a file with other contents on the receiver; a missing one has pluses there."""
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(NamedTuple):
     """Sources and targets of a transfer.
 
     ``sources`` is called when it is needed: patterns match the files that exist then.
@@ -96,6 +93,8 @@ def _configured(section: Section, context: DriverContext) -> Transfer:
     patterns = section.value(schema.SYNC_SRC)
 
     def matching() -> list[str]:
+        import glob  # Each status has a sync, and hardly any a pattern.
+
         return [
             path
             for pattern in patterns
@@ -134,7 +133,7 @@ class Rsync(LocalResource):
         except ValueError as error:
             # Neither manual transfers nor the service itself depend on it.
             self.schedule_problem = f"{error}: it is never sent by itself"
-        self._max_delay = datetime.timedelta(minutes=section.value(schema.SYNC_MAX_DELAY))
+        self._max_delay_minutes = section.value(schema.SYNC_MAX_DELAY)
 
     def has_schedule(self) -> bool:
         """Return whether there is a time at which it may be due."""
@@ -349,9 +348,17 @@ class Rsync(LocalResource):
     def _sent_at(self, node: str) -> datetime.datetime | None:
         try:
             with open(self._stamp_path(node), encoding="ascii") as file:
-                return datetime.datetime.strptime(file.readline().strip(), _STAMP)
+                line = file.readline().strip()
         except (OSError, ValueError):
             return None
+        import datetime
+
+        try:
+            # To parse it by a pattern takes longer than all else of a status.
+            stamp = datetime.datetime.fromisoformat(line)
+        except ValueError:
+            return None
+        return stamp if stamp.tzinfo is None else None
 
     def _is_changed(self, nodes: Iterable[str]) -> bool:
         """Return whether the service's configuration changed since the last send to these nodes."""
@@ -372,6 +379,8 @@ class Rsync(LocalResource):
 
         Large files count by size and time, since reading them each time takes too long.
         """
+        import zlib
+
         checksum = length = (
             0  # It detects edits, not attacks: a status need not import hashlib for it.
         )
@@ -383,9 +392,12 @@ class Rsync(LocalResource):
 
     def _is_late(self, node: str) -> bool:
         sent_at = self._sent_at(node)
-        return (
-            sent_at is None or datetime.datetime.fromtimestamp(wall()) - sent_at > self._max_delay
-        )
+        if sent_at is None:
+            return True
+        import datetime
+
+        age = datetime.datetime.fromtimestamp(wall()) - sent_at
+        return age > datetime.timedelta(minutes=self._max_delay_minutes)
 
     def _last_success(self, nodes: list[str]) -> tuple[str, ...]:
         stamps = {node: self._sent_at(node) for node in nodes}
@@ -400,6 +412,8 @@ class Rsync(LocalResource):
 
         The receiver needs the age of its copy when it is to take over.
         """
+        import datetime
+
         text = datetime.datetime.fromtimestamp(begun).strftime(_STAMP) + "\n"
         text += f"{digest}\n" if digest else ""
         paths = [self._stamp_path(node), self._stamp_path(self._context.node)]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.agent.config import schema
+from opensvc_openha.agent.config.checks import wrong_nodes
 from opensvc_openha.agent.config.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.resources.base import DriverContext, Resource, ServiceView
 from opensvc_openha.agent.resources.hb import OpenhaHb
 from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.service.ordering import in_display_order, subset_names
-from opensvc_openha.agent.service.validation import Problem, problems_of, wrong_nodes
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import Answers, ClusterView
 from opensvc_openha.agent.values.resource_status import (
@@ -35,14 +34,14 @@ from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.host.lvm import AllVolumeGroups
+    from opensvc_openha.agent.service.validation import Problem
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.states import ServiceState
     from opensvc_openha.core.status import NodeStatus
     from opensvc_openha.peer_link.client import JobEnd
 
 
-@dataclass(frozen=True)
-class ResourceSelector:
+class ResourceSelector(NamedTuple):
     """Resources that an action applies to: those that match every list that is not empty.
 
     ``tags`` are alternatives; ``a+b`` requires both. ``rids`` are ids (fs#1) or groups (fs).
@@ -58,8 +57,7 @@ class ResourceSelector:
         return not (self.rids or self.tags or self.subsets)
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(NamedTuple):
     """A service as configured for this node."""
 
     name: str
@@ -69,7 +67,7 @@ class Service:
     layout: AgentLayout
     log: ActionLog
     cluster: ClusterView
-    view: ServiceView = field(default_factory=ServiceView)
+    view: ServiceView
 
     @property
     def var_dir(self) -> str:
@@ -176,7 +174,7 @@ def load_service(
     file = read_service_file(layout.service_file(name), name, node)
     context = DriverContext(name, node, layout, log, cluster, file, volume_groups=volume_groups)
     try:
-        for error in wrong_nodes(file):
+        for error in wrong_nodes(file.default):
             raise error
         resources = build_resources(file, context)
     except ConfigError as exc:
@@ -187,6 +185,8 @@ def load_service(
 
 def _one_of_many(error: ConfigError, file: ServiceFile, context: DriverContext) -> ConfigError:
     """Return the first error, with a hint on how to list the others."""
+    from opensvc_openha.agent.service.validation import problems_of
+
     number = sum(not problem.is_warning for problem in problems_of(file, context))
     if number < 2:
         return error
@@ -198,6 +198,8 @@ def validate(
     layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: str | None
 ) -> list[Problem]:
     """Return all problems of a service file; ConfigError if it cannot even be read."""
+    from opensvc_openha.agent.service.validation import problems_of
+
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
     return problems_of(file, DriverContext(name, node, layout, log, cluster, file), peer)

@@ -11,8 +11,8 @@ A subset whose section has ``parallel = true`` starts and stops its resources in
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile
@@ -25,8 +25,7 @@ START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Gr
 _DISK_KINDS = ("disk.scsireserv", "disk.loop", "disk.drbd", "disk.zpool", "disk.vg")
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """Resources that complete before the next stage begins."""
 
     resources: tuple[Resource, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import (
@@ -54,8 +54,7 @@ _UNIQUE = {"fs": "mnt", "ip": "ipname", "vg": "vgname"}
 """Keywords of which two resources of a service must not have the same value."""
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One problem to fix. A warning fails no action."""
 
     error: ConfigError
@@ -97,11 +96,6 @@ def problems_of(
     # A wrong value of [DEFAULT] is found there, and again by the resource that needs it.
     different = {str(problem): problem for problem in problems}.values()
     return sorted(different, key=lambda problem: problem.error.line or 0)
-
-
-def wrong_nodes(file: ServiceFile) -> list[ConfigError]:
-    """Return the errors of the node lists; any of them makes every action fail."""
-    return list(wrong_values(file.default, (schema.NODES, schema.DRPNODES)))
 
 
 def ignored_keywords(file: ServiceFile) -> list[Problem]:

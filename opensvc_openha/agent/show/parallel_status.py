@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.errors import OpenhaError, SystemFault
@@ -19,8 +19,7 @@ LOOK_LIMIT_S = 60.0
 THREADS = 8
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """Result of one status read: a report, or the error."""
 
     name: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 
 from opensvc_openha.agent.values.resource_status import (
@@ -87,7 +86,9 @@ def _log_lines(resource: ResourceReport, stem: str) -> list[str]:
     prefix = stem.ljust(len("|  |  ") + len(f"{'':14} {'':4} {'':8} "))
     lines: list[str] = []
     for text in resource.log:
-        lines += textwrap.wrap(
+        from textwrap import wrap
+
+        lines += wrap(
             "# " + one_line(text),
             width=_WRAP_COLUMNS,
             initial_indent=prefix,

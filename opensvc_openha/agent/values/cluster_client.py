@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.agent.values.resource_status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
@@ -23,8 +22,7 @@ if TYPE_CHECKING:  # Not needed by a status command that asks no daemon.
     from opensvc_openha.peer_link.client import JobEnd
 
 
-@dataclass(frozen=True)
-class ClusterAnswer:
+class ClusterAnswer(NamedTuple):
     """One answer line of a command, as the cluster's own commands print it, with its success."""
 
     line: str

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class ResourceStatus(enum.Enum):
@@ -70,8 +70,7 @@ OUTSIDE_AVAIL = frozenset({Group.SYNC, Group.HB, Group.STONITH})
 """Groups that do not decide whether the service is available on this node."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """Result of the check of one resource: its status and explanatory lines."""
 
     status: ResourceStatus
@@ -86,8 +85,7 @@ HIDDEN = Finding(ResourceStatus.NA, ("only root can check",), is_hidden=True)
 """Result for a user without the privileges: any other status could be wrong."""
 
 
-@dataclass(frozen=True)
-class ResourceReport:
+class ResourceReport(NamedTuple):
     """One line of the status tree. ``log`` lines are without the leading ``#``."""
 
     rid: str
@@ -102,8 +100,7 @@ class ResourceReport:
     is_hidden: bool = False
 
 
-@dataclass(frozen=True)
-class ServiceReport:
+class ServiceReport(NamedTuple):
     """Everything the commands print about one service on this node.
 
     ``resources`` is in display order.

@@ -512,9 +512,9 @@ def test_action_goes_through_the_cluster_only_where_its_daemon_answers(make: Mak
         raise NotRunningError("nmond is not running")
 
     assert why_not_driven(service) == ""
-    assert why_not_driven(replace(service, cluster=ClusterView(refuse))) == "nmond is not running"
+    assert why_not_driven(service._replace(cluster=ClusterView(refuse))) == "nmond is not running"
     assert (
-        why_not_driven(replace(service, cluster=ClusterView(refuse, is_installed=False)))
+        why_not_driven(service._replace(cluster=ClusterView(refuse, is_installed=False)))
         == "open-ha is not installed"
     )
     Path(service.layout.service_file("web")).write_text("[app#1]\nscript = /bin/true\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -96,7 +96,7 @@ class Rig:
 
     def mark(self, rid: str, **flags: object) -> None:
         """Changes properties of one resource."""
-        self.parts[rid].spec = replace(self.parts[rid].spec, **flags)  # type: ignore[arg-type]
+        self.parts[rid].spec = self.parts[rid].spec._replace(**flags)  # type: ignore[arg-type]
 
 
 Make = Callable[..., Rig]
@@ -127,7 +127,7 @@ def make(agent: Agent) -> Iterator[Make]:
             }
             others = [res for res in loaded.resources if res.spec.rid not in parts]
             rig = Rig(agent, loaded, parts, done)
-            rig.service = replace(loaded, resources=(*parts.values(), *others))
+            rig.service = loaded._replace(resources=(*parts.values(), *others))
             return rig
 
         yield made
@@ -137,7 +137,7 @@ def with_standby(rig: Rig, state: ResourceStatus = DOWN) -> Rig:
     """Adds an application that is always on here."""
     spec = ResourceSpec(STANDBY, Group.APP, "app", STANDBY, is_always_on=True)
     rig.parts[STANDBY] = Part(spec, rig.done, state, start_rank=(2, ""), stop_rank=(2, ""))
-    rig.service = replace(rig.service, resources=(*rig.service.resources, rig.parts[STANDBY]))
+    rig.service = rig.service._replace(resources=(*rig.service.resources, rig.parts[STANDBY]))
     return rig
 
 
@@ -242,7 +242,7 @@ def test_switch_is_the_clusters_whoever_asks(make: Make, options: ActionOptions)
         actions.switch(make().service, options)
     for choice in (ResourceSelector(), BY_RID.choice):
         rig = make(HEARTBEAT, view(S.STARTED), UP)
-        options = replace(options, to_node=NODE, choice=choice)
+        options = options._replace(to_node=NODE, choice=choice)
         assert actions.switch(rig.service, options) == 0
         assert f"webha runs on {NODE} already" in rig.err and rig.done == []
 
@@ -402,7 +402,7 @@ def test_local_actions_on_a_frozen_service_are_forced_or_the_clusters(
     """The cluster's own call is done with a warning; without one --cluster means nothing."""
     rig = make(text, view(S.STOPPED))
     write_frozen_flag(rig.service, is_frozen)
-    options = replace(options, choice=BY_RID.choice)
+    options = options._replace(choice=BY_RID.choice)
     is_clusters = bool(text) and options.is_cluster
     is_refused = is_frozen and not options.is_forced and not is_clusters
     assert actions.start(rig.service, options) == (1 if is_refused else 0)
@@ -448,7 +448,7 @@ def test_actions_exclude_each_other_but_a_rehearsal_waits_for_none(make: Make) -
     rig = make()
     with action_lock(rig.service.var_dir, "other"):
         with pytest.raises(RefusedError, match="waited 0 s for the action lock"):
-            actions.start(rig.service, replace(PLAIN, wait_lock_s=0.0))
+            actions.start(rig.service, PLAIN._replace(wait_lock_s=0.0))
         assert actions.start(rig.service, DRY) == 0
     assert rig.done == []
 
@@ -490,7 +490,7 @@ def test_start_that_fails_is_rolled_back_unless_the_file_or_the_operator_forbids
     rig = make(text)
     rig.parts["disk#1"].fails["start"] = ActionError("no disk")
     with pytest.raises(ActionError, match="no disk"):
-        actions.start(rig.service, replace(PLAIN, has_rollback=has_rollback))
+        actions.start(rig.service, PLAIN._replace(has_rollback=has_rollback))
     taken_back = ["disk#1 back", "ip#1 back"] if has_rollback and not text else []
     assert rig.done == ["ip#1 start", "disk#1 start", *taken_back]
 
@@ -518,7 +518,7 @@ def test_stop_from_within_its_file_system_is_refused(
         actions.stop(rig.service, options)
     assert rig.done == []
     assert actions.start(rig.service, options) == 0
-    assert actions.stop(rig.service, replace(options, choice=BY_RID.choice)) == 0
+    assert actions.stop(rig.service, options._replace(choice=BY_RID.choice)) == 0
     rig.mark("fs#1", is_disabled=True)
     assert actions.stop(rig.service, options) == 0
 
@@ -606,7 +606,7 @@ def test_synchronisation_goes_to_the_nodes_of_its_name(
     assert getattr(actions, name)(rig.service, options) == 0
     assert [line.split()[-1] for line in rig.out if " send sync#1" in line] == targets
     rig = make(text + "disable = true\n")
-    options = replace(options, is_dry_run=False)
+    options = options._replace(is_dry_run=False)
     assert getattr(actions, name)(rig.service, options) == 0
     assert "nothing to synchronise" in rig.err
 
@@ -746,7 +746,7 @@ def test_interruption_is_raised_and_in_the_log_unless_the_monitor_gives_way(
 
     monkeypatch.setattr(rig.parts["app#1"], "status", interrupt)
     with pytest.raises(InterruptedAction):
-        perform(rig.service, word, replace(BY_RID, is_cluster=True))
+        perform(rig.service, word, BY_RID._replace(is_cluster=True))
     assert ("interrupted by SIGTERM" in rig.err) is (word == "start")
 
 

@@ -32,7 +32,7 @@ def build(text: str, node: str = NODE) -> Any:
         raise NotRunningError("none")
 
     file = parse(text, node)
-    log = ActionLog(logging.Logger("a"), "A")
+    log = ActionLog(lambda: logging.Logger("a"), "A")
     return build_resources(
         file, DriverContext("a", node, AgentLayout(), log, ClusterView(no_daemon), file)
     )

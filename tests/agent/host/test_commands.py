@@ -39,7 +39,7 @@ class Lines:
         handler = logging.Handler()
         handler.emit = self._note  # type: ignore[method-assign]
         logger.addHandler(handler)
-        self.log = ActionLog(logger, "A", output_file)
+        self.log = ActionLog(lambda: logger, "A", output_file)
 
     def _note(self, record: logging.LogRecord) -> None:
         self.found.append(f"{record.levelname} {record.getMessage()}")

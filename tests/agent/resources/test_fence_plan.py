@@ -47,7 +47,7 @@ class Devices:
         handler = logging.Handler()
         handler.emit = self._note  # type: ignore[method-assign]
         logger.addHandler(handler)
-        self.log = ActionLog(logger, "A")
+        self.log = ActionLog(lambda: logger, "A")
         for module in (fence_plan, fence_status):
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
         monkeypatch.setattr(fence_status, "pause", self._pause)

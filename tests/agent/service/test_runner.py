@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -134,7 +134,7 @@ def test_rollback_that_fails_continues_and_the_first_error_is_raised(bench: Benc
 def test_standby_part_is_not_taken_back(bench: Bench) -> None:
     """What is always on here stays on."""
     parts = bench.parts()
-    parts[Group.IP].spec = replace(parts[Group.IP].spec, is_always_on=True)
+    parts[Group.IP].spec = parts[Group.IP].spec._replace(is_always_on=True)
     parts[Group.DISK].fails["start"] = ActionError("no")
     with pytest.raises(ActionError):
         bench.start(parts)
@@ -144,7 +144,7 @@ def test_standby_part_is_not_taken_back(bench: Bench) -> None:
 def test_optional_part_that_fails_ends_nothing(bench: Bench) -> None:
     """Its failure is a warning; an interruption is none."""
     parts = bench.parts()
-    parts[Group.SHARE].spec = replace(parts[Group.SHARE].spec, is_optional=True)
+    parts[Group.SHARE].spec = parts[Group.SHARE].spec._replace(is_optional=True)
     parts[Group.SHARE].fails = {"start": ActionError("no"), "stop": ActionError("no")}
     bench.start(parts)
     bench.stop(parts)
@@ -206,7 +206,7 @@ def test_part_of_another_group_that_complains_is_never_believed_down(bench: Benc
 def test_standby_part_is_stopped_only_by_force(bench: Bench, is_forced: bool) -> None:
     """The rest is stopped in any case."""
     parts = bench.parts(UP)
-    parts[Group.FS].spec = replace(parts[Group.FS].spec, is_always_on=True)
+    parts[Group.FS].spec = parts[Group.FS].spec._replace(is_always_on=True)
     bench.stop(parts, is_forced=is_forced)
     assert (words("stop", Group.FS)[0] in bench.done) is is_forced and len(
         bench.done
@@ -224,7 +224,7 @@ def test_start_that_needs_what_cannot_be_handled_is_refused_before_anything_is_t
     assert bench.done == []
     with pytest.raises(ActionError):
         refuse_unhandled(tuple(parts.values()))
-    parts[Group.DISK].spec = replace(parts[Group.DISK].spec, is_optional=True)
+    parts[Group.DISK].spec = parts[Group.DISK].spec._replace(is_optional=True)
     bench.start(parts)
     bench.stop(parts)
     assert not [call for call in bench.done if call.startswith("disk#1")] and len(bench.done) == 10
@@ -240,7 +240,7 @@ def test_part_that_went_down_is_brought_back_as_often_as_it_may(
     pauses: list[float] = []
     monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", pauses.append)
     part = bench.parts()[Group.APP]
-    part.spec = replace(part.spec, restarts=restarts)
+    part.spec = part.spec._replace(restarts=restarts)
     part.fails = {"start": ActionError("no")} if fails else {}
     assert bring_back(bench.service, part) is expected
     tries = restarts if fails else min(restarts, 1)
@@ -253,7 +253,7 @@ def test_part_whose_start_ends_but_which_is_not_up_is_not_back(
     """A start script that exits with 0 and does nothing."""
     monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", lambda seconds: None)
     part = bench.parts()[Group.APP]
-    part.spec = replace(part.spec, restarts=3)
+    part.spec = part.spec._replace(restarts=3)
 
     def idle() -> None:
         bench.done.append("tried")
@@ -278,7 +278,7 @@ def test_part_that_was_left_out_of_the_start_is_left_out_of_the_rollback(bench: 
     """It is optional and cannot be handled: nothing was begun with it."""
     parts = bench.parts()
     parts[Group.DISK].unhandled = "drbd is not handled"
-    parts[Group.DISK].spec = replace(parts[Group.DISK].spec, is_optional=True)
+    parts[Group.DISK].spec = parts[Group.DISK].spec._replace(is_optional=True)
     parts[Group.FS].fails["start"] = ActionError("no")
     with pytest.raises(ActionError):
         bench.start(parts)
@@ -288,7 +288,7 @@ def test_part_that_was_left_out_of_the_start_is_left_out_of_the_rollback(bench: 
 def test_standby_part_stays_up_at_an_ordinary_stop(bench: Bench) -> None:
     """Force is not what a stop is without being asked."""
     parts = bench.parts(UP)
-    parts[Group.FS].spec = replace(parts[Group.FS].spec, is_always_on=True)
+    parts[Group.FS].spec = parts[Group.FS].spec._replace(is_always_on=True)
     bench.stop(parts)
     assert len(bench.done) == 5 and words("stop", Group.FS)[0] not in bench.done
 
