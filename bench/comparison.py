@@ -41,16 +41,15 @@ PARTS = ("rest", "kill", "busy", "many")
 SHOWN_MB = 1.0
 """Processes with less memory are shown as one."""
 BUSY_PROCESSES = 16
-TOGETHER = 3
-"""Pairs at once whose owner loses its power: they wait nearly all the time."""
 SETTLED_S = 5.0
 """From the last change to a measurement of what a pair costs at rest."""
+KILLS = "power loss to start script, s"
 ENTRY = "/bin/true"
 AGENT_COMMANDS = ("svcmon", "svcmgr -s web print status")
 REALTIME = "[node]\nrealtime = yes\n"
 
-_table: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-"""What is in each cell, by row and column: a text for each setting."""
+_table: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+"""What is in each cell, by row and column: a text for each setting, by its label."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,13 @@ class Amount:
     rest_s: float
     busy_s: float
     counts: tuple[int, ...]
+    together: int
+    """Pairs at once whose owner loses its power: they wait nearly all the time."""
+    is_quick: bool
 
 
-QUICK = Amount(3, 5, 10, 20.0, 60.0, (300, 1_000))
-FULL = Amount(20, 20, 40, 120.0, 180.0, (100, 300, 1_000))
+QUICK = Amount(3, 4, 8, 15.0, 45.0, (1_000,), 5, True)
+FULL = Amount(20, 20, 40, 120.0, 180.0, (100, 300, 1_000), 3, False)
 
 
 class Pair(Protocol):
@@ -133,8 +135,14 @@ def others() -> list[Setting]:
 
 def note(what: str, column: str, label: str, text: str) -> None:
     """Put a figure into the table; print it now as well, on stderr."""
-    _table[what][column].append(f"{label} {text}".strip())
+    _table[what][column][label] = text
     print(f"{time.strftime('%H:%M:%S')} {what}: {column} {label} {text}", file=sys.stderr)
+
+
+def announce(what: str, settings: list[Setting]) -> None:
+    """Put what will be measured into the table, in this order."""
+    for setting in settings:
+        _table[what][setting.column][setting.label] = "-"
 
 
 def attempt(setting: Setting, what: str, measure: Callable[[Pair], None]) -> None:
@@ -207,15 +215,31 @@ def measure_rest(setting: Setting, amount: Amount) -> None:
     attempt(setting, "at rest", measure)
 
 
+def measure_all_rest(peers: list[Setting], amount: Amount) -> None:
+    """Measure ours and the others; if it shall be quick, the others meanwhile and one of each."""
+    own = [TUTORIAL[0], FAST, AGENT]
+    if not amount.is_quick:
+        for setting in (*own, *peers):
+            measure_rest(setting, amount)
+        return
+    first = list({each.column: each for each in reversed(peers)}.values())
+
+    def measure(settings: list[Setting]) -> None:
+        for setting in settings:
+            measure_rest(setting, amount)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(measure, (own, first)))
+
+
 def measure_kills(setting: Setting, amount: Amount) -> None:
     """Measure power loss to start script."""
-    what = "power loss to start script, s"
 
     def measure(pair: Pair) -> None:
         found = [pair.power_loss() for _ in range(amount.kills)]
-        note(what, setting.column, setting.label, middle(found))
+        note(KILLS, setting.column, setting.label, middle(found))
 
-    attempt(setting, what, measure)
+    attempt(setting, KILLS, measure)
 
 
 def false_verdicts(pair: Pair, since: float, starts: int) -> str:
@@ -235,14 +259,19 @@ def false_verdicts(pair: Pair, since: float, starts: int) -> str:
 def measure_busy(settings: list[Setting], amount: Amount) -> None:
     """Count what healthy pairs do beside busy processes: all pairs at once."""
     what = f"{BUSY_PROCESSES} busy processes for {amount.busy_s:g} s"
+    announce(what, settings)
     with ExitStack() as stack:
         pairs: list[tuple[Setting, Pair]] = []
-        for setting in settings:
+
+        def set_up(setting: Setting) -> None:
             nodes = stack.enter_context(TwoNodes())
             try:
                 pairs.append((setting, setting.make(nodes)))
             except (SystemExit, subprocess.SubprocessError) as problem:
                 note(what, setting.column, setting.label, f"failed: {problem}"[:100])
+
+        with ThreadPoolExecutor(amount.together) as pool:
+            list(pool.map(set_up, settings))
         time.sleep(SETTLED_S)
         since, starts = time.time(), [pair.starts() for _, pair in pairs]
         for _ in range(BUSY_PROCESSES):
@@ -287,7 +316,11 @@ def print_table() -> None:
     """Print all that was measured."""
     heading("", *COLUMNS)
     for what, cells in _table.items():
-        row(what, *("; ".join(cells.get(column, ["-"])) for column in COLUMNS))
+        texts = [
+            "; ".join(f"{label} {text}" for label, text in cells[column].items()) or "-"
+            for column in COLUMNS
+        ]
+        row(what, *texts)
 
 
 def main() -> None:
@@ -307,11 +340,11 @@ def main() -> None:
     print(f"{cores} cores, load {load:.1f} at the beginning; median (maximum) of each setting")
     print(f"Not installed: {', '.join(absent) or 'none'}\n", flush=True)
     if "rest" in parts:
-        for setting in (TUTORIAL[0], FAST, AGENT, *peers):
-            measure_rest(setting, amount)
+        measure_all_rest(peers, amount)
     if "kill" in parts:
-        with ThreadPoolExecutor(TOGETHER) as pool:
-            settings = [*TUTORIAL, FAST_1, FAST, *WITH_PLAN, *OTHER_PROFILES, *peers]
+        settings = [*TUTORIAL, FAST_1, FAST, *WITH_PLAN, *OTHER_PROFILES, *peers]
+        announce(KILLS, settings)
+        with ThreadPoolExecutor(amount.together) as pool:
             list(pool.map(lambda setting: measure_kills(setting, amount), settings))
     if "busy" in parts:
         measure_busy([*TUTORIAL, FAST_1, FAST, FAST_REALTIME, *OTHER_PROFILES, *peers], amount)

@@ -83,6 +83,8 @@ levels = switch
 """
 SERVICES = (2, 128, 1_000, 10_000)
 LOOK_S = 0.05
+SETTLED_S = 1.5
+"""From the last change to a failure, so that both nodes have heard of each other's state."""
 LOAD_PROCESSES_PER_CORE = 8
 LOAD_S = 60.0
 
@@ -154,6 +156,7 @@ class Cluster:
         self.until(self.owner, "STARTED")
         self.act(self.standby, "unfreeze")
         self.until(self.standby, "STOPPED")
+        time.sleep(SETTLED_S)
 
     def must(self, node: Node, command: str) -> str:
         """Run a command that must succeed; return its output."""
@@ -214,7 +217,7 @@ class Cluster:
         self.owner, self.standby = self.standby, self.owner
         self.until(self.standby, "STOPPED")
         # The power may fail at any time between two beats.
-        time.sleep(0.3 + (took_s * 7919) % 1.0)
+        time.sleep(SETTLED_S + (took_s * 7919) % 1.0)
         return took_s
 
     def unfreeze(self) -> tuple[float, float]:
