@@ -24,7 +24,8 @@ help:
 	@echo "make man    manual pages and completion, generated from the parsers into build/manual"
 	@echo "make docs   the documentation site in build/docs/html; pictures: draws docs/images again"
 	@echo "make lint   ruff (format and check), mypy strict, import contract, the documentation's links"
-	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
+	@echo "make bench  what is measured here, beside keepalived, Pacemaker and heartbeat where installed, and what heartbeats cost:"
+	@echo "            prints tables; hours, COMPARISON=--quick shortens the first one to ten minutes"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  the model checker: two nodes, every state, event and message outcome, DEPTH moves deep"
 	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one,"
@@ -152,11 +153,10 @@ package-test:
 	$(BIN)/python -m tests.packages $(PACKAGE_TEST)
 
 bench: venv
+	$(BIN)/python -m bench.comparison $(COMPARISON)
 	$(BIN)/python -m bench.heartbeats
 	$(BIN)/python -m bench.takeover
 	$(BIN)/python -m bench.interface_down
-	$(BIN)/python -m bench.commands
-	$(BIN)/python -m bench.many_services
 	$(BIN)/python -m bench.agent
 	$(BIN)/python -m bench.busy_nodes
 	$(BIN)/python -m bench.duels

@@ -33,6 +33,7 @@ from bench.peers import heartbeat, keepalived, pacemaker
 from bench.takeover import EZ, PLAN_OPTIONS, Cluster, heading, row
 from opensvc_openha.core.model import Profile
 from opensvc_openha.demo.nodes import Node, TwoNodes
+from opensvc_openha.errors import OpenhaError
 
 HERE = "here"
 PEERS = {"keepalived": keepalived, "Pacemaker": pacemaker, "heartbeat": heartbeat}
@@ -48,8 +49,16 @@ ENTRY = "/bin/true"
 AGENT_COMMANDS = ("svcmon", "svcmgr -s web print status")
 REALTIME = "[node]\nrealtime = yes\n"
 
-_table: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+Table = dict[str, dict[str, dict[str, str]]]
 """What is in each cell, by row and column: a text for each setting, by its label."""
+
+
+def new_table() -> Table:
+    """Return an empty one, whose cells come into being."""
+    return defaultdict(lambda: defaultdict(dict))
+
+
+_table = new_table()
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ def attempt(setting: Setting, what: str, measure: Callable[[Pair], None]) -> Non
     try:
         with TwoNodes() as nodes:
             measure(setting.make(nodes))
-    except (SystemExit, subprocess.SubprocessError, OSError) as problem:
+    except (SystemExit, subprocess.SubprocessError, OSError, OpenhaError) as problem:
         lines = str(problem).splitlines() or [type(problem).__name__]
         note(what, setting.column, setting.label, f"failed: {lines[0][:100]}")
 
@@ -274,11 +283,12 @@ def measure_busy(settings: list[Setting], amount: Amount) -> None:
             list(pool.map(set_up, settings))
         time.sleep(SETTLED_S)
         since, starts = time.time(), [pair.starts() for _, pair in pairs]
-        for _ in range(BUSY_PROCESSES):
-            busy = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
-            stack.callback(busy.wait)
-            stack.callback(busy.kill)
-        time.sleep(amount.busy_s)
+        with ExitStack() as busy:
+            for _ in range(BUSY_PROCESSES):
+                process = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
+                busy.callback(process.wait)
+                busy.callback(process.kill)
+            time.sleep(amount.busy_s)
         for (setting, pair), before in zip(pairs, starts):
             note(what, setting.column, setting.label, false_verdicts(pair, since, before))
 
@@ -299,7 +309,7 @@ def measure_many(amount: Amount) -> None:
             f"{found.starts_s:.2f}, {found.all_s:.2f}",
         )
         note(
-            "what it takes: CPU, s; write(), MB; calls, of its scripts as well",
+            "what it takes: CPU, s; write(), MB; calls of its lasting threads",
             HERE,
             label,
             f"{found.cpu_s:.2f}; {found.written_mb:.1f}; {found.calls}",

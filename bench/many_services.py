@@ -202,7 +202,7 @@ def main() -> None:
         "first start to all STARTED, s",
         "CPU of the daemon, s",
         "write(), MB",
-        "calls, of its scripts as well",
+        "calls of its lasting threads",
         "PSS before, MB",
         "PSS after, MB",
         "idle CPU, %",

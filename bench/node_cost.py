@@ -91,7 +91,7 @@ def memory_mb(node: Node) -> list[tuple[str, float]]:
 
 
 class KernelCalls:
-    """System calls of a process and of what it starts, as counted by the kernel."""
+    """System calls of the threads that a process had at the beginning, counted by the kernel."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -117,12 +117,16 @@ class KernelCalls:
 
 @contextmanager
 def counted_calls(pid: int) -> Iterator[KernelCalls]:
-    """Count the calls of a process, its threads and its scripts meanwhile; needs perf and root."""
+    """Count the calls of a process meanwhile; needs perf, and root.
+
+    Of the threads that it has now, and of none of its scripts: to begin and to end a thread that is
+    counted takes the kernel longer than the thread, which is then what is measured.
+    """
     found = KernelCalls()
     events = ",".join(f"syscalls:sys_enter_{call}" for _, calls in CALLS for call in calls)
     try:
         perf = subprocess.Popen(
-            ["perf", "stat", "-x,", "-e", events, "-p", str(pid)],
+            ["perf", "stat", "-i", "-x,", "-e", events, "-p", str(pid)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from opensvc_openha.core.states import MAY_RUN, ServiceState
-from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import NotRunningError, RefusedError
 
 if TYPE_CHECKING:
@@ -27,6 +26,9 @@ def refuse_beside_peer(service: Service, resources: Iterable[Resource], action: 
         return
     if service.cluster.is_daemons_call():
         return
+    # The daemon's own calls, on which a takeover waits, need neither the status nor its words.
+    from opensvc_openha.core.status import PeerStanding
+
     try:
         node = service.cluster.node_status_now()
     except NotRunningError:
