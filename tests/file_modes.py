@@ -21,7 +21,7 @@ def wrong_modes(root: Path, expected: dict[str, int]) -> dict[str, str]:
         if stat.S_ISLNK(mode):
             continue
         named = [rights for end, rights in expected.items() if path.name.endswith(end)]
-        right = [FOLDER] if stat.S_ISDIR(mode) else named or [FILE, PROGRAM]
+        right = named or ([FOLDER] if stat.S_ISDIR(mode) else [FILE, PROGRAM])
         if mode & 0o7777 not in right:
             wrong[str(path.relative_to(root))] = oct(mode & 0o7777)
     return wrong

@@ -60,9 +60,9 @@ def collect(layout: Layout) -> Findings:
 def _history(layout: Layout) -> tuple[list[Entry], float, str]:
     """Return starts and stalls, how far back they go, and why that is less than all."""
     try:
-        scripts = read_words(layout.history_file, (EntryKind.SCRIPT,), (ScriptKind.START.value,))
-        stalls = read_words(layout.history_file, (EntryKind.NODE,), (_STALLED,))
-        oldest = read_oldest(layout.history_file)
+        scripts = read_words(layout.history_dir, (EntryKind.SCRIPT,), (ScriptKind.START.value,))
+        stalls = read_words(layout.history_dir, (EntryKind.NODE,), (_STALLED,))
+        oldest = read_oldest(layout.history_dir)
         return scripts + stalls, 0.0 if oldest is None else clock.wall() - oldest.at, ""
     except OpenhaError as error:
         entries = newest_if_any(layout)

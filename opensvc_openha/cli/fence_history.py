@@ -27,8 +27,8 @@ def collect(layout: Layout) -> tuple[PathHistory, ...]:
     """Return the history of each path that is configured, then of what else fenced."""
     newest = fence_entries(newest_of_daemon(layout))
     written = []
-    if may_read(layout) and (os.path.exists(layout.history_file) or not newest):
-        written = fence_entries(read_words(layout.history_file, KINDS, WORDS))
+    if may_read(layout) and (os.path.exists(layout.history_dir) or not newest):
+        written = fence_entries(read_words(layout.history_dir, KINDS, WORDS))
     return by_path([*written, *unwritten(written, newest)], _paths(layout))
 
 

@@ -1,6 +1,6 @@
 """``openha history``: past events of this node.
 
-The history file is read directly, so that it can be shown while no daemon answers. It is a moment
+The history is read from its files, so that it can be shown while no daemon answers. It is a moment
 late, so the daemon's newest entries are added: what a status shows is explained at once. Users who
 may not read the file get these alone, without the output of scripts.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,15 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.suggestion import which_service
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import describe
-from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries, unwritten
+from opensvc_openha.storage.history_file import (
+    Damaged,
+    Entry,
+    EntryKind,
+    has_service,
+    is_of,
+    read_entries,
+    unwritten,
+)
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:
@@ -84,7 +92,7 @@ def main(args: list[str]) -> int:
     usual = usual_call(args)
     if usual is not None:
         layout = installation.layout()
-        text = history_text(layout, newest_of_daemon(layout), usual)
+        text = history_text(layout, newest_of_daemon(layout), usual, sys.stderr.write)
         warn_of_rest(layout)
         sys.stdout.write(text)
         return 0
@@ -94,7 +102,9 @@ def main(args: list[str]) -> int:
     if limit is None:
         limit = _NEWEST if options.since is None else -1
     newest = newest_of_daemon(layout)
-    entries = _entries(layout, newest, options.service, options.since or 0.0, limit)
+    entries = _entries(
+        layout, newest, options.service, options.since or 0.0, limit, sys.stderr.write
+    )
     warn_of_rest(layout)
     if options.is_of_both:
         from opensvc_openha.cli.node_timeline import show_timeline
@@ -134,21 +144,35 @@ def usual_call(args: Sequence[str]) -> UsualCall | None:
     return UsualCall("".join(rest), limit)
 
 
-def history_text(layout: Layout, newest: list[Entry], call: UsualCall) -> str:
+def history_text(
+    layout: Layout, newest: list[Entry], call: UsualCall, warn: Callable[[str], object]
+) -> str:
     """Return the text of a usual call; ``newest`` are the entries of the daemon."""
-    return _text(_entries(layout, newest, call.service, 0.0, call.limit))
+    return _text(_entries(layout, newest, call.service, 0.0, call.limit, warn))
 
 
 def _entries(
-    layout: Layout, newest: list[Entry], service: str, since: float, limit: int
+    layout: Layout,
+    newest: list[Entry],
+    service: str,
+    since: float,
+    limit: int,
+    warn: Callable[[str], object],
 ) -> list[Entry]:
     configured = [svc.name for svc in configuration.read_services(layout)] if service else []
     # Commands for all services are entries of each, also of one that never was.
-    if service not in ("", *configured) and not any(
-        entry.name == service for entry in read_history(layout, newest, service)
+    if (
+        service not in ("", *configured)
+        and not any(is_of(entry, service, 0.0, False) and entry.name for entry in newest)
+        and not (_is_readable(layout, newest) and has_service(layout.history_dir, service))
     ):
         raise no_such_service(service, configured)
-    return read_history(layout, newest, service, since, limit or -1)
+
+    def report(damaged: int) -> None:
+        lines = "a damaged line" if damaged == 1 else f"{damaged} damaged lines"
+        warn(f"{lines} of the history {layout.history_dir} left out\n")
+
+    return read_history(layout, newest, service, since, limit or -1, on_damage=report)
 
 
 def _text(entries: list[Entry]) -> str:
@@ -174,7 +198,7 @@ def may_read(layout: Layout) -> bool:
 
     Reading a missing file gives the proper message.
     """
-    return not os.path.exists(layout.history_file) or os.access(layout.history_file, os.R_OK)
+    return not os.path.exists(layout.history_dir) or os.access(layout.history_dir, os.R_OK)
 
 
 def newest_of_daemon(layout: Layout) -> list[Entry]:
@@ -187,7 +211,7 @@ def newest_of_daemon(layout: Layout) -> list[Entry]:
         if not isinstance(error, NotRunningError):
             raise
         raise SystemFault(
-            f"only root may read the history {layout.history_file}, and nmond cannot show it:"
+            f"only root may read the history {layout.history_dir}, and nmond cannot show it:"
             f" {error}"
         ) from error
 
@@ -212,20 +236,25 @@ def read_history(
     since: float = 0.0,
     limit: int = -1,
     is_with_node: bool = False,
+    on_damage: Damaged | None = None,
 ) -> list[Entry]:
     """Return the entries of a service, or of all; the newest ``limit`` of them, -1 for all.
 
     ``newest`` are those of the daemon, ``since`` is wall-clock seconds.
     """
-    is_readable = may_read(layout) and (os.path.exists(layout.history_file) or not newest)
     written = (
-        read_entries(layout.history_file, service, since, limit, is_with_node)
-        if is_readable
+        read_entries(layout.history_dir, service, since, limit, is_with_node, on_damage)
+        if _is_readable(layout, newest)
         else []
     )
     newest = [entry for entry in newest if is_of(entry, service, since, is_with_node)]
     found = [*written, *unwritten(written, newest)]
     return found if limit < 0 else found[len(found) - min(limit, len(found)) :]
+
+
+def _is_readable(layout: Layout, newest: list[Entry]) -> bool:
+    """Return whether to read the files; where there is nothing, reading them gives the message."""
+    return may_read(layout) and (os.path.exists(layout.history_dir) or not newest)
 
 
 def _history_lines(entries: list[Entry]) -> list[str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -39,8 +38,10 @@ from opensvc_openha.storage.history_file import (
     EntryKind,
     key_of,
     read_after,
+    read_entries,
     unwritten,
 )
+from opensvc_openha.storage.history_segments import mark_of
 from opensvc_openha.storage.history_writer import NOT_WRITTEN
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
@@ -261,17 +262,16 @@ class Notifier:
 
     def _new_entries(self) -> list[Entry]:
         """Return the entries since the last call; a history that cannot be read has none."""
-        path = self._layout.history_file
+        path = self._layout.history_dir
         try:
-            found = os.stat(path)
+            seen = mark_of(path)
         except OSError:
             return []
-        seen = found.st_mtime_ns, found.st_size, found.st_ino
-        if seen == self._seen:
+        if seen is None or seen == self._seen:
             return []
         try:
             if self._number is None:
-                entries = self._first_entries(read_after(path, -1, _BACK))
+                entries = self._first_entries(read_entries(path, limit=_BACK))
             else:
                 entries = read_after(path, self._number, _AT_ONCE)
                 if not entries and self._has_begun_again(path):
@@ -283,11 +283,13 @@ class Notifier:
                 self._reading_problem = str(error)
                 self._log(str(error))
             return []
-        self._seen, self._reading_problem = seen, ""
+        # Where there may be more, the next call reads on.
+        self._seen = None if len(entries) >= _AT_ONCE else seen
+        self._reading_problem = ""
         return entries
 
     def _has_begun_again(self, path: str) -> bool:
-        newest = read_after(path, -1, 1)
+        newest = read_entries(path, limit=1)
         return bool(newest) and self._number is not None and newest[0].number < self._number
 
     def _begin_again(self) -> None:

@@ -71,7 +71,9 @@ class CommandRenderer:
     def _history(self, call: UsualCall, asked: Asked) -> Rendered:
         from opensvc_openha.cli.history import history_text
 
-        return Rendered(history_text(self._layout, asked.recent(), call))
+        warnings: list[str] = []
+        text = history_text(self._layout, asked.recent(), call, warnings.append)
+        return Rendered(text, "".join(warnings))
 
     def order(self, words: Sequence[str], caller: Caller) -> TypedOrder | None:
         """Return what a command line orders; None for what only the command itself can check.

@@ -150,8 +150,13 @@ class Layout(NamedTuple):
         return f"{self.proc_dir}/durations.json"
 
     @property
-    def history_file(self) -> str:
+    def history_dir(self) -> str:
         """Every transition with its cause, across restarts and reboots."""
+        return f"{self.proc_dir}/history"
+
+    @property
+    def former_history_file(self) -> str:
+        """The history of versions before 0.2.0, until it is converted."""
         return f"{self.proc_dir}/history.sqlite"
 
     def service_dir(self, service: str) -> str:

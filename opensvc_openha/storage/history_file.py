@@ -1,24 +1,22 @@
-"""Hold the history: every transition with its cause, bounded, in one sqlite file.
+"""Hold the history: every transition with its cause, bounded, one line of JSON for each entry.
 
-It survives reboots. It has a rollback journal, not a write-ahead log: entries are rare, and so the
-history is one file, which can be read while nothing runs, by users without write permission beside
-it, and on a read-only file system. Each entry is on disk before the next. A file that sqlite cannot
-read is set aside, never repaired: the history explains decisions, none depends on it.
+It survives reboots, and is read while nothing runs, by users without write permission, and on a
+read-only file system. A line that is damaged costs that entry alone: readers pass over it and count
+it. The history explains decisions, none depends on it. Files and their rotation:
+``history_segments``.
 
-It is readable for root and its group: it holds the output of scripts, and any process that can open
-it can lock it. Such a lock delays entries only briefly: the writer continues with a copy, and
-leaves the locked file to the reader.
+The order of ``id``, ``at``, ``kind``, ``name`` in a line is part of the format: a reader that
+selects looks for them without decoding the lines that it does not want.
 """
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import json
 import math
 import os
-import sqlite3
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,39 +24,14 @@ from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.system.files import identity_of
-
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE life(id INTEGER PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL);
-CREATE TABLE sight(id INTEGER PRIMARY KEY, seen TEXT NOT NULL);
-CREATE TABLE entry(
-    id INTEGER PRIMARY KEY, life INTEGER NOT NULL, at REAL NOT NULL, mono REAL NOT NULL,
-    kind TEXT NOT NULL, name TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
-    reason TEXT NOT NULL, rule TEXT NOT NULL, is_alarm INTEGER NOT NULL, took_s REAL,
-    sight INTEGER
-);
-"""
-_CAUSE_TABLE = """
-CREATE TABLE IF NOT EXISTS cause(
-    entry INTEGER PRIMARY KEY, own TEXT NOT NULL, sent INTEGER NOT NULL, heard_of TEXT,
-    heard INTEGER NOT NULL
+from opensvc_openha.storage.history_segments import (
+    Segment,
+    SegmentAppender,
+    lines_of,
+    numbers_in,
 )
-"""
-"""Apart from the others: a version that does not know it can write the file all the same."""
-_SELECT_CAUSES = "SELECT entry, own, sent, heard_of, heard FROM cause WHERE entry BETWEEN ? AND ?"
-_SELECT = """
-SELECT entry.at, entry.mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine,
-    entry.id
-FROM entry LEFT JOIN sight ON sight.id = entry.sight LEFT JOIN life ON life.id = entry.life
-"""
+
 _TEXT_MAX = 500
-_FORMATS, _FORMAT_MAX = slice(18, 20), 2
-"""Bytes of a sqlite file's header that say how it is written and read."""
-_LOCK_WAIT_S = 1.0
-_READ_WAIT_S = 3.0
-_MODE = 0o640
-_SLACK = 1.1
 
 
 class EntryKind(enum.Enum):
@@ -99,7 +72,7 @@ class Entry:
     sight: Sight | None = None
     machine: str = ""
     number: int = 0
-    """Row number in the file."""
+    """Counts all entries; 0 before it is written."""
     cause: Causality | None = None
     """What was sent and heard by then; None where that is not known."""
 
@@ -113,164 +86,106 @@ class Entry:
         return self.at - earlier.at
 
 
-class DamagedFile(Exception):
-    """The file holds no history of this version; never leaves the writer's thread."""
-
-
 class HistoryFile:
-    """The open file, for one writer."""
+    """The open history, for one writer."""
 
-    def __init__(self, path: str, machine: str) -> None:
-        """Open or create the file.
+    def __init__(self, folder: str, machine: str) -> None:
+        """Open or create it, in a boot of the ``machine``; empty for entries that have their own.
 
-        Raises sqlite3.Error or OSError, and DamagedFile if it has to be set aside.
+        Raises OSError, and DamagedFile if its newest file has to be set aside first.
         """
-        self._path = path
-        self._last_sight: Sight | None = None
-        self._sight_id: int | None = None
-        # sqlite would create it with the permissions left by the umask.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE))
-        os.chmod(path, _MODE)
-        self._connection = _connect(path, _LOCK_WAIT_S)
-        try:
-            self._prepare()
-            cursor = self._connection.execute(
-                "INSERT INTO life(machine, pid) VALUES(?, ?)", (machine, os.getpid())
-            )
-            self._life = cursor.lastrowid
-            self._identity = identity_of(path)
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        with open(self._path, "rb") as file:
-            formats = file.read(_FORMATS.stop)[_FORMATS]
-        # sqlite takes a file whose header has a later number for one that it may only read, and its
-        # message is the one for a file without the permission.
-        if formats and max(formats) > _FORMAT_MAX:
-            raise DamagedFile(f"its format is {max(formats)}, and at most {_FORMAT_MAX} is known")
-        run("PRAGMA journal_mode=DELETE")
-        run("PRAGMA synchronous=FULL")
-        version = run("PRAGMA user_version").fetchone()[0]
-        tables = {row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not version and not tables:
-            self._connection.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
-            )
-        elif version != _VERSION:
-            raise DamagedFile(f"it is no history of this version (its version is {version})")
-        elif _columns(self._connection) != _own_columns():
-            # One damaged byte can make a file that takes entries but cannot be read.
-            raise DamagedFile("its tables have other columns than they should")
-        else:
-            found = run("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise DamagedFile(found)
-        run(_CAUSE_TABLE)
+        self._machine = machine
+        self._segment = SegmentAppender(folder)
 
     @property
     def is_in_place(self) -> bool:
-        """Return False once the file was removed or replaced."""
-        return identity_of(self._path) == self._identity
+        """Return False once its newest file was removed or replaced."""
+        return self._segment.is_in_place
 
-    def append(self, entries: Iterable[Entry], limit: int) -> None:
-        """Write the entries in one transaction, and drop the oldest above the limit."""
-        run = self._connection.execute
-        run("BEGIN IMMEDIATE")
-        try:
-            for entry in entries:
-                texts = [
-                    one_line(text[:_TEXT_MAX])
-                    for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)
-                ]
-                cursor = run(
-                    "INSERT INTO entry(life, at, mono, kind, name, old, new, reason, rule,"
-                    " is_alarm, took_s, sight) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        self._life,
-                        entry.at,
-                        entry.mono,
-                        entry.kind.value,
-                        *texts,
-                        int(entry.is_alarm),
-                        entry.took_s,
-                        self._record_sight(entry.sight),
-                    ),
-                )
-                if entry.cause is not None:
-                    run(
-                        "INSERT OR REPLACE INTO cause VALUES(?, ?, ?, ?, ?)",
-                        (cursor.lastrowid, *_dump_cause(entry.cause)),
-                    )
-            oldest, newest = run("SELECT min(id), max(id) FROM entry").fetchone()
-            if newest is not None and newest - oldest >= limit * _SLACK:
-                run("DELETE FROM entry WHERE id <= ?", (newest - limit,))
-                run("DELETE FROM cause WHERE entry <= ?", (newest - limit,))
-                run("DELETE FROM sight WHERE id < (SELECT min(sight) FROM entry)")
-                run("DELETE FROM life WHERE id < (SELECT min(life) FROM entry)")
-            run("COMMIT")
-        except BaseException:
-            self._last_sight = None
-            if self._connection.in_transaction:
-                run("ROLLBACK")
-            raise
+    def append(self, entries: Iterable[Entry], limit: int, is_numbered: bool = False) -> None:
+        """Write the entries, and drop the oldest ones that exceed the limit by far.
 
-    def _record_sight(self, sight: Sight | None) -> int | None:
-        """Return the row number of the evidence; all entries of one step share it."""
-        if sight is None:
-            return None
-        if sight is not self._last_sight:
-            cursor = self._connection.execute(
-                "INSERT INTO sight(seen) VALUES(?)", (_dump_sight(sight),)
-            )
-            self._last_sight, self._sight_id = sight, cursor.lastrowid
-        return self._sight_id
+        They get the next numbers, or keep their own, which must be higher. Raises OSError if none
+        of them was written, and PartlyWritten if some were.
+        """
+        entries = list(entries)
+        if not entries:
+            return
+        if is_numbered:
+            self._segment.next_number = entries[0].number
+        segment = self._segment
+        machine = segment.machine
+        if is_new := segment.needs_head(limit):
+            machine = self._machine or entries[0].machine
+        lines = []
+        number = segment.next_number
+        shared: tuple[object, ...] = ()
+        shared_by = 0
+        for entry in entries:
+            number = entry.number if is_numbered else number
+            values = _values(entry, number)
+            own = self._machine or entry.machine
+            if (id(entry.sight), entry.cause, own) == shared:
+                values["as"] = shared_by
+            else:
+                values |= _circumstances(entry, own if own != machine else "")
+                if entry.sight is not None:
+                    shared, shared_by = (id(entry.sight), entry.cause, own), number
+            lines.append(_json(values))
+            number += 1
+        if is_new:
+            segment.begin(machine, limit)
+        segment.append("".join(f"{line}\n" for line in lines).encode(), number)
 
-    def newest(self, number: int) -> list[Entry]:
-        """Return at most ``number`` entries, oldest first. Raises sqlite3.Error or ValueError."""
-        rows = self._connection.execute(
-            f"{_SELECT} ORDER BY entry.id DESC LIMIT ?", (number,)
-        ).fetchall()
-        return _with_causes(self._connection, [_entry(row) for row in reversed(rows)])
+    def sync(self) -> None:
+        """Have all entries on disk. Raises OSError."""
+        self._segment.sync()
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._segment.close()
 
 
-def _columns(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
-    return [
-        row
-        for table in ("life", "sight", "entry")
-        for row in connection.execute(f"PRAGMA table_info({table})")
-    ]
+def _json(values: dict[str, Any]) -> str:
+    # A time that is no number is an error here, as no reader could make sense of it.
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _own_columns() -> list[tuple[object, ...]]:
-    with contextlib.closing(_connect(":memory:", 0)) as fresh:
-        fresh.executescript(_SCHEMA)
-        return _columns(fresh)
+def _values(entry: Entry, number: int) -> dict[str, Any]:
+    """Return what an entry has by itself; what is usual is left out."""
+    name, old, new, reason, rule = (
+        one_line(text[:_TEXT_MAX])
+        for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)
+    )
+    values: dict[str, Any] = {
+        "id": number,
+        "at": entry.at,
+        "kind": entry.kind.value,
+        "name": name,
+        "old": old,
+        "new": new,
+        "reason": reason,
+        "mono": entry.mono,
+    }
+    if rule:
+        values["rule"] = rule
+    if entry.is_alarm:
+        values["alarm"] = True
+    if entry.took_s is not None:
+        values["took_s"] = entry.took_s
+    return values
 
 
-def replace_by_copy(path: str) -> None:
-    """Replace a file that a reader keeps locked by a copy; the reader keeps the old one.
-
-    Raises sqlite3.Error or OSError. A reader's lock allows the copy; a writer's lock prevents it
-    for as long as it is held.
-    """
-    copy = f"{path}.copy"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(copy)
-    os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
-    os.chmod(copy, _MODE)
-    with (
-        contextlib.closing(_connect(path, _LOCK_WAIT_S)) as source,
-        contextlib.closing(_connect(copy, _LOCK_WAIT_S)) as target,
-    ):
-        source.backup(target)
-    os.replace(copy, path)
+def _circumstances(entry: Entry, machine: str) -> dict[str, Any]:
+    """Return what an entry shares with the others of its step: they refer to it by ``as``."""
+    values: dict[str, Any] = {}
+    if machine:
+        values["machine"] = machine
+    if entry.sight is not None:
+        values["sight"] = _sight_values(entry.sight)
+    if entry.cause is not None:
+        values["cause"] = _dump_cause(entry.cause)
+    return values
 
 
 def unwritten(written: Sequence[Entry], newest: Sequence[Entry]) -> list[Entry]:
@@ -305,133 +220,271 @@ def is_of(entry: Entry, service: str, since: float, is_with_node: bool) -> bool:
 
 _KINDS_OF_SERVICE = ("service", "script", "command", "monitor", "readiness")
 _KINDS_OF_NODE = ("link", "peer", "node", "daemon")
-_OF_SERVICE = (
-    "(kind IN ('service', 'script', 'command', 'monitor', 'readiness') AND name IN (?, ''))"
-)
-_OF_NODE = "(kind IN ('link', 'peer', 'node', 'daemon'))"
+
+_BAD = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What decoding raises for a line that this version has not written."""
+
+Damaged = Callable[[int], object]
+"""Called with the number of lines that were passed over, if there are any."""
 
 
 def read_entries(
-    path: str, service: str = "", since: float = 0.0, limit: int = -1, is_with_node: bool = False
+    folder: str,
+    service: str = "",
+    since: float = 0.0,
+    limit: int = -1,
+    is_with_node: bool = False,
+    on_damage: Damaged | None = None,
 ) -> list[Entry]:
     """Return the newest entries, oldest first; raises SystemFault.
 
     All entries, or those of one service, optionally with those of its node. Entries of a service
     are its transitions, its scripts, its resource monitor's, and the commands for it or for all.
     """
-    where = ["entry.at >= ?"]
-    values: list[object] = [since]
+    pattern = None
     if service:
-        where.append(f"({_OF_SERVICE} OR {_OF_NODE})" if is_with_node else _OF_SERVICE)
-        values.append(service)
-    return _read(path, " AND ".join(where), [*values, limit])
+        name = re.escape(_json_text(service))
+        kinds = "|".join(_KINDS_OF_SERVICE)
+        of_service = f'"kind":"(?:{kinds})","name":(?:""|{name}),'
+        of_node = f'"kind":"(?:{"|".join(_KINDS_OF_NODE)})",'
+        pattern = _pattern(f"(?:{of_service}|{of_node})" if is_with_node else of_service)
+    elif since:
+        pattern = _pattern("")
+
+    def accepts(entry: Entry) -> bool:
+        return is_of(entry, service, since, is_with_node)
+
+    return _newest(folder, _Search(pattern, accepts, since, limit), on_damage)
 
 
-def read_after(path: str, number: int, limit: int) -> list[Entry]:
-    """Return the newest ``limit`` entries with a higher number, oldest first; raises SystemFault.
+def has_service(folder: str, service: str) -> bool:
+    """Return True if an entry has this name, of the kinds that services have; SystemFault."""
+    kinds = "|".join(_KINDS_OF_SERVICE)
+    pattern = _pattern(f'"kind":"(?:{kinds})","name":{re.escape(_json_text(service))},')
+    search = _Search(pattern, lambda entry: entry.name == service, limit=1)
+    return bool(_newest(folder, search))
 
-    With a negative number the newest entries of all.
-    """
-    return _read(path, "entry.id > ?", [number, limit])
+
+def read_after(folder: str, number: int, limit: int) -> list[Entry]:
+    """Return the oldest ``limit`` entries with a higher number, oldest first; SystemFault."""
+    found: list[Entry] = []
+    firsts = _firsts(folder)
+    behind = sum(first <= number + 1 for first in firsts)
+    for first in firsts[max(0, behind - 1) :]:
+        search = _Search(None, lambda entry: True, after=number)
+        found += reversed(_in_segment(folder, first, search, []))
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
-def read_words(path: str, kinds: Sequence[EntryKind], words: Sequence[str]) -> list[Entry]:
+def read_words(folder: str, kinds: Sequence[EntryKind], words: Sequence[str]) -> list[Entry]:
     """Return the entries of these kinds whose old or new value is a word, oldest first.
 
     Raises SystemFault.
     """
-    of_kind, of_word = (", ".join("?" * len(each)) for each in (kinds, words))
-    where = f"kind IN ({of_kind}) AND (new IN ({of_word}) OR old IN ({of_word}))"
-    return _read(path, where, [*(kind.value for kind in kinds), *words, *words, -1])
+    texts = "|".join(re.escape(_json_text(word)) for word in words)
+    kind = f'"kind":"(?:{"|".join(kind.value for kind in kinds)})",'
+    pattern = _pattern(f'{kind}"name":"[^\\n]*?","(?:old|new)":(?:{texts}),')
+
+    def accepts(entry: Entry) -> bool:
+        return entry.kind in kinds and (entry.new in words or entry.old in words)
+
+    return _newest(folder, _Search(pattern, accepts))
 
 
-def read_oldest(path: str) -> Entry | None:
+def read_oldest(folder: str) -> Entry | None:
     """Return the oldest entry, since when the history has everything; raises SystemFault."""
-    found = _read(path, "entry.id = (SELECT min(id) FROM entry)", [-1])
-    return found[0] if found else None
+    for first in _firsts(folder):
+        found = _in_segment(folder, first, _Search(None, lambda entry: True), [])
+        if found:
+            return found[-1]
+    return None
 
 
-def _read(path: str, where: str, values: Sequence[object]) -> list[Entry]:
-    """Return the newest entries that fulfil a condition; the last value is how many."""
-    if os.path.exists(path) and not os.access(path, os.R_OK):
-        raise SystemFault(f"only root may read the history {path}")
-    query = f"{_SELECT} WHERE {where} ORDER BY entry.id DESC LIMIT ?"
-    if not os.path.exists(path):
-        raise SystemFault(f"there is no history yet: {path} (nmond writes it)")
+@dataclass(frozen=True)
+class _Search:
+    """What is looked for: lines that match, of which the entries are accepted."""
+
+    pattern: re.Pattern[bytes] | None
+    accepts: Callable[[Entry], bool]
+    since: float = 0.0
+    limit: int = -1
+    after: int = -1
+
+
+def _pattern(part: str) -> re.Pattern[bytes]:
+    """Return what finds whole lines with a part, and the time in each, behind a line break."""
+    return re.compile(rb'\n\{"id":\d+,"at":([^,]+),' + part.encode() + rb"[^\n]*")
+
+
+def _json_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _firsts(folder: str) -> list[int]:
+    """Return the first numbers of all files; raises SystemFault."""
+    if not os.path.exists(folder):
+        raise SystemFault(f"there is no history yet: {folder} (nmond writes it)")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise SystemFault(f"only root may read the history {folder}")
     try:
-        connection = _open_to_read(path)
+        return numbers_in(folder)
+    except OSError as error:
+        raise SystemFault(f"cannot read the history {folder}: {error.strerror}") from error
+
+
+def _newest(folder: str, search: _Search, on_damage: Damaged | None = None) -> list[Entry]:
+    """Return the newest entries that are looked for, oldest first."""
+    found: list[Entry] = []
+    damaged: list[bytes] = []
+    left = search.limit
+    for first in reversed(_firsts(folder)):
+        if left == 0:
+            break
+        here = _in_segment(folder, first, replace(search, limit=left), damaged)
+        found += here
+        left -= len(here) if left > 0 else 0
+    if damaged and on_damage is not None:
+        on_damage(len(damaged))
+    found.reverse()
+    return found
+
+
+def _in_segment(folder: str, first: int, search: _Search, damaged: list[bytes]) -> list[Entry]:
+    """Return the entries of one file that are looked for, newest first; none of one that is gone.
+
+    Lines that are none are added to ``damaged``.
+    """
+    try:
+        segment = Segment(folder, first)
+    except FileNotFoundError:
+        return []  # The oldest one, which the writer has dropped meanwhile.
+    except OSError as error:
+        raise SystemFault(f"cannot read the history {folder}: {error.strerror}") from error
+    found: list[Entry] = []
+    waiting: dict[int, list[int]] = {}
+    """Places in ``found``, by the number of the entry whose circumstances they share."""
+    is_over = False
+    try:
+        if not segment.is_known:
+            damaged.append(b"")
+            return []
+        for block in segment.blocks():
+            for line in () if is_over else _candidates(block, search):
+                try:
+                    values = _decoded(line)
+                    entry = _entry(values, segment.machine)
+                except _BAD:
+                    damaged.append(line)
+                    continue
+                is_over = entry.number <= search.after
+                if is_over:
+                    break
+                if search.accepts(entry):
+                    if "as" in values:
+                        waiting.setdefault(values["as"], []).append(len(found))
+                    found.append(entry)
+                is_over = len(found) == search.limit
+                if is_over:
+                    break
+            _share(found, waiting, block)
+            if is_over and not waiting:
+                break
+    except OSError as error:
+        raise SystemFault(f"cannot read the history {folder}: {error.strerror}") from error
+    finally:
+        segment.close()
+    return found
+
+
+def _candidates(block: bytes, search: _Search) -> Iterator[bytes]:
+    """Yield the lines of a block that may be looked for, newest first."""
+    if search.pattern is None:
+        yield from reversed(lines_of(block))
+        return
+    for match in reversed(list(search.pattern.finditer(block))):
+        if not search.since or _is_since(match[1], search.since):
+            yield match[0][1:]
+
+
+def _is_since(at: bytes, since: float) -> bool:
+    try:
+        return float(at) >= since
+    except ValueError:
+        return True  # Damaged, as its decoding shows.
+
+
+def _share(found: list[Entry], waiting: dict[int, list[int]], block: bytes) -> None:
+    """Complete the entries that share circumstances with one of this block."""
+    for number in list(waiting):
+        begin = block.find(b'\n{"id":%d,' % number) + 1
+        if not begin:
+            continue
+        end = block.find(b"\n", begin)
         try:
-            rows = connection.execute(query, values).fetchall()
-            return _with_causes(connection, [_entry(row) for row in reversed(rows)])
-        finally:
-            connection.close()
-    except (sqlite3.Error, ValueError, OverflowError, RecursionError) as error:
-        raise SystemFault(f"cannot read the history {path}: {one_line(str(error))}") from error
+            values = _decoded(block[begin:] if end < 0 else block[begin:end])
+            shared = _loaded_circumstances(values)
+        except _BAD:
+            shared = {}
+        for place in waiting.pop(number):
+            found[place] = replace(found[place], **shared)
 
 
-def _open_to_read(path: str) -> sqlite3.Connection:
-    """Open for reading: with write permission, roll back what a crash left half written."""
-    mode = "rw" if os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK) else "ro"
-    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    connection = _connect(f"file:{quoted}?mode={mode}", _READ_WAIT_S, is_uri=True)
-    try:
-        connection.execute("PRAGMA query_only = 1")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _decoded(line: bytes) -> dict[str, Any]:
+    """Return the values of a line. Raises ValueError or RecursionError."""
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("a line holds no object")
+    return values
 
 
-def _connect(path: str, wait_s: float, is_uri: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, uri=is_uri)
-    # A damaged file holds any bytes; a decoding error must not hide the actual problem.
-    connection.text_factory = lambda data: data.decode("utf-8", "replace")
-    return connection
+def _entry(values: dict[str, Any], machine: str) -> Entry:
+    """Return the entry of a line of a file that a boot has begun.
 
-
-def _entry(row: tuple[object, ...]) -> Entry:
-    """Convert a row; ValueError if this version did not write it."""
-    at, mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine, number = row
-    if not isinstance(number, int):
-        raise ValueError(f"an entry has the number {number!r}")
+    Raises ValueError, KeyError or TypeError for what this version has not written.
+    """
+    number, took_s = values["id"], values.get("took_s")
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"an entry has the number {number!r:.40}")
+    if not isinstance(values.get("as", 1), int):
+        raise ValueError("an entry refers to no number")
+    shared = {"machine": machine, **_loaded_circumstances(values)}
     return Entry(
-        _number(at),
-        _number(mono),
-        EntryKind(kind),
-        str(name),
-        str(old),
-        str(new),
-        str(reason),
-        str(rule),
-        bool(is_alarm),
-        None if took_s is None else _number(took_s),
-        None if seen is None else _load_sight(str(seen)),
-        str(machine or ""),
-        number,
+        at=finite_number(values["at"]),
+        mono=finite_number(values["mono"]),
+        kind=EntryKind(values["kind"]),
+        name=str(values["name"]),
+        old=str(values["old"]),
+        new=str(values["new"]),
+        reason=str(values["reason"]),
+        rule=str(values.get("rule", "")),
+        is_alarm=bool(values.get("alarm", False)),
+        took_s=None if took_s is None else finite_number(took_s),
+        number=number,
+        **shared,
     )
 
 
-def _with_causes(connection: sqlite3.Connection, entries: list[Entry]) -> list[Entry]:
-    """Return the entries with what is known of their causes."""
-    if (
-        not entries
-        or not connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cause'"
-        ).fetchone()
-    ):
-        return entries
-    rows = connection.execute(_SELECT_CAUSES, (entries[0].number, entries[-1].number))
-    causes = {row[0]: _load_cause(row[1:]) for row in rows}
-    return [replace(entry, cause=causes.get(entry.number)) for entry in entries]
+def _loaded_circumstances(values: dict[str, Any]) -> dict[str, Any]:
+    """Return those circumstances that a line has itself."""
+    shared: dict[str, Any] = {}
+    if "machine" in values:
+        shared["machine"] = str(values["machine"])
+    if "sight" in values:
+        shared["sight"] = _sight_of(values["sight"])
+    if "cause" in values:
+        shared["cause"] = load_cause(values["cause"])
+    return shared
 
 
 def _dump_cause(cause: Causality) -> tuple[str, int, str | None, int]:
-    # The nonce has 64 bits, a number of sqlite 63.
     heard_of = None if cause.heard_of is None else cause.heard_of.text
     return cause.own.text, cause.sent, heard_of, cause.heard
 
 
-def _load_cause(values: Sequence[object]) -> Causality:
+def load_cause(values: Sequence[object]) -> Causality:
+    """Return a cause from its four values; raises ValueError."""
     own, sent, heard_of, heard = values
     if not isinstance(sent, int) or not isinstance(heard, int):
         raise ValueError("a cause has no numbers")
@@ -445,54 +498,64 @@ def _load_boot(text: object) -> BootId:
     return BootId(int(counter), int(nonce, 16))
 
 
-def _number(value: object) -> float:
+def finite_number(value: object) -> float:
+    """Return a number that is one. Raises ValueError or OverflowError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"expected a number, found {value!r:.40}")
     return float(value)
 
 
+def _sight_values(sight: Sight) -> dict[str, Any]:
+    return {
+        "at": sight.at,
+        "standing": sight.standing.value,
+        "late_s": round(sight.late_s, 3),
+        "stall_limit_s": sight.stall_limit_s,
+        "links": [
+            [
+                link.link_id,
+                link.is_up,
+                None if link.silence_s is None else round(link.silence_s, 3),
+                link.timeout_s,
+                *([True] if link.is_mute else []),
+            ]
+            for link in sight.links
+        ],
+    }
+
+
 def _dump_sight(sight: Sight) -> str:
-    return json.dumps(
-        {
-            "at": sight.at,
-            "standing": sight.standing.value,
-            "late_s": round(sight.late_s, 3),
-            "stall_limit_s": sight.stall_limit_s,
-            "links": [
-                [
-                    link.link_id,
-                    link.is_up,
-                    None if link.silence_s is None else round(link.silence_s, 3),
-                    link.timeout_s,
-                    *([True] if link.is_mute else []),
-                ]
-                for link in sight.links
-            ],
-        },
-        separators=(",", ":"),
-    )
+    return json.dumps(_sight_values(sight), separators=(",", ":"))
 
 
-def _load_sight(text: str) -> Sight:
-    data = json.loads(text)
+def load_sight(text: str) -> Sight:
+    """Return what was seen, from its text; raises ValueError."""
+    return _sight_of(json.loads(text))
+
+
+def _sight_of(data: object) -> Sight:
     if not isinstance(data, dict) or not isinstance(data.get("links"), list):
         raise ValueError("what was seen at an entry is no object with links")
     limit_s = data.get("stall_limit_s")
     return Sight(
-        _number(data.get("at")),
+        finite_number(data.get("at")),
         tuple(_load_link(link) for link in data["links"]),
         PeerStanding(data.get("standing")),
-        _number(data.get("late_s")),
-        None if limit_s is None else _number(limit_s),
+        finite_number(data.get("late_s")),
+        None if limit_s is None else finite_number(limit_s),
     )
 
 
 def _load_link(value: object) -> LinkSight:
     if not isinstance(value, list) or len(value) not in (4, 5) or not isinstance(value[0], str):
         raise ValueError("what was seen of a link is no list of its values")
-    silence_s = None if value[2] is None else _number(value[2])
+    silence_s = None if value[2] is None else finite_number(value[2])
     return LinkSight(
-        value[0], bool(value[1]), silence_s, _number(value[3]), *(bool(flag) for flag in value[4:])
+        value[0],
+        bool(value[1]),
+        silence_s,
+        finite_number(value[3]),
+        *(bool(flag) for flag in value[4:]),
     )
 
 
@@ -517,7 +580,7 @@ def entry_from_json(data: dict[str, Any]) -> Entry:
         **{
             **{key: value for key, value in data.items() if key in known},
             "kind": EntryKind(data["kind"]),
-            "sight": None if seen is None else _load_sight(str(seen)),
-            "cause": None if cause is None else _load_cause(cause),
+            "sight": None if seen is None else load_sight(str(seen)),
+            "cause": None if cause is None else load_cause(cause),
         }
     )

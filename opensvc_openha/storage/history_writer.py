@@ -1,8 +1,12 @@
 """Keep the history: take entries from any thread without waiting, and write them in an own one.
 
-Decisions continue whatever happens to the file: entries that cannot be written are counted and
-lost, which is logged once. A damaged file is set aside, and a new one begun; a file that a reader
-keeps locked is left to it, and a copy is used instead.
+Decisions continue whatever happens to the files: entries that cannot be written are counted and
+lost, which is logged once. A file that cannot be continued is set aside, and a new one begun.
+
+All that waits is one write, after which it outlives this process. It is on disk, and outlives the
+machine, at once where nothing was written in the last half second, else at the end of that: so a
+decision that comes alone is on disk before the next one, and a thousand that come together cost two
+waits for the disk a second.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ from __future__ import annotations
 import collections
 import os
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,40 +30,34 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.status import Sight
 from opensvc_openha.core.timing import HISTORY_ENTRIES, HISTORY_INBOX_LIMIT
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.storage.history_file import (
-    DamagedFile,
-    Entry,
-    EntryKind,
-    HistoryFile,
-    replace_by_copy,
-)
+from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.history_segments import DamagedFile, PartlyWritten, set_aside
 from opensvc_openha.storage.tally import Tally
 from opensvc_openha.system import clock
+from opensvc_openha.system.bounded_program import ask_program
 from opensvc_openha.system.identity import life
 from opensvc_openha.system.peer_credentials import Caller
+from opensvc_openha.system.self_command import self_command
 from opensvc_openha.system.thread_names import name_thread
 
 NOT_WRITTEN = "the history is not written"
 """What the problem begins with while entries are lost."""
 _BATCH = 2_000
 _GATHER_S = 0.05
-_AGAIN_S = 1.0
+_SYNC_EVERY_S = 0.5
 _CLOSE_LIMIT_S = 2.0
 _ENTRIES_PER_SERVICE = 20
 _RECENT = 300
 _LATE_S = 5.0
 """Entries written this many seconds after they were recorded are reported."""
-_NOT_THE_FILE = (
-    "full",
-    "disk i/o error",
-    "unable to open",
-    "readonly",
-    "interrupted",
-    "out of memory",
-)
-"""sqlite's messages for problems of the environment; any other means that the file is damaged."""
+_CONVERSION = "opensvc_openha.storage.history_conversion"
+_CONVERSION_S = 300.0
+_CONVERT_AGAIN_S = 60.0
+_DAMAGED_FORMER = 3
+"""Exit code of the conversion of a file that it has set aside."""
 
 
 class History:
@@ -72,7 +69,7 @@ class History:
         ``report`` is called from another thread with what is wrong with the file (True), and when
         it works again.
         """
-        self._path = layout.history_file
+        self._path, self._former = layout.history_dir, layout.former_history_file
         self._limit = max(HISTORY_ENTRIES, _ENTRIES_PER_SERVICE * services)
         self._report = report
         self._machine = life()
@@ -80,7 +77,9 @@ class History:
         self._scripts: dict[tuple[str, ScriptKind], tuple[RunScript, float]] = {}
         self._lost = 0
         self._file: HistoryFile | None = None
-        self._unwritten = 0
+        self._unwritten = self._unsynced = 0
+        self._synced_at = -_SYNC_EVERY_S
+        self._convert_at = -_CONVERT_AGAIN_S
         self._is_filled = False
         self._recent: collections.deque[Entry] = collections.deque(maxlen=_RECENT)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -234,79 +233,68 @@ class History:
     def _run(self) -> None:
         name_thread("history")
         is_over = False
-        batch: list[Entry] = []
         while not is_over:
+            due_s = self._synced_at + _SYNC_EVERY_S - clock.monotonic()
             try:
-                first = self._inbox.get(timeout=_AGAIN_S if batch else None)
-                is_over = first is None
-                batch += [first] if first is not None else []
-                # A decision makes a few entries, and a transaction costs as much for one.
-                clock.pause(0.0 if is_over else _GATHER_S)
+                first = self._inbox.get(timeout=max(0.0, due_s) if self._unsynced else None)
             except queue.Empty:
-                pass
+                self._sync()
+                continue
+            is_over = first is None
+            batch = [first] if first is not None else []
+            # A decision makes a few entries, and a write costs as much for one.
+            clock.pause(0.0 if is_over else _GATHER_S)
             while not is_over and len(batch) < _BATCH and not self._inbox.empty():
                 entry = self._inbox.get()
                 is_over = entry is None
                 batch += [entry] if entry is not None else []
             self._unwritten = len(batch)
-            if batch and self._write(batch):
-                batch = []
-            self._unwritten = len(batch)
-        if self._file is not None:
-            self._file.close()
+            if batch:
+                self._write(batch)
+            self._unwritten = 0
+            if is_over or clock.monotonic() >= self._synced_at + _SYNC_EVERY_S:
+                self._sync()
+        self._drop_file()
 
-    def _write(self, batch: list[Entry]) -> bool:
-        """Write a batch; return False if another attempt with the next one makes sense."""
+    def _write(self, batch: list[Entry]) -> None:
+        """Write a batch, or lose what of it cannot be written."""
         try:
             self._append(batch)
         except DamagedFile as error:
-            return self._set_aside(batch, str(error))
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                return self._leave_to_reader(batch)
-            if any(text in str(error).lower() for text in _NOT_THE_FILE):
-                return self._lose(batch, str(error))
-            return self._set_aside(batch, one_line(str(error)))
-        except sqlite3.DatabaseError as error:
-            return self._set_aside(batch, one_line(str(error)))
-        except UnicodeDecodeError:
-            # sqlite's message on a damaged file may hold bytes of that file.
-            return self._set_aside(batch, "what is in it is no text")
+            self._set_aside(batch, str(error))
+        except PartlyWritten as failure:
+            self._unsynced += failure.whole
+            self._lose(len(batch) - failure.whole, str(failure.error))
         # The only catch-all of this thread: entries are lost, and the loss is reported.
         except Exception as error:
-            return self._lose(
-                batch,
-                f"{type(error).__name__}: {error}"
-                if not isinstance(error, OSError)
-                else str(error),
-            )
-        waited_s = clock.monotonic() - batch[0].mono
-        if waited_s >= _LATE_S:
-            self._report(
-                False, f"{len(batch)} entries of the history were written {waited_s:.0f} s late"
-            )
-        return True
+            is_usual = isinstance(error, OSError)
+            why = str(error) if is_usual else f"{type(error).__name__}: {error}"
+            self._lose(len(batch), why)
+        else:
+            self._unsynced += len(batch)
+            waited_s = clock.monotonic() - batch[0].mono
+            if waited_s >= _LATE_S:
+                text = f"{len(batch)} entries of the history were written {waited_s:.0f} s late"
+                self._report(False, text)
 
-    def _leave_to_reader(self, batch: list[Entry]) -> bool:
-        """Continue with a copy: a slow or stopped reader keeps the file it has locked."""
-        self._drop_file()
+    def _sync(self) -> None:
+        """Have on disk what was written; lose it where the disk refuses it."""
+        self._synced_at = clock.monotonic()
+        unsynced, self._unsynced = self._unsynced, 0
+        if self._file is None or not unsynced:
+            return
         try:
-            replace_by_copy(self._path)
-            self._append(batch)
-        except (DamagedFile, sqlite3.Error, OSError, ValueError):
-            # Locked by a writer: waiting loses nothing except what arrives while the inbox is full.
-            return False
-        self._report(
-            False, f"the history was locked by a reader: it continues in a copy, {self._path}"
-        )
-        return True
+            self._file.sync()
+        except OSError as error:
+            self._lose(unsynced, str(error))
 
     def _append(self, batch: list[Entry]) -> None:
         if self._file is not None and not self._file.is_in_place:
             self._drop_file()
         if self._file is None:
+            self._convert_former()
             self._file = HistoryFile(self._path, self._machine)
-            self._fill_recent(self._file)
+            self._fill_recent()
         self._file.append(batch, self._limit)
         if self._lost or self.problem:
             lost, self._lost, self.problem = self._lost, 0, ""
@@ -314,43 +302,64 @@ class History:
             self.record(EntryKind.NODE, "", "HISTORY LOST", text)
             self._report(False, text)
 
-    def _fill_recent(self, file: HistoryFile) -> None:
-        """Load entries from before this daemon, for users who may not read the file."""
+    def _convert_former(self) -> None:
+        """Have the file of an older version converted, in a process of its own.
+
+        Raises OSError for as long as that fails: the numbers of new entries follow its.
+        """
+        if not os.path.lexists(self._former):
+            return
+        why = "tried again later"
+        if clock.monotonic() >= self._convert_at + _CONVERT_AGAIN_S:
+            self._convert_at = clock.monotonic()
+            words = [*self_command(_CONVERSION), self._former, self._path]
+            code, output = ask_program(words, _CONVERSION_S) or (None, "it did not end in time")
+            why = one_line(output.strip().rpartition("\n")[2])
+            if code == 0:
+                self._report(False, f"the history of an older version was converted: {why}")
+                return
+            if code == _DAMAGED_FORMER:
+                self._report(
+                    True,
+                    f"the history of an older version was damaged ({why}): it is now"
+                    f" {self._former}.damaged, and a new one was begun",
+                )
+                return
+        raise OSError(f"{self._former} of an older version cannot be converted: {why}")
+
+    def _fill_recent(self) -> None:
+        """Load entries from before this daemon, for users who may not read the files."""
         if self._is_filled:
             return
         self._is_filled = True
         try:
-            former = file.newest(_RECENT)
-        except (sqlite3.Error, ValueError, OverflowError, RecursionError):
-            return  # Damaged within: the present entries are shown.
+            former = read_entries(self._path, limit=_RECENT)
+        except SystemFault:
+            return  # The present entries are shown.
         for entry in reversed(former):
             if len(self._recent) < _RECENT:
                 self._recent.appendleft(entry)
 
-    def _lose(self, batch: list[Entry], why: str) -> bool:
+    def _lose(self, count: int, why: str) -> None:
         self._drop_file()
-        self._lost += len(batch)
+        self._lost += count
         if not self.problem:
             self.problem = f"{NOT_WRITTEN} ({self._path}: {why}); decisions do not depend on it"
             self._report(True, self.problem)
-        return True
 
-    def _set_aside(self, batch: list[Entry], why: str) -> bool:
+    def _set_aside(self, batch: list[Entry], why: str) -> None:
         """Begin a new file; the damaged one stays beside it for examination."""
         self._drop_file()
-        damaged = f"{self._path}.damaged"
         try:
-            os.chmod(self._path, 0o640)  # One of an older version is open to all.
-            os.replace(self._path, damaged)
-            if os.path.lexists(f"{self._path}-journal"):
-                os.replace(f"{self._path}-journal", f"{damaged}-journal")
+            damaged = set_aside(self._path)
             self._append(batch)
-        except (DamagedFile, sqlite3.Error, OSError, ValueError) as error:
-            return self._lose(batch, f"{why}; and it cannot be set aside: {error}")
+        except (DamagedFile, PartlyWritten, OSError, ValueError) as error:
+            self._lose(len(batch), f"{why}; and it cannot be set aside: {error}")
+            return
+        self._unsynced += len(batch)
         self._report(
             True, f"the history was damaged ({why}): it is now {damaged}, and a new one was begun"
         )
-        return True
 
     def _drop_file(self) -> None:
         if self._file is not None:

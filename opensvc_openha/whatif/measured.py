@@ -58,7 +58,7 @@ def of_file(service: str, times: ServiceTimes) -> Measured:
 def _entries(layout: Layout) -> list[Entry]:
     """Return the ends of scripts, oldest first, as far as this user may know them."""
     try:
-        return read_words(layout.history_file, (EntryKind.SCRIPT,), tuple(_KINDS))
+        return read_words(layout.history_dir, (EntryKind.SCRIPT,), tuple(_KINDS))
     except OpenhaError:
         return newest_if_any(layout)
 

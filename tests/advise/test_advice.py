@@ -73,7 +73,7 @@ def test_stalls_are_read_from_the_history() -> None:
 
 def test_the_oldest_entry_tells_how_far_the_history_goes(tmp_path: Path) -> None:
     """None of a history without entries."""
-    path = str(tmp_path / "history.sqlite")
+    path = str(tmp_path / "history")
     file = HistoryFile(path, "machine")
     assert read_oldest(path) is None
     file.append([ended(1.0, 5.0), ended(1.0, 9.0)], 100)

@@ -33,7 +33,8 @@ def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: 
         cluster.ok("ezha start")
         cluster.ok("service -A registry force-start")
         cluster.run("service -A registry stop")
-        cluster.wait(cluster.path("services/.proc/history.sqlite").exists, "the history's file")
+        history = cluster.path("services/.proc/history/000000000001.jsonl")
+        cluster.wait(history.exists, "the history's file")
         for path in (
             *cluster.root.glob("*.sh"),
             *cluster.root.glob("*.calls"),
@@ -47,8 +48,8 @@ def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: 
             ".lock": 0o600,
             "openha.key": 0o600,
             ".log": 0o640,
-            "history.sqlite": 0o640,
-            "history.sqlite-journal": 0o640,  # There for as long as an entry is being written.
+            "history": 0o2750,
+            ".jsonl": 0o640,
             "nmond.sock": 0o666,
         }
         assert wrong_modes(cluster.root, expected) == {}
@@ -58,7 +59,7 @@ def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: 
             "openha.key",
             "nmond.log",
             "registry.log",
-            "history.sqlite",
+            "000000000001.jsonl",
             "nmond.sock",
         }
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -125,7 +126,7 @@ class Bench:
         self.options = options
         self.log: list[str] = []
         self.unwritten: list[Entry] = []
-        self.file = HistoryFile(layout.history_file, "m")
+        self.file = HistoryFile(layout.history_dir, "m")
         self.write(EntryKind.DAEMON, "", "", "STARTED")
         self.notifier = self.again()
 
@@ -274,8 +275,8 @@ def test_history_that_was_set_aside_is_followed_from_its_beginning(bench: Bench)
     expected = ["link-down net eth1", "link-down over net eth1"] * 2
     bench.until(path, *expected)
     bench.file.close()
-    os.unlink(bench.layout.history_file)
-    bench.file = HistoryFile(bench.layout.history_file, "m")
+    shutil.rmtree(bench.layout.history_dir)
+    bench.file = HistoryFile(bench.layout.history_dir, "m")
     bench.link("net eth2", "DOWN")
     bench.until(path, *expected, "link-down net eth2")
 
@@ -291,7 +292,7 @@ def test_history_that_cannot_be_written_is_asked_for(
     bench.notifier._ask_at = 0.0
     monkeypatch.setattr(module, "_ASK_EVERY_S", 0.0)
     silent = bench.entry(EntryKind.PEER, PEER, "LIVE", "SILENT", is_alarm=True)
-    bench.unwritten = [*read_entries(bench.layout.history_file), silent]
+    bench.unwritten = [*read_entries(bench.layout.history_dir), silent]
     bench.until(path, "link-down net eth1", f"peer-silent {PEER}")
     late = bench.entry(EntryKind.LINK, "net eth2", "UP", "DOWN", is_alarm=True)
     bench.unwritten = [*bench.unwritten, late]

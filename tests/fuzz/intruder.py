@@ -379,12 +379,11 @@ class Intruder:
         elif kind > 16:
             self._watch.is_on = False  # This attack concerns a file.
             if kind == 17:
-                damaged = (
-                    payload,
-                    patched(self.history.genuine, payload),
-                    self.history.damaged_schema(payload),
-                )[choice % 3]
-                self.history.take_bytes(damaged)
+                if choice % 3 == 2:
+                    self.history.take_former(payload)
+                else:
+                    genuine = self.history.genuine
+                    self.history.take_bytes(patched(genuine, payload) if choice % 3 else payload)
             else:
                 self.history.take_value(choice, payload)
         else:
@@ -508,7 +507,6 @@ def seeds() -> Iterator[bytes]:
         b"9" * 590,
     ):
         yield b"\x10\0" + request
-    yield b"\x11\1\0/\x14\xff"  # A file format that sqlite does not support.
     for choice in range(4):
         yield bytes([17, choice, 0, 100, 7, 0x10, 20, 0xFF])
     for choice in range(24):

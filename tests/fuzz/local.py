@@ -1,5 +1,5 @@
-"""What a local user or a damaged disk brings: requests over the control socket, and the file of the
-history.
+"""What a local user or a damaged disk brings: requests over the control socket, and the files of
+the history.
 
 A request becomes one with the right types, which an engine takes without raising, or a UsageError
 of one line. A history is read as entries that can be shown, or refused with a SystemFault; and its
@@ -8,9 +8,11 @@ writer always ends with a file that can be read.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 
@@ -22,14 +24,17 @@ from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.explanation import describe, explain
+from opensvc_openha.storage.history_conversion import convert
 from opensvc_openha.storage.history_file import (
     Entry,
     EntryKind,
     HistoryFile,
     entry_from_json,
     entry_to_json,
+    read_after,
     read_entries,
 )
+from opensvc_openha.storage.history_segments import DamagedFile, path_of
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.outlook import Circumstances
 
@@ -89,7 +94,8 @@ class DamagedHistory:
         self._folder = tempfile.TemporaryDirectory(prefix="openha-fuzz.")
         self._layout = tree_layout(self._folder.name)
         os.makedirs(self._layout.proc_dir)
-        self._path = self._layout.history_file
+        self._path = self._layout.history_dir
+        self._file = path_of(self._path, 1)
         sight = Sight(
             5.0,
             (LinkSight("net eth1:239.1.1.1", False, 10.25, 10.0),),
@@ -113,74 +119,84 @@ class DamagedHistory:
             )
             file.append([entry], 1000)
         file.close()
-        with open(self._path, "rb") as data:
+        with open(self._file, "rb") as data:
             self.genuine = data.read()
-        self._name_at = self.genuine.index(b"tableentryentry") + len("table")
-        self._schema_bytes = self.genuine.index(b")", self._name_at) - self._name_at
+        self._former = self._former_bytes()
+
+    def _former_bytes(self) -> bytes:
+        """The file of a version before, with an entry."""
+        path = f"{self._folder.name}/former"
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.executescript(
+                "CREATE TABLE life(id INTEGER PRIMARY KEY, machine TEXT NOT NULL);"
+                "CREATE TABLE sight(id INTEGER PRIMARY KEY, seen TEXT NOT NULL);"
+                "CREATE TABLE entry(id INTEGER PRIMARY KEY, life, at, mono, kind, name, old, new,"
+                " reason, rule, is_alarm, took_s, sight); PRAGMA user_version = 1;"
+                "INSERT INTO life VALUES(1, 'm'); INSERT INTO entry VALUES(3, 1, 1.5, 2.5, 'node',"
+                " 'deb1', '', 'NOTED', 'before', '', 0, NULL, NULL)"
+            )
+        with open(path, "rb") as file:
+            return file.read()
+
+    def _begin(self) -> None:
+        shutil.rmtree(self._layout.proc_dir)
+        os.makedirs(self._path)
 
     def take_bytes(self, data: bytes) -> str:
         """The whole file."""
-        for name in os.listdir(self._layout.proc_dir):
-            os.unlink(f"{self._layout.proc_dir}/{name}")
-        with open(self._path, "wb") as file:
+        self._begin()
+        with open(self._file, "wb") as file:
             file.write(data)
         outcome = self._read()
         history = History(self._layout, 2, lambda is_fault, text: None)
-        assert history._write([ENTRY]), "an entry waits for a file that is only damaged"
+        history._write([ENTRY])
         assert not history.problem, history.problem
-        assert history._file is not None and history._file.newest(1)[0].reason == ENTRY.reason
+        newest = read_entries(self._path, limit=1)
+        assert [entry.reason for entry in newest] == [ENTRY.reason]
+        after = read_after(self._path, newest[0].number - 1, 10)
+        assert [entry.reason for entry in after][-1:] == [ENTRY.reason]
         history._drop_file()
         return outcome
 
-    def damaged_schema(self, data: bytes) -> bytes:
-        """The file with bytes of a table's name and definition replaced: what sqlite reports of it
-        repeats them.
-        """
-        changed = bytearray(self.genuine)
-        for place, value in zip(data[::2], data[1::2]):
-            changed[self._name_at + place % self._schema_bytes] = value
-        return bytes(changed)
+    def take_former(self, data: bytes) -> str:
+        """The file of an older version: some bytes of it are others."""
+        self._begin()
+        os.rmdir(self._path)
+        damaged = bytearray(self._former)
+        for place, value in zip(data[::3], data[2::3]):
+            damaged[(place * 37 + value * 11) % len(damaged)] = value
+        with open(self._layout.former_history_file, "wb") as file:
+            file.write(damaged)
+        try:
+            convert(self._layout.former_history_file, self._path)
+        except DamagedFile as error:
+            assert str(error).isprintable()
+            return "set aside"
+        return self._read()
 
     def take_value(self, column: int, data: bytes) -> str:
         """One value of each entry, or of what was seen at it, replaced by another of any type."""
-        with open(self._path, "wb") as file:
-            file.write(self.genuine)
-        columns = (
-            "at",
-            "mono",
-            "kind",
-            "name",
-            "old",
-            "new",
-            "reason",
-            "rule",
-            "is_alarm",
-            "took_s",
-            "sight",
-            "life",
-        )
-        connection = sqlite3.connect(self._path, isolation_level=None)
         text = data[1:].decode("utf-8", "replace")
-        values: tuple[object, ...] = (
+        choices: tuple[object, ...] = (
             text,
-            data[1:],
+            data[1:].decode("latin-1"),
             None,
             len(data),
             -1.5e300,
             float("inf"),
             int.from_bytes(data[1:8], "big"),
+            [text],
+            {text: 1},
+            10**400,
         )
-        value = values[data[0] % len(values)] if data else None
-        try:
-            if column % 2:
-                connection.execute("UPDATE sight SET seen = ?", (value,))
-            else:
-                connection.execute(
-                    f"UPDATE entry SET {columns[(column >> 1) % len(columns)]} = ?", (value,)
-                )
-        except sqlite3.Error:
-            pass  # The schema forbids it.
-        connection.close()
+        value = choices[data[0] % len(choices)] if data else None
+        lines = [json.loads(line) for line in self.genuine.splitlines()]
+        for line in lines[1:]:
+            keys = list(line["sight"]) if column % 2 else list(line)
+            (line["sight"] if column % 2 else line)[keys[(column >> 1) % len(keys)]] = value
+        self._begin()
+        with open(self._file, "w") as file:
+            file.writelines(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
         return self._read()
 
     def _read(self) -> str:

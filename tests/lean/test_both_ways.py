@@ -265,7 +265,7 @@ def fill(bench: Bench) -> None:
         )
         for number in range(42)
     ]
-    file = HistoryFile(bench.layout.history_file, "m")
+    file = HistoryFile(bench.layout.history_dir, "m")
     file.append(entries[:40], 1_000)
     file.close()
     bench.daemon.newest = entries[38:]

@@ -173,7 +173,7 @@ def test_other_entries_are_left_out_in_the_file_and_in_memory(tmp_path: Path) ->
         entry(EntryKind.COMMAND, "FENCE", "by root", "", ""),
         entry(EntryKind.LINK, "up", "heard", "down", "eth0"),
     ]
-    path = str(tmp_path / "history.sqlite")
+    path = str(tmp_path / "history")
     file = HistoryFile(path, "m")
     wanted = [*a_round(), entry(EntryKind.NODE, DRILL, "ipmi: off")]
     file.append([*others, *wanted, *others], 1000)

@@ -1,11 +1,11 @@
-"""The history's file and its writer: bounded, read by anybody, and never in the way, whatever
+"""The history's files and their writer: bounded, read by anybody, and never in the way, whatever
 becomes of the disk.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -81,8 +81,8 @@ def test_unwritten_entries_are_found_by_the_texts_that_the_file_keeps(tmp_path: 
     long = replace(entry(1), new=("x\n" * 600), name="a\nb")
     file = HistoryFile(str(tmp_path / "history"), "m")
     file.append([long], 10)
-    written = file.newest(10)
     file.close()
+    written = read_entries(str(tmp_path / "history"))
     assert unwritten(written, [long, entry(2)]) == [entry(2)]
 
 
@@ -91,13 +91,21 @@ class Kept:
 
     def __init__(self, root: Path) -> None:
         self.layout = tree_layout(str(root))
-        self.path = Path(self.layout.history_file)
+        self.path = Path(self.layout.history_dir)
         self.path.parent.mkdir(parents=True)
         self.reports: list[tuple[bool, str]] = []
         self.history = History(
             self.layout, 2, lambda is_fault, text: self.reports.append((is_fault, text))
         )
         self.history.open()
+
+    def begin_again(self) -> History:
+        """Return what the next daemon writes with."""
+        again = History(
+            self.layout, 2, lambda is_fault, text: self.reports.append((is_fault, text))
+        )
+        again.open()
+        return again
 
     def note(self, text: str) -> None:
         """One entry."""
@@ -158,30 +166,6 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert {**vars(first), "number": 0} == vars(full)
 
 
-def test_causes_are_added_to_the_file_of_a_version_without_them(tmp_path: Path) -> None:
-    """What it has wins nothing, and loses nothing; causes of dropped entries are dropped."""
-    path = str(tmp_path / "h")
-    file = HistoryFile(path, "m")
-    file.append([entry(1)], 100)
-    file.close()
-    connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE cause")
-    connection.close()
-    assert [item.cause for item in read_entries(path)] == [None]
-
-    cause = Causality(BootId(1, 2), 3)
-    file = HistoryFile(path, "m")
-    file.append([replace(entry(number), cause=cause) for number in range(2, 30)], 10)
-    file.append([entry(30)], 10)
-    file.close()
-    found = [(item.new, item.cause) for item in read_entries(path)]
-    assert found[-2:] == [("S29", cause), ("S30", None)]
-    connection = sqlite3.connect(path)
-    (left,) = connection.execute("SELECT count(*) FROM cause").fetchone()
-    connection.close()
-    assert left == len(found) - 1
-
-
 def test_reading_selects_service_time_and_number(tmp_path: Path) -> None:
     """Of one service with commands for all, since an instant, the newest of them.
 
@@ -212,63 +196,89 @@ def test_reading_selects_service_time_and_number(tmp_path: Path) -> None:
 
 
 def test_oldest_entries_go_when_there_are_too_many(tmp_path: Path) -> None:
-    """3,000 entries with long texts into a history of 1,000: the newest stay, the file stops
-    growing.
-    """
+    """6,000 entries with long texts into a history of 1,000: the newest stay, it stops growing."""
     path = tmp_path / "h"
     file = HistoryFile(str(path), "m")
     sizes = []
-    for begin in range(0, 6_000, 200):
+    for begin in range(0, 6_000, 50):
         file.append(
             [
                 Entry(1.0, 1.0, EntryKind.LINK, "x", "", f"S{number}", "y" * 5_000, sight=SIGHT)
-                for number in range(begin, begin + 200)
+                for number in range(begin, begin + 50)
             ],
             1_000,
         )
-        sizes.append(path.stat().st_size)
+        sizes.append(sum(each.stat().st_size for each in path.iterdir()))
     file.close()
     found = read_entries(str(path))
-    assert 1_000 <= len(found) <= 1_100 and found[-1].new == "S5999"
+    assert 1_000 <= len(found) <= 1_150 and found[-1].new == "S5999"
     assert all(item.sight is not None and len(item.reason) <= 500 for item in found)
-    assert sizes[-1] <= max(sizes[:10]) < 2_000_000
+    assert sizes[-1] <= max(sizes[:60]) < 1_000_000
 
 
-@pytest.mark.parametrize(
-    "content", ["no database", "cut off", "another database", "newer version", "holes"]
-)
-def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> None:
-    """Whatever stands there: a new history is begun, the old file is kept beside it, and it is
-    reported once.
+CONTENTS = {
+    "no history": b"what is this\n" * 500,
+    "no line": b"what is this",
+    "newer version": b'{"history":2,"machine":"m"}\n{"id":1}\n',
+    "zeros": bytes(5_000),
+    "no object": b"[]\n",
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
+def test_file_that_cannot_be_continued_is_set_aside_with_a_message(
+    kept: Kept, content: bytes
+) -> None:
+    """Whatever stands there: a new file is begun, the old one is kept beside it, and it is reported
+    once. Numbers that it may hold are given to no other entry.
     """
     kept.writes("before")
     kept.history.close()
-    data = kept.path.read_bytes()
-    if content == "no database":
-        kept.path.write_bytes(b"what is this\n" * 500)
-    elif content == "cut off":
-        kept.path.write_bytes(data[: len(data) // 2])
-    elif content == "holes":
-        kept.path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
-    else:
-        kept.path.unlink()
-        with sqlite3.connect(str(kept.path)) as other:
-            other.execute(
-                "CREATE TABLE users(name TEXT)"
-                if content == "another database"
-                else "PRAGMA user_version = 77"
-            )
-            other.execute("CREATE TABLE entry(id INTEGER PRIMARY KEY)")
-        other.close()
-    damaged = kept.path.read_bytes()
-    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
-    again.open()
+    (path,) = kept.path.iterdir()
+    path.write_bytes(content)
+    again = kept.begin_again()
     again.record(EntryKind.NODE, "deb1", "NOTED", "after")
     again.record(EntryKind.NODE, "deb1", "NOTED", "after that")
     again.close()
-    assert kept.reasons() == ["after", "after that"]
+    found = read_entries(str(kept.path))
+    assert [item.reason for item in found] == ["after", "after that"]
+    assert found[0].number > content.count(b"\n")
     assert [is_fault for is_fault, _ in kept.reports] == [True] and "damaged" in kept.reports[0][1]
-    assert Path(f"{kept.path}.damaged").read_bytes() == damaged
+    assert (kept.path / "damaged.jsonl").read_bytes() == content
+
+
+@pytest.mark.parametrize("left", range(1, 12))
+def test_line_that_a_crash_left_unfinished_costs_itself_alone(kept: Kept, left: int) -> None:
+    """However much of it was written: what is before it stays, and what follows is a line."""
+    kept.writes("before")
+    kept.writes("torn")
+    kept.history.close()
+    (path,) = kept.path.iterdir()
+    data = path.read_bytes()
+    begin = data.rindex(b'{"id":2,')
+    path.write_bytes(data[: begin + (len(data) - 1 - begin) * left // 12])
+    assert kept.reasons() == ["before"]
+    again = kept.begin_again()
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.close()
+    found = read_entries(str(kept.path))
+    assert [(item.reason, item.number) for item in found] == [("before", 1), ("after", 3)]
+    assert kept.reports == []
+
+
+def test_line_without_its_end_is_whole_once_that_is_written(kept: Kept) -> None:
+    """Only the line break was missing: it is read again, and its number is its own."""
+    kept.writes("before")
+    kept.history.close()
+    (path,) = kept.path.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert kept.reasons() == []
+    again = kept.begin_again()
+    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.close()
+    found = read_entries(str(kept.path))
+    assert [item.reason for item in found] == ["before", "after"]
+    assert found[0].number < found[1].number
 
 
 def test_unwritable_place_loses_history_only_and_reports_it_once(kept: Kept) -> None:
@@ -288,145 +298,32 @@ def test_unwritable_place_loses_history_only_and_reports_it_once(kept: Kept) -> 
     assert [is_fault for is_fault, _ in kept.reports] == [True, False] and not kept.history.problem
 
 
-def test_removed_file_is_begun_again(kept: Kept) -> None:
-    """Somebody deletes the file of a running daemon: the next entry is in a new one."""
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_removed_file_is_begun_again(kept: Kept, what: str) -> None:
+    """Somebody deletes the file of a running daemon: the next entry is in a new one, and numbers
+    that were given are not given again while the folder is there.
+    """
     kept.writes("before")
-    kept.path.unlink()
+    if what == "file":
+        (path,) = kept.path.iterdir()
+        path.unlink()
+    else:
+        shutil.rmtree(kept.path)
     kept.writes("after")
     assert kept.reasons() == ["after"] and kept.reports == []
 
 
-def _hold(path: Path) -> sqlite3.Connection:
-    """A reader in the middle of a transaction, as one is that was stopped."""
-    reader = sqlite3.connect(str(path), isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM entry").fetchone()
-    return reader
-
-
-def test_reader_that_holds_the_file_delays_nothing_and_loses_nothing(kept: Kept) -> None:
-    """A stopped reader keeps its lock for ever: all entries are written meanwhile, it keeps what it
-    had, and it is reported.
-    """
+def test_reader_that_keeps_the_files_open_delays_nothing(kept: Kept) -> None:
+    """One that was stopped: all entries are written meanwhile, and it reads on where it was."""
     kept.writes("before")
-    reader = _hold(kept.path)
-    for number in range(500):
-        kept.note(f"number {number}")
-    kept.wait(lambda: kept.reasons()[-1] == "number 499")
-    assert len(kept.reasons()) == 501 and not kept.history.problem
-    assert [is_fault for is_fault, _ in kept.reports] == [
-        False
-    ] and "locked by a reader" in kept.reports[0][1]
-    assert len(reader.execute("SELECT reason FROM entry").fetchall()) == 1
-    reader.close()
-    assert [path.name for path in kept.path.parent.iterdir()] == ["history.sqlite"]
-
-
-def test_last_entries_before_the_end_are_written_beside_a_reader(kept: Kept) -> None:
-    """The daemon ends while a reader holds the file: what was noted a moment before is there at the
-    next start.
-    """
-    kept.writes("before")
-    reader = _hold(kept.path)
-    kept.note("the last")
-    kept.history.close()
-    assert kept.reasons() == ["before", "the last"]
-    reader.close()
-
-
-def test_entries_that_cannot_be_written_before_the_end_are_reported(kept: Kept) -> None:
-    """Somebody who writes keeps the file locked until the daemon ends: how many entries are lost is
-    reported.
-    """
-    kept.writes("before")
-    writer = sqlite3.connect(str(kept.path), isolation_level=None)
-    writer.execute("BEGIN EXCLUSIVE")
-    for number in range(3):
-        kept.note(f"lost {number}")
-    kept.history.close()
-    assert (
-        kept.reports
-        and kept.reports[-1][0]
-        and "the last 3 entries of the history are lost" in kept.reports[-1][1]
-    )
-    writer.close()
-
-
-def test_entries_that_wait_for_a_writer_are_written_late_and_reported(
-    kept: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody who writes keeps the file locked for a while: more than a batch waits, all are
-    written, and it is reported.
-    """
-    monkeypatch.setattr(history_module, "_LATE_S", 0.5)
-    monkeypatch.setattr(history_module, "_BATCH", 20)
-    kept.writes("before")
-    writer = sqlite3.connect(str(kept.path), isolation_level=None)
-    writer.execute("BEGIN EXCLUSIVE")
-    for number in range(100):
-        kept.note(f"number {number}")
-    time.sleep(2.5)  # Longer than the history waits for the lock.
-    writer.close()
-    kept.wait(lambda: kept.reasons()[-1:] == ["number 99"])
-    assert kept.reasons() == ["before", *(f"number {number}" for number in range(100))]
-    assert any("late" in text for _, text in kept.reports)
-
-
-def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
-    """The names in the schema are bytes that are no UTF-8, so that what sqlite reports of it is
-    none: set aside all the same.
-    """
-    kept.writes("before")
-    kept.history.close()
-    data = kept.path.read_bytes()
-    damaged = data.replace(b"tableentryentry", b"table\xff\xfe\xfd\xfc\xfbentry").replace(
-        b"TABLE entry(", b"TABLE entry)"
-    )
-    assert damaged != data
-    kept.path.write_bytes(damaged)
-    with pytest.raises(SystemFault):
-        read_entries(str(kept.path))
-    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
-    again.open()
-    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
-    again.close()
-    assert kept.reasons() == ["after"] and [is_fault for is_fault, _ in kept.reports] == [True]
-    assert Path(f"{kept.path}.damaged").exists()
-
-
-@pytest.mark.parametrize("place", [18, 19], ids=["write", "read"])
-def test_file_of_a_format_that_is_not_known_is_set_aside(kept: Kept, place: int) -> None:
-    """One byte of the header is another, so that sqlite takes the file for one that may only be
-    read, as without the permission: damaged all the same.
-    """
-    kept.writes("before")
-    kept.history.close()
-    damaged = bytearray(kept.path.read_bytes())
-    damaged[place] = 3
-    kept.path.write_bytes(damaged)
-    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
-    again.open()
-    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
-    again.close()
-    assert not again.problem and kept.reasons() == ["after"]
-    assert [is_fault for is_fault, _ in kept.reports] == [True]
-    assert Path(f"{kept.path}.damaged").read_bytes() == damaged
-
-
-def test_file_whose_entries_would_have_no_number_is_set_aside(kept: Kept) -> None:
-    """One byte of the definition is another, so that what is written cannot be read: not gone on
-    with (found by the fuzzer).
-    """
-    kept.writes("before")
-    kept.history.close()
-    data = kept.path.read_bytes()
-    begin = data.index(b"TABLE entry(")
-    kept.path.write_bytes(data[:begin] + data[begin:].replace(b"PRIMARY KEY", b"PRI.ARY KEY", 1))
-    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
-    again.open()
-    again.record(EntryKind.NODE, "deb1", "NOTED", "after")
-    again.close()
-    assert kept.reasons() == ["after"] and [is_fault for is_fault, _ in kept.reports] == [True]
+    (path,) = kept.path.iterdir()
+    with path.open("rb") as reader:
+        assert len(reader.readlines()) == 2
+        for number in range(500):
+            kept.note(f"number {number}")
+        kept.wait(lambda: kept.reasons()[-1] == "number 499")
+        assert len(kept.reasons()) == 501 and not kept.history.problem and not kept.reports
+        assert len(reader.readlines()) == 500
 
 
 def test_text_that_cannot_be_stored_loses_no_entry(kept: Kept) -> None:
@@ -440,25 +337,29 @@ def test_text_that_cannot_be_stored_loses_no_entry(kept: Kept) -> None:
 
 @pytest.mark.parametrize("umask", [0, 0o077])
 def test_history_is_for_root_and_its_group(kept: Kept, umask: int) -> None:
-    """Under any umask, and where an older version left it open to all: mode 0640, also of the one
-    set aside.
+    """Under any umask, and where somebody opened it to all: mode 0640, also of the one set aside.
+    A group that the folder was given has the new files, too.
     """
     kept.writes("before")
     kept.history.close()
-    kept.path.chmod(0o644)
-    kept.path.write_bytes(b"what is this\n" * 500)
+    (path,) = kept.path.iterdir()
+    path.chmod(0o644)
+    path.write_bytes(b"what is this\n" * 500)
+    kept.path.chmod(0o755)
+    if os.getuid() == 0:
+        os.chown(kept.path, -1, 4)
     former = os.umask(umask)
     try:
-        again = History(
-            kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text))
-        )
-        again.open()
+        again = kept.begin_again()
         again.record(EntryKind.NODE, "deb1", "NOTED", "after")
         again.close()
     finally:
         os.umask(former)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in kept.path.parent.iterdir()}
-    assert modes == {"history.sqlite": 0o640, "history.sqlite.damaged": 0o640}
+    modes = {each.name: each.stat().st_mode & 0o777 for each in kept.path.iterdir()}
+    assert modes == {"000000000502.jsonl": 0o640, "damaged.jsonl": 0o640}
+    assert kept.path.stat().st_mode & 0o7777 == 0o2750
+    new = kept.path / "000000000502.jsonl"
+    assert new.stat().st_gid == kept.path.stat().st_gid
 
 
 def test_newest_entries_are_known_without_the_file(kept: Kept) -> None:
@@ -489,7 +390,7 @@ def test_inbox_is_bounded_and_what_does_not_fit_is_counted(
     monkeypatch.setattr(history_module, "HISTORY_INBOX_LIMIT", 10)
     made = Kept.__new__(Kept)
     made.layout = tree_layout(str(tmp_path))
-    made.path = Path(made.layout.history_file)
+    made.path = Path(made.layout.history_dir)
     made.path.parent.mkdir(parents=True)
     made.reports = []
     made.history = History(

@@ -1,12 +1,10 @@
-"""What the history's file holds of an entry, what it drops, and what it makes of a damaged row."""
+"""What the history holds of an entry, what readers select, and what a damaged line costs."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-import sqlite3
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +14,22 @@ import pytest
 from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.storage import history_file
+from opensvc_openha.storage import history_file, history_segments
 from opensvc_openha.storage.history_file import (
-    DamagedFile,
     Entry,
     EntryKind,
     HistoryFile,
     entry_from_json,
     entry_to_json,
+    has_service,
     is_of,
     read_after,
     read_entries,
     read_oldest,
     read_words,
-    replace_by_copy,
     unwritten,
 )
+from opensvc_openha.storage.history_segments import PartlyWritten, numbers_in, path_of
 
 SIGHT = Sight(5.0, (LinkSight("net eth1", False, 10.25, 10.0),), PeerStanding.SILENT, 0.125, 2.5)
 CAUSE = Causality(BootId(7, 0xABCDEF), 12, BootId(3, 15), 40)
@@ -40,12 +38,12 @@ PLAIN = Entry(10.0, 5.0, EntryKind.SERVICE, "web", "STOPPED", "STARTED", "as ask
 
 @pytest.fixture
 def path(memory_dir: str) -> str:
-    """Where the file is to be: in memory, as each transaction waits for the disk."""
+    """Where the files are to be."""
     return f"{memory_dir}/h"
 
 
 def write(path: str, *entries: Entry, limit: int = 1_000) -> None:
-    """One daemon's entries, in one transaction."""
+    """One daemon's entries, at once."""
     file = HistoryFile(path, "m1")
     try:
         file.append(entries, limit)
@@ -53,56 +51,23 @@ def write(path: str, *entries: Entry, limit: int = 1_000) -> None:
         file.close()
 
 
-def sql(path: str, text: str) -> list[Any]:
-    """Something done to the file by other means."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        return connection.execute(text).fetchall()
-    finally:
-        connection.close()
+def lines(path: str) -> list[dict[str, Any]]:
+    """What the newest file has behind its head."""
+    file = Path(path_of(path, numbers_in(path)[-1]))
+    return [json.loads(line) for line in file.read_text().splitlines()[1:]]
+
+
+def damage(path: str, **values: object) -> None:
+    """Other values in the last line."""
+    file = Path(path_of(path, numbers_in(path)[-1]))
+    whole = file.read_text().splitlines(keepends=True)
+    whole[-1] = json.dumps(json.loads(whole[-1]) | values, separators=(",", ":")) + "\n"
+    file.write_text("".join(whole))
 
 
 def numbered(count: int, **values: Any) -> list[Entry]:
     """Entries that differ by their new value."""
     return [replace(PLAIN, new=f"S{number}", **values) for number in range(count)]
-
-
-class Connections:
-    """What was opened, and how."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.all: list[sqlite3.Connection] = []
-        self.asked: list[tuple[str, float, bool]] = []
-        self.on_open: Callable[[sqlite3.Connection], object] = lambda connection: None
-        connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-
-        def noted(name: str, **options: Any) -> sqlite3.Connection:
-            if "uri" not in options:
-                return connect(name, **options)  # The test's own.
-            self.asked.append((name, options["timeout"], options["uri"]))
-            self.all.append(connect(name, **options))
-            self.on_open(self.all[-1])
-            return self.all[-1]
-
-        monkeypatch.setattr(sqlite3, "connect", noted)
-
-    @property
-    def open(self) -> int:
-        """How many of them are open."""
-        return sum(self._is_open(each) for each in self.all)
-
-    def _is_open(self, connection: sqlite3.Connection) -> bool:
-        try:
-            connection.execute("PRAGMA user_version")
-        except sqlite3.ProgrammingError:
-            return False
-        return True
-
-
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
-    """Each connection of the code under test is noted."""
-    return Connections(monkeypatch)
 
 
 # --- entries --------------------------------------------------------------------------------------
@@ -150,11 +115,15 @@ def test_evidence_is_kept_in_milliseconds(path: str) -> None:
 
 
 def test_entries_of_one_step_share_their_evidence(path: str) -> None:
-    """Two of a step, one without, one of another step: two pieces of evidence are kept."""
+    """Two of a step, one without, one of another step: each is written once, and read by all, also
+    where the entry that has it is not asked for.
+    """
     other = replace(SIGHT, at=6.0)
     write(path, *(replace(PLAIN, sight=each) for each in (SIGHT, SIGHT, None, other)), PLAIN)
     assert [entry.sight for entry in read_entries(path)] == [SIGHT, SIGHT, None, other, None]
-    assert sql(path, "SELECT count(*) FROM sight") == [(2,)]
+    assert [line.get("as") for line in lines(path)] == [None, 1, None, None, None]
+    assert [entry.sight for entry in read_entries(path, limit=4)] == [SIGHT, None, other, None]
+    assert [entry.sight for entry in read_after(path, 1, 1)] == [SIGHT]
 
 
 def test_texts_are_one_line_of_500_characters(path: str) -> None:
@@ -174,177 +143,142 @@ def test_cause_of_the_first_and_of_the_last_entry_is_read(path: str, count: int)
     assert [entry.cause for entry in found] == [CAUSE] * count + [None]
 
 
+@pytest.mark.parametrize("size", [30, 200, 4_096])
+def test_circumstances_are_found_in_any_block(
+    path: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Of many entries of a step, with their cause and boot, wherever a block begins."""
+    step = [replace(each, sight=SIGHT, cause=CAUSE, name=f"s{each.new}") for each in numbered(20)]
+    write(path, PLAIN, *step, PLAIN)
+    monkeypatch.setattr(history_segments, "_BLOCK_BYTES", size)
+    for found in (read_entries(path)[1:-1], read_entries(path, "sS19"), read_after(path, 20, 1)):
+        assert {(each.sight, each.cause, each.machine) for each in found} == {(SIGHT, CAUSE, "m1")}
+    assert len(Path(path_of(path, 1)).read_bytes()) < 20 * 150 + 1_500
+
+
+def test_entry_whose_circumstances_are_damaged_is_shown_without_them(path: str) -> None:
+    """The line that had them is gone, or holds something else."""
+    write(path, *(replace(each, sight=SIGHT) for each in numbered(2)))
+    file = Path(path_of(path, 1))
+    whole = file.read_bytes()
+    for damaged in (
+        whole.replace(b'{"id":1,', b'{"id:1,'),
+        whole.replace(b'"silent"', b'"asleep"'),
+        whole.replace(b'"links":[', b'"links":[7,'),
+        whole.replace(b'{"id":1,', b'["id":1,'),
+        whole[: whole.index(b'{"id":1,')] + whole[whole.index(b'{"id":2,') :],
+    ):
+        assert damaged != whole
+        file.write_bytes(damaged)
+        assert [(entry.new, entry.sight) for entry in read_entries(path)] == [("S1", None)]
+
+
 # --- the file -------------------------------------------------------------------------------------
 
 
-def test_first_daemon_makes_the_file(path: str) -> None:
+def test_first_daemon_makes_the_folder(path: str) -> None:
     """With nothing in it, for root and its group whatever the umask is."""
     former = os.umask(0o777)
     try:
         file = HistoryFile(path, "m1")
+        file.append([], 10)
+        assert os.listdir(path) == [] and file.is_in_place
+        assert read_entries(path) == [] and read_oldest(path) is None
+        file.append([PLAIN], 10)
     finally:
         os.umask(former)
-    file.append([], 10)
-    assert file.newest(10) == [] and file.is_in_place
     file.close()
-    assert read_entries(path) == [] and read_oldest(path) is None
-    assert os.stat(path).st_mode & 0o777 == 0o640
-    assert sql(path, "PRAGMA user_version") == [(1,)]
-    assert sql(path, "SELECT machine, pid FROM life") == [("m1", os.getpid())]
+    assert os.stat(path).st_mode & 0o7777 == 0o2750
+    assert os.stat(path_of(path, 1)).st_mode & 0o777 == 0o640
 
 
-def test_file_is_written_through_whatever_it_was_before(
-    path: str, connections: Connections
-) -> None:
-    """A file with a write-ahead log is one that sqlite can read: it has a rollback journal then."""
-    write(path, PLAIN)
-    sql(path, "PRAGMA journal_mode=WAL")
-    connections.on_open = lambda connection: connection.execute("PRAGMA synchronous=OFF")
-    file = HistoryFile(path, "m1")
-    (connection,) = [each for each in connections.all[-2:] if each is not connections.all[-1]]
-    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    file.close()
-    assert sql(path, "PRAGMA journal_mode") == [("delete",)]
-    assert [entry.new for entry in read_entries(path)] == ["STARTED"]
-
-
-def test_writer_waits_a_second_for_a_lock_and_a_reader_three(
-    path: str, connections: Connections
-) -> None:
-    """And neither takes the path of the writer for a URI."""
-    write(path, PLAIN)
-    assert connections.asked == [(path, 1.0, False)]
-    connections.asked.clear()
-    replace_by_copy(path)
-    assert connections.asked == [(path, 1.0, False), (f"{path}.copy", 1.0, False)]
-    connections.asked.clear()
-    read_entries(path)
-    assert connections.asked == [(f"file:{path}?mode=rw", 3.0, True)]
-    assert connections.open == 0, "each is closed after its use"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "PRAGMA user_version = 2",
-        "PRAGMA user_version = 0",
-        "DROP TABLE life",
-        "DROP TABLE sight",
-        "DROP TABLE entry",
-        "ALTER TABLE entry ADD COLUMN more TEXT",
-        "ALTER TABLE sight RENAME COLUMN seen TO looked",
-    ],
-)
-def test_file_of_another_shape_is_no_history(
-    path: str, change: str, connections: Connections
-) -> None:
-    """Another version, another table, another column: nothing is written to it."""
-    write(path, PLAIN)
-    sql(path, change)
-    before = Path(path).read_bytes()
-    with pytest.raises(DamagedFile):
-        HistoryFile(path, "m1")
-    assert connections.open == 0 and Path(path).read_bytes() == before
-
-
-def test_file_that_holds_nothing_but_a_version_is_no_history(path: str) -> None:
-    """Nothing was ever written, but by another program."""
-    sql(path, "PRAGMA user_version = 1")
-    with pytest.raises(DamagedFile):
-        HistoryFile(path, "m1")
-
-
-def test_file_whose_index_is_wrong_is_no_history(path: str) -> None:
-    """sqlite's own check finds it, and reports what it is."""
-    write(path, *numbered(300, sight=SIGHT, cause=CAUSE, reason="x" * 400))
-    (page,) = sql(path, "SELECT rootpage FROM sqlite_master WHERE name = 'entry'")[0]
-    with open(path, "r+b") as file:
-        file.seek((page - 1) * 4096 + 20)
-        file.write(b"\xff" * 64)
-    with pytest.raises((DamagedFile, sqlite3.DatabaseError)):
-        HistoryFile(path, "m1")
-
-
-def test_what_the_check_finds_is_the_reason(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it answers, but that all is in order."""
-    write(path, PLAIN)
-
-    class Checked(sqlite3.Connection):
-        def execute(self, text: str, *others: Any) -> Any:
-            if "quick_check" in text:
-                text = "SELECT 'row 3 missing from index', 'ok'"
-            return super().execute(text, *others)
-
-    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3,
-        "connect",
-        lambda *args, **options: connect(*args, factory=Checked, **options),
+def test_line_is_what_is_documented(path: str) -> None:
+    """docs/files.md: programs read it, too. What is usual is left out."""
+    full = replace(PLAIN, rule="a rule", is_alarm=True, took_s=1.5, sight=SIGHT, cause=CAUSE)
+    write(path, PLAIN, replace(full, name="w\u00e9b"), full)
+    first, second, third = Path(path_of(path, 1)).read_text(encoding="utf-8").splitlines()[1:]
+    begin = '"at":10.0,"kind":"service","name"'
+    assert first == (
+        f'{{"id":1,{begin}:"web","old":"STOPPED","new":"STARTED","reason":"as asked","mono":5.0}}'
     )
-    with pytest.raises(DamagedFile, match="row 3 missing from index"):
-        HistoryFile(path, "m1")
+    assert second == (
+        f'{{"id":2,{begin}:"w\u00e9b","old":"STOPPED","new":"STARTED","reason":"as asked",'
+        '"mono":5.0,"rule":"a rule","alarm":true,"took_s":1.5,'
+        '"sight":{"at":5.0,"standing":"silent","late_s":0.125,"stall_limit_s":2.5,'
+        '"links":[["net eth1",false,10.25,10.0]]},'
+        '"cause":["7.abcdef",12,"3.f",40]}'
+    )
+    assert third.endswith('"took_s":1.5,"as":2}')
 
 
-def test_file_is_no_longer_in_place_once_another_stands_there(path: str) -> None:
-    """It was replaced, or removed."""
-    file = HistoryFile(path, "m1")
-    assert file.is_in_place
-    os.rename(path, f"{path}.gone")
-    assert not file.is_in_place
-    Path(path).touch()
-    assert not file.is_in_place
+def test_boot_is_named_where_it_is_another_one(path: str) -> None:
+    """The head names that of the first entry."""
+    write(path, PLAIN)
+    file = HistoryFile(path, "m2")
+    file.append([PLAIN], 100)
     file.close()
+    assert [line.get("machine") for line in lines(path)] == [None, "m2"]
+    assert [entry.machine for entry in read_entries(path)] == ["m1", "m2"]
+
+
+def test_entries_of_several_boots_keep_theirs(path: str) -> None:
+    """As in a history that is converted, with their numbers."""
+    entries = [
+        replace(PLAIN, machine=name, number=number) for name, number in zip("aab", (3, 4, 9))
+    ]
+    file = HistoryFile(path, "")
+    file.append(entries, 100, is_numbered=True)
+    file.append([PLAIN], 100)
+    file.close()
+    assert read_entries(path)[:3] == entries
+    assert read_entries(path)[3].number == 10 and numbers_in(path) == [3]
 
 
 def test_entries_that_fail_leave_nothing_behind(path: str) -> None:
     """Those before them neither, nor their evidence; and the next ones are written."""
-    bad = replace(PLAIN, new="bad", took_s=object())  # type: ignore[arg-type]
     file = HistoryFile(path, "m1")
-    with pytest.raises(sqlite3.Error):
-        file.append([replace(PLAIN, new="first", sight=SIGHT), bad], 10)
-    assert read_entries(path) == []
+    for took_s in (object(), float("nan"), float("inf")):
+        bad = replace(PLAIN, new="bad", took_s=took_s)  # type: ignore[arg-type]
+        with pytest.raises((TypeError, ValueError)):
+            file.append([replace(PLAIN, new="first", sight=SIGHT), bad], 10)
+        assert read_entries(path) == []
     file.append([replace(PLAIN, new="second", sight=SIGHT)], 10)
     assert [(entry.new, entry.sight) for entry in read_entries(path)] == [("second", SIGHT)]
     file.close()
 
 
-def test_oldest_go_once_a_tenth_more_than_the_limit_are_there(path: str) -> None:
-    """All that belongs to them alone goes too: evidence, causes, lives."""
+def test_disk_that_is_full_within_a_batch_is_reported(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many entries it has taken."""
+    write(path, PLAIN)
+    size = os.stat(path_of(path, 1)).st_size
+    file = HistoryFile(path, "m1")
+    write_all = os.write
+
+    def full(handle: int, data: Any) -> int:
+        room = 2 * size - os.fstat(handle).st_size
+        if not room:
+            raise OSError(28, "No space left on device")
+        return write_all(handle, bytes(data)[:room])
+
+    with monkeypatch.context() as patched, pytest.raises(PartlyWritten) as caught:
+        patched.setattr(os, "write", full)
+        file.append(numbered(9), 10_000)
+    assert caught.value.whole == len(read_entries(path)) - 1 > 0
+    file.close()
+
+
+def test_oldest_go_a_file_at_a_time(path: str) -> None:
+    """Once the others hold as many as are kept."""
     write(path, replace(PLAIN, sight=SIGHT, cause=CAUSE), limit=10)
     file = HistoryFile(path, "m2")
-    entries = [
-        replace(each, sight=replace(SIGHT, at=float(number)), cause=CAUSE)
-        for number, each in enumerate(numbered(11))
-    ]
-    file.append(entries[:10], 10)
-    assert len(file.newest(50)) == 11
-    file.append(entries[10:], 10)
-    found = file.newest(50)
-    assert [entry.new for entry in found] == [f"S{number}" for number in range(1, 11)]
-    assert [entry.new for entry in file.newest(2)] == ["S9", "S10"]
-    assert {entry.cause for entry in found} == {CAUSE}
-    assert {entry.machine for entry in found} == {"m2"}
+    for entry in numbered(11, sight=SIGHT, cause=CAUSE):
+        file.append([entry], 10)
     file.close()
-    counts = [
-        sql(path, f"SELECT count(*) FROM {name}")[0][0] for name in ("cause", "sight", "life")
-    ]
-    assert counts == [10, 10, 1]
-
-
-@pytest.mark.parametrize("umask", [0, 0o077])
-def test_copy_takes_the_place_of_the_file(path: str, umask: int) -> None:
-    """With all entries, for root and its group; one that was left half made is no obstacle."""
-    write(path, PLAIN, replace(PLAIN, cause=CAUSE))
-    Path(f"{path}.copy").write_text("half a copy")
-    before = os.stat(path).st_ino
-    former = os.umask(umask)
-    try:
-        replace_by_copy(path)
-    finally:
-        os.umask(former)
-    assert os.stat(path).st_ino != before and os.listdir(os.path.dirname(path)) == ["h"]
-    assert os.stat(path).st_mode & 0o777 == 0o640
-    assert [entry.cause for entry in read_entries(path)] == [None, CAUSE]
+    found = read_entries(path)
+    assert [entry.new for entry in found] == [f"S{number}" for number in range(11)]
+    assert {(entry.sight, entry.cause, entry.machine) for entry in found} == {(SIGHT, CAUSE, "m2")}
 
 
 # --- what is read ---------------------------------------------------------------------------------
@@ -378,13 +312,47 @@ def test_all_entries_are_those_since_1970(path: str) -> None:
     assert len(read_entries(path)) == 2 and len(read_entries(path, "web")) == 1
 
 
-def test_newest_after_a_number_are_read(path: str) -> None:
-    """At most so many, oldest first; with a negative number the newest of all."""
-    write(path, *numbered(5))
-    assert [entry.new for entry in read_after(path, 3, 10)] == ["S3", "S4"]
-    assert [entry.new for entry in read_after(path, -1, 2)] == ["S3", "S4"]
+@pytest.mark.parametrize("limit", [10, 30, 1_000])
+def test_entries_after_a_number_are_read_without_a_gap(path: str, limit: int) -> None:
+    """The oldest of them, at most so many; wherever the files begin, and if some are gone."""
+    file = HistoryFile(path, "m1")
+    for entry in numbered(100):
+        file.append([entry], limit)
+    file.close()
+    first = numbers_in(path)[0]
+    for number in (0, 1, first - 1, first, 88, 89, 90, 91, 99, 100, 101):
+        for count in (1, 7, 200):
+            found = [entry.number for entry in read_after(path, number, count)]
+            assert found == list(range(max(number + 1, first), 101))[:count]
     oldest = read_oldest(path)
-    assert oldest is not None and oldest.new == "S0"
+    assert oldest is not None and oldest.number == first
+
+
+def test_reader_that_follows_gets_each_entry_once(path: str) -> None:
+    """Whatever the writer does between its turns: files are begun, and dropped behind it."""
+    file = HistoryFile(path, "m1")
+    got = list[int]()
+    written = 0
+    for turn in range(60):
+        count = (0, 1, 5, 14)[turn % 4]
+        file.append(numbered(count), 40)
+        written += count
+        number = got[-1] if got else 0
+        got += [entry.number for entry in read_after(path, number, 8)]
+    while new := read_after(path, got[-1], 8):
+        got += [entry.number for entry in new]
+    file.close()
+    assert got == list(range(1, written + 1))
+
+
+def test_file_that_is_dropped_while_it_is_looked_for_is_passed_over(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer drops the oldest one: what a reader had listed is not there."""
+    write(path, *numbered(3))
+    monkeypatch.setattr(history_file, "numbers_in", lambda folder: [1, 2, 4])
+    os.rename(path_of(path, 1), path_of(path, 4))
+    assert len(read_entries(path)) == 3
 
 
 def test_entries_are_found_by_their_words(path: str) -> None:
@@ -401,59 +369,48 @@ def test_entries_are_found_by_their_words(path: str) -> None:
     assert [entry.number for entry in found] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["a%25b", "a?mode=ro", "a#b"])
-def test_file_with_any_name_is_read(path: str, name: str) -> None:
-    """The characters of a URI mean nothing in it."""
-    write(f"{path}{name}", PLAIN)
-    assert len(read_entries(f"{path}{name}")) == 1
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a.b", "wéb", "a|b", "(", "web "])
+def test_service_of_any_name_is_found(path: str, name: str) -> None:
+    """Its characters mean nothing in what is looked for, and it is no other's part."""
+    others = [replace(PLAIN, name=each) for each in ("web", "a", "b", "axb", "we", "webs")]
+    write(path, *others, replace(PLAIN, name=name))
+    assert [entry.name for entry in read_entries(path, name)] == [name]
+    assert has_service(path, name) and not has_service(path, f"{name}.")
+    assert not has_service(path, "")
 
 
-@pytest.mark.parametrize(
-    ("forbidden", "mode"), [((), "rw"), (("h",), "ro"), (("dir",), "ro"), (("h", "dir"), "ro")]
-)
-def test_file_is_opened_for_writing_where_that_is_allowed(
-    path: str,
-    forbidden: tuple[str, ...],
-    mode: str,
-    connections: Connections,
-    monkeypatch: pytest.MonkeyPatch,
+def test_service_is_known_by_its_own_entries_alone(path: str) -> None:
+    """Not by those of all services, nor by a link of that name."""
+    write(path, replace(PLAIN, kind=EntryKind.COMMAND, name=""))
+    write(path, replace(PLAIN, kind=EntryKind.LINK, name="eth1"))
+    assert not has_service(path, "web") and not has_service(path, "eth1")
+    write(path, replace(PLAIN, kind=EntryKind.SCRIPT), *numbered(5, name="mail"))
+    assert has_service(path, "web")
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_history_that_cannot_be_read_is_reported(
+    path: str, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """So that a transaction that a crash left is rolled back; nothing else is written."""
+    """With its place and the reason."""
     write(path, PLAIN)
-    places = {"h": path, "dir": os.path.dirname(path)}
-    refused = [places[name] for name in forbidden]
-    monkeypatch.setattr(
-        os, "access", lambda place, wanted: wanted == os.R_OK or place not in refused
-    )
-    connections.asked.clear()
-    connection = history_file._open_to_read(path)
-    assert connections.asked == [(f"file:{path}?mode={mode}", 3.0, True)]
-    with pytest.raises(sqlite3.OperationalError):
-        connection.execute("DELETE FROM entry")
-    connection.close()
-
-
-def test_connection_that_cannot_be_used_is_closed(
-    path: str, connections: Connections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the error is the reader's."""
-
-    class Broken(sqlite3.Connection):
-        def execute(self, text: str, *others: Any) -> Any:
-            if "query_only" in text:
-                raise sqlite3.OperationalError("disk I/O error")
-            return super().execute(text, *others)
-
-    write(path, PLAIN)
-    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3,
-        "connect",
-        lambda *args, **options: connect(*args, factory=Broken, **options),
-    )
-    with pytest.raises(SystemFault, match="cannot read the history .*: disk I/O error"):
+    monkeypatch.setattr(os, "listdir" if what == "folder" else "pread", fails)
+    with pytest.raises(SystemFault, match=f"cannot read the history {path}: Input/output error"):
         read_entries(path)
-    assert connections.open == 0
+
+
+def test_history_whose_file_cannot_be_opened_is_reported(path: str) -> None:
+    """A loop of links, for one; what is no file at all as well."""
+    write(path, PLAIN)
+    os.rename(path_of(path, 1), f"{path}/gone")
+    os.symlink(path_of(path, 1), path_of(path, 1))
+    with pytest.raises(SystemFault, match="cannot read the history .*symbolic links"):
+        read_entries(path)
+
+
+def fails(*_: object) -> Any:
+    """A disk that does not answer."""
+    raise OSError(5, "Input/output error")
 
 
 def test_reader_without_permission_is_told_who_has_it(
@@ -468,61 +425,117 @@ def test_reader_without_permission_is_told_who_has_it(
         read_entries(path)
 
 
-def test_bytes_that_are_no_text_are_shown_as_such(path: str) -> None:
-    """One damaged byte hides no entry."""
-    write(path, PLAIN)
-    sql(path, "UPDATE entry SET reason = CAST(x'61ff62' AS TEXT)")
-    assert [entry.reason for entry in read_entries(path)] == ["a�b"]
-
-
-def test_entry_of_a_life_that_is_not_known_has_no_machine(path: str) -> None:
-    """On which boot it was is not known."""
-    write(path, PLAIN)
-    sql(path, "DELETE FROM life")
-    assert [entry.machine for entry in read_entries(path)] == [""]
-
-
-DAMAGED_ROWS = [
-    "UPDATE entry SET at = 'noon'",
-    "UPDATE entry SET mono = 9e999",
-    "UPDATE entry SET took_s = 'long'",
-    "UPDATE entry SET kind = 'feast'",
-    "UPDATE cause SET sent = 'many'",
-    "UPDATE cause SET heard = 'many'",
-    "UPDATE cause SET own = 'me'",
-    "UPDATE cause SET own = '7.xyz'",
-    "UPDATE cause SET heard_of = 'you'",
-    *(
-        f"UPDATE sight SET seen = '{text}'"
-        for text in (
-            "no json",
-            "[]",
-            '{"at": 1, "standing": "live", "late_s": 0}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": {}}',
-            '{"at": true, "standing": "live", "late_s": 0, "links": []}',
-            '{"at": 1, "standing": "asleep", "late_s": 0, "links": []}',
-            '{"at": 1, "standing": "live", "late_s": "x", "links": []}',
-            '{"at": 1, "standing": "live", "late_s": 0, "stall_limit_s": "x", "links": []}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": ["net1"]}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": [["n", true, null]]}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": [["n", true, null, 1, 1, 1]]}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": [[7, true, null, 1]]}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": [["n", true, "x", 1]]}',
-            '{"at": 1, "standing": "live", "late_s": 0, "links": [["n", true, null, "x"]]}',
-        )
-    ),
+SEEN: dict[str, object] = {
+    "at": 1,
+    "standing": "live",
+    "late_s": 0,
+    "stall_limit_s": None,
+    "links": [],
+}
+EVIDENCE: list[dict[str, object]] = [
+    {"links": {}},
+    {"at": True},
+    {"standing": "asleep"},
+    {"late_s": "x"},
+    {"stall_limit_s": "x"},
+    {"links": ["net1"]},
+    {"links": [["n", True, None]]},
+    {"links": [["n", True, None, 1, 1, 1]]},
+    {"links": [[7, True, None, 1]]},
+    {"links": [["n", True, "x", 1]]},
+    {"links": [["n", True, None, "x"]]},
+]
+DAMAGED: list[dict[str, object]] = [
+    {"id": "9"},
+    {"id": True},
+    {"id": 0},
+    {"id": 1.5},
+    {"at": "noon"},
+    {"at": 10**400},
+    {"mono": float("inf")},
+    {"mono": None},
+    {"took_s": "long"},
+    {"kind": "feast"},
+    {"kind": []},
+    {"as": "2"},
+    {"cause": "7.1"},
+    {"cause": ["7.1", "many", None, 0]},
+    {"cause": ["7.1", 1, None, "many"]},
+    {"cause": ["me", 1, None, 0]},
+    {"cause": ["7.xyz", 1, None, 0]},
+    {"cause": ["7.1", 1, "you", 0]},
+    {"cause": ["7.1", 1, None]},
+    {"sight": None},
+    {"sight": "no object"},
+    {"sight": []},
+    {"sight": {"at": 1, "standing": "live", "late_s": 0}},
+    *(dict[str, object](sight=SEEN | each) for each in EVIDENCE),
 ]
 
 
-def test_row_that_no_version_wrote_is_an_error(path: str) -> None:
-    """Reported with the file, not shown as something else."""
-    write(path, replace(PLAIN, sight=SIGHT, cause=CAUSE, took_s=1.0))
-    whole = Path(path).read_bytes()
-    for damage in DAMAGED_ROWS:
-        Path(path).write_bytes(whole)
-        sql(path, damage)
-        with pytest.raises(SystemFault, match="cannot read the history"):
-            read_entries(path)
+@pytest.mark.parametrize("values", DAMAGED, ids=str)
+def test_line_that_no_version_wrote_is_left_out_and_counted(
+    path: str, values: dict[str, object]
+) -> None:
+    """Not shown as something else; all others are read, by each way to read."""
+    write(path, replace(PLAIN, new="whole"), replace(PLAIN, took_s=1.0))
+    damage(path, **values)
+    ways: tuple[dict[str, Any], ...] = ({}, {"service": "web"}, {"since": 1.0})
+    for asked in ways:
+        counts = list[int]()
+        found = read_entries(path, on_damage=counts.append, **asked)
+        assert [entry.new for entry in found] == ["whole"]
+        # One that does not look like those that are asked for is not looked at.
+        is_other = "kind" in values if "service" in asked else False
+        is_other |= bool(asked) and values.get("id", 0) != 0
+        assert counts == ([] if is_other else [1])
+    assert [entry.new for entry in read_after(path, 0, 10)] == ["whole"]
+
+
+@pytest.mark.parametrize("missing", ["id", "at", "mono", "kind", "name", "old", "new", "reason"])
+def test_line_without_a_value_is_left_out(path: str, missing: str) -> None:
+    """Each is there in each line."""
+    write(path, PLAIN, PLAIN)
+    file = Path(path_of(path, 1))
+    whole = file.read_text().splitlines(keepends=True)
+    values = json.loads(whole[-1])
+    del values[missing]
+    file.write_text("".join([*whole[:-1], json.dumps(values) + "\n"]))
+    counts = list[int]()
+    assert len(read_entries(path, on_damage=counts.append)) == 1 and counts == [1]
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"", b"7", b"null", b'{"id":', b"[" * 5_000, bytes(9)], ids=repr
+)
+def test_line_that_is_no_object_is_left_out(path: str, line: bytes) -> None:
+    """Wherever it is; nothing is reported where nothing is damaged."""
+    write(path, *numbered(2))
+    file = Path(path_of(path, 1))
+    whole = file.read_bytes()
+    counts = list[int]()
+    assert len(read_entries(path, on_damage=counts.append)) == 2 and not counts
+    file.write_bytes(whole.replace(b'\n{"id":2', b"\n" + line + b'\n{"id":2'))
+    assert len(read_entries(path, on_damage=counts.append)) == 2 and counts == [1]
+
+
+def test_damaged_head_costs_no_entry(path: str) -> None:
+    """But the boot of those that do not name theirs; it counts as a line."""
+    write(path, PLAIN)
+    file = Path(path_of(path, 1))
+    file.write_bytes(file.read_bytes().replace(b'{"history"', b'{"hist'))
+    counts = list[int]()
+    (entry,) = read_entries(path, on_damage=counts.append)
+    assert entry.machine == "" and counts == [1]
+
+
+def test_file_of_a_later_version_is_left_out(path: str) -> None:
+    """What its lines mean is not known: after a return to this version."""
+    write(path, PLAIN)
+    file = Path(path_of(path, 1))
+    file.write_bytes(file.read_bytes().replace(b'"history":1', b'"history":2'))
+    counts = list[int]()
+    assert read_entries(path, on_damage=counts.append) == [] and counts == [1]
 
 
 def test_link_of_a_list_that_is_none_is_an_error() -> None:
@@ -533,23 +546,14 @@ def test_link_of_a_list_that_is_none_is_an_error() -> None:
             history_file._load_link(value)
 
 
-def test_row_without_a_number_is_an_error(path: str) -> None:
-    """It could not be distinguished from another."""
-    row = (10.0, 5.0, "service", "web", "", "x", "why", "", 1, None, None, "m1", "9")
-    with pytest.raises(ValueError, match="has the number '9'"):
-        history_file._entry(row)
-    entry = history_file._entry((*row[:-1], 9))
-    assert entry.number == 9 and entry.is_alarm is True and entry.took_s is None
-
-
 @pytest.mark.parametrize("value", [True, "1", None, float("inf"), float("nan")])
 def test_value_that_is_no_number_is_an_error(value: object) -> None:
     """It would be shown as one otherwise."""
     with pytest.raises(ValueError, match="expected a number"):
-        history_file._number(value)
+        history_file.finite_number(value)
 
 
 def test_whole_number_is_one() -> None:
-    """sqlite gives it for what was written as 1.0."""
-    found = history_file._number(3)
+    """An old file may have it for what was written as 1.0."""
+    found = history_file.finite_number(3)
     assert found == 3.0 and isinstance(found, float)

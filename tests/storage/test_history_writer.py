@@ -1,5 +1,5 @@
-"""The history's writer, turn by turn in this thread: what it records, and what it makes of a file
-that fails.
+"""The history's writer, turn by turn in this thread: what it records, when that is on disk, and
+what it makes of files that fail.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import collections
 import os
 import queue
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +32,11 @@ from opensvc_openha.core.status import (
     ScriptCount,
     Sight,
 )
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage import history_writer
-from opensvc_openha.storage.history_file import DamagedFile, Entry, EntryKind
+from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_segments import DamagedFile, PartlyWritten
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller
@@ -85,12 +86,15 @@ class Writer:
         monkeypatch.setattr(clock, "wall_of", lambda instant: 1_000.0 + instant)
         monkeypatch.setattr(history_writer, "life", lambda: "this boot")
         monkeypatch.setattr(history_writer, "HistoryFile", self._opened)
-        monkeypatch.setattr(history_writer, "replace_by_copy", self._copied)
+        monkeypatch.setattr(history_writer, "set_aside", self._set_aside)
+        monkeypatch.setattr(history_writer, "read_entries", self._read)
+        monkeypatch.setattr(history_writer, "ask_program", self._asked)
         self.names: list[str] = []
         monkeypatch.setattr(history_writer, "name_thread", self.names.append)
         self.layout = tree_layout(str(root))
-        self.path = Path(self.layout.history_file)
+        self.path = Path(self.layout.history_dir)
         self.path.parent.mkdir(parents=True)
+        self.old = Path(self.layout.former_history_file)
         self.reports: list[tuple[bool, str]] = []
         self.history = History(self.layout, services, lambda *report: self.reports.append(report))
         self.arrivals = Arrivals(self.time)
@@ -99,10 +103,14 @@ class Writer:
         self.batches: list[list[Entry]] = []
         self.limits: set[int] = set()
         self.errors: list[Exception | None] = []
-        self.copy_errors: list[Exception] = []
-        self.closed = self.copies = 0
+        self.sync_errors: list[OSError] = []
+        self.aside_errors: list[Exception] = []
+        self.synced: list[float] = []
+        self.closed = self.aside = 0
         self.is_in_place = True
         self.former: list[Entry] | Exception = []
+        self.asked: list[list[str]] = []
+        self.answers: list[tuple[int, str] | None] = []
 
     # the file
 
@@ -117,19 +125,34 @@ class Writer:
         self.batches.append(list(batch))
         self.limits.add(limit)
 
-    def newest(self, number: int) -> list[Entry]:
+    def sync(self) -> None:
+        self.synced.append(self.time.now)
+        if self.sync_errors:
+            raise self.sync_errors.pop(0)
+
+    def _read(self, folder: str, limit: int) -> list[Entry]:
+        assert folder == str(self.path)
         if isinstance(self.former, Exception):
             raise self.former
-        return self.former[-number:]
+        return self.former[-limit:]
 
     def close(self) -> None:
         self.closed += 1
 
-    def _copied(self, path: str) -> None:
-        assert path == str(self.path)
-        self.copies += 1
-        if self.copy_errors:
-            raise self.copy_errors.pop(0)
+    def _set_aside(self, folder: str) -> str:
+        assert folder == str(self.path)
+        self.aside += 1
+        if self.aside_errors:
+            raise self.aside_errors.pop(0)
+        return f"{folder}/damaged.jsonl"
+
+    def _asked(self, words: list[str], limit_s: float) -> tuple[int, str] | None:
+        assert limit_s == 300.0
+        self.asked.append(words)
+        answer = self.answers.pop(0)
+        if answer is not None and answer[0] in (0, 3):
+            self.old.unlink()
+        return answer
 
     # what a test does
 
@@ -328,7 +351,7 @@ def test_entries_are_gathered_for_a_moment_and_written_together(writer: Writer) 
     """It waits for the first without a limit, and not at all before its end."""
     writer.run(2, 3)
     assert [len(batch) for batch in writer.batches] == [2, 3]
-    assert writer.time.pauses == [0.05, 0.05, 0.0] and writer.arrivals.waits == [None] * 3
+    assert writer.time.pauses == [0.05, 0.05, 0.0] and writer.arrivals.waits[:2] == [None, None]
     assert writer.opened == [(str(writer.path), "this boot")] and writer.closed == 1
     assert writer.names == ["history"] and writer.reports == []
     assert writer.history._thread.daemon and not writer.history.is_open
@@ -385,17 +408,56 @@ def test_entries_of_the_daemon_before_are_known(writer: Writer) -> None:
     assert reasons == [*(f"late {number}" for number in range(101, 400)), "one"]
 
 
-@pytest.mark.parametrize(
-    "error", [sqlite3.DatabaseError, ValueError, OverflowError, RecursionError]
-)
-def test_entries_before_that_cannot_be_read_are_left_out(
-    writer: Writer, error: type[Exception]
-) -> None:
+def test_entries_before_that_cannot_be_read_are_left_out(writer: Writer) -> None:
     """The file is written all the same."""
-    writer.former = error("damaged within")
+    writer.former = SystemFault("cannot read the history")
     writer.note("one")
     writer.run()
     assert writer.written == ["one"] and len(writer.history.recent) == 1 and writer.reports == []
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def test_entries_that_come_alone_are_on_disk_at_once(writer: Writer) -> None:
+    """Those of one decision: behind the moment in which they are gathered."""
+    writer.run(2)
+    assert writer.synced == [100.05]
+
+
+def test_entries_that_come_together_are_on_disk_twice_a_second(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many writes there are: half a second after the last time at the latest."""
+    monkeypatch.setattr(history_writer, "_GATHER_S", 0.0625)
+    writer.run(*[1] * 18)
+    assert len(writer.batches) == 18
+    assert writer.synced == [100.0625, 100.5625, 101.0625, 101.125], "the last one at its end"
+
+
+def test_entries_that_nothing_follows_are_on_disk_half_a_second_later(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is waited for with a limit once all is on disk."""
+    monkeypatch.setattr(history_writer, "_GATHER_S", 0.0625)
+    writer.run(1, 1, NOTHING, 1)
+    assert writer.synced == [100.0625, 100.5625, 100.625]
+    assert writer.arrivals.waits == [None, None, 0.4375, None, 0.4375]
+
+
+def test_disk_that_refuses_entries_loses_them(writer: Writer) -> None:
+    """They were written, and it is not known what became of them: counted as lost, in a file that
+    is opened again.
+    """
+    writer.sync_errors = [OSError(5, "Input/output error")]
+    writer.run(3, 1)
+    problem = f"the history is not written ({writer.path}: [Errno 5] Input/output error); "
+    again = "the history is written again; 3 entries were lost"
+    assert [text for _, text in writer.reports] == [
+        f"{problem}decisions do not depend on it",
+        again,
+    ]
+    assert writer.written[-1] == again and len(writer.opened) == 2
 
 
 # --- a file that fails ----------------------------------------------------------------------------
@@ -404,17 +466,6 @@ def test_entries_before_that_cannot_be_read_are_left_out(
 @pytest.mark.parametrize(
     "error",
     [
-        *(
-            sqlite3.OperationalError(text)
-            for text in (
-                "database or disk is full",
-                "disk I/O error",
-                "unable to open database file",
-                "attempt to write a readonly database",
-                "interrupted",
-                "out of memory",
-            )
-        ),
         OSError(5, "Input/output error"),
         RuntimeError("what now"),
     ],
@@ -438,96 +489,109 @@ def test_what_is_wrong_around_the_file_loses_entries_only(writer: Writer, error:
     ]
 
 
-DAMAGED = [
-    (DamagedFile("its tables are others"), "its tables are others"),
-    (sqlite3.OperationalError("no such column: new"), "no such column: new"),
-    (sqlite3.DatabaseError("file is not\na database"), "file is not\\na database"),
-    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "what is in it is no text"),
-]
+@pytest.mark.parametrize("whole", [0, 2])
+def test_full_disk_loses_what_was_not_whole(writer: Writer, whole: int) -> None:
+    """Those of a batch that it has taken are not counted."""
+    writer.errors = [PartlyWritten(whole, OSError(28, "No space left on device"))]
+    writer.run(3, 1)
+    assert [is_fault for is_fault, _ in writer.reports] == [True, False]
+    assert "No space left on device" in writer.reports[0][1]
+    assert writer.reports[1][1].endswith(f"; {3 - whole} entries were lost")
 
 
-@pytest.mark.parametrize(("error", "why"), DAMAGED, ids=lambda each: type(each).__name__)
-@pytest.mark.parametrize("has_journal", [False, True])
-def test_damaged_file_is_set_aside(
-    writer: Writer, error: Exception, why: str, has_journal: bool
-) -> None:
-    """With its journal, open for root and its group alone; the batch is in the new one."""
-    writer.path.write_text("damaged")
-    writer.path.chmod(0o666)
-    journal = Path(f"{writer.path}-journal")
-    if has_journal:
-        journal.write_text("journal")
-    writer.errors = [error]
+def test_damaged_file_is_set_aside(writer: Writer) -> None:
+    """The batch is in the new one."""
+    writer.errors = [DamagedFile("it is another version")]
     writer.run(2)
-    damaged = Path(f"{writer.path}.damaged")
+    damaged = writer.path / "damaged.jsonl"
+    why = "it is another version"
     assert writer.reports == [
         (True, f"the history was damaged ({why}): it is now {damaged}, and a new one was begun")
     ]
-    assert damaged.read_text() == "damaged" and damaged.stat().st_mode & 0o777 == 0o640
-    assert Path(f"{damaged}-journal").exists() is has_journal and not journal.exists()
-    assert writer.written == ["late 0", "late 1"] and not writer.path.exists()
-    assert len(writer.opened) == writer.closed == 2
+    assert writer.written == ["late 0", "late 1"] and writer.aside == 1
+    assert len(writer.opened) == writer.closed == 2 and len(writer.synced) == 1
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        None,
         DamagedFile("again"),
-        sqlite3.DatabaseError("again"),
+        PartlyWritten(0, OSError("again")),
         OSError("again"),
         ValueError("again"),
     ],
     ids=lambda each: type(each).__name__,
 )
+@pytest.mark.parametrize("fails_at", ["rename", "write"])
 def test_damaged_file_that_cannot_be_set_aside_loses_entries(
-    writer: Writer, error: Exception | None
+    writer: Writer, error: Exception, fails_at: str
 ) -> None:
     """It is not there, or the new one fails as well."""
-    if error is not None:
-        writer.path.touch()
-    writer.errors = [DamagedFile("no history"), error]
+    writer.errors = [DamagedFile("no history")]
+    if fails_at == "write":
+        writer.errors.append(error)
+    else:
+        writer.aside_errors.append(OSError("again"))
     writer.run(2)
     ((is_fault, text),) = writer.reports
     assert is_fault and "no history; and it cannot be set aside: " in text
-    assert ("again" in text) is (error is not None)
     assert writer.written == [] and writer.history.problem == text
+    assert writer.history._lost == 2
 
 
-def test_file_that_a_reader_keeps_locked_is_left_to_it(writer: Writer) -> None:
-    """A copy takes its place, with what could not be written."""
-    writer.errors = [sqlite3.OperationalError("database is locked")]
-    writer.run(2)
-    assert writer.copies == 1 and writer.written == ["late 0", "late 1"]
-    assert len(writer.opened) == writer.closed == 2
-    ((is_fault, text),) = writer.reports
-    assert not is_fault and "locked by a reader: it continues in a copy" in text
+# --- the history of an older version --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "error",
-    [DamagedFile("x"), sqlite3.OperationalError("locked"), OSError("x"), ValueError("x")],
-    ids=lambda each: type(each).__name__,
-)
-@pytest.mark.parametrize("fails_at", ["copy", "write"])
-def test_file_that_a_writer_keeps_locked_is_waited_for(
-    writer: Writer, error: Exception, fails_at: str
+def test_file_of_an_older_version_is_converted_first(writer: Writer) -> None:
+    """By a process of its own, once, before the first entry; reported with what it has printed."""
+    writer.old.touch()
+    writer.answers = [(0, "a warning\n7 entries: the file is now /x\n")]
+    writer.run(2, 1)
+    (words,) = writer.asked
+    assert words[-3:] == [
+        "opensvc_openha.storage.history_conversion", str(writer.old), str(writer.path)
+    ]  # fmt: skip
+    assert len(writer.written) == 3
+    text = "the history of an older version was converted: 7 entries: the file is now /x"
+    assert writer.reports == [(False, text)]
+
+
+def test_damaged_file_of_an_older_version_is_reported(writer: Writer) -> None:
+    """It was set aside: the new history is begun."""
+    writer.old.touch()
+    writer.answers = [(3, "file is not a database\n")]
+    writer.run(1)
+    text = (
+        "the history of an older version was damaged (file is not a database): it is now"
+        f" {writer.old}.damaged, and a new one was begun"
+    )
+    assert writer.reports == [(True, text)] and writer.written == ["late 0"]
+
+
+@pytest.mark.parametrize("answer", [None, (1, "disk is full"), (-9, "")])
+def test_conversion_that_fails_is_tried_again_after_a_minute(
+    writer: Writer, answer: tuple[int, str] | None
 ) -> None:
-    """Each second, with all that came meanwhile; nothing is lost, and the order is kept."""
-    locked = sqlite3.OperationalError("database is locked")
-    if fails_at == "copy":
-        writer.errors, writer.copy_errors = [locked] * 3, [error] * 3
-    else:
-        writer.errors = [locked, error] * 3
-    waiting = list[int]()
-    close = writer.close
-    monitor = cast(Any, writer)
-    monitor.close = lambda: (waiting.append(writer.history._unwritten), close())
-    writer.run(2, NOTHING, 1)
-    assert writer.written == ["late 0", "late 1", "late 0"] and writer.copies == 3
-    assert writer.arrivals.waits == [None, 1.0, 1.0, 1.0]
-    assert [text for _, text in writer.reports] == []
-    assert waiting[0] == 2 and 3 in waiting and writer.history._unwritten == 0
+    """Meanwhile entries are lost: they would be numbered before those of the old file."""
+    writer.old.touch()
+    writer.answers = [answer, (0, "7 entries")]
+    writer.arrivals.later += [[entry(1)], [entry(2)]]
+    writer.run()
+    assert len(writer.asked) == 1 and writer.history._lost == 2 and writer.opened == []
+    ((is_fault, text),) = writer.reports
+    assert is_fault and f"{writer.old} of an older version cannot be converted: " in text
+    assert (answer[1] if answer else "it did not end in time") in text
+
+    writer.time.now = 100.05 + 59.75
+    writer.run(1)
+    assert len(writer.asked) == 1 and writer.history._lost == 3
+    writer.time.now = 100.05 + 60.0
+    writer.run(1)
+    assert len(writer.asked) == 2 and writer.written[0] == "late 0"
+    assert [text for _, text in writer.reports[1:] if "late" not in text] == [
+        "the history of an older version was converted: 7 entries",
+        "the history is written again; 3 entries were lost",
+    ]
 
 
 # --- its beginning and its end --------------------------------------------------------------------
