@@ -537,7 +537,7 @@ class Engine:
         done = self._peer.judge(self._announcer.peer_patience_s, now)
         self._fencing.judge(view)
         is_cut_off = bool(self._lease.cut_off)
-        is_lease_new, proved = self._fencing.desk.judge_lease(view, now, is_cut_off)
+        is_lease_new, proved = self._fencing.judge_lease(view, now, is_cut_off)
         done += proved
         if is_lease_new:
             self._work.mark_all()

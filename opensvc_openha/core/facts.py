@@ -107,3 +107,6 @@ class Facts:
 
     Facts without a promise withdraw an earlier one; a beat without facts does not.
     """
+    knows_fence_time: bool = False
+    """How long each of its fences takes was declared or measured; a version before does not say
+    so."""

@@ -11,6 +11,11 @@ priorities, else the name that sorts first. After a cut, time is divided into *t
 within which every fence has had its effect on the peer. Turn 0 is for the holder, turn 1 for a node
 that knows the peer as the holder, later turns are odd and even by name. Turns are counted from the
 instant at which the first node called the other silent, which that node announces.
+
+Between that instant and turn 0 lies the start-ready delay. Where both nodes know how long their
+fences take, and each knows that of the other, the holder need not wait for it: its turn 0 begins
+with the *last call*, and ends as before. All other turns are where they were, so that it makes no
+difference for the peer's turns whether the peer has agreed to that as well.
 """
 
 from __future__ import annotations
@@ -64,7 +69,7 @@ class _Sums:
         "_policies",
         "_sums",
     },
-    own_seqs={"_claim_seq", "_may_seem_content_seq"},
+    own_seqs={"_claim_seq", "_may_seem_content_seq", "_timed_seq"},
     memory_s={"anchor": 60.0, "_reported_anchor": 60.0},
 )
 class FenceTurns:
@@ -82,6 +87,12 @@ class FenceTurns:
         self._next_seq = 0
         """The beat from which the peer can compute the next division."""
         self._claim_seq = 0
+        self.is_prompt = False
+        """Both nodes know the times of their fences, and the peer has heard that of this one: a
+        fence waits for the last call only. It is not kept: a daemon that did not hear the peer
+        before a cut waits for the delay."""
+        self._timed_seq: int | None = None
+        """The first beat that says so of this node, to a peer that takes facts."""
         self.anchor = memory.silent_since
         """When the first node called the other one silent; None while the peer is heard."""
         self.is_wary = memory.is_wary
@@ -147,6 +158,7 @@ class FenceTurns:
             return now
         facts, turns = view.facts, self.agreed or self._plan(view.facts, fence_s)
         first = self.anchor + turns.first_s
+        early = min(first, self.anchor + self.delay_s(view)) if self.is_prompt else first
         if facts is None and view.newest is not None:
             # A peer without facts knows no turns: it fences at once. If it has something to start,
             # a node that runs something waits until that one fence has had its effect or failed; a
@@ -164,15 +176,25 @@ class FenceTurns:
         turn, after = Window(0, 0.0, is_left=False), turns.length_s
         while True:
             following = Window(turn.index + 1, after, is_left(turn.index + 1, after))
-            opens = first + turn.after_s
+            opens = first + turn.after_s if turn.index else early
             # Before a turn that is left to the peer, begin a fence only early enough that it has
             # had its effect by then.
-            closes = first + after if is_solo and not following.is_left else opens + turns.open_s
+            is_long = is_solo and not following.is_left
+            closes = first + (after if is_long else turn.after_s + turns.open_s)
             if from_s < closes and (not turn.is_left if is_solo else self._is_own_turn(turn, view)):
                 return from_s if is_solo and turn.index == 0 else max(from_s, opens)
             # Each turn is longer than the one before, so that the turns of two drifting clocks
             # never overlap.
             turn, after = following, after * (1.0 + timing.TURN_DRIFT) + turns.length_s
+
+    def delay_s(self, view: PeerView) -> float:
+        """Return for how long a peer, once silent, has a last chance to be heard, in seconds.
+
+        A daemon that said goodbye and is not back may need the whole delay.
+        """
+        pace = timing.PACES[self._spec.profile]
+        is_prompt = self.is_prompt and view.standing is not PeerStanding.DEPARTED
+        return pace.last_call_s if is_prompt else pace.start_ready_delay_s
 
     def length_s(self, view: PeerView, fence_s: float | None) -> float:
         """Return how long the first turn is, or would be."""
@@ -226,10 +248,12 @@ class FenceTurns:
         view: PeerView,
         next_seq: int,
         fence_s: float | None,
+        knows_fence_time: bool = False,
     ) -> None:
         """Claim, take or give up the right to fence first, while the peer is heard."""
         self._announced = announced
         self._agree(self._plan(view.facts, fence_s), view, next_seq)
+        self._agree_on_last_call(knows_fence_time, view, next_seq)
         own = self._sum(announced)
         if not own.wants_fence and not own.is_defending:
             self._may_seem_content_seq = next_seq
@@ -263,6 +287,24 @@ class FenceTurns:
             self._next, self._next_seq = plan, next_seq
         if view.facts is None or view.newest_acked_seq >= self._next_seq:
             self.agreed = plan
+
+    def _agree_on_last_call(self, knows_fence_time: bool, view: PeerView, next_seq: int) -> None:
+        """Leave the delay out once both nodes know the times of their fences, of each other too.
+
+        Nothing of it changes in a cut that has begun.
+        """
+        if self.anchor is not None or self._reported_anchor is not None:
+            return
+        facts = view.facts
+        # To a peer without facts beats have none either.
+        if facts is None or not knows_fence_time:
+            self._timed_seq = None
+        elif self._timed_seq is None:
+            self._timed_seq = next_seq
+        is_heard = self._timed_seq is not None and view.acked_seq >= self._timed_seq
+        # Whoever boots is given time, whatever its fences are.
+        is_peer_ready = facts is not None and facts.knows_fence_time and not facts.is_booting
+        self.is_prompt = is_heard and is_peer_ready
 
     def _should_be_first(self, sums: _Sums, view: PeerView, facts: Facts) -> bool:
         defends = sums.is_defending

@@ -86,7 +86,8 @@ class Fencing:
         self.spec = spec
         self._opens: tuple[float, float] | None = None
         """The answer of ``turn_opens`` at an instant."""
-        self._slowest: tuple[float | None] | None = None
+        self._slowest: tuple[float | None, tuple[str, ...]] | None = None
+        """Longest duration of a fence, and the fences of which only a limit is known."""
         self._announced: Mapping[str, ServiceState] = {}
         self.has_heard = memory.has_heard
         self.has_heard_one_way = False
@@ -511,19 +512,55 @@ class Fencing:
 
         As declared, else as measured, else the limit of its script.
         """
+        return self._times()[0]
+
+    @property
+    def untimed(self) -> tuple[str, ...]:
+        """The fences of which only a limit is known: services by name, paths of the plan."""
+        return self._times()[1]
+
+    @property
+    def knows_fence_time(self) -> bool:
+        """True if this node has a fence, and the time of each was declared or measured.
+
+        A promise of the peer says itself when it is over.
+        """
+        is_any = self.desk.is_configured or any(svc.is_fenced for svc in self.spec.own_services)
+        return is_any and not self.untimed
+
+    def _times(self) -> tuple[float | None, tuple[str, ...]]:
         if self._slowest is None:
-            self._slowest = (
-                max(
-                    [self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced]
-                    + [
-                        seconds
-                        for seconds in (self.desk.longest_s(self._measured_s),)
-                        if seconds is not None
-                    ],
-                    default=None,
-                ),
-            )
-        return self._slowest[0]
+            scripts = [svc for svc in self.spec.own_services if svc.is_fenced]
+            path_s = self.desk.longest_s(self._measured_s)
+            seconds = [self._fence_s(svc) for svc in scripts]
+            seconds += [] if path_s is None else [path_s]
+            has_plan = self.desk.is_configured
+            untimed = [
+                svc.name
+                for svc in scripts
+                if self.group_of(svc) not in self._measured_s
+                and (svc.runs_check_too or not has_plan)
+            ]
+            untimed += self.desk.untimed(self._measured_s)
+            is_declared = self.spec.fence_time_s is not None
+            self._slowest = max(seconds, default=None), () if is_declared else tuple(untimed)
+        return self._slowest
+
+    def delay_s(self, svc: ServiceSpec, view: PeerView) -> float:
+        """Return for how long START_READY waits for a peer that is silent, in seconds.
+
+        The one place of that rule. For a service without a fence nothing else keeps a cut apart
+        from the peer's death.
+        """
+        if not self.is_fenced(svc):
+            return timing.PACES[self.spec.profile].start_ready_delay_s
+        return self.turns.delay_s(view)
+
+    def judge_lease(
+        self, view: PeerView, now: float, is_cut_off: bool
+    ) -> tuple[bool, list[Action]]:
+        """Work out what the peer's promise comes to, see ``PlanDesk.judge_lease``."""
+        return self.desk.judge_lease(view, self.turns.delay_s(view), now, is_cut_off)
 
     def _fence_s(self, svc: ServiceSpec) -> float:
         measured_s = self._measured_s.get(self.group_of(svc))
@@ -538,7 +575,7 @@ class Fencing:
     ) -> None:
         """Use what this node announces: claim or give up the right to fence first."""
         self._announced, self._opens, self._ready_groups = announced, None, None
-        self.turns.update(announced, view, next_seq, self.fence_s)
+        self.turns.update(announced, view, next_seq, self.fence_s, self.knows_fence_time)
 
     def facts(self, announced: Mapping[str, ServiceState], now: float) -> Facts:
         """Return what this node reports about itself to the peer's fencing desk."""
@@ -546,6 +583,7 @@ class Fencing:
             self.turns.facts(announced, now),
             is_booting=not self.has_heard,
             fence_s=self.fence_s,
+            knows_fence_time=self.knows_fence_time,
         )
 
     # --- the fence plan ---------------------------------------------------------------------------

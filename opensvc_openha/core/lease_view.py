@@ -20,7 +20,7 @@ beat of another one came in that was not heard before, they promise nothing: it 
 whose beats withdrew the promise, though it has not heard this node yet and is not believed. This
 incarnation must have been acknowledged by the peer (``incarnations``): what lies in a slot when
 this node boots may be older than a withdrawal which that slot could not take. Beyond the promise,
-the start-ready delay is kept as the peer's last chance to be heard.
+the start-ready delay, or the last call, is kept as the peer's last chance to be heard.
 
 Nothing here depends on this node having listened without a break: what it has missed was neither
 acknowledged, nor is a medium quiet then. A proof is void after a stall all the same, as any other.
@@ -227,7 +227,7 @@ class LeaseView:
     # --- what follows -----------------------------------------------------------------------------
 
     def judge(self, view: PeerView, delay_s: float, now: float, is_cut_off: bool = False) -> None:
-        """Work out what the promise comes to; ``delay_s`` is the start-ready delay.
+        """Work out what the promise comes to; ``delay_s`` is the peer's last chance to be heard.
 
         ``is_cut_off``: nothing confirms that this node lives.
         """

@@ -99,16 +99,15 @@ class PlanDesk:
         self.lease.void()
 
     def judge_lease(
-        self, view: PeerView, now: float, is_cut_off: bool = False
+        self, view: PeerView, delay_s: float, now: float, is_cut_off: bool = False
     ) -> tuple[bool, list[Action]]:
-        """Work out what the peer's promise comes to.
+        """Work out what the peer's promise comes to; ``delay_s`` is its last chance to be heard.
 
         Return whether that changed something for services that wait, and the record of a proof.
         """
         if not self.lease.is_configured:
             return False, []
         before = self.lease.sight
-        delay_s = timing.PACES[self._spec.profile].start_ready_delay_s
         self.lease.judge(view, delay_s, now, is_cut_off)
         self.plan.lease = sight = self.lease.sight
         is_news = (before.is_open, before.is_prolonged, before.proof) != (
@@ -211,6 +210,16 @@ class PlanDesk:
             ),
             default=None,
         )
+
+    def untimed(self, measured_s: Mapping[str, float]) -> list[str]:
+        """Return the paths of which only a limit is known."""
+        return [
+            path.name
+            for path in self._spec.fencing.paths
+            if path.kind is not PathKind.LEASE
+            and path.expected_s is None
+            and path_key(path.name) not in measured_s
+        ]
 
     def explain(self, now: float) -> str:
         """Describe what is being done and awaited; empty for nothing."""

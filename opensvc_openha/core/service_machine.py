@@ -656,7 +656,7 @@ class ServiceMachine:
             is_legacy=view.newest is not None and view.newest.is_legacy,
             is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
             is_delay_over=silent is not None
-            and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
+            and now >= max(silent, self._ready_since) + self._delay_s(view),
             is_held=now < self._hold_until or self.is_stop_unheard(view),
             is_check_valid=self._is_proved(silent, now),
             is_check_always=self._fencing.spec.fencing.is_check_always
@@ -855,7 +855,7 @@ class ServiceMachine:
             # An acknowledgement comes as an event: time alone only ends a wait of both nodes.
             if view.silent_since is None:
                 return self._ready_since + STUCK_S
-            delay_ends = max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
+            delay_ends = max(view.silent_since, self._ready_since) + self._delay_s(view)
             return max(delay_ends, self._fence_due(view, now)) if now >= delay_ends else delay_ends
         if (
             self.state is ServiceState.START_FAILED
@@ -871,7 +871,7 @@ class ServiceMachine:
             and view.silent_since is not None
         ):
             return max(
-                view.silent_since + self.pace.start_ready_delay_s,
+                view.silent_since + self._delay_s(view),
                 self._fence_due(view, now),
                 self._put_off_until,
             )
@@ -888,6 +888,9 @@ class ServiceMachine:
         if ahead:
             return min(ahead)
         return self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
+
+    def _delay_s(self, view: PeerView) -> float:
+        return self._fencing.delay_s(self.spec, view)
 
     def _fence_due(self, view: PeerView, now: float) -> float:
         """Return when this service may fence the peer, as far as time decides it."""
@@ -1112,7 +1115,7 @@ class ServiceMachine:
             return f"next try in {retry_s:.0f} s; {confirm}"
         is_over = (
             self.state is ServiceState.START_READY
-            and now >= self._ready_since + self.pace.start_ready_delay_s
+            and now >= self._ready_since + self._delay_s(view)
         )
         return (
             f"this node's turn to fence is in {turn_s:.0f} s; {confirm}"

@@ -2,8 +2,8 @@
 
 ::
 
-    1  node      flags 1 | turn 1 | priority 4 | fence time, ms 4 | peer silent for, ms 4
-                 (0xFFFFFFFF: none)
+    1  node      flags 1 (1: booting, 2: defends, 4: knows the times of its fences) | turn 1
+                 | priority 4 | fence time, ms 4 | peer silent for, ms 4 (0xFFFFFFFF: none)
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
     3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
     4  promise   dead after, ms 4 | flags 1 (1: virtual machine, 2: may have stopped its services
@@ -42,7 +42,7 @@ _ORDERED_TYPE = 6
 _TARGETS_TYPE = 7
 _HELD_TYPE = 8
 _MARKS_MAX = 32
-_BOOTING, _DEFENDING = 1, 2
+_BOOTING, _DEFENDING, _TIMED = 1, 2, 4
 _VIRTUAL = 1
 _MAY_STOP = 2
 _NONE = 0xFFFFFFFF
@@ -80,6 +80,7 @@ class RawFacts:
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
     """Return the entries for ``facts``; ``names`` are the sorted names of the frame's services."""
     flags = (_BOOTING if facts.is_booting else 0) | (_DEFENDING if facts.is_defending else 0)
+    flags |= _TIMED if facts.knows_fence_time else 0
     node = _NODE.pack(
         flags,
         facts.turn.value,
@@ -183,6 +184,7 @@ def _unpack_node(value: bytes) -> Facts:
         priority=priority,
         fence_s=_from_ms(fence_ms),
         silent_s=_from_ms(silent_ms),
+        knows_fence_time=bool(flags & _TIMED),
     )
 
 

@@ -255,7 +255,7 @@ def test_proof_is_void_once_the_peer_is_heard() -> None:
     pair.start_one()
     pair.on_check = lambda host, action: None
     pair.cut_all()
-    pair.run(OUT_S + 1.5)
+    pair.run(TIMEOUT_S + 2.0)
     assert pair.state("deb2") is S.STARTING
     pair.heal()
     pair.run(1.2)

@@ -17,7 +17,6 @@ from opensvc_openha.core.model import ClusterSpec, FencePath, FencingPolicy, Pat
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.plan_desk import PlanDesk, _state_of
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
-from opensvc_openha.core.timing import PACES
 
 IPMI = FencePath("ipmi", PathKind.POWER, 16.0)
 LEASE = FencePath("promise", PathKind.LEASE, 0.0)
@@ -57,7 +56,7 @@ def judged(desk: PlanDesk, *sights: LeaseSight) -> list[tuple[bool, list[Any]]]:
     """Judge the promise once for each sight behind the first."""
     lease = Lease(sights)
     desk.lease = cast(Any, lease)
-    return [desk.judge_lease(VIEW, 100.0) for _ in sights[1:]]
+    return [desk.judge_lease(VIEW, 5.0, 100.0) for _ in sights[1:]]
 
 
 @pytest.mark.parametrize(
@@ -88,21 +87,20 @@ def test_promise_is_voided_and_configured_with_the_plan() -> None:
     assert lease.notes == ["void", spec] and not desk.is_configured
 
 
-def test_promise_is_judged_with_the_delay_of_the_profile() -> None:
+def test_promise_is_judged_with_the_last_chance_of_the_peer() -> None:
     """The plan has the result."""
-    for profile in Profile:
-        desk, lease = a_desk((LEASE,), profile=profile), Lease([SIGHT, replace(SIGHT, text="new")])
-        desk.lease = cast(Any, lease)
-        desk.judge_lease(VIEW, 100.0)
-        assert lease.judged == [(VIEW, PACES[profile].start_ready_delay_s, 100.0)]
-        assert desk.plan.lease == lease.sight == replace(SIGHT, text="new")
+    desk, lease = a_desk((LEASE,)), Lease([SIGHT, replace(SIGHT, text="new")])
+    desk.lease = cast(Any, lease)
+    desk.judge_lease(VIEW, 7.0, 100.0)
+    assert lease.judged == [(VIEW, 7.0, 100.0)]
+    assert desk.plan.lease == lease.sight == replace(SIGHT, text="new")
 
 
 def test_promise_that_no_level_relies_on_is_not_judged() -> None:
     """It is nothing new to anybody."""
     desk, lease = a_desk((IPMI,)), Lease([SIGHT, SIGHT], is_configured=False)
     desk.lease = cast(Any, lease)
-    assert desk.judge_lease(VIEW, 100.0) == (False, []) and not lease.judged
+    assert desk.judge_lease(VIEW, 5.0, 100.0) == (False, []) and not lease.judged
 
 
 @pytest.mark.parametrize(
@@ -184,6 +182,6 @@ def test_promise_is_judged_with_whether_this_node_is_cut_off() -> None:
 
     desk = a_desk((LEASE,))
     desk.lease = cast(Any, Judge([SIGHT]))
-    desk.judge_lease(VIEW, 100.0)
-    desk.judge_lease(VIEW, 100.0, True)
+    desk.judge_lease(VIEW, 5.0, 100.0)
+    desk.judge_lease(VIEW, 5.0, 100.0, True)
     assert judged_as == [False, True]

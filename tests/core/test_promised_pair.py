@@ -10,15 +10,14 @@ from opensvc_openha.core.events import Command, MediumQuiet
 from opensvc_openha.core.model import FencePath, Policy, Profile
 from opensvc_openha.core.promise import media_of
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.core.timing import (
-    FAST_START_READY_DELAY_S,
-    LEASE_LAST_READ_S,
-    START_READY_DELAY_S,
-)
+from opensvc_openha.core.timing import LEASE_LAST_READ_S, PACES
 from tests.core.pair import TIMEOUT_S
 from tests.core.plans import IPMI, OUT_S, PDU
 from tests.core.promised_pair import LEASE, PromisedPair
 
+CALLED_S = TIMEOUT_S + PACES[Profile.TUTORIAL].last_call_s
+"""From the last beat to the end of the last call: a promise says itself when it is over."""
+DEATH_S = 11.4
 SELF_FENCED = "self-fenced: promised to be dead 11.4 s after its last sign, slot of /dev/sda read"
 
 
@@ -44,15 +43,15 @@ def _dead_pair(*levels: tuple[FencePath, ...], **how: object) -> tuple[PromisedP
 
 
 def test_a_peer_without_power_is_proved_out_by_its_promise_alone() -> None:
-    """Within the link timeout and START_READY: nothing is run, nothing is asked."""
+    """Within the promised time: nothing is run, nothing is asked, nothing is waited for on top."""
     pair, died_at = _dead_pair()
-    pair.run(OUT_S - 0.5)
+    pair.run(DEATH_S - 0.5)
     assert pair.state("deb2") is S.START_READY
-    assert pair.reason().startswith("peer is silent: start-ready delay; lease: ends in 0.")
-    assert pair.fence("deb2").lease_ends_at == pytest.approx(died_at + OUT_S, abs=0.1)
+    assert pair.reason().startswith("peer is silent: waits to fence it; lease: ends in 0.")
+    assert pair.fence("deb2").lease_ends_at == pytest.approx(died_at + DEATH_S, abs=0.1)
     pair.run(1.6)
     assert pair.state("deb2") is S.STARTED
-    assert died_at + OUT_S <= pair.starts()[-1][0] <= died_at + OUT_S + 0.1
+    assert died_at + DEATH_S <= pair.starts()[-1][0] <= died_at + DEATH_S + 0.3
     assert not pair.steps
     record = next(each for each in pair.deb2.records if each.new == "FENCE")
     over = "lease: the promised time is over; proof NODE"
@@ -83,7 +82,7 @@ def test_fast_profile_starts_after_the_promised_time() -> None:
     _until(pair, S.STARTED)
     at = pair.starts()[-1][0]
     assert died_at + 3.06 <= at <= died_at + 3.35
-    assert at > died_at + 1.0 + FAST_START_READY_DELAY_S
+    assert at > died_at + 1.0 + PACES[Profile.FAST].last_call_s
 
 
 def test_while_a_peer_is_heard_its_promise_is_shown() -> None:
@@ -144,7 +143,7 @@ def test_an_unread_slot_proves_nothing_until_it_is_read() -> None:
     pair, _ = _dead_pair()
     pair.is_readable = False
     took_s = _until(pair, S.START_FAILED)
-    assert took_s == pytest.approx(OUT_S + LEASE_LAST_READ_S, abs=0.2)
+    assert took_s == pytest.approx(DEATH_S + LEASE_LAST_READ_S, abs=0.2)
     missing = "not proved: lease: slot of /dev/sda: no successful read since then"
     assert pair.reason().startswith(missing)
     assert pair.fence("deb2").paths[0].state == "unreachable"
@@ -161,7 +160,7 @@ def test_a_peer_that_promised_nothing_is_not_waited_for() -> None:
     pair.promise = None
     pair.start_both()
     pair.lose_power()
-    assert _until(pair, S.START_FAILED) == pytest.approx(OUT_S, abs=0.2)
+    assert _until(pair, S.START_FAILED) == pytest.approx(CALLED_S, abs=0.2)
     assert pair.reason().startswith("not proved: lease: deb1 made no promise")
 
 
@@ -338,21 +337,21 @@ def test_a_peer_that_is_dead_by_its_promise_is_not_fenced_to_defend_a_service() 
 
 
 def test_a_stalled_node_listens_for_a_timeout_first() -> None:
-    """It asks for new reads, and keeps the delay after the new silence."""
+    """It asks for new reads, and keeps the last call after the new silence."""
     pair, _ = _dead_pair()
-    pair.run(OUT_S - 0.5)
+    pair.run(DEATH_S - 0.5)
     pair.deb2.is_stalled = True
     pair.run(5)
     at = pair.now
     pair.resume(pair.deb2)
     _until(pair, S.STARTED)
-    assert pair.starts()[-1][0] >= at + TIMEOUT_S + START_READY_DELAY_S - 0.01
+    assert pair.starts()[-1][0] >= at + CALLED_S - 0.01
 
 
 def test_what_was_read_before_a_stall_proves_nothing_after_it() -> None:
     """The promised time is long over when the node stands still; then the slot cannot be read."""
     pair, _ = _dead_pair()
-    pair.run(OUT_S - 0.5)
+    pair.run(DEATH_S - 0.5)
     pair.deb2.is_stalled = True
     pair.run(5)
     pair.is_readable = False

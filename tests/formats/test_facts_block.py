@@ -43,6 +43,7 @@ PROMISES = st.builds(
     st.none() | PROMISES,
     st.dictionaries(st.sampled_from(NAMES), st.none() | st.integers(0, 65_535)),
     st.frozensets(st.sampled_from(NAMES)),
+    st.booleans(),
 )
 def test_facts_come_back_as_they_were_packed(
     booting: bool,
@@ -55,6 +56,7 @@ def test_facts_come_back_as_they_were_packed(
     promise: Promise | None,
     disks: dict[str, int | None],
     ordered: frozenset[str],
+    knows_fence_time: bool,
 ) -> None:
     """Every value, to the millisecond, every set of services, every promise, all disks."""
     facts = Facts(
@@ -69,6 +71,7 @@ def test_facts_come_back_as_they_were_packed(
         frozen={name: held for name, held in disks.items() if held is not None},
         promise=promise,
         ordered=ordered,
+        knows_fence_time=knows_fence_time,
     )
     assert (
         unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts

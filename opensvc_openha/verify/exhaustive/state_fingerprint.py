@@ -67,6 +67,7 @@ class StateFingerprint:
             facts.turn,
             facts.priority,
             facts.fence_s,
+            facts.knows_fence_time,
             silent,
             tuple(sorted(facts.unready)),
             tuple(sorted(facts.answering)),
