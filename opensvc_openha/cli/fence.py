@@ -182,12 +182,14 @@ def _plan(layout: Layout, options: Namespace) -> int:
         forecast,
         look_ahead,
     )
+    from opensvc_openha.core.prediction import start_ready_s
     from opensvc_openha.core.timing import PACES
     from opensvc_openha.storage.configuration import read_options
 
     status = client.fetch_status(layout)
     _expect_plan(status)
-    steps = look_ahead(status, PACES[read_options(layout).timing.profile].start_ready_delay_s)
+    pace = PACES[read_options(layout).timing.profile]
+    steps = look_ahead(status, start_ready_s(status.fencing, "", pace))
     if options.is_json:
         from opensvc_openha.cli import json_views
 

@@ -60,6 +60,7 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
         lines.append(f"proved out: {fencing.proof}")
     lines += _services(status)
     lines.append(f"cut from each other, {_first(status)}")
+    lines += _start_ready(status)
     if fencing.is_blocked:
         lines += _block(status, now)
     elif (
@@ -94,6 +95,7 @@ def _plan_report(status: NodeStatus, now: float, plans: Mapping[str, str]) -> st
         lines.append("cut from each other, the arbiter decides who may fence")
     else:
         lines.append(f"cut from each other, {_first(status)}")
+    lines += _start_ready(status)
     if fencing.is_blocked:
         lines += _block(status, now)
     elif (
@@ -216,6 +218,15 @@ def _first(status: NodeStatus) -> str:
     if fencing.peer_turn == "held":
         return f"{status.peer} would fence first"
     return "neither node has the right to fence first: they take turns by name"
+
+
+def _start_ready(status: NodeStatus) -> list[str]:
+    """Report how long a fence waits beside a silent peer, and why."""
+    wait_s = status.fencing.start_ready_s
+    if wait_s is None:
+        return []
+    why = status.fencing.why_delay or "both nodes know how long their fences take"
+    return [f"beside a silent peer START_READY takes {wait_s:g} s: {why}"]
 
 
 def _ago(at: float | None, now: float) -> str:

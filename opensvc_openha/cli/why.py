@@ -17,8 +17,10 @@ from opensvc_openha.cli.history import (
     no_such_service,
     read_history,
 )
-from opensvc_openha.core.status import NodeStatus
-from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
+from opensvc_openha.core.model import Profile
+from opensvc_openha.core.prediction import start_ready_s
+from opensvc_openha.core.status import FencingStatus, NodeStatus
+from opensvc_openha.core.timing import PACES
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault
 from opensvc_openha.formats import state_file
 from opensvc_openha.formats.layout import Layout
@@ -137,7 +139,7 @@ def collect(layout: Layout, service: str, sources: Sources | None = None) -> Cir
         _stored(layout, service, node),
         _running_script(layout, service),
         f"{layout.log_dir}/{service}.log",
-        _delay_s(layout),
+        _delay_s(layout, status, service),
         _has_plan(layout, status),
         refused_writes(),
     )
@@ -156,11 +158,12 @@ def _names(layout: Layout, status: NodeStatus | None) -> tuple[str, str]:
     return configuration.names_or(layout, "the peer")
 
 
-def _delay_s(layout: Layout) -> float:
+def _delay_s(layout: Layout, status: NodeStatus | None, service: str) -> float:
     try:
-        return PACES[configuration.read_cluster(layout).profile].start_ready_delay_s
+        pace = PACES[configuration.read_cluster(layout).profile]
     except OpenhaError:
-        return START_READY_DELAY_S
+        pace = PACES[Profile.TUTORIAL]
+    return start_ready_s(FencingStatus() if status is None else status.fencing, service, pace)
 
 
 def _has_plan(layout: Layout, status: NodeStatus | None) -> bool:

@@ -39,6 +39,7 @@ from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import FENCE_WANTED, ServiceState
 from opensvc_openha.core.status import FenceGroup, FencingStatus
+from opensvc_openha.core.wording import named
 
 
 @state_marks(not_state={"since"})
@@ -556,6 +557,17 @@ class Fencing:
             return timing.PACES[self.spec.profile].start_ready_delay_s
         return self.turns.delay_s(view)
 
+    def why_delay(self, view: PeerView) -> str:
+        """Return why a fence waits for the whole delay; empty where it does not, or without one."""
+        facts, peer = view.facts, self.spec.peer
+        if self.fence_s is None and not self.desk.is_configured:
+            return ""
+        if self.untimed:
+            return f"how long {named(self.untimed, 3)} takes is not known here: declare fence_time"
+        if facts is None or not facts.knows_fence_time:
+            return f"{peer} does not report that it knows how long its fences take"
+        return "" if self.turns.is_prompt else f"{peer} has not acknowledged yet that it is known"
+
     def judge_lease(
         self, view: PeerView, now: float, is_cut_off: bool
     ) -> tuple[bool, list[Action]]:
@@ -682,6 +694,9 @@ class Fencing:
             ),
             opens_at=self.turn_opens(view, now) if self.turns.anchor is not None else None,
             turn_s=self.turns.length_s(view, self.fence_s),
+            start_ready_s=self.turns.delay_s(view),
+            start_ready_unfenced_s=timing.PACES[self.spec.profile].start_ready_delay_s,
+            why_delay=self.why_delay(view),
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
             fence_s=self.fence_s,

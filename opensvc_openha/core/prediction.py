@@ -58,7 +58,7 @@ def predict(
     silence_s = max(*timeouts, PATIENCE_BEATS * pace.beat_interval_s)
     parts = [
         PredictedPart("silence of all links", silence_s),
-        PredictedPart("START_READY", pace.start_ready_delay_s),
+        PredictedPart("START_READY", start_ready_s(status.fencing, svc.name, pace)),
     ]
     group = _group_of(svc.name, status.fencing)
     is_known = True
@@ -75,6 +75,17 @@ def predict(
     parts += [] if start is None else [start]
     is_known = is_known and start is not None
     return Prediction(_sum(parts) if is_known else None, tuple(parts))
+
+
+def start_ready_s(fencing: FencingStatus, service: str, pace: Pace) -> float:
+    """Return for how long START_READY of a service waits beside a silent peer, in seconds.
+
+    As the daemon decides it; a status of an older version does not report it.
+    """
+    group = _group_of(service, fencing)
+    is_fenced = bool(fencing.plan) or (group is not None and bool(group.name))
+    found = fencing.start_ready_s if is_fenced else fencing.start_ready_unfenced_s
+    return pace.start_ready_delay_s if found is None else found
 
 
 def _group_of(service: str, fencing: FencingStatus) -> FenceGroup | None:

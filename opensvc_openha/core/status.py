@@ -314,6 +314,12 @@ class FencingStatus:
     """What the standing check saw of the fences of service files, by ``service_path``."""
     turn_s: float | None = None
     """How long the first turn of a cut would be."""
+    start_ready_s: float | None = None
+    """How long START_READY waits beside a silent peer before that is fenced."""
+    start_ready_unfenced_s: float | None = None
+    """The same of a service whose check-up script fences nobody."""
+    why_delay: str = ""
+    """Why it waits for the whole delay before a fence; empty where it does not."""
 
 
 @dataclass(frozen=True)

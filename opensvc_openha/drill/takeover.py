@@ -23,6 +23,7 @@ from functools import partial
 from opensvc_openha.control import client
 from opensvc_openha.core.events import DrillOrder
 from opensvc_openha.core.model import REQUEST_SERVICES_MAX
+from opensvc_openha.core.prediction import start_ready_s
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import DRILL_DEAD_MAX_S, DRILL_WORD_PART, PACES
@@ -87,7 +88,8 @@ def play_takeover(trial: Trial, services: Sequence[str]) -> None:
     own, peer = trial.expect_all_well()
     expect(why_no_takeover(own, peer, services))
     cluster = trial.cluster
-    delay_s = PACES[read_options(cluster.layout).timing.profile].start_ready_delay_s
+    pace = PACES[read_options(cluster.layout).timing.profile]
+    delay_s = max(start_ready_s(own.fencing, name, pace) for name in services)
     seconds, began_at = seconds_of(own, delay_s), clock.monotonic()
     word_until = began_at + seconds * DRILL_WORD_PART
     client.order_drill(cluster.layout, DrillOrder.HOLD_FENCES, seconds)

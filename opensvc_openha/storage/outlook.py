@@ -35,7 +35,7 @@ class Circumstances:
     running_script: str
     log_file: str
     delay_s: float
-    """The start-ready delay of the time profile, in seconds."""
+    """How long START_READY waits beside a silent peer, in seconds."""
     has_plan: bool = False
     """A fence plan is configured: check-up scripts need not fence."""
     refused: tuple[RefusedWrites, ...] = ()

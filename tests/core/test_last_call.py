@@ -187,7 +187,7 @@ def test_turns_of_the_other_node_stay_where_they_were() -> None:
         (a_spec("/bin/true", fencing=FencingPolicy(levels=((IPMI,),))), {"path ipmi": 2.0}, True),
         (a_spec(fencing=FencingPolicy(levels=((IPMI,), (CALL,)))), {"path ipmi": 2.0}, False),
         (
-            a_spec("$EZ_BIN/fence", fencing=FencingPolicy(levels=((IPMI,),))),
+            a_spec("/usr/local/cluster/bin/fence", fencing=FencingPolicy(levels=((IPMI,),))),
             {"path ipmi": 2.0},
             True,
         ),

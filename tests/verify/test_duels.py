@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fence_turns import FenceTurns
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.verify.random.duels import Duel, duels, play
+from opensvc_openha.verify.random.duels import TIMES, Duel, duels, play
 
 PART = list(itertools.islice(duels(), 0, None, 23))
 
@@ -19,6 +20,17 @@ PART = list(itertools.islice(duels(), 0, None, 23))
 def test_of_two_nodes_cut_from_each_other_one_survives_and_all_runs_in_the_end(part: int) -> None:
     """Each 23rd duel of the grid; `make enumerate` plays all of them."""
     broken = [f"{duel.text}: {problem}" for duel in PART[part::6] if (problem := play(duel))]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("times", ["deb1", "deb2", "none"])
+def test_nodes_that_do_not_agree_on_the_last_call_do_not_meet(times: str) -> None:
+    """One of them may leave the delay out, and the other not know of it: turns stay apart."""
+    broken = [
+        f"{duel.text}: {problem}"
+        for duel in PART[:: len(PART) // 6]
+        if (problem := play(duel, untimed=TIMES[times]))
+    ]
     assert not broken, "\n".join(broken)
 
 
@@ -46,6 +58,26 @@ def test_fenced_node_that_does_not_keep_still_is_found(monkeypatch: pytest.Monke
     assert "S8 broken" in play(_split(0.3, first=None))
 
 
+def test_turns_that_all_begin_earlier_on_one_node_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has left the delay out of each turn, and its peer has not."""
+    opens = FenceTurns.opens
+
+    def hasty(turns: FenceTurns, view: PeerView, now: float, fence_s: float | None) -> float:
+        plan = turns.agreed
+        if turns.is_prompt and plan is not None:
+            turns.agreed = replace(plan, first_s=turns.delay_s(view) - 5.0)
+        try:
+            return opens(turns, view, now, fence_s)
+        finally:
+            turns.agreed = plan
+
+    monkeypatch.setattr(FenceTurns, "opens", hasty)
+    assert any(
+        "S5 broken" in play(_split(offset_s, lag_s=12.0), untimed=TIMES["deb1"])
+        for offset_s in (8.0, 8.5, 8.9)
+    )
+
+
 def test_turns_that_are_not_counted_from_the_first_silence_meet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -57,4 +89,7 @@ def test_turns_that_are_not_counted_from_the_first_silence_meet(
         turns._reported_anchor = None
 
     monkeypatch.setattr(FenceTurns, "record_heard", careless)
-    assert any("S5 broken" in play(_split(offset_s)) for offset_s in (14.0, 15.2, 16.5, 18.0))
+    assert any(
+        "S5 broken" in play(_split(offset_s), untimed=TIMES["none"])
+        for offset_s in (14.0, 15.2, 16.5, 18.0)
+    )

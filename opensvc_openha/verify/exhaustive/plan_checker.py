@@ -4,7 +4,8 @@
 does, from the moment at which the first of two cut nodes begins to fence. Steps of the plan work,
 fail, act late, say that they worked and did nothing, or are not begun; nodes lose power, daemons
 die and come back, the cut heals and comes back in each direction, nodes stall. It is done for each
-of several plans: one switch, two levels, an arbiter, reservations, a switch that was never seen on.
+of several plans: one switch, two levels, an arbiter, reservations, a switch that was never seen on;
+with times of the fences that both nodes know, or one, or none, or that are edited in the cut.
 
 Plans with a lease are searched from two nodes that hear each other, and in each move either of them
 may be unable to write, or to read.
@@ -43,6 +44,10 @@ from opensvc_openha.verify.simulated_node import NODES
 
 PLANS = {
     "switch": Fencing(),
+    "switch, no times": Fencing(times_known=(False, False)),
+    "switch, one time": Fencing(times_known=(True, False)),
+    "switch, times edited": Fencing(can_be_edited=True),
+    "arbiter, one time": Fencing(has_arbiter=True, times_known=(False, True)),
     "two levels": Fencing(levels=((SWITCH,), (SECOND,))),
     "arbiter": Fencing(has_arbiter=True),
     "arbiter, slow switch": Fencing(levels=((SLOW,),), has_arbiter=True),
@@ -101,6 +106,9 @@ def events_of(world: PlanModel) -> Iterator[Event]:
             is_cut = node.uplink_cut_since is None
             text = f"targets {'do not answer' if is_cut else 'answer'} {name}"
             yield Event(text, partial(_cut_uplink, index=index, is_cut=is_cut))
+        if world.fencing.can_be_edited:
+            text = "removed" if world.times_known[index] else "declared"
+            yield Event(f"the fence time is {text} on {name}", partial(_edit, index=index))
         step = node.step_in_air
         if step is not None and step.kind is StepKind.CLAIM:
             for is_reached in (True, False):
@@ -125,6 +133,11 @@ def events_of(world: PlanModel) -> Iterator[Event]:
 def _freeze(world: BoundedModel, index: int, is_frozen: bool) -> None:
     assert isinstance(world, PlanModel)
     world.freeze(index, is_frozen)
+
+
+def _edit(world: BoundedModel, index: int) -> None:
+    assert isinstance(world, PlanModel)
+    world.edit(index)
 
 
 def _cut_uplink(world: BoundedModel, index: int, is_cut: bool) -> None:

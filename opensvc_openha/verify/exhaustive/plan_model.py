@@ -16,6 +16,7 @@ from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import (
     Command,
     CommandReceived,
+    ConfigChanged,
     FencePathsLooked,
     PathLook,
     PathState,
@@ -89,6 +90,10 @@ class Fencing:
     """The disks of the first service may freeze for either node, which gives it up then."""
     has_targets: bool = False
     """Both nodes ask a target whether they are isolated, and either may be cut from it."""
+    times_known: tuple[bool, bool] = (True, True)
+    """Nodes on which the times of the fences are declared."""
+    can_be_edited: bool = False
+    """Either node may be told another time, or none, at any moment, also in a cut."""
     are_both_cut_off: bool = False
     """Neither node can write any more, though each reads what the other one has written last."""
 
@@ -99,6 +104,7 @@ class PlanModel(BoundedModel):
     def __init__(self, fencing: Fencing) -> None:
         super().__init__()
         self.fencing = fencing
+        self.times_known = [*fencing.times_known]
         # What the peer reports of its disks must be authenticated.
         self.key_id = "k" if fencing.has_frozen_disks else ""
         self.arbiter = SimulatedArbiter()
@@ -127,23 +133,31 @@ class PlanModel(BoundedModel):
         node = self.nodes[index]
         if not node.is_powered:
             node.power_on()
-        fencing = self.fencing
-        policy = FencingPolicy(
-            levels=fencing.levels, has_arbiter=fencing.has_arbiter, lease=fencing.lease
-        )
-        spec = ClusterSpec(
-            node.name,
-            NODES[1 - index],
-            self.links,
-            self.specs,
-            fence_time_s=FENCE_S,
-            fencing=policy,
-            connectivity=TARGETS if fencing.has_targets else None,
-        )
+        spec = self._spec(index, self.times_known[index])
         recovered, kept = node.store.begin_daemon(spec.own_services)
         counter = node.store.boot_counter
         node.start_daemon(spec, BootId(counter, 1000 * (index + 1) + counter), recovered, kept)
         node.give(Tick())
+
+    def _spec(self, index: int, is_declared: bool) -> ClusterSpec:
+        fencing = self.fencing
+        policy = FencingPolicy(
+            levels=fencing.levels, has_arbiter=fencing.has_arbiter, lease=fencing.lease
+        )
+        return ClusterSpec(
+            NODES[index],
+            NODES[1 - index],
+            self.links,
+            self.specs,
+            fence_time_s=FENCE_S if is_declared else None,
+            fencing=policy,
+            connectivity=TARGETS if fencing.has_targets else None,
+        )
+
+    def edit(self, index: int) -> None:
+        """Declare the times of the fences on a node, or remove them."""
+        self.times_known[index] = not self.times_known[index]
+        self.nodes[index].give(ConfigChanged(self._spec(index, self.times_known[index]), {}))
 
     def is_out(self, index: int) -> bool:
         """Return True for a node that is off, or has no daemon and nothing of either service."""
@@ -318,6 +332,7 @@ class PlanModel(BoundedModel):
         )
         looks = round(2 * (self._looks_at - self.now)) if self.fencing.has_frozen_disks else 0
         own = self._others(), self.arbiter.summary(), disks, looks, *self._uplinks()
+        own = (*own, tuple(self.times_known)) if self.fencing.can_be_edited else own
         return *super().fingerprint(), *own
 
     def _uplinks(self) -> tuple[Any, ...]:

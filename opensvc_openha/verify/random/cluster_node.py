@@ -358,6 +358,8 @@ class ClusterNode(SimulatedNode):
         beat = replace(action.beat, sent_at=self._world.wall(self) + self.wall_step_s)
         if self.index and self._plan.is_older:
             beat = replace(beat, facts=None)
+        if beat.facts is not None and self._plan.untimed[self.index]:
+            beat = replace(beat, facts=replace(beat.facts, knows_fence_time=False))
         super().announce(replace(action, beat=beat))
 
     def transmit(self, action: Announce) -> None:

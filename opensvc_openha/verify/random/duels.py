@@ -46,6 +46,13 @@ FENCINGS = {
 """What the nodes fence with: check-up scripts, a fence plan, a plan with an arbiter, be that a disk
 or a witness, and such a plan that waits for the promise of the peer first; the promise is renewed
 at the witness, which both reach."""
+TIMES = {
+    "both": (False, False),
+    "deb1": (False, True),
+    "deb2": (True, False),
+    "none": (True, True),
+}
+"""Nodes that do not report that they know how long their fences take."""
 _STEP_S = 0.5
 _CALM_S = 60.0
 
@@ -82,8 +89,15 @@ def duels() -> Iterator[Duel]:
             yield Duel(homes, first_cut, offset_s, lag_s, failures)
 
 
-def play(duel: Duel, fencing: FencingPolicy = FencingPolicy()) -> str:  # noqa: B008 - frozen
-    """Play one run; return the broken invariant, empty if all held."""
+def play(
+    duel: Duel,
+    fencing: FencingPolicy = FencingPolicy(),  # noqa: B008 - frozen
+    untimed: tuple[bool, bool] = (False, False),
+) -> str:
+    """Play one run; return the broken invariant, empty if all held.
+
+    ``untimed``: nodes that do not report that they know how long their fences take.
+    """
     plan = Plan(
         seed=1,
         services=SERVICES,
@@ -94,6 +108,7 @@ def play(duel: Duel, fencing: FencingPolicy = FencingPolicy()) -> str:  # noqa: 
         fence_s=(0.5,),
         fence=Fence.PLAN if fencing.levels else Fence.PERFECT,
         fencing=fencing,
+        untimed=untimed,
         has_key=fencing.lease is not None,
     )
     cluster = Cluster(plan, Trace(None))
@@ -177,12 +192,15 @@ def main() -> int:
     parser.add_argument(
         "--fencing", choices=tuple(FENCINGS), default="script", help="what the nodes fence with"
     )
+    parser.add_argument(
+        "--times", choices=tuple(TIMES), default="both", help="who reports the times of its fences"
+    )
     asked = parser.parse_args()
     every, fencing = asked.every, FENCINGS[asked.fencing]
     broken = played = 0
     for duel in itertools.islice(duels(), 0, None, every):
         played += 1
-        problem = play(duel, fencing)
+        problem = play(duel, fencing, TIMES[asked.times])
         if problem:
             broken += 1
             print(f"{duel.text}\n    {problem}")

@@ -44,6 +44,11 @@ _STOPPED = (7, 3)
 """Divisor and remainder of the seeds whose nodes stop their services before they are reset."""
 _STOP_S = 12.0
 """How much longer their watchdogs wait."""
+_TIMES = (5, (1, 3))
+"""Divisor of the seeds in which not both nodes know how long fences take, and the remainders of
+those in which the second one does not say so, and of those in which neither does."""
+_BALANCED = (11, 7)
+"""Divisor and remainder of the seeds with the profile between the two others."""
 _BUSY = (13, 3)
 """Divisor and remainder of the seeds with slow engines and disks."""
 TARGETS = ConnectivityPolicy(("192.0.2.1", "192.0.2.2"))
@@ -104,6 +109,9 @@ class Plan:
     fence_lag_s: tuple[float, ...] = (0.0,)
     """Time from the order to the power switch until its effect, which outlives the ordering node.
     """
+    untimed: tuple[bool, bool] = (False, False)
+    """Nodes whose beats do not report that they know how long their fences take, as those of a
+    version before: the node itself, and what it makes of its peer's, is not changed by it."""
     fence_deaf: float = field(default=0.0, repr=False)
     """Share of the steps in which a power switch says that it worked, and does nothing."""
     data: tuple[str, ...] = field(default=(), repr=False)
@@ -255,6 +263,9 @@ def scenario_from_seed(seed: int) -> Plan:
         plan = replace(
             plan, step_s=dice.choice((0.0, 0.002, 0.02)), write_s=dice.choice((0.01, 0.2, 1.0))
         )
+    untimed = seed % _TIMES[0]
+    if untimed in _TIMES[1]:
+        plan = replace(plan, untimed=(untimed == _TIMES[1][1], True))
     return plan
 
 
