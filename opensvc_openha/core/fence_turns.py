@@ -68,6 +68,7 @@ class _Sums:
         "_unfenced",
         "_policies",
         "_sums",
+        "_last_call_s",
     },
     own_seqs={"_claim_seq", "_may_seem_content_seq", "_timed_seq"},
     memory_s={"anchor": 60.0, "_reported_anchor": 60.0},
@@ -105,6 +106,8 @@ class FenceTurns:
     def reconfigure(self, spec: ClusterSpec) -> None:
         """Apply an edited configuration."""
         self._spec = spec
+        disks_s = [link.timeout_s for link in spec.listeners if link.is_disk]
+        self._last_call_s = timing.last_call_s(disks_s, len(disks_s) < len(spec.listeners))
         has_plan = bool(spec.fencing.levels)
         self._unfenced = frozenset(
             svc.name for svc in spec.own_services if not (has_plan or svc.is_fenced)
@@ -194,7 +197,8 @@ class FenceTurns:
         """
         pace = timing.PACES[self._spec.profile]
         is_prompt = self.is_prompt and view.standing is not PeerStanding.DEPARTED
-        return pace.last_call_s if is_prompt else pace.start_ready_delay_s
+        delay_s = pace.start_ready_delay_s
+        return min(delay_s, self._last_call_s) if is_prompt else delay_s
 
     def length_s(self, view: PeerView, fence_s: float | None) -> float:
         """Return how long the first turn is, or would be."""

@@ -5,6 +5,7 @@ Link timeouts are not here: they are a column of the monitor file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opensvc_openha.core.model import Profile
@@ -34,9 +35,9 @@ FAST_BEAT_INTERVAL_S = 0.1
 FAST_START_READY_DELAY_S = 0.2
 """The same in the profile ``fast``."""
 
-LAST_CALL_BEATS = 0.5
-"""Where both nodes know how long their fences take, a silent peer has this part of a beat interval
-to answer START_READY, in place of the start-ready delay.
+LAST_CALL_S = 0.1
+"""Where both nodes know how long their fences take, a silent peer has so long to answer
+START_READY, in place of the start-ready delay; see ``last_call_s``.
 
 The fence is the proof. The wait is for what this node has not read yet, and for the answer to the
 beat that announces START_READY.
@@ -125,11 +126,6 @@ class Pace:
     start_ready_delay_s: float
     turn_open_s: float
     """A fence may begin within this time after its turn began."""
-
-    @property
-    def last_call_s(self) -> float:
-        """The wait in place of the start-ready delay where both nodes know their fences' times."""
-        return LAST_CALL_BEATS * self.beat_interval_s
 
     def __post_init__(self) -> None:
         assert self.start_ready_delay_s >= 2 * self.beat_interval_s, (
@@ -473,9 +469,20 @@ def slot_read_s(timeout_s: float) -> float:
 
 
 assert NEWS_GAP_S <= ACK_GAP_S, "an acknowledgement that is due says what is new as well"
-assert all(
-    2 * ACK_GAP_S < pace.last_call_s < pace.start_ready_delay_s for pace in PACES.values()
-), "the answer to START_READY comes in time"
+
+
+def last_call_s(disk_timeouts_s: Sequence[float], has_network: bool) -> float:
+    """Return how long the last call is, in seconds.
+
+    Where disks are the only links, question and answer have to be read there.
+    """
+    read_s = 0.0 if has_network else slot_read_s(max(disk_timeouts_s, default=0.0))
+    return max(LAST_CALL_S, 2 * read_s)
+
+
+assert ACK_GAP_S + BACKLOG_S < LAST_CALL_S, (
+    "the answer to START_READY comes in time, and what waits to be read is read"
+)
 assert ACK_GAP_S < FAST_BEAT_INTERVAL_S / 4, "an acknowledgement must not wait for the next beat"
 assert FAST_TIMEOUT_MIN_S > PATIENCE_BEATS * FAST_BEAT_INTERVAL_S, "one lost beat is no silence"
 assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, (
@@ -512,9 +519,6 @@ assert 0 < STALL_FRACTION < 1
 assert LEASE_LAST_READ_S > 4 * SLOT_READ_S, "a slot that can be read was read by then"
 assert WORK_NOTED_S < STALL_FRACTION * FAST_TIMEOUT_MIN_S, (
     "work that would pass for a stall is noted"
-)
-assert min(pace.last_call_s for pace in PACES.values()) >= BACKLOG_S, (
-    "what waits to be read is read before a fence begins"
 )
 assert BACKLOG_S < FAST_TIMEOUT_MIN_S, "no verdict is late by more than a link timeout for it"
 assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to report anything"

@@ -16,6 +16,7 @@ from opensvc_openha.core.model import (
     ClusterSpec,
     FencePath,
     FencingPolicy,
+    LinkSpec,
     PathKind,
     Policy,
     Profile,
@@ -23,14 +24,14 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
+from opensvc_openha.core.timing import LAST_CALL_S, PACES, START_READY_DELAY_S, last_call_s
 from tests.core.fences import Fences
 from tests.core.pair import TIMEOUT_S, Host, links
 from tests.core.plans import CALL, IPMI, PlanPair
 
 OWN, LIFE = BootId(5, 55), BootId(9, 99)
 PACE = PACES[Profile.TUTORIAL]
-CALL_S, DELAY_S = PACE.last_call_s, START_READY_DELAY_S
+CALL_S, DELAY_S = LAST_CALL_S, START_READY_DELAY_S
 ANCHOR = 100.0
 LEASE = FencePath("promise", PathKind.LEASE, 0.0)
 TIMED = Facts(knows_fence_time=True)
@@ -84,6 +85,22 @@ def test_delay_is_left_out_once_both_know_and_each_knows_that_of_the_other(
     turns = agreed(facts, acked, knows)
     assert turns.is_prompt is is_prompt
     assert turns.delay_s(heard(facts)) == (CALL_S if is_prompt else DELAY_S)
+
+
+def test_question_and_answer_are_read_where_disks_are_the_only_links() -> None:
+    """The slowest of them counts; beside a network the answer comes there."""
+    assert last_call_s((), True) == last_call_s((10.0,), True) == LAST_CALL_S
+    assert last_call_s((0.3,), False) == LAST_CALL_S
+    assert last_call_s((0.3, 2.0), False) == 0.4 and last_call_s((10.0,), False) == 0.5
+
+
+def test_last_call_is_never_longer_than_the_delay() -> None:
+    """Disks alone, with beats each 100 ms."""
+    disk = LinkSpec("deb2", "dio", "/dev/sda", "", 0, 0, 2.0)
+    turns = FenceTurns(a_spec(profile=Profile.FAST, links=(disk,)), FencingMemory())
+    assert turns.delay_s(heard()) == PACES[Profile.FAST].start_ready_delay_s == 0.2
+    turns.is_prompt = True
+    assert turns.delay_s(heard()) == 0.2
 
 
 def test_node_that_lost_the_knowledge_waits_again() -> None:
@@ -251,7 +268,7 @@ def test_standby_fences_after_the_timeout_and_the_last_call() -> None:
     """The time is declared on both nodes."""
     pair = Fences(names=("registry",))
     pair.start_one()
-    assert _took_s(pair, pair.deb1) == pytest.approx(TIMEOUT_S + CALL_S, abs=0.1)
+    assert _took_s(pair, pair.deb1) == pytest.approx(TIMEOUT_S + CALL_S, abs=0.08)
 
 
 def test_time_that_one_node_alone_knows_changes_nothing() -> None:
@@ -262,7 +279,7 @@ def test_time_that_one_node_alone_knows_changes_nothing() -> None:
     assert engine is not None
     pair.deb1.handle(pair.deb1.life, ConfigChanged(replace(engine.spec, fence_time_s=None), {}))
     pair.run(3)
-    assert _took_s(pair, pair.deb1) == pytest.approx(TIMEOUT_S + DELAY_S, abs=0.1)
+    assert _took_s(pair, pair.deb1) == pytest.approx(TIMEOUT_S + DELAY_S, abs=0.08)
 
 
 def test_peer_that_answers_the_last_call_is_not_fenced() -> None:
@@ -317,7 +334,7 @@ def test_fence_plan_begins_by_the_same_rule(declared_s: float | None, wait_s: fl
     pair = PlanPair()
     pair.fence_time_s = declared_s
     pair.start_both()
-    assert _took_s(pair, pair.deb1) == pytest.approx(TIMEOUT_S + wait_s, abs=0.1)
+    assert _took_s(pair, pair.deb1) == pytest.approx(TIMEOUT_S + wait_s, abs=0.08)
 
 
 def test_c_openha_is_given_the_whole_delay() -> None:

@@ -10,12 +10,12 @@ from opensvc_openha.core.events import Command, MediumQuiet
 from opensvc_openha.core.model import FencePath, Policy, Profile
 from opensvc_openha.core.promise import media_of
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.core.timing import LEASE_LAST_READ_S, PACES
+from opensvc_openha.core.timing import LAST_CALL_S, LEASE_LAST_READ_S
 from tests.core.pair import TIMEOUT_S
 from tests.core.plans import IPMI, OUT_S, PDU
 from tests.core.promised_pair import LEASE, PromisedPair
 
-CALLED_S = TIMEOUT_S + PACES[Profile.TUTORIAL].last_call_s
+CALLED_S = TIMEOUT_S + LAST_CALL_S
 """From the last beat to the end of the last call: a promise says itself when it is over."""
 DEATH_S = 11.4
 SELF_FENCED = "self-fenced: promised to be dead 11.4 s after its last sign, slot of /dev/sda read"
@@ -82,7 +82,7 @@ def test_fast_profile_starts_after_the_promised_time() -> None:
     _until(pair, S.STARTED)
     at = pair.starts()[-1][0]
     assert died_at + 3.06 <= at <= died_at + 3.35
-    assert at > died_at + 1.0 + PACES[Profile.FAST].last_call_s
+    assert at > died_at + 1.0 + LAST_CALL_S
 
 
 def test_while_a_peer_is_heard_its_promise_is_shown() -> None:

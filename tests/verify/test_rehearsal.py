@@ -139,7 +139,7 @@ def test_a_peer_without_power_is_fenced_and_its_service_taken_over() -> None:
     assert states(result, OWN) == ["START_READY", "STARTING", "STARTED"]
     assert up_on(result) == [OWN]
     assert result.fenced == (), "it has no power any more"
-    assert web(result).away_s == pytest.approx(2 + 0.5 + 3 + 4, abs=0.3)
+    assert web(result).away_s == pytest.approx(2 + 0.1 + 3 + 4, abs=0.3)
     assert "start script of web: 4.0 s (as measured here)" in result.assumed
 
 
