@@ -526,7 +526,7 @@ class Fencing:
 
         A promise of the peer says itself when it is over.
         """
-        is_any = self.desk.is_configured or any(svc.is_fenced for svc in self.spec.own_services)
+        is_any = self.desk.is_configured or self.fence_s is not None
         return is_any and not self.untimed
 
     def _times(self) -> tuple[float | None, tuple[str, ...]]:
