@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from opensvc_openha.core.states import ServiceState
 
 PLAIN_MAX = 1_024
 """Up to this many services are always sent as plain nibbles."""
+
+_KEPT = 4
+"""Lists kept unpacked: most beats report what the one before did, on each of a few links."""
 
 _STATES = {f"{state.value:x}": state for state in ServiceState}
 _BY_VALUE = {state.value: state for state in ServiceState}
@@ -48,6 +52,7 @@ def _deflate(values: bytes, strategy: int) -> bytes:
     return deflater.compress(values) + deflater.flush()
 
 
+@lru_cache(maxsize=_KEPT)
 def unpack_plain(data: bytes, count: int) -> tuple[ServiceState, ...]:
     """Decode the states of ``count`` services from their nibbles; raise ValueError."""
     digits = data.hex()
@@ -56,6 +61,7 @@ def unpack_plain(data: bytes, count: int) -> tuple[ServiceState, ...]:
     return _known([_STATES[digit] for digit in digits[:count] if digit in _STATES], count)
 
 
+@lru_cache(maxsize=_KEPT)
 def unpack_deflated(data: bytes, count: int) -> tuple[ServiceState, ...]:
     """Decode the states of ``count`` services that ``pack_states`` deflated; raise ValueError."""
     inflater = zlib.decompressobj()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -345,6 +345,27 @@ def test_names_are_learned_from_successive_beats(max_bytes: int) -> None:
             break
     assert complete_at and complete_at <= 1 + 1000 // len(frame.page_names) + 1
     assert book.resolve(decode_frame(a_frame(a_beat(states, seq=500)))).is_complete
+
+
+def test_states_that_are_as_before_are_the_same_object_whatever_else_is_new() -> None:
+    """Not those of other services in the same states, nor others of the same services."""
+    book, own = NameBook(), many(300)
+    book.learn_own(own)
+    book.learn_own([*own, "zz"])
+
+    def states(of: dict[str, S], seq: int) -> Mapping[str, S]:
+        found = book.resolve(decode_frame(a_frame(replace(a_beat(of), seq=seq))))
+        assert found.is_complete and found.seq == seq and found.states == of
+        return found.states
+
+    first = states(dict.fromkeys(own, S.STARTED), 1)
+    assert states(dict.fromkeys(own, S.STARTED), 2) is first
+    names = [*own][1:] + ["zz"]
+    book.learn_own(own)
+    book.learn_own(names)
+    assert states(dict.fromkeys(own, S.STARTED), 3) == dict.fromkeys(own, S.STARTED)
+    assert states(dict.fromkeys(names, S.STARTED), 3).keys() == set(names)
+    assert states(dict.fromkeys(own, S.STARTED) | {names[0]: S.STOPPED}, 4) is not first
 
 
 def test_names_that_are_in_use_are_kept_when_others_are_learned() -> None:
