@@ -1,12 +1,11 @@
 """Access one shared device through a child process; every wait for it has a limit.
 
 A process with an I/O on a hung disk cannot be killed until the disk answers. So the child does the
-I/O, a reader
-thread collects its answers, and a waiting thread gives up in time::
+I/O, a reader thread collects what it answers and reports, and a waiting thread gives up in time::
 
-    sender thread ---+                         +--> requests --> child --> device
-                     +-- DiskChannel.request --+
-    listener thread -+   (limit each)          +<-- replies <-- reader thread
+    sender thread: DiskChannel.replace   --> requests --> child --> device
+                   (limit of each I/O)   <-- answers  <--   |
+    listener thread: DiskWatch.next_news <-- reports  <-- reads at its own pace
 
 While an answer is overdue further requests fail at once; when it comes late, work continues. A
 child that hangs is kept until it answers, even if the channel is not used meanwhile: starting
@@ -15,17 +14,14 @@ another one each time would only pile them up.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.disk_process import DiskProcess
+from opensvc_openha.links.disk_watch import DiskWatch
 from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.files import identity_of
@@ -37,12 +33,6 @@ A Python start on a loaded machine, and opening the device.
 """
 
 _KERNEL_EXTRA_S = 30.0
-
-_LAST_MOMENT_S = 1.0
-"""A child that closed its output is about to end.
-
-The reader thread waits for it at most this long.
-"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +51,14 @@ class DeviceInfo:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """What was found where something else should be; ``is_written`` if that was after a write."""
+
+    is_written: bool
+    data: bytes
+
+
+@dataclass(frozen=True)
 class ScsiAnswer:
     """How a device answered one SCSI command: its verdict is not interpreted here."""
 
@@ -71,169 +69,6 @@ class ScsiAnswer:
     data: bytes
 
 
-@dataclass
-class _Call:
-    """One pending request."""
-
-    is_answered: threading.Event = field(default_factory=threading.Event)
-    status: int = 0
-    payload: bytes = b""
-
-
-class _Worker:
-    """One run of the child process."""
-
-    def __init__(self, path: str, is_direct: bool, on_reply: Callable[[], None]) -> None:
-        self._path = path
-        self._on_reply = on_reply
-        self._lock = threading.Lock()
-        self._calls: dict[int, _Call] = {}
-        self._overdue: dict[int, tuple[str, float]] = {}
-        """What was asked for, and when, of answers whose time is over."""
-        self._last_number = 0
-        self._is_ended = False
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    disk_worker.__file__,
-                    path,
-                    "direct" if is_direct else "buffered",
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                # Not ours: a hung child would keep the daemon's stderr open, whatever that is.
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                bufsize=0,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise LinkFault(
-                f"the I/O process for {path} cannot be started: {error.strerror}"
-            ) from None
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._requests = self._process.stdin
-        os.set_blocking(self._requests.fileno(), False)
-        self._replies = self._process.stdout
-        threading.Thread(target=self._collect, name=f"disk {path}", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._process.pid
-
-    @property
-    def is_ended(self) -> bool:
-        """True once the child ended, or was ordered to."""
-        return self._is_ended
-
-    @property
-    def is_hung(self) -> bool:
-        """True while an answer is overdue."""
-        return bool(self._overdue)
-
-    @property
-    def overdue_since(self) -> float | None:
-        """When the oldest request was made whose answer is overdue; None without one."""
-        with self._lock:
-            return min((asked_at for _, asked_at in self._overdue.values()), default=None)
-
-    def request(
-        self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str
-    ) -> bytes:
-        """Return the child's answer; raise LinkFault for an error or after the limit."""
-        call = _Call()
-        with self._lock:
-            if self._is_ended:
-                raise LinkFault(f"the I/O process for {self._path} ended")
-            for waiting, _ in self._overdue.values():
-                raise LinkFault(f"hung: {self._path} still owes the answer to {waiting}")
-            self._last_number = number = (self._last_number + 1) % 2**32
-            self._calls[number] = call
-            asked_at = clock.monotonic()
-            self._hand_over(disk_worker.REQUEST.pack(operation, number, offset, length) + data)
-        if not call.is_answered.wait(limit_s):
-            with self._lock:
-                if not call.is_answered.is_set():
-                    self._overdue[number] = what, asked_at
-                    raise LinkFault(
-                        f"hung: no answer to {what} of {self._path} within {limit_s:g} s"
-                    )
-        if call.status:
-            raise LinkFault(f"{what} of {self._path}: {os.strerror(call.status)}")
-        return call.payload
-
-    def _hand_over(self, request: bytes) -> None:
-        """Write to the child without blocking.
-
-        The pipe holds many more requests than threads exist.
-        """
-        try:
-            is_taken = os.write(self._requests.fileno(), request) == len(request)
-        except OSError:
-            is_taken = False
-        if not is_taken:
-            self._end()
-            raise LinkFault(f"the I/O process for {self._path} takes no requests")
-
-    def stop(self) -> None:
-        """Order the child to end when it can, without waiting for it."""
-        with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        """Close the requests, which ends the child, and wake all waiting threads.
-
-        Call with the lock held.
-        """
-        self._is_ended = True
-        self._requests.close()
-        for call in self._calls.values():
-            call.status = errno.EPIPE
-            call.is_answered.set()
-        self._calls.clear()
-        self._overdue.clear()
-
-    def reap(self) -> bool:
-        """Return True once the child is gone and reaped; never blocks."""
-        return self._process.poll() is not None
-
-    def _collect(self) -> None:
-        """Run the reader thread: take answers, in time or late, until the child's output ends."""
-        with self._replies:
-            while True:
-                head = self._read_exactly(disk_worker.REPLY.size)
-                if head is None:
-                    break
-                number, status, length = disk_worker.REPLY.unpack(head)
-                payload = self._read_exactly(length)
-                if payload is None:
-                    break
-                with self._lock:
-                    call = self._calls.pop(number, None)
-                    self._overdue.pop(number, None)
-                    if call is not None:
-                        call.status, call.payload = status, payload
-                        call.is_answered.set()
-                self._on_reply()
-        self.stop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_MOMENT_S)
-        self._on_reply()
-
-    def _read_exactly(self, length: int) -> bytes | None:
-        data = b""
-        while len(data) < length:
-            more = self._replies.read(length - len(data))
-            if not more:
-                return None
-            data += more
-        return data
-
-
 class DiskChannel:
     """Access to one device, shared by the ends that use it; get one from ``channel_for``."""
 
@@ -242,7 +77,7 @@ class DiskChannel:
         self._direct = direct
         self._lock = threading.Lock()
         self._opening = threading.Lock()
-        self._worker: _Worker | None = None
+        self._worker: DiskProcess | None = None
         self._users = 0
         self._reads = 0
         self._identity: tuple[int, ...] | None = None
@@ -291,12 +126,17 @@ class DiskChannel:
         From time to time, check that the path still names the opened device: else two nodes could
         use two disks.
         """
-        self._reads += 1
-        if self._reads % _LOOK_EVERY_READS == 0:
-            self.check_identity()
+        self.count_reads(1)
         return self._opened_worker().request(
             disk_worker.READ, offset, length, b"", limit_s, "the read"
         )
+
+    def count_reads(self, number: int) -> None:
+        """Count reads, and check from time to time what the path names; LinkFault as above."""
+        former = self._reads
+        self._reads = former + number
+        if former // _LOOK_EVERY_READS != self._reads // _LOOK_EVERY_READS:
+            self.check_identity()
 
     def check_identity(self) -> None:
         """Raise LinkFault unless the path still names what was opened."""
@@ -310,6 +150,30 @@ class DiskChannel:
         self._opened_worker().request(
             disk_worker.WRITE, offset, len(data), data, limit_s, "the write"
         )
+
+    def replace(
+        self, offset: int, former: bytes | None, data: bytes, limit_s: float
+    ) -> Difference | None:
+        """Write, wait until the device has it, and read it back: three I/Os by one request.
+
+        Nothing is written unless ``former`` is there before; None for whatever is there. Returns
+        what was found instead. The limit is that of each I/O. Raises LinkFault.
+        """
+        self.count_reads(2)
+        # One that hangs must not write what is old by then.
+        former = former or b""
+        head = disk_worker.REPLACE_HEAD.pack(len(former), clock.monotonic() + limit_s, limit_s / 4)
+        request = head + former + data
+        answer = self._opened_worker().request(
+            disk_worker.REPLACE, offset, len(request), request, limit_s, "the write"
+        )
+        if answer == disk_worker.WRITTEN:
+            return None
+        return Difference(answer[:1] == disk_worker.NOT_AS_WRITTEN, answer[1:])
+
+    def watch(self, offset: int, length: int, pause_s: float, limit_s: float) -> DiskWatch:
+        """Have the child read a place at a pace; count its reads. Raises LinkFault."""
+        return self._opened_worker().watch(offset, length, pause_s, limit_s)
 
     def scsi(self, command: bytes, sent: bytes, wanted: int, limit_s: float) -> ScsiAnswer:
         """Have the device execute a SCSI command, starting the child if there is none.
@@ -334,14 +198,14 @@ class DiskChannel:
         sense = payload[start : start + sense_length]
         return ScsiAnswer(status, host, driver, sense, payload[start + sense_length :])
 
-    def _running_worker(self) -> _Worker:
+    def _running_worker(self) -> DiskProcess:
         """Return the child, started if there is none; LinkFault if that is impossible."""
         with self._lock:
             if self._worker is None or self._worker.is_ended:
                 self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
             return self._worker
 
-    def _opened_worker(self) -> _Worker:
+    def _opened_worker(self) -> DiskProcess:
         worker = self._worker
         if worker is None:
             raise LinkFault(f"{self._path} is not open")
@@ -376,7 +240,7 @@ _LOOK_EVERY_READS = 8
 # while they hung.
 _registry_lock = threading.Lock()
 _channels: dict[tuple[str, bool], DiskChannel] = {}
-_unreaped: list[_Worker] = []
+_unreaped: list[DiskProcess] = []
 
 
 def channel_for(path: str, direct: bool) -> DiskChannel:
@@ -387,9 +251,9 @@ def channel_for(path: str, direct: bool) -> DiskChannel:
         return channel
 
 
-def _start_worker(path: str, direct: bool, on_reply: Callable[[], None]) -> _Worker:
+def _start_worker(path: str, direct: bool, on_reply: Callable[[], None]) -> DiskProcess:
     """Start a new child without waiting; reap those that ended meanwhile."""
-    worker = _Worker(path, direct, on_reply)
+    worker = DiskProcess(path, direct, on_reply)
     with _registry_lock:
         _unreaped[:] = [other for other in _unreaped if not other.reap()]
         _unreaped.append(worker)

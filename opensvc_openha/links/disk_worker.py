@@ -1,26 +1,30 @@
 """Read and write one shared device in a child process, so that a hung disk hangs no other.
 
-Run as a file by disk_channel, never as part of the package, and ended by closing its standard
+Run as a file by disk_process, never as part of the package, and ended by closing its standard
 input. Requests arrive there one after the other, replies go to standard output, each a header and a
-payload. Knows nothing of slots and beats, nor what a SCSI command means.
+payload. A place that is watched is read at its pace without further requests, and each read is
+reported, with its content only if that differs from the read before. Knows nothing of slots and
+beats, nor what a SCSI command means. Imports little: what it has is memory of each node.
 
 Usage: disk_worker.py PATH direct|buffered
 """
 
-import array
-import contextlib
 import errno
 import fcntl
 import mmap
 import os
+import select
 import struct
 import sys
 import time
+from _collections_abc import Callable
 
 REQUEST = struct.Struct(">cIQI")
 """Operation, id, byte offset, length; the bytes to write follow."""
 REPLY = struct.Struct(">IiI")
 """Id of the request, errno or 0, length of the payload that follows."""
+UNDERWAY = -1
+"""In the place of the errno: a part of the request is done, which took its time."""
 INFO = struct.Struct(">IQBBB")
 """Payload for OPEN: bytes of a logical block, bytes of the device, and flags.
 
@@ -29,7 +33,28 @@ writing).
 """
 
 OPEN, OPEN_FOR_WRITING, READ, WRITE, SCSI = b"o", b"O", b"r", b"w", b"s"
+REPLACE, WATCH, LEAVE = b"u", b"l", b"e"
 MAX_BYTES = 65_536
+
+REPLACE_HEAD = struct.Struct(">Idd")
+"""What follows the header of REPLACE; then what must be there before, and what is written.
+
+Length of the former, 0 if anything may be there; the instant from which on nothing is written any
+more; the seconds from which on a part of it is reported as UNDERWAY.
+"""
+WRITTEN, NOT_AS_LEFT, NOT_AS_WRITTEN = b"\0", b"\1", b"\2"
+"""First byte of its answer: it is on the device; or what was found instead follows.
+
+NOT_AS_LEFT was found before, and nothing was written; NOT_AS_WRITTEN was found afterwards.
+"""
+WATCH_FORM = struct.Struct(">Id")
+"""What follows the header of WATCH: bytes to read, seconds between two reads.
+
+LEAVE has the id of the WATCH that it ends.
+"""
+LOOK = struct.Struct(">ddB")
+"""Each read of a watched place is reported with the id of the WATCH: instants of its beginning and
+its end, and whether it showed something else than the read before, which then follows."""
 
 SCSI_REQUEST = struct.Struct(">BI")
 """What follows the header of SCSI: length of the command, bytes wanted; command, bytes to send.
@@ -50,6 +75,13 @@ _SG_HEADER = struct.Struct("@iiBBHIPPPIIiPBBBBHHiII0P")
 """The kernel's ``struct sg_io_hdr``."""
 _SG_SEND, _SG_READ, _SG_NO_DATA = -2, -3, -1
 _SENSE_BYTES = 64
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now() -> float:
+    """Return the instant on the clock of the process that asks: ``system.clock.monotonic``."""
+    return time.clock_gettime(_CLOCK)
 
 
 def _open_around_cache(path: str, flags: int) -> tuple[int, bool]:
@@ -162,6 +194,32 @@ class Device:
             raise OSError(errno.ENOSPC, "short write")
         return b""
 
+    def replace(
+        self, offset: int, request: bytes, part_done: Callable[[float, float], None]
+    ) -> bytes:
+        """Write what a request holds, and read it back; nothing where others wrote meanwhile.
+
+        After each part but the last ``part_done`` is called with the seconds that it took, and
+        those from which on that is worth a report.
+        """
+        former_length, write_until, slow_s = REPLACE_HEAD.unpack_from(request)
+        data_at = REPLACE_HEAD.size + former_length
+        former, data = request[REPLACE_HEAD.size : data_at], request[data_at:]
+        if former:
+            began_at = now()
+            before = self.read(offset, former_length)
+            if before != former:
+                return NOT_AS_LEFT + before
+            part_done(now() - began_at, slow_s)
+        began_at = now()
+        # Who asked has given up, and may have sent something else: what is late is not written.
+        if began_at >= write_until:
+            raise OSError(errno.ETIMEDOUT, "too late to be written")
+        self.write(offset, data)
+        part_done(now() - began_at, slow_s)
+        after = self.read(offset, len(data))
+        return WRITTEN if after == data else NOT_AS_WRITTEN + after
+
     def scsi(self, timeout_ms: int, request: bytes) -> bytes:
         """Have the device execute one SCSI command; its own verdict is part of the answer.
 
@@ -186,6 +244,8 @@ class Device:
 
 def _execute(fd: int, command: bytes, sent: bytes, wanted: int, timeout_ms: int) -> bytes:
     """Pass a SCSI command to the kernel; return status, sense data and what was read."""
+    import array
+
     direction = _SG_SEND if sent else _SG_READ if wanted else _SG_NO_DATA
     # The kernel gets addresses; arrays neither move nor go away meanwhile.
     command_bytes, data = array.array("B", command), array.array("B", sent or bytes(wanted))
@@ -214,28 +274,94 @@ def _read_exactly(length: int) -> bytes:
     return data
 
 
-def _serve(device: Device) -> None:
-    """Answer requests until standard input ends."""
-    while True:
+class Watch:
+    """A place that is read at a fixed pace."""
+
+    def __init__(self, offset: int, form: bytes) -> None:
+        self._offset = offset
+        self._length, self._pause_s = WATCH_FORM.unpack(form)
+        self._last: bytes | None = None
+        self.due_at = 0.0
+        """When it is read next."""
+
+    def look(self, device: Device) -> bytes:
+        """Read the place, and return the report; OSError if it cannot be read."""
+        began_at = now()
+        data = device.read(self._offset, self._length)
+        ended_at = now()
+        self.due_at = ended_at + self._pause_s
+        is_news = data != self._last
+        self._last = data
+        return LOOK.pack(began_at, ended_at, is_news) + (data if is_news else b"")
+
+
+class Server:
+    """Answers requests from standard input, and reports what is watched, until that ends."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._watches: dict[int, Watch] = {}
+
+    def run(self) -> None:
+        """Serve until standard input ends, which raises EOFError."""
+        while True:
+            # One I/O of a request, and then what is due: neither waits for more of the other.
+            self._look()
+            due_at = min((watch.due_at for watch in self._watches.values()), default=None)
+            if select.select([0], [], [], None if due_at is None else max(0.0, due_at - now()))[0]:
+                self._take()
+
+    def _look(self) -> None:
+        """Read what is due, and report it; a place that cannot be read is watched no longer."""
+        for number, watch in list(self._watches.items()):
+            if watch.due_at <= now() and not self._answer(number, watch.look, self._device):
+                del self._watches[number]
+
+    def _take(self) -> None:
         operation, number, offset, length = REQUEST.unpack(_read_exactly(REQUEST.size))
-        data = _read_exactly(length) if operation in (WRITE, SCSI) else b""
+        data = _read_exactly(length) if operation in (WRITE, SCSI, REPLACE, WATCH) else b""
+        device = self._device
+        if operation == WATCH:
+            self._watches[number] = Watch(offset, data)
+        elif operation == LEAVE:
+            self._watches.pop(number, None)
+            _reply(number, 0, b"")
+        elif operation == REPLACE:
+
+            def part_done(took_s: float, slow_s: float) -> None:
+                if took_s >= slow_s:
+                    _reply(number, UNDERWAY, b"")
+                self._look()
+
+            self._answer(number, device.replace, offset, data, part_done)
+        elif operation == WRITE:
+            self._answer(number, device.write, offset, data)
+        elif operation == READ:
+            self._answer(number, device.read, offset, length)
+        elif operation == SCSI:
+            self._answer(number, device.scsi, offset, data)
+        else:
+            self._answer(number, device.open, operation == OPEN_FOR_WRITING)
+
+    def _answer(self, number: int, work: Callable[..., bytes], *parameters: object) -> bool:
+        """Do what was asked for and reply; return False if the reply is an error."""
         status, payload = 0, b""
         try:
-            if operation == WRITE:
-                payload = device.write(offset, data)
-            elif operation == READ:
-                payload = device.read(offset, length)
-            elif operation == SCSI:
-                payload = device.scsi(offset, data)
-            else:
-                payload = device.open(operation == OPEN_FOR_WRITING)
+            payload = work(*parameters)
         except OSError as error:
             status = error.errno or errno.EIO
-        answer = REPLY.pack(number, status, len(payload)) + payload
-        while answer:
-            answer = answer[os.write(1, answer) :]
+        _reply(number, status, payload)
+        return not status
+
+
+def _reply(number: int, status: int, payload: bytes) -> None:
+    answer = REPLY.pack(number, status, len(payload)) + payload
+    while answer:
+        answer = answer[os.write(1, answer) :]
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        _serve(Device(sys.argv[1], sys.argv[2] == "direct"))
+    try:
+        Server(Device(sys.argv[1], sys.argv[2] == "direct")).run()
+    except (EOFError, BrokenPipeError):
+        sys.exit()

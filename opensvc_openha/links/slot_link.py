@@ -3,15 +3,14 @@
 A beat counts if the slot CHANGED since the last read, and the first read only shows what was there
 before: the last beat of a node that died long ago must not look alive. All I/O has a limit, because
 disks hang. A sender reads before it writes and again after it: it never overwrites anything but a
-heartbeat, and detects a slot with two writers.
+heartbeat, and detects a slot with two writers. The I/O process of the device does both by one
+request, and reads the other's slot at a fixed pace by itself (disk_watch).
 
 The original's record lies in its slot without an envelope that would show a read beside a write: a
 new one counts only once a second read has found the very same bytes.
 """
 
 from __future__ import annotations
-
-import threading
 
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, slot_read_s
@@ -27,6 +26,7 @@ from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_sl
 from opensvc_openha.links.base import Clock, LinkFault, Quiet, Received
 from opensvc_openha.links.blkid_probe import ask_blkid
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
+from opensvc_openha.links.disk_watch import DiskWatch, Look
 from opensvc_openha.links.disk_worker import MAX_BYTES
 
 IO_LIMIT_S = 2.0
@@ -135,13 +135,12 @@ class SlotSender(SlotEnd):
         super().__init__(spec, direct, for_writing=True)
         self.counters: dict[str, int] = {"overwritten": 0}
         self._written: bytes | None = None
-        self._is_begun: bool
-        """A beat was written since the slot was opened."""
+        """The slot as it was written last since it was opened."""
 
     def open(self) -> None:
         """Open the device again; raise ForeignData if slot or device have another owner."""
         super().open()
-        self._written, self._is_begun = None, False
+        self._written = None
         try:
             self.check_ownership()
         except LinkFault:
@@ -178,7 +177,7 @@ class SlotSender(SlotEnd):
         # A slot that was ours until now makes data of an unknown kind a thing that was there
         # before, and forced.
         known = ask_blkid([(0, head), (tail_at, tail)])
-        return known or ("" if self._is_begun else "data of an unknown kind")
+        return known or ("" if self._written is not None else "data of an unknown kind")
 
     def _read_part(self, channel: DiskChannel, begin: int, length: int) -> bytes:
         """Read a part of the device in pieces that a request can carry, up to its end at most."""
@@ -208,23 +207,21 @@ class SlotSender(SlotEnd):
             slot = self._slot_of(frame)
         except ValueError as error:
             raise LinkFault(f"{self._spec.device}: {error}") from None
-        before = channel.read(self._offset, len(slot), self._limit_s)
-        if self._written is not None and before != self._written:
-            self._check_presence(channel, before, len(slot))
+        found = channel.replace(self._offset, self._written, slot, self._limit_s)
+        if found is not None and not found.is_written:
+            self._check_presence(channel, found.data, len(slot))
             self.counters["overwritten"] += 1
             # Looked at once more by the next beat if this one may not be written.
             self.check_ownership()
-        channel.write(self._offset, slot, self._limit_s)
-        after = channel.read(self._offset, len(slot), self._limit_s)
-        if after != slot:
-            self._check_presence(channel, after, len(slot))
+            found = channel.replace(self._offset, None, slot, self._limit_s)
+        if found is not None:
+            self._check_presence(channel, found.data, len(slot))
             raise LinkFault(
                 f"{self._spec.device} does not hold what was just written to block"
                 f" {self._spec.offset}: something else writes there, or the disk loses writes"
             )
         self._check_disk(channel)
         self._written = slot
-        self._is_begun = True
 
     def _check_presence(self, channel: DiskChannel, data: bytes, wanted: int) -> None:
         """Raise LinkFault if the slot differs since the disk is gone.
@@ -265,76 +262,96 @@ class SlotListener(SlotEnd):
             if self._is_raw
             else min(poll_s, slot_read_s(spec.timeout_s))
         )
-        self._pause = threading.Event()
-        self._next_read_at: float | None = None
+        self._watch: DiskWatch | None = None
+        self._reads = 0
+        """Of the watch: those that were counted."""
         self._last_frame: bytes | None = None
         self.quiet: Quiet | None = None
         self.found: Received | None = None
-        self._last_data: bytes | None = None
         self._since = 0.0
+        self._unreadable = ""
+        """The counter of what the slot holds, if that is no frame."""
 
     def open(self) -> None:
         """Open the device again; the present content of the slot is the past."""
         super().open()
-        self._next_read_at = None
         self._last_frame = None
         self.found = None
-        self.quiet, self._last_data = None, None
+        self.quiet, self._unreadable = None, ""
+
+    def close(self) -> None:
+        """Leave the device, and have the slot read no longer."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        super().close()
 
     def receive(self, timeout_s: float) -> Received | None:
         """Return the next beat written after the first read, or None."""
         channel = self._opened_channel()
-        began = self._clock()
-        deadline = began + timeout_s
-        read_at = began if self._next_read_at is None else self._next_read_at
+        if self._watch is None:
+            self._watch = channel.watch(self._offset, self._slot_bytes, self._poll_s, self._limit_s)
+            self._reads = 0
+        watch = self._watch
+        deadline = self._clock() + timeout_s
         while True:
-            self._pause.wait(max(0.0, min(read_at, deadline) - self._clock()))
-            if read_at > deadline:
-                return None
-            asked_at = self._clock()
-            data = channel.read(self._offset, self._slot_bytes, self._limit_s)
-            if self._info.is_block_device and len(data) < self._slot_bytes:
-                # A file may still be short: its slots are written one after the other.
-                raise LinkFault(self._gone(data))
-            received_at = self._clock()
+            look = watch.next_news(max(0.0, deadline - self._clock()))
+            unchanged = None if look is not None else watch.unchanged
+            reads, self._reads = watch.reads - self._reads, watch.reads
+            channel.count_reads(reads)
             self._check_disk(channel)
-            self._note_quiet(data, asked_at, received_at)
-            self._next_read_at = read_at = received_at + self._poll_s
-            is_first = self._last_frame is None
-            frame = self._new_frame(data)
-            if is_first and self._last_frame and not self._is_raw:
-                self.found = self._received(self._last_frame, received_at)
-            if (
-                frame is not None
-                and self._is_raw
-                and channel.read(self._offset, self._slot_bytes, self._limit_s) != data
-            ):
-                # The next read has it whole.
-                self.counters["torn"] += 1
-                frame, self._last_frame = None, b""
-            if frame is not None:
-                self.counters["received"] += 1
-                return self._received(frame, received_at)
+            if self._unreadable:
+                # What is no frame counts with each read of it.
+                self.counters[self._unreadable] += max(0, reads - (look is not None))
+            if look is None or look.data is None:
+                self._note_quiet(unchanged)
+                return None
+            received = self._take(channel, look.data, look.ended_at)
+            if received is not None:
+                return received
+
+    def _take(self, channel: DiskChannel, data: bytes, received_at: float) -> Received | None:
+        """Return the beat that a read showed, if what it showed is a new one.
+
+        Also what is passed to nobody is news: the first content after the slot was opened may have
+        been written a moment ago.
+        """
+        if self._info.is_block_device and len(data) < self._slot_bytes:
+            # A file may still be short: its slots are written one after the other.
+            raise LinkFault(self._gone(data))
+        self.quiet, self._since = None, received_at
+        is_first = self._last_frame is None
+        frame = self._new_frame(data)
+        if is_first and self._last_frame and not self._is_raw:
+            self.found = self._received(self._last_frame, received_at)
+        if frame is None:
+            return None
+        if self._is_raw and channel.read(self._offset, self._slot_bytes, self._limit_s) != data:
+            # The next read has it whole.
+            self.counters["torn"] += 1
+            self._last_frame = b""
+            return None
+        self.counters["received"] += 1
+        return self._received(frame, received_at)
 
     def _received(self, frame: bytes, received_at: float) -> Received:
         return Received(frame, received_at, self._spec.label, is_checked=not self._is_raw)
 
-    def _note_quiet(self, data: bytes, read_at: float, received_at: float) -> None:
-        """Note whether the slot holds what it held before, whatever that is.
+    def _note_quiet(self, look: Look | None) -> None:
+        """Note the last read that showed what the slot held before, whatever that is.
 
-        Also what is passed to nobody is news: the first content after the slot was opened may have
-        been written a moment ago. Pages of a cache are no news of the device.
+        Pages of a cache are no news of the device.
         """
-        if data != self._last_data:
-            self._last_data, self._since, self.quiet = data, received_at, None
-        elif self._info.is_around_cache:
-            self.quiet = Quiet(read_at, self._since)
+        if look is not None and self._info.is_around_cache:
+            self.quiet = Quiet(look.began_at, self._since)
 
     def _new_frame(self, data: bytes) -> bytes | None:
         """Return the frame in the slot if it differs from the last good read."""
+        self._unreadable = ""
         try:
             frame = self._content(data)
         except FrameError as error:
+            self._unreadable = error.reason
             self.counters[error.reason] += 1
             if error.reason != "blank":
                 return None

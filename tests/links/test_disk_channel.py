@@ -19,6 +19,7 @@ from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_channel import (
     START_LIMIT_S,
     DeviceInfo,
+    Difference,
     DiskChannel,
     ScsiAnswer,
     channel_for,
@@ -391,3 +392,142 @@ def test_process_that_ended_is_replaced_at_the_next_opening(channel: DiskChannel
     until(lambda: channel.worker_pid == 0)
     channel.open(True, LIMIT_S)
     assert channel.worker_pid not in (0, pid)
+
+
+# --- places that are watched, and writes that are checked -----------------------------------------
+
+
+def test_place_is_watched_without_further_requests(channel: DiskChannel) -> None:
+    """What differs comes by itself, several places by one process, until they are left."""
+    first, second = (channel.watch(place, 512, 0.01, LIMIT_S) for place in (0, 512))
+    for watch in (first, second):
+        look = watch.next_news(0.0)
+        assert look is not None and look.data == bytes(512)
+    channel.write(512, b"x" * 512, LIMIT_S)
+    look = second.next_news(LIMIT_S)
+    assert look is not None and look.data == b"x" * 512
+    assert first.next_news(0.0) is None
+    first.close()
+    assert channel._worker is not None and list(channel._worker._watches.values()) == [second]
+    first.close()
+    channel.read(0, 512, LIMIT_S)
+    reads, before = first.reads, second.reads
+    until(lambda: second.reads >= before + 3)
+    assert first.reads == reads
+
+
+def test_watched_place_of_a_process_that_hangs_is_a_fault_for_all(channel: DiskChannel) -> None:
+    """Nothing else is asked for until the report comes; then the watch continues."""
+    watch = channel.watch(0, 512, 0.01, 0.2)
+    assert watch.next_news(0.0) is not None
+    os.kill(channel.worker_pid, signal.SIGSTOP)
+    before = clock.monotonic()
+    try:
+        with pytest.raises(LinkFault, match="^hung: no answer to the read of .* within 0.2 s$"):
+            watch.next_news(LIMIT_S)
+        since = channel.overdue_since
+        assert channel.is_hung and since is not None and before - 0.02 <= since
+        for ask in (
+            lambda: channel.read(0, 512, LIMIT_S),
+            lambda: channel.watch(0, 512, 0.01, LIMIT_S),
+            lambda: channel.replace(0, None, bytes(512), LIMIT_S),
+        ):
+            with pytest.raises(LinkFault, match="^hung: .* still owes the answer to the read$"):
+                ask()
+    finally:
+        os.kill(channel.worker_pid, signal.SIGCONT)
+    until(lambda: not channel.is_hung)
+    channel.write(0, b"x" * 512, LIMIT_S)
+    look = watch.next_news(0.0) or until(lambda: watch.next_news(0.0))
+    assert look is not None and look.data == b"x" * 512
+
+
+def test_channel_of_a_hung_watch_stays_until_its_report_comes(disk_file: str) -> None:
+    """Closed meanwhile, and nobody waits for it: no second process is started beside it."""
+    made = channel_for(disk_file, True)
+    made.open(False, START_LIMIT_S)
+    watch, pid = made.watch(0, 512, 0.01, 0.1), made.worker_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LinkFault, match="^hung"):
+            # The first content may have been read before.
+            until(lambda: watch.next_news(0.2) and None)
+        watch.close()
+        made.close()
+        assert disk_channel._channels == {(disk_file, True): made} and made.is_hung
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: not disk_channel._channels and made.worker_pid == 0)
+
+
+def test_watched_place_ends_with_its_process(channel: DiskChannel) -> None:
+    """At once, and for every one that waits; closing it is no matter."""
+    watch = channel.watch(0, 512, 0.01, LIMIT_S)
+    assert watch.next_news(0.0) is not None
+    os.kill(channel.worker_pid, signal.SIGKILL)
+    with pytest.raises(LinkFault, match="^the read of .*: Broken pipe$"):
+        watch.next_news(LIMIT_S)
+    watch.close()
+    with pytest.raises(LinkFault, match="ended"):
+        channel.watch(0, 512, 0.01, LIMIT_S)
+
+
+def test_write_is_one_request(channel: DiskChannel) -> None:
+    """What is found instead is reported."""
+    one, two = b"1" * 512, b"2" * 512
+    assert channel.replace(0, None, one, LIMIT_S) is None
+    assert channel.replace(0, one, two, LIMIT_S) is None
+    assert channel.replace(0, one, one, LIMIT_S) == Difference(False, two)
+    assert channel.read(0, 512, LIMIT_S) == two
+
+
+def test_write_that_hung_is_not_made_late(channel: DiskChannel) -> None:
+    """The node may be dead for its peer when the disk answers again."""
+    pid = channel.worker_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LinkFault, match="^hung: no answer to the write of .* within 0.05 s$"):
+            channel.replace(0, None, b"x" * 512, 0.05)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: not channel.is_hung)
+    assert channel.read(0, 512, LIMIT_S) == bytes(512)
+
+
+SLOW = """
+import os, struct, time
+number = struct.unpack(">cIQI", os.read(0, 17))[1]
+os.read(0, 2000)
+for _ in range(3):
+    time.sleep(0.3)
+    os.write(1, struct.pack(">IiI", number, -1, 0))
+time.sleep(0.3)
+os.write(1, struct.pack(">IiI", number, 0, 1) + b"\\0")
+os.read(0, 1)
+"""
+
+
+def test_each_part_of_a_write_has_the_limit_for_itself(
+    disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is slow, and not too slow for one I/O."""
+    script = tmp_path / "worker.py"
+    script.write_text(SLOW)
+    monkeypatch.setattr(disk_worker, "__file__", str(script))
+    made = channel_for(disk_file, True)
+    made._running_worker()
+    # Three parts, each of which takes less than the limit, which they do not take together.
+    assert made.replace(0, None, bytes(512), 1.0) is None
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+def test_number_of_a_watch_is_not_used_again(channel: DiskChannel) -> None:
+    """It lasts longer than any request: numbers begin again meanwhile."""
+    watch = channel.watch(0, 512, 0.01, LIMIT_S)
+    assert watch.next_news(0.0) is not None
+    assert channel._worker is not None
+    (number,) = channel._worker._watches
+    channel._worker._last_number = number - 1
+    assert channel.read(0, 512, LIMIT_S) == bytes(512)
+    assert channel._worker._last_number == number + 1

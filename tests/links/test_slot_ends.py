@@ -18,8 +18,11 @@ from opensvc_openha.links import disk_channel
 from opensvc_openha.links.base import LinkFault, Quiet, Received
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener, DiskSender
-from opensvc_openha.links.disk_channel import DeviceInfo
-from opensvc_openha.links.slot_link import ForeignData, SlotEnd
+from opensvc_openha.links.disk_channel import DeviceInfo, Difference
+from opensvc_openha.links.disk_watch import DiskWatch
+from opensvc_openha.links.slot_link import ForeignData, SlotEnd, SlotListener
+from opensvc_openha.system import clock as system_clock
+from tests.links.paced_watch import PacedWatch
 from tests.links.places import received, run
 from tests.waiting import until
 
@@ -84,6 +87,7 @@ class Watched:
         self._afterwards = afterwards
         self.disk = channel.disk
         self.reads = 0
+        self.count_reads = channel.count_reads
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
         data = self._channel.read(offset, length, limit_s)
@@ -97,9 +101,23 @@ class Watched:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Any]]:
-    """Opens ends, and closes them in the end."""
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Opens ends, and closes them in the end; slots are watched in simulated time."""
     made: list[SlotEnd] = []
+
+    def watch(self: Any, offset: int, length: int, pause_s: float, limit_s: float) -> PacedWatch:
+        (end,) = (
+            end
+            for end in made
+            if isinstance(end, SlotListener) and (end._channel, end._offset) == (self, offset)
+        )
+        # Through the present channel of the end: a test may look at what is read.
+        assert isinstance(end._clock, Simulated)
+        return PacedWatch(
+            end._clock, lambda: end._opened_channel().read(offset, length, limit_s), pause_s
+        )
+
+    monkeypatch.setattr(disk_channel.DiskChannel, "watch", watch)
 
     def add(end: Any, is_opened: bool = True) -> Any:
         made.append(end)
@@ -121,7 +139,6 @@ def listening(
 ) -> Any:
     """A listener in simulated time that has read its slot once."""
     made = opened(DioListener(spec(device, wire=wire), clock, poll_s))
-    made._pause = clock
     assert made.receive(0.0) is None
     clock.waits.clear()
     return made
@@ -172,11 +189,19 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(
             asked.append(("write", limit_s))
             super().write(offset, data, limit_s)
 
+        def replace(self, offset: int, former: Any, data: bytes, limit_s: float) -> Any:
+            asked.append(("replace", limit_s))
+            return super().replace(offset, former, data, limit_s)
+
+        def watch(self, offset: int, length: int, pause_s: float, limit_s: float) -> DiskWatch:
+            asked.append(("watch", limit_s))
+            return super().watch(offset, length, pause_s, limit_s)
+
     monkeypatch.setattr(disk_channel, "DiskChannel", Recording)
     for timeout_s, limit_s in ((3.0, 1.5), (4.0, 2.0), (30.0, 2.0)):
         sender, listener = (
             DioSender(spec(disk_file, 0, timeout_s)),
-            DioListener(spec(disk_file, 0, timeout_s), Simulated()),
+            DioListener(spec(disk_file, 0, timeout_s), system_clock.monotonic),
         )
         sender.open()
         sender.send(b"beat")
@@ -184,7 +209,12 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(
         listener.receive(0.0)
         sender.close()
         listener.close()
-        assert set(asked) == {("open", 5.0), ("read", limit_s), ("write", limit_s)}
+        assert set(asked) == {
+            ("open", 5.0),
+            ("read", limit_s),
+            ("replace", limit_s),
+            ("watch", limit_s),
+        }
         asked.clear()
 
 
@@ -199,11 +229,11 @@ def test_no_answer_within_the_limit_is_reported_with_it(
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(
-            LinkFault, match=f"^hung: no answer to the read of {disk_file} within 0.3 s$"
+            LinkFault, match=f"^hung: no answer to the write of {disk_file} within 0.3 s$"
         ):
             sender.send(b"beat")
         with pytest.raises(
-            LinkFault, match=f"^hung: {disk_file} still owes the answer to the read$"
+            LinkFault, match=f"^hung: {disk_file} still owes the answer to the write$"
         ):
             sender.send(b"beat")
     finally:
@@ -372,19 +402,19 @@ def test_disk_replaced_during_the_write_is_no_second_writer(
     reported.
     """
     sender = opened(DioSender(spec(disk_file)))
-    write = sender._channel.write
+    replace = sender._channel.replace
 
-    def replaced(offset: int, data: bytes, limit_s: float) -> None:
-        write(offset, data, limit_s)
-        put(disk_file, bytes(SLOT))
+    def replaced(*parameters: Any) -> Difference:
+        assert replace(*parameters) is None
         os.rename(disk_file, f"{disk_file}.old")
+        return Difference(True, bytes(SLOT))
 
-    sender._channel.write = replaced
+    sender._channel.replace = replaced
     try:
         with pytest.raises(LinkFault, match="was replaced or removed"):
             sender.send(b"beat")
     finally:
-        sender._channel.write = write
+        sender._channel.replace = replace
     assert sender.counters == {"overwritten": 0}
 
 
@@ -701,6 +731,5 @@ def test_page_cache_is_never_quiet(opened: Callable[..., Any], disk_file: str) -
     """It may show what is not on the device any more."""
     clock = Simulated()
     listener = opened(DiskListener(spec(disk_file), clock))
-    listener._pause = clock
     for _ in range(3):
         assert listener.receive(0.25) is None and listener.quiet is None

@@ -19,10 +19,10 @@ from opensvc_openha.links import blkid_probe
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskSender
-from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
+from opensvc_openha.links.disk_channel import START_LIMIT_S, Difference, channel_for
 from opensvc_openha.links.slot_link import ForeignData
 from tests.links.places import run
-from tests.waiting import until
+from tests.waiting import LIMIT_S, until
 
 
 def spec(device: str, offset: int = 0) -> LinkSpec:
@@ -214,13 +214,13 @@ def test_lost_write_is_a_fault(sender: Callable[..., Any], disk_file: str) -> No
     """
     one = sender(disk_file)
     one.open()
-    write = one._channel.write
-    one._channel.write = lambda offset, data, limit_s: write(offset, bytes(len(data)), limit_s)
+    replace = one._channel.replace
+    one._channel.replace = lambda offset, former, data, limit_s: Difference(True, bytes(len(data)))
     try:
         with pytest.raises(LinkFault, match="does not hold what was just written"):
             one.send(b"beat")
     finally:
-        one._channel.write = write
+        one._channel.replace = replace
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 9])
@@ -378,9 +378,8 @@ def test_device_that_has_become_shorter_is_no_blank_slot(
         assert listener.receive(0.0) is None
         os.truncate(image, 0)
         run("losetup", "-c", device)
-        listener._next_read_at = None
         with pytest.raises(LinkFault, match="vanished or shrunk"):
-            listener.receive(0.0)
+            listener.receive(LIMIT_S)
     finally:
         listener.close()
     with pytest.raises(LinkFault, match="vanished or shrunk"):

@@ -11,8 +11,9 @@ from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, encode_slot
 from opensvc_openha.links import slot_link as module
 from opensvc_openha.links.base import LinkFault, Quiet, Received
-from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo
+from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, Difference
 from opensvc_openha.links.slot_link import ForeignData, SlotEnd, SlotListener, SlotSender
+from tests.links.paced_watch import PacedWatch
 
 LINK = LinkSpec("deb1", "dio", "/dev/x", "", 0, 8, 10.0)
 
@@ -33,6 +34,11 @@ class Disk:
         self.on_read: Callable[[], None] = lambda: None
         self.limits: set[float] = set()
         self.identities = 0
+        self.counted = 0
+        self.ticks = Ticks()
+        self.watches: list[PacedWatch] = []
+        self.watched: list[tuple[int, int, float]] = []
+        self.is_lossy = False
 
     def open(self, for_writing: bool, limit_s: float) -> DeviceInfo:
         self.opened.append((for_writing, limit_s))
@@ -49,6 +55,25 @@ class Disk:
     def write(self, offset: int, data: bytes, limit_s: float) -> None:
         self.limits.add(limit_s)
         self.data[offset : offset + len(data)] = data
+
+    def replace(
+        self, offset: int, former: bytes | None, data: bytes, limit_s: float
+    ) -> Difference | None:
+        if former is not None and (before := self.read(offset, len(data), limit_s)) != former:
+            return Difference(False, before)
+        if not self.is_lossy:
+            self.write(offset, data, limit_s)
+        after = self.read(offset, len(data), limit_s)
+        return None if after == data else Difference(True, after)
+
+    def watch(self, offset: int, length: int, pause_s: float, limit_s: float) -> PacedWatch:
+        self.watched.append((offset, length, pause_s))
+        made = PacedWatch(self.ticks, lambda: self.read(offset, length, limit_s), pause_s)
+        self.watches.append(made)
+        return made
+
+    def count_reads(self, number: int) -> None:
+        self.counted += number
 
     def check_identity(self) -> None:
         self.identities += 1
@@ -89,12 +114,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return made
 
 
-def listener(link: LinkSpec = LINK) -> tuple[SlotListener, Ticks]:
+def listener(disk: Disk, link: LinkSpec = LINK) -> tuple[SlotListener, Ticks]:
     """A listener whose pauses take no time."""
-    ticks = Ticks()
-    made = SlotListener(link, ticks, True, 0.25)
-    cast(Any, made)._pause = ticks
-    return made, ticks
+    return SlotListener(link, disk.ticks, True, 0.25), disk.ticks
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -152,7 +174,7 @@ def test_sender_of_a_slot_that_is_not_its_own_is_closed(disk: Disk) -> None:
 
 def test_beat_is_read_back_from_the_disk_that_the_path_names(disk: Disk) -> None:
     """One that was exchanged meanwhile has no renewal of this node."""
-    sender, (reader, _) = SlotSender(LINK, True), listener()
+    sender, (reader, _) = SlotSender(LINK, True), listener(disk)
     sender.open()
     reader.open()
     assert reader.receive(0.0) is None
@@ -175,7 +197,7 @@ def test_beat_is_read_back_from_the_disk_that_the_path_names(disk: Disk) -> None
 def test_content_of_a_slot_that_was_opened_is_found_and_is_no_beat(disk: Disk) -> None:
     """It may be of any age; what comes later is one, at the instant behind its read."""
     disk.put(b"old")
-    reader, ticks = listener()
+    reader, ticks = listener(disk)
     assert reader.found is None and reader.quiet is None
     reader.open()
     assert reader.receive(0.0) is None
@@ -196,7 +218,7 @@ def test_content_of_a_slot_that_was_opened_is_found_and_is_no_beat(disk: Disk) -
 
 def test_blank_slot_has_nothing_to_be_found(disk: Disk) -> None:
     """The first beat in it is one."""
-    reader, _ = listener()
+    reader, _ = listener(disk)
     reader.open()
     assert reader.receive(0.0) is None and reader.found is None
     disk.put(b"first")
@@ -208,7 +230,7 @@ def test_record_of_an_original_is_never_found(disk: Disk) -> None:
     """Nothing in it shows that it is whole."""
     link = LinkSpec(**{**vars(LINK), "wire": Wire.LEGACY})
     disk.put(b"old", link)
-    reader, _ = listener(link)
+    reader, _ = listener(disk, link)
     reader.open()
     assert reader.receive(0.0) is None and reader.found is None
     disk.put(b"new", link)
@@ -221,7 +243,7 @@ def test_quiet_read_is_dated_when_it_began(disk: Disk) -> None:
     """Since the end of the read that showed the content first; none before a second look, and none
     of a former opening.
     """
-    reader, ticks = listener()
+    reader, ticks = listener(disk)
     reads = list[float]()
     disk.on_read = lambda: reads.append(ticks.now)
     reader.open()
@@ -246,6 +268,72 @@ def test_quiet_read_is_dated_when_it_began(disk: Disk) -> None:
 def test_pages_of_a_cache_are_never_quiet(disk: Disk) -> None:
     """They prove nothing of the disk."""
     disk.info = DeviceInfo(**{**vars(disk.info), "is_around_cache": False})
-    reader, _ = listener()
+    reader, _ = listener(disk)
     reader.open()
     assert reader.receive(2.0) is None and reader.quiet is None
+
+
+def test_slot_is_read_at_its_pace_by_the_process_until_it_is_closed(disk: Disk) -> None:
+    """From the first wait on; each opening has the slot watched afresh, and what was read counts
+    for the looks at what the path names.
+    """
+    reader, _ = listener(disk)
+    reader.open()
+    assert disk.watched == []
+    assert reader.receive(0.0) is None and reader.receive(1.0) is None
+    assert disk.watched == [(LINK.offset * BLOCK_BYTES, LINK.slot_blocks * BLOCK_BYTES, 0.25)]
+    assert disk.counted == disk.watches[0].reads == 4
+    reader.open()
+    assert disk.watches[0].closed == 1 and len(disk.watches) == 1
+    assert reader.receive(0.0) is None and len(disk.watches) == 2 and disk.counted == 5
+    reader.close()
+    reader.close()
+    assert [watch.closed for watch in disk.watches] == [1, 1]
+
+
+def test_what_is_no_frame_counts_with_each_read(disk: Disk) -> None:
+    """As long as it lies there, it is counted: also what stays as it is."""
+    reader, _ = listener(disk)
+    reader.open()
+    for counter, content in (("blank", b""), ("alien", b"x")):
+        before = reader.counters[counter]
+        disk.data[LINK.offset * BLOCK_BYTES : LINK.offset * BLOCK_BYTES + 1] = content or b"\0"
+        assert reader.receive(1.0) is None
+        assert reader.counters[counter] - before == 4
+    disk.put(b"beat")
+    assert reader.receive(1.0) is not None and reader.receive(1.0) is None
+    assert (reader.counters["blank"], reader.counters["alien"]) == (4, 4)
+
+
+def test_slot_is_compared_with_what_was_written_last(disk: Disk) -> None:
+    """Not with what lay there when it was opened; and what others wrote is written over if it is a
+    heartbeat.
+    """
+    disk.put(b"former life")
+    sender = SlotSender(LINK, True)
+    sender.open()
+    sender.send(b"one")
+    sender.send(b"two")
+    assert sender.counters == {"overwritten": 0}
+    disk.put(b"somebody")
+    sender.send(b"three")
+    assert sender.counters == {"overwritten": 1} and disk.identities == 1
+    sender.open()
+    disk.put(b"between two openings")
+    sender.send(b"four")
+    assert sender.counters == {"overwritten": 1}
+
+
+def test_write_that_the_disk_loses_is_a_fault_each_time(disk: Disk) -> None:
+    """It is no second writer, and none of ours later on either."""
+    sender = SlotSender(LINK, True)
+    sender.open()
+    sender.send(b"one")
+    disk.is_lossy = True
+    for _ in range(2):
+        with pytest.raises(LinkFault, match="does not hold what was just written to block 8"):
+            sender.send(b"two")
+    assert sender.counters == {"overwritten": 0}
+    disk.is_lossy = False
+    sender.send(b"three")
+    assert sender.counters == {"overwritten": 0}

@@ -131,7 +131,11 @@ ROOMS = {
         ),
         Room(
             "links",
-            _in("links", "slot_link disk_channel udp unicast net monitor_file row"),
+            _in(
+                "links",
+                "slot_link disk_channel disk_process disk_watch disk_worker udp unicast net"
+                " monitor_file row",
+            ),
             ("tests/links",),
         ),
         Room(

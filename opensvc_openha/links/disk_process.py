@@ -1,0 +1,268 @@
+"""Run the child process that does the I/O of one device; pass requests, answers and reports.
+
+A reader thread takes all that the child writes; whoever asked waits no longer than its limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from opensvc_openha.links import disk_worker
+from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.disk_watch import DiskWatch, Look
+from opensvc_openha.system import clock
+
+_LAST_MOMENT_S = 1.0
+"""A child that closed its output is about to end.
+
+The reader thread waits for it at most this long.
+"""
+
+
+@dataclass
+class _Call:
+    """One pending request."""
+
+    since: float
+    """When it was made, or a part of it was done that took its time."""
+    is_answered: threading.Event = field(default_factory=threading.Event)
+    status: int = 0
+    payload: bytes = b""
+
+
+class DiskProcess:
+    """One run of the child process."""
+
+    def __init__(self, path: str, is_direct: bool, on_reply: Callable[[], None]) -> None:
+        self._path = path
+        self._on_reply = on_reply
+        self._lock = threading.Lock()
+        self._calls: dict[int, _Call] = {}
+        self._watches: dict[int, DiskWatch] = {}
+        self._overdue: dict[int, tuple[str, float]] = {}
+        """What was asked for, and when, of answers whose time is over."""
+        self._last_number = 0
+        self._is_ended = False
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    disk_worker.__file__,
+                    path,
+                    "direct" if is_direct else "buffered",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Not ours: a hung child would keep the daemon's stderr open, whatever that is.
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LinkFault(
+                f"the I/O process for {path} cannot be started: {error.strerror}"
+            ) from None
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests = self._process.stdin
+        os.set_blocking(self._requests.fileno(), False)
+        self._replies = self._process.stdout
+        threading.Thread(target=self._collect, name=f"disk {path}", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
+    @property
+    def is_ended(self) -> bool:
+        """True once the child ended, or was ordered to."""
+        return self._is_ended
+
+    @property
+    def is_hung(self) -> bool:
+        """True while an answer is overdue."""
+        return bool(self._overdue)
+
+    @property
+    def overdue_since(self) -> float | None:
+        """When the oldest request was made whose answer is overdue; None without one."""
+        with self._lock:
+            return min((asked_at for _, asked_at in self._overdue.values()), default=None)
+
+    def request(
+        self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str
+    ) -> bytes:
+        """Return the child's answer; raise LinkFault for an error or after the limit.
+
+        A part of the request that was reported begins another limit.
+        """
+        with self._lock:
+            number = self._new_number()
+            asked_at = clock.monotonic()
+            self._calls[number] = call = _Call(asked_at)
+            self._hand_over(disk_worker.REQUEST.pack(operation, number, offset, length) + data)
+        while not call.is_answered.wait(max(0.0, call.since + limit_s - clock.monotonic())):
+            with self._lock:
+                is_underway = clock.monotonic() < call.since + limit_s
+                if not call.is_answered.is_set() and not is_underway:
+                    self._overdue[number] = what, asked_at
+                    raise LinkFault(
+                        f"hung: no answer to {what} of {self._path} within {limit_s:g} s"
+                    )
+        if call.status:
+            raise LinkFault(f"{what} of {self._path}: {os.strerror(call.status)}")
+        return call.payload
+
+    def watch(self, offset: int, length: int, pause_s: float, limit_s: float) -> DiskWatch:
+        """Have a place read ``pause_s`` after each read of it, until the watch is closed.
+
+        Raises LinkFault if nothing can be asked for.
+        """
+        with self._lock:
+            number = self._new_number()
+            made = DiskWatch(
+                self._path,
+                pause_s,
+                limit_s,
+                self._is_behind,
+                lambda watch: self._owe(number, watch),
+                lambda watch: self._leave(number),
+            )
+            self._watches[number] = made
+            form = disk_worker.WATCH_FORM.pack(length, pause_s)
+            request = disk_worker.REQUEST.pack(disk_worker.WATCH, number, offset, len(form))
+            self._hand_over(request + form)
+        return made
+
+    def _new_number(self) -> int:
+        """Return the id of a new request; LinkFault if none can be made; with the lock held."""
+        if self._is_ended:
+            raise LinkFault(f"the I/O process for {self._path} ended")
+        for waiting, _ in self._overdue.values():
+            raise LinkFault(f"hung: {self._path} still owes the answer to {waiting}")
+        self._last_number = (self._last_number + 1) % 2**32
+        while self._last_number in self._watches:
+            self._last_number = (self._last_number + 1) % 2**32
+        return self._last_number
+
+    def _is_behind(self) -> bool:
+        """Return True while the child has reported what the reader thread has not taken."""
+        poll = select.poll()
+        try:
+            poll.register(self._replies, select.POLLIN)
+            return bool(poll.poll(0))
+        except (OSError, ValueError):
+            # The child has ended: the reader thread is about to report that.
+            return True
+
+    def _owe(self, number: int, watch: DiskWatch) -> bool:
+        """Record that a report of a watch is overdue; False if it has come meanwhile."""
+        with self._lock:
+            if number not in self._watches or not watch.is_overdue:
+                return False
+            self._overdue[number] = "the read", watch.expected_at
+            return True
+
+    def _leave(self, number: int) -> None:
+        """Have the child watch a place no longer."""
+        with self._lock:
+            if self._watches.pop(number, None) is None or self._is_ended:
+                return
+            with contextlib.suppress(LinkFault):
+                self._hand_over(disk_worker.REQUEST.pack(disk_worker.LEAVE, number, 0, 0))
+
+    def _hand_over(self, request: bytes) -> None:
+        """Write to the child without blocking.
+
+        The pipe holds many more requests than threads exist.
+        """
+        try:
+            is_taken = os.write(self._requests.fileno(), request) == len(request)
+        except OSError:
+            is_taken = False
+        if not is_taken:
+            self._end()
+            raise LinkFault(f"the I/O process for {self._path} takes no requests")
+
+    def stop(self) -> None:
+        """Order the child to end when it can, without waiting for it."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        """Close the requests, which ends the child, and wake all waiting threads.
+
+        Call with the lock held.
+        """
+        self._is_ended = True
+        self._requests.close()
+        for call in self._calls.values():
+            call.status = errno.EPIPE
+            call.is_answered.set()
+        for watch in self._watches.values():
+            watch.fail(errno.EPIPE)
+        self._calls.clear()
+        self._watches.clear()
+        self._overdue.clear()
+
+    def reap(self) -> bool:
+        """Return True once the child is gone and reaped; never blocks."""
+        return self._process.poll() is not None
+
+    def _collect(self) -> None:
+        """Run the reader thread: take answers, in time or late, until the child's output ends."""
+        with self._replies:
+            while True:
+                head = self._read_exactly(disk_worker.REPLY.size)
+                if head is None:
+                    break
+                number, status, length = disk_worker.REPLY.unpack(head)
+                payload = self._read_exactly(length)
+                if payload is None:
+                    break
+                with self._lock:
+                    self._take(number, status, payload)
+                self._on_reply()
+        self.stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_MOMENT_S)
+        self._on_reply()
+
+    def _take(self, number: int, status: int, payload: bytes) -> None:
+        """Pass an answer or a report to who waits for it; call with the lock held."""
+        if status == disk_worker.UNDERWAY:
+            if number in self._calls:
+                self._calls[number].since = clock.monotonic()
+            return
+        self._overdue.pop(number, None)
+        watch, call = self._watches.get(number), self._calls.pop(number, None)
+        if watch is not None and status:
+            del self._watches[number]
+            watch.fail(status)
+        elif watch is not None:
+            began_at, ended_at, is_news = disk_worker.LOOK.unpack_from(payload)
+            data = payload[disk_worker.LOOK.size :] if is_news else None
+            watch.put(Look(began_at, ended_at, data))
+        elif call is not None:
+            call.status, call.payload = status, payload
+            call.is_answered.set()
+
+    def _read_exactly(self, length: int) -> bytes | None:
+        data = b""
+        while len(data) < length:
+            more = self._replies.read(length - len(data))
+            if not more:
+                return None
+            data += more
+        return data

@@ -1,0 +1,261 @@
+"""What the I/O process of a device does of itself: it watches places, and checks what it writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from opensvc_openha.links import disk_worker
+from opensvc_openha.links.disk_worker import (
+    LEAVE,
+    LOOK,
+    NOT_AS_LEFT,
+    NOT_AS_WRITTEN,
+    READ,
+    REPLACE,
+    REPLACE_HEAD,
+    REQUEST,
+    UNDERWAY,
+    WATCH,
+    WATCH_FORM,
+    WRITTEN,
+    Device,
+    Server,
+    Watch,
+)
+from opensvc_openha.system import clock as system_clock
+
+ONE, TWO, THREE = b"1" * 512, b"2" * 512, b"3" * 512
+
+
+class Machine:
+    """Its clock, and what a process says on its standard output."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.said: list[tuple[int, int, bytes]] = []
+        self.asked = b""
+        monkeypatch.setattr(disk_worker, "now", lambda: self.now)
+        monkeypatch.setattr(disk_worker, "_reply", lambda *reply: self.said.append(reply))
+        monkeypatch.setattr(disk_worker, "_read_exactly", self._read)
+
+    def _read(self, length: int) -> bytes:
+        data, self.asked = self.asked[:length], self.asked[length:]
+        assert len(data) == length
+        return data
+
+    def ask(self, server: Server, operation: bytes, number: int, offset: int, *rest: Any) -> None:
+        """One request, which is taken."""
+        data = b"".join(rest)
+        self.asked = REQUEST.pack(operation, number, offset, len(data)) + data
+        server._take()
+
+    def replies(self) -> list[tuple[int, int, bytes]]:
+        """What was said since the last look."""
+        said, self.said = self.said, []
+        return said
+
+
+class Disk(Device):
+    """In memory; each I/O takes its time and may do something else besides."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.data = bytearray(8 * 512)
+        self.read_s = self.write_s = 0.0
+        self.error = 0
+        self.is_lossy = False
+        self.done: list[str] = []
+        self.on_read: Callable[[], object] = bool
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.done.append(f"read {offset // 512}")
+        self.machine.now += self.read_s
+        if self.error:
+            raise OSError(self.error, "")
+        data = bytes(self.data[offset : offset + length])
+        self.on_read()
+        return data
+
+    def write(self, offset: int, data: bytes) -> bytes:
+        self.done.append(f"write {offset // 512}")
+        self.machine.now += self.write_s
+        if not self.is_lossy:
+            self.data[offset : offset + len(data)] = data
+        return b""
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """In simulated time."""
+    return Machine(monkeypatch)
+
+
+def request(former: bytes, data: bytes, until: float = 1000.0, slow_s: float = 9.0) -> bytes:
+    return REPLACE_HEAD.pack(len(former), until, slow_s) + former + data
+
+
+def look(reply: tuple[int, int, bytes]) -> tuple[int, float, float, bytes | None]:
+    """A report, taken apart."""
+    number, status, payload = reply
+    began_at, ended_at, is_news = LOOK.unpack_from(payload)
+    assert not status and (is_news or len(payload) == LOOK.size)
+    return number, began_at, ended_at, payload[LOOK.size :] if is_news else None
+
+
+def test_clock_is_that_of_the_daemon() -> None:
+    """Else its instants would be of another time after a suspension."""
+    before, found = system_clock.monotonic(), disk_worker.now()
+    assert before <= found <= system_clock.monotonic()
+
+
+def test_watched_place_is_reported_with_what_differs(machine: Machine) -> None:
+    """The first content is news, whatever it is; each read is dated around itself."""
+    disk = Disk(machine)
+    disk.read_s = 0.125
+    watch = Watch(512, WATCH_FORM.pack(512, 0.25))
+    assert look((7, 0, watch.look(disk))) == (7, 100.0, 100.125, bytes(512))
+    assert watch.due_at == 100.375
+    assert look((7, 0, watch.look(disk))) == (7, 100.125, 100.25, None)
+    disk.data[512:1024] = ONE
+    assert look((7, 0, watch.look(disk)))[3] == ONE
+    assert look((7, 0, watch.look(disk)))[3] is None
+    disk.data[512:1024] = bytes(512)
+    assert look((7, 0, watch.look(disk)))[3] == bytes(512)
+
+
+def test_empty_place_is_news_once(machine: Machine) -> None:
+    """A file that does not reach to it."""
+    disk = Disk(machine)
+    disk.data = bytearray()
+    watch = Watch(512, WATCH_FORM.pack(512, 0.25))
+    assert look((0, 0, watch.look(disk)))[3] == b""
+    assert look((0, 0, watch.look(disk)))[3] is None
+
+
+def test_places_are_read_when_they_are_due(machine: Machine) -> None:
+    """Each at its own pace, until it is left; the last report may be on its way then."""
+    disk = Disk(machine)
+    server = Server(disk)
+    machine.ask(server, WATCH, 1, 0, WATCH_FORM.pack(512, 0.25))
+    machine.ask(server, WATCH, 2, 512, WATCH_FORM.pack(512, 1.0))
+    assert machine.replies() == []
+    server._look()
+    server._look()
+    assert [look(reply)[0] for reply in machine.replies()] == [1, 2]
+    for _ in range(4):
+        machine.now += 0.25
+        server._look()
+    assert [look(reply)[0] for reply in machine.replies()] == [1, 1, 1, 1, 2]
+    machine.ask(server, LEAVE, 1, 0)
+    assert machine.replies() == [(1, 0, b"")]
+    machine.now += 1.0
+    server._look()
+    assert [look(reply)[0] for reply in machine.replies()] == [2]
+    machine.ask(server, LEAVE, 1, 0)
+    assert machine.replies() == [(1, 0, b"")], "twice does no harm"
+
+
+def test_place_that_cannot_be_read_is_reported_and_left(machine: Machine) -> None:
+    """With the error; others are read on, and so is what is asked for."""
+    disk = Disk(machine)
+    server = Server(disk)
+    machine.ask(server, WATCH, 1, 0, WATCH_FORM.pack(512, 0.25))
+    disk.error = errno.EIO
+    server._look()
+    assert machine.replies() == [(1, errno.EIO, b"")]
+    disk.error = 0
+    machine.now += 1.0
+    server._look()
+    assert machine.replies() == []
+    machine.asked = REQUEST.pack(READ, 2, 0, 512)
+    server._take()
+    assert machine.replies() == [(2, 0, bytes(512))]
+
+
+def test_what_is_due_is_read_between_the_parts_of_a_write(machine: Machine) -> None:
+    """A slow disk takes a second for each I/O: no watched place waits for more than one."""
+    disk = Disk(machine)
+    server = Server(disk)
+    machine.ask(server, WATCH, 1, 512, WATCH_FORM.pack(512, 0.25))
+    server._look()
+    disk.done.clear()
+    disk.read_s = disk.write_s = 1.0
+    machine.ask(server, REPLACE, 2, 0, request(bytes(512), ONE))
+    assert disk.done == ["read 0", "read 1", "write 0", "read 1", "read 0"]
+    assert machine.replies()[-1] == (2, 0, WRITTEN)
+
+
+@pytest.mark.parametrize(("read_s", "write_s", "number"), [
+    (0.0, 0.0, 0), (1.0, 0.0, 1), (0.0, 1.0, 1), (1.0, 1.0, 2), (0.99, 0.99, 0),
+])  # fmt: skip
+def test_parts_that_take_their_time_are_reported(
+    machine: Machine, read_s: float, write_s: float, number: int
+) -> None:
+    """Each I/O of the three has the limit for itself; the answer comes last."""
+    disk = Disk(machine)
+    disk.read_s, disk.write_s = read_s, write_s
+    machine.ask(Server(disk), REPLACE, 5, 0, request(bytes(512), ONE, slow_s=1.0))
+    assert machine.replies() == [(5, UNDERWAY, b"")] * number + [(5, 0, WRITTEN)]
+
+
+def test_write_is_checked_before_and_afterwards(machine: Machine) -> None:
+    """Whatever is found instead is reported whole."""
+    disk = Disk(machine)
+    server = Server(disk)
+    machine.ask(server, REPLACE, 1, 0, request(b"", ONE))
+    machine.ask(server, REPLACE, 2, 0, request(ONE, TWO))
+    assert machine.replies() == [(1, 0, WRITTEN), (2, 0, WRITTEN)]
+    disk.data[:512] = THREE
+    disk.done.clear()
+    machine.ask(server, REPLACE, 3, 0, request(TWO, ONE))
+    assert machine.replies() == [(3, 0, NOT_AS_LEFT + THREE)] and disk.data[:512] == THREE
+    assert disk.done == ["read 0"]
+    disk.data = disk.data[:100]
+    machine.ask(server, REPLACE, 4, 0, request(TWO, ONE))
+    assert machine.replies() == [(4, 0, NOT_AS_LEFT + THREE[:100])]
+    disk.data, disk.is_lossy = bytearray(512), True
+    machine.ask(server, REPLACE, 5, 0, request(b"", ONE))
+    assert machine.replies() == [(5, 0, NOT_AS_WRITTEN + bytes(512))]
+    disk.error = errno.EIO
+    machine.ask(server, REPLACE, 6, 0, request(b"", ONE))
+    assert machine.replies() == [(6, errno.EIO, b"")]
+
+
+@pytest.mark.parametrize(("read_s", "is_written"), [(0.0, True), (0.999, True), (1.0, False)])
+def test_what_comes_too_late_is_not_written(
+    machine: Machine, read_s: float, is_written: bool
+) -> None:
+    """The first read hung: who asked has given up, and may be dead when the disk comes back."""
+    disk = Disk(machine)
+    disk.data[:512] = ONE
+    disk.read_s = read_s
+    machine.ask(Server(disk), REPLACE, 1, 0, request(ONE, TWO, until=101.0))
+    assert (disk.data[:512] == TWO) is is_written
+    assert machine.replies() == [(1, 0, WRITTEN) if is_written else (1, errno.ETIMEDOUT, b"")]
+
+
+def test_standard_input_that_ends_ends_the_process() -> None:
+    """Also while places are watched."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.dup2(read_end, 0)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.close(write_end)
+            server = Server(Device("/dev/null", False))
+            server._watches[1] = Watch(0, WATCH_FORM.pack(512, 3600.0))
+            server._watches[1].due_at = disk_worker.now() + 3600.0
+            server.run()
+        except EOFError:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    os.close(read_end)
+    os.close(write_end)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
