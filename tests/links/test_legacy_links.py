@@ -82,22 +82,22 @@ def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file: str) -> None:
 
 
 class WritesDuringTheRead:
-    """The real way to the disk, with a peer that writes the rest of its record right after our
-    first read.
+    """The real way to the disk, with a peer that writes the rest of its record right before it is
+    read once more.
     """
 
     def __init__(self, channel: DiskChannel, path: str) -> None:
         self._channel = channel
         self._path = path
         self.disk = channel.disk
+        self.count_reads = channel.count_reads
         self.is_done = False
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
-        data = self._channel.read(offset, length, limit_s)
         if not self.is_done:
             self.is_done = True
             write(self._path, STARTING)
-        return data
+        return self._channel.read(offset, length, limit_s)
 
     def close(self) -> None:
         self._channel.close()
