@@ -19,6 +19,8 @@ from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_watch import DiskWatch, Look
 from opensvc_openha.system import clock
+from opensvc_openha.system.precedence import Precedence, give_weight
+from opensvc_openha.system.thread_names import name_thread
 
 _LAST_MOMENT_S = 1.0
 """A child that closed its output is about to end.
@@ -77,7 +79,13 @@ class DiskProcess:
         self._requests = self._process.stdin
         os.set_blocking(self._requests.fileno(), False)
         self._replies = self._process.stdout
-        threading.Thread(target=self._collect, name=f"disk {path}", daemon=True).start()
+        # Neither inherits it, and a beat waits for both of them.
+        precedence = Precedence.of_this_thread()
+        precedence.give(self._process.pid)
+        give_weight(self._process.pid)
+        threading.Thread(
+            target=self._collect, args=(precedence,), name=f"disk {path}", daemon=True
+        ).start()
 
     @property
     def pid(self) -> int:
@@ -220,8 +228,10 @@ class DiskProcess:
         """Return True once the child is gone and reaped; never blocks."""
         return self._process.poll() is not None
 
-    def _collect(self) -> None:
+    def _collect(self, precedence: Precedence) -> None:
         """Run the reader thread: take answers, in time or late, until the child's output ends."""
+        precedence.give(0)
+        name_thread(f"disk {self._path.rsplit('/', 1)[-1]}")
         with self._replies:
             while True:
                 head = self._read_exactly(disk_worker.REPLY.size)

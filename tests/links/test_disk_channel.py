@@ -4,12 +4,14 @@ shared.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -531,3 +533,29 @@ def test_number_of_a_watch_is_not_used_again(channel: DiskChannel) -> None:
     channel._worker._last_number = number - 1
     assert channel.read(0, 512, LIMIT_S) == bytes(512)
     assert channel._worker._last_number == number + 1
+
+
+def test_process_and_its_thread_have_the_precedence_of_who_started_them(disk_file: str) -> None:
+    """A beat waits for both: in the real-time class, ordinary ones would hold it up."""
+    found: list[int] = []
+    made = channel_for(disk_file, True)
+
+    def favoured() -> None:
+        flag = os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, os.SCHED_FIFO | flag, os.sched_param(7))
+        made.open(False, START_LIMIT_S)
+        tasks = {
+            (task / "comm").read_text().strip(): int(task.name)
+            for task in Path("/proc/self/task").iterdir()
+        }
+        found.extend((made.worker_pid, tasks["disk disk.hb.0"]))
+
+    with contextlib.suppress(PermissionError), ThreadPoolExecutor(1) as pool:
+        pool.submit(favoured).result(LIMIT_S)
+    if not found:
+        pytest.skip("needs the right to the real-time class")
+    for task in found:
+        assert os.sched_getscheduler(task) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+        assert os.sched_getparam(task).sched_priority == 7
+    made.close()
+    until(lambda: not disk_channel._channels)
