@@ -6,7 +6,7 @@ All effects go through Ports, so that other threads, sockets and files can be us
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -44,8 +44,6 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
 
-_WAITS_AT_MOST = 32
-"""States written with one wait for the disk: the engine receives nothing during a wait."""
 _FENCING = ""
 """Key of the fencing memory beside the names of services, none of which is empty."""
 
@@ -56,14 +54,11 @@ _WRITTEN = (Persist, RememberFencing)
 class Ports(Protocol):
     """Effects that a node needs from its environment."""
 
-    def persist(self, action: Persist, is_durable: bool) -> None:
-        """Write a state; raises SystemFault.
+    def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
+        """Write states of different services; they are on disk on return.
 
-        A durable one is on disk on return, others after ``sync_states``.
+        Returns the problem of each, empty where it was written. ``note`` is called after each.
         """
-
-    def sync_states(self) -> None:
-        """Return when all states written are on disk; raises SystemFault."""
 
     def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the newest incarnations of the peer."""
@@ -162,8 +157,8 @@ class ActionExecutor:
 
     @property
     def writes_held(self) -> int:
-        """Number of states being written, the fencing memory included."""
-        return sum(isinstance(action, _WRITTEN) for action in self._held or ())
+        """Number of waits for the disk: one for all states, and one for the fencing memory."""
+        return len({type(action) for action in self._held or () if isinstance(action, _WRITTEN)})
 
     def written(self, problems: dict[str, str], now: float) -> None:
         """Carry out what waited for the states now on disk.
@@ -284,7 +279,8 @@ class ActionExecutor:
 
         Returns the problem of each state, or of the fencing memory, that could not be written.
         """
-        problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
+        states = [action for action in actions if isinstance(action, Persist)]
+        problems = self._ports.persist_all(states, self._note_progress) if states else {}
         for action in actions:
             if isinstance(action, RememberFencing):
                 try:
@@ -295,23 +291,8 @@ class ActionExecutor:
                 self._progress += 1
         return problems
 
-    def _persist_all(self, actions: list[Persist]) -> dict[str, str]:
-        """Write many states with one wait for the disk."""
-        is_batch = len(actions) > _WAITS_AT_MOST
-        problems: dict[str, str] = {}
-        for action in actions:
-            try:
-                self._ports.persist(action, is_durable=not is_batch)
-                problems[action.service] = ""
-            except SystemFault as error:
-                problems[action.service] = str(error)
-            self._progress += 1
-        if is_batch:
-            try:
-                self._ports.sync_states()
-            except SystemFault as error:
-                problems = {service: problem or str(error) for service, problem in problems.items()}
-        return problems
+    def _note_progress(self) -> None:
+        self._progress += 1
 
     def _report_problem(self, action: Persist, problem: str) -> None:
         """Report once that a state could not be written, and once that it can be again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from opensvc_openha.core.actions import (
@@ -54,10 +55,10 @@ _DRAIN_PAUSE_S = 0.01
 class EnginePorts:
     """The ports of the daemon's ActionExecutor.
 
-    ``persist``, ``sync_states`` and ``remember_fencing`` are called by the thread that writes
-    states, all other ports by the engine's thread; while the first one works, the engine decides
-    nothing. Whether a decision is overtaken is asked by the threads of scripts: what they read here
-    are single values, set before they are needed and never taken back.
+    ``persist_all`` and ``remember_fencing`` are called by the thread that writes states, all other
+    ports by the engine's thread; while the first one works, the engine decides nothing. Whether a
+    decision is overtaken is asked by the threads of scripts: what they read here are single values,
+    set before they are needed and never taken back.
     """
 
     def __init__(
@@ -112,19 +113,18 @@ class EnginePorts:
 
     # --- files ------------------------------------------------------------------------------------
 
-    def persist(self, action: Persist, is_durable: bool) -> None:
-        """Write a state of this node; RefusedError if another daemon has taken its place."""
+    def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
+        """Write states of this node; RefusedError if another daemon has taken its place."""
         self._expect_place()
-        self._store.write_own(
-            action.service,
-            StoredState(action.state, action.frozen_target, action.stay),
-            is_durable,
-        )
-        self._agent_caches.invalidate(action.service)
-
-    def sync_states(self) -> None:
-        """Sync the states just written to disk."""
-        self._store.sync()
+        states = {
+            action.service: StoredState(action.state, action.frozen_target, action.stay)
+            for action in actions
+        }
+        problems = self._store.write_own(states, note)
+        for service, problem in problems.items():
+            if not problem:
+                self._agent_caches.invalidate(service)
+        return problems
 
     def remember_fencing(self, action: RememberFencing) -> None:
         """Store what the next daemon must know of fencing; RefusedError as for ``persist``."""

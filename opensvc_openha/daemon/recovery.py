@@ -43,16 +43,18 @@ def recover_engine(layout: Layout, configuration: Configuration, history: Histor
     # What a crash left half written goes first, and a new incarnation is on disk before anything is
     # concluded from the STATE files.
     clean_up(layout)
+    store = StateStore(layout, spec.node, spec.peer)
+    store.restore()
     is_first_start = not os.path.exists(layout.boot_file)
     boot, is_same_life = next_boot(layout)
     authentication = Authentication(spec.node, boot, copy_command(layout, spec.peer))
 
-    store = StateStore(layout, spec.node, spec.peer)
     kept = configuration.options.complete_services(
         store.kept(spec.own_services) if is_same_life else ()
     )
     recovered = store.recover((*spec.own_services, *kept), is_same_life, is_first_start)
     store.record_managed(spec.own_services)
+    store.begin_log()
     history.record_start(recovered, is_same_life)
 
     fencing_store = FencingStore(layout)

@@ -52,6 +52,11 @@ class Layout(NamedTuple):
         return f"{self.proc_dir}/boot"
 
     @property
+    def state_log_file(self) -> str:
+        """The newest states of this node, until their STATE files are on disk themselves."""
+        return f"{self.proc_dir}/states.log"
+
+    @property
     def options_file(self) -> str:
         """Options beyond the original's files."""
         return f"{self.conf_dir}/openha.conf"

@@ -1,17 +1,23 @@
 """Read and write STATE files, and decide what a starting daemon may conclude from them.
 
-The node's own files are replaced atomically and are on disk before the state is announced. The
-peer's are a mirror for people and tools, written by an own thread and never read for a decision.
+The node's own files are replaced atomically, and are on disk before the state is announced: by a
+log, where one wait is enough for many. A daemon that starts in the same boot of the machine finds
+the files as they were replaced; after a boot, those that the log has made count as it has them
+(``restore``), and any other one, of an operator or an older version, as it is. Where there is no
+log, each file is written to disk itself.
+
+The peer's files are a mirror for people and tools, written by an own thread and never read for a
+decision.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import queue
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from opensvc_openha.core.beat import BootId
@@ -21,10 +27,13 @@ from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
+from opensvc_openha.formats.state_log import MISSING, FileMark, LogRecord, explains
 from opensvc_openha.storage.managed_list import kept_services, managed_names, record_managed
 from opensvc_openha.storage.proc_files import write_proc_file
+from opensvc_openha.storage.state_log import StateLog
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import (
+    PreparedFile,
     make_dir,
     remove_leftovers,
     sync_file_system,
@@ -33,6 +42,10 @@ from opensvc_openha.system.atomic_files import (
 from opensvc_openha.system.identity import life
 
 _COUNTER_MAX = 0xFFFFFFFF
+_MIRROR_REST_S = 1.0
+"""Seconds without a state of this node before those of the peer are written."""
+_MIRROR_LATEST_S = 30.0
+_MIRROR_NICE = 10
 
 
 class StateStore:
@@ -42,17 +55,140 @@ class StateStore:
         self._layout = layout
         self._node = node
         self._peer = peer
-        self._mirror: queue.SimpleQueue[tuple[str, ServiceState] | None] = queue.SimpleQueue()
+        self._mirror: dict[str, ServiceState] = {}
+        """The newest states of the peer that are not written yet."""
+        self._mirror_changed = threading.Condition()
+        self._is_closing = False
+        self._wrote_at = -math.inf
         self._thread: threading.Thread | None = None
+        self._log = StateLog(layout.state_log_file, layout.services_dir)
+        self._log_in_use = threading.Lock()
+        self._has_former_log = False
+        self._unrestored: dict[str, StoredState] = {}
+        """What the log of before the boot has of services whose STATE file cannot be written."""
         self._of_former_life: set[str] = set()
         """Unmanaged services whose STATE file of before the machine's boot could not be reset."""
 
-    def write_own(self, service: str, stored: StoredState, is_durable: bool = True) -> None:
-        """Write this node's state; a durable one is on disk on return.
+    def restore(self) -> None:
+        """Bring the STATE files up to what the log has, if that was written before a boot.
 
-        Raises SystemFault.
+        To be called before anything else reads them, and before the new boot is noted.
         """
-        write_state(self._layout, service, self._node, stored, is_durable)
+        log = self._log.read()
+        self._has_former_log = log is not None and bool(log.records)
+        if log is None or log.life == life():
+            return  # What the files hold survived the daemon.
+        for service, records in log.by_service.items():
+            content = _content_due(self._layout.state_file(service, self._node), records)
+            if content is None:
+                continue
+            try:
+                stored = decode(content)
+                self._unrestored[service] = stored
+                write_state(self._layout, service, self._node, stored, is_durable=False)
+                del self._unrestored[service]
+            except (SystemFault, ValueError):
+                continue  # It is written again with what follows from it.
+
+    def begin_log(self) -> None:
+        """Begin the log of this daemon, once the states that it starts with are written.
+
+        Without one, states are written to disk one by one.
+        """
+        try:
+            if self._has_former_log:
+                self.sync()
+            self._log.begin()
+        except (OSError, SystemFault):
+            self._log.give_up()
+
+    def write_own(
+        self, states: Mapping[str, StoredState], note: Callable[[], None] = lambda: None
+    ) -> dict[str, str]:
+        """Write this node's states of services, which are on disk on return.
+
+        Returns the problem of each, empty where it was written. ``note`` is called after each.
+        """
+        self._wrote_at = clock.monotonic()
+        with self._log_in_use:
+            return self._write_own(states, note)
+
+    def _write_own(
+        self, states: Mapping[str, StoredState], note: Callable[[], None]
+    ) -> dict[str, str]:
+        if not self._log.is_open:
+            return self._write_each(states, note)
+        apart: dict[str, StoredState] = {}
+        prepared: dict[str, tuple[PreparedFile, LogRecord]] = {}
+        for service, stored in states.items():
+            try:
+                prepared[service] = self._prepare(service, stored)
+                note()
+            except (OSError, SystemFault):
+                apart[service] = stored
+        try:
+            if prepared:
+                self._log.append([record for _, record in prepared.values()])
+        except OSError:
+            for file, _ in prepared.values():
+                file.drop()
+            self._log.give_up()
+            return self._write_each(states, note)
+
+        problems = {}
+        for service, (file, _) in prepared.items():
+            try:
+                file.place()
+                problems[service] = ""
+            except OSError as error:
+                problems[service] = f"cannot write {file.path}: {error.strerror}"
+            note()
+        if apart:
+            problems |= self._write_each(apart, note)
+            try:
+                # What the log has of these services is older than their files.
+                self._log.checkpoint()
+            except OSError:
+                self._log.give_up()
+        return problems
+
+    def _prepare(self, service: str, stored: StoredState) -> tuple[PreparedFile, LogRecord]:
+        path, content = self._layout.state_file(service, self._node), encode(stored)
+        try:
+            before = os.stat(path)
+            replaced = str(FileMark(before.st_ino, before.st_mtime_ns))
+        except FileNotFoundError:
+            replaced = MISSING
+            make_dir(os.path.dirname(path))
+        file = PreparedFile.beside(path, content)
+        if file.status.st_dev != self._log.device:
+            file.drop()
+            raise SystemFault(f"{path} is on another file system")
+        written = str(FileMark(file.status.st_ino, file.status.st_mtime_ns))
+        return file, LogRecord(service, content, replaced, written)
+
+    def _write_each(
+        self, states: Mapping[str, StoredState], note: Callable[[], None]
+    ) -> dict[str, str]:
+        """Write the files to disk; several of them with one wait for the whole file system.
+
+        What follows of them is decided already: it must not wait for one after the other.
+        """
+        is_many = len(states) > 1
+        problems = {}
+        for service, stored in states.items():
+            try:
+                write_state(self._layout, service, self._node, stored, is_durable=not is_many)
+                problems[service] = ""
+            except SystemFault as error:
+                problems[service] = str(error)
+            note()
+        if is_many:
+            try:
+                self.sync()
+            except SystemFault as error:
+                problems = {service: problem or str(error) for service, problem in problems.items()}
+        return problems
 
     def sync(self) -> None:
         """Sync all states written so far to disk. Raises SystemFault."""
@@ -64,7 +200,10 @@ class StateStore:
             ) from error
 
     def mirror_peer(self, service: str, state: ServiceState) -> None:
-        """Queue the peer's state, as seen here, for the mirror."""
+        """Queue the peer's state, as seen here, for the mirror.
+
+        It is written once this node has written no state of its own for a moment.
+        """
         if self._thread is None:
             thread = threading.Thread(target=self._write_mirror, name="mirror", daemon=True)
             try:
@@ -72,24 +211,53 @@ class StateStore:
             except RuntimeError:
                 return  # No thread can be had now; only the mirror suffers.
             self._thread = thread
-        self._mirror.put((service, state))
+        with self._mirror_changed:
+            self._mirror[service] = state
+            self._mirror_changed.notify()
 
     def close(self, limit_s: float = 2.0) -> None:
-        """End the mirror's thread after what it still has to write."""
+        """End the mirror's thread after what it still has to write, and the log.
+
+        A disk that hangs is waited for so long, each.
+        """
         if self._thread is not None:
-            self._mirror.put(None)
+            with self._mirror_changed:
+                self._is_closing = True
+                self._mirror_changed.notify()
             self._thread.join(limit_s)
+        ending = threading.Thread(target=self._close_log, name="log of states", daemon=True)
+        # The next daemon finds the records, and what they made of the files.
+        with contextlib.suppress(RuntimeError):
+            ending.start()
+            ending.join(limit_s)
+
+    def _close_log(self) -> None:
+        with self._log_in_use:
+            self._log.close()
 
     def _write_mirror(self) -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MIRROR_NICE)
         while True:
-            item = self._mirror.get()
-            if item is None:
-                return
+            with self._mirror_changed:
+                self._mirror_changed.wait_for(lambda: self._mirror or self._is_closing)
+                self._await_rest()
+                if not self._mirror:
+                    return
+                service = next(iter(self._mirror))
+                stored = StoredState(self._mirror.pop(service))
             # Only a mirror; a failure to write the own state is reported elsewhere.
             with contextlib.suppress(SystemFault):
-                write_state(
-                    self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False
-                )
+                write_state(self._layout, service, self._peer, stored, is_durable=False)
+
+    def _await_rest(self) -> None:
+        """Wait while states of this node are being written, which come first."""
+        latest = clock.monotonic() + _MIRROR_LATEST_S
+        while not self._is_closing:
+            left_s = min(self._wrote_at + _MIRROR_REST_S, latest) - clock.monotonic()
+            if left_s <= 0:
+                return
+            self._mirror_changed.wait(left_s)
 
     def recover(
         self,
@@ -110,7 +278,7 @@ class StateStore:
             self._end_former_life({svc.name for svc in services})
         recovered: dict[str, RecoveredState] = {}
         managed_before = managed_names(self._layout)
-        has_written = False
+        due: list[PreparedFile] = []
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
             known = recover(
@@ -122,20 +290,38 @@ class StateStore:
             self._of_former_life.discard(svc.name)
             frozen_target = known.frozen_target if known.state is not ServiceState.UNKNOWN else None
             wanted = StoredState(known.state, frozen_target, known.stay)
-            if stored != wanted and svc.name not in unwritten:
+            is_due = stored != wanted or svc.name in self._unrestored
+            if is_due and svc.name not in unwritten:
                 try:
-                    write_state(self._layout, svc.name, self._node, wanted, is_durable=False)
-                    has_written = True
+                    due += self._prepared_or_written(svc.name, wanted)
+                    self._unrestored.pop(svc.name, None)
                 except SystemFault as error:
                     # A problem with one service's directory must not prevent the others from being
                     # managed.
                     known = replace(known, reason=f"{known.reason}; {error}")
             recovered[svc.name] = known
-        if has_written:
-            # The next state to be written reports the failure.
+        if due:
+            # The next state to be written reports the failure. The files are on disk before they
+            # replace what is there, which would be lost with them.
+            with contextlib.suppress(SystemFault):
+                self.sync()
+            for file in due:
+                with contextlib.suppress(OSError):
+                    file.place()
             with contextlib.suppress(SystemFault):
                 self.sync()
         return recovered
+
+    def _prepared_or_written(self, service: str, stored: StoredState) -> list[PreparedFile]:
+        """Return the new STATE file, to be placed; none where a full disk has it written over."""
+        path = self._layout.state_file(service, self._node)
+        if not os.path.exists(path):
+            make_dir(os.path.dirname(path))
+        try:
+            return [PreparedFile.beside(path, encode(stored))]
+        except OSError:
+            write_state(self._layout, service, self._node, stored)
+            return []
 
     def _end_former_life(self, managed: set[str]) -> None:
         """Reset the STATE files of unmanaged services after a boot; they may be added again."""
@@ -165,6 +351,8 @@ class StateStore:
     def _read_own(self, service: str, was_managed: bool) -> tuple[StoredState | None, str]:
         """Return the stored state, or why there is none; neither for a service that is new here."""
         path = self._layout.state_file(service, self._node)
+        if service in self._unrestored:
+            return self._unrestored[service], ""
         try:
             with open(path, "rb") as file:
                 return decode(file.read(64)), ""
@@ -223,14 +411,32 @@ def recover(
     return RecoveredState(state, frozen_target, must_probe=True, reason=reason, stay=stored.stay)
 
 
+def _content_due(path: str, records: list[LogRecord]) -> bytes | None:
+    """Return what the log has of a STATE file that may be older; None if the file counts."""
+    newest = records[-1].content
+    try:
+        with open(path, "rb") as file:
+            status, data = os.fstat(file.fileno()), file.read(64)
+        decode(data)
+    except FileNotFoundError:
+        return newest if explains(records, None, b"") else None
+    except (OSError, ValueError):
+        return newest  # Lost with the power.
+    mark = FileMark(status.st_ino, status.st_mtime_ns)
+    return newest if data != newest and explains(records, mark, data) else None
+
+
 def write_state(
     layout: Layout, service: str, node: str, stored: StoredState, is_durable: bool = True
 ) -> None:
     """Write one STATE file; raises SystemFault."""
     path = layout.state_file(service, node)
     try:
-        make_dir(os.path.dirname(path))
-        write_record(path, encode(stored), is_durable=is_durable)
+        try:
+            write_record(path, encode(stored), is_durable=is_durable)
+        except FileNotFoundError:
+            make_dir(os.path.dirname(path))
+            write_record(path, encode(stored), is_durable=is_durable)
     except OSError as error:
         raise SystemFault(f"cannot write {path}: {error.strerror}") from error
 

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from opensvc_openha.errors import ConfigError, SystemFault
@@ -47,6 +48,38 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A new version of a file beside it, under another name; ``place`` replaces the old one."""
+
+    path: str
+    temporary: str
+    status: os.stat_result
+
+    @staticmethod
+    def beside(path: str, data: bytes, mode: int = 0o644) -> PreparedFile:
+        """Write a version that is not on disk yet. Raises OSError."""
+        temporary, handle = _open_beside(path)
+        with _removed_on_failure(temporary):
+            try:
+                if os.write(handle, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+                os.fchmod(handle, mode)
+                return PreparedFile(path, temporary, os.fstat(handle))
+            finally:
+                os.close(handle)
+
+    def place(self) -> None:
+        """Replace the old version. Raises OSError, and leaves that."""
+        with _removed_on_failure(self.temporary):
+            os.replace(self.temporary, self.path)
+
+    def drop(self) -> None:
+        """Remove it; the old version stays."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.temporary)
 
 
 def write_record(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:

@@ -462,7 +462,7 @@ class SimulatedNode:
 
     # --- the daemon's ports -----------------------------------------------------------------------
 
-    def persist(self, action: Persist, is_durable: bool = True) -> None:
+    def persist(self, action: Persist) -> None:
         """Write the STATE file, or fail to."""
         self.observe(Moved(self.now, self.name, action.service, action.state))
         try:
@@ -472,8 +472,17 @@ class SimulatedNode:
             self.observe(StateLost(self.now, self.name, action.service))
             raise
 
-    def sync_states(self) -> None:
-        """Do nothing: no node is lost between a write and its disk."""
+    def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
+        """Write STATE files: no node is lost between a write and its disk."""
+        problems = {}
+        for action in actions:
+            try:
+                self.persist(action)
+                problems[action.service] = ""
+            except SystemFault as error:
+                problems[action.service] = str(error)
+            note()
+        return problems
 
     def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the newest incarnations of the peer."""

@@ -175,10 +175,10 @@ class Host(SimulatedNode):
         if self.is_stalled or self.engine.next_deadline() <= self.now:
             self.give(Tick())
 
-    def persist(self, action: Persist, is_durable: bool = True) -> None:
+    def persist(self, action: Persist) -> None:
         """Write the STATE file, and keep the state for the test."""
         self.states.append((self.now, action.service, action.state))
-        super().persist(action, is_durable)
+        super().persist(action)
 
     def record(self, action: Record) -> None:
         """Keep a line of the log for the test."""

@@ -107,8 +107,8 @@ class _Victim(Host):
             self.died_at = type(action).__name__
             raise _Killed
 
-    def persist(self, action: Persist, is_durable: bool = True) -> None:
-        super().persist(action, is_durable)
+    def persist(self, action: Persist) -> None:
+        super().persist(action)
         self._count(action)
 
     def remember_fencing(self, action: RememberFencing) -> None:

@@ -1,9 +1,9 @@
 """Runs the node daemon in the foreground, and kills it at one system call: ``killed_daemon.py NAME
 NUMBER before|after``.
 
-NAME is fchmod, fsync, rename or sendto, and its calls are counted from the moment a file ``armed``
-lies beside the configuration, so that the start of the daemon is not part of it. Not a test, but
-the program of one.
+NAME is fchmod, pwrite, fdatasync, rename or sendto, and its calls are counted from the moment a
+file ``armed`` lies beside the configuration, so that the start of the daemon is not part of it. Not
+a test, but the program of one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def main() -> None:
     """Install the killer, then run the daemon."""
     killer = Killer(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before")
     os.fchmod = killer.watch("fchmod", os.fchmod)
-    os.fsync = killer.watch("fsync", os.fsync)
+    os.pwrite = killer.watch("pwrite", os.pwrite)
+    os.fdatasync = killer.watch("fdatasync", os.fdatasync)
     os.replace = killer.watch("rename", os.replace)
 
     class Socket(socket.socket):

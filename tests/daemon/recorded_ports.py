@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from opensvc_openha.core.actions import (
     Action,
     Announce,
@@ -23,23 +25,28 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.done: list[Action] = []
-        self.durable: list[bool] = []
-        self.synced_after: list[int] = []
+        self.waits = 0
         self.is_disk_broken = False
         self.is_note_refused = False
 
-    def persist(self, action: Persist, is_durable: bool) -> None:
+    def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
+        """One wait for all of them."""
+        self.waits += 1
+        problems = {}
+        for action in actions:
+            try:
+                self.persist(action)
+                problems[action.service] = ""
+            except SystemFault as error:
+                problems[action.service] = str(error)
+            note()
+        return problems
+
+    def persist(self, action: Persist) -> None:
         """Writes nothing: the order is what counts."""
-        if is_durable and self.is_disk_broken:
+        if self.is_disk_broken:
             raise SystemFault("cannot write the STATE file: I/O error")
         self.done.append(action)
-        self.durable.append(is_durable)
-
-    def sync_states(self) -> None:
-        """One wait."""
-        self.synced_after.append(len(self.done))
-        if self.is_disk_broken:
-            raise SystemFault("cannot write services to disk: I/O error")
 
     def remember_fencing(self, action: RememberFencing) -> None:
         """The note of fencing."""

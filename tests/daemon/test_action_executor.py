@@ -100,21 +100,13 @@ def test_many_states_are_on_disk_with_one_wait_before_they_are_announced() -> No
     persisted = [
         index for index, action in enumerate(surroundings.done) if isinstance(action, Persist)
     ]
-    assert len(persisted) == 100 and not any(surroundings.durable)
-    assert surroundings.synced_after == [persisted[-1] + 1]
+    assert len(persisted) == 100 and surroundings.waits == 1
     then = [
         action
         for action in surroundings.done[persisted[-1] + 1 :]
         if not isinstance(action, RememberFencing)
     ]
     assert isinstance(then[0], Announce)
-
-
-def test_few_states_are_each_on_disk_at_once() -> None:
-    """Two services: each write is durable by itself."""
-    surroundings = Surroundings()
-    _run(_node(2, surroundings), 102.5)
-    assert surroundings.durable == [True, True] and surroundings.synced_after == []
 
 
 def test_nothing_is_started_when_the_one_wait_fails() -> None:
@@ -250,11 +242,11 @@ class Disk(Surroundings):
         super().__init__()
         self.refused: set[str] = set()
 
-    def persist(self, action: Persist, is_durable: bool) -> None:
+    def persist(self, action: Persist) -> None:
         """Written, unless it is refused."""
         if action.service in self.refused:
             raise SystemFault(f"cannot write {action.service}: no space left")
-        super().persist(action, is_durable)
+        super().persist(action)
 
     def of(self, *kinds: type) -> list[Action]:
         """What was done of these kinds."""
@@ -338,29 +330,6 @@ def test_each_order_is_carried_out_in_its_place() -> None:
     assert engine.noted == [], "states are written at once here"
     node.handle(Tick(), 6.0)
     assert node.is_done and len(engine.events) == 2
-
-
-@pytest.mark.parametrize("count", [32, 33])
-def test_from_how_many_states_on_there_is_one_wait(count: int) -> None:
-    """32 are written one by one; with 33 of them one wait follows the last."""
-    states: list[Action] = [Persist(f"s{each}", ServiceState.STOPPED) for each in range(count)]
-    disk = Disk()
-    _executor(Ordering(states), disk).handle(Tick(), 1.0)
-    is_each = count == 32
-    assert disk.durable == [is_each] * count
-    assert disk.synced_after == ([] if is_each else [33])
-
-
-def test_of_many_states_each_keeps_its_own_problem() -> None:
-    """The wait fails as well: the one that could not even be written is reported with that."""
-    states: list[Action] = [Persist(f"s{each}", ServiceState.STOPPED) for each in range(40)]
-    disk = Disk()
-    disk.is_disk_broken = True
-    disk.refused = {"s3"}
-    _executor(Ordering(states), disk).handle(Tick(), 1.0)
-    texts = {one.name: one.reason for one in disk.of(Record) if isinstance(one, Record)}
-    assert len(texts) == 40 and texts.pop("s3") == "cannot write s3: no space left"
-    assert set(texts.values()) == {"cannot write services to disk: I/O error"}
 
 
 @pytest.mark.parametrize("state", list(ServiceState))

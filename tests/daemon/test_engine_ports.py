@@ -34,6 +34,7 @@ from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.open_commands import Answers, OpenCommands
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.storage.fencing_store import FencingStore
 from opensvc_openha.storage.history_writer import History
@@ -145,27 +146,39 @@ def rig(clock: SimulatedClock, tmp_path: Path) -> Rig:
 # files
 
 
-@pytest.mark.parametrize("is_durable", [True, False])
-def test_state_is_written_and_the_caches_of_agents_go(
-    rig: Rig, is_durable: bool, monkeypatch: pytest.MonkeyPatch
+def _count() -> None:
+    """Count nothing."""
+
+
+def test_states_are_written_and_the_caches_of_agents_go(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Durable or not as the engine orders, with the frozen state that the script must end in."""
-    written: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(rig.store, "write_own", lambda *values: written.append(values))
-    rig.ports.persist(Persist("web", ServiceState.STOPPING, ServiceState.FROZEN_STOP), is_durable)
-    ((service, stored, was_durable),) = written
-    assert (service, was_durable) == ("web", is_durable) and rig.invalidated == ["web"]
-    assert (stored.state, stored.frozen_target) == (
-        ServiceState.STOPPING,
-        ServiceState.FROZEN_STOP,
-    )
+    """All at once, with the frozen state that the script must end in; not the cache of a service
+    whose state could not be written.
+    """
+    written: list[dict[str, StoredState]] = []
+
+    def write(states: dict[str, StoredState], _note: Callable[[], None]) -> dict[str, str]:
+        written.append(states)
+        return {"web": "", "mail": "no space left"}
+
+    monkeypatch.setattr(rig.store, "write_own", write)
+    stopping = Persist("web", ServiceState.STOPPING, ServiceState.FROZEN_STOP)
+    problems = rig.ports.persist_all([stopping, Persist("mail", UP)], _count)
+    assert problems == {"web": "", "mail": "no space left"} and rig.invalidated == ["web"]
+    assert written == [
+        {
+            "web": StoredState(ServiceState.STOPPING, ServiceState.FROZEN_STOP),
+            "mail": StoredState(UP),
+        }
+    ]
 
 
 def test_nothing_is_written_once_another_daemon_has_the_place(rig: Rig) -> None:
     """Neither a state nor the note of fencing."""
     rig.place_error = RefusedError("nmond is already running")
     with pytest.raises(RefusedError):
-        rig.ports.persist(Persist("web", UP), True)
+        rig.ports.persist_all([Persist("web", UP)], _count)
     with pytest.raises(RefusedError):
         rig.ports.remember_fencing(RememberFencing(FencingMemory(has_heard=True)))
     assert rig.store.kept(()) == () and not Path(rig.layout.fencing_file).exists()
@@ -175,17 +188,9 @@ def test_nothing_is_written_once_another_daemon_has_the_place(rig: Rig) -> None:
 def test_place_that_cannot_be_looked_at_stops_nothing(rig: Rig) -> None:
     """The main thread reports it."""
     rig.place_error = SystemFault("no lock")
-    rig.ports.persist(Persist("web", UP), True)
+    rig.ports.persist_all([Persist("web", UP)], _count)
     rig.ports.remember_fencing(RememberFencing(FencingMemory(has_heard=True)))
     assert rig.invalidated == ["web"] and FencingStore(rig.layout).read().has_heard
-
-
-def test_states_are_synced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that were just written."""
-    synced: list[bool] = []
-    monkeypatch.setattr(rig.store, "sync", lambda: synced.append(True))
-    rig.ports.sync_states()
-    assert synced == [True]
 
 
 def test_state_of_the_peer_is_mirrored(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """A real daemon, killed at each system call of its state writes: nothing is announced or answered
 that is not on disk.
 
-Each point is a call of fchmod, fsync (of the file and of its directory), rename or sendto, and the
-kill comes before or after it. What the daemon announced is read from its datagrams, what it
+Each point is a call of fchmod, pwrite and fdatasync (of the log of states), rename or sendto, and
+the kill comes before or after it. What the daemon announced is read from its datagrams, what it
 answered from its control socket.
 """
 
@@ -44,7 +44,8 @@ STORIES = (
 """Commands for a service that is FROZEN_STOP, and the states that each leads through."""
 CALLS = {
     ("fchmod", "before"): 1,
-    ("fsync", "before"): 2,
+    ("pwrite", "before"): 1,
+    ("fdatasync", "before"): 1,
     ("rename", "before"): 1,
     ("sendto", "before"): 1,
     ("sendto", "after"): 1,

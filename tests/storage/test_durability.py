@@ -89,7 +89,7 @@ def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(
     layout = tree_layout(str(tmp_path))
     next_boot(layout)
     store = StateStore(layout, "deb1", "deb2")
-    store.write_own("web", StoredState(ServiceState.STARTED))
+    assert store.write_own({"web": StoredState(ServiceState.STARTED)}) == {"web": ""}
     for path in (layout.boot_file, layout.state_file("web", "deb1")):
         at = disk.done.index(("name", path))
         assert disk.done[at - 1][0] == "content" and disk.done[at + 1] == (
@@ -230,11 +230,11 @@ def test_record_written_over_on_a_full_disk_is_durable_too(
     assert path.read_bytes() == b"2\0"
 
 
-def test_what_a_start_ends_is_on_disk_with_one_wait(
+def test_what_a_start_ends_is_on_disk_with_two_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a reboot services that ran are STOPPED: written one by one, on disk together, and not
-    again where nothing changed.
+    """After a reboot services that ran are STOPPED: written one by one, on disk together, before
+    and after they have their names, and not again where nothing changed.
     """
     layout = tree_layout(str(tmp_path))
     waits: list[str] = []
@@ -246,11 +246,10 @@ def test_what_a_start_ends_is_on_disk_with_one_wait(
         write_state(layout, svc.name, "deb1", StoredState(ServiceState.STARTED))
     store = StateStore(layout, "deb1", "deb2")
     recovered = store.recover(services, is_same_life=False)
-    assert {known.state for known in recovered.values()} == {ServiceState.STOPPED} and waits == [
-        layout.services_dir
-    ]
+    assert {known.state for known in recovered.values()} == {ServiceState.STOPPED}
+    assert waits == [layout.services_dir] * 2
     store.recover(services, is_same_life=True)
-    assert waits == [layout.services_dir]
+    assert len(waits) == 2
 
 
 def test_life_of_the_machine_is_known_again_and_each_start_has_a_higher_number(

@@ -20,9 +20,11 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.storage import state_store
 from opensvc_openha.storage.state_store import StateStore, next_boot, write_state
+from opensvc_openha.system import clock
+from opensvc_openha.system.atomic_files import PreparedFile
 from tests.waiting import LIMIT_S, until
 
 _MAIL = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
@@ -234,8 +236,9 @@ def test_random_part_of_a_life_fits_into_a_beat(
 def test_state_that_changes_at_the_start_is_on_disk_before_anything_is_decided(
     tmp_path: Path, mocker: MockerFixture, is_same_life: bool
 ) -> None:
-    """One wait for all; none, and no write, where all is as it was. A failure of it is reported
-    with the next state.
+    """One wait for all files and one for their names; none, and no write, where all is as it was.
+
+    A failure of it is reported with the next state.
     """
     layout = tree_layout(str(tmp_path))
     write_state(layout, "mail", "deb1", StoredState(ServiceState.STARTED))
@@ -244,7 +247,7 @@ def test_state_that_changes_at_the_start_is_on_disk_before_anything_is_decided(
     store = StateStore(layout, "deb1", "deb2")
     sync = mocker.patch.object(store, "sync", side_effect=SystemFault("no space left"))
     found = store.recover((_MAIL, _WEB), is_same_life)
-    assert sync.call_count == (0 if is_same_life else 1)
+    assert sync.call_count == (0 if is_same_life else 2)
     assert os.stat(layout.state_file("web", "deb1")).st_ino == before
     expected = ServiceState.STARTED if is_same_life else ServiceState.STOPPED
     assert found["mail"].state is expected and found["mail"].must_probe
@@ -258,6 +261,7 @@ def test_service_whose_state_cannot_be_written_is_managed_all_the_same(
     write_state(layout, "mail", "deb1", StoredState(ServiceState.STARTED))
     store = StateStore(layout, "deb1", "deb2")
     sync = mocker.patch.object(store, "sync")
+    mocker.patch.object(PreparedFile, "beside", side_effect=OSError(28, "full"))
     mocker.patch.object(state_store, "write_state", side_effect=SystemFault("no space left"))
     found = store.recover((_MAIL,), is_same_life=False)["mail"]
     assert found.state is ServiceState.STOPPED and not sync.called
@@ -285,3 +289,28 @@ def test_start_that_a_restart_interrupts_is_begun_again(tmp_path: Path) -> None:
     store = StateStore(layout, "deb1", "deb2")
     assert store.recover((_MAIL,), True)["mail"].state is ServiceState.STOPPED
     assert store.recover((_WEB,), True, True)["web"].state is ServiceState.UNKNOWN
+
+
+def test_mirror_waits_for_a_takeover_and_has_the_newest_state(tmp_path: Path) -> None:
+    """States of this node are being written; at the end of the daemon all is there."""
+    layout = tree_layout(str(tmp_path))
+    store = StateStore(layout, "deb1", "deb2")
+    store._wrote_at = clock.monotonic() + 3600
+    for state in (ServiceState.START_READY, ServiceState.STARTING, ServiceState.STARTED):
+        store.mirror_peer("web", state)
+    store.mirror_peer("mail", ServiceState.STOPPED)
+    assert set(store._mirror) == {"web", "mail"}
+    store.close(60)
+    for name, state in (("web", ServiceState.STARTED), ("mail", ServiceState.STOPPED)):
+        data = Path(layout.state_file(name, "deb2")).read_bytes()
+        assert decode(data) == StoredState(state)
+
+
+def test_mirror_is_written_at_once_beside_nothing(tmp_path: Path) -> None:
+    """Without a state of this node in between, it waits for nothing, and makes the directory."""
+    layout = tree_layout(str(tmp_path))
+    store = StateStore(layout, "deb1", "deb2")
+    store.mirror_peer("web", ServiceState.STARTED)
+    path = Path(layout.state_file("web", "deb2"))
+    until(path.exists, bool, "the mirror")
+    store.close(60)

@@ -332,14 +332,14 @@ class ClusterNode(SimulatedNode):
             if self.kill_in <= 0:
                 raise Killed
 
-    def persist(self, action: Persist, is_durable: bool = True) -> None:
+    def persist(self, action: Persist) -> None:
         """Write the STATE file, or fail to."""
         self._may_be_killed()
         then = f" then {action.frozen_target.name}" if action.frozen_target else ""
         self.note(f"{action.service} {action.state.name}{then}")
         if action.state is ServiceState.START_READY:
             self.on_decisive(self)
-        super().persist(action, is_durable)
+        super().persist(action)
 
     def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the incarnations under keys in use, as the daemon does."""
