@@ -228,6 +228,16 @@ def test_within_a_boot_the_files_count(machine: Machine) -> None:
     assert machine.recovered["mail"].state is S.FROZEN_STOP
 
 
+def test_files_of_a_former_daemon_are_on_disk_before_its_records_go(machine: Machine) -> None:
+    """It was killed, and the power is cut later: the next daemon has had no state to write."""
+    machine.start().write_own({"mail": STOPPED})
+    machine.start()
+    machine.lose("old", "new")
+    machine.boot = "boot-2"
+    machine.start()
+    assert machine.recovered["mail"].reason == KEPT[False]
+
+
 def test_file_that_the_log_did_not_make_counts_after_a_boot(machine: Machine) -> None:
     """An operator, or an older version, wrote it after the daemon was killed."""
     store = machine.start()

@@ -25,6 +25,7 @@ from opensvc_openha.storage import state_store
 from opensvc_openha.storage.state_store import StateStore, next_boot, write_state
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import PreparedFile
+from tests.simulated_clock import SimulatedClock
 from tests.waiting import LIMIT_S, until
 
 _MAIL = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
@@ -306,11 +307,37 @@ def test_mirror_waits_for_a_takeover_and_has_the_newest_state(tmp_path: Path) ->
         assert decode(data) == StoredState(state)
 
 
-def test_mirror_is_written_at_once_beside_nothing(tmp_path: Path) -> None:
+def test_mirror_is_written_at_once_beside_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a state of this node in between, it waits for nothing, and makes the directory."""
     layout = tree_layout(str(tmp_path))
     store = StateStore(layout, "deb1", "deb2")
+    rests: list[bool] = []
+    rest = store._await_rest
+    monkeypatch.setattr(store, "_await_rest", lambda: (rests.append(True), rest()))
     store.mirror_peer("web", ServiceState.STARTED)
     path = Path(layout.state_file("web", "deb2"))
     until(path.exists, bool, "the mirror")
     store.close(60)
+    assert rests, "it asks before each state"
+
+
+@pytest.mark.parametrize("wrote_at, expected", [(99.0, []), (99.5, [0.5]), (200.0, [30.0])])
+def test_mirror_rests_after_each_own_state_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrote_at: float, expected: list[float]
+) -> None:
+    """A second after the last one, or half a minute."""
+    simulated = SimulatedClock(monkeypatch)
+    simulated.now = 100.0
+    store = StateStore(tree_layout(str(tmp_path)), "deb1", "deb2")
+    store._wrote_at = wrote_at
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        simulated.now += seconds
+
+    monkeypatch.setattr(store._mirror_changed, "wait", wait)
+    store._await_rest()
+    assert waits == expected
