@@ -119,10 +119,16 @@ AGENT = Setting(
     "T=2, embedded agent",
     partial(Cluster, timeout_s=2.0, profile=Profile.TUTORIAL, has_agent=True),
 )
+FENCE_KNOWN = "[timing]\nfence_time = 1\n"
+"""The check-up script is a fence that surely ends within a second: nothing but that is waited for."""
+KNOWN = [
+    ours(f"T={timeout_s:g}, fence known", timeout_s, Profile.TUTORIAL, FENCE_KNOWN)
+    for timeout_s in (10.0, 2.0, 1.0)
+]
 WITH_PLAN = [
-    ours(f"T={timeout_s:g}, fence plan", timeout_s, Profile.TUTORIAL, PLAN_OPTIONS)
-    for timeout_s in (10.0, 2.0)
-] + [ours("fast 0.3 s, fence plan", 0.3, Profile.FAST, PLAN_OPTIONS)]
+    ours("T=2, fence plan", 2.0, Profile.TUTORIAL, FENCE_KNOWN + PLAN_OPTIONS),
+    ours("fast 0.3 s, fence plan", 0.3, Profile.FAST, PLAN_OPTIONS),
+]
 FAST_REALTIME = ours("fast 0.3 s, real-time class", 0.3, Profile.FAST, REALTIME)
 OTHER_PROFILES = [
     ours(f"{profile.value} {timeout_s:g} s", timeout_s, profile)
@@ -352,7 +358,7 @@ def main() -> None:
     if "rest" in parts:
         measure_all_rest(peers, amount)
     if "kill" in parts:
-        settings = [*TUTORIAL, FAST_1, FAST, *WITH_PLAN, *OTHER_PROFILES, *peers]
+        settings = [*TUTORIAL, *KNOWN, FAST_1, FAST, *WITH_PLAN, *OTHER_PROFILES, *peers]
         announce(KILLS, settings)
         with ThreadPoolExecutor(amount.together) as pool:
             list(pool.map(lambda setting: measure_kills(setting, amount), settings))
