@@ -120,7 +120,7 @@ AGENT = Setting(
     partial(Cluster, timeout_s=2.0, profile=Profile.TUTORIAL, has_agent=True),
 )
 FENCE_KNOWN = "[timing]\nfence_time = 1\n"
-"""The check-up script is a fence that surely ends within a second: nothing but that is waited for."""
+"""The check-up script is a fence that ends within a second: nothing but that is waited for."""
 KNOWN = [
     ours(f"T={timeout_s:g}, fence known", timeout_s, Profile.TUTORIAL, FENCE_KNOWN)
     for timeout_s in (10.0, 2.0, 1.0)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.daemon.lock import take_lock
 from opensvc_openha.lean.entry import _SiteWhenNeeded
+from opensvc_openha.system.identity import node_name
 from tests.lean.test_both_ways import Bench, bench, fill
 
 __all__ = ["bench"]
@@ -33,10 +35,11 @@ finally:
 """
 SERVICE_FILE = """\
 [DEFAULT]
-nodes = deb1 deb2
+nodes = {node} deb2
 [app#1]
 script = /bin/true
 start = 1
+stop = 1
 check = 1
 [hb#0]
 type = OpenHA
@@ -77,14 +80,18 @@ def test_read_imports_what_is_on_its_list(bench: Bench, command: str) -> None:
     }
     for folder in agent.values():
         os.makedirs(folder)
-    Path(agent["OSVC_ETC"], "web.env").write_text(SERVICE_FILE)
+    Path(agent["OSVC_ETC"], "web.env").write_text(SERVICE_FILE.format(node=node_name()))
+    # As the daemon calls the wrappers: this process is its stand-in.
+    lock = take_lock(bench.layout)
+    called = {"OPENHA_ACTION": command.split()[-1]} if "--cluster" in command else {}
     done = subprocess.run(
         # Without `site`, which imports what the environment of the tests has installed.
         [sys.executable, "-P", "-S", "-c", CODE.format(words=command.split())],
         capture_output=True,
         text=True,
-        env={**bench.env, **agent, "PYTHONPATH": ":".join([os.getcwd(), *sys.path])},
+        env={**bench.env, **agent, **called, "PYTHONPATH": ":".join([os.getcwd(), *sys.path])},
     )
+    os.close(lock)
     found, allowed = counted(done.stderr.splitlines()[-1]), budget()[command]
     assert {name for name in found if not any(fnmatchcase(name, each) for each in allowed)} == set()
     assert len(found) > 40, done

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opensvc_openha.agent.host.mounts import Mount, parse_mounts
 from opensvc_openha.system.processes import (
@@ -27,8 +27,7 @@ _SYSTEM_TYPES = frozenset({"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgr
 _SYSTEM_POINTS = frozenset({"/dev", "/dev/shm", "/proc", "/sys", "/run"})
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """One process that keeps a mount point busy."""
 
     pid: int

@@ -26,13 +26,13 @@ def refuse_beside_peer(service: Service, resources: Iterable[Resource], action: 
         return
     if service.cluster.is_daemons_call():
         return
-    # The daemon's own calls, on which a takeover waits, need neither the status nor its words.
-    from opensvc_openha.core.status import PeerStanding
-
     try:
         node = service.cluster.node_status_now()
     except NotRunningError:
         return
+    # The daemon's own calls, on which a takeover waits, need neither the status nor its words.
+    from opensvc_openha.core.status import PeerStanding
+
     known = node.service(name)
     if known is None or node.peer_standing is not PeerStanding.LIVE or name in node.own_only:
         return
