@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from opensvc_openha.advise.statistics import Gaps, rate_bound
 from opensvc_openha.core.model import Profile
 from opensvc_openha.core.status import LinkStatus
-from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S, PACES
+from opensvc_openha.core.timing import PACES
 
 DAY_S = 86_400.0
 ENOUGH_S = DAY_S
@@ -92,8 +92,8 @@ def gaps_of(link: LinkStatus) -> Gaps:
 
 def least_timeout_s(profile: Profile) -> float:
     """Return the shortest timeout that is ever advised: three beats."""
-    least_s = round(_BEATS * PACES[profile].beat_interval_s, 6)
-    return max(least_s, FAST_TIMEOUT_MIN_S)
+    pace = PACES[profile]
+    return max(round(_BEATS * pace.beat_interval_s, 6), pace.least_timeout_s)
 
 
 def advise_link(link: LinkStatus, stalls: Stalls, profile: Profile) -> LinkAdvice:

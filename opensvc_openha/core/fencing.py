@@ -554,7 +554,7 @@ class Fencing:
         from the peer's death.
         """
         if not self.is_fenced(svc):
-            return timing.PACES[self.spec.profile].start_ready_delay_s
+            return timing.PACES[self.spec.profile].unfenced_delay_s
         return self.turns.delay_s(view)
 
     def why_delay(self, view: PeerView) -> str:
@@ -695,7 +695,7 @@ class Fencing:
             opens_at=self.turn_opens(view, now) if self.turns.anchor is not None else None,
             turn_s=self.turns.length_s(view, self.fence_s),
             start_ready_s=self.turns.delay_s(view),
-            start_ready_unfenced_s=timing.PACES[self.spec.profile].start_ready_delay_s,
+            start_ready_unfenced_s=timing.PACES[self.spec.profile].unfenced_delay_s,
             why_delay=self.why_delay(view),
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,

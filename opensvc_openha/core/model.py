@@ -59,6 +59,8 @@ class Profile(enum.Enum):
 
     TUTORIAL = "tutorial"
     """Beats each second, timeouts of seconds."""
+    BALANCED = "balanced"
+    """Four beats a second, timeouts from a second on, any fence."""
     FAST = "fast"
     """Sub-second beats and timeouts: only where a fence of that speed is declared."""
 

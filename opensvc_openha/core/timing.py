@@ -35,6 +35,11 @@ FAST_BEAT_INTERVAL_S = 0.1
 FAST_START_READY_DELAY_S = 0.2
 """The same in the profile ``fast``."""
 
+BALANCED_BEAT_INTERVAL_S = 0.25
+BALANCED_START_READY_DELAY_S = 0.5
+"""The same in the profile ``balanced``, in which a service that has no fence keeps the delay of
+``tutorial``: there nothing else keeps a cut apart from the peer's death."""
+
 LAST_CALL_S = 0.1
 """Where both nodes know how long their fences take, a silent peer has so long to answer
 START_READY, in place of the start-ready delay; see ``last_call_s``.
@@ -44,6 +49,7 @@ beat that announces START_READY.
 """
 
 TURN_OPEN_S = 2.0
+BALANCED_TURN_OPEN_S = 1.0
 FAST_TURN_OPEN_S = 0.5
 """If both nodes may want to fence, they take turns.
 
@@ -118,6 +124,12 @@ The first wait is a beat interval, then doubled.
 """
 
 
+BALANCED_TIMEOUT_MIN_S = 1.0
+"""Shortest link timeout with profile = balanced: four of its beats."""
+FAST_TIMEOUT_MIN_S = 0.3
+"""Shortest link timeout with profile = fast: three of its beats."""
+
+
 @dataclass(frozen=True)
 class Pace:
     """The durations that a time profile sets, in seconds."""
@@ -126,6 +138,10 @@ class Pace:
     start_ready_delay_s: float
     turn_open_s: float
     """A fence may begin within this time after its turn began."""
+    unfenced_delay_s: float
+    """The start-ready delay of a service whose check-up script fences nobody."""
+    least_timeout_s: float = 0.0
+    """Shortest link timeout."""
 
     def __post_init__(self) -> None:
         assert self.start_ready_delay_s >= 2 * self.beat_interval_s, (
@@ -134,8 +150,22 @@ class Pace:
 
 
 PACES = {
-    Profile.TUTORIAL: Pace(BEAT_INTERVAL_S, START_READY_DELAY_S, TURN_OPEN_S),
-    Profile.FAST: Pace(FAST_BEAT_INTERVAL_S, FAST_START_READY_DELAY_S, FAST_TURN_OPEN_S),
+    Profile.TUTORIAL: Pace(BEAT_INTERVAL_S, START_READY_DELAY_S, TURN_OPEN_S, START_READY_DELAY_S),
+    Profile.BALANCED: Pace(
+        BALANCED_BEAT_INTERVAL_S,
+        BALANCED_START_READY_DELAY_S,
+        BALANCED_TURN_OPEN_S,
+        START_READY_DELAY_S,
+        BALANCED_TIMEOUT_MIN_S,
+    ),
+    # A service without a fence is refused with it.
+    Profile.FAST: Pace(
+        FAST_BEAT_INTERVAL_S,
+        FAST_START_READY_DELAY_S,
+        FAST_TURN_OPEN_S,
+        FAST_START_READY_DELAY_S,
+        FAST_TIMEOUT_MIN_S,
+    ),
 }
 
 PATIENCE_BEATS = 2
@@ -278,9 +308,6 @@ KILL_GRACE_S = 5.0
 
 FENCE_TIME_MAX_S = 2.0
 """Slowest fence for which profile = fast is accepted."""
-
-FAST_TIMEOUT_MIN_S = 0.3
-"""Shortest link timeout with profile = fast: three of its beats."""
 
 FIRST_STATUS_LIMIT_S = 10.0
 """Longest wait of a command that started the daemon, or added a service, for the wrappers'
@@ -484,7 +511,12 @@ assert ACK_GAP_S + BACKLOG_S < LAST_CALL_S, (
     "the answer to START_READY comes in time, and what waits to be read is read"
 )
 assert ACK_GAP_S < FAST_BEAT_INTERVAL_S / 4, "an acknowledgement must not wait for the next beat"
-assert FAST_TIMEOUT_MIN_S > PATIENCE_BEATS * FAST_BEAT_INTERVAL_S, "one lost beat is no silence"
+assert all(
+    pace.least_timeout_s > PATIENCE_BEATS * pace.beat_interval_s
+    for profile, pace in PACES.items()
+    if profile is not Profile.TUTORIAL
+), "one lost beat is no silence"
+assert min(pace.start_ready_delay_s for pace in PACES.values()) > LAST_CALL_S, "it is shorter"
 assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, (
     "one lost beat is none, a silent delay is no proof"
 )
@@ -537,7 +569,7 @@ assert DRILL_WORD_PART * (1 + TURN_DRIFT) < 1.0, "no word outlasts what it is ab
 assert SOLO_GROWTH > (1 + TURN_DRIFT) ** 2, "turns that are left to the peer are few"
 assert LEASE_CONFIRM_S < LEASE_SETTLE_S < RESTART_HOLD_S, "a broken medium delays a leave only"
 assert PROOF_LIFE_S >= CHECK_LIMIT_S, "a proof outlives the wait for a place to run a script"
-assert FAST_TURN_OPEN_S > FAST_BEAT_INTERVAL_S and TURN_OPEN_S > BEAT_INTERVAL_S, (
+assert all(pace.turn_open_s > pace.beat_interval_s for pace in PACES.values()), (
     "a turn is not missed for one late step"
 )
 assert AGENT_LOGIN_S + AGENT_SHELL_S < POWER_LOOK_LIMIT_S, "a slow answer comes within the limit"

@@ -161,9 +161,9 @@ TIMEOUT = Option[float | None](
     whole(_TIMEOUT_MAX_S),
     None,
     "Whole seconds after the last sign from which the watchdog resets this node; with `profile ="
-    " fast` 1 by default. At least twice the sum of the beat interval and `answer`, so that one"
-    " lost beat resets nobody; with `on_lost = stop`, `stop_time` and 1 s more, the default"
-    " then.",
+    " balanced` 2 and with `fast` 1 by default. At least twice the sum of the beat interval and"
+    " `answer`, so that one lost beat resets nobody; with `on_lost = stop`, `stop_time` and 1 s"
+    " more, the default then.",
     default_text="4",
 )
 ANSWER = Option[float | None](
@@ -171,7 +171,7 @@ ANSWER = Option[float | None](
     seconds(_ANSWER_MAX_S),
     None,
     "Time within which a beat must be confirmed, by the peer, a disk or the witness; with `profile"
-    " = fast` 0.3 by default.",
+    " = balanced` 0.5 and with `fast` 0.3 by default.",
     default_text="1",
 )
 ON_LOST = Option(
@@ -273,7 +273,11 @@ class _Defaults:
     answer_s: float
 
 
-_DEFAULTS = {Profile.TUTORIAL: _Defaults(4.0, 1.0), Profile.FAST: _Defaults(1.0, 0.3)}
+_DEFAULTS = {
+    Profile.TUTORIAL: _Defaults(4.0, 1.0),
+    Profile.BALANCED: _Defaults(2.0, 0.5),
+    Profile.FAST: _Defaults(1.0, 0.3),
+}
 
 
 def read_lease(fencing: ConfSection, profile: Profile) -> LeaseConfig | None:
@@ -300,10 +304,11 @@ def read_lease(fencing: ConfSection, profile: Profile) -> LeaseConfig | None:
         _place(section),
     )
     _expect_slack(lease, interval_s, "timeout" if section.value(TIMEOUT) is not None else "answer")
-    if lease.is_pause_excluded and profile is Profile.FAST:
+    if lease.is_pause_excluded and profile is not Profile.TUTORIAL:
         raise lease.error(
-            "virtual_pause = never is not offered with profile = fast: a pause of a second is too"
-            " easily missed. Write profile = tutorial, or use the power switch of the hypervisor",
+            f"virtual_pause = never is not offered with profile = {profile.value}: a pause of a"
+            " second is too easily missed. Write profile = tutorial, or use the power switch of"
+            " the hypervisor",
             "virtual_pause",
         )
     return lease

@@ -24,7 +24,7 @@ from opensvc_openha.core.model import (
     Wire,
 )
 from opensvc_openha.core.promise import FAST_MARGIN_S, MARGIN_S, death_after_s
-from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S, RESERVATION_LIMIT_S
+from opensvc_openha.core.timing import PACES, RESERVATION_LIMIT_S
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.fence_plan_config import DeviceConfig
@@ -87,19 +87,22 @@ def parse_links(
     )
     if need_both_ways:
         options.check_links(links)
-    if options.timing.profile is Profile.FAST:
+    profile = options.timing.profile
+    if profile is not Profile.TUTORIAL:
+        pace = PACES[profile]
+        beats = {3: "three", 4: "four"}[round(pace.least_timeout_s / pace.beat_interval_s)]
         for link in links:
-            if link.timeout_s < FAST_TIMEOUT_MIN_S:
+            if link.timeout_s < pace.least_timeout_s:
                 raise ConfigError(
                     f"timeout {link.timeout_s:g} of {link.link_id} is too short: with profile ="
-                    f" fast at least {FAST_TIMEOUT_MIN_S:g} s, three beats",
+                    f" {profile.value} at least {pace.least_timeout_s:g} s, {beats} beats",
                     path,
                     link.line,
                 )
             if link.wire is Wire.LEGACY:
                 raise options.error(
-                    f"profile = fast, and {link.link_id} has wire = legacy: a C OpenHA sends one"
-                    " beat a second: write profile = tutorial",
+                    f"profile = {profile.value}, and {link.link_id} has wire = legacy: a C OpenHA"
+                    " sends one beat a second: write profile = tutorial",
                     "timing",
                     "profile",
                 )

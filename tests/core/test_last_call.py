@@ -344,3 +344,15 @@ def test_c_openha_is_given_the_whole_delay() -> None:
     view.take(Beat("deb2", LEGACY_INCARNATION, 9, None, dict(RUNS)), 95.0)
     turns.update(RUNS, view, 9, 1.0, True)
     assert not turns.is_prompt and turns.delay_s(view) == DELAY_S
+
+
+def test_service_without_a_fence_keeps_its_delay_in_balanced() -> None:
+    """Beside one that has a fence, of which the time is known or not."""
+    spec = a_spec("/bin/true", "/etc/fence", profile=Profile.BALANCED)
+    made, view = Fencing(spec, FencingMemory(), 50.0), heard()
+    bare, fenced = spec.services
+    assert (made.delay_s(bare, view), made.delay_s(fenced, view)) == (DELAY_S, 0.5)
+    shown = made.status(view, 60.0)
+    assert (shown.start_ready_unfenced_s, shown.start_ready_s) == (DELAY_S, 0.5)
+    made.turns.is_prompt = True
+    assert (made.delay_s(bare, view), made.delay_s(fenced, view)) == (DELAY_S, CALL_S)

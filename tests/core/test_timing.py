@@ -50,12 +50,21 @@ def test_table_of_durations_has_every_one_that_decides() -> None:
 
 
 def test_each_profile_has_the_durations_of_its_own() -> None:
-    """Beats and start-ready delay of the tutorial and of `fast`."""
+    """Beats and start-ready delay; a service without a fence waits longer in `balanced`."""
     paces = {
-        profile: (pace.beat_interval_s, pace.start_ready_delay_s)
+        profile: (
+            pace.beat_interval_s,
+            pace.start_ready_delay_s,
+            pace.unfenced_delay_s,
+            pace.least_timeout_s,
+        )
         for profile, pace in timing.PACES.items()
     }
-    assert paces == {Profile.TUTORIAL: (1.0, 5.0), Profile.FAST: (0.1, 0.2)}
+    assert paces == {
+        Profile.TUTORIAL: (1.0, 5.0, 5.0, 0.0),
+        Profile.BALANCED: (0.25, 0.5, 5.0, 1.0),
+        Profile.FAST: (0.1, 0.2, 0.2, 0.3),
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,7 @@ def test_pace_leaves_a_returning_peer_time_to_be_heard(
 ) -> None:
     """Two beats must fit into the start-ready delay; a profile that is shorter cannot be made."""
     if is_sound:
-        timing.Pace(interval_s, delay_s, 2.0)
+        timing.Pace(interval_s, delay_s, 2.0, 5.0)
     else:
         with pytest.raises(AssertionError):
-            timing.Pace(interval_s, delay_s, 2.0)
+            timing.Pace(interval_s, delay_s, 2.0, 5.0)

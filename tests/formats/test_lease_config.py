@@ -13,6 +13,7 @@ from opensvc_openha.formats.lease_config import EtcdConfig, LeaseConfig
 from opensvc_openha.formats.options_file import parse_options
 
 BOARD = "[[ipmi deb1]]\nagent = fence_ipmilan\n[[ipmi deb2]]\nagent = fence_ipmilan\n"
+BALANCED = "[timing]\nprofile = balanced\n[fencing]\n"
 FAST = "[timing]\nprofile = fast\n[fencing]\n"
 STOP = "[fencing]\n[[lease]]\non_lost = stop\n"
 ETCD = "[fencing]\narbiter = etcd\n[[lease]]\n[[etcd]]\nurls = "
@@ -37,6 +38,7 @@ ETCD = "[fencing]\narbiter = etcd\n[[lease]]\n[[etcd]]\nurls = "
             f"{FAST}[[lease]]\non_lost = stop\nstop_time = 2\n",
             LeaseConfig("/dev/watchdog", 4.0, 0.3, OnLost.STOP, 2.0),
         ),
+        (f"{BALANCED}[[lease]]\n", LeaseConfig("/dev/watchdog", 2.0, 0.5)),
         # Without on_lost = stop it is for nobody.
         ("[fencing]\n[[lease]]\nstop_time = 9\n", LeaseConfig("/dev/watchdog", 4.0, 1.0)),
         ("[fencing]\nretry = 5\n", None),
@@ -108,6 +110,7 @@ def test_etcd_is_arbiter_and_witness() -> None:
         ("[fencing]\n[[lease]]\nanswer = 60.5\n", 3, "at most 60 seconds; found 60.5"),
         (f"{STOP}stop_time = 300.5\n", 4, "at most 300 seconds; found 300.5"),
         (f"{FAST}[[lease]]\nvirtual_pause = never\n", 5, "is not offered with profile = fast"),
+        (f"{BALANCED}[[lease]]\nvirtual_pause = never\n", 5, "offered with profile = balanced"),
         ("[fencing]\n[[lease]]\non_lost = halt\n", 3, "on_lost: expected one of reset, stop"),
         (f"{STOP}timeout = 24\n", 4, "stop_time = 20, write timeout = 25 or more, or on_lost"),
         (f"{STOP}timeout = 14\nstop_time = 10\n", 4, "write timeout = 15 or more"),

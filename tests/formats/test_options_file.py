@@ -139,7 +139,11 @@ def test_options_are_read(text: str, options: Options) -> None:
         ("[heartbeat]\n[[wire]]\n", 2, "wire: expected one value; found a section"),
         ("[node]\nrealtime = maybe\n", 2, "expected one of yes, no; found 'maybe'"),
         ("[node]\n[[deb1]]\n", 2, r"unknown section \[\[deb1\]\]"),
-        ("[timing]\nprofile = quick\n", 2, "expected one of tutorial, fast; found 'quick'"),
+        (
+            "[timing]\nprofile = quick\n",
+            2,
+            "expected one of tutorial, balanced, fast; found 'quick'",
+        ),
         (
             "[timing]\nprofile = fast\n",
             2,

@@ -335,6 +335,29 @@ def test_fast_needs_timeouts_of_three_beats(layout: Layout) -> None:
     assert read_cluster(layout).links[1].timeout_s == 0.29
 
 
+BALANCED = "[timing]\nprofile = balanced\n"
+
+
+@pytest.mark.parametrize("check", ["/bin/true", "/etc/fence"])
+def test_balanced_takes_any_fence_and_none(layout: Layout, check: str) -> None:
+    """No time need be declared: a service without a fence keeps the delay of the tutorial."""
+    Path(layout.options_file).write_text(BALANCED)
+    monitor = Path(layout.monitor_file)
+    monitor.write_text(monitor.read_text().replace(" 0.3\n", " 1\n"))
+    services = Path(layout.services_file)
+    services.write_text(services.read_text() + f"web /x peer {node_name()} {check}\n")
+    assert read_cluster(layout).profile is Profile.BALANCED
+
+
+def test_balanced_needs_timeouts_of_four_beats_and_no_c_openha(layout: Layout) -> None:
+    """1 s is four beats of 250 ms; a C OpenHA sends one beat a second."""
+    assert "with profile = balanced at least 1 s, four beats" in refusal(layout, BALANCED)
+    monitor = Path(layout.monitor_file)
+    monitor.write_text(monitor.read_text().replace(" 0.3\n", " 1\n"))
+    message = refusal(layout, BALANCED + "[heartbeat]\n[[dio /dev/sdb:19]]\nwire = legacy\n")
+    assert "profile = balanced, and dio /dev/sdb:19 has wire = legacy" in message
+
+
 def test_fast_and_a_c_openha_exclude_each_other(layout: Layout) -> None:
     """It sends one beat a second: a timeout of 0.3 s would call it silent between any two."""
     message = refusal(layout, FAST + "[heartbeat]\n[[dio /dev/sdb:19]]\nwire = legacy\n")

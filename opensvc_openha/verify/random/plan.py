@@ -21,6 +21,7 @@ from opensvc_openha.core.model import (
     OnStartFailure,
     PathKind,
     Policy,
+    Profile,
     ServiceSpec,
     Wire,
 )
@@ -109,6 +110,7 @@ class Plan:
     fence_lag_s: tuple[float, ...] = (0.0,)
     """Time from the order to the power switch until its effect, which outlives the ordering node.
     """
+    profile: Profile = Profile.TUTORIAL
     untimed: tuple[bool, bool] = (False, False)
     """Nodes whose beats do not report that they know how long their fences take, as those of a
     version before: the node itself, and what it makes of its peer's, is not changed by it."""
@@ -203,6 +205,7 @@ class Plan:
             peer,
             self.links(),
             services,
+            profile=self.profile,
             fence_time_s=self.fence_time_s,
             fencing=self.fencing,
             connectivity=TARGETS if self.uplink_gap_s else None,
@@ -266,6 +269,8 @@ def scenario_from_seed(seed: int) -> Plan:
     untimed = seed % _TIMES[0]
     if untimed in _TIMES[1]:
         plan = replace(plan, untimed=(untimed == _TIMES[1][1], True))
+    if seed % _BALANCED[0] == _BALANCED[1] and not plan.is_legacy:
+        plan = replace(plan, profile=Profile.BALANCED)
     return plan
 
 
