@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
+from opensvc_openha.cli.nmond import DETACHED
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import LEFT_UNSTOPPED, STOPS_ON_LEAVE
@@ -39,8 +40,6 @@ _ACTIONS = {
 }
 _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
-DETACHED = "--detached"
-"""Option of ``nmond`` for its start in the background; the number of a file descriptor follows."""
 _REPORT_EVERY_S = 5.0
 
 

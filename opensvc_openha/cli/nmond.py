@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from opensvc_openha.control.rendering import Renderer
     from opensvc_openha.daemon.monitor_process import Children, MonitorCommand
 
+DETACHED = "--detached"
+"""Option for the start in the background; the number of a file descriptor follows."""
+
 
 def build_parser() -> Parser:
     """Return the parser of ``nmond``."""
@@ -30,20 +33,22 @@ def main(args: list[str]) -> int:
     # Before anything imports hashlib, and before the first thread.
     use_own_digests()
     keep_one_heap()
-    from opensvc_openha.cli import ezha, installation
+    from opensvc_openha.cli import installation
     from opensvc_openha.daemon import launch
     from opensvc_openha.system.order_reason import drop_reason
 
-    if args == ["-f"] or args[:1] == [ezha.DETACHED]:
+    if args == ["-f"] or args[:1] == [DETACHED]:
         # Scripts that the daemon runs have reasons of its own.
         drop_reason()
     # The daemon itself is spared the memory of a parser.
     if args == ["-f"]:
         return launch.run_in_foreground(installation.layout(), _children(), _renderer())
-    if len(args) == 2 and args[0] == ezha.DETACHED and args[1].isdigit():
+    if len(args) == 2 and args[0] == DETACHED and args[1].isdigit():
         return launch.run_detached(installation.layout(), int(args[1]), _children(), _renderer())
     if args:
         build_parser().read(args)
+    from opensvc_openha.cli import ezha
+
     return ezha.start(installation.layout())
 
 

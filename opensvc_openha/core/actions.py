@@ -7,7 +7,7 @@ disk already, and what a script does has been announced.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
@@ -16,6 +16,7 @@ from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.stay import FREE, Stay
+from opensvc_openha.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.evacuation import Evacuation
@@ -16,6 +16,7 @@ from opensvc_openha.core.facts import DiskAnswer
 from opensvc_openha.core.model import ClusterSpec, LeasePolicy, LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.stay import FREE, Stay
+from opensvc_openha.records import dataclass
 
 
 class ScriptKind(enum.Enum):

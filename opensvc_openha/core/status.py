@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.outlook import Finding, Ready
 from opensvc_openha.core.states import ServiceState
+from opensvc_openha.records import dataclass
 
 
 class PeerStanding(enum.Enum):

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -49,8 +49,10 @@ from opensvc_openha.storage.promised_media import read_media, write_media
 from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.peer_credentials import Caller
-from opensvc_openha.watchdog.keeper import SOCKET_NAME
-from opensvc_openha.watchdog.keeper_client import KeeperSettings
+from opensvc_openha.watchdog import KEEPER_SOCKET
+
+if TYPE_CHECKING:
+    from opensvc_openha.watchdog.keeper_client import KeeperSettings
 
 _IDENTIFY_LIMIT_S = 1.0
 """Longest wait for what the paths of the heartbeat disks name when the daemon starts."""
@@ -389,10 +391,11 @@ class LeaseService:
         return KeeperClient(self._layout.proc_dir, settings)
 
     def _find_running(self) -> KeeperSettings | None:
+        if not os.path.exists(f"{self._layout.proc_dir}/{KEEPER_SOCKET}"):
+            return None
+        # Imported here, as above: most nodes have no watchdog.
         from opensvc_openha.watchdog.keeper_client import running_settings
 
-        if not os.path.exists(f"{self._layout.proc_dir}/{SOCKET_NAME}"):
-            return None
         return running_settings(self._layout.proc_dir)
 
     def _witness_config(self) -> EtcdConfig | None:

@@ -10,7 +10,7 @@ import collections
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core.actions import ArmWatchdog, DisarmWatchdog, GrantPermit, HoldWatchdog
 from opensvc_openha.core.events import WatchdogLost, WatchdogReady
@@ -19,12 +19,14 @@ from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system.sleep_inhibitor import SleepInhibitor
 from opensvc_openha.system.thread_names import name_thread
-from opensvc_openha.watchdog.keeper_client import (
-    DisarmOutcome,
-    Grant,
-    KeeperSettings,
-    KeeperStatus,
-)
+
+if TYPE_CHECKING:
+    from opensvc_openha.watchdog.keeper_client import (
+        DisarmOutcome,
+        Grant,
+        KeeperSettings,
+        KeeperStatus,
+    )
 
 _LOOK_S = 1.0
 """Time between two looks at a keeper that gets no order."""
@@ -258,11 +260,13 @@ class WatchdogThread:
         self._inhibitor.hold()
 
     def _disarm(self, keeper: Keeper) -> None:
+        from opensvc_openha.watchdog import keeper_client
+
         self._is_armed = False
         outcome = keeper.disarm()
         self._status = keeper.status()
         self._issues.solve(Issue.WATCHDOG)
-        if outcome is DisarmOutcome.KEPT:
+        if outcome is keeper_client.DisarmOutcome.KEPT:
             self._log.warning("%s", self._status.text)
         self._leave()
         self._disarmed()
@@ -306,7 +310,12 @@ class WatchdogThread:
 
 def settings_of(policy: LeasePolicy) -> KeeperSettings:
     """Return what the keeper works by under this configuration."""
-    return KeeperSettings(policy.device, int(policy.timeout_s), policy.answer_s, policy.holders)
+    # Imported here: most nodes have no watchdog.
+    from opensvc_openha.watchdog import keeper_client
+
+    return keeper_client.KeeperSettings(
+        policy.device, int(policy.timeout_s), policy.answer_s, policy.holders
+    )
 
 
 def policy_of(settings: KeeperSettings) -> LeasePolicy:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from opensvc_openha.core.model import OnLost, Profile
 from opensvc_openha.core.promise import least_timeout_s
@@ -94,6 +93,8 @@ class EtcdConfig:
     @property
     def address(self) -> str:
         """Where it is, for display."""
+        from urllib.parse import urlsplit  # Most nodes have no witness.
+
         return f"{ETCD} {','.join(urlsplit(url).netloc for url in self.urls)}"
 
     def as_options(self) -> dict[str, object]:
@@ -117,6 +118,8 @@ def _file(text: str) -> str:
 
 
 def _urls(text: str) -> tuple[str, ...]:
+    from urllib.parse import urlsplit
+
     urls = tuple(url.strip().rstrip("/") for url in text.split(","))
     for url in urls:
         try:

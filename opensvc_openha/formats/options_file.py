@@ -7,7 +7,7 @@ safeguard must not be taken for one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from opensvc_openha.core.model import (
     ConnectivityPolicy,
@@ -28,6 +28,7 @@ from opensvc_openha.formats.conf_sections import ConfSection, read_sections
 from opensvc_openha.formats.fence_plan_config import FencePlanConfig, read_fence_plan
 from opensvc_openha.formats.options_schema import Allowed, AuthMode
 from opensvc_openha.formats.suggestion import did_you_mean
+from opensvc_openha.records import dataclass
 
 
 @dataclass(frozen=True)

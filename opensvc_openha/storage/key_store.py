@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Mapping
 
@@ -33,7 +32,7 @@ _LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
 
 def new_key() -> Key:
     """Return a new random key."""
-    return Key(secrets.token_bytes(SECRET_BYTES))
+    return Key(os.urandom(SECRET_BYTES))
 
 
 def read_keys(layout: Layout) -> KeyRing | None:

@@ -1,9 +1,10 @@
 """Load modules of the standard library at their first use, not when another one imports them.
 
 ``dataclasses`` imports ``inspect`` for classes without a docstring, ``subprocess`` ``locale`` for
-text without an encoding, ``logging`` ``traceback`` and ``pickle`` for errors and for sockets: with
-what those import in turn a tenth of what a daemon keeps in memory, and a good part of the time that
-a command takes. ``LazyLoader`` of importlib would load them as soon as they are imported.
+text without an encoding, ``logging`` ``traceback`` and ``pickle`` for errors and for sockets; the
+daemon draws at random only to spread its looks at fences. With what those import in turn they are a
+tenth of what a daemon keeps in memory, and a good part of the time that a command takes.
+``LazyLoader`` of importlib would load them as soon as they are imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import types
 from importlib.machinery import PathFinder
 
-_DEFERRED = ("inspect", "locale", "pickle", "traceback")
+_DEFERRED = ("inspect", "locale", "pickle", "random", "traceback")
 
 
 class _Deferred(types.ModuleType):

@@ -2,3 +2,6 @@
 
 Decides nothing: what a renewal is, and when the watchdog is armed, is decided in the core.
 """
+
+KEEPER_SOCKET = "watchdog-keeper.sock"
+"""The keeper's socket in the daemon's directory, for who asks whether there is one."""

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system import clock
 from opensvc_openha.system.unix_socket_path import ShortPath
-from opensvc_openha.watchdog import device, holder, keeper
+from opensvc_openha.watchdog import KEEPER_SOCKET, device, holder, keeper
 from opensvc_openha.watchdog.starter import Starter, SystemStarter
 
 ANSWER_LIMIT_S = 3.0
@@ -38,6 +38,9 @@ _LEAST_LIMIT_S = 0.25
 _KILL_LIMIT_S = 1.0
 START_LIMIT_S = 15.0
 _POLL_S = 0.02
+
+# The keeper imports nothing of the package.
+assert keeper.SOCKET_NAME == KEEPER_SOCKET
 
 KEEPER_COMMAND = (sys.executable, "-I", "-S", "-B", keeper.__file__)
 HOLDER_COMMAND = (sys.executable, "-I", "-S", "-B", holder.__file__)
