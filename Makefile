@@ -157,6 +157,7 @@ bench: venv
 	$(BIN)/python -m bench.heartbeats
 	$(BIN)/python -m bench.takeover
 	$(BIN)/python -m bench.interface_down
+	$(BIN)/python -m bench.footprint
 	$(BIN)/python -m bench.agent
 	$(BIN)/python -m bench.busy_nodes
 	$(BIN)/python -m bench.duels

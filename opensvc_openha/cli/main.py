@@ -160,6 +160,7 @@ def load(name: str) -> Program:
 
             return exporter
         case "notify":
+            _use_own_digests()
             from opensvc_openha.cli import notify
 
             return notify
@@ -212,12 +213,20 @@ def load(name: str) -> Program:
 
             return svcmon
         case "monitor":
+            _use_own_digests()
             from opensvc_openha.cli import monitor
 
             return monitor
     from opensvc_openha.cli import ezha
 
     return ezha
+
+
+def _use_own_digests() -> None:
+    """Do without OpenSSL in a process that runs as long as the daemon, before its imports."""
+    from opensvc_openha.system.memory_use import use_own_digests
+
+    use_own_digests()
 
 
 def parser_of(name: str) -> Parser:

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,8 @@ from opensvc_openha.formats.options_file import NotifyOptions
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from opensvc_openha.cli import json_views
     from opensvc_openha.cli.notifier import Message
     from opensvc_openha.cli.parsing import Parser

@@ -31,7 +31,8 @@ _HUNG_S = 0.5
 """Seconds of one step after which a reader gets the published status instead of waiting."""
 _LOOK_S = 0.02
 """Seconds between looks whether a step takes too long, while one waits for an answer."""
-_PUBLISH_EVERY_S = 1.0
+_PUBLISH_EVERY_S = 5.0
+"""One in which nothing has changed is as good as the one before, but for counters and ages."""
 _PUBLISH_SHARE = 0.005
 """Largest part of the engine's time that is spent on publishing its status."""
 
@@ -281,7 +282,7 @@ class EngineLoop:
             self._questions.get().answer(status)
 
     def _publish(self) -> None:
-        """Keep a snapshot for readers of an engine that hangs: after a change, or a second."""
+        """Keep a snapshot for readers of an engine that hangs: after a change, or a while."""
         now, changes = clock.monotonic(), self._executor.changes
         last = -math.inf if self._published is None else self._published[1]
         is_due = changes != self._published_changes or now >= last + _PUBLISH_EVERY_S

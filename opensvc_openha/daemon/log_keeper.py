@@ -1,7 +1,8 @@
 """Keep the logs of services within their bounds, and warn before a disk is full.
 
 A daemon that a start script left behind prints to the service's log for as long as it lives, so the
-size is checked all the time, in a separate thread: a hung disk delays nothing else.
+size is checked all the time, in a separate thread: a hung disk delays nothing else. While no log
+has grown, the checks are further apart, and a log that has not grown is only asked for its size.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from opensvc_openha.system.script_log import bound_log
 from opensvc_openha.system.thread_names import name_thread
 
 LOOK_S = 1.0
-_SPACE_EVERY = 10
-"""Checks of the logs between two checks of the disks."""
+QUIET_LOOK_S = 5.0
+"""Less than the time between two checks of the disks, which report what a log may fill until then.
+"""
+SPACE_LOOK_S = 10.0
+assert LOOK_S < QUIET_LOOK_S < SPACE_LOOK_S
 FREE_BYTES_MIN = 32 << 20
 FREE_FILES_MIN = 1000
 _FREE_PART = 20
@@ -40,6 +44,8 @@ class LogKeeper:
         self._log_problem = log_problem
         self._known: set[str] = set()
         """Removed services included: processes they left behind may still print."""
+        self._sizes: dict[str, tuple[int, int] | None] = {}
+        """Of each log as it was when it was last found within its bounds: bytes, and blocks."""
         self._is_over = threading.Event()
 
     def start(self) -> None:
@@ -55,32 +61,48 @@ class LogKeeper:
 
     def _run(self) -> None:
         name_thread("logs")
-        looks = 0
+        space_in_s = 0.0
         while not self._is_over.is_set():
-            self._bound()
-            if looks % _SPACE_EVERY == 0:
+            wait_s = LOOK_S if self._bound() else QUIET_LOOK_S
+            if space_in_s <= 0:
                 self._report(Issue.STATE_ROOM, little_room(self._layout.services_dir))
                 self._report(Issue.LOG_ROOM, little_room(self._layout.log_dir))
+                space_in_s = SPACE_LOOK_S
             self._report(Issue.LOG, self._log_problem())
-            looks += 1
-            self._is_over.wait(LOOK_S)
+            space_in_s -= wait_s
+            self._is_over.wait(wait_s)
 
-    def _bound(self) -> None:
+    def _bound(self) -> bool:
+        """Bound all logs; return whether one has changed since the last time, or cannot be."""
         self._known.update(self._services())
-        failures = []
+        failures, has_changed = [], False
         for name in sorted(self._known):
             path = self._layout.script_log(name)
+            size = _size_of(path)
+            if name in self._sizes and self._sizes[name] == size:
+                continue
+            has_changed = True
             try:
-                bound_log(path)
+                if not bound_log(path):
+                    self._sizes[name] = size
             except OSError as error:
                 failures.append(f"{path}: {error.strerror}")
         self._report(Issue.LOG_BOUND, "; ".join(failures[:3]))
+        return has_changed
 
     def _report(self, subject: Issue, text: str) -> None:
         if text:
             self._problems.report(subject, text)
         else:
             self._problems.solve(subject)
+
+
+def _size_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_blocks
 
 
 def little_room(folder: str) -> str:

@@ -7,6 +7,7 @@ links have their timeouts. An interface that keeps going down is announced only 
 from __future__ import annotations
 
 import math
+import os
 import select
 import socket
 import threading
@@ -20,7 +21,8 @@ from opensvc_openha.system.thread_names import name_thread
 
 _RTMGRP_LINK = 1
 _DATAGRAM = 65_536
-_WAIT_S = 0.5
+_WAIT_S = 10.0
+"""Longest wait for news; a look without any covers what the kernel may not have reported."""
 _RETRY_S = 1.0
 Report = Callable[[frozenset[LinkSpec]], None]
 
@@ -79,6 +81,18 @@ class MuteSenders:
         self._announced = announced
         return announced
 
+    def rests_until(self) -> float:
+        """Return when a mute sender that rests may be announced; infinity if none does."""
+        known = {link.device for link in self._announced}
+        return min(
+            (
+                self._rests_until(link.device)
+                for link in self._senders
+                if link.device not in known and self._is_mute(link.device)
+            ),
+            default=math.inf,
+        )
+
     def _is_mute(self, device: str) -> bool:
         index = self._index_of(device)
         # The kernel's news of a new interface is still on its way.
@@ -101,25 +115,34 @@ class InterfaceWatch:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._main, name="interfaces", daemon=True)
         self._enter: Callable[[], None] = lambda: None
+        self._wake: int | None = None
 
     def use(self, senders: tuple[LinkSpec, ...]) -> None:
         """Apply the senders of a new configuration."""
         with self._lock:
             self._mute.use(senders)
         self._report_changes()
+        # One that rests may now be the first to be announced.
+        self._end_wait()
 
     def start(self, enter: Callable[[], None]) -> None:
         """Start the thread if the system reports interfaces; it calls ``enter`` first."""
         if not hasattr(socket, "AF_NETLINK"):
             return
         self._enter = enter
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread.start()
 
     def stop(self, limit_s: float = 1.5) -> None:
         """End the thread, waiting ``limit_s`` seconds at most."""
         self._ending.set()
+        self._end_wait()
         if self._thread.is_alive():
             self._thread.join(limit_s)
+
+    def _end_wait(self) -> None:
+        if self._wake is not None:
+            os.eventfd_write(self._wake, 1)
 
     def _report_changes(self) -> None:
         with self._lock:
@@ -148,8 +171,15 @@ class InterfaceWatch:
             sock.send(ask_for_all(1))
             poll = select.poll()
             poll.register(sock, select.POLLIN)
+            assert self._wake is not None
+            poll.register(self._wake, select.POLLIN)
             while not self._ending.is_set():
-                if poll.poll(_WAIT_S * 1000):
+                with self._lock:
+                    rest_s = self._mute.rests_until() - clock.monotonic()
+                ready = [fd for fd, _ in poll.poll(max(0.0, min(_WAIT_S, rest_s)) * 1000)]
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)
+                if sock.fileno() in ready:
                     self._learn(sock)
                 else:
                     self._report_changes()

@@ -10,9 +10,9 @@ import atexit
 import copy
 import io
 import logging
-import logging.handlers
 import os
 import queue
+import threading
 from collections.abc import Mapping
 
 from opensvc_openha.core.actions import Record, RecordKind
@@ -20,6 +20,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.system import clock, journal
 from opensvc_openha.system.log_file import LogFile
+from opensvc_openha.system.thread_names import name_thread
 
 _LOGGER = logging.getLogger("nmond")
 _SYSLOG = "/dev/log"
@@ -42,27 +43,25 @@ class _JournalFormatter(logging.Formatter):
         )
 
 
-class _Waiting(logging.handlers.QueueHandler):
-    """Queue lines for one destination without ever waiting for it.
+class _Waiting(logging.Handler):
+    """Queue lines for one destination without ever waiting for it; a thread of its own writes them.
 
-    Lines without room are counted and reported afterwards.
+    Lines without room are counted and reported afterwards. It is what QueueHandler and
+    QueueListener of logging.handlers are, without the sockets that they are imported with.
     """
 
     def __init__(self, destination: logging.Handler) -> None:
+        super().__init__()
         self.lines: queue.Queue[logging.LogRecord] = queue.Queue(_LINES_WAITING)
-        super().__init__(self.lines)
+        self._destination = destination
         self._lost = 0
-        logging.handlers.QueueListener(self.lines, destination).start()
+        threading.Thread(target=self._write, name="log", daemon=True).start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Make the message one line; a traceback stays multi-line, behind it."""
-        record = copy.copy(record)
-        record.msg, record.args = one_line(record.getMessage()), None
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Put a line in the queue."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a line in the queue; a traceback stays multi-line, behind its message."""
         try:
+            record = copy.copy(record)
+            record.msg, record.args = one_line(record.getMessage()), None
             if self._lost:
                 text = f"{self._lost} lines were lost: the log could not be written"
                 self.lines.put_nowait(
@@ -72,6 +71,18 @@ class _Waiting(logging.handlers.QueueHandler):
             self.lines.put_nowait(record)
         except queue.Full:
             self._lost += 1
+        # As each handler does: an error in a line is reported, and ends nothing.
+        except Exception:
+            self.handleError(record)
+
+    def _write(self) -> None:
+        name_thread("log")
+        while True:
+            record = self.lines.get()
+            try:
+                self._destination.handle(record)
+            finally:
+                self.lines.task_done()
 
 
 class DaemonLog:
@@ -121,9 +132,10 @@ def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
         found.append(journal.JournalHandler())
     elif os.path.exists(_SYSLOG):
         try:
-            syslog = logging.handlers.SysLogHandler(
-                _SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON
-            )
+            # Imported here: it brings what sends to other machines.
+            from logging.handlers import SysLogHandler
+
+            syslog = SysLogHandler(_SYSLOG, SysLogHandler.LOG_DAEMON)
             syslog.setFormatter(logging.Formatter("nmond[%(process)d]: %(message)s"))
             found.append(syslog)
         except OSError:

@@ -9,7 +9,6 @@ Python's Lib/hashlib.py, which takes its own digests where ``_hashlib`` cannot b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import sys
 
@@ -20,12 +19,16 @@ _OWN_DIGESTS = ("_sha256", "_sha2")
 
 def keep_one_heap() -> None:
     """Let all threads that begin from now on share one heap; nothing where the C library cannot."""
+    import ctypes
+
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
     """Give memory that is free back to the system; nothing where the C library cannot."""
+    import ctypes
+
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -514,25 +514,56 @@ def keeper_of(root: Path, problems: ActiveIssues) -> LogKeeper:
     return LogKeeper(layout, problems, lambda: ("web",), lambda: "")
 
 
-def test_logs_are_looked_at_each_second_and_disks_each_tenth_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "grows, wait_s, looks", [(True, 1.0, 21), (False, 5.0, 6)], ids=["growing", "quiet"]
+)
+def test_logs_are_looked_at_more_often_while_they_grow_and_disks_each_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: bool, wait_s: float, looks: int
 ) -> None:
-    """Of the states and of the logs, the first time at once."""
+    """Of the states and of the logs, the first time at once; a quiet log is not opened again."""
     looked: list[str] = []
 
-    def look(path: str) -> str:
+    def bound(path: str) -> bool:
         looked.append(Path(path).name)
+        if grows:
+            with open(path, "a") as log:
+                log.write("line\n")
+        return False
+
+    def room(folder: str) -> str:
+        looked.append(Path(folder).name)
         return "little"
 
-    monkeypatch.setattr(log_keeper, "bound_log", look)
-    monkeypatch.setattr(log_keeper, "little_room", look)
+    monkeypatch.setattr(log_keeper, "bound_log", bound)
+    monkeypatch.setattr(log_keeper, "little_room", room)
     problems = ActiveIssues("deb1", logging.getLogger("test"))
     keeper = keeper_of(tmp_path, problems)
-    keeper._is_over = turns = Turns(21)
+    os.makedirs(tmp_path / "log")
+    Path(tree_layout(str(tmp_path)).script_log("web")).write_text("line\n")
+    keeper._is_over = turns = Turns(looks)
     keeper._run()
-    first, later = ["web.log", "services", "log"], ["web.log"] * 9
-    assert looked == first + later + first + later + first
-    assert turns.waits == [1.0] * 21 and len(problems.texts) == 2
+    disks = ["services", "log"]
+    if grows:
+        logs = ["web.log"] * 9
+        assert looked == ["web.log", *disks, *logs, "web.log", *disks, *logs, "web.log", *disks]
+    else:
+        assert looked == ["web.log", *disks, *disks, *disks]
+    assert turns.waits == [1.0, *[wait_s] * (looks - 1)] and len(problems.texts) == 2
+
+
+def test_log_that_is_emptied_is_looked_at_again(tmp_path: Path) -> None:
+    """As is one that a hole is filled in, whose length stays the same."""
+    keeper = keeper_of(tmp_path, ActiveIssues("deb1", logging.getLogger("test")))
+    os.makedirs(tmp_path / "log")
+    log = Path(tree_layout(str(tmp_path)).script_log("web"))
+    log.write_bytes(b"")
+    os.truncate(log, 6_000_000)
+    assert keeper._bound() and not keeper._bound()
+    with open(log, "r+b") as file:
+        file.write(b"x" * 6_000_000)
+        os.fsync(file.fileno())
+    assert keeper._bound() and log.stat().st_size == 0
+    assert keeper._bound() and not keeper._bound()
 
 
 def test_keeper_has_a_thread_with_a_name_that_keeps_no_daemon_from_ending(tmp_path: Path) -> None:

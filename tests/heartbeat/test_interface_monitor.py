@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import struct
@@ -130,6 +131,22 @@ def test_interface_that_flaps_is_reported_once_a_rest() -> None:
     assert mute.changed(200.0 + MUTE_REST_S) == {FIRST, SECOND}
 
 
+def test_end_of_a_rest_is_known_and_nothing_else_is_waited_for() -> None:
+    """Of the first of those that are down and not announced."""
+    mute = seeing()
+    assert mute.rests_until() == math.inf
+    for at, index in ((200.0, 2), (200.5, 3)):
+        mute.learn([InterfaceNews(index, False, False)])
+        assert mute.changed(at) and mute.rests_until() == math.inf
+    mute.learn([InterfaceNews(2, True, False), InterfaceNews(3, True, False)])
+    assert mute.changed(200.6) == frozenset() and mute.rests_until() == math.inf
+    mute.learn([InterfaceNews(3, False, False)])
+    assert mute.changed(200.7) is None and mute.rests_until() == 200.5 + MUTE_REST_S
+    mute.learn([InterfaceNews(2, False, False)])
+    assert mute.changed(200.8) is None and mute.rests_until() == 200.0 + MUTE_REST_S
+    assert mute.changed(mute.rests_until()) == {FIRST}
+
+
 def test_missing_interface_is_down_and_a_new_one_is_not_before_it_is_known() -> None:
     """No interface of that name: mute. One that the kernel has not reported yet: not."""
     mute = MuteSenders({"eth1": 0, "eth2": 9}.__getitem__)
@@ -188,6 +205,13 @@ ip("link set h2 up")
 announced(set())
 time.sleep(1.1)
 ip("link del h1")
+announced({"h1"})
+# Again within its rest: the thread wakes when that is over, without any news.
+ip("link add h1 type veth peer name h2")
+ip("link set h2 up")
+ip("link set h1 up")
+announced(set())
+ip("link set h1 down")
 announced({"h1"})
 watch.use(senders[1:])
 announced(set())
