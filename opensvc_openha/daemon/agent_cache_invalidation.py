@@ -28,11 +28,13 @@ from typing import Any
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system import clock
 from opensvc_openha.system.files import text_or_empty
 from opensvc_openha.system.processes import send_signal
 
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
+_NO_AGENT_PAUSE_S = 0.2
 _WAITING_MAX = 10_000
 _END = ""
 """No service has this name: it ends the thread."""
@@ -132,10 +134,14 @@ class AgentCaches:
                     services.append(self._changed.get_nowait())
             is_over = _END in services
             services = [service for service in services if service != _END]
-            for command in self._drop(self._lines(), services, "hb#*"):
+            lines = self._lines()
+            for command in self._drop(lines, services, "hb#*"):
                 self._run(command)
             if is_over:
                 return
+            if not lines:
+                # Nobody waits: of a thousand changes one after the other many are taken at once.
+                clock.pause(_NO_AGENT_PAUSE_S)
 
     def _run(self, command: str) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -4,6 +4,7 @@ it, and none of them late.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -16,6 +17,7 @@ from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     CommandReceived,
+    Event,
     RecoveredState,
     ScriptExited,
     ScriptKind,
@@ -90,6 +92,30 @@ def test_states_that_are_as_before_are_the_same_object_on_both_ways() -> None:
     bench.hear()
     assert bench.engine.peer_state_of("svc7") is ServiceState.STARTED
     assert heard["svc7"] is ServiceState.FROZEN_STOP
+
+
+@pytest.mark.parametrize("check", ["/etc/fence", "/etc/NAME.stonith"])
+def test_one_fence_serves_all_services_of_a_lost_peer(check: str) -> None:
+    """One script for all, or a wrapper for each: 300 services are started after one check-up."""
+    both = links(count=1)
+    specs = tuple(
+        replace(svc, check=check.replace("NAME", svc.name), primary="deb2", secondary="deb1")
+        for svc in services(*NAMES)
+    )
+    spec = ClusterSpec("deb1", "deb2", both, specs)
+    stopped = dict.fromkeys(NAMES, RecoveredState(ServiceState.STOPPED))
+    engine, now, begun = Engine(spec, OWN, stopped, 0.0), 0.0, list[ScriptKind]()
+    engine.step(Tick(), now)
+    beat = Beat("deb2", PEER, 1, Ack(OWN, engine.seq), dict.fromkeys(NAMES, ServiceState.STARTED))
+    waiting: list[Event] = [BeatReceived(spec.listeners[0], beat, now)]
+    while begun.count(ScriptKind.START) < COUNT and now < 10 * TIMEOUT_S:
+        for action in engine.step(waiting.pop() if waiting else Tick(), now):
+            if isinstance(action, RunScript):
+                begun.append(action.kind)
+                end = ScriptExited(action.service, action.kind, ScriptOutcome.OK, "")
+                waiting += [end] if action.kind is ScriptKind.CHECK else []
+        now = now if waiting else max(now, engine.next_deadline())
+    assert begun == [ScriptKind.CHECK] + [ScriptKind.START] * COUNT
 
 
 def test_beat_with_other_services_or_facts_has_all_looked_at(spy: MagicMock) -> None:
