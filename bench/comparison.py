@@ -39,8 +39,8 @@ HERE = "here"
 PEERS = {"keepalived": keepalived, "Pacemaker": pacemaker, "heartbeat": heartbeat}
 COLUMNS = (HERE, *PEERS)
 PARTS = ("rest", "kill", "busy", "many")
-SHOWN_MB = 1.0
-"""Processes with less memory are shown as one."""
+SHOWN = 3
+"""So many processes of a node are shown with their memory, the largest; the others as one."""
 BUSY_PROCESSES = 16
 SETTLED_S = 5.0
 """From the last change to a measurement of what a pair costs at rest."""
@@ -76,7 +76,7 @@ class Amount:
     is_quick: bool
 
 
-QUICK = Amount(3, 4, 8, 15.0, 45.0, (1_000,), 5, True)
+QUICK = Amount(3, 4, 8, 15.0, 45.0, (1_000,), 6, True)
 FULL = Amount(20, 20, 40, 120.0, 180.0, (100, 300, 1_000), 3, False)
 
 
@@ -178,9 +178,8 @@ def middle(values: list[float], factor: float = 1.0, digits: int = 2) -> str:
 def shown_memory(node: Node) -> str:
     """Return the memory of a node's processes, and of each that matters."""
     found = node_cost.memory_mb(node)
-    parts = [f"{name} {size:.1f}" for name, size in found if size >= SHOWN_MB]
-    rest = sum(size for _, size in found if size < SHOWN_MB)
-    parts += [f"others {rest:.1f}"] if rest else []
+    parts = [f"{name} {size:.1f}" for name, size in found[:SHOWN]]
+    parts += [f"others {sum(size for _, size in found[SHOWN:]):.1f}"] if found[SHOWN:] else []
     return f"{sum(size for _, size in found):.1f} ({', '.join(parts)})"
 
 
@@ -215,7 +214,7 @@ def measure_rest(setting: Setting, amount: Amount) -> None:
             found = [pair.unfreeze() for _ in range(amount.moves)]
             typed, taken = ([each[place] for each in found] for place in (0, 1))
             note("unfreeze to script, ms", column, f"{label} typed", middle(typed, 1000, 0))
-            note("unfreeze to script, ms", column, "from the daemon", middle(taken, 1000, 0))
+            note("unfreeze to script, ms", column, f"{label} taken", middle(taken, 1000, 0))
         gaps = [pair.planned_move() for _ in range(amount.moves)]
         note("switchover gap, ms", column, label, middle(gaps, 1000, 0))
         if setting == TUTORIAL[0]:
@@ -225,7 +224,8 @@ def measure_rest(setting: Setting, amount: Amount) -> None:
         elif column != HERE:
             words = PEERS[column].STATUS_COMMANDS
             measure_commands(column, pair.owner, words, amount.commands)
-        note("PSS of a node, MB", column, f"{label}, after", shown_memory(pair.owner))
+        if column == HERE:
+            note("PSS of a node, MB", column, f"{label}, after", shown_memory(pair.owner))
 
     attempt(setting, "at rest", measure)
 

@@ -43,10 +43,20 @@ def processes(node: Node) -> dict[int, str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if int(folder.name) != node.pid and os.readlink(folder / "ns/pid") == space:
-                found[int(folder.name)] = (folder / "comm").read_text().strip()
+                found[int(folder.name)] = _name(folder)
         except OSError:
             continue
     return found
+
+
+def _name(folder: Path) -> str:
+    """Return the name of a process; of one that Python runs that of its script or module."""
+    name = (folder / "comm").read_text().strip()
+    if name.startswith("python"):
+        words = (folder / "cmdline").read_text().split("\0")
+        telling = (word for word in words[1:] if word and not word.startswith("-"))
+        name = next(telling, name).rpartition("/")[2].removesuffix(".py")
+    return name
 
 
 def used(node: Node) -> Used:
