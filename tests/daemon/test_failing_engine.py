@@ -46,7 +46,7 @@ class Fault:
         self,
         cluster: ClusterDir,
         condition: str = "True",
-        where: str = "engine.Engine.step",
+        where: str = "engine.Engine.step_all",
         is_late: bool = True,
     ) -> None:
         self._order = cluster.root / "fault"
@@ -171,7 +171,7 @@ def test_command_that_the_engine_cannot_handle_is_answered(cluster_dir: ClusterD
     """The step of `stop` raises when all of it was decided and nothing done: reported as that, not
     stopped; again, and it is.
     """
-    fault = Fault(cluster_dir, "isinstance(args[0], CommandReceived)")
+    fault = Fault(cluster_dir, "isinstance(args[0][0], CommandReceived)")
     begin(cluster_dir)
     fault.order()
     reported = cluster_dir.fails("service -A registry stop", 6)
@@ -189,7 +189,7 @@ def test_script_that_runs_when_the_engine_fails_is_waited_for(cluster_dir: Clust
     """A stop script is in its middle: nothing runs beside it, then `status` is asked, and the stop
     is finished.
     """
-    fault = Fault(cluster_dir, "isinstance(args[0], Tick)")
+    fault = Fault(cluster_dir, "isinstance(args[0][0], Tick)")
     hold, up = cluster_dir.root / "hold", cluster_dir.root / "up"
     up.touch()
     body = f"""case $1 in
@@ -240,7 +240,7 @@ def test_edit_with_a_mistake_at_that_moment_changes_nothing(cluster_dir: Cluster
     """The services file is no longer right when the engine fails: it begins again with the
     configuration it had.
     """
-    fault = Fault(cluster_dir, "isinstance(args[0], LeaveRequested) is False")
+    fault = Fault(cluster_dir, "isinstance(args[0][0], LeaveRequested) is False")
     begin(cluster_dir)
     services = cluster_dir.path("conf/services")
     right = services.read_text()
@@ -257,7 +257,7 @@ def test_order_to_stop_the_node_survives_the_failure(cluster_dir: ClusterDir) ->
     """The engine fails in the very step that took `ezha stop`: the service is stopped and the
     daemon ends all the same.
     """
-    fault = Fault(cluster_dir, "isinstance(args[0], LeaveRequested)")
+    fault = Fault(cluster_dir, "isinstance(args[0][0], LeaveRequested)")
     pid = begin(cluster_dir)
     fault.order()
     cluster_dir.ok("ezha stop")

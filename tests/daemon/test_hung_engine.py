@@ -23,13 +23,13 @@ import os
 if b"nmond" in open("/proc/self/cmdline", "rb").read():
     import time
     from opensvc_openha.core import engine
-    genuine = engine.Engine.step
+    genuine = engine.Engine.step_all
     def planted(self, *args):
         while os.path.exists("{order}"):
             open("{order}.here", "w").close()
             time.sleep(0.02)
         return genuine(self, *args)
-    engine.Engine.step = planted
+    engine.Engine.step_all = planted
 """
 
 
