@@ -194,8 +194,13 @@ def test_numbers_that_were_left_out_are_left_out(writer: Writer) -> None:
     """As in a history that was converted."""
     writer.write(1)
     writer.appender.next_number = 400
-    writer.write(1)
-    assert writer.again().appender.next_number == 401
+    writer.write(1, limit=100_000)
+    assert numbers_in(writer.folder) == [1]
+    writer = writer.again()
+    assert writer.appender.next_number == 401
+    with writer.newest.open("ab") as file:
+        file.write(b'{"id":401,"x"}\n\xff\n')
+    assert writer.again().appender.next_number == 403
 
 
 @pytest.mark.parametrize(
