@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +26,12 @@ from opensvc_openha.storage.history_file import (
     Entry,
     EntryKind,
     HistoryFile,
+    read_after,
     read_entries,
     unwritten,
 )
 from opensvc_openha.storage.history_writer import History
+from tests.full_disk import FullDisk
 from tests.waiting import until
 
 SIGHT = Sight(
@@ -431,3 +435,83 @@ def test_no_history_yet_is_reported_with_its_place(tmp_path: Path) -> None:
     """There is no file: an error that names it."""
     with pytest.raises(SystemFault, match="there is no history yet: .*nothing"):
         read_entries(str(tmp_path / "nothing"))
+
+
+WRITES = """
+import sys
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.storage import history_writer
+from opensvc_openha.storage.history_file import EntryKind
+history_writer._GATHER_S = 0.001
+history_writer.HISTORY_ENTRIES = 2_000
+history = history_writer.History(tree_layout(sys.argv[1]), 1, print)
+history.open()
+print("open", flush=True)
+number = 0
+while True:
+    text = f"{sys.argv[2]}-{number} " + "x" * (number % 400)
+    history.record(EntryKind.NODE, "deb1", "NOTED", text)
+    number += 1
+    if not number % 50:
+        history_writer.clock.pause(0.001)
+"""
+
+
+def test_daemon_that_is_killed_again_and_again_loses_nothing_that_was_read(kept: Kept) -> None:
+    """While files are begun and dropped: a reader that follows has each entry once, in order, and
+    what it has read is there afterwards.
+    """
+    kept.history.close()
+    got: list[Entry] = []
+    for life in range(4):
+        words = [sys.executable, "-P", "-c", WRITES, str(kept.layout.ez), str(life)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as daemon:
+            assert daemon.stdout is not None and daemon.stdout.readline() == "open\n"
+            target = len(got) + 1_500
+            while len(got) < target:
+                if kept.path.exists():
+                    new = read_after(str(kept.path), got[-1].number if got else 0, 400)
+                    got += new
+            daemon.kill()
+    numbers = [each.number for each in got]
+    assert numbers == sorted(set(numbers))
+    for life in range(4):
+        own = [each.reason.partition(" ")[0] for each in got if each.reason[0] == str(life)]
+        assert own == [f"{life}-{number}" for number in range(len(own))]
+    damaged = list[int]()
+    left = read_entries(str(kept.path), on_damage=damaged.append)
+    assert sum(damaged) <= 4
+    oldest = left[0].number
+    there = {each.number for each in left}
+    assert all(each.number in there for each in got if each.number >= oldest)
+    assert len(left) >= 2_000
+
+
+@pytest.mark.root
+def test_full_disk_costs_what_it_does_not_take(tmp_path: Path) -> None:
+    """A real one, which is full within a batch: what is whole is read, how many are not is reported
+    once there is room, and nothing has the number of another.
+    """
+    if os.geteuid() != 0:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("mounting needs root")
+    disk = FullDisk(tmp_path / "ez")
+    try:
+        full = Kept(disk.folder)
+        full.writes("before")
+        disk.fill()
+        for number in range(40):
+            full.note(f"{number} " + "y" * 400)
+        full.wait(lambda: bool(full.history.problem))
+        assert "No space left on device" in full.history.problem
+        taken = len(full.reasons()) - 1
+        assert taken < 40
+        disk.free()
+        full.writes("after")
+        full.wait(lambda: any("entries were lost" in text for text in full.reasons()))
+        full.history.close()
+        text = f"the history is written again; {40 - taken} entries were lost"
+        assert full.reports[-1] == (False, text) and text in full.reasons()
+        numbers = [each.number for each in read_entries(str(full.path))]
+        assert numbers == sorted(set(numbers)) and len(numbers) == taken + 3
+    finally:
+        disk.close()
