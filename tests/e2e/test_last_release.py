@@ -115,7 +115,9 @@ def test_takeover_between_this_version_and_the_last_release(
 
 
 def test_upgrade_of_one_node_after_the_other_moves_nothing(two_nodes: TwoNodes) -> None:
-    """The standby first, then the owner, and one of them back again: `ezha restart` is all."""
+    """The standby first, then the owner, and one of them back again: `ezha restart` is all. What
+    the last release recorded is in the history of this one.
+    """
     cluster = ReleaseCluster(two_nodes, has_key=False)
     first, second = cluster.nodes
     cluster.run_on_first()
@@ -134,3 +136,10 @@ def test_upgrade_of_one_node_after_the_other_moves_nothing(two_nodes: TwoNodes) 
         LINK_TIMEOUT_S + START_READY_S,
     )
     assert cluster.starts_and_stops() == ["registry start deb1"]
+    history = cluster.must(first, f"{EZ}/bin/openha history -n 0")
+    assert f"version {LAST}," in history and history.count("nmond STARTED") == 2
+    proc = cluster.must(first, f"ls {EZ}/services/.proc").split()
+    assert {"history", "history.sqlite.converted"} <= set(proc)
+    assert "history.sqlite" not in proc
+    # The one that went back has begun a file of its own, which the next upgrade converts.
+    assert "history.sqlite" in cluster.must(second, f"ls {EZ}/services/.proc").split()
