@@ -22,6 +22,7 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.precedence import Precedence, give_weight
 from opensvc_openha.system.thread_names import name_thread
 
+_PIPE_BYTES = 65_536
 _LAST_MOMENT_S = 1.0
 """A child that closed its output is about to end.
 
@@ -53,6 +54,8 @@ class DiskProcess:
         """What was asked for, and when, of answers whose time is over."""
         self._last_number = 0
         self._is_ended = False
+        self._taken = b""
+        """Read by the reader thread, and not used yet."""
         try:
             self._process = subprocess.Popen(
                 [
@@ -68,6 +71,7 @@ class DiskProcess:
                 # Not ours: a hung child would keep the daemon's stderr open, whatever that is.
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                # The lock of a buffer, held by the reader thread, would disturb the end of Python.
                 bufsize=0,
                 start_new_session=True,
             )
@@ -269,10 +273,10 @@ class DiskProcess:
             call.is_answered.set()
 
     def _read_exactly(self, length: int) -> bytes | None:
-        data = b""
-        while len(data) < length:
-            more = self._replies.read(length - len(data))
+        while len(self._taken) < length:
+            more = self._replies.read(_PIPE_BYTES)
             if not more:
                 return None
-            data += more
+            self._taken += more
+        data, self._taken = self._taken[:length], self._taken[length:]
         return data

@@ -38,6 +38,7 @@ class Scene:
 
     def _wait(self, seconds: float) -> None:
         self.waits.append(seconds)
+        assert len(self.waits) < 1000, "it waits for ever"
         ends_at, self.woken = self.now + seconds, False
         while self.due and self.due[0][0] <= ends_at and not self.woken:
             self.now, happens = self.due.pop(0)
