@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import secrets
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -467,7 +466,7 @@ def next_boot(layout: Layout) -> tuple[BootId, bool]:
     # for an old one.
     boot = BootId(
         max((counter + 1) & _COUNTER_MAX, min(int(clock.wall()), _COUNTER_MAX)),
-        secrets.randbits(64),
+        int.from_bytes(os.urandom(8), "big"),
     )
     write_proc_file(layout, layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
     # Without the identity of the last boot, assume that services may still run and query their

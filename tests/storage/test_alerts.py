@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 
 import pytest
@@ -184,4 +185,10 @@ def test_memory_of_the_limit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 def test_each_kind_has_message_ids_of_its_own() -> None:
     """The beginning and the end, as journalctl shows them."""
     ids = [kind.message_id(is_over) for kind in AlertKind for is_over in (False, True)]
+    namespace = uuid.UUID("b2f6a3c4-5a0e-4d0b-9a53-6f3d7d1f4c11")
+    assert ids == [
+        uuid.uuid5(namespace, f"{kind.value} {phase}").hex
+        for kind in AlertKind
+        for phase in ("begin", "end")
+    ]
     assert len(set(ids)) == len(ids) and all(len(each) == 32 for each in ids)
