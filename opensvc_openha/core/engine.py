@@ -345,8 +345,8 @@ class Engine:
         During one it did not listen, so that silence proves nothing.
         """
         monitor = self._peer.monitor
-        received_at = event.received_at if isinstance(event, BeatReceived) else None
-        late_s = self._lateness.record(now, received_at)
+        waited_from = event.waited_from if isinstance(event, BeatReceived) else None
+        late_s = self._lateness.record(now, waited_from)
         shortest_s, limit_s = monitor.shortest_timeout_s, monitor.stall_limit_s
         if shortest_s is None or limit_s is None or not self._is_begun or late_s < limit_s:
             return []
@@ -384,6 +384,17 @@ class Engine:
         Received beats wait, and this step does not know yet what they contain.
         """
         self._peer.monitor.wait_until(now + timing.BACKLOG_S)
+
+    def is_verdict_due(self, now: float) -> bool:
+        """Return True if a step at ``now`` calls a link down or the peer silent without a beat."""
+        return self._peer.monitor.is_verdict_due(now)
+
+    def record_unread(self, is_unread: bool) -> None:
+        """Record, for the next step, whether something may have come in that nobody has read.
+
+        Verdicts wait for it, for ``BACKLOG_S`` seconds at most: a flood never ends.
+        """
+        self._peer.monitor.record_unread(is_unread)
 
     # --- what happens -----------------------------------------------------------------------------
 

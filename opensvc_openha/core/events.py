@@ -95,6 +95,8 @@ class BeatReceived:
     """A valid beat came in on a link; ``pid`` is the thread that sent it there.
 
     ``key_id`` names the cluster key that authenticates it; empty for an unauthenticated beat.
+    ``read_at`` is when this node read it, if it knows that it came in before: only the time from
+    then on is a stall of this node, since a flood makes every datagram wait.
     """
 
     link: LinkSpec
@@ -102,6 +104,12 @@ class BeatReceived:
     received_at: float
     pid: int = 0
     key_id: str = ""
+    read_at: float | None = None
+
+    @property
+    def waited_from(self) -> float:
+        """Since when it waits for the engine."""
+        return self.received_at if self.read_at is None else self.read_at
 
 
 @dataclass(frozen=True)

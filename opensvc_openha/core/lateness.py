@@ -27,15 +27,15 @@ class Lateness:
         # Beats that came in during this node's own work wait in the inbox: none was missed.
         return now - max(self.expected_at, self._busy_until)
 
-    def record(self, now: float, received_at: float | None) -> float:
-        """Record a step, and when its beat came in if it has one; return how late it is.
+    def record(self, now: float, waited_from: float | None) -> float:
+        """Record a step, and since when its beat waits if it has one; return how late it is.
 
         A beat that waited in the inbox shows a stall as well: others behind it may prove the peer
         alive.
         """
         late_s = self.lateness_s(now)
-        if received_at is not None:
-            late_s = max(late_s, now - max(received_at, self._busy_until))
+        if waited_from is not None:
+            late_s = max(late_s, now - max(waited_from, self._busy_until))
         self.late_s = max(0.0, late_s)
         return late_s
 

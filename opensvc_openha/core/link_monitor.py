@@ -29,6 +29,7 @@ from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import LinkSight
 from opensvc_openha.core.timing import (
+    BACKLOG_S,
     BEAT_INTERVAL_S,
     PATIENCE_BEATS,
     STALL_FRACTION,
@@ -119,6 +120,8 @@ class LinkMonitor:
         self._listeners = {link: _Listener(link, now) for link in listeners}
         self._arrivals = _Arrivals()
         self._not_before = now
+        self._unread_s = 0.0
+        """For how long verdicts of this step wait for what nobody has read yet."""
         self._silent_since: float | None = None
         self._mute_boot: BootId | None = None
         """The peer's incarnation that sent the mute notices."""
@@ -298,7 +301,9 @@ class LinkMonitor:
         # Beats received in time may still be in the inbox.
         if now < self._not_before:
             return []
-        gone = [item for item in self._listeners.values() if item.is_up and now >= item.verdict_at]
+        gone = [
+            item for item in self._listeners.values() if item.is_up and now >= self._due_at(item)
+        ]
         for item in gone:
             item.is_up = False
         return [item.link for item in gone]
@@ -331,6 +336,23 @@ class LinkMonitor:
         A silence that was found before stays.
         """
         self._not_before = max(self._not_before, instant)
+
+    def record_unread(self, is_unread: bool) -> None:
+        """Record whether something may have come in that nobody has read yet, at this step.
+
+        It is counted from the instant at which a verdict is due, so that a flood, in which
+        something waits at any time, delays each verdict once.
+        """
+        self._unread_s = BACKLOG_S if is_unread else 0.0
+
+    def is_verdict_due(self, now: float) -> bool:
+        """Return True if, without a beat, a link goes down now or the peer becomes silent."""
+        return self._silent_since is None and any(
+            now >= item.verdict_at for item in self._awaited if item.is_up or not self.is_any_up
+        )
+
+    def _due_at(self, item: _Listener) -> float:
+        return item.verdict_at + self._unread_s
 
     @property
     def is_any_up(self) -> bool:
@@ -372,16 +394,18 @@ class LinkMonitor:
             # The end of a silence, by a sign of life too, voids what a check-up script proved in
             # it.
             self._silent_since = None
-        elif self._silent_since is None and now >= self._not_before:
+        elif self._silent_since is None and now >= max(
+            self._not_before, *(self._due_at(item) for item in self._awaited)
+        ):
             self._silent_since = now
         return self._silent_since
 
     def next_deadline(self, now: float) -> float | None:
         """Return the next instant at which a verdict may change."""
         later = [
-            max(item.verdict_at, self._not_before)
+            max(self._due_at(item), self._not_before)
             for item in self._awaited
-            if item.is_up or item.verdict_at > now
+            if item.is_up or self._due_at(item) > now
         ]
         if not self.is_any_up:
             later += [instant for instant in (self._not_before, self._signs_until) if instant > now]

@@ -101,6 +101,7 @@ class Daemon:
 
         self._links = LinkManager(
             incarnation.outbox,
+            incarnation.datagrams,
             incarnation.inbox,
             incarnation.authentication,
             self._own_names,

@@ -69,7 +69,9 @@ class EngineLoop:
         stall_detector: StallDetector,
         issues: ActiveIssues,
         systemd: Systemd,
+        has_unread: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Take everything; ``has_unread`` is True while links hold what is not in the inbox yet."""
         self.failure: BaseException | None = None
         self.displaced = ""
         """How another daemon has taken the place of this one; empty if none has."""
@@ -81,6 +83,7 @@ class EngineLoop:
         self._stall_detector = stall_detector
         self._issues = issues
         self._systemd = systemd
+        self._has_unread = has_unread
         self._questions: queue.SimpleQueue[_Question] = queue.SimpleQueue()
         self._decided_at = clock.monotonic()
         self._busy_since: float | None = None
@@ -225,6 +228,8 @@ class EngineLoop:
         more = self._inbox.take_more(item)
         now = self._busy_since = clock.monotonic()
         self._answer_questions(now)
+        engine.record_unread(engine.is_verdict_due(now) and self._has_unread())
+        # After the sockets: what was read meanwhile is here now.
         if self._inbox.has_beats:
             engine.beats_wait(now)
         if isinstance(item, Barrier):

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
     Announce,
     Answer,
@@ -79,8 +80,12 @@ class EnginePorts:
         commands: OpenCommands,
         history: History,
         agent_caches: AgentCaches,
+        has_unread: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take the engine for what only it knows at the moment of a record or a script."""
+        """Take the engine for what only it knows at the moment of a record or a script.
+
+        ``has_unread`` is True while links hold what is not in the inbox yet.
+        """
         self.patience_s = math.inf
         """Seconds of silence after which the peer may take this node for dead."""
         self._layout = layout
@@ -99,6 +104,7 @@ class EnginePorts:
         self._commands = commands
         self._history = history
         self._agent_caches = agent_caches
+        self._has_unread = has_unread
         self._fields = JournalFields()
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
         self._is_revoked = False
@@ -205,6 +211,8 @@ class EnginePorts:
         return self._is_revoked or is_mute or self._stall_detector.was_stopped(decided_at)
 
     def _is_still_silent(self) -> bool:
+        # No longer than a verdict would wait: a flood never ends.
+        clock.wait_until(lambda: not self._has_unread(), timing.BACKLOG_S, _DRAIN_PAUSE_S)
         is_drained = clock.wait_until(
             lambda: self._inbox.are_beats_taken, _DRAIN_LIMIT_S, _DRAIN_PAUSE_S
         )

@@ -28,6 +28,7 @@ from opensvc_openha.daemon.systemd import Systemd
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_schema import AuthMode
+from opensvc_openha.heartbeat.datagram_loop import DatagramLoop
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.storage.key_store import forget_use
 from opensvc_openha.storage.state_writer import StateWriter
@@ -69,6 +70,7 @@ class Incarnation:
 
         self.inbox = EngineInbox()
         self.outbox = BeatOutbox()
+        self.datagrams = DatagramLoop(self.outbox)
         self.commands = OpenCommands()
         self.agent_caches = AgentCaches(layout, self._scripts_of_services, process.memory)
         self.runner = ScriptRunner(layout, node, peer, self._script_exited, process.memory)
@@ -110,6 +112,7 @@ class Incarnation:
             commands=self.commands,
             history=process.history,
             agent_caches=self.agent_caches,
+            has_unread=self.datagrams.has_unread,
         )
         self.loop = EngineLoop(
             ActionExecutor(recovered.engine, self.ports, self._writer.begin),
@@ -119,6 +122,7 @@ class Incarnation:
             process.stall_detector,
             configuration.problems,
             systemd,
+            self.datagrams.has_unread,
         )
 
     def expect_written(self) -> None:

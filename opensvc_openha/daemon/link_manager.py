@@ -62,6 +62,7 @@ class LinkManager:
     def __init__(
         self,
         outbox: BeatOutbox,
+        datagrams: DatagramLoop,
         inbox: EngineInbox,
         authentication: Authentication,
         own_names: Names,
@@ -79,7 +80,7 @@ class LinkManager:
         self._history = history
         self._log = logger
         self._enter = enter
-        self._datagrams = DatagramLoop(outbox)
+        self._datagrams = datagrams
         self._ends: dict[tuple[LinkSpec, str], LinkEnd] = {}
         self._cut_lock = threading.Lock()
         self._cut: LinkCut | None = None

@@ -148,7 +148,7 @@ class DatagramListener(ListenerEnd, DatagramEnd):
     def open(self) -> None:
         """Open a new socket."""
         self.close()
-        self._listener = make_datagram_listener(self.link, clock.monotonic)
+        self._listener = make_datagram_listener(self.link, clock.monotonic, clock.wall)
         self._listener.open()
 
     def close(self) -> None:

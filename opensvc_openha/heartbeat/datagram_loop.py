@@ -48,6 +48,8 @@ class DatagramLoop:
         self._done: collections.deque[tuple[DatagramEnd, _Done, str]] = collections.deque()
         self._ends: list[DatagramEnd] = []
         self._by_handle: dict[int, DatagramListener] = {}
+        self._is_hearing = False
+        """Frames were read, or are about to be, that the engine may not have yet."""
         outbox.on_post(self.wake)
 
     def serve(self, end: DatagramEnd, enter: Callable[[], None]) -> None:
@@ -72,6 +74,18 @@ class DatagramLoop:
         with self._lock:
             if self._wake_handle >= 0:
                 os.eventfd_write(self._wake_handle, 1)
+
+    def has_unread(self) -> bool:
+        """Return True if something may have come in that was not passed on yet; any thread.
+
+        What is read meanwhile has been passed on once this returns False: the sockets are looked at
+        first, then the frames in hand.
+        """
+        try:
+            ready = self._poll.poll(0) if self._poll is not None else ()
+        except (OSError, ValueError):
+            return False  # It has ended.
+        return any(handle in self._by_handle for handle, _ in ready) or self._is_hearing
 
     def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         """End the thread once all its ends have ended; wait for ``limit_s`` seconds at most."""
@@ -136,12 +150,16 @@ class DatagramLoop:
 
     def _hear(self, end: DatagramListener) -> None:
         """Handle a batch of what came in on one link."""
-        with self._own_fault(end):
-            for received in end.read(BATCH):
-                if not self._is_used(end):
-                    return
-                end.take(received)
-                self._send_newest()
+        self._is_hearing = True
+        try:
+            with self._own_fault(end):
+                for received in end.read(BATCH):
+                    if not self._is_used(end):
+                        break
+                    end.take(received)
+                    self._send_newest()
+        finally:
+            self._is_hearing = False
 
     def _is_used(self, end: DatagramEnd) -> bool:
         return end.is_open and end.is_wanted

@@ -34,13 +34,15 @@ def fault_of(subject: str, error: OSError) -> LinkFault:
 class Received:
     """Bytes of one frame, the instant right after their arrival, and their source.
 
-    ``is_checked`` if the link has found the checksum right that it carries them with.
+    ``is_checked`` if the link has found the checksum right that it carries them with; ``read_at``
+    is when they were read, where they are known to have come in before.
     """
 
     data: bytes
     received_at: float
     source: str
     is_checked: bool = False
+    read_at: float | None = None
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,12 @@ def make_datagram_sender(spec: LinkSpec) -> UdpSender:
     return made
 
 
-def make_datagram_listener(spec: LinkSpec, clock: Clock) -> UdpListener:
-    """Return the receiving end of a link on a network, not yet open."""
+def make_datagram_listener(spec: LinkSpec, clock: Clock, wall: Clock) -> UdpListener:
+    """Return the receiving end of a link on a network, not yet open.
+
+    ``wall`` is the wall clock, by which the kernel stamps what comes in.
+    """
     made = make_listener(spec, clock)
     assert isinstance(made, UdpListener), "every link that is no disk receives datagrams"
+    made.wall = wall
     return made

@@ -8,13 +8,17 @@ compared at every send and every pause in receiving.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ipaddress
 import math
 import select
 import socket
+import struct
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.links.arrival import ArrivalTimes
 from opensvc_openha.links.base import Clock, LinkFault, Quiet, Received, fault_of
 from opensvc_openha.links.host_name import HostName
 
@@ -30,8 +34,11 @@ HOPS = 6
 """Routers that a multicast beat may cross, as in the original."""
 
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
-_SO_RCVBUFFORCE = 33
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 """Missing in the socket module."""
+_STAMP = struct.Struct("@ll")
+"""Seconds and nanoseconds of the wall clock at which the kernel took a datagram."""
+_STAMP_SPACE = socket.CMSG_SPACE(_STAMP.size)
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
@@ -173,11 +180,22 @@ class UdpSender(UdpEnd):
             raise fault_of(f"send on {self._spec.device} to {self._spec.address}", error) from None
 
 
+def _stamp_in(extras: Sequence[tuple[int, int, bytes]]) -> float | None:
+    """Return the kernel's stamp in what comes with a datagram, in wall-clock seconds."""
+    for level, kind, data in extras:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) == _STAMP.size:
+            seconds, nanoseconds = _STAMP.unpack(data)
+            return float(seconds + nanoseconds / 1e9)
+    return None
+
+
 class UdpListener(UdpEnd):
     """Receive datagrams, one frame each; the caller checks their content."""
 
     def __init__(self, spec: LinkSpec, clock: Clock) -> None:
         super().__init__(spec)
+        self.wall: Clock | None = None
+        """With it a datagram counts from when the kernel took it, without from its read."""
         self.quiet: Quiet | None = None
         self.found: Received | None = None
         self.counters: dict[str, int] = {"received": 0}
@@ -186,9 +204,13 @@ class UdpListener(UdpEnd):
 
     def open(self) -> None:
         """Create a new socket, with a buffer that holds a burst."""
+        self._times = ArrivalTimes(self._clock, self.wall)
         super().open()
         self._waiting.clear()
         sock = self._opened_socket()
+        if self.wall is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         try:
             # Above the administrator's limit, which only root may exceed.
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
@@ -226,16 +248,20 @@ class UdpListener(UdpEnd):
         """
         sock, found = self._opened_socket(), list[Received]()
         for _ in range(limit):
+            self._times.begin_read()
             try:
-                data, source = sock.recvfrom(LARGEST_DATAGRAM)
+                data, extras, _, source = sock.recvmsg(LARGEST_DATAGRAM, _STAMP_SPACE)
             except BlockingIOError:
                 # No more datagrams; or the kernel dropped one, whose wrong checksum only shows when
                 # it is read.
+                self._times.record_empty()
                 break
             except OSError as error:
                 raise self._fault_of(error) from None
             self.counters["received"] += 1
-            found.append(Received(data, self._clock(), f"{_shown(source[0])}:{source[1]}"))
+            received_at, read_at = self._times.of_read(_stamp_in(extras))
+            shown = f"{_shown(source[0])}:{source[1]}"
+            found.append(Received(data, received_at, shown, read_at=read_at))
         return found
 
     def _fault_of(self, error: OSError) -> LinkFault:

@@ -37,6 +37,18 @@ def test_beat_brings_a_link_up_once_and_its_timeout_takes_it_down() -> None:
     assert monitor.expire(113.0) == []
 
 
+def test_verdict_is_due_while_it_can_still_be_passed() -> None:
+    """On a link that is up; of a peer that is heard nowhere, until it is silent."""
+    monitor = _monitor()
+    assert [monitor.is_verdict_due(at) for at in (109.9, 110.0)] == [False, True]
+    monitor.record_beat(FIRST, LIFE, 1, 105.0, 7)
+    assert [monitor.is_verdict_due(at) for at in (114.9, 115.0)] == [False, True]
+    monitor.record_unread(True)
+    assert monitor.expire(115.04) == [] and monitor.next_deadline(115.0) == 115.05
+    assert monitor.expire(115.05) == [FIRST] and monitor.silent_since(115.05) == 115.05
+    assert not monitor.is_verdict_due(116.0)
+
+
 def test_one_link_up_is_not_silence() -> None:
     """eth1 was lost long ago, eth2 is heard: the peer is not silent."""
     monitor = _monitor()

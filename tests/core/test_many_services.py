@@ -245,6 +245,78 @@ def test_peer_whose_waiting_beats_were_not_its_own_is_silent_after_the_backlog()
     assert bench.engine.peer_standing.name == "SILENT"
 
 
+def tick(bench: Bench, is_unread: bool) -> str:
+    """A step without an event, as the daemon's loop takes it; the standing of the peer after it."""
+    engine = bench.engine
+    engine.record_unread(engine.is_verdict_due(bench.now) and is_unread)
+    engine.step(Tick(), bench.now)
+    return engine.peer_standing.name
+
+
+def reach_the_verdict(bench: Bench) -> None:
+    """The peer is heard no more; now it would be called silent."""
+    while bench.now < 100.0 + TIMEOUT_S:
+        assert not bench.engine.is_verdict_due(bench.now) and tick(bench, True) == "LIVE"
+        bench.now = min(bench.engine.next_deadline(), 100.0 + TIMEOUT_S)
+    assert bench.engine.is_verdict_due(bench.now)
+
+
+def test_beat_that_came_in_and_was_not_read_yet_is_waited_for() -> None:
+    """The timeout is over, and a datagram waits in the kernel: it is the peer's, from in time."""
+    bench = Bench(ServiceState.STOPPED)
+    reach_the_verdict(bench)
+    assert tick(bench, True) == "LIVE"
+    bench.now += BACKLOG_S / 2
+    bench.hear(received_at=100.0 + TIMEOUT_S - 0.01)
+    assert tick(bench, False) == "LIVE" and not bench.engine.is_verdict_due(bench.now)
+    bench.now += BACKLOG_S
+    assert tick(bench, True) == "LIVE"
+
+
+def test_silence_without_anything_unread_is_a_verdict_at_once() -> None:
+    """The loop looked, and nothing waits."""
+    bench = Bench(ServiceState.STOPPED)
+    reach_the_verdict(bench)
+    assert tick(bench, False) == "SILENT"
+    assert not bench.engine.is_verdict_due(bench.now)
+    bench.now += BACKLOG_S / 2
+    # What comes in after that voids no verdict before it is read, and known to be a beat.
+    assert tick(bench, True) == "SILENT"
+    bench.engine.record_unread(True)
+    bench.engine.step(Tick(), bench.now)
+    assert bench.engine.peer_standing.name == "SILENT"
+
+
+def test_flood_delays_a_verdict_by_the_backlog_and_no_more() -> None:
+    """Something waits to be read at any time, none of it the peer's."""
+    bench = Bench(ServiceState.STOPPED)
+    reach_the_verdict(bench)
+    assert tick(bench, True) == "LIVE"
+    assert bench.engine.next_deadline() <= 100.0 + TIMEOUT_S + BACKLOG_S
+    bench.now = 100.0 + TIMEOUT_S + BACKLOG_S - 0.001
+    assert tick(bench, True) == "LIVE"
+    bench.now = 100.0 + TIMEOUT_S + BACKLOG_S
+    assert tick(bench, True) == "SILENT"
+
+
+def test_beat_that_waited_in_the_kernel_shows_no_stall() -> None:
+    """Behind a flood, for longer than a stall: only what waits after its read is one of this node,
+    and the peer lives no longer than the beat is young.
+    """
+    bench = Bench(ServiceState.STOPPED)
+    bench.now += TIMEOUT_S / 2
+    bench.seq += 1
+    beat = Beat("deb2", PEER, bench.seq, Ack(OWN, bench.engine.seq), dict(bench.announced))
+    late = BeatReceived(bench.link, beat, 100.5, read_at=bench.now)
+    bench.engine.mark_busy_until(bench.now - 0.001)
+    done = bench.engine.step(late, bench.now)
+    assert not [action for action in done if "stalled" in repr(action)]
+    while bench.now < 100.5 + TIMEOUT_S:
+        bench.now = min(bench.engine.next_deadline(), 100.5 + TIMEOUT_S)
+        tick(bench, False)
+    assert bench.engine.peer_standing.name == "SILENT"
+
+
 def test_stopped_service_is_left_to_a_live_peer_until_it_has_taken_that_into_account() -> None:
     """The peer is busy for a minute and acknowledges nothing: it does not come back here before the
     peer has declined.

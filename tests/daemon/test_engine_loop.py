@@ -60,6 +60,9 @@ class Rig:
         self.snapshot_s = 0.0
         self.waits: list[float] = []
         self.inbox = EngineInbox()
+        self.is_verdict_due = False
+        self.looked: Callable[[], bool] = lambda: False
+        self.unread: list[bool] = []
         self.ended = 0
         own = cast(Any, self)
         self.engine = SimpleNamespace(
@@ -68,12 +71,16 @@ class Rig:
             mark_busy_until=lambda at: self.notes.append(("busy until", at)),
             snapshot=self._snapshot,
             late_s=0.25,
+            is_verdict_due=lambda now: self.is_verdict_due,
+            record_unread=self.unread.append,
             peer_standing=PeerStanding.SILENT,
             is_deaf="deaf", promised="promised", renewing="renewing", may_register="may register",
             wrong_paths="wrong paths", settled_services="settled",
         )  # fmt: skip
         issues = SimpleNamespace(report=lambda issue, text: self.notes.append((issue, text)))
-        self.loop = EngineLoop(own, own, self.inbox, own, own, cast(Any, issues), own)
+        self.loop = EngineLoop(
+            own, own, self.inbox, own, own, cast(Any, issues), own, lambda: self.looked()
+        )
 
     def _snapshot(self, now: float) -> NodeStatus:
         self.snapshots += 1
@@ -306,6 +313,30 @@ def test_lateness_of_each_step_is_in_the_status(rig: Rig) -> None:
     assert (activity.steps, activity.late_s, activity.most_late_s) == (2, 0.25, 0.25)
     late = rig.loop._snapshot(400.0)
     assert late is not None and late.activity.most_late_s == 0.0
+
+
+def test_sockets_are_looked_at_when_a_verdict_is_due(rig: Rig) -> None:
+    """And not at other steps. What is read meanwhile is in the inbox by then, and waits as well."""
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(rig.clock.now)
+        return len(looks) == 1
+
+    rig.looked = look
+    rig.loop._take_one()
+    assert (looks, rig.unread) == ([], [False])
+    rig.is_verdict_due = True
+    rig.loop._take_one()
+    assert (looks, rig.unread) == ([100.0], [False, True])
+
+    def is_read() -> bool:
+        rig.inbox.put(BEAT)
+        return False
+
+    rig.looked = is_read
+    rig.loop._take_one()
+    assert rig.unread[2:] == [False] and rig.noted("beats wait") == [("beats wait", 100.0)]
 
 
 def test_turn_without_an_event_is_a_tick_at_the_deadline(rig: Rig) -> None:

@@ -29,6 +29,7 @@ from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding, Sight
+from opensvc_openha.core.timing import BACKLOG_S
 from opensvc_openha.daemon.engine_ports import EnginePorts
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.open_commands import Answers, OpenCommands
@@ -78,6 +79,7 @@ class Rig:
         self.invalidated: list[str] = []
         self.lease: list[Any] = []
         self.is_news = False
+        self.has_unread: Overtaken = lambda: False
         self.learned: list[dict[str, BootId]] = []
         self.ports = EnginePorts(
             self.layout,
@@ -96,6 +98,7 @@ class Rig:
             self.commands,
             self.history,
             cast(Any, SimpleNamespace(invalidate=self.invalidated.append)),
+            lambda: self.has_unread(),
         )
 
     def _expect(self) -> None:
@@ -275,6 +278,25 @@ def test_script_for_a_silent_peer_does_not_begin_once_it_is_heard(
     is_overtaken = rig.script(standing)
     rig.engine.is_peer_silent = False
     assert is_overtaken() == (standing is PeerStanding.SILENT)
+
+
+def test_script_for_a_silent_peer_waits_for_what_nobody_has_read(
+    rig: Rig, clock: SimulatedClock
+) -> None:
+    """What waits in the kernel may be the peer's beat; a flood, which never ends, is no reason."""
+    is_overtaken = rig.script(PeerStanding.SILENT)
+    looks = [True, True, False]
+
+    def look() -> bool:
+        rig.engine.is_peer_silent = len(looks) > 1
+        return looks.pop(0)
+
+    rig.has_unread = look
+    assert is_overtaken() and looks == []
+    rig.engine.is_peer_silent = True
+    rig.has_unread = lambda: True
+    began = clock.now
+    assert not is_overtaken() and clock.now - began < 2 * BACKLOG_S
 
 
 @pytest.mark.parametrize(

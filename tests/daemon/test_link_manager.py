@@ -104,9 +104,7 @@ class Rig:
             ("DatagramListener", Listener, False),
         ):
             monkeypatch.setattr(link_manager, name, self.maker(kind, is_disk))
-        loop = SimpleNamespace(stop=lambda: self.notes.append(("stop", "loop", OWN)))
-        monkeypatch.setattr(link_manager, "DatagramLoop", lambda outbox: loop)
-        self.loop = loop
+        self.loop = SimpleNamespace(stop=lambda: self.notes.append(("stop", "loop", OWN)))
         monkeypatch.setattr(link_manager, "codec_for", lambda *given: given)
         self.inbox = SimpleNamespace(offer=lambda beat: True, put=lambda event: None)
         self.reports = cast(Any, object())
@@ -115,6 +113,7 @@ class Rig:
         )
         self.manager = LinkManager(
             self.outbox,
+            cast(Any, self.loop),
             cast(Any, self.inbox),
             cast(Any, "authentication"),
             cast(Any, "names"),

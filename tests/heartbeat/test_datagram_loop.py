@@ -132,7 +132,7 @@ class Rig:
         monkeypatch.setattr(
             datagram_ends,
             "make_datagram_listener",
-            lambda link, clock: self.cable(link, "listener"),
+            lambda link, clock, wall: self.cable(link, "listener"),
         )
 
     def cable(self, link: LinkSpec, role: str) -> Cable:
@@ -417,6 +417,30 @@ def test_frames_of_a_batch_are_not_taken_once_the_end_is_cut(rig: Rig) -> None:
     rig.cables["eth1", "listener"].come_in(frame(1), frame(2))
     rig.turn()
     assert rig.taken == [("eth1", 1)]
+
+
+def test_what_came_in_is_unread_until_the_engine_has_it(rig: Rig) -> None:
+    """In the socket, and in hand; what wakes the loop is nothing that came in."""
+    assert not rig.loop.has_unread()
+    end = rig.listener(ONE)
+    rig.open(end)
+    shown: list[bool] = []
+
+    def deliver(event: BeatReceived) -> bool:
+        shown.append(rig.loop.has_unread())
+        return True
+
+    end._intake._deliver = deliver
+    rig.loop.wake()
+    assert not rig.loop.has_unread()
+    rig.cables["eth1", "listener"].come_in(frame(1))
+    assert rig.loop.has_unread() and rig.loop.has_unread()
+    rig.turn()
+    assert shown == [True] and not rig.loop.has_unread()
+    rig.cables["eth1", "listener"].come_in(frame(2))
+    end.cut("cut by a drill")
+    rig.turn()
+    assert not rig.loop.has_unread()
 
 
 def test_mistake_in_the_loop_ends_no_heartbeat_for_good(

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.links import udp
 from opensvc_openha.links.base import LinkFault, Received
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
-from opensvc_openha.links.registry import make_listener, make_sender
+from opensvc_openha.links.registry import make_datagram_listener, make_listener, make_sender
 from tests.ports import free_port
 from tests.waiting import LIMIT_S, until
 
@@ -88,8 +89,8 @@ def test_frame_is_heard_with_its_source(
 def test_waiting_frames_are_stamped_when_they_are_read_from_the_kernel(
     ends: Callable[..., Ends],
 ) -> None:
-    """Three at once: each has a reading of the clock of its own, taken before the first is
-    returned; then nothing.
+    """Three at once: each has a reading of the clock of its own, after the one that its read began
+    with, and taken before the first is returned; then nothing.
     """
     pair = ends("127.0.0.1")
     pair.listener.open()
@@ -99,12 +100,54 @@ def test_waiting_frames_are_stamped_when_they_are_read_from_the_kernel(
     first = heard(pair.listener)
     assert pair.listener.counters == {"received": 3}
     rest = [pair.listener.receive(0.0) for _ in range(3)]
-    assert [(got and (got.data, got.received_at)) for got in (first, *rest)] == [
-        (b"1", 1.0),
-        (b"2", 2.0),
-        (b"3", 3.0),
+    times = [got and (got.data, got.received_at, got.read_at) for got in (first, *rest)]
+    began = first.received_at
+    assert times == [
+        (b"1", began, began),
+        (b"2", began + 2, began + 2),
+        (b"3", began + 4, began + 4),
         None,
     ]
+
+
+def test_frame_counts_from_when_the_kernel_took_it(ends: Callable[..., Ends]) -> None:
+    """Read a minute later, by a clock that is played: also behind another one, and never before
+    the socket was last empty.
+    """
+    pair = ends("127.0.0.1")
+    skew = [0.0]
+    listener = make_datagram_listener(
+        pair.spec, lambda: time.monotonic() + skew[0], lambda: time.time() + skew[0]
+    )
+    listener.open()
+    pair.sender.open()
+    for text in (b"1", b"2"):
+        pair.sender.send(text)
+    sent_at = time.monotonic()
+    skew[0] = 60.0
+    for got in (heard(listener), listener.receive(0.0)):
+        assert got is not None and got.read_at is not None
+        assert got.received_at < sent_at + 1.0 and got.read_at >= sent_at + 60.0
+    assert listener.receive(0.0) is None
+    empty_at = time.monotonic() + 60.0
+    pair.sender.send(b"3")
+    skew[0] = 30.0  # Whatever happens to clocks.
+    got = heard(listener)
+    assert got.read_at is not None and got.received_at == got.read_at < empty_at
+    listener.close()
+
+
+def test_read_of_a_listener_is_bounded(ends: Callable[..., Ends]) -> None:
+    """What it leaves waits in the socket, which stays readable."""
+    pair = ends("127.0.0.1")
+    pair.listener.open()
+    pair.sender.open()
+    for number in range(5):
+        pair.sender.send(b"%d" % number)
+    found = [[each.data for each in pair.listener.read(3)] for _ in range(3)]
+    assert found == [[b"0", b"1", b"2"], [b"3", b"4"], []]
+    with socket.socket(fileno=os.dup(pair.listener.fileno())) as same:
+        assert same.getsockname() == pair.listener._socket.getsockname()
 
 
 def test_frames_of_before_the_end_was_opened_again_are_gone(ends: Callable[..., Ends]) -> None:
@@ -397,7 +440,7 @@ def test_datagram_dropped_by_the_kernel_is_no_fault(ends: Callable[..., Ends]) -
         def fileno(self) -> int:
             return read
 
-        def recvfrom(self, _size: int) -> None:
+        def recvmsg(self, _size: int, _space: int) -> None:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
         def close(self) -> None:

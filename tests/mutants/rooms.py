@@ -133,7 +133,7 @@ ROOMS = {
             "links",
             _in(
                 "links",
-                "slot_link disk_channel disk_process disk_watch disk_worker udp unicast net"
+                "slot_link disk_channel disk_process disk_watch disk_worker udp arrival unicast net"
                 " monitor_file row",
             ),
             ("tests/links",),

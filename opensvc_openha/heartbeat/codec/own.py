@@ -80,7 +80,14 @@ class OwnCodec:
         if judgement.remark:
             count(judgement.remark, "accepted a frame that nothing authenticates", 1)
         beat = self._names.resolve(frame)
-        return BeatReceived(self._link, beat, received.received_at, frame.pid, judgement.key_id)
+        return BeatReceived(
+            self._link,
+            beat,
+            received.received_at,
+            frame.pid,
+            judgement.key_id,
+            received.read_at,
+        )
 
     def recall(self, received: Received) -> Beat | None:
         """Return the authentic beat in a frame of any age, with the names that are known."""

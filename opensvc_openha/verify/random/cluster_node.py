@@ -219,7 +219,8 @@ class ClusterNode(SimulatedNode):
         daemon = self.daemon
         if daemon is None:
             return
-        if daemon.is_stalled and self._understands(carried.beat):
+        is_late = daemon.is_stalled or (self._plan.read_s and not link.is_disk)
+        if is_late and self._understands(carried.beat):
             self.observe(Arrived(self.now, self.name, carried.beat, self._plan.has_key))
         daemon.receive(link, carried)
 

@@ -143,6 +143,8 @@ class Plan:
     """Duration of each step of an engine, while all arrivals wait."""
     write_s: float = 0.0
     """Duration of writing one state, by another thread, while nothing is decided."""
+    read_s: float = 0.0
+    """How long a datagram waits in its socket: the thread of the links comes late."""
     gap_s: tuple[float, ...] = (5.0,)
     has_forcing: bool = False
     ambush: float = 0.0
@@ -264,7 +266,10 @@ def scenario_from_seed(seed: int) -> Plan:
     if seed % _BUSY[0] == _BUSY[1] and not plan.is_legacy and not plan.unknown_flag:
         dice = Random(f"{seed} work")
         plan = replace(
-            plan, step_s=dice.choice((0.0, 0.002, 0.02)), write_s=dice.choice((0.01, 0.2, 1.0))
+            plan,
+            step_s=dice.choice((0.0, 0.002, 0.02)),
+            write_s=dice.choice((0.01, 0.2, 1.0)),
+            read_s=dice.choice((0.0, 0.01, 0.04)),
         )
     untimed = seed % _TIMES[0]
     if untimed in _TIMES[1]:

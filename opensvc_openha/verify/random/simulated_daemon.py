@@ -83,7 +83,10 @@ class SimulatedDaemon:
         self.is_over = False
         self.is_stalled = False
         self.is_hung = False
-        self._sockets: dict[LinkSpec, list[Carried]] = {}
+        self._sockets: dict[LinkSpec, list[tuple[Carried, float]]] = {}
+        """What came in, and when, while the process does not read."""
+        self._unread = 0
+        """How much of that there is, and of what the thread of the links has not read yet."""
         self._parked: list[Event] = []
         self._inbox: list[Event] = []
         self._queue: Inbox[Event] = Inbox()
@@ -155,6 +158,7 @@ class SimulatedDaemon:
 
     def _step(self, *events: Event, is_forged: bool = False) -> None:
         now = self._node.now
+        self.engine.record_unread(self.engine.is_verdict_due(now) and self._unread > 0)
         if not is_forged:
             for event in events:
                 self._node.observe_event(event)
@@ -321,8 +325,8 @@ class SimulatedDaemon:
             self._scheduler.after(delay_s, self.handle, event)
         self._parked = []
         for link, frames in self._sockets.items():
-            for number, carried in enumerate(frames):
-                self._scheduler.after(0.001 + 0.0002 * number, self.receive, link, carried)
+            for number, waiting in enumerate(frames):
+                self._scheduler.after(0.001 + 0.0002 * number, self._read, link, *waiting)
         self._sockets = {}
         self._scheduler.after(dice.choice((0.0, 0.001, 0.01)), self.handle, Tick())
         if not self._executor.is_writing:
@@ -348,18 +352,36 @@ class SimulatedDaemon:
     # --- beats ------------------------------------------------------------------------------------
 
     def receive(self, link: LinkSpec, carried: Carried) -> None:
-        """Receive a frame: decoded by production, or buffered while the process is stopped."""
+        """Receive a frame, which the kernel keeps until it is read."""
         if self.is_over:
             return
         if self.is_stalled:
-            frames = self._sockets.setdefault(link, [])
-            if len(frames) < SOCKET_FRAMES:
-                frames.append(carried)
+            self._keep(link, carried, self._node.now)
+        elif self._plan.read_s and not link.is_disk:
+            self._unread += 1
+            self._scheduler.after(self._plan.read_s, self._read, link, carried, self._node.now)
+        else:
+            self._unread += 1
+            self._read(link, carried, self._node.now)
+
+    def _keep(self, link: LinkSpec, carried: Carried, arrived_at: float) -> None:
+        frames = self._sockets.setdefault(link, [])
+        if len(frames) < SOCKET_FRAMES:
+            frames.append((carried, arrived_at))
+            self._unread += 1
+
+    def _read(self, link: LinkSpec, carried: Carried, arrived_at: float) -> None:
+        """Read a frame, stamped by the kernel: decoded by production."""
+        self._unread -= 1
+        if self.is_over:
+            return
+        if self.is_stalled:
+            self._keep(link, carried, arrived_at)
             return
         node, data = self._node, carried.data
         try:
             self._refuse_unknown(data)
-            received = Received(data, node.now, "")
+            received = Received(data, arrived_at, "", read_at=node.now)
             repeats = self._repeats.get(link)
             if repeats is not None and repeats.rejection(received):
                 return
