@@ -22,6 +22,7 @@ from opensvc_openha.core.status import (
     PeerStanding,
     ScriptCount,
     ServiceStatus,
+    StageFigure,
     TargetStatus,
 )
 
@@ -79,6 +80,7 @@ STATUS = NodeStatus(
         0.25,
         0.5,
         1,
+        (StageFigure("posted -> sent", 0.0001, 0.002, 600),),
     ),
 )
 

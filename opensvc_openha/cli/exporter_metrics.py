@@ -293,6 +293,18 @@ def _of_activity(status: NodeStatus) -> Iterator[Metric]:
         [],
         [((), float(activity.stalls))],
     )
+    yield _gauges(
+        "openha_beat_stage_seconds",
+        "How long a stage on the way of beats took in the last minutes: the median.",
+        ["stage"],
+        [((each.stage,), each.typical_s) for each in activity.stages],
+    )
+    yield _gauges(
+        "openha_beat_stage_max_seconds",
+        "The same at its worst.",
+        ["stage"],
+        [((each.stage,), each.most_s) for each in activity.stages],
+    )
 
 
 def _of_fencing(status: NodeStatus) -> Iterator[Metric]:

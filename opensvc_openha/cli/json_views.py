@@ -421,6 +421,17 @@ class ScriptCountView:
 
 
 @dataclass(frozen=True)
+class StageView:
+    """How long a stage on the way of beats took in the last one to two minutes."""
+
+    stage: str
+    typical_s: float
+    """Half of the times took this or less, to a fourth of it."""
+    most_s: float
+    number: int
+
+
+@dataclass(frozen=True)
 class ActivityView:
     """What the daemon did since it was started."""
 
@@ -434,6 +445,7 @@ class ActivityView:
     """The most in the last minutes."""
     stalls: int
     """Those that delayed a verdict about the peer."""
+    stages: tuple[StageView, ...]
 
 
 @dataclass(frozen=True)
@@ -1279,6 +1291,7 @@ def _activity(activity: Activity) -> ActivityView:
         activity,
         decisions=tuple(_same(DecisionCountView, count) for count in activity.decisions),
         scripts=tuple(_same(ScriptCountView, count) for count in activity.scripts),
+        stages=tuple(_same(StageView, stage) for stage in activity.stages),
     )
 
 

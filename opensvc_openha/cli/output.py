@@ -149,6 +149,14 @@ def link_details(status: NodeStatus) -> str:
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
     rows += connectivity_lines(status)
     rows.append(f"scheduling: {status.scheduling}")
+    if status.activity.stages:
+        rows.append(
+            "beats, ms (and at worst): "
+            + ", ".join(
+                f"{each.stage} {each.typical_s * 1000:.1f} ({each.most_s * 1000:.0f})"
+                for each in status.activity.stages
+            )
+        )
     rows += [f"warning: {text}" for text in status.warnings]
     return _lines(rows)
 

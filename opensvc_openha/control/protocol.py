@@ -27,6 +27,7 @@ from opensvc_openha.core.status import (
     ProofStatus,
     ScriptCount,
     ServiceStatus,
+    StageFigure,
     TargetStatus,
 )
 from opensvc_openha.formats.findings import finding_from_json, finding_to_json
@@ -219,6 +220,7 @@ def _activity_to_json(activity: Activity) -> dict[str, Any]:
     lists = {
         "decisions": [vars(count) for count in activity.decisions],
         "scripts": [vars(count) for count in activity.scripts],
+        "stages": [vars(stage) for stage in activity.stages],
     }
     return {**vars(activity), **lists}
 
@@ -231,6 +233,9 @@ def _activity_from_json(data: dict[str, Any]) -> Activity:
         ),
         "scripts": tuple(
             ScriptCount(**_known(ScriptCount, each)) for each in values.get("scripts", ())
+        ),
+        "stages": tuple(
+            StageFigure(**_known(StageFigure, each)) for each in values.get("stages", ())
         ),
     }
     return Activity(**{**values, **lists})

@@ -442,6 +442,8 @@ class Activity:
     late_s: float = 0.0
     most_late_s: float = 0.0
     stalls: int = 0
+    stages: tuple[StageFigure, ...] = ()
+    """How long the stages on the way of beats took lately."""
 
 
 @dataclass(frozen=True)

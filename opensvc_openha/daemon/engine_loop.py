@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.events import Tick
+from opensvc_openha.core.events import BeatReceived, Tick
 from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.daemon.action_executor import ActionExecutor
@@ -21,6 +21,7 @@ from opensvc_openha.daemon.lateness_meter import LatenessMeter
 from opensvc_openha.daemon.stall_detector import StallDetector
 from opensvc_openha.daemon.systemd import Systemd
 from opensvc_openha.errors import NotAnsweringError, RefusedError
+from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.storage.state_writer import StateWriter
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
@@ -93,6 +94,7 @@ class EngineLoop:
         self._publish_at = -math.inf
         self._published_changes = 0
         self._lateness = LatenessMeter()
+        self._taken = StageMeter("read -> engine")
 
     def start(self, enter: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Start the thread; it calls ``enter`` first and ``on_end`` last."""
@@ -235,6 +237,8 @@ class EngineLoop:
         if isinstance(item, Barrier):
             item.reach()
             item = Tick()
+        if isinstance(item, BeatReceived) and not item.link.is_disk:
+            self._taken.record(now - item.waited_from, now)
         self._decided_at = now
         self._ports.begin_step(now)
         self._executor.handle_all((item, *more), now)
@@ -314,4 +318,6 @@ class EngineLoop:
     def _measured_snapshot(self, now: float) -> NodeStatus:
         """Return the engine's snapshot, with what this loop measured of it."""
         status = self._executor.engine.snapshot(now)
-        return replace(status, activity=self._lateness.activity(now))
+        taken = self._taken.figure(now)
+        stages = () if taken is None else (taken,)
+        return replace(status, activity=replace(self._lateness.activity(now), stages=stages))

@@ -89,6 +89,23 @@ class Inbox(Generic[Item]):
         self.put(beat)
         return True
 
+    def offer_quietly(self, beat: BeatReceived) -> bool:
+        """Add a beat in the same way, without waking the engine: ``wake`` follows soon.
+
+        One step after the other instead of both threads by turns: beats come in by several links
+        at once.
+        """
+        with self._changed:
+            if self.qsize() >= INBOX_LIMIT:
+                return False
+            self._beats.append(beat)
+        return True
+
+    def wake(self) -> None:
+        """Wake the engine for what was added quietly."""
+        with self._changed:
+            self._changed.notify()
+
     def get(self, timeout_s: float) -> Item | _OfLinks | _OfWatchdog | None:
         """Return the next item; None if there is none within ``timeout_s`` seconds."""
         with self._changed:

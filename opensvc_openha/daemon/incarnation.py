@@ -70,7 +70,7 @@ class Incarnation:
 
         self.inbox = EngineInbox()
         self.outbox = BeatOutbox()
-        self.datagrams = DatagramLoop(self.outbox)
+        self.datagrams = DatagramLoop(self.outbox, self.inbox.wake)
         self.commands = OpenCommands()
         self.agent_caches = AgentCaches(layout, self._scripts_of_services, process.memory)
         self.runner = ScriptRunner(layout, node, peer, self._script_exited, process.memory)

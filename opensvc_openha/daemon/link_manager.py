@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
-from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.core.status import LinkStatus, StageFigure
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.link_cut import LinkCut
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Names
+from opensvc_openha.heartbeat.codec.own import NewestFields
 from opensvc_openha.heartbeat.codec.registry import codec_for
 from opensvc_openha.heartbeat.datagram_ends import DatagramListener, DatagramSender
 from opensvc_openha.heartbeat.datagram_loop import DatagramLoop
@@ -81,6 +82,7 @@ class LinkManager:
         self._log = logger
         self._enter = enter
         self._datagrams = datagrams
+        self._newest = NewestFields()
         self._ends: dict[tuple[LinkSpec, str], LinkEnd] = {}
         self._cut_lock = threading.Lock()
         self._cut: LinkCut | None = None
@@ -131,17 +133,19 @@ class LinkManager:
             end.start(self._enter)
 
     def _make_sender(self, link: LinkSpec) -> LinkEnd:
-        codec = codec_for(link, self._own_names, self._authentication)
+        newest = None if link.is_disk else self._newest
+        codec = codec_for(link, self._own_names, self._authentication, newest)
         if link.is_disk:
             return SenderThread(link, codec, self._outbox, self._log_link, self._reports)
         return DatagramSender(link, codec, self._log_link, self._datagrams)
 
     def _make_listener(self, link: LinkSpec) -> LinkEnd:
         codec = codec_for(link, self._own_names, self._authentication)
-        deliver, report = self._inbox.offer, self._inbox.put
+        report, log = self._inbox.put, self._log_link
         if link.is_disk:
-            return ListenerThread(link, codec, deliver, report, self._log_link, self._reports)
-        return DatagramListener(link, codec, deliver, report, self._log_link, self._datagrams)
+            return ListenerThread(link, codec, self._inbox.offer, report, log, self._reports)
+        offer = self._inbox.offer_quietly
+        return DatagramListener(link, codec, offer, report, log, self._datagrams)
 
     def flush(self) -> None:
         """Wait until each sender that works has sent the newest beat, for a second at most."""
@@ -163,6 +167,11 @@ class LinkManager:
         for end in ends:
             end.stop()
         self._datagrams.stop()
+
+    def stages(self, now: float) -> tuple[StageFigure, ...]:
+        """How long beats took lately on their way through the links."""
+        meters = (self._datagrams.sent, self._datagrams.read)
+        return tuple(found for meter in meters if (found := meter.figure(now)) is not None)
 
     def statuses(
         self, links: Iterable[LinkSpec], heard: Iterable[LinkStatus]

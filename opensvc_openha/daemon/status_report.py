@@ -76,7 +76,10 @@ class StatusReport:
             connectivity=_connectivity(status.connectivity),
             scheduling=self._realtime.text,
             authentication=self._authentication.status(),
-            activity=self._history.tally.complete(status.activity),
+            activity=replace(
+                self._history.tally.complete(status.activity),
+                stages=(*self._links.stages(clock.monotonic()), *status.activity.stages),
+            ),
         )
         return self._outlook.complete(shown)
 

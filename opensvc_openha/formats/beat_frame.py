@@ -204,11 +204,36 @@ def encode_beat(
     that successive beats go through all pages. States are never left out: if they alone need it,
     the frame is larger than that, with a small page of names as long as ``limit_bytes`` allows one.
     """
+    fields = encode_fields(
+        beat,
+        pid=pid,
+        interval_s=interval_s,
+        with_names=with_names,
+        max_bytes=max_bytes,
+        limit_bytes=limit_bytes,
+        cluster=cluster,
+        is_sealed=seal is not None,
+    )
+    return seal_fields(fields, seal)
+
+
+def encode_fields(
+    beat: Beat,
+    *,
+    pid: int,
+    interval_s: float,
+    with_names: bool,
+    max_bytes: int,
+    limit_bytes: int,
+    cluster: str,
+    is_sealed: bool,
+) -> bytes:
+    """Return a frame up to its trailer, which depends on no link; as ``encode_beat``."""
     names = tuple(sorted(beat.states))
     check_node_name(beat.node)
     if len(names) > 0xFFFF:
         raise ValueError(f"{len(names)} services are more than a heartbeat can hold")
-    scheme = _SCHEME_CRC if seal is None else _SCHEME_HMAC
+    scheme = _SCHEME_HMAC if is_sealed else _SCHEME_CRC
     mark = cluster_mark(cluster)
     packed, is_deflated = pack_states([beat.states[name] for name in names])
     body = (
@@ -237,7 +262,11 @@ def encode_beat(
             f"a heartbeat of {len(names)} services takes {length} bytes, more than"
             f" {MAX_FRAME_BYTES}"
         )
-    frame = _encode_head(beat, scheme, flags, length, pid, interval_s) + body
+    return _encode_head(beat, scheme, flags, length, pid, interval_s) + body
+
+
+def seal_fields(frame: bytes, seal: Seal | None) -> bytes:
+    """Return the whole frame; the seal, which binds it to one link, is as its fields declare."""
     if seal is not None:
         frame += bytes.fromhex(seal.key.key_id) + bytes.fromhex(seal.newest_id)
         frame += tag_of(seal.key, seal.binding, frame)

@@ -20,6 +20,7 @@ from opensvc_openha.errors import OpenhaError
 from opensvc_openha.heartbeat.datagram_ends import DatagramEnd, DatagramListener, DatagramSender
 from opensvc_openha.heartbeat.link_end import STOP_LIMIT_S
 from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 
@@ -37,8 +38,12 @@ class DatagramLoop:
     ``serve``, ``wake`` and ``stop`` may be called by any thread.
     """
 
-    def __init__(self, outbox: BeatOutbox) -> None:
+    def __init__(self, outbox: BeatOutbox, wake_engine: Callable[[], None]) -> None:
+        """Call ``wake_engine`` after beats were passed on, at the end of each turn."""
+        self.read = StageMeter("kernel -> read")
+        self.sent = StageMeter("posted -> sent")
         self._outbox = outbox
+        self._wake_engine = wake_engine
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._wake_handle = -1
@@ -133,10 +138,13 @@ class DatagramLoop:
         if any(handle == self._wake_handle for handle, _ in ready):
             os.eventfd_read(self._wake_handle)
         self._send_newest()
-        for handle, _ in ready:
-            listener = self._by_handle.get(handle)
-            if listener is not None:
+        heard = [self._by_handle[handle] for handle, _ in ready if handle in self._by_handle]
+        try:
+            for listener in heard:
                 self._hear(listener)
+        finally:
+            if heard:
+                self._wake_engine()
 
     def _send_newest(self) -> None:
         """Send the newest beat on each link that has not tried it yet."""
@@ -147,6 +155,8 @@ class DatagramLoop:
             if isinstance(end, DatagramSender) and end.seen != number and self._is_used(end):
                 with self._own_fault(end):
                     end.send(number, posted)
+                    now = clock.monotonic()
+                    self.sent.record(now - posted.posted_at, now)
 
     def _hear(self, end: DatagramListener) -> None:
         """Handle a batch of what came in on one link."""
@@ -156,6 +166,9 @@ class DatagramLoop:
                 for received in end.read(BATCH):
                     if not self._is_used(end):
                         break
+                    if received.read_at is not None:
+                        waited_s = received.read_at - received.received_at
+                        self.read.record(waited_s, received.read_at)
                     end.take(received)
                     self._send_newest()
         finally:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opensvc_openha.core.beat import Beat
+from opensvc_openha.system import clock
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Posted:
 
     beat: Beat
     with_names: bool
+    posted_at: float = field(default=0.0, compare=False)
 
 
 class BeatOutbox:
@@ -50,7 +52,7 @@ class BeatOutbox:
     def post(self, beat: Beat, with_names: bool) -> None:
         """Replace the beat and wake the senders."""
         with self._condition:
-            self._posted = Posted(beat, with_names)
+            self._posted = Posted(beat, with_names, clock.monotonic())
             self._number += 1
             self._condition.notify_all()
         for wake in self._wakes:

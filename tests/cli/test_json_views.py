@@ -33,6 +33,7 @@ from opensvc_openha.core.status import (
     ScriptCount,
     ServiceStatus,
     Sight,
+    StageFigure,
 )
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.storage.alert_limit import Admitted
@@ -92,7 +93,9 @@ STATUS = NodeStatus(
     fencing=FENCING,
     lease=LeaseStatus("armed", "softdog", 10.0),
     activity=Activity(
-        (DecisionCount("web", "STARTED", 2),), (ScriptCount("web", "start", "ok", 2, 3.5, 1.5),)
+        (DecisionCount("web", "STARTED", 2),),
+        (ScriptCount("web", "start", "ok", 2, 3.5, 1.5),),
+        stages=(StageFigure("posted -> sent", 0.0001, 0.002, 600),),
     ),
 )
 SIGHT = Sight(9.0, (LinkSight("net eth1", False, 11.0, 10.0),), PeerStanding.SILENT, 0.0, None)

@@ -21,7 +21,7 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.core.status import NodeStatus, PeerStanding
+from opensvc_openha.core.status import NodeStatus, PeerStanding, StageFigure
 from opensvc_openha.daemon import engine_loop
 from opensvc_openha.daemon.engine_loop import EngineLoop
 from opensvc_openha.daemon.inbox import ANSWER_LIMIT_S, Barrier, EngineInbox
@@ -337,6 +337,21 @@ def test_sockets_are_looked_at_when_a_verdict_is_due(rig: Rig) -> None:
     rig.looked = is_read
     rig.loop._take_one()
     assert rig.unread[2:] == [False] and rig.noted("beats wait") == [("beats wait", 100.0)]
+
+
+def test_wait_of_a_beat_for_the_engine_is_measured_from_its_read(rig: Rig) -> None:
+    """Of beats on networks; those of disks have stages of their own."""
+    rig.loop._take_one()
+    assert (status := rig.loop._snapshot(100.0)) is not None and status.activity.stages == ()
+    disk = LinkSpec("deb2", "dio", "/dev/sdb", "", 0, 0, 10.0)
+    for beat in (
+        replace(BEAT, received_at=99.0, read_at=99.5),
+        replace(BEAT, link=disk, received_at=98.0),
+    ):
+        rig.inbox.put(beat)
+        rig.loop._take_one()
+    assert (status := rig.loop._snapshot(100.0)) is not None
+    assert status.activity.stages == (StageFigure("read -> engine", 0.5, 0.5, 1),)
 
 
 def test_turn_without_an_event_is_a_tick_at_the_deadline(rig: Rig) -> None:

@@ -21,9 +21,11 @@ from opensvc_openha.core.events import (
     WatchdogLost,
 )
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.daemon import inbox as module
 from opensvc_openha.daemon.inbox import BEATS_IN_A_ROW, Barrier, Inbox
 from opensvc_openha.errors import NotAnsweringError
+from tests.waiting import LIMIT_S, until
 
 LINK = LinkSpec("deb2", "net", "eth1", "239.131.50.10", 5010, 0, 2.0)
 
@@ -49,6 +51,27 @@ def test_beats_overtake_what_came_before_them() -> None:
     assert not inbox.has_beats
     assert [inbox.get(0) for _ in range(1000)] == list(range(1000))
     assert inbox.get(0) is None
+
+
+def test_beat_that_is_added_quietly_wakes_nobody() -> None:
+    """It is there all the same, within the limit; the engine is woken once for several."""
+    inbox: Inbox[Event] = Inbox()
+    got: list[object] = []
+
+    def take() -> None:
+        got.append(inbox.get(9 * LIMIT_S))
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    until(lambda: len(inbox._changed._waiters) == 1)  # type: ignore[attr-defined]
+    assert inbox.offer_quietly(beat(1)) and inbox.offer_quietly(beat(2))
+    assert len(inbox._changed._waiters) == 1 and inbox.has_beats  # type: ignore[attr-defined]
+    inbox.wake()
+    thread.join(LIMIT_S)
+    assert got == [beat(1)] and inbox.get(0) == beat(2)
+    for number in range(INBOX_LIMIT):
+        assert inbox.offer_quietly(beat(number))
+    assert not inbox.offer_quietly(beat(0)) and inbox.qsize() == INBOX_LIMIT
 
 
 def _ended(service: str) -> ScriptExited:

@@ -16,6 +16,7 @@ from opensvc_openha.daemon import link_manager
 from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.system import clock
 from tests.simulated_clock import SimulatedClock
@@ -104,9 +105,15 @@ class Rig:
             ("DatagramListener", Listener, False),
         ):
             monkeypatch.setattr(link_manager, name, self.maker(kind, is_disk))
-        self.loop = SimpleNamespace(stop=lambda: self.notes.append(("stop", "loop", OWN)))
+        self.loop = SimpleNamespace(
+            stop=lambda: self.notes.append(("stop", "loop", OWN)),
+            sent=StageMeter("posted -> sent"),
+            read=StageMeter("kernel -> read"),
+        )
         monkeypatch.setattr(link_manager, "codec_for", lambda *given: given)
-        self.inbox = SimpleNamespace(offer=lambda beat: True, put=lambda event: None)
+        self.inbox = SimpleNamespace(
+            offer=lambda beat: True, offer_quietly=lambda beat: True, put=lambda event: None
+        )
         self.reports = cast(Any, object())
         logger = SimpleNamespace(
             log=lambda level, form, *values: self.logged.append((level, form % values))
@@ -166,14 +173,15 @@ def test_each_end_is_begun_in_the_order_of_the_file(rig: Rig) -> None:
         ("start", "sender", OWN),
     ]
     manager = cast(Any, rig.manager)
-    codec = (OWN, "names", "authentication")
+    codec = (OWN, "names", "authentication", manager._newest)
     assert rig.of(OWN).given == (codec, manager._log_link, rig.loop)
-    codec = (OWN_DISK, "names", "authentication")
+    codec = (OWN_DISK, "names", "authentication", None)
     assert rig.of(OWN_DISK).given == (codec, rig.outbox, manager._log_link, rig.reports)
-    for link, last in ((PEERS, rig.loop), (PEERS_DISK, rig.reports)):
+    quiet, loud = rig.inbox.offer_quietly, rig.inbox.offer
+    for link, offer, last in ((PEERS, quiet, rig.loop), (PEERS_DISK, loud, rig.reports)):
         assert rig.of(link).given == (
             (link, "names", "authentication"),
-            rig.inbox.offer,
+            offer,
             rig.inbox.put,
             manager._log_link,
             last,
@@ -279,6 +287,17 @@ def test_down_link_that_refused_nothing_has_its_reason_alone(rig: Rig) -> None:
     rig.use(PEERS)
     heard = LinkStatus(PEERS, False, False, reason="silent")
     assert rig.manager.statuses([PEERS], [heard])[0].reason == "silent"
+
+
+def test_stages_that_were_met_are_shown(rig: Rig) -> None:
+    """In the order in which a beat goes through them."""
+    assert rig.manager.stages(100.0) == ()
+    rig.loop.read.record(0.25, 100.0)
+    assert [each.stage for each in rig.manager.stages(100.0)] == ["kernel -> read"]
+    rig.loop.sent.record(0.5, 100.0)
+    assert [(each.stage, each.most_s) for each in rig.manager.stages(100.0)] == [
+        ("posted -> sent", 0.5), ("kernel -> read", 0.25),
+    ]  # fmt: skip
 
 
 def test_suspicious_frames_are_warned_of(rig: Rig) -> None:

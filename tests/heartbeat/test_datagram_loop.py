@@ -20,6 +20,7 @@ import pytest
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived, ListenerTried
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.status import StageFigure
 from opensvc_openha.formats.beat_frame import peek_number
 from opensvc_openha.heartbeat import datagram_ends
 from opensvc_openha.heartbeat.authentication import Authentication
@@ -62,6 +63,7 @@ class Cable:
     near: socket.socket | None = None
     far: socket.socket | None = None
     openings: int = 0
+    waited_s: float = 0.0
 
     def open(self) -> None:
         self.openings += 1
@@ -95,7 +97,8 @@ class Cable:
         found = []
         for _ in range(limit):
             try:
-                found.append(Received(self.near.recv(65_536), 1.0, "x"))
+                data = self.near.recv(65_536)
+                found.append(Received(data, 1.0, "x", read_at=1.0 + self.waited_s))
             except BlockingIOError:
                 break
         self.notes.append((self.name, "read", len(found)))
@@ -124,7 +127,7 @@ class Rig:
         self.tried: list[ListenerTried] = []
         self.cables: dict[tuple[str, str], Cable] = {}
         self.outbox = BeatOutbox()
-        self.loop = DatagramLoop(self.outbox)
+        self.loop = DatagramLoop(self.outbox, lambda: self.notes.append("wake the engine"))
         self.number = 0
         monkeypatch.setattr(
             datagram_ends, "make_datagram_sender", lambda link: self.cable(link, "sender")
@@ -226,8 +229,37 @@ def test_beat_is_sent_before_anything_that_came_in_is_handled(rig: Rig) -> None:
     assert rig.notes == [
         ("sender eth1", "sent", 1), ("sender eth2", "sent", 1),
         ("listener eth1", "read", 3), ("taken", 1), ("taken", 2),
-        ("sender eth1", "sent", 2), ("sender eth2", "sent", 2), ("taken", 3),
+        ("sender eth1", "sent", 2), ("sender eth2", "sent", 2), ("taken", 3), "wake the engine",
     ]  # fmt: skip
+
+
+def test_engine_is_woken_once_for_the_beats_of_all_links(rig: Rig) -> None:
+    """At the end of a turn, and not by one in which nothing came in."""
+    rig.open(rig.listener(ONE), rig.listener(TWO))
+    for link in (ONE, TWO):
+        rig.cables[link.device, "listener"].come_in(frame(1))
+    rig.turn()
+    assert rig.notes[-1] == "wake the engine" and rig.notes.count("wake the engine") == 1
+    assert sorted(rig.taken) == [("eth1", 1), ("eth2", 1)]
+    rig.notes.clear()
+    rig.turn()
+    assert rig.notes == []
+
+
+def test_stages_of_beats_are_measured(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long after it was posted a beat is sent; how long a datagram waited in the kernel."""
+    clock = SimulatedClock(monkeypatch)
+    rig.open(rig.sender(ONE), rig.sender(TWO), rig.listener(ONE))
+    cable = rig.cables["eth1", "listener"]
+    assert rig.loop.sent.figure(0.0) is None and rig.loop.read.figure(0.0) is None
+    rig.post()
+    clock.now += 0.5
+    cable.come_in(frame(1))
+    cable.waited_s = 0.25
+    rig.turn()
+    sent, read = rig.loop.sent.figure(clock.now), rig.loop.read.figure(clock.now)
+    assert sent == StageFigure("posted -> sent", 0.5, 0.5, 2)
+    assert read == StageFigure("kernel -> read", 0.25, 0.25, 1)
 
 
 def test_flood_on_one_link_leaves_the_others_their_turns(rig: Rig) -> None:
@@ -272,7 +304,7 @@ def test_fault_is_that_of_its_own_link_which_is_opened_again_after_a_second(
     rig.turn(2)
     # The newest beat, and none that was posted before it.
     assert cable.openings == 3 and one.fault == ""
-    assert [note for note in rig.notes if note[0] == "sender eth1"] == [  # type: ignore[index]
+    assert [note for note in rig.notes if "sender eth1" in str(note)] == [
         ("sender eth1", "sent", 2)
     ]
     assert rig.log == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,14 @@ from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.beat_frame import encode_fields
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.formats.options_schema import AuthMode
 from opensvc_openha.heartbeat.authentication import Authentication
-from opensvc_openha.heartbeat.codec.own import OwnCodec
+from opensvc_openha.heartbeat.codec import own
+from opensvc_openha.heartbeat.codec.own import NewestFields, OwnCodec
 from opensvc_openha.links.base import Received
 from tests.decoding import heard
 
@@ -64,6 +67,36 @@ def test_slot_has_no_room_for_what_a_long_datagram_still_carries() -> None:
     on_disk, on_net = (heard(codec(link), frame(link, beat)).beat for link in (DISK, NET))
     assert (on_disk.facts, on_net.facts) == (None, Facts())
     assert len(frame(DISK, beat)) <= SLOT_BYTES < len(frame(NET, beat))
+
+
+@pytest.mark.parametrize("key", [None, Key(bytes(range(32)))], ids=["off", "enforced"])
+def test_links_of_one_thread_share_the_fields_of_a_beat_and_nothing_else(
+    key: Key | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoded once for each beat, key mode and thread; each frame is bound to its own link."""
+    encoded: list[int] = []
+
+    def encode(beat: Beat, **given: Any) -> bytes:
+        encoded.append(beat.seq)
+        return encode_fields(beat, **given)
+
+    authentication = Authentication("deb2", BootId(1, 1))
+    ring = None if key is None else KeyRing(key)
+    authentication.update(HeartbeatOptions(), ring, {})
+    newest, links = NewestFields(), (NET, replace(NET, address="239.131.50.11"))
+    alone = [OwnCodec(link, tuple, authentication) for link in links]
+    shared = [OwnCodec(link, tuple, authentication, newest=newest) for link in links]
+    first, second = said(a=S.STARTED), replace(said(a=S.STOPPED), seq=2)
+    expected = [[each.encode(beat, 7, True) for each in alone] for beat in (first, second)]
+    assert (expected[0][0] == expected[0][1]) is (key is None)
+    monkeypatch.setattr(own, "encode_fields", encode)
+    found = [[each.encode(beat, 7, True) for each in shared] for beat in (first, second)]
+    assert found == expected and encoded == [1, 2]
+    shared[0].encode(second, 7, False)
+    shared[0].encode(second, 8, False)
+    authentication.update(HeartbeatOptions(AuthMode.OFF, "other"), ring, {})
+    assert shared[0].encode(second, 8, False) == alone[0].encode(second, 8, False)
+    assert encoded == [1, 2, 2, 2, 2, 2]
 
 
 def test_frame_of_another_node_is_refused() -> None:

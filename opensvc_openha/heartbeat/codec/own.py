@@ -13,8 +13,9 @@ from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import (
     DATAGRAM_BYTES,
     MAX_FRAME_BYTES,
-    encode_beat,
+    encode_fields,
     open_frame,
+    seal_fields,
 )
 from opensvc_openha.formats.disk_slot import HEAD_BYTES
 from opensvc_openha.formats.frame_seal import link_binding
@@ -27,6 +28,43 @@ from opensvc_openha.system import clock
 _SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
 
 
+class NewestFields:
+    """The fields of the beat that was encoded last; for one thread.
+
+    The links on networks share it: their frames of one beat differ in the tag alone, which covers
+    the link.
+    """
+
+    def __init__(self) -> None:
+        self._of: tuple[Beat, object] | None = None
+        self._fields = b""
+
+    def encode(
+        self,
+        beat: Beat,
+        pid: int,
+        with_names: bool,
+        sizes: tuple[int, int],
+        cluster: str,
+        is_sealed: bool,
+    ) -> bytes:
+        """Return the fields; ``sizes`` are the usual and the largest frame of the link."""
+        rest = (pid, with_names, sizes, cluster, is_sealed)
+        if self._of is None or self._of[0] is not beat or self._of[1] != rest:
+            self._fields = encode_fields(
+                beat,
+                pid=pid,
+                interval_s=beat.interval_s,
+                with_names=with_names,
+                max_bytes=sizes[0],
+                limit_bytes=sizes[1],
+                cluster=cluster,
+                is_sealed=is_sealed,
+            )
+            self._of = beat, rest
+        return self._fields
+
+
 class OwnCodec:
     """Convert frames of this package's own format."""
 
@@ -36,7 +74,9 @@ class OwnCodec:
         own_names: Names,
         authentication: Authentication,
         now: Clock = clock.monotonic,
+        newest: NewestFields | None = None,
     ) -> None:
+        """Share ``newest`` with the links that the same thread serves."""
         self._link = link
         self._now = now
         self._own_names = own_names
@@ -44,21 +84,18 @@ class OwnCodec:
         self._binding = link_binding(link)
         self._known: tuple[str, ...] = ()
         self._names = NameBook()
-        self._max_bytes = _SLOT_FRAME_BYTES if link.is_disk else DATAGRAM_BYTES
-        self._limit_bytes = _SLOT_FRAME_BYTES if link.is_disk else MAX_FRAME_BYTES
+        self._newest = newest or NewestFields()
+        self._sizes = (
+            (_SLOT_FRAME_BYTES, _SLOT_FRAME_BYTES)
+            if link.is_disk
+            else (DATAGRAM_BYTES, MAX_FRAME_BYTES)
+        )
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
         """Return one frame; on a disk it may fill the slot."""
-        return encode_beat(
-            beat,
-            pid=pid,
-            interval_s=beat.interval_s,
-            with_names=with_names,
-            max_bytes=self._max_bytes,
-            limit_bytes=self._limit_bytes,
-            cluster=self._authentication.cluster,
-            seal=self._authentication.seal(self._binding),
-        )
+        cluster, seal = self._authentication.cluster, self._authentication.seal(self._binding)
+        fields = self._newest.encode(beat, pid, with_names, self._sizes, cluster, seal is not None)
+        return seal_fields(fields, seal)
 
     def decode(self, received: Received, count: Count) -> BeatReceived:
         """Return the beat; names that a page brings are remembered for the next ones.
