@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from opensvc_openha.core.model import LinkSpec
 
@@ -36,7 +37,7 @@ class Key:
         if len(self.secret) != SECRET_BYTES:
             raise ValueError(f"a key has {SECRET_BYTES} bytes; found {len(self.secret)}")
 
-    @property
+    @cached_property
     def key_id(self) -> str:
         """Eight hexadecimal digits derived from the secret."""
         return hashlib.sha256(_CONTEXT + b" key id" + self.secret).hexdigest()[: 2 * ID_BYTES]

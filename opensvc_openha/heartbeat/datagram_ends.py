@@ -54,7 +54,7 @@ class DatagramEnd(LinkEnd):
     def ask_to_end(self) -> None:
         """Have the loop close this end for good."""
         self.is_ending = True
-        self._loop.wake()
+        self._loop.ask()
 
     def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         """Have the loop close this end for good, and wait for that."""
@@ -64,12 +64,12 @@ class DatagramEnd(LinkEnd):
     def cut(self, why: str) -> None:
         """Close this end soon, and keep it closed until ``heal``."""
         self.why_cut, self.is_whole = why, False
-        self._loop.wake()
+        self._loop.ask()
 
     def heal(self) -> None:
         """Open this end again."""
         self.is_whole = True
-        self._loop.wake()
+        self._loop.ask()
 
     @property
     def is_wanted(self) -> bool:

@@ -9,11 +9,12 @@ a thread of its own, which ends with it. So a fault affects its own link only.
 from __future__ import annotations
 
 import collections
+import math
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from opensvc_openha.core import timing
 from opensvc_openha.errors import OpenhaError
@@ -27,9 +28,17 @@ from opensvc_openha.system.thread_names import name_thread
 BATCH = 32
 """Frames of one link that are handled before the other links have their turn."""
 _WAIT_S = 1.0
-"""Longest wait: interfaces are looked at, at each wake-up, of links that are quiet."""
+"""Longest wait, in seconds."""
+_LOOK_S = 0.5
+"""Seconds between looks at all ends, at a wake-up of the loop."""
 _Done = Callable[[str], None]
 """Called by the loop's thread with the problem of what was done beside it; empty for none."""
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, OpenhaError):
+        return str(error)
+    return f"unexpected: {type(error).__name__}: {error}"
 
 
 class DatagramLoop:
@@ -52,6 +61,15 @@ class DatagramLoop:
         self._arriving: collections.deque[DatagramEnd] = collections.deque()
         self._done: collections.deque[tuple[DatagramEnd, _Done, str]] = collections.deque()
         self._ends: list[DatagramEnd] = []
+        self._senders: list[DatagramSender] = []
+        self._tend_at = math.inf
+        """When an end is to be opened again."""
+        self._look_at = -math.inf
+        """When the ends are looked at, at a wake-up for whatever reason."""
+        self._is_asked = False
+        """An end was asked for something, or is done with it."""
+        self._tried = 0
+        """Number of the beat that each sender in use has tried."""
         self._by_handle: dict[int, DatagramListener] = {}
         self._is_hearing = False
         """Frames were read, or are about to be, that the engine may not have yet."""
@@ -72,10 +90,15 @@ class DatagramLoop:
                 )
                 self._thread.start()
             self._arriving.append(end)
+        self.ask()
+
+    def ask(self) -> None:
+        """Have the thread look at once at what its ends are asked for."""
+        self._is_asked = True
         self.wake()
 
     def wake(self) -> None:
-        """Have the thread look at once for what is new."""
+        """Have the thread send at once what was posted."""
         with self._lock:
             if self._wake_handle >= 0:
                 os.eventfd_write(self._wake_handle, 1)
@@ -95,7 +118,7 @@ class DatagramLoop:
     def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         """End the thread once all its ends have ended; wait for ``limit_s`` seconds at most."""
         self._is_ending = True
-        self.wake()
+        self.ask()
         if self._thread is not None:
             self._thread.join(limit_s)
 
@@ -110,7 +133,7 @@ class DatagramLoop:
             # The only catch-all of this thread: a mistake here ends no heartbeat for good.
             except Exception as error:
                 for end in self._ends:
-                    self._rest(end, f"unexpected: {type(error).__name__}: {error}")
+                    self._blame(end, error)
                 clock.pause(timing.LINK_RETRY_S)
         with self._lock:
             os.close(self._wake_handle)
@@ -119,26 +142,19 @@ class DatagramLoop:
 
     def _turn(self, poll: select.epoll) -> None:
         """Wait for what comes next, and do it: what is to be sent first."""
-        while self._arriving:
-            end = self._arriving.popleft()
-            end.thread_id = threading.get_native_id()
-            self._ends.append(end)
-        while self._done:
-            end, done, problem = self._done.popleft()
-            end.is_in_hands = False
-            done(problem)
-
         now = clock.monotonic()
-        for end in list(self._ends):
-            self._tend(end, now)
+        if self._is_asked or now >= min(self._tend_at, self._look_at):
+            self._tend_all(now)
         self._send_newest()
-        waits = [end.due_at - now for end in self._ends if self._is_waiting(end)]
-        ready = poll.poll(max(0.0, min([_WAIT_S, *waits])))
+        ready = poll.poll(max(0.0, min(_WAIT_S, self._tend_at - now)))
 
-        if any(handle == self._wake_handle for handle, _ in ready):
-            os.eventfd_read(self._wake_handle)
+        heard = []
+        for handle, _ in ready:
+            if handle in self._by_handle:
+                heard.append(self._by_handle[handle])
+            else:
+                os.eventfd_read(self._wake_handle)
         self._send_newest()
-        heard = [self._by_handle[handle] for handle, _ in ready if handle in self._by_handle]
         try:
             for listener in heard:
                 self._hear(listener)
@@ -148,29 +164,34 @@ class DatagramLoop:
 
     def _send_newest(self) -> None:
         """Send the newest beat on each link that has not tried it yet."""
-        number, posted = self._outbox.newest
-        if posted is None:
+        if self._outbox.number == self._tried:
             return
-        for end in self._ends:
-            if isinstance(end, DatagramSender) and end.seen != number and self._is_used(end):
-                with self._own_fault(end):
+        number, posted = self._outbox.newest
+        self._tried = number
+        for end in self._senders:
+            if posted is not None and end.seen != number and self._is_used(end):
+                try:
                     end.send(number, posted)
-                    now = clock.monotonic()
-                    self.sent.record(now - posted.posted_at, now)
+                except Exception as error:
+                    self._blame(end, error)
+                    continue
+                now = clock.monotonic()
+                self.sent.record(now - posted.posted_at, now)
 
     def _hear(self, end: DatagramListener) -> None:
         """Handle a batch of what came in on one link."""
         self._is_hearing = True
         try:
-            with self._own_fault(end):
-                for received in end.read(BATCH):
-                    if not self._is_used(end):
-                        break
-                    if received.read_at is not None:
-                        waited_s = received.read_at - received.received_at
-                        self.read.record(waited_s, received.read_at)
-                    end.take(received)
-                    self._send_newest()
+            for received in end.read(BATCH):
+                if not self._is_used(end):
+                    break
+                if received.read_at is not None:
+                    waited_s = received.read_at - received.received_at
+                    self.read.record(waited_s, received.read_at)
+                end.take(received)
+                self._send_newest()
+        except Exception as error:
+            self._blame(end, error)
         finally:
             self._is_hearing = False
 
@@ -182,20 +203,16 @@ class DatagramLoop:
 
     # --- faults, cuts and ends --------------------------------------------------------------------
 
-    @contextmanager
-    def _own_fault(self, end: DatagramEnd) -> Iterator[None]:
-        try:
-            yield
-        except OpenhaError as error:
-            self._rest(end, str(error))
-        except Exception as error:
-            self._rest(end, f"unexpected: {type(error).__name__}: {error}")
+    def _blame(self, end: DatagramEnd, error: Exception) -> None:
+        """Make an error on one link a fault of this link, whatever it is."""
+        self._rest(end, _text_of(error))
 
     def _rest(self, end: DatagramEnd, problem: str) -> None:
         """Use an end no more until its next attempt, which closes its socket first."""
         end.record_fault(problem)
         self._let_go(end)
         end.due_at = clock.monotonic() + timing.LINK_RETRY_S
+        self._tend_at = min(self._tend_at, end.due_at)
 
     def _let_go(self, end: DatagramEnd) -> None:
         end.is_open = False
@@ -203,6 +220,25 @@ class DatagramLoop:
             self._by_handle.pop(end.handle, None)
             with suppress(OSError, ValueError):
                 self._poll.unregister(end.handle)
+
+    def _tend_all(self, now: float) -> None:
+        """Take up what was done beside the loop, and begin what is due on each end."""
+        self._is_asked = False
+        while self._arriving:
+            end = self._arriving.popleft()
+            end.thread_id = threading.get_native_id()
+            self._ends.append(end)
+            if isinstance(end, DatagramSender):
+                self._senders.append(end)
+        while self._done:
+            end, done, problem = self._done.popleft()
+            end.is_in_hands = False
+            done(problem)
+        for end in list(self._ends):
+            self._tend(end, now)
+        waiting = [end.due_at for end in self._ends if self._is_waiting(end)]
+        self._look_at = now + _LOOK_S
+        self._tend_at = min(waiting, default=math.inf)
 
     def _tend(self, end: DatagramEnd, now: float) -> None:
         """Begin what is due on an end: open it, close it, look at its interface."""
@@ -225,11 +261,15 @@ class DatagramLoop:
             if now >= end.due_at:
                 self._do_beside(end, end.open, lambda problem: self._opened(end, problem))
         elif isinstance(end, DatagramListener):
-            with self._own_fault(end):
+            try:
                 end.look(now)
+            except Exception as error:
+                self._blame(end, error)
 
     def _bury(self, end: DatagramEnd) -> None:
         self._ends.remove(end)
+        if isinstance(end, DatagramSender):
+            self._senders.remove(end)
         end.gone.set()
 
     def _record_cut(self, end: DatagramEnd) -> None:
@@ -241,12 +281,16 @@ class DatagramLoop:
                 end.record_closed()
             self._rest(end, problem)
             return
-        with self._own_fault(end):
+        try:
             end.record_opened()
             if isinstance(end, DatagramListener) and self._poll is not None:
                 self._poll.register(end.handle, select.EPOLLIN)
                 self._by_handle[end.handle] = end
-            end.is_open = True
+        except Exception as error:
+            self._blame(end, error)
+            return
+        # It has not tried the newest beat.
+        end.is_open, self._tried = True, -1
 
     def _do_beside(self, end: DatagramEnd, work: Callable[[], None], done: _Done) -> None:
         """Do something that may wait in a thread of its own; ``done`` is called here after it."""
@@ -256,12 +300,10 @@ class DatagramLoop:
             problem = ""
             try:
                 work()
-            except OpenhaError as error:
-                problem = str(error)
             except Exception as error:
-                problem = f"unexpected: {type(error).__name__}: {error}"
+                problem = _text_of(error)
             self._done.append((end, done, problem))
-            self.wake()
+            self.ask()
 
         try:
             threading.Thread(target=run, name=f"link {end.link.link_id}", daemon=True).start()

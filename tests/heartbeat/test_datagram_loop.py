@@ -25,7 +25,7 @@ from opensvc_openha.formats.beat_frame import peek_number
 from opensvc_openha.heartbeat import datagram_ends
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.own import OwnCodec
-from opensvc_openha.heartbeat.datagram_ends import DatagramListener, DatagramSender
+from opensvc_openha.heartbeat.datagram_ends import DatagramEnd, DatagramListener, DatagramSender
 from opensvc_openha.heartbeat.datagram_loop import BATCH, DatagramLoop
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.links.base import LinkFault, Received
@@ -165,7 +165,7 @@ class Rig:
     def turn(self, times: int = 1) -> None:
         """One turn, without a wait."""
         for _ in range(times):
-            self.loop.wake()
+            self.loop.ask()
             assert self.loop._poll is not None
             self.loop._turn(self.loop._poll)
 
@@ -394,6 +394,36 @@ def test_interface_is_looked_at_after_half_a_second_without_a_datagram(
     assert end.fault == "interface eth1 was replaced" and not end.is_open
 
 
+def test_ends_are_looked_at_when_something_is_due_and_not_at_each_beat(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second after the last look, when one is asked for something, or is to be opened."""
+    clock = SimulatedClock(monkeypatch)
+    end = rig.sender(ONE)
+    rig.open(end)
+    looks: list[float] = []
+    tend = rig.loop._tend
+
+    def look(end: DatagramEnd, now: float) -> None:
+        looks.append(round(now, 2))
+        tend(end, now)
+
+    monkeypatch.setattr(rig.loop, "_tend", look)
+    for _ in range(7):
+        clock.now += 0.1
+        rig.post()
+        rig.loop._turn(rig.loop._poll)  # type: ignore[arg-type]
+    assert looks == [0.5] and end.has_sent(7)
+    rig.cables["eth1", "sender"].faults = [LinkFault("down")]
+    rig.post()
+    rig.loop._turn(rig.loop._poll)  # type: ignore[arg-type]
+    clock.now += 0.2
+    end.due_at = rig.loop._tend_at = clock.now
+    rig.loop.wake()
+    rig.loop._turn(rig.loop._poll)  # type: ignore[arg-type]
+    assert looks == [0.5, 0.9]
+
+
 def test_end_that_is_cut_is_closed_and_opened_once_more_after_that(rig: Rig) -> None:
     """Nothing is sent, and nothing that came in meanwhile is taken: as if the cable were drawn."""
     one, hears = rig.sender(ONE), rig.listener(ONE)
@@ -493,7 +523,7 @@ def test_mistake_in_the_loop_ends_no_heartbeat_for_good(
         tend(*args)
 
     monkeypatch.setattr(rig.loop, "_tend", fail)
-    rig.loop.wake()
+    rig.loop.ask()
     until(lambda: ("eth1", True, "sender: unexpected: RuntimeError: odd") in rig.log)
     until(lambda: all(end.is_open for end in ends))
     rig.post()
@@ -506,7 +536,6 @@ def test_thread_enters_first_is_a_daemon_and_ends_with_its_last_end(
 ) -> None:
     """One thread for all ends; it leaves no handle behind."""
     rig = Rig(monkeypatch)
-    before = len(os.listdir("/proc/self/fd"))
     entered: list[int] = []
     ends = [rig.sender(ONE), rig.listener(ONE), rig.listener(TWO)]
     for end in ends:
@@ -520,9 +549,9 @@ def test_thread_enters_first_is_a_daemon_and_ends_with_its_last_end(
         assert end.gone.is_set()
     rig.loop.stop(LIMIT_S)
     assert not thread.is_alive()
-    del rig.loop._poll
     rig.loop.wake()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert rig.loop._poll is not None and rig.loop._poll.closed
+    assert rig.loop._wake_handle == -1 and not rig.loop.has_unread()
 
 
 def test_loop_waits_for_nothing_but_what_comes_next(
