@@ -41,7 +41,11 @@ HEAD = (
     "unfreeze there, s",
     "stop here to STARTED there, s",
     "datagrams a link",
+    "beats at worst, ms: posted to sent",
+    "kernel to read",
+    "read to engine",
 )
+STAGES = ("posted -> sent", "kernel -> read", "read -> engine")
 
 
 def must(node: Node, command: str, limit_s: float = LIMIT_S) -> str:
@@ -120,6 +124,17 @@ def sent(node: Node) -> int:
     )
 
 
+def worst_ms(nodes: TwoNodes) -> list[str]:
+    """Return the longest time that each stage of beats took lately on either node."""
+    worst = dict.fromkeys(STAGES, 0.0)
+    for node in nodes:
+        activity = json.loads(must(node, f"{EZ}/bin/hb -s --json"))["activity"]
+        for each in activity["stages"]:
+            if each["stage"] in worst:
+                worst[each["stage"]] = max(worst[each["stage"]], each["most_s"])
+    return [f"{worst[stage] * 1000:.1f}" for stage in STAGES]
+
+
 def act(node: Node, action: str) -> None:
     """Run `service -A ACTION` for all services; refusals are ignored."""
     done = node.run(f"{EZ}/bin/service -A {action} > /dev/null", LIMIT_S)
@@ -149,6 +164,7 @@ def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
             act(node, action)
             moves.append(took_until(where, state, began_at))
         datagrams = max(sent(node) - first for node, first in zip(nodes, before))
+        stages = worst_ms(nodes)
         text = log(nodes)
         shots = sum(
             len(must(node, "cat /var/tmp/shots 2> /dev/null || true").split()) for node in nodes
@@ -166,6 +182,7 @@ def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
         str(shots),
         *moves,
         f"{datagrams:,}",
+        *stages,
     ]
 
 
