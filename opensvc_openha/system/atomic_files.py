@@ -9,8 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.system import clock
@@ -50,8 +49,7 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
             os.close(directory)
 
 
-@dataclass(frozen=True)
-class PreparedFile:
+class PreparedFile(NamedTuple):
     """A new version of a file beside it, under another name; ``place`` replaces the old one."""
 
     path: str
