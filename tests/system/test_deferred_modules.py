@@ -47,6 +47,24 @@ except dataclasses.FrozenInstanceError as error:
     ]
 
 
+def test_each_of_them_works_as_ever_for_whoever_uses_it() -> None:
+    """Also by `from`, for a subclass, for what looks through all modules, and to be reloaded."""
+    program = """
+for name in ("inspect", "locale", "pickle", "random", "traceback"):
+    sys.modules.pop(name, None)
+defer_modules()
+from random import Random
+import importlib, inspect, locale, pickle, random, traceback
+print(pickle.loads(pickle.dumps({"x": [1]})), Random(1).random() == random.Random(1).random())
+class Own(pickle.Pickler):
+    pass
+print(inspect.isclass(Own), inspect.getmodule(inspect.signature) is inspect)
+print(locale.getpreferredencoding(False) != "", importlib.reload(traceback) is traceback)
+print([name for name, module in sys.modules.items() if not hasattr(module, "__name__")])
+"""
+    assert _run(program) == ["{'x': [1]} True", "True True", "True True", "[]"]
+
+
 def test_threads_that_use_one_at_the_same_moment_all_find_it_whole() -> None:
     """None of them meets a module that another one is still loading."""
     program = """
