@@ -27,6 +27,7 @@ from opensvc_openha.heartbeat.link_workers import (
     SenderThread,
 )
 from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.storage.history_file import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
@@ -82,6 +83,9 @@ class LinkManager:
         self._log = logger
         self._enter = enter
         self._datagrams = datagrams
+        # Of all disks: a beat that is not counted since two threads count at once is no matter.
+        self._written = StageMeter("posted -> read back from a slot")
+        self._taken = StageMeter("slot read -> taken")
         self._newest = NewestFields()
         self._ends: dict[tuple[LinkSpec, str], LinkEnd] = {}
         self._cut_lock = threading.Lock()
@@ -136,14 +140,17 @@ class LinkManager:
         newest = None if link.is_disk else self._newest
         codec = codec_for(link, self._own_names, self._authentication, newest)
         if link.is_disk:
-            return SenderThread(link, codec, self._outbox, self._log_link, self._reports)
+            return SenderThread(
+                link, codec, self._outbox, self._log_link, self._reports, self._written
+            )
         return DatagramSender(link, codec, self._log_link, self._datagrams)
 
     def _make_listener(self, link: LinkSpec) -> LinkEnd:
         codec = codec_for(link, self._own_names, self._authentication)
         report, log = self._inbox.put, self._log_link
         if link.is_disk:
-            return ListenerThread(link, codec, self._inbox.offer, report, log, self._reports)
+            offer, reports = self._inbox.offer, self._reports
+            return ListenerThread(link, codec, offer, report, log, reports, self._taken)
         offer = self._inbox.offer_quietly
         return DatagramListener(link, codec, offer, report, log, self._datagrams)
 
@@ -170,7 +177,7 @@ class LinkManager:
 
     def stages(self, now: float) -> tuple[StageFigure, ...]:
         """How long beats took lately on their way through the links."""
-        meters = (self._datagrams.sent, self._datagrams.read)
+        meters = (self._datagrams.sent, self._datagrams.read, self._written, self._taken)
         return tuple(found for meter in meters if (found := meter.figure(now)) is not None)
 
     def statuses(

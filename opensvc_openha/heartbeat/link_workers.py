@@ -26,6 +26,7 @@ from opensvc_openha.formats.beat_frame import carries_facts
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.link_end import STOP_LIMIT_S, LinkEnd, ListenerEnd, Log, SenderEnd
 from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.links.base import BeatListener, Quiet, Received
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.system import clock
@@ -146,12 +147,15 @@ class SenderThread(SenderEnd, LinkThread):
         board: BeatOutbox,
         log: Log,
         reports: LeaseReports = NO_REPORTS,
+        written: StageMeter | None = None,
     ) -> None:
         super().__init__(link, log)
         self._codec = codec
         self._reports = reports
         self._board = board
         self._seen = 0
+        self._written = written
+        """How long after it was posted a beat was read back."""
 
     def _serve(self) -> None:
         sender = make_sender(self.link, clock.monotonic)
@@ -170,6 +174,9 @@ class SenderThread(SenderEnd, LinkThread):
                 frame = self._codec.encode(posted.beat, self.thread_id, posted.with_names)
                 sender.send(frame)
                 self.record_sent(number)
+                if self._written is not None:
+                    now = clock.monotonic()
+                    self._written.record(now - posted.posted_at, now)
                 self._report_renewal(posted.beat.seq, frame, began_at, sender.disk)
                 self.record_health()
                 self.record_counters(sender.counters)
@@ -199,10 +206,13 @@ class ListenerThread(ListenerEnd, LinkThread):
         report_tried: Callable[[ListenerTried], None],
         log: Log,
         reports: LeaseReports = NO_REPORTS,
+        taken: StageMeter | None = None,
     ) -> None:
         super().__init__(link, codec, deliver, report_tried, log)
         self._reports = reports
         self._quiet_at = -math.inf
+        self._taken = taken
+        """How long after its read a beat came here."""
         self._codec = codec
         self._found: Received | None = None
         """What was reported of the present opening."""
@@ -220,6 +230,9 @@ class ListenerThread(ListenerEnd, LinkThread):
                 self.record_counters(listener.counters)
                 self._report_found(listener.found)
                 if received is not None:
+                    if self._taken is not None:
+                        now = clock.monotonic()
+                        self._taken.record(now - received.received_at, now)
                     self._intake.take(received)
                 elif medium is not None and wants_quiet:
                     self._report_quiet(medium, listener.quiet)

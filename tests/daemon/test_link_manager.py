@@ -176,15 +176,22 @@ def test_each_end_is_begun_in_the_order_of_the_file(rig: Rig) -> None:
     codec = (OWN, "names", "authentication", manager._newest)
     assert rig.of(OWN).given == (codec, manager._log_link, rig.loop)
     codec = (OWN_DISK, "names", "authentication", None)
-    assert rig.of(OWN_DISK).given == (codec, rig.outbox, manager._log_link, rig.reports)
+    assert rig.of(OWN_DISK).given == (
+        codec,
+        rig.outbox,
+        manager._log_link,
+        rig.reports,
+        manager._written,
+    )
     quiet, loud = rig.inbox.offer_quietly, rig.inbox.offer
-    for link, offer, last in ((PEERS, quiet, rig.loop), (PEERS_DISK, loud, rig.reports)):
+    disk = (rig.reports, manager._taken)
+    for link, offer, last in ((PEERS, quiet, (rig.loop,)), (PEERS_DISK, loud, disk)):
         assert rig.of(link).given == (
             (link, "names", "authentication"),
             offer,
             rig.inbox.put,
             manager._log_link,
-            last,
+            *last,
         )
 
 
@@ -297,6 +304,12 @@ def test_stages_that_were_met_are_shown(rig: Rig) -> None:
     rig.loop.sent.record(0.5, 100.0)
     assert [(each.stage, each.most_s) for each in rig.manager.stages(100.0)] == [
         ("posted -> sent", 0.5), ("kernel -> read", 0.25),
+    ]  # fmt: skip
+    manager = rig.manager
+    manager._written.record(0.125, 100.0)
+    manager._taken.record(0.125, 100.0)
+    assert [each.stage for each in manager.stages(100.0)[2:]] == [
+        "posted -> read back from a slot", "slot read -> taken",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -22,7 +22,7 @@ from opensvc_openha.core.events import (
     SlotOpened,
 )
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.core.status import LinkStatus, StageFigure
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.heartbeat import link_workers
@@ -35,6 +35,7 @@ from opensvc_openha.heartbeat.link_workers import (
     SenderThread,
 )
 from opensvc_openha.heartbeat.outbox import BeatOutbox, Posted
+from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.links.base import LinkFault, Quiet, Received
 from opensvc_openha.storage.key_store import new_key
 from tests.simulated_clock import SimulatedClock
@@ -620,3 +621,17 @@ def test_link_that_is_no_medium_of_a_promise_is_read_at_leisure(
     )  # fmt: skip
     serve(thread, monkeypatch, end)
     assert end.waits == [0.5] * 3 and reported == []
+
+
+def test_stages_of_a_disk_are_measured(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    """From the post of a beat to its read-back, and from the read of a slot to the thread here."""
+    clock = SimulatedClock(monkeypatch)
+    clock.now = 100.5
+    written, taken = StageMeter("written"), StageMeter("taken")
+    board = Board(Posted(beat(1), True, posted_at=100.25))
+    serve(SenderThread(LINK, CODEC, board, Log(), written=written), monkeypatch, End(None, [None]))
+    found = replace(frame(1), received_at=100.0)
+    thread = ListenerThread(LINK, CODEC, lambda event: True, lambda event: None, Log(), taken=taken)
+    serve(thread, monkeypatch, End(None, [None, found]))
+    assert written.figure(100.5) == StageFigure("written", 0.25, 0.25, 1)
+    assert taken.figure(100.5) == StageFigure("taken", 0.5, 0.5, 1)
