@@ -19,6 +19,7 @@ from opensvc_openha.formats.state_log import (
 from opensvc_openha.system.atomic_files import sync_file_system, write_atomically
 from opensvc_openha.system.identity import life
 
+_PAGE_BYTES = 4096
 LOG_BYTES = 512 * 1024
 """Room for some 5,000 states: those of a takeover of a thousand services, and more."""
 
@@ -56,8 +57,14 @@ class StateLog:
         """
         self._close()
         first = self._first_line()
-        write_atomically(self._path, first.ljust(LOG_BYTES, b"\0"))
+        write_atomically(self._path, first)
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # Page by page: what the kernel caches in one piece, it may write in one for each record.
+        page = first.ljust(_PAGE_BYTES, b"\0")
+        for at in range(0, LOG_BYTES, _PAGE_BYTES):
+            os.pwrite(self._handle, page[: LOG_BYTES - at], at)
+            page = bytes(_PAGE_BYTES)
+        os.fsync(self._handle)
         self.device = os.fstat(self._handle).st_dev
         self._number, self._end = 1, len(first)
 
