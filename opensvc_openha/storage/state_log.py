@@ -57,7 +57,7 @@ class StateLog:
         """
         self._close()
         first = self._first_line()
-        write_atomically(self._path, first)
+        write_atomically(self._path, first, mode=0o600)
         self._handle = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         # Page by page: what the kernel caches in one piece, it may write in one for each record.
         page = first.ljust(_PAGE_BYTES, b"\0")
