@@ -39,6 +39,7 @@ from opensvc_openha.storage.history_segments import (
     DamagedFile,
     PartlyWritten,
     numbers_in,
+    set_aside,
 )
 
 CONVERTED, DAMAGED = ".converted", ".damaged"
@@ -182,9 +183,16 @@ def convert(former: str, folder: str) -> str:
 
 def _convert(path: str, folder: str) -> str:
     former = Former(path)
+    aside = ""
     try:
         entries = former.entries()
         if os.path.isdir(folder) and numbers_in(folder):
+            try:
+                HistoryFile(folder, "").close()
+            except DamagedFile as error:
+                # Damage of the present history, not of the older version's file.
+                aside = f"; the newest file of {folder} was damaged ({error}): it is now"
+                aside += f" {set_aside(folder)}"
             count = _write(folder, _unconverted(entries, folder), is_numbered=False)
         else:
             beside = f"{folder}.new"
@@ -200,7 +208,7 @@ def _convert(path: str, folder: str) -> str:
         former.close()
     _rename(path, CONVERTED)
     more = f", and {unreadable} could not be read" if unreadable else ""
-    return f"{count} entries{more}: the file is now {path}{CONVERTED}"
+    return f"{count} entries{more}: the file is now {path}{CONVERTED}{aside}"
 
 
 def _unconverted(entries: Iterable[Entry], folder: str) -> Iterator[Entry]:

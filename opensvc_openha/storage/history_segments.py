@@ -132,6 +132,25 @@ def _blocks(handle: int, end: int) -> Iterator[bytes]:
             yield data
 
 
+def _is_torn(handle: int, size: int) -> bool:
+    """Return whether the last line of a file that has bytes was left unfinished."""
+    return os.pread(handle, 1, size - 1) != b"\n"
+
+
+def _number_behind(handle: int, first: int) -> int:
+    """Return the number behind those of a file: no record of it has that, damaged ones included."""
+    size = os.fstat(handle).st_size
+    lines = int(size > 0 and _is_torn(handle, size))
+    newest = 0
+    for block in _blocks(handle, size):
+        numbers = [] if newest else _NUMBER.findall(block)
+        if numbers:
+            behind = block.count(b"\n", block.rindex(b'\n{"id":' + numbers[-1]) + 1)
+            newest = int(numbers[-1]) + lines + behind
+        lines += block.count(b"\n")
+    return max(newest + 1, first + lines - 1)
+
+
 def lines_of(block: bytes) -> list[bytes]:
     """Return the lines of a block but for the head, oldest first."""
     return [line for line in block[1:].split(b"\n") if not line.startswith(_HEAD_START)]
@@ -174,7 +193,7 @@ class SegmentAppender:
         self._identity = identity_of(self._handle)
 
     def _continue(self) -> None:
-        """Find the number of the next record: no earlier one has it, damaged ones included."""
+        """Find the number of the next record."""
         found = os.fstat(self._handle)
         if not stat.S_ISREG(found.st_mode):
             raise DamagedFile("it is no file")
@@ -187,16 +206,8 @@ class SegmentAppender:
         version, self.machine = head.get("history"), str(head.get("machine", ""))
         if version != FORMAT:
             raise DamagedFile(f"it is no history of this version (its version is {version})")
-        self._is_torn = os.pread(self._handle, 1, found.st_size - 1) != b"\n"
-        lines = int(self._is_torn)
-        newest = 0
-        for block in _blocks(self._handle, found.st_size):
-            numbers = [] if newest else _NUMBER.findall(block)
-            if numbers:
-                behind = block.count(b"\n", block.rindex(b'\n{"id":' + numbers[-1]) + 1)
-                newest = int(numbers[-1]) + lines + behind
-            lines += block.count(b"\n")
-        self.next_number = max(newest + 1, self._first + lines - 1)
+        self._is_torn = _is_torn(self._handle, found.st_size)
+        self.next_number = _number_behind(self._handle, self._first)
 
     @property
     def is_in_place(self) -> bool:
@@ -284,10 +295,11 @@ def set_aside(folder: str) -> str:
     path, damaged = path_of(folder, first), f"{folder}/{SET_ASIDE}"
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        lines = 1 + sum(block.count(b"\n") for block in _blocks(handle, os.fstat(handle).st_size))
+        # Its head may have been lost: one line more counts as a record.
+        behind = 1 + max(first, _number_behind(handle, first))
     finally:
         os.close(handle)
-    os.close(os.open(path_of(folder, first + lines), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, MODE))
+    os.close(os.open(path_of(folder, behind), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, MODE))
     os.chmod(path, MODE)
     os.replace(path, damaged)
     return damaged

@@ -223,6 +223,20 @@ def test_file_with_another_head_is_not_continued(writer: Writer, head: bytes) ->
     assert sorted(os.listdir(writer.folder)) == [writer.newest.name, "damaged.jsonl"]
 
 
+def test_numbers_behind_a_gap_are_not_given_again_where_the_file_is_set_aside(
+    writer: Writer,
+) -> None:
+    """Programs that follow the history know by the number what they have read."""
+    writer.write(1)
+    writer.appender.next_number = 400
+    writer.write(2, limit=100_000)
+    lines = writer.newest.read_bytes().partition(b"\n")[2]
+    writer.newest.write_bytes(b'{"history":2}\n' + lines)
+    writer.appender.close()
+    set_aside(writer.folder)
+    assert Writer(writer.folder).appender.next_number > 401
+
+
 def test_what_is_no_file_is_set_aside(writer: Writer) -> None:
     """A pipe is not waited for, by no side."""
     writer.write()
