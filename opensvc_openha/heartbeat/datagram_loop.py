@@ -85,10 +85,11 @@ class DatagramLoop:
                 self._poll = select.epoll()
                 self._wake_handle = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 self._poll.register(self._wake_handle, select.EPOLLIN)
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._main, args=(self._poll, enter), name="links", daemon=True
                 )
-                self._thread.start()
+                thread.start()
+                self._thread = thread
             self._arriving.append(end)
         self.ask()
 
@@ -216,10 +217,12 @@ class DatagramLoop:
 
     def _let_go(self, end: DatagramEnd) -> None:
         end.is_open = False
-        if isinstance(end, DatagramListener) and self._poll is not None:
-            self._by_handle.pop(end.handle, None)
+        # The number of a socket that is closed may be that of another link's by now.
+        if isinstance(end, DatagramListener) and self._by_handle.get(end.handle) is end:
+            del self._by_handle[end.handle]
             with suppress(OSError, ValueError):
-                self._poll.unregister(end.handle)
+                if self._poll is not None:
+                    self._poll.unregister(end.handle)
 
     def _tend_all(self, now: float) -> None:
         """Take up what was done beside the loop, and begin what is due on each end."""

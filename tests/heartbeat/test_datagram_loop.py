@@ -316,6 +316,31 @@ def test_fault_is_that_of_its_own_link_which_is_opened_again_after_a_second(
     assert rig.taken == [("eth2", 1)]
 
 
+def test_link_that_cannot_be_opened_leaves_the_handle_it_had_to_who_has_it_now(rig: Rig) -> None:
+    """Both interfaces went away, and one comes back: the number of the closed socket is free."""
+    one, two = rig.listener(ONE), rig.listener(TWO)
+    rig.open(one)
+    cable = rig.cables["eth1", "listener"]
+    cable.faults, cable.opening = [LinkFault("down")], [LinkFault("gone") for _ in range(3)]
+    cable.come_in(frame(1))
+    rig.turn()
+    one.due_at = 0.0
+    rig.turn(2)
+    rig.open(two)
+    assert two.handle == one.handle
+    one.due_at = 0.0
+    rig.turn(2)
+    assert len(cable.opening) == 1
+    rig.cables["eth2", "listener"].come_in(frame(2))
+    rig.turn()
+    assert rig.taken == [("eth2", 2)]
+    one.ask_to_end()
+    rig.turn(2)
+    rig.cables["eth2", "listener"].come_in(frame(3))
+    rig.turn()
+    assert one.gone.is_set() and rig.taken == [("eth2", 2), ("eth2", 3)]
+
+
 def test_beat_is_tried_once_on_a_link_that_fails(rig: Rig) -> None:
     """The next one is newer."""
     one = rig.sender(ONE)
@@ -552,6 +577,22 @@ def test_thread_enters_first_is_a_daemon_and_ends_with_its_last_end(
     rig.loop.wake()
     assert rig.loop._poll is not None and rig.loop._poll.closed
     assert rig.loop._wake_handle == -1 and not rig.loop.has_unread()
+
+
+def test_thread_that_could_not_be_started_is_started_with_the_next_end(
+    running: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system had no thread left for a moment."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(threading.Thread, "start", fail)
+        running.listener(ONE).start(lambda: None)
+    two = running.listener(TWO)
+    two.start(lambda: None)
+    until(lambda: two.is_open)
 
 
 def test_loop_waits_for_nothing_but_what_comes_next(
