@@ -154,7 +154,7 @@ def test_node_that_was_about_to_take_over_fences_nobody_once_it_is_off_limits(
     pair = fenced_pair()
     pair.cut_all()
     while pair.state("deb2") is not ServiceState.START_READY:
-        pair.run(0.25)
+        pair.run(0.05)
     pair.deb2.evacuate(is_on=True, is_off_limits=is_off_limits)
     pair.run(60)
     assert pair.state("deb2").name == ("STOPPED" if is_off_limits else "STARTED")
