@@ -51,6 +51,14 @@ def interface_index(name: str) -> int:
         raise LinkFault(f"interface {name} does not exist") from None
 
 
+def _interface_name(index: int) -> str:
+    """Return the name of a network interface; empty if none has that number."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
+
+
 def is_ip_address(text: str) -> bool:
     """Return False for a host name."""
     try:
@@ -84,11 +92,14 @@ class UdpEnd(ABC):
         self._ip = ipaddress.ip_address("0.0.0.0" if self._host_name else spec.address)
         self._socket: socket.socket | None = None
         self._interface_index = 0
+        self._interface_name = ""
+        """The kernel's name of it: that of the link may be another one of its names."""
 
     def open(self) -> None:
         """Create a new socket on the interface as it is now."""
         self.close()
         self._interface_index = interface_index(self._spec.device)
+        self._interface_name = _interface_name(self._interface_index)
         self._find_address()
         family = socket.AF_INET6 if self._ip.version == 6 else socket.AF_INET
         try:
@@ -134,9 +145,16 @@ class UdpEnd(ABC):
         return self._socket
 
     def check_interface(self) -> None:
-        """Raise LinkFault if the interface is another one than at the opening."""
-        if interface_index(self._spec.device) != self._interface_index:
-            raise LinkFault(f"interface {self._spec.device} was replaced")
+        """Raise LinkFault if the interface is another one than at the opening.
+
+        Never waits: it is found by its number. For a name that none has, the kernel runs a program
+        that may load a driver, and waits for it.
+        """
+        if _interface_name(self._interface_index) == self._interface_name != "":
+            return
+        is_there = self._spec.device in (name for _, name in socket.if_nameindex())
+        what = "was replaced" if is_there else "does not exist"
+        raise LinkFault(f"interface {self._spec.device} {what}")
 
     def _socket_address(self, host: str) -> SocketAddress:
         """Return the address for the system; link-local IPv6 addresses need the interface."""

@@ -48,6 +48,7 @@ def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: 
             ".lock": 0o600,
             "openha.key": 0o600,
             ".log": 0o640,
+            "states.log": 0o600,
             "history": 0o2750,
             ".jsonl": 0o640,
             "nmond.sock": 0o666,

@@ -300,14 +300,25 @@ def test_end_holds_one_socket_while_it_is_open(ends: Callable[..., Ends]) -> Non
 def test_interface_that_is_not_there_or_another_one_is_named(
     ends: Callable[..., Ends], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing at the opening; replaced when a frame is sent or a pause in receiving ends."""
+    """Missing at the opening; replaced when a frame is sent or a pause in receiving ends.
+
+    Then it is not asked for by its name, which may take the kernel long.
+    """
+
+    def name_of(index: int) -> str:
+        raise OSError(errno.ENXIO, "No such device or address")
+
+    def index_of(name: str) -> int:
+        raise AssertionError("asked for by its name")
+
     with pytest.raises(LinkFault, match="interface nosuch0 does not exist"):
         ends("127.0.0.1", device="nosuch0").sender.open()
     pair = ends("127.0.0.1")
     pair.sender.open()
     pair.listener.open()
     pair.sender.send(b"beat")
-    monkeypatch.setattr(socket, "if_nametoindex", lambda name: HERE + 1)
+    monkeypatch.setattr(socket, "if_indextoname", name_of)
+    monkeypatch.setattr(socket, "if_nametoindex", index_of)
     assert heard(pair.listener).data == b"beat"
     for call in (lambda: pair.sender.send(b"x"), lambda: pair.listener.receive(0.0)):
         with pytest.raises(LinkFault, match="interface lo was replaced"):
