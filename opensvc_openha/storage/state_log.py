@@ -86,9 +86,13 @@ class StateLog:
             self._number, self._end = 1, len(first)
 
     def give_up(self) -> None:
-        """Append nothing more: states are written one by one, and no record counts any more."""
+        """Append nothing more: states are written one by one, and no record counts any more.
+
+        Only once all STATE files are on disk, which the log alone has made durable so far.
+        """
         self._close()
         with contextlib.suppress(OSError):
+            sync_file_system(self._states_dir)
             os.unlink(self._path)
 
     def close(self) -> None:

@@ -334,6 +334,30 @@ def test_log_that_cannot_be_written_leaves_durable_files(
     assert os.listdir(machine.path("mail").parent) == ["STATE.deb1"]
 
 
+@pytest.mark.parametrize("files", ["old", "empty"])
+@pytest.mark.parametrize("is_synced", [True, False])
+def test_log_that_is_given_up_loses_no_state_that_it_alone_made_durable(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, is_synced: bool, files: str
+) -> None:
+    """It cannot be written, and the power is cut after that: a service that was frozen by it, and
+    one that was not, are as they were. Where the files cannot be synced either, it stays.
+    """
+    store = machine.start()
+    store.write_own({"web": STARTED})
+    store._log.checkpoint()
+    store.write_own({"web": FROZEN, "zabbix": STOPPED})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda _handle: _raise(errno.EIO))
+        if not is_synced:
+            patch.setattr(state_log, "sync_file_system", lambda _folder: _raise(errno.EIO))
+        store.write_own({"mail": STARTED})
+    machine.lose(files, "new")
+    machine.boot = "boot-2"
+    machine.start()
+    assert machine.recovered["web"].reason == KEPT[True]
+    assert machine.recovered["zabbix"].reason == KEPT[False]
+
+
 def test_state_that_the_log_cannot_have_is_written_alone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
