@@ -56,6 +56,8 @@ class DiskProcess:
         self._is_ended = False
         self._taken = b""
         """Read by the reader thread, and not used yet."""
+        self._is_taking = False
+        """The reader thread has read what may not be passed on yet."""
         try:
             self._process = subprocess.Popen(
                 [
@@ -169,11 +171,11 @@ class DiskProcess:
         return self._last_number
 
     def _is_behind(self) -> bool:
-        """Return True while the child has reported what the reader thread has not taken."""
+        """Return True while the child has reported what the reader thread has not passed on."""
         poll = select.poll()
         try:
             poll.register(self._replies, select.POLLIN)
-            return bool(poll.poll(0))
+            return bool(poll.poll(0)) or self._is_taking
         except (OSError, ValueError):
             # The child has ended: the reader thread is about to report that.
             return True
@@ -238,6 +240,7 @@ class DiskProcess:
         name_thread(f"disk {self._path.rsplit('/', 1)[-1]}")
         with self._replies:
             while True:
+                self._is_taking = bool(self._taken)
                 head = self._read_exactly(disk_worker.REPLY.size)
                 if head is None:
                     break
@@ -275,6 +278,7 @@ class DiskProcess:
     def _read_exactly(self, length: int) -> bytes | None:
         while len(self._taken) < length:
             more = self._replies.read(_PIPE_BYTES)
+            self._is_taking = True
             if not more:
                 return None
             self._taken += more

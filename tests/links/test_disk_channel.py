@@ -26,6 +26,7 @@ from opensvc_openha.links.disk_channel import (
     ScsiAnswer,
     channel_for,
 )
+from opensvc_openha.links.disk_watch import DiskWatch, Look
 from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from tests.waiting import LIMIT_S, until
@@ -76,6 +77,25 @@ def test_opening_reports_whether_the_page_cache_is_avoided(disk_file: str, is_di
     )
     made.close()
     until(lambda: not disk_channel._channels)
+
+
+def test_report_that_was_read_and_not_passed_on_yet_is_not_missing(
+    channel: DiskChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that was stopped reads many at once: none behind the first is called overdue."""
+    behind: list[bool] = []
+    put = DiskWatch.put
+
+    def note(watch: DiskWatch, look: Look) -> None:
+        behind.append(watch._is_behind())
+        put(watch, look)
+
+    monkeypatch.setattr(DiskWatch, "put", note)
+    watch = channel.watch(0, 512, 0.01, START_LIMIT_S)
+    until(lambda: len(behind) >= 3)
+    watch.close()
+    assert all(behind)
+    until(lambda: not watch._is_behind())
 
 
 def test_path_is_looked_at_with_every_eighth_read(channel: DiskChannel, disk_file: str) -> None:
