@@ -47,6 +47,8 @@ SETTLED_S = 5.0
 KILLS = "power loss to start script, s"
 ENTRY = "/bin/true"
 AGENT_COMMANDS = ("svcmon", "svcmgr -s web print status")
+FAILURES = (SystemExit, subprocess.SubprocessError, OSError, OpenhaError)
+"""What a pair that cannot be set up or measured raises."""
 REALTIME = "[node]\nrealtime = yes\n"
 
 Table = dict[str, dict[str, dict[str, str]]]
@@ -165,7 +167,7 @@ def attempt(setting: Setting, what: str, measure: Callable[[Pair], None]) -> Non
     try:
         with TwoNodes() as nodes:
             measure(setting.make(nodes))
-    except (SystemExit, subprocess.SubprocessError, OSError, OpenhaError) as problem:
+    except FAILURES as problem:
         lines = str(problem).splitlines() or [type(problem).__name__]
         note(what, setting.column, setting.label, f"failed: {lines[0][:100]}")
 
@@ -282,7 +284,7 @@ def measure_busy(settings: list[Setting], amount: Amount) -> None:
             nodes = stack.enter_context(TwoNodes())
             try:
                 pairs.append((setting, setting.make(nodes)))
-            except (SystemExit, subprocess.SubprocessError) as problem:
+            except FAILURES as problem:
                 note(what, setting.column, setting.label, f"failed: {problem}"[:100])
 
         with ThreadPoolExecutor(amount.together) as pool:
@@ -305,7 +307,7 @@ def measure_many(amount: Amount) -> None:
         label = f"{count:,}:"
         try:
             found = many_services.measure(count)
-        except SystemExit as problem:
+        except FAILURES as problem:
             note("many services", HERE, label, f"failed: {problem}"[:100])
             continue
         note(

@@ -425,10 +425,13 @@ class StageView:
     """How long a stage on the way of beats took in the last one to two minutes."""
 
     stage: str
+    """From where to where: `read -> engine`, for instance."""
     typical_s: float
-    """Half of the times took this or less, to a fourth of it."""
+    """The median, right to a fourth of itself."""
     most_s: float
+    """The longest time."""
     number: int
+    """How many times were measured."""
 
 
 @dataclass(frozen=True)

@@ -261,14 +261,14 @@ def _timing(section: ConfSection, has_plan: bool) -> TimingOptions:
         raise section.error(
             "profile = fast takes over before a slow check-up script could have fenced the peer:"
             f" declare in [timing] fence_time = SECONDS, at most {FENCE_TIME_MAX_S:g}, or write"
-            " profile = tutorial",
+            " profile = balanced or tutorial",
             "profile",
         )
     if profile is Profile.FAST and fence_time_s is not None and fence_time_s > FENCE_TIME_MAX_S:
         raise section.error(
             "fence_time: profile = fast needs a check-up script that fences within"
             f" {FENCE_TIME_MAX_S:g} s; found {fence_time_s:g}: use a quicker fence, or write"
-            " profile = tutorial",
+            " profile = balanced or tutorial",
             "fence_time",
         )
     return TimingOptions(profile, fence_time_s)

@@ -314,7 +314,7 @@ def check_fence(svc: ServiceSpec, path: str, options: Options) -> None:
         raise options.error(
             "profile = fast needs a check-up script that fences the peer, and that of service"
             f" {svc.name} is {svc.check} ({place}): give the service one that fences, or write"
-            " profile = tutorial",
+            " profile = balanced or tutorial",
             "timing",
             "profile",
         )

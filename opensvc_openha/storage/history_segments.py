@@ -291,7 +291,7 @@ def set_aside(folder: str) -> str:
 
     Returns that name. Raises OSError.
     """
-    first = numbers_in(folder)[-1]
+    first = max(numbers_in(folder), default=0)
     path, damaged = path_of(folder, first), f"{folder}/{SET_ASIDE}"
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

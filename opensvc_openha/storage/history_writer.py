@@ -341,6 +341,8 @@ class History:
                 self._recent.appendleft(entry)
 
     def _lose(self, count: int, why: str) -> None:
+        # What was written before that outlives the machine all the same.
+        self._sync()
         self._drop_file()
         self._lost += count
         if not self.problem:

@@ -104,7 +104,7 @@ def test_last_call_is_never_longer_than_the_delay() -> None:
 
 
 def test_node_that_lost_the_knowledge_waits_again() -> None:
-    """And says so anew before it leaves the delay out once more."""
+    """And reports it again before it leaves the delay out once more."""
     turns = agreed()
     turns.update(RUNS, heard(), 9, 1.0, False)
     assert not turns.is_prompt

@@ -147,7 +147,7 @@ def test_options_are_read(text: str, options: Options) -> None:
         (
             "[timing]\nprofile = fast\n",
             2,
-            "declare in .timing. fence_time = SECONDS, at most 2, or write profile = tutorial",
+            "fence_time = SECONDS, at most 2, or write profile = balanced or tutorial",
         ),
         ("[timing]\nfence_time = 2.5\nprofile = fast\n", 2, "fences within 2 s; found 2.5"),
         ("[timing]\nfence_time = 0\n", 2, "expected seconds, above 0 and at most 86400; found '0'"),

@@ -237,6 +237,13 @@ def test_numbers_behind_a_gap_are_not_given_again_where_the_file_is_set_aside(
     assert Writer(writer.folder).appender.next_number > 401
 
 
+def test_file_that_is_gone_meanwhile_cannot_be_set_aside(writer: Writer) -> None:
+    """An operator has removed it: an error like those of a disk."""
+    with pytest.raises(FileNotFoundError):
+        set_aside(writer.folder)
+    assert os.listdir(writer.folder) == []
+
+
 def test_what_is_no_file_is_set_aside(writer: Writer) -> None:
     """A pipe is not waited for, by no side."""
     writer.write()

@@ -499,6 +499,13 @@ def test_full_disk_loses_what_was_not_whole(writer: Writer, whole: int) -> None:
     assert writer.reports[1][1].endswith(f"; {3 - whole} entries were lost")
 
 
+def test_full_disk_loses_nothing_that_was_written(writer: Writer) -> None:
+    """What the file has taken is on disk before it is left."""
+    writer.errors = [None, None, PartlyWritten(1, OSError(28, "No space left on device"))]
+    writer.run(1, 1, 3)
+    assert writer.synced == [100.05, pytest.approx(100.15)] and writer.closed == 1
+
+
 def test_damaged_file_is_set_aside(writer: Writer) -> None:
     """The batch is in the new one."""
     writer.errors = [DamagedFile("it is another version")]
