@@ -349,7 +349,10 @@ def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
     for entry in cluster_dir.path("services/.proc").iterdir():
-        entry.unlink()
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
     cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is there again")
     cluster_dir.wait(
         lambda: cluster_dir.path("services/.proc/nmond.lock").exists(), "the lock is there again"
@@ -365,10 +368,7 @@ def test_no_second_daemon_starts_before_a_removed_lock_is_put_back(cluster_dir: 
     """
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
-    folder = cluster_dir.path("services/.proc")
-    for entry in folder.iterdir():
-        entry.unlink()
-    folder.rmdir()
+    shutil.rmtree(cluster_dir.path("services/.proc"))
     assert f"nmond is already running on this node (pid {pid})" in cluster_dir.fails(
         "ezha start", 5
     )

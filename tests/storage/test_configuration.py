@@ -309,7 +309,8 @@ def test_fast_is_refused_for_a_service_without_fencing(layout: Layout, check: st
         "openha.conf:2: profile = fast needs a check-up script that fences the peer"
     )
     assert (
-        f"service web is {check} (services:3)" in message and "write profile = balanced or tutorial" in message
+        f"service web is {check} (services:3)" in message
+        and "write profile = balanced or tutorial" in message
     )
     services.write_text(
         services.read_text().replace(f"peer {node_name()} {check}", f"peer another {check}")

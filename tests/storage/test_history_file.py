@@ -360,9 +360,9 @@ def test_history_is_for_root_and_its_group(kept: Kept, umask: int) -> None:
     finally:
         os.umask(former)
     modes = {each.name: each.stat().st_mode & 0o777 for each in kept.path.iterdir()}
-    assert modes == {"000000000502.jsonl": 0o640, "damaged.jsonl": 0o640}
+    assert modes == {"000000000501.jsonl": 0o640, "damaged.jsonl": 0o640}
     assert kept.path.stat().st_mode & 0o7777 == 0o2750
-    new = kept.path / "000000000502.jsonl"
+    new = kept.path / "000000000501.jsonl"
     assert new.stat().st_gid == kept.path.stat().st_gid
 
 
