@@ -141,8 +141,9 @@ class InterfaceWatch:
             self._thread.join(limit_s)
 
     def _end_wait(self) -> None:
-        if self._wake is not None:
-            os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if self._wake is not None:
+                os.eventfd_write(self._wake, 1)
 
     def _report_changes(self) -> None:
         with self._lock:
@@ -163,6 +164,10 @@ class InterfaceWatch:
                     self._mute.forget()
                 self._report_changes()
             self._ending.wait(_RETRY_S)
+        with self._lock:
+            if self._wake is not None:
+                os.close(self._wake)
+            self._wake = None
 
     def _listen(self) -> None:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:

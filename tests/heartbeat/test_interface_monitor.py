@@ -18,6 +18,7 @@ from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.timing import MUTE_REST_S
 from opensvc_openha.formats.netlink import InterfaceNews, ask_for_all, read_news
 from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch, MuteSenders
+from tests.waiting import LIMIT_S
 
 FIRST = LinkSpec("deb1", "net", "eth1", "239.131.50.10", 5010, 0, 10.0)
 SECOND = LinkSpec("deb1", "unicast", "eth2", "10.50.2.2", 5010, 0, 10.0)
@@ -249,6 +250,17 @@ def test_system_without_netlink_has_no_thread(monkeypatch: pytest.MonkeyPatch) -
     watch.start(lambda: None)
     watch.stop()
     assert news.empty() and not watch._thread.is_alive()
+
+
+def test_watch_that_has_ended_leaves_no_handle_behind() -> None:
+    """An engine that failed is followed by another daemon in the same process."""
+    before = len(os.listdir("/proc/self/fd"))
+    watch = InterfaceWatch(lambda links: None)
+    watch.start(lambda: None)
+    watch.stop(LIMIT_S)
+    assert len(os.listdir("/proc/self/fd")) == before
+    watch.use(())
+    watch.stop()
 
 
 def test_request_is_a_dump_of_all_links() -> None:
