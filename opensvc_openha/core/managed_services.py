@@ -31,7 +31,7 @@ _ELSEWHERE = "this node is neither primary nor secondary"
 _NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
 
 
-@state_marks(not_state={"_mirrored"})
+@state_marks(not_state={"_mirrored", "_dropped"})
 class ManagedServices(Mapping[str, ServiceMachine]):
     """The machine of each service, by name."""
 
@@ -49,6 +49,8 @@ class ManagedServices(Mapping[str, ServiceMachine]):
             for svc in (*spec.own_services, *kept)
         }
         self._kept = {svc.name: svc for svc in kept}
+        self._dropped: set[str] = set()
+        """Services that were removed: what was recovered of one may be older than its last state."""
         self._mirrored: dict[str, ServiceState] = {}
 
     def __getitem__(self, name: str) -> ServiceMachine:
@@ -109,6 +111,9 @@ class ManagedServices(Mapping[str, ServiceMachine]):
                 continue
             machine = self._machines[name] = self._new_machine(svc, spec, recovered, at.now)
             done += machine.begin(at)
+            if name in self._dropped:
+                self._dropped.discard(name)
+                done.append(machine.persist())
             text = f"added: {recovered.get(name, _NEW_SERVICE).reason}"
             done.append(Record(RecordKind.SERVICE, name, "", machine.state.name, text))
         return done
@@ -119,6 +124,7 @@ class ManagedServices(Mapping[str, ServiceMachine]):
         # Only what surely does not run is dropped; the rest is announced until it is stopped.
         if not machine.may_run:
             del self._machines[name]
+            self._dropped.add(name)
             text = "removed by an operator"
             return [
                 *machine.abandon("the service was removed", at),
@@ -135,6 +141,7 @@ class ManagedServices(Mapping[str, ServiceMachine]):
         done = [action for name in names for action in self._machines[name].evaluate(at)]
         for name in [name for name in self._kept if not self._machines[name].may_run]:
             del self._kept[name], self._machines[name]
+            self._dropped.add(name)
             text = "stopped, and no longer in the services file"
             done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", text))
         return done

@@ -433,12 +433,12 @@ class ServiceMachine:
             self._doubt = None
         if (old_state, old_target) == (self.state, self.frozen_target):
             if self.stay != old_stay:
-                parts.append(self._persist())
+                parts.append(self.persist())
             return parts
         self.since = now
         self._record_origin(row, situation, now)
         self._was_never_started = row.trigger in _NOTHING_STARTED
-        moved: list[Action] = [self._persist()]
+        moved: list[Action] = [self.persist()]
         if old_state is not self.state:
             is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
             is_alarm = is_found_up or self.state in (
@@ -476,7 +476,8 @@ class ServiceMachine:
         has_room = self.frozen_target is None and self.state is not ServiceState.FROZEN_START
         return self._fail_back.stay if has_room else FREE
 
-    def _persist(self) -> Persist:
+    def persist(self) -> Persist:
+        """Return the write of its state as it is now."""
         return Persist(self.spec.name, self.state, self.frozen_target, self.stay)
 
     @property

@@ -15,6 +15,7 @@ from opensvc_openha.core.events import Command, ConfigChanged, Leaving, Recovere
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP_HOLD_S
+from opensvc_openha.formats.state_file import decode
 from tests.core.pair import TIMEOUT_S, Host, Pair
 from tests.seeds import seeds
 
@@ -472,6 +473,31 @@ def test_service_added_again_is_what_its_state_file_holds() -> None:
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
     assert pair.starts() == []
+
+
+def test_service_that_was_stopped_and_dropped_is_written_as_it_was_recovered() -> None:
+    """Its line was removed while it ran, and comes back while its last state is being written: what
+    was recovered is older than that.
+    """
+    pair = Pair()
+    deb1, everything = pair.deb1, pair.services
+    deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_STOP)})
+    pair.run(TIMEOUT_S + 1)
+    deb1.command(Command.FORCE_STOP)
+    deb1.command(Command.START)
+    pair.run(START_READY_DELAY_S + TIMEOUT_S + 1)
+    assert deb1.state == "STARTED"
+    deb1.handle(deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, ())))
+    deb1.command(Command.STOP)
+    pair.run(5)
+    assert deb1.engine is not None and not deb1.engine.manages("registry")
+    known = RecoveredState(ServiceState.STOPPING, ServiceState.FROZEN_STOP, must_probe=True)
+    spec = ClusterSpec("deb1", "deb2", pair.links, everything)
+    deb1.handle(deb1.life, ConfigChanged(spec, {"registry": known}))
+    assert deb1.engine.state_of("registry") is ServiceState.STOPPING
+    assert decode(deb1.store.files["registry"]).state is ServiceState.STOPPING
+    pair.run(5)
+    assert deb1.state == "FROZEN_STOP"
 
 
 def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
