@@ -76,6 +76,7 @@ class Rig(Notes):
             "incarnation",
             inbox=Part(self, "inbox"),
             outbox="outbox",
+            datagrams="datagrams",
             loop=self.loop,
             authentication=Part(self, "authentication"),
             lease=Part(self, "lease", reports="reports"),
@@ -229,7 +230,11 @@ def test_parts_are_made_of_the_configuration(rig: Rig) -> None:
     assert rig.built["OutlookWatch"][0][1]() is other and rig.built["Watchers"][0][1]() is other
     assert rig.built["OutlookWatch"][0][2]() == 60.0
     assert rig.built["OutlookWatch"][0][3]().peer_standing is PeerStanding.LIVE
-    assert rig.built["LinkManager"][0][3]() == ()
+    outbox, datagrams, inbox, authentication, own_names = rig.built["LinkManager"][0][:5]
+    incarnation = cast(Any, rig.incarnation)
+    assert (outbox, datagrams) == (incarnation.outbox, incarnation.datagrams)
+    assert (inbox, authentication) == (incarnation.inbox, incarnation.authentication)
+    assert own_names() == ()
     assert rig.built["Realtime"][0] == ("fifo",)
     assert rig.built["ControlService"][1]["leaving"] is None
 
