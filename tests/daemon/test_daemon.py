@@ -551,7 +551,9 @@ def test_log_without_a_reader_delays_nothing(cluster_dir: ClusterDir) -> None:
     )
     try:
         cluster_dir.wait(lambda: cluster_dir.run("service -s -c").returncode == 0, "it serves")
-        cluster_dir.ok("service -A registry unfreeze")
+        # Refused while the status script is running, as it is at first.
+        unfreeze = "service -A registry unfreeze"
+        cluster_dir.wait(lambda: cluster_dir.run(unfreeze).returncode == 0, unfreeze)
         cluster_dir.wait_state("registry", "STARTED")
         assert "STARTING -> STARTED" in cluster_dir.log()
         process.terminate()
