@@ -50,7 +50,7 @@ class ManagedServices(Mapping[str, ServiceMachine]):
         }
         self._kept = {svc.name: svc for svc in kept}
         self._dropped: set[str] = set()
-        """Services that were removed: what was recovered of one may be older than its last state."""
+        """Services that were removed: what is recovered of one may be older than its last state."""
         self._mirrored: dict[str, ServiceState] = {}
 
     def __getitem__(self, name: str) -> ServiceMachine:
