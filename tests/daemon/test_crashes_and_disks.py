@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster_dir import HERE, PEER, ClusterDir
+from tests.full_disk import FullDisk
 
 SILENCE_S = 20
 KILL_ONCE = "[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; }}"
@@ -108,33 +109,15 @@ def test_daemon_killed_while_it_asks_the_wrapper_asks_again(cluster_dir: Cluster
     assert cluster_dir.state("registry") == "STARTED" and cluster_dir.calls("registry.sh") == []
 
 
-class StateDisk:
+class StateDisk(FullDisk):
     """A small file system of its own under the states of a cluster directory."""
-
-    def __init__(self, cluster: ClusterDir) -> None:
-        self.folder = cluster.path("services")
-        self.folder.mkdir(exist_ok=True)
-        self._mount("-t", "tmpfs", "-o", "size=512k,mode=755", "tmpfs", str(self.folder))
 
     @staticmethod
     def _mount(*args: str) -> None:
         subprocess.run(["mount", *args], check=True, capture_output=True)
 
-    def fill(self) -> None:
-        """Not a byte is left."""
-        with (self.folder / "ballast").open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-
-    def free(self) -> None:
-        """There is room again."""
-        (self.folder / "ballast").unlink()
-
     def protect(self, is_read_only: bool) -> None:
-        """Nothing can be written, or all can again."""
+        """Nothing can be opened to be written, or all can again; what is open can be written."""
         if is_read_only:
             self._mount("--bind", str(self.folder), str(self.folder))
             self._mount("-o", "remount,bind,ro", str(self.folder))
@@ -156,7 +139,7 @@ def state_disk(cluster_dir: ClusterDir) -> Iterator[StateDisk]:
             "mounting a tmpfs needs root"
         )
     try:
-        disk = StateDisk(cluster_dir)
+        disk = StateDisk(cluster_dir.path("services"))
     except subprocess.CalledProcessError as error:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
             f"no tmpfs can be mounted: {error.stderr!r}"
@@ -180,6 +163,8 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     monitor.write_text(monitor.read_text().replace("\t2\n", f"\t{SILENCE_S}\n"))
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web force-start")
+    # What is opened before can be changed below.
+    history = os.open(cluster_dir.path("services/.proc/history"), os.O_RDONLY | os.O_DIRECTORY)
     state_disk.protect(True)
     done = cluster_dir.run("service -A registry unfreeze")
     assert done.returncode == 6 and "not kept" in done.stderr and "cannot write" in done.stderr
@@ -198,11 +183,21 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     assert log.count("service registry: STOPPED -> NOT WRITTEN") == 1, log
     # The note of fencing, too, if the peer was silent only after the disk was protected.
     assert log.count("this node does not fence before it can be") <= 1, log
-    # Its file is open, and takes entries still.
+    # Its file is open, and takes entries still: until the next one begins a file.
     assert "the history is not written" not in log
+    assert "registry: STOPPED -> NOT WRITTEN" in cluster_dir.ok("openha history registry")
+    os.rename("000000000001.jsonl", "former.jsonl", src_dir_fd=history, dst_dir_fd=history)
+    os.close(history)
+    cluster_dir.wait(
+        lambda: "the history is not written" in cluster_dir.ok("service -s -v"),
+        "the lost history is reported",
+    )
     state_disk.protect(False)
     cluster_dir.wait_state("registry", "STARTED")
-    assert "registry: STOPPED -> NOT WRITTEN" in cluster_dir.ok("openha history registry")
+    cluster_dir.wait(
+        lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history continues"
+    )
+    assert cluster_dir.log().count("the history is not written") == 1
     assert cluster_dir.calls("web.sh") == []
 
 
