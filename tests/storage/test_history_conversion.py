@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -370,21 +371,26 @@ def test_conversion_that_was_killed_is_done_again(
 def test_second_conversion_waits_for_the_first(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its daemon was killed, and the next one has begun: all is there once."""
     old.write(2)
-    begun, may_end = threading.Event(), threading.Event()
-    write = module._write
+    begun, may_end, waits = threading.Event(), threading.Event(), threading.Semaphore(0)
+    write, flock = module._write, fcntl.flock
+
+    def locking(handle: int, how: int) -> None:
+        waits.release()
+        flock(handle, how)
 
     def slow(*args: Any, **options: Any) -> int:
         begun.set()
         may_end.wait(60)
         return write(*args, **options)
 
+    monkeypatch.setattr(fcntl, "flock", locking)
     monkeypatch.setattr(module, "_write", slow)
     done = list[str]()
     threads = [threading.Thread(target=lambda: done.append(old.convert())) for _ in range(2)]
     threads[0].start()
     begun.wait(60)
     threads[1].start()
-    assert not done
+    assert waits.acquire(timeout=60) and waits.acquire(timeout=60) and not done
     may_end.set()
     for thread in threads:
         thread.join()
