@@ -29,11 +29,11 @@ NS_PER_S = 1e9
 
 @dataclass(frozen=True)
 class Used:
-    """What processes have used so far."""
+    """What threads have used so far."""
 
     cpu_s: float
     wakeups: int
-    """Times that a thread of theirs got a processor after it had waited for something."""
+    """Times that one of them got a processor after it had waited for something."""
 
 
 def processes(node: Node) -> dict[int, str]:
@@ -59,21 +59,37 @@ def _name(folder: Path) -> str:
     return name
 
 
+def threads(pid: int) -> dict[str, Used]:
+    """Return what each thread of a process has used, by its number."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            ran_ns = int((task / "schedstat").read_text().split()[0])
+            status = (task / "status").read_text()
+        except OSError:
+            continue
+        wakeups = int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+        found[task.name] = Used(ran_ns / NS_PER_S, wakeups)
+    return found
+
+
+def ended_s(pid: int) -> float:
+    """Return the processor time of a process's children that have ended, such as scripts.
+
+    Those are only known by the ticks of the clock.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def used(node: Node) -> Used:
     """Return what a node's processes have used, and what those that have ended had."""
     cpu_s, wakeups = 0.0, 0
     for pid in processes(node):
-        # Processes that have ended are only known by the ticks of the clock.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        cpu_s += (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            try:
-                cpu_s += int((task / "schedstat").read_text().split()[0]) / NS_PER_S
-                wakeups += int(
-                    (task / "status").read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0]
-                )
-            except OSError:
-                continue
+        cpu_s += ended_s(pid)
+        for each in threads(pid).values():
+            cpu_s += each.cpu_s
+            wakeups += each.wakeups
     return Used(cpu_s, wakeups)
 
 
@@ -88,10 +104,15 @@ def at_rest(node: Node, seconds: float) -> tuple[float, float]:
     )
 
 
+def memory_kb(pid: int) -> dict[str, int]:
+    """Return the lines of a process's smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines}
+
+
 def pss_mb(pid: int) -> float:
     """Return the memory of a process, its part of what it shares included."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+    return memory_kb(pid)["Pss"] / 1000
 
 
 def memory_mb(node: Node) -> list[tuple[str, float]]:

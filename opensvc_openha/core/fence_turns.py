@@ -93,7 +93,7 @@ class FenceTurns:
         fence waits for the last call only. It is not kept: a daemon that did not hear the peer
         before a cut waits for the delay."""
         self._timed_seq: int | None = None
-        """The first beat that says so of this node, to a peer that takes facts."""
+        """The first beat that reports this of this node, to a peer that takes facts."""
         self.anchor = memory.silent_since
         """When the first node called the other one silent; None while the peer is heard."""
         self.is_wary = memory.is_wary
