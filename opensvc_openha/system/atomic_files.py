@@ -31,18 +31,9 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
 
     Raises OSError.
     """
-    folder = os.path.dirname(path)
-    temporary, handle = _open_beside(path)
-    with _removed_on_failure(temporary):
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            if is_durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+    PreparedFile.beside(path, data, mode, is_durable).place()
     if is_durable:
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:
@@ -57,14 +48,17 @@ class PreparedFile(NamedTuple):
     status: os.stat_result
 
     @staticmethod
-    def beside(path: str, data: bytes, mode: int = 0o644) -> PreparedFile:
-        """Write a version that is not on disk yet. Raises OSError."""
+    def beside(path: str, data: bytes, mode: int = 0o644, is_durable: bool = False) -> PreparedFile:
+        """Write a version; the content of a durable one is on disk on return. Raises OSError."""
         temporary, handle = _open_beside(path)
         with _removed_on_failure(temporary):
             try:
-                if os.write(handle, data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(handle, left) :]
                 os.fchmod(handle, mode)
+                if is_durable:
+                    os.fsync(handle)
                 return PreparedFile(path, temporary, os.fstat(handle))
             finally:
                 os.close(handle)
