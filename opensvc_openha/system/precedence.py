@@ -41,10 +41,13 @@ class Precedence(NamedTuple):
 def give_weight(leader: int) -> None:
     """Give a session, by the process that leads it, the weight of that of this process.
 
-    Nothing happens without the permission, or without such sharing.
+    Nothing happens without the permission, or without such sharing. The file is empty for a
+    process whose session has no weight of its own: none was made since the machine started, as in
+    some containers.
     """
     with contextlib.suppress(OSError):
         with open(_AUTOGROUP.format("self"), encoding="ascii") as file:
-            weight = file.read().split()[-1]
-        with open(_AUTOGROUP.format(leader), "w", encoding="ascii") as file:
-            file.write(weight)
+            _, found, weight = file.read().rpartition("nice ")
+        if found:
+            with open(_AUTOGROUP.format(leader), "w", encoding="ascii") as file:
+                file.write(weight.strip())

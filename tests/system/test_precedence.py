@@ -7,6 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,16 @@ def test_what_is_not_permitted_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     give_weight(child.pid)
     monkeypatch.setattr(precedence, "_AUTOGROUP", "/proc/{}/nonexistent")
     give_weight(os.getpid())
+
+
+def test_session_without_a_weight_gives_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's file is empty in a session that is older than the container it runs in."""
+    (tmp_path / "self").touch()
+    monkeypatch.setattr(precedence, "_AUTOGROUP", str(tmp_path / "{}"))
+    give_weight(os.getpid())
+    assert os.listdir(tmp_path) == ["self"]
 
 
 def weight(pid: int | str) -> str:
