@@ -42,6 +42,7 @@ from opensvc_openha.demo.switch import LINKS, Switch, address, check_link
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
+from opensvc_openha.system.processes import wait_for_child
 
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
 SHARED_DIR = "/shared"
@@ -211,16 +212,15 @@ class Node:
         """
         with _text_file() as out, _text_file() as err:
             process = self.popen(command, env, stdin=stdin, stdout=out, stderr=err)
+            has_ended = False
             try:
-                code = process.wait(timeout=timeout_s)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise subprocess.TimeoutExpired(
-                        command, timeout_s, _content(out), _content(err)
-                    ) from None
-                raise
+                has_ended = wait_for_child(process.pid, timeout_s)
+            finally:
+                if not has_ended:
+                    os.killpg(process.pid, signal.SIGKILL)
+                code = process.wait()
+            if not has_ended:
+                raise subprocess.TimeoutExpired(command, timeout_s, _content(out), _content(err))
             return subprocess.CompletedProcess(command, code, _content(out), _content(err))
 
     @property
