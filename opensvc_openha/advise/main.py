@@ -17,7 +17,8 @@ from opensvc_openha.cli.history import newest_if_any
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.storage.history_file import Entry, EntryKind, read_oldest, read_words
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import read_oldest, read_words
 from opensvc_openha.system import clock
 from opensvc_openha.verify.invariants import InvariantBroken
 from opensvc_openha.verify.rehearsal.happenings import read_happenings

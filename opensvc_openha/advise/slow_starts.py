@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 
 SLOW_S = 10.0
 """A start that takes longer is called slow."""

@@ -17,7 +17,8 @@ from opensvc_openha.storage.fence_history import (
     by_path,
     fence_entries,
 )
-from opensvc_openha.storage.history_file import read_words, unwritten
+from opensvc_openha.storage.history_entry import unwritten
+from opensvc_openha.storage.history_file import read_words
 from opensvc_openha.system import clock
 
 _SHOWN = 20

@@ -20,15 +20,8 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.suggestion import which_service
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import describe
-from opensvc_openha.storage.history_file import (
-    Damaged,
-    Entry,
-    EntryKind,
-    has_service,
-    is_of,
-    read_entries,
-    unwritten,
-)
+from opensvc_openha.storage.history_entry import Entry, EntryKind, is_of, unwritten
+from opensvc_openha.storage.history_file import Damaged, has_service, read_entries
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from opensvc_openha.storage.drills import Drills
     from opensvc_openha.storage.explanation import Explanation, ReasonStep
     from opensvc_openha.storage.fence_history import PathHistory
-    from opensvc_openha.storage.history_file import Entry
+    from opensvc_openha.storage.history_entry import Entry
     from opensvc_openha.storage.timeline import Timeline
 
 _Shape = TypeVar("_Shape")

@@ -12,7 +12,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.peer_link.protocol import ENTRIES_MAX
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import describe
-from opensvc_openha.storage.history_file import Entry, entry_from_json
+from opensvc_openha.storage.history_entry import Entry, entry_from_json
 from opensvc_openha.storage.timeline import ClockDifference, Timeline, merge
 from opensvc_openha.system import clock
 

@@ -33,14 +33,8 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.storage.alert_limit import Admitted, AlertLimit
 from opensvc_openha.storage.alerts import AlertStream
 from opensvc_openha.storage.explanation import explain
-from opensvc_openha.storage.history_file import (
-    Entry,
-    EntryKind,
-    key_of,
-    read_after,
-    read_entries,
-    unwritten,
-)
+from opensvc_openha.storage.history_entry import Entry, EntryKind, key_of, unwritten
+from opensvc_openha.storage.history_file import read_after, read_entries
 from opensvc_openha.storage.history_segments import mark_of
 from opensvc_openha.storage.history_writer import NOT_WRITTEN
 from opensvc_openha.system import clock

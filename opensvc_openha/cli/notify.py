@@ -173,7 +173,7 @@ def _sample(layout: Layout, kind: AlertKind, is_over: bool) -> Message:
     from opensvc_openha.cli.notifier import Message, names_of
     from opensvc_openha.storage.alert_limit import Admitted
     from opensvc_openha.storage.alerts import Alert
-    from opensvc_openha.storage.history_file import Entry, EntryKind
+    from opensvc_openha.storage.history_entry import Entry, EntryKind
 
     _, peer = names_of(layout)
     what = f"{kind.value}{' over' * is_over}: a test by openha notify test, nothing happened"

@@ -27,7 +27,7 @@ from opensvc_openha.peer_link.protocol import (
     request_to_json,
 )
 from opensvc_openha.peer_link.server import Program
-from opensvc_openha.storage.history_file import Entry, entry_to_json
+from opensvc_openha.storage.history_entry import Entry, entry_to_json
 from opensvc_openha.system import clock
 from opensvc_openha.system.self_command import self_command
 

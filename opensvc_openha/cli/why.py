@@ -33,7 +33,7 @@ from opensvc_openha.storage.explanation import (
     explain,
     sight_lines,
 )
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
 from opensvc_openha.system.kernel_log import refused_writes

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from opensvc_openha.core.events import Command, DrillOrder, Leaving
     from opensvc_openha.core.states import ServiceState
     from opensvc_openha.core.status import NodeStatus, PathStatus
-    from opensvc_openha.storage.history_file import Entry
+    from opensvc_openha.storage.history_entry import Entry
 
 _KINDS = (UsageError, RefusedError, ActionError, SystemFault, NotAnsweringError)
 """Errors that a running daemon may answer with.
@@ -103,7 +103,7 @@ def fetch_history(layout: Layout) -> list[Entry]:
 
     Without the output of scripts for users who may not read the file. Raises as ``fetch_status``.
     """
-    from opensvc_openha.storage.history_file import entry_from_json
+    from opensvc_openha.storage.history_entry import entry_from_json
 
     for message in _converse(layout, {"do": "history"}, ANSWER_LIMIT_S):
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
-    from opensvc_openha.storage.history_file import Entry
+    from opensvc_openha.storage.history_entry import Entry
     from opensvc_openha.system.peer_credentials import Caller
 
     View = Callable[[NodeStatus], str]

@@ -56,7 +56,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.script_output import without_output
-from opensvc_openha.storage.history_file import Entry, entry_to_json
+from opensvc_openha.storage.history_entry import Entry, entry_to_json
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.files import identity_of

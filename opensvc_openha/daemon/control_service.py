@@ -38,7 +38,7 @@ from opensvc_openha.errors import NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import LEASE
 from opensvc_openha.storage.evacuation_store import read_evacuation, write_evacuation
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller

@@ -51,7 +51,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.fence_history import DRILL, DRILL_FAILED, FENCE_PATH, RESERVATION
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.journal_fields import path_fields
 from opensvc_openha.system import clock

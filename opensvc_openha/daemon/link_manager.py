@@ -28,7 +28,7 @@ from opensvc_openha.heartbeat.link_workers import (
 )
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.heartbeat.stage_meter import StageMeter
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
 

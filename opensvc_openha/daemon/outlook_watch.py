@@ -27,7 +27,7 @@ from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.errors import NotAnsweringError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.durations import Durations
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.outlook_file import NodeOutlook, read_outlook
 from opensvc_openha.system import clock

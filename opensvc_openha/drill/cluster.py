@@ -30,7 +30,7 @@ from opensvc_openha.peer_link.protocol import (
     Request,
     StatusRequest,
 )
-from opensvc_openha.storage.history_file import Entry, EntryKind, entry_from_json
+from opensvc_openha.storage.history_entry import Entry, EntryKind, entry_from_json
 from opensvc_openha.system import clock
 from opensvc_openha.system.order_reason import given_reason
 

@@ -14,7 +14,7 @@ from opensvc_openha.drill.cables import Cable, cables_of, end_of, is_up
 from opensvc_openha.drill.refusals import difference, states_of, why_no_cut
 from opensvc_openha.drill.trial import Trial, expect
 from opensvc_openha.errors import ActionError
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.system import clock
 
 PEER_POLL_S = 0.5

@@ -36,7 +36,7 @@ from opensvc_openha.drill.trial import Trial, expect
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError
 from opensvc_openha.peer_link.protocol import DrillWord
 from opensvc_openha.storage.configuration import read_options
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.system import clock
 
 STOP_S = 60.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from opensvc_openha.core.status import LinkStatus, NodeStatus
 from opensvc_openha.errors import OpenhaError
-from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.storage.history_entry import Entry
 from opensvc_openha.system import clock
 
 EVERY_S = 1.0

@@ -21,7 +21,7 @@ from opensvc_openha.core.status import (
 from opensvc_openha.live.observer import Seen, end_of
 from opensvc_openha.live.orders import Order, orders_for
 from opensvc_openha.storage.explanation import describe
-from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.storage.history_entry import Entry
 from opensvc_openha.system.clock import precise_stamp, stamp
 
 OVERDUE_S = 1.5

@@ -15,7 +15,7 @@ from opensvc_openha.core.states import PEER_OUT, UP, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.storage.fence_history import FENCE_PATH
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 
 _UP = frozenset(state.name for state in UP)
 _AT_REST = frozenset(state.name for state in UP | PEER_OUT)

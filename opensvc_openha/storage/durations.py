@@ -15,7 +15,7 @@ from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.proc_files import write_proc_file
 
 _VERSION = 1

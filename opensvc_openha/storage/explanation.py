@@ -14,7 +14,7 @@ from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import FAILED, PASSING, SET_OFF, ServiceState
 from opensvc_openha.core.status import Sight
 from opensvc_openha.storage.fence_history import FENCE, proofs_in
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances, what_it_waits_for, what_to_do
 from opensvc_openha.system.clock import precise_stamp
 from opensvc_openha.system.kernel_log import RefusedWrites

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import ALWAYS_TRUE
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 
 FENCE, FENCE_PATH, CONFIRMED = "FENCE", "FENCE PATH", "CONFIRMED OUT"
 DRILL, DRILL_FAILED = "DRILL", "DRILL FAILED"

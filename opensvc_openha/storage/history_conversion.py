@@ -24,16 +24,15 @@ from itertools import islice
 
 from opensvc_openha.core.timing import HISTORY_ENTRIES
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.storage.history_file import (
+from opensvc_openha.storage.history_entry import (
     Entry,
     EntryKind,
-    HistoryFile,
     finite_number,
     key_of,
     load_cause,
     load_sight,
-    read_entries,
 )
+from opensvc_openha.storage.history_file import HistoryFile, read_entries
 from opensvc_openha.storage.history_segments import (
     MODE,
     DamagedFile,

@@ -33,7 +33,8 @@ from opensvc_openha.core.timing import HISTORY_ENTRIES, HISTORY_INBOX_LIMIT
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile, read_entries
 from opensvc_openha.storage.history_segments import DamagedFile, PartlyWritten, set_aside
 from opensvc_openha.storage.tally import Tally
 from opensvc_openha.system import clock

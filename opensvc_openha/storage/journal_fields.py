@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.storage.alerts import AlertStream
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 
 _SUBJECTS = {
     EntryKind.SERVICE: "OPENHA_SERVICE",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding
-from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.storage.history_entry import Entry
 from opensvc_openha.system.kernel_log import RefusedWrites
 
 _PARTS = "parts of it may be in use there until it is frozen as stopped"

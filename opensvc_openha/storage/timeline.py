@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opensvc_openha.core.beat import Causality
-from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.storage.history_entry import Entry
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.durations import ServiceTimes, read_durations
-from opensvc_openha.storage.history_file import Entry, EntryKind, read_words
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import read_words
 from opensvc_openha.verify.rehearsal.present import MEASURED, Lasting
 
 _KINDS = {kind.value: kind for kind in (ScriptKind.START, ScriptKind.STOP, ScriptKind.CHECK)}

@@ -13,7 +13,8 @@ from opensvc_openha.advise.shared_paths import SharedPath
 from opensvc_openha.advise.slow_starts import Pause, pauses_in, starts_of
 from opensvc_openha.advise.text import as_text
 from opensvc_openha.advise.timeouts import Choice, LinkAdvice, Stalls
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_oldest
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile, read_oldest
 
 LOG = """\
 11:59:00 INFO    WEB.FS#1                     mount of the day before

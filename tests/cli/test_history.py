@@ -15,7 +15,8 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.storage.explanation import explain
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile, read_entries
 from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system import clock
 from tests.cli.test_json_views import published

@@ -41,7 +41,7 @@ from opensvc_openha.storage.alerts import Alert
 from opensvc_openha.storage.drills import Begun, DrillKind, DrillResult, Drills, DrillStep
 from opensvc_openha.storage.explanation import Explanation, ReasonStep
 from opensvc_openha.storage.fence_history import FenceEvent, PathHistory
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.timeline import ClockDifference, NodeEntry, Timeline, merge
 from tests.generated import ROOT
 from tests.generated_schemas import schema_path

@@ -22,7 +22,8 @@ from opensvc_openha.errors import ActionError, SystemFault, UsageError
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.options_file import NotifyOptions
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile, read_entries
 from opensvc_openha.system import clock
 from tests.cli.test_json_views import published
 from tests.cluster_dir import HERE, PEER, ClusterDir

@@ -8,7 +8,7 @@ from typing import Any
 from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, DrillOrder, Leaving
 from opensvc_openha.core.status import NodeStatus, PathStatus
-from opensvc_openha.storage.history_file import Entry
+from opensvc_openha.storage.history_entry import Entry
 from opensvc_openha.system.peer_credentials import Caller
 
 PATH = PathStatus("ipmi", "power", 0, text="ON")

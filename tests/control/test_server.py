@@ -26,7 +26,7 @@ from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, DrillOr
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import RefusedError, SystemFault, UsageError
-from opensvc_openha.storage.history_file import Entry, EntryKind, entry_to_json
+from opensvc_openha.storage.history_entry import Entry, EntryKind, entry_to_json
 from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
 from tests.control.noted_daemon import PATH, NotedDaemon

@@ -34,7 +34,7 @@ from opensvc_openha.daemon.open_commands import Answers, OpenCommands
 from opensvc_openha.errors import NotAnsweringError, RefusedError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.evacuation_store import read_evacuation
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller

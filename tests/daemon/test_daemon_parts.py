@@ -20,7 +20,7 @@ from opensvc_openha.daemon.daemon import Daemon, Survivors
 from opensvc_openha.daemon.issues import Issue
 from opensvc_openha.errors import NotAnsweringError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from tests.daemon.noted_parts import Notes, Part
 from tests.simulated_clock import SimulatedClock
 

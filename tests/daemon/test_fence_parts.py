@@ -42,7 +42,7 @@ from opensvc_openha.daemon.service_fences import PROGRAM
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.fence_history import DRILL, DRILL_FAILED, FENCE_PATH, RESERVATION
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.journal_fields import path_fields
 from opensvc_openha.system import clock
 from opensvc_openha.system.peer_credentials import Caller

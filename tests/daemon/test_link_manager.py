@@ -17,7 +17,7 @@ from opensvc_openha.daemon.link_manager import LinkManager
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.heartbeat.stage_meter import StageMeter
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.system import clock
 from tests.simulated_clock import SimulatedClock
 

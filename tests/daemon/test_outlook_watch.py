@@ -17,7 +17,7 @@ from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.daemon.outlook_watch import OutlookWatch
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.storage.durations import read_durations
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.outlook_file import NodeOutlook, write_outlook
 from opensvc_openha.system import clock

@@ -25,15 +25,8 @@ from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.explanation import describe, explain
 from opensvc_openha.storage.history_conversion import convert
-from opensvc_openha.storage.history_file import (
-    Entry,
-    EntryKind,
-    HistoryFile,
-    entry_from_json,
-    entry_to_json,
-    read_after,
-    read_entries,
-)
+from opensvc_openha.storage.history_entry import Entry, EntryKind, entry_from_json, entry_to_json
+from opensvc_openha.storage.history_file import HistoryFile, read_after, read_entries
 from opensvc_openha.storage.history_segments import DamagedFile, path_of
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.outlook import Circumstances

@@ -45,7 +45,8 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.layout import find_layout, tree_layout
 from opensvc_openha.lean import client
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile
 from opensvc_openha.system import clock as system_clock
 from opensvc_openha.system.peer_credentials import Caller
 from opensvc_openha.system.self_command import package_parent, start_script

@@ -25,7 +25,7 @@ from opensvc_openha.live.observer import Observer
 from opensvc_openha.live.order_desk import OrderDesk, Run
 from opensvc_openha.live.web_app import Site, build
 from opensvc_openha.live.web_server import open_socket
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.system import clock
 from tests.waiting import until
 

@@ -93,7 +93,8 @@ ROOMS = {
                 (
                     "storage",
                     "state_store state_log proc_files managed_list key_store fencing_store"
-                    " state_writer history_writer history_file history_segments history_conversion",
+                    " state_writer history_writer history_entry history_file history_segments"
+                    " history_conversion",
                     ("tests/storage", "tests/daemon", "tests/cli"),
                 ),
                 (

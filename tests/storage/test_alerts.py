@@ -11,7 +11,7 @@ from opensvc_openha.core.status import PeerStanding, Sight
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.storage.alert_limit import WINDOW_S, AlertLimit
 from opensvc_openha.storage.alerts import Alert, AlertStream, alerts_in
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 
 pytestmark = pytest.mark.fast
 

@@ -12,7 +12,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus, Sight
 from opensvc_openha.core.transitions import TABLE
 from opensvc_openha.storage.explanation import explain
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.outlook import Circumstances
 from opensvc_openha.system.kernel_log import RefusedWrites
 

@@ -37,7 +37,8 @@ from opensvc_openha.storage.fence_history import (
     by_path,
     fence_entries,
 )
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_words
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile, read_words
 
 PEER, NODE = "deb1", "deb2"
 _SECONDS = itertools.count(1)

@@ -21,7 +21,8 @@ from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage import history_conversion as module
 from opensvc_openha.storage.history_conversion import EXIT_DAMAGED, EXIT_FAILED, convert, main
-from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, read_entries
+from opensvc_openha.storage.history_entry import Entry, EntryKind
+from opensvc_openha.storage.history_file import HistoryFile, read_entries
 from opensvc_openha.storage.history_segments import DamagedFile, PartlyWritten
 from opensvc_openha.storage.history_writer import History
 from tests.waiting import until

@@ -22,14 +22,8 @@ from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage import history_writer as history_module
-from opensvc_openha.storage.history_file import (
-    Entry,
-    EntryKind,
-    HistoryFile,
-    read_after,
-    read_entries,
-    unwritten,
-)
+from opensvc_openha.storage.history_entry import Entry, EntryKind, unwritten
+from opensvc_openha.storage.history_file import HistoryFile, read_after, read_entries
 from opensvc_openha.storage.history_writer import History
 from tests.full_disk import FullDisk
 from tests.waiting import until
@@ -441,7 +435,7 @@ WRITES = """
 import sys
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage import history_writer
-from opensvc_openha.storage.history_file import EntryKind
+from opensvc_openha.storage.history_entry import EntryKind
 history_writer._GATHER_S = 0.001
 history_writer.HISTORY_ENTRIES = 2_000
 history = history_writer.History(tree_layout(sys.argv[1]), 1, print)

@@ -14,20 +14,22 @@ import pytest
 from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.storage import history_file, history_segments
-from opensvc_openha.storage.history_file import (
+from opensvc_openha.storage import history_entry, history_file, history_segments
+from opensvc_openha.storage.history_entry import (
     Entry,
     EntryKind,
-    HistoryFile,
     entry_from_json,
     entry_to_json,
-    has_service,
     is_of,
+    unwritten,
+)
+from opensvc_openha.storage.history_file import (
+    HistoryFile,
+    has_service,
     read_after,
     read_entries,
     read_oldest,
     read_words,
-    unwritten,
 )
 from opensvc_openha.storage.history_segments import PartlyWritten, numbers_in, path_of
 
@@ -543,17 +545,17 @@ def test_link_of_a_list_that_is_none_is_an_error() -> None:
     values: list[object] = ["net1", {"0": 1, "1": 2, "2": 3, "3": 4}, 7, []]
     for value in values:
         with pytest.raises(ValueError, match="no list of its values"):
-            history_file._load_link(value)
+            history_entry._load_link(value)
 
 
 @pytest.mark.parametrize("value", [True, "1", None, float("inf"), float("nan")])
 def test_value_that_is_no_number_is_an_error(value: object) -> None:
     """It would be shown as one otherwise."""
     with pytest.raises(ValueError, match="expected a number"):
-        history_file.finite_number(value)
+        history_entry.finite_number(value)
 
 
 def test_whole_number_is_one() -> None:
     """An old file may have it for what was written as 1.0."""
-    found = history_file.finite_number(3)
+    found = history_entry.finite_number(3)
     assert found == 3.0 and isinstance(found, float)

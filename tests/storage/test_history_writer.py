@@ -35,7 +35,7 @@ from opensvc_openha.core.status import (
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage import history_writer
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.history_segments import DamagedFile, PartlyWritten
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.system import clock

@@ -8,7 +8,7 @@ from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage.durations import Durations, ServiceTimes, read_durations
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.outlook_file import NodeOutlook, read_outlook, write_outlook
 
 FOUND = Finding(Severity.ERROR, "n2", "web", "devices", "no disk", "plug it in", stops_start=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensvc_openha.core.beat import BootId, Causality
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.timeline import ClockDifference, merge
 
 pytestmark = pytest.mark.fast

@@ -18,7 +18,7 @@ from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.status import PeerStanding, Sight
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.journal_fields import JournalFields, path_fields
 from opensvc_openha.system import journal
 from opensvc_openha.system.logs import DaemonLog, log_record

@@ -37,7 +37,7 @@ from opensvc_openha.core.status import (
 )
 from opensvc_openha.errors import ConfigError, UsageError
 from opensvc_openha.storage.durations import ServiceTimes
-from opensvc_openha.storage.history_file import Entry, EntryKind
+from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.verify.rehearsal.happenings import Happening, read_happenings
 from opensvc_openha.verify.rehearsal.present import MEASURED, Lasting, Present
 from opensvc_openha.verify.rehearsal.rehearsal import Rehearsal, Rehearsed, ServiceOutcome
