@@ -159,7 +159,7 @@ class EnginePorts:
 
     def mirror(self, action: MirrorPeer) -> None:
         """Mirror the peer's state to a file, for people and tools."""
-        self._store.mirror_peer(action.service, action.state)
+        self._store.mirror.put(action.service, action.state)
 
     # --- beats and scripts ------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Read and write STATE files, and decide what a starting daemon may conclude from them.
+"""Read and write STATE files.
 
 The node's own files are replaced atomically, and are on disk before the state is announced: by a
 log, where one wait is enough for many. A daemon that starts in the same boot of the machine finds
@@ -6,14 +6,13 @@ the files as they were replaced; after a boot, those that the log has made count
 (``restore``), and any other one, of an operator or an older version, as it is. Where there is no
 log, each file is written to disk itself.
 
-The peer's files are a mirror for people and tools, written by an own thread and never read for a
-decision.
+What a starting daemon concludes from the files is in ``state_recovery``; the peer's files are a
+mirror of their own, ``peer_mirror``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -22,14 +21,16 @@ from dataclasses import replace
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import RecoveredState
 from opensvc_openha.core.model import ServiceSpec
-from opensvc_openha.core.states import FROZEN, ServiceState
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.formats.state_log import MISSING, FileMark, LogRecord, explains
+from opensvc_openha.formats.state_log import MISSING, FileMark, LogRecord
 from opensvc_openha.storage.managed_list import kept_services, managed_names, record_managed
+from opensvc_openha.storage.peer_mirror import PeerMirror
 from opensvc_openha.storage.proc_files import write_proc_file
 from opensvc_openha.storage.state_log import StateLog
+from opensvc_openha.storage.state_recovery import content_due, recover
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import (
     PreparedFile,
@@ -41,10 +42,6 @@ from opensvc_openha.system.atomic_files import (
 from opensvc_openha.system.identity import life
 
 _COUNTER_MAX = 0xFFFFFFFF
-_MIRROR_REST_S = 1.0
-"""Seconds without a state of this node before those of the peer are written."""
-_MIRROR_LATEST_S = 30.0
-_MIRROR_NICE = 10
 
 
 class StateStore:
@@ -54,12 +51,7 @@ class StateStore:
         self._layout = layout
         self._node = node
         self._peer = peer
-        self._mirror: dict[str, ServiceState] = {}
-        """The newest states of the peer that are not written yet."""
-        self._mirror_changed = threading.Condition()
-        self._is_closing = False
-        self._wrote_at = -math.inf
-        self._thread: threading.Thread | None = None
+        self.mirror = PeerMirror(self._write_peer)
         self._log = StateLog(layout.state_log_file, layout.services_dir)
         self._log_in_use = threading.Lock()
         self._has_former_log = False
@@ -78,7 +70,7 @@ class StateStore:
         if log is None or log.life == life():
             return  # What the files hold survived the daemon.
         for service, records in log.by_service.items():
-            content = _content_due(self._layout.state_file(service, self._node), records)
+            content = self._content_due(service, records)
             if content is None:
                 continue
             try:
@@ -88,6 +80,18 @@ class StateStore:
                 del self._unrestored[service]
             except (SystemFault, ValueError):
                 continue  # It is written again with what follows from it.
+
+    def _content_due(self, service: str, records: list[LogRecord]) -> bytes | None:
+        """Return what the log has of a STATE file that may be older; None if the file counts."""
+        try:
+            with open(self._layout.state_file(service, self._node), "rb") as file:
+                status = os.fstat(file.fileno())
+                mark = FileMark(status.st_ino, status.st_mtime_ns)
+                return content_due(records, mark, file.read(64))
+        except FileNotFoundError:
+            return content_due(records, None, b"")
+        except OSError:
+            return records[-1].content  # Lost with the power.
 
     def begin_log(self) -> None:
         """Begin the log of this daemon, once the states that it starts with are written.
@@ -108,7 +112,7 @@ class StateStore:
 
         Returns the problem of each, empty where it was written. ``note`` is called after each.
         """
-        self._wrote_at = clock.monotonic()
+        self.mirror.wait_for_own()
         with self._log_in_use:
             return self._write_own(states, note)
 
@@ -198,32 +202,15 @@ class StateStore:
                 f"cannot write {self._layout.services_dir} to disk: {error.strerror}"
             ) from error
 
-    def mirror_peer(self, service: str, state: ServiceState) -> None:
-        """Queue the peer's state, as seen here, for the mirror.
-
-        It is written once this node has written no state of its own for a moment.
-        """
-        if self._thread is None:
-            thread = threading.Thread(target=self._write_mirror, name="mirror", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return  # No thread can be had now; only the mirror suffers.
-            self._thread = thread
-        with self._mirror_changed:
-            self._mirror[service] = state
-            self._mirror_changed.notify()
+    def _write_peer(self, service: str, state: ServiceState) -> None:
+        write_state(self._layout, service, self._peer, StoredState(state), is_durable=False)
 
     def close(self, limit_s: float = 2.0) -> None:
         """End the mirror's thread after what it still has to write, and the log.
 
         A disk that hangs is waited for so long, each.
         """
-        if self._thread is not None:
-            with self._mirror_changed:
-                self._is_closing = True
-                self._mirror_changed.notify()
-            self._thread.join(limit_s)
+        self.mirror.close(limit_s)
         ending = threading.Thread(target=self._close_log, name="log of states", daemon=True)
         # The next daemon finds the records, and what they made of the files.
         with contextlib.suppress(RuntimeError):
@@ -233,30 +220,6 @@ class StateStore:
     def _close_log(self) -> None:
         with self._log_in_use:
             self._log.close()
-
-    def _write_mirror(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MIRROR_NICE)
-        while True:
-            with self._mirror_changed:
-                self._mirror_changed.wait_for(lambda: self._mirror or self._is_closing)
-                self._await_rest()
-                if not self._mirror:
-                    return
-                service = next(iter(self._mirror))
-                stored = StoredState(self._mirror.pop(service))
-            # Only a mirror; a failure to write the own state is reported elsewhere.
-            with contextlib.suppress(SystemFault):
-                write_state(self._layout, service, self._peer, stored, is_durable=False)
-
-    def _await_rest(self) -> None:
-        """Wait while states of this node are being written, which come first."""
-        latest = clock.monotonic() + _MIRROR_LATEST_S
-        while not self._is_closing:
-            left_s = min(self._wrote_at + _MIRROR_REST_S, latest) - clock.monotonic()
-            if left_s <= 0:
-                return
-            self._mirror_changed.wait(left_s)
 
     def recover(
         self,
@@ -362,67 +325,6 @@ class StateStore:
             return None, f"STATE file {path}: {error.strerror}"
         except ValueError as error:
             return None, f"STATE file {path}: {error}"
-
-
-def recover(
-    stored: StoredState | None, problem: str, is_same_life: bool, is_first_start: bool = False
-) -> RecoveredState:
-    """Return what to assume at the start: pure, so that every case can be enumerated."""
-    if stored is None:
-        if not problem and is_same_life:
-            return RecoveredState(
-                ServiceState.UNKNOWN,
-                ServiceState.FROZEN_STOP,
-                must_probe=True,
-                reason="new service",
-            )
-        if not is_same_life:
-            return RecoveredState(
-                ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service"
-            )
-        return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason=problem)
-    state, frozen_target = stored.state, stored.frozen_target
-    if not is_same_life:
-        if state in FROZEN or frozen_target is ServiceState.FROZEN_STOP:
-            return RecoveredState(
-                ServiceState.FROZEN_STOP,
-                must_probe=True,
-                reason="frozen before the machine was started",
-            )
-        return RecoveredState(
-            ServiceState.STOPPED, must_probe=True, reason="the machine was started"
-        )
-    if state is ServiceState.START_READY and is_first_start:
-        # The original writes the same digit for a service that runs frozen.
-        return RecoveredState(
-            ServiceState.UNKNOWN,
-            must_probe=True,
-            reason="left in START_READY, frozen and running or not",
-        )
-    if state in (ServiceState.START_READY, ServiceState.FORCE_STOP):
-        return RecoveredState(
-            ServiceState.STOPPED,
-            must_probe=True,
-            reason="the daemon was restarted before the start began",
-            stay=stored.stay,
-        )
-    reason = "as before the daemon was restarted"
-    return RecoveredState(state, frozen_target, must_probe=True, reason=reason, stay=stored.stay)
-
-
-def _content_due(path: str, records: list[LogRecord]) -> bytes | None:
-    """Return what the log has of a STATE file that may be older; None if the file counts."""
-    newest = records[-1].content
-    try:
-        with open(path, "rb") as file:
-            status, data = os.fstat(file.fileno()), file.read(64)
-        decode(data)
-    except FileNotFoundError:
-        return newest if explains(records, None, b"") else None
-    except (OSError, ValueError):
-        return newest  # Lost with the power.
-    mark = FileMark(status.st_ino, status.st_mtime_ns)
-    return newest if data != newest and explains(records, mark, data) else None
 
 
 def write_state(

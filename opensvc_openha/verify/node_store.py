@@ -14,7 +14,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.storage.state_store import recover
+from opensvc_openha.storage.state_recovery import recover
 
 
 class NodeStore:

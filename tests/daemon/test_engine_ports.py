@@ -199,7 +199,7 @@ def test_place_that_cannot_be_looked_at_stops_nothing(rig: Rig) -> None:
 def test_state_of_the_peer_is_mirrored(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """For people and tools."""
     mirrored: list[tuple[str, ServiceState]] = []
-    monkeypatch.setattr(rig.store, "mirror_peer", lambda *values: mirrored.append(values))
+    monkeypatch.setattr(rig.store.mirror, "put", lambda *values: mirrored.append(values))
     rig.ports.mirror(MirrorPeer("web", UP))
     assert mirrored == [("web", UP)]
 

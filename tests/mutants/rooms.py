@@ -92,9 +92,9 @@ ROOMS = {
                 ),
                 (
                     "storage",
-                    "state_store state_log proc_files managed_list key_store fencing_store"
-                    " state_writer history_writer history_entry history_file history_segments"
-                    " history_conversion",
+                    "state_store state_log state_recovery peer_mirror proc_files managed_list"
+                    " key_store fencing_store state_writer history_writer history_entry"
+                    " history_file history_segments history_conversion",
                     ("tests/storage", "tests/daemon", "tests/cli"),
                 ),
                 (

@@ -14,7 +14,8 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.state_file import StoredState, decode
-from opensvc_openha.storage.state_store import StateStore, next_boot, recover, write_state
+from opensvc_openha.storage.state_recovery import recover
+from opensvc_openha.storage.state_store import StateStore, next_boot, write_state
 
 S = ServiceState
 WEB = ServiceSpec("web", "/opt/web", "deb1", "deb2", "/bin/true")

@@ -97,7 +97,7 @@ def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(
             os.path.dirname(path),
         )
     already = len(disk.done)
-    store.mirror_peer("web", ServiceState.STOPPED)
+    store.mirror.put("web", ServiceState.STOPPED)
     store.close(60)
     assert disk.done[already:] == [("name", layout.state_file("web", "deb2"))]
     write_state(layout, "web", "deb1", StoredState(ServiceState.STOPPED), is_durable=False)

@@ -6,9 +6,6 @@ import contextlib
 import os
 import resource
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +16,10 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.formats.state_file import StoredState, decode
+from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.storage import state_store
 from opensvc_openha.storage.state_store import StateStore, next_boot, write_state
-from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import PreparedFile
-from tests.simulated_clock import SimulatedClock
-from tests.waiting import LIMIT_S, until
 
 _MAIL = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
 _WEB = ServiceSpec("web", "/etc/web", "deb1", "deb2", "/bin/true")
@@ -152,70 +146,6 @@ def test_state_that_another_thread_writes_is_left_to_it(tmp_path: Path) -> None:
     assert path.read_bytes() != before
 
 
-def test_mirror_shows_what_could_be_written_of_the_peers_states(tmp_path: Path) -> None:
-    """A file stands where the directory of one service was: the others are mirrored, up to the last
-    before the end.
-    """
-    layout = tree_layout(str(tmp_path))
-    store = StateStore(layout, "deb1", "deb2")
-    os.makedirs(layout.services_dir)
-    Path(layout.services_dir, "web").write_bytes(b"in the way")
-    before = set(threading.enumerate())
-    for service, state in (
-        ("web", ServiceState.STARTED),
-        ("mail", ServiceState.STARTED),
-        ("mail", ServiceState.STOPPED),
-    ):
-        store.mirror_peer(service, state)
-    store.close()
-    until(
-        lambda: set(threading.enumerate()) - before,
-        lambda left: not left,
-        "the mirror's thread ends",
-    )
-    assert Path(layout.state_file("mail", "deb2")).read_bytes() == b"0\0"
-
-
-def test_mirror_waits_until_a_thread_can_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The machine has no thread to give: the daemon continues, and mirrors the next state once it
-    has.
-    """
-    layout = tree_layout(str(tmp_path))
-    store = StateStore(layout, "deb1", "deb2")
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        store.mirror_peer("web", ServiceState.STARTED)
-        store.close()
-    store.mirror_peer("web", ServiceState.STOPPED)
-    path = Path(layout.state_file("web", "deb2"))
-    until(
-        lambda: path.exists() and path.read_bytes(),
-        lambda found: found == b"0\0",
-        "web is mirrored",
-    )
-    store.close()
-
-
-def test_mirror_keeps_no_daemon_from_ending(tmp_path: Path) -> None:
-    """Its disk may hang for ever: the process ends without it."""
-    program = (
-        "import sys; from opensvc_openha.core.states import ServiceState; from"
-        " opensvc_openha.formats.layout import tree_layout; from opensvc_openha.storage.state_store"
-        " import StateStore; StateStore(tree_layout(sys.argv[1]), 'deb1',"
-        " 'deb2').mirror_peer('web', ServiceState.STARTED)"
-    )
-    assert (
-        subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=LIMIT_S).returncode
-        == 0
-    )
-
-
 def test_life_that_cannot_be_remembered_is_none(tmp_path: Path) -> None:
     """A daemon that counted on without writing the number down would use it twice."""
     layout = tree_layout(str(tmp_path))
@@ -289,54 +219,3 @@ def test_start_that_a_restart_interrupts_is_begun_again(tmp_path: Path) -> None:
     store = StateStore(layout, "deb1", "deb2")
     assert store.recover((_MAIL,), True)["mail"].state is ServiceState.STOPPED
     assert store.recover((_WEB,), True, True)["web"].state is ServiceState.UNKNOWN
-
-
-def test_mirror_waits_for_a_takeover_and_has_the_newest_state(tmp_path: Path) -> None:
-    """States of this node are being written; at the end of the daemon all is there."""
-    layout = tree_layout(str(tmp_path))
-    store = StateStore(layout, "deb1", "deb2")
-    store._wrote_at = clock.monotonic() + 3600
-    for state in (ServiceState.START_READY, ServiceState.STARTING, ServiceState.STARTED):
-        store.mirror_peer("web", state)
-    store.mirror_peer("mail", ServiceState.STOPPED)
-    assert set(store._mirror) == {"web", "mail"}
-    store.close(60)
-    for name, state in (("web", ServiceState.STARTED), ("mail", ServiceState.STOPPED)):
-        data = Path(layout.state_file(name, "deb2")).read_bytes()
-        assert decode(data) == StoredState(state)
-
-
-def test_mirror_is_written_at_once_beside_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a state of this node in between, it waits for nothing, and makes the directory."""
-    layout = tree_layout(str(tmp_path))
-    store = StateStore(layout, "deb1", "deb2")
-    rests: list[bool] = []
-    rest = store._await_rest
-    monkeypatch.setattr(store, "_await_rest", lambda: (rests.append(True), rest()))
-    store.mirror_peer("web", ServiceState.STARTED)
-    path = Path(layout.state_file("web", "deb2"))
-    until(path.exists, bool, "the mirror")
-    store.close(60)
-    assert rests, "it asks before each state"
-
-
-@pytest.mark.parametrize("wrote_at, expected", [(99.0, []), (99.5, [0.5]), (200.0, [30.0])])
-def test_mirror_rests_after_each_own_state_but_not_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrote_at: float, expected: list[float]
-) -> None:
-    """A second after the last one, or half a minute."""
-    simulated = SimulatedClock(monkeypatch)
-    simulated.now = 100.0
-    store = StateStore(tree_layout(str(tmp_path)), "deb1", "deb2")
-    store._wrote_at = wrote_at
-    waits: list[float] = []
-
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        simulated.now += seconds
-
-    monkeypatch.setattr(store._mirror_changed, "wait", wait)
-    store._await_rest()
-    assert waits == expected
