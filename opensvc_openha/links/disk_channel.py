@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opensvc_openha.links import disk_worker
+from opensvc_openha.links import disk_requests
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_process import DiskProcess
 from opensvc_openha.links.disk_watch import DiskWatch
@@ -108,10 +108,10 @@ class DiskChannel:
         Raises LinkFault.
         """
         worker = self._running_worker()
-        operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
+        operation = disk_requests.OPEN_FOR_WRITING if for_writing else disk_requests.OPEN
         with self._opening:
             identity = identity_of(self._path)
-            info = disk_worker.INFO.unpack(
+            info = disk_requests.INFO.unpack(
                 worker.request(operation, 0, 0, b"", limit_s, "the opening")
             )
             self._identity = identity
@@ -128,7 +128,7 @@ class DiskChannel:
         """
         self.count_reads(1)
         return self._opened_worker().request(
-            disk_worker.READ, offset, length, b"", limit_s, "the read"
+            disk_requests.READ, offset, length, b"", limit_s, "the read"
         )
 
     def count_reads(self, number: int) -> None:
@@ -148,7 +148,7 @@ class DiskChannel:
     def write(self, offset: int, data: bytes, limit_s: float) -> None:
         """Write, and wait until the device has it; raise LinkFault."""
         self._opened_worker().request(
-            disk_worker.WRITE, offset, len(data), data, limit_s, "the write"
+            disk_requests.WRITE, offset, len(data), data, limit_s, "the write"
         )
 
     def replace(
@@ -162,14 +162,16 @@ class DiskChannel:
         self.count_reads(2)
         # One that hangs must not write what is old by then.
         former = former or b""
-        head = disk_worker.REPLACE_HEAD.pack(len(former), clock.monotonic() + limit_s, limit_s / 4)
+        head = disk_requests.REPLACE_HEAD.pack(
+            len(former), clock.monotonic() + limit_s, limit_s / 4
+        )
         request = head + former + data
         answer = self._opened_worker().request(
-            disk_worker.REPLACE, offset, len(request), request, limit_s, "the write"
+            disk_requests.REPLACE, offset, len(request), request, limit_s, "the write"
         )
-        if answer == disk_worker.WRITTEN:
+        if answer == disk_requests.WRITTEN:
             return None
-        return Difference(answer[:1] == disk_worker.NOT_AS_WRITTEN, answer[1:])
+        return Difference(answer[:1] == disk_requests.NOT_AS_WRITTEN, answer[1:])
 
     def watch(self, offset: int, length: int, pause_s: float, limit_s: float) -> DiskWatch:
         """Have the child read a place at a pace; count its reads. Raises LinkFault."""
@@ -183,18 +185,18 @@ class DiskChannel:
         The kernel gives the command more time than is waited here: where it gives up, it resets
         the unit, and with it what the other node does there. Raises LinkFault.
         """
-        request = disk_worker.SCSI_REQUEST.pack(len(command), wanted) + command + sent
+        request = disk_requests.SCSI_REQUEST.pack(len(command), wanted) + command + sent
         is_running = self.worker_pid != 0
         payload = self._running_worker().request(
-            disk_worker.SCSI,
+            disk_requests.SCSI,
             int((limit_s + _KERNEL_EXTRA_S) * 1000),
             len(request),
             request,
             limit_s if is_running else limit_s + START_LIMIT_S,
             "the SCSI command",
         )
-        start = disk_worker.SCSI_REPLY.size
-        status, host, driver, sense_length = disk_worker.SCSI_REPLY.unpack_from(payload)
+        start = disk_requests.SCSI_REPLY.size
+        status, host, driver, sense_length = disk_requests.SCSI_REPLY.unpack_from(payload)
         sense = payload[start : start + sense_length]
         return ScsiAnswer(status, host, driver, sense, payload[start + sense_length :])
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opensvc_openha.links import disk_worker
+from opensvc_openha.links import disk_requests, disk_worker
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_watch import DiskWatch, Look
 from opensvc_openha.system import clock
@@ -125,7 +125,7 @@ class DiskProcess:
             number = self._new_number()
             asked_at = clock.monotonic()
             self._calls[number] = call = _Call(asked_at)
-            self._hand_over(disk_worker.REQUEST.pack(operation, number, offset, length) + data)
+            self._hand_over(disk_requests.REQUEST.pack(operation, number, offset, length) + data)
         while not call.is_answered.wait(max(0.0, call.since + limit_s - clock.monotonic())):
             with self._lock:
                 is_underway = clock.monotonic() < call.since + limit_s
@@ -154,8 +154,8 @@ class DiskProcess:
                 lambda watch: self._leave(number),
             )
             self._watches[number] = made
-            form = disk_worker.WATCH_FORM.pack(length, pause_s)
-            request = disk_worker.REQUEST.pack(disk_worker.WATCH, number, offset, len(form))
+            form = disk_requests.WATCH_FORM.pack(length, pause_s)
+            request = disk_requests.REQUEST.pack(disk_requests.WATCH, number, offset, len(form))
             self._hand_over(request + form)
         return made
 
@@ -194,7 +194,7 @@ class DiskProcess:
             if self._watches.pop(number, None) is None or self._is_ended:
                 return
             with contextlib.suppress(LinkFault):
-                self._hand_over(disk_worker.REQUEST.pack(disk_worker.LEAVE, number, 0, 0))
+                self._hand_over(disk_requests.REQUEST.pack(disk_requests.LEAVE, number, 0, 0))
 
     def _hand_over(self, request: bytes) -> None:
         """Write to the child without blocking.
@@ -241,10 +241,10 @@ class DiskProcess:
         with self._replies:
             while True:
                 self._is_taking = bool(self._taken)
-                head = self._read_exactly(disk_worker.REPLY.size)
+                head = self._read_exactly(disk_requests.REPLY.size)
                 if head is None:
                     break
-                number, status, length = disk_worker.REPLY.unpack(head)
+                number, status, length = disk_requests.REPLY.unpack(head)
                 payload = self._read_exactly(length)
                 if payload is None:
                     break
@@ -258,7 +258,7 @@ class DiskProcess:
 
     def _take(self, number: int, status: int, payload: bytes) -> None:
         """Pass an answer or a report to who waits for it; call with the lock held."""
-        if status == disk_worker.UNDERWAY:
+        if status == disk_requests.UNDERWAY:
             if number in self._calls:
                 self._calls[number].since = clock.monotonic()
             return
@@ -268,8 +268,8 @@ class DiskProcess:
             del self._watches[number]
             watch.fail(status)
         elif watch is not None:
-            began_at, ended_at, is_news = disk_worker.LOOK.unpack_from(payload)
-            data = payload[disk_worker.LOOK.size :] if is_news else None
+            began_at, ended_at, is_news = disk_requests.LOOK.unpack_from(payload)
+            data = payload[disk_requests.LOOK.size :] if is_news else None
             watch.put(Look(began_at, ended_at, data))
         elif call is not None:
             call.status, call.payload = status, payload

@@ -26,8 +26,8 @@ from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_sl
 from opensvc_openha.links.base import Clock, LinkFault, Quiet, Received
 from opensvc_openha.links.blkid_probe import ask_blkid
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
+from opensvc_openha.links.disk_requests import MAX_BYTES
 from opensvc_openha.links.disk_watch import DiskWatch, Look
-from opensvc_openha.links.disk_worker import MAX_BYTES
 
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer, in seconds, is a fault, even if the link's timeout would

@@ -21,7 +21,7 @@ from opensvc_openha.formats.device_signs import (
 )
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
-from opensvc_openha.links.disk_worker import MAX_BYTES
+from opensvc_openha.links.disk_requests import MAX_BYTES
 
 SLOT = 5120
 

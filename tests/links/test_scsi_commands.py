@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.links import disk_channel, disk_worker
+from opensvc_openha.links import disk_channel, disk_io, disk_requests
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DiskChannel, channel_for
 from tests.waiting import until
@@ -60,7 +60,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 def request(command: bytes, wanted: int = 0, sent: bytes = b"") -> bytes:
     """As the channel makes it."""
-    return disk_worker.SCSI_REQUEST.pack(len(command), wanted) + command + sent
+    return disk_requests.SCSI_REQUEST.pack(len(command), wanted) + command + sent
 
 
 def test_command_that_reads_returns_what_came(kernel: Kernel, tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_command_that_reads_returns_what_came(kernel: Kernel, tmp_path: Path) ->
     path = tmp_path / "disk"
     path.touch()
     kernel.answer = KEYS
-    device = disk_worker.Device(str(path), True)
+    device = disk_io.Device(str(path), True)
     answer = device.scsi(35_000, request(b"\x5e" + bytes(9), 64))
-    assert answer == disk_worker.SCSI_REPLY.pack(0, 0, 0, 0) + KEYS
+    assert answer == disk_requests.SCSI_REPLY.pack(0, 0, 0, 0) + KEYS
     _, command, sent, direction, limit = kernel.seen[0]
     assert (command, sent, direction, limit) == (b"\x5e" + bytes(9), b"", -3, 35_000)
 
@@ -81,9 +81,9 @@ def test_command_that_sends_passes_its_parameters(kernel: Kernel, tmp_path: Path
     path.touch()
     kernel.status, kernel.host, kernel.driver = 0x18, 0x11, 8
     kernel.sense = b"\x70" + bytes(17)
-    device = disk_worker.Device(str(path), True)
+    device = disk_io.Device(str(path), True)
     answer = device.scsi(1000, request(b"\x5f" + bytes(9), 0, b"parameters"))
-    assert answer == disk_worker.SCSI_REPLY.pack(0x18, 0x11, 8, 18) + kernel.sense
+    assert answer == disk_requests.SCSI_REPLY.pack(0x18, 0x11, 8, 18) + kernel.sense
     assert kernel.seen[0][1:4] == (b"\x5f" + bytes(9), b"parameters", -2)
     device.scsi(1000, request(b"\x2a" + bytes(9)))
     assert kernel.seen[1][2:4] == (b"", -1) and kernel.seen[1][0] == kernel.seen[0][0]
@@ -93,7 +93,7 @@ def test_device_is_opened_again_after_an_error(kernel: Kernel, tmp_path: Path) -
     """A path that came back has the same name, but is another device."""
     path = tmp_path / "disk"
     path.touch()
-    device = disk_worker.Device(str(path), True)
+    device = disk_io.Device(str(path), True)
     device.scsi(1000, request(b"\x5e" + bytes(9), 8))
     kernel.error = errno.ENODEV
     with pytest.raises(OSError, match="no"):
@@ -109,9 +109,9 @@ def test_device_is_opened_again_after_an_error(kernel: Kernel, tmp_path: Path) -
 
 def test_answer_has_a_limit(kernel: Kernel, tmp_path: Path) -> None:
     """No request makes the process allocate what it wants."""
-    device = disk_worker.Device(str(tmp_path), True)
+    device = disk_io.Device(str(tmp_path), True)
     with pytest.raises(OSError, match="too long an answer"):
-        device.scsi(1000, request(b"\x5e" + bytes(9), disk_worker.MAX_BYTES + 1))
+        device.scsi(1000, request(b"\x5e" + bytes(9), disk_requests.MAX_BYTES + 1))
     assert not kernel.seen
 
 

@@ -134,8 +134,8 @@ ROOMS = {
             "links",
             _in(
                 "links",
-                "slot_link disk_channel disk_process disk_watch disk_worker udp arrival unicast net"
-                " monitor_file row",
+                "slot_link disk_channel disk_process disk_watch disk_io disk_requests udp arrival"
+                " unicast net monitor_file row",
             ),
             ("tests/links",),
         ),

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from opensvc_openha.links import disk_worker
+from opensvc_openha.system.self_command import package_parent
 from tests.mutants import bequest
 from tests.mutants.graft import graft
 from tests.mutants.kept import Kept
@@ -33,8 +35,16 @@ _SLOWER = 10
 """Factor, besides some seconds, after which a test counts as hanging: detected."""
 _PATIENCE_S = 120.0
 _MEMORY = 2 << 30
-_WORKER = "links/disk_worker.py"
-"""Started by its path, without any hook."""
+_WORKER = "links/disk_io.py"
+"""Run by a process that is started without any hook, by the path of a script."""
+_WORKER_SCRIPT = """
+import sys
+
+sys.path.insert(0, {parent!r})
+{source}
+
+serve()
+"""
 
 
 @dataclass(frozen=True)
@@ -174,14 +184,16 @@ class Bench:
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         name = module_of(mutant.file)
         module = importlib.import_module(name)
-        if mutant.file == _WORKER:
-            module.__file__ = str(path)
-        else:
-            try:
-                if not graft(module, path.read_text(encoding="utf-8"), mutant.where):
-                    return UNPLANTED
-            except SyntaxError:
+        source = path.read_text(encoding="utf-8")
+        try:
+            if not graft(module, source, mutant.where):
                 return UNPLANTED
+        except SyntaxError:
+            return UNPLANTED
+        if mutant.file == _WORKER:
+            script = path.with_suffix(".worker.py")
+            script.write_text(_WORKER_SCRIPT.format(parent=package_parent(), source=source))
+            disk_worker.__file__ = str(script)
         if not is_core:
             os.environ[bequest.FAULT] = f"{name}={path}"
         signal.signal(signal.SIGVTALRM, _too_long)

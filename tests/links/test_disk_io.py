@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from opensvc_openha.links import disk_worker
-from opensvc_openha.links.disk_worker import (
+from opensvc_openha.links import disk_io, disk_worker
+from opensvc_openha.links.disk_io import Device, Server, Watch
+from opensvc_openha.links.disk_requests import (
     LEAVE,
     LOOK,
     NOT_AS_LEFT,
@@ -23,11 +26,9 @@ from opensvc_openha.links.disk_worker import (
     WATCH,
     WATCH_FORM,
     WRITTEN,
-    Device,
-    Server,
-    Watch,
 )
 from opensvc_openha.system import clock as system_clock
+from tests.waiting import LIMIT_S
 
 ONE, TWO, THREE = b"1" * 512, b"2" * 512, b"3" * 512
 
@@ -39,9 +40,9 @@ class Machine:
         self.now = 100.0
         self.said: list[tuple[int, int, bytes]] = []
         self.asked = b""
-        monkeypatch.setattr(disk_worker, "now", lambda: self.now)
-        monkeypatch.setattr(disk_worker, "_reply", lambda *reply: self.said.append(reply))
-        monkeypatch.setattr(disk_worker, "_read_exactly", self._read)
+        monkeypatch.setattr(disk_io, "now", lambda: self.now)
+        monkeypatch.setattr(disk_io, "_reply", lambda *reply: self.said.append(reply))
+        monkeypatch.setattr(disk_io, "_read_exactly", self._read)
 
     def _read(self, length: int) -> bytes:
         data, self.asked = self.asked[:length], self.asked[length:]
@@ -109,7 +110,7 @@ def look(reply: tuple[int, int, bytes]) -> tuple[int, float, float, bytes | None
 
 def test_clock_is_that_of_the_daemon() -> None:
     """Else its instants would be of another time after a suspension."""
-    before, found = system_clock.monotonic(), disk_worker.now()
+    before, found = system_clock.monotonic(), disk_io.now()
     assert before <= found <= system_clock.monotonic()
 
 
@@ -250,7 +251,7 @@ def test_standard_input_that_ends_ends_the_process() -> None:
             os.close(write_end)
             server = Server(Device("/dev/null", False))
             server._watches[1] = Watch(0, WATCH_FORM.pack(512, 3600.0))
-            server._watches[1].due_at = disk_worker.now() + 3600.0
+            server._watches[1].due_at = disk_io.now() + 3600.0
             server.run()
         except EOFError:
             os._exit(7)
@@ -259,3 +260,26 @@ def test_standard_input_that_ends_ends_the_process() -> None:
     os.close(read_end)
     os.close(write_end)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_worker_imports_little() -> None:
+    """What a disk's process has is memory of each node: nothing of the package, and no ``os``."""
+
+    def imported(*words: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-X", "importtime", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+    found = imported(disk_worker.__file__, "/dev/null", "direct") - imported("-c", "pass")
+    package = {name for name in found if name.startswith("opensvc_openha")}
+    assert package - {"opensvc_openha", "opensvc_openha.links"} == {
+        "opensvc_openha.links.disk_io",
+        "opensvc_openha.links.disk_requests",
+    }
+    assert found - package <= {"errno", "fcntl", "mmap", "select", "struct", "_struct"}
