@@ -88,6 +88,7 @@ from opensvc_openha.core.managed_services import ManagedServices
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.own_silence import OwnSilence
 from opensvc_openha.core.peer_watch import PeerWatch
+from opensvc_openha.core.peer_word import PeerWord
 from opensvc_openha.core.service_machine import Moment
 from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.start_problems import StartProblems
@@ -1066,6 +1067,11 @@ class Engine:
         This includes a peer whose daemon said goodbye and has not come back.
         """
         return self._peer.view.silent_since is not None
+
+    @property
+    def peer_word(self) -> PeerWord:
+        """What the peer said last, as of the last step; safe to read likewise."""
+        return self._peer.view.word
 
     def state_of(self, service: str) -> ServiceState:
         """Return this node's own state of one of its services."""

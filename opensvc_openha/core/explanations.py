@@ -24,7 +24,7 @@ def explain_wait(state: S, situation: Situation) -> str:
     if state is not S.START_READY:
         return ""
     if situation.is_put_off:
-        return "what was to be run could not be begun: tried again within seconds"
+        return "tried again within seconds"
     if situation.is_drain_due:
         return "its disks are being taken: what the peer had on its way may land until that is done"
     if situation.evidence is Evidence.SILENT:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.facts import DiskAnswer, Facts, Reach
+from opensvc_openha.core.peer_word import PeerWord
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import PEER_OUT, UP_OR_STARTING, ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -71,8 +72,10 @@ _PAST_MAX = 15
         "_taken_at",
         "_same_since",
         "held_back",
+        "_heard_at",
         "_facts_at",
         "facts_seq",
+        "word",
     },
     own_seqs={"_acked_seq", "_taken_over_seq", "_ack_floor", "facts_acked_seq"},
     memory_s={"_goodbye_at": RESTART_HOLD_S + 1},
@@ -110,7 +113,7 @@ class PeerView:
         self._is_departure_doubted = False
         self._is_authentic = False
         self._are_facts_authentic = False
-        self._facts_at = -math.inf
+        self._heard_at = self._facts_at = -math.inf
         self.facts_seq = -1
         """Number of the beat that brought the newest facts; -1 if none has."""
         self.facts_acked_seq = -1
@@ -119,6 +122,8 @@ class PeerView:
         """Why there is no verdict about a peer that is heard but rejected; empty otherwise."""
         self._ack_floor = 0
         """Acknowledgements up to this number may be out of date and count for nothing."""
+        self.word = PeerWord()
+        """What the peer said last, as of the last step; replaced as a whole, for other threads."""
 
     def admits(self, beat: Beat, now: float = math.inf) -> bool:
         """Return True for a beat of the current incarnation, or of a plausible new one."""
@@ -245,11 +250,12 @@ class PeerView:
             self._taken_over_seq = self.own_seq
         self._update_same_since(beat, now)
         self._newest, self._taken_at, self._is_authentic = beat, now, is_authentic
+        self._heard_at = now if received_at is None else min(now, received_at)
         # A beat without facts withdraws none: they hold for the incarnation.
         if beat.facts is not None:
             self._facts, self._are_facts_authentic = beat.facts, is_authentic
             self.facts_seq = beat.seq
-            self._facts_at = now if received_at is None else min(now, received_at)
+            self._facts_at = self._heard_at
         ack = beat.ack
         if (
             ack is not None
@@ -313,6 +319,14 @@ class PeerView:
             self.standing, self.silent_since = PeerStanding.SILENT, silent_since
         else:
             self.standing, self.silent_since = PeerStanding.UNKNOWN, None
+        self.word = PeerWord(
+            self.standing,
+            self._newest,
+            self._heard_at,
+            self._is_authentic,
+            self._is_departure_doubted,
+            self.ack_limit_s,
+        )
         return before
 
     def doubt_goodbye(self, until: float) -> None:

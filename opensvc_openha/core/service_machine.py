@@ -1007,7 +1007,8 @@ class ServiceMachine:
         # A situation is only made where it is looked at: there may be a thousand services.
         is_ready = self.state is ServiceState.START_READY
         waits_for = explanations.explain_wait(self.state, self._situation(at)) if is_ready else ""
-        texts = [waits_for or self.reason]
+        is_put_off = is_ready and now < self._put_off_until
+        texts = [self.reason, waits_for] if is_put_off else [waits_for or self.reason]
         if self._fencing.ejector and self.state in PEER_OUT:
             texts.append(f"not started here: {self._fencing.ejector}")
         elif at.cut_off and self.state in PEER_OUT:

@@ -173,6 +173,15 @@ PATIENCE_BEATS = 2
 whatever its timeout.
 """
 
+WORD_LIFE_MAX_S = START_READY_DELAY_S - BEAT_INTERVAL_S
+"""A peer said that it is out: it starts nothing within the start-ready delay, unless it has fenced
+this node. A word that is older proves nothing once the start script may begin.
+"""
+WORD_WAIT_S = PATIENCE_BEATS * BEAT_INTERVAL_S
+"""A start beside a peer that is heard waits so long for its next word, if the last one is old once
+its script may begin; then it is decided on again.
+"""
+
 SLOWING_DOWN_S = 2.0
 """A node configured to beat more slowly keeps its interval for this time while its beats announce
 the new one.
@@ -495,6 +504,10 @@ def slot_read_s(timeout_s: float) -> float:
     return min(SLOT_READ_S, max(SLOT_READ_LEAST_S, timeout_s / SLOT_READS))
 
 
+assert WORD_LIFE_MAX_S * (1 + TURN_DRIFT) < START_READY_DELAY_S, "whichever clock is fast"
+assert LEGACY_FRESH_S < WORD_LIFE_MAX_S and BEAT_INTERVAL_S < WORD_WAIT_S < WORD_LIFE_MAX_S, (
+    "a peer in good health gives its word in time"
+)
 assert NEWS_GAP_S <= ACK_GAP_S, "an acknowledgement that is due says what is new as well"
 
 

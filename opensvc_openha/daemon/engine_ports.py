@@ -23,6 +23,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ScriptKind
+from opensvc_openha.core.peer_word import Doubt
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
 from opensvc_openha.daemon.fence_runner import FenceRunner
@@ -180,35 +181,59 @@ class EnginePorts:
         is_fence = action.kind is ScriptKind.CHECK and is_in_silence
         # After a shot it fences nobody.
         is_fence = is_fence and not self._engine.is_proved_by_deed(action.service)
+        is_on_word = action.kind is ScriptKind.START and action.peer_standing is PeerStanding.LIVE
 
-        def is_overtaken() -> bool:
+        def why_not() -> str:
+            # The state was written meanwhile, or the script waited for its place.
+            doubt = self._doubt_of_word(action.service) if is_on_word else ""
             # The last moment at which a fence of a node that nothing answers can be left out.
-            is_kept = is_fence and self._engine.is_isolated
-            return is_kept or self._is_overtaken(decided_at, announced_at, is_in_silence)
+            if is_fence and self._engine.is_isolated:
+                doubt = "none of its targets answers this node"
+            return doubt or self._why_overtaken(decided_at, announced_at, is_in_silence)
 
-        self._runner.run(action, is_overtaken)
+        self._runner.run(action, why_not)
 
     def run_fence_step(self, action: RunFenceStep) -> None:
         """Start a step of the fence plan in a thread of its own: the peer is silent."""
         decided_at, announced_at = self._decided_at, clock.monotonic()
         self._fence_runner.run(
-            action.step, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence=True)
+            action.step,
+            lambda: bool(self._why_overtaken(decided_at, announced_at, is_in_silence=True)),
         )
 
-    def _is_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> bool:
-        """Return True if this node was stalled or mute for so long that the peer may have acted.
+    def _why_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> str:
+        """Return that this node was stalled or mute for so long that the peer may have acted.
 
-        Also if the peer was silent and is heard again. Checked from the script's thread right
-        before it begins: the engine may not have noticed anything yet, so it first gets the time to
-        take the beats that wait.
+        Or that the peer was silent and is heard again; empty otherwise. Checked from the script's
+        thread right before it begins: the engine may not have noticed anything yet, so it first
+        gets the time to take the beats that wait.
         """
-        if is_in_silence and not self._is_still_silent():
-            return True
+        is_silent = not is_in_silence or self._is_still_silent()
         is_mute = (
             self._mute_until > announced_at
             or clock.monotonic() - self._posted_at >= self.patience_s
         )
-        return self._is_revoked or is_mute or self._stall_detector.was_stopped(decided_at)
+        if self._is_revoked or is_mute or self._stall_detector.was_stopped(decided_at):
+            return "this node stood still before the script began"
+        return "" if is_silent else "the peer is not taken for silent any more"
+
+    def _doubt_of_word(self, service: str) -> str:
+        """Return why the peer's word does not hold any more; empty if it does.
+
+        One that is only old, or not handled yet, may come within the time that it is waited for:
+        where the engine writes, what came in meanwhile counts before it is taken.
+        """
+        doubts: list[Doubt | None] = []
+
+        def is_settled() -> bool:
+            # The inbox first: what the engine takes in between is part of the word then.
+            waiting = self._inbox.unread()
+            doubt = self._engine.peer_word.doubt(service, waiting, clock.monotonic())
+            doubts[:] = [doubt]
+            return doubt is None or doubt.is_final
+
+        clock.wait_until(is_settled, timing.WORD_WAIT_S, _DRAIN_PAUSE_S)
+        return "" if doubts[0] is None else doubts[0].text
 
     def _is_still_silent(self) -> bool:
         # No longer than a verdict would wait: a flood never ends.

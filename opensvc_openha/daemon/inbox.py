@@ -69,7 +69,8 @@ class Inbox(Generic[Item]):
         self._beats: collections.deque[_OfLinks] = collections.deque()
         self._others: collections.deque[Item] = collections.deque()
         self._in_a_row = 0
-        self._is_one_in_hand = False
+        self._in_hand: _OfLinks | None = None
+        """What was taken last of the links, until the next item is taken."""
 
     def put(self, item: Item | _OfLinks | _OfWatchdog) -> None:
         """Add an item; never block."""
@@ -109,15 +110,15 @@ class Inbox(Generic[Item]):
     def get(self, timeout_s: float) -> Item | _OfLinks | _OfWatchdog | None:
         """Return the next item; None if there is none within ``timeout_s`` seconds."""
         with self._changed:
-            self._is_one_in_hand = False
+            self._in_hand = None
             if not (self._of_watchdog or self._beats or self._others) and timeout_s > 0:
                 self._changed.wait(timeout_s)
             if self._of_watchdog:
                 return self._of_watchdog.popleft()
             if self._beats and (not self._others or self._in_a_row < BEATS_IN_A_ROW):
                 self._in_a_row += 1
-                self._is_one_in_hand = True
-                return self._beats.popleft()
+                self._in_hand = self._beats.popleft()
+                return self._in_hand
             self._in_a_row = 0
             return self._others.popleft() if self._others else None
 
@@ -159,7 +160,16 @@ class Inbox(Generic[Item]):
     def are_beats_taken(self) -> bool:
         """Return True if no beat waits or is being handled by the taking thread."""
         with self._changed:
-            return not self._beats and not self._is_one_in_hand
+            return not self._beats and self._in_hand is None
+
+    def unread(self) -> tuple[BeatReceived, ...]:
+        """Return the beats that came in and may not have been handled yet, in their order.
+
+        The one in the hand of the taking thread is among them.
+        """
+        with self._changed:
+            waiting = (self._in_hand, *self._beats)
+        return tuple(item for item in waiting if isinstance(item, BeatReceived))
 
     def qsize(self) -> int:
         """Return the number of waiting items."""

@@ -74,7 +74,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MANY = 16
 """Scripts at a time, after which memory is given back."""
 
-_Job = tuple[RunScript, Callable[[], bool]]
+_Job = tuple[RunScript, Callable[[], str]]
 
 
 class ScriptRunner:
@@ -113,14 +113,14 @@ class ScriptRunner:
             self._limits.update({svc.name: svc.limits for svc in services})
             self._at_once = at_once
 
-    def run(self, action: RunScript, is_overtaken: Callable[[], bool]) -> None:
+    def run(self, action: RunScript, why_not: Callable[[], str]) -> None:
         """Queue a script; it runs as soon as there is a place for it.
 
-        ``is_overtaken`` is called from another thread when its turn has come; True means that the
-        decision may be out of date.
+        ``why_not`` is called from another thread when its turn has come; a text means that the
+        decision may be out of date, and why.
         """
         waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
-        item = action, is_overtaken
+        item = action, why_not
         with self._lock:
             if self._is_closed:
                 return
@@ -164,24 +164,24 @@ class ScriptRunner:
                     is_many = self._threads == 0 and self._most_threads >= _MANY
                     self._most_threads = self._most_threads if self._threads else 0
                     break
-                action, is_overtaken = waiting.popleft()
-            self._run(action, is_overtaken)
+                action, why_not = waiting.popleft()
+            self._run(action, why_not)
         if is_many:
             give_back()
 
-    def _run(self, action: RunScript, is_overtaken: Callable[[], bool]) -> None:
+    def _run(self, action: RunScript, why_not: Callable[[], str]) -> None:
         try:
             if action.kind is ScriptKind.PROBE:
                 self._await_orphan(action.service)
-            if action.kind in _REVOCABLE and is_overtaken():
-                outcome, detail = _put_off(action)
+            if action.kind in _REVOCABLE and (why := why_not()):
+                outcome, detail = ScriptOutcome.POSTPONED, why
             elif action.kind in (ScriptKind.CHECK, ScriptKind.POWER) and find_doubt(
                 action.path, self._layout
             ):
                 outcome = _failure(action.kind)
                 detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
-                outcome, detail = self._run_one(action, is_overtaken)
+                outcome, detail = self._run_one(action, why_not)
                 if action.flushes and outcome is ScriptOutcome.OK:
                     outcome, text = self._run_one(action, command=_FLUSH)
                     is_written = outcome is ScriptOutcome.OK
@@ -219,7 +219,7 @@ class ScriptRunner:
     def _run_one(
         self,
         action: RunScript,
-        is_overtaken: Callable[[], bool] = lambda: False,
+        why_not: Callable[[], str] = lambda: "",
         command: Sequence[str] = (),
     ) -> tuple[ScriptOutcome, str]:
         """Run the script of an action, or another command in its place."""
@@ -236,9 +236,9 @@ class ScriptRunner:
                 argv = self._with_own_score(list(command))
                 environment = self._environment(action, limit_s)
                 with self._spawning as has_waited:
-                    if has_waited and action.kind in _REVOCABLE and is_overtaken():
-                        log.note("not begun: this node stood still before\n")
-                        return _put_off(action)
+                    if has_waited and action.kind in _REVOCABLE and (why := why_not()):
+                        log.note(f"not begun: {why}\n")
+                        return ScriptOutcome.POSTPONED, why
                     process = _spawn(argv, environment, log)
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
@@ -365,13 +365,6 @@ def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
         ScriptKind.POWER: (limits.check_s, CHECK_LIMIT_S),
     }[kind]
     return default_s if own_s is None else own_s
-
-
-def _put_off(action: RunScript) -> tuple[ScriptOutcome, str]:
-    return (
-        ScriptOutcome.POSTPONED,
-        f"this node stood still before the {action.kind.value} script began",
-    )
 
 
 def _failure(kind: ScriptKind) -> ScriptOutcome:

@@ -30,7 +30,7 @@ _SILENT = Situation(Role.PRIMARY, Evidence.SILENT)
 @pytest.mark.parametrize(
     "situation, expected",
     [
-        (replace(_SILENT, is_put_off=True), "could not be begun: tried again within seconds"),
+        (replace(_SILENT, is_put_off=True), "tried again within seconds"),
         (_SILENT, "peer is silent: start-ready delay"),
         (replace(_SILENT, is_delay_over=True), "peer is silent: waits to fence it"),
         (replace(_SILENT, evidence=Evidence.BUSY), "waits for its acknowledgement"),

@@ -27,9 +27,10 @@ from opensvc_openha.core.beat import Beat, BootId, Causality
 from opensvc_openha.core.events import BeatReceived, Command, ScriptKind
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.peer_word import PeerWord
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding, Sight
-from opensvc_openha.core.timing import BACKLOG_S
+from opensvc_openha.core.timing import BACKLOG_S, WORD_WAIT_S
 from opensvc_openha.daemon.engine_ports import EnginePorts
 from opensvc_openha.daemon.inbox import EngineInbox
 from opensvc_openha.daemon.open_commands import Answers, OpenCommands
@@ -48,7 +49,8 @@ BEAT = Beat("deb1", BootId(1, 1), 1, None, {})
 SIGHT = Sight(5.0, (), PeerStanding.SILENT, 0.0, None)
 CAUSALITY, OF_STEP = Causality(BootId(1, 1), 5), Causality(BootId(1, 1), 4)
 UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
-Overtaken = Callable[[], bool]
+Overtaken = Callable[[], str]
+WORD = PeerWord(PeerStanding.LIVE, Beat("deb2", BootId(2, 2), 1, None, {"web": DOWN}), 100.0)
 
 
 class Rig:
@@ -62,6 +64,7 @@ class Rig:
             is_peer_silent=True,
             is_isolated=False,
             is_proved_by_deed=lambda service: False,
+            peer_word=WORD,
             sight=SIGHT,
             causality=CAUSALITY,
             causality_of_step=OF_STEP,
@@ -79,7 +82,7 @@ class Rig:
         self.invalidated: list[str] = []
         self.lease: list[Any] = []
         self.is_news = False
-        self.has_unread: Overtaken = lambda: False
+        self.has_unread: Callable[[], bool] = lambda: False
         self.learned: list[dict[str, BootId]] = []
         self.ports = EnginePorts(
             self.layout,
@@ -277,7 +280,7 @@ def test_script_for_a_silent_peer_does_not_begin_once_it_is_heard(
     """One that was decided on while it was heard does."""
     is_overtaken = rig.script(standing)
     rig.engine.is_peer_silent = False
-    assert is_overtaken() == (standing is PeerStanding.SILENT)
+    assert bool(is_overtaken()) == (standing is PeerStanding.SILENT)
 
 
 def test_script_for_a_silent_peer_waits_for_what_nobody_has_read(
@@ -314,7 +317,7 @@ def test_check_up_of_a_silent_peer_does_not_begin_on_a_node_that_became_isolated
     is_overtaken = rig.script(standing, kind)
     assert not is_overtaken()
     rig.engine.is_isolated = True
-    assert is_overtaken() == is_left_out
+    assert bool(is_overtaken()) == is_left_out
 
 
 def test_check_up_that_follows_a_shot_begins_on_an_isolated_node(rig: Rig) -> None:
@@ -337,6 +340,63 @@ def test_beats_that_wait_are_taken_before_a_script_for_a_silent_peer(
     assert is_overtaken()
     rig.inbox.get(0)
     assert not is_overtaken()
+
+
+def _heard(seq: int, state: ServiceState, at: float) -> BeatReceived:
+    return BeatReceived(LINK, Beat("deb2", BootId(2, 2), seq, None, {"web": state}), at)
+
+
+@pytest.mark.parametrize(
+    ("kind", "standing", "is_left_out"),
+    [
+        (ScriptKind.START, PeerStanding.LIVE, True),
+        (ScriptKind.START, PeerStanding.SILENT, False),
+        (ScriptKind.START, PeerStanding.DEPARTED, False),
+        (ScriptKind.CHECK, PeerStanding.LIVE, False),
+    ],
+)
+def test_start_does_not_begin_on_an_old_word_of_the_peer(
+    rig: Rig, clock: SimulatedClock, kind: ScriptKind, standing: PeerStanding, is_left_out: bool
+) -> None:
+    """Its state was written for long, or it waited for its place. What was proved of a peer that is
+    not heard does not age with beats. The next word is waited for.
+    """
+    why_not = rig.script(standing, kind)
+    clock.now = 106.0
+    assert ("was not heard for" in why_not()) is is_left_out
+    assert (clock.now >= 106.0 + WORD_WAIT_S) is is_left_out
+
+
+def test_start_begins_on_what_came_in_while_the_engine_writes(
+    rig: Rig, clock: SimulatedClock
+) -> None:
+    """At once, though the engine has not taken it; it may be in its hand."""
+    why_not = rig.script(PeerStanding.LIVE, ScriptKind.START)
+    clock.now = 106.0
+    rig.inbox.put(_heard(2, DOWN, 105.5))
+    assert why_not() == "" and clock.now == 106.0
+    rig.inbox.get(0)
+    assert why_not() == "" and clock.now == 106.0
+
+
+def test_start_waits_for_the_next_word_of_the_peer(rig: Rig, clock: SimulatedClock) -> None:
+    """It begins as soon as that is here, whoever has it."""
+    why_not = rig.script(PeerStanding.LIVE, ScriptKind.START)
+    clock.now = 106.0
+    clock.at_pause = lambda: rig.inbox.put(_heard(2, DOWN, clock.now))
+    assert why_not() == "" and 106.0 < clock.now < 106.1
+
+
+def test_start_does_not_begin_on_a_word_that_is_over(rig: Rig, clock: SimulatedClock) -> None:
+    """What came in and says something else is left to the engine, which is waited for; what the
+    engine knows is not.
+    """
+    why_not = rig.script(PeerStanding.LIVE, ScriptKind.START)
+    rig.inbox.put(_heard(2, UP, 100.0))
+    assert "not handled yet" in why_not() and clock.now >= 100.0 + WORD_WAIT_S
+    began = clock.now
+    rig.engine.peer_word = PeerWord(PeerStanding.LIVE, _heard(2, UP, 100.0).beat, 100.0)
+    assert why_not() == "the peer reports STARTED by now" and clock.now == began
 
 
 def test_revoked_decisions_are_overtaken(rig: Rig) -> None:

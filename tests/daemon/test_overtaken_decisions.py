@@ -25,6 +25,7 @@ from tests.cluster_dir import HERE, PEER, ClusterDir
 TIMEOUT_S = 2.0
 """Of both links: after that long without a word of ours the peer may take what we were about to
 start."""
+OUT = {"registry": ServiceState.STOPPED}
 START = RunScript(
     "registry", ScriptKind.START, "/opt/registry", ServiceState.STOPPED, PeerStanding.LIVE
 )
@@ -41,7 +42,7 @@ class Bench:
         layout = tree_layout(str(cluster.root))
         os.makedirs(layout.proc_dir, exist_ok=True)
         self.daemon = Daemon(layout, logging.getLogger("test"), lock_handle=-1)
-        self._asked: list[Callable[[], bool]] = []
+        self._asked: list[Callable[[], str]] = []
         monkeypatch.setattr(
             self.daemon._incarnation.runner,
             "run",
@@ -49,6 +50,7 @@ class Bench:
         )
         self.ports = self.daemon._incarnation.ports
         self.gaps = self.daemon._process.stall_detector._gaps
+        self._heard = 0
         self.beat()
 
     def at(self, now: float) -> None:
@@ -57,10 +59,18 @@ class Bench:
         self.daemon._process.stall_detector._last = now
 
     def beat(self) -> None:
-        """The engine posts a beat."""
+        """The engine posts a beat, and takes one of the peer."""
         self.ports.announce(Announce(Beat(HERE, BootId(1, 1), 1, None, {}), with_names=False))
+        self.hear()
 
-    def decide(self) -> Callable[[], bool]:
+    def hear(self) -> None:
+        """A beat of the peer comes in and is taken: it is out of the service."""
+        view = self.ports._engine._peer.view
+        self._heard += 1
+        view.take(Beat(PEER, BootId(1, 2), self._heard, None, OUT), self.now)
+        view.judge(True, None, self.now)
+
+    def decide(self) -> Callable[[], str]:
         """The engine decides on a start now; the question whether that is over."""
         self.ports.begin_step(self.now)
         self.ports.run_script(START)
@@ -151,7 +161,7 @@ def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_o
     """Its standing stays `left`, and the rules take it for silent after the hold."""
     view = bench.ports._engine._peer.view
     view.take(
-        Beat(PEER, BootId(1, 2), 1, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART),
+        Beat(PEER, BootId(1, 2), 9, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART),
         bench.now,
     )
     view.judge(False, None, bench.now)

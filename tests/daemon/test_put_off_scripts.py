@@ -34,10 +34,10 @@ def test_script_whose_decision_is_over_is_not_begun(kind: ScriptKind, tmp_path: 
     runner = ScriptRunner(tree_layout(str(tmp_path)), "deb1", "deb2", ends.put)
     action = RunScript("web", kind, str(script), ServiceState.STOPPED, PeerStanding.LIVE)
     put_off = kind in (ScriptKind.CHECK, ScriptKind.START)
-    runner.run(action, lambda: True)
+    runner.run(action, lambda: "the peer is back")
     assert (ends.get(timeout=LIMIT_S).outcome is ScriptOutcome.POSTPONED) is put_off
     assert (tmp_path / "calls").exists() is not put_off
-    runner.run(action, lambda: False)
+    runner.run(action, lambda: "")
     assert ends.get(timeout=LIMIT_S).outcome is not ScriptOutcome.POSTPONED
     assert (tmp_path / "calls").exists()
 

@@ -54,7 +54,7 @@ class Runner:
         """Has it run."""
         path = path or str(self.script)
         action = RunScript("web", kind, path, ServiceState.UNKNOWN, PeerStanding.SILENT, flushes)
-        self.runner.run(action, lambda: False)
+        self.runner.run(action, lambda: "")
 
     def run(self, kind: ScriptKind, path: str | None = None) -> ScriptExited:
         """Has it run; how it ended."""

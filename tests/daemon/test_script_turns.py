@@ -147,14 +147,14 @@ class Rig:
         self.time.now += self.takes_s
         return self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
 
-    def begin(self, action: RunScript, is_overtaken: Callable[[], bool] = lambda: False) -> None:
-        self.runner.run(action, is_overtaken)
+    def begin(self, action: RunScript, why_not: Callable[[], str] = lambda: "") -> None:
+        self.runner.run(action, why_not)
 
     def run(
-        self, kind: ScriptKind, is_overtaken: Callable[[], bool] = lambda: False, **other: Any
+        self, kind: ScriptKind, why_not: Callable[[], str] = lambda: "", **other: Any
     ) -> tuple[ScriptOutcome, str]:
         """Has one run; how it ended."""
-        self.begin(replace(script(kind), **other), is_overtaken)
+        self.begin(replace(script(kind), **other), why_not)
         self.threads.pop().run()
         end = self.ends.pop()
         assert (end.service, end.kind) == ("web", kind) and self.ends == []
@@ -282,10 +282,10 @@ def test_check_up_and_start_that_are_overtaken_are_put_off(
 ) -> None:
     """Decided again; everything else runs all the same."""
     is_put_off = is_overtaken and kind in (CHECK, START)
-    outcome, detail = rig.run(kind, lambda: is_overtaken)
+    outcome, detail = rig.run(kind, lambda: "the peer is back" if is_overtaken else "")
     assert (outcome is Out.POSTPONED) is is_put_off and (rig.spawned == []) is is_put_off
     if is_put_off:
-        assert detail == f"this node stood still before the {kind.value} script began"
+        assert detail == "the peer is back"
 
 
 @pytest.mark.parametrize("kind", list(ScriptKind))
@@ -297,13 +297,14 @@ def test_script_is_asked_again_once_it_has_waited_for_its_turn(
     """This node may have stood still in the meantime; nothing is asked where it had not to wait."""
     rig.has_waited = has_waited
     is_revocable = kind in (CHECK, START)
-    answers = [False, is_overtaken] if is_revocable else [True, True]
+    why = "the peer is back"
+    answers = ["", why if is_overtaken else ""] if is_revocable else [why, why]
     outcome, _ = rig.run(kind, lambda: answers.pop(0))
     is_put_off = has_waited and is_revocable and is_overtaken
     assert (outcome is Out.POSTPONED) is is_put_off and (rig.spawned == []) is is_put_off
     (log,) = rig.logs
     assert log.is_closed
-    assert ("not begun: this node stood still before\n" in log.notes) is is_put_off
+    assert ("not begun: the peer is back\n" in log.notes) is is_put_off
 
 
 @pytest.mark.parametrize("kind", list(ScriptKind))

@@ -85,7 +85,7 @@ def test_decision_that_is_overtaken_while_it_waits_for_its_turn_is_put_off(
     all the same.
     """
     monkeypatch.setattr(script_runner, "SpawnTurn", LateTurn)
-    layout, answers = tree_layout(str(tmp_path)), iter([False, True])
+    layout, answers = tree_layout(str(tmp_path)), iter(["", "the peer is back"])
     ends: queue.SimpleQueue[ScriptExited] = queue.SimpleQueue()
     Path(layout.proc_dir).mkdir(parents=True, exist_ok=True)
     script = tmp_path / "web.sh"

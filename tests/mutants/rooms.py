@@ -52,6 +52,7 @@ _DECISIONS = (
     "shared_step.py",
     "work_list.py",
     "peer_view.py",
+    "peer_word.py",
     "link_monitor.py",
     "beat_filter.py",
     "incarnations.py",

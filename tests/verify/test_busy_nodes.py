@@ -5,14 +5,18 @@ other for its own work.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, Event
+from opensvc_openha.core.peer_word import PeerWord
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.inbox import Inbox
+from opensvc_openha.verify.invariants import InvariantBroken
 from opensvc_openha.verify.random.plan import Plan, scenario_from_seed
 from opensvc_openha.verify.random.random_history import run_history
 from opensvc_openha.verify.random.simulated_cluster import Cluster
@@ -73,6 +77,91 @@ def test_own_work_makes_no_silence(step_s: float, write_s: float) -> None:
 def test_disk_that_is_slower_than_the_links_makes_no_silence() -> None:
     """Each state takes longer to write than a link's timeout."""
     assert falsely_announced(replace(PLAN, services=NAMES[:1], write_s=2.5)) == []
+
+
+WRITTEN_S = 3.5
+"""Longer than the links are patient, and than the promise S2 takes a word for new."""
+
+
+class SlowStart:
+    """A service is unfrozen on a node whose disk takes long to write that it is STARTING."""
+
+    def __init__(self, write_s: float = WRITTEN_S) -> None:
+        self.lines: list[str] = []
+        plan = replace(PLAN, services=NAMES[:1], write_s=write_s)
+        self.cluster = Cluster(plan, Trace(self.lines.append))
+        self.first, self.second = self.cluster.nodes
+        self.first.power_on()
+        self.second.power_on()
+        self.run(20.0)
+        self.first.order(Command.UNFREEZE, NAMES[0])
+        self.until(lambda: self.state is ServiceState.STARTING)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        self.cluster.scheduler.run_until(self.cluster.scheduler.now + seconds)
+
+    def until(self, is_so: Callable[[], bool], limit_s: float = 120.0) -> None:
+        """Let time pass until something is so, which must come."""
+        limit = self.cluster.scheduler.now + limit_s
+        while not is_so():
+            self.run(0.05)
+            assert self.cluster.scheduler.now < limit, self.lines[-20:]
+
+    @property
+    def state(self) -> ServiceState | None:
+        """The state of the service on the first node."""
+        engine = self.first.engine
+        return None if engine is None else engine.state_of(NAMES[0])
+
+    @property
+    def put_off(self) -> list[str]:
+        """What was logged of starts that did not begin."""
+        return [line for line in self.lines if "not begun" in line]
+
+
+def test_start_does_not_begin_on_a_word_that_aged_while_its_state_was_written() -> None:
+    """All links are cut during the write: by its end the peer may have acted. The log says why, and
+    the start comes once the links are back.
+    """
+    slow = SlowStart()
+    slow.cluster.cut(slow.cluster.links)
+    slow.run(WRITTEN_S + 0.3)
+    assert not slow.first.running
+    slow.until(lambda: bool(slow.put_off))
+    assert re.search(r"the peer, which may have acted since, was not heard for \d", slow.put_off[0])
+    slow.cluster.heal()
+    slow.until(lambda: bool(slow.first.running))
+    assert not slow.second.running
+
+
+def test_start_on_a_word_that_aged_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault: what was said once holds for ever."""
+    monkeypatch.setattr(PeerWord, "doubt", lambda word, service, waiting, now: None)
+    slow = SlowStart()
+    slow.cluster.cut(slow.cluster.links)
+    with pytest.raises(InvariantBroken, match="start without proof"):
+        slow.run(WRITTEN_S + 0.3)
+
+
+@pytest.mark.parametrize("write_s", [2.5, WRITTEN_S, 8.0])
+def test_disk_that_is_slower_than_the_links_keeps_no_start_from_beginning(write_s: float) -> None:
+    """Beside a healthy peer the first attempt begins: its beats have come in during the write."""
+    slow = SlowStart(write_s)
+    slow.until(lambda: bool(slow.first.running), write_s + 0.3)
+    assert slow.put_off == []
+
+
+def test_start_of_what_the_peer_runs_by_now_does_not_begin() -> None:
+    """An operator forces it on the peer during the write; its beat waits for the engine."""
+    slow = SlowStart()
+    assert slow.second.executor is not None
+    slow.second.executor._defer = None  # Its disk is quick by now.
+    slow.second.order(Command.FORCE_START, NAMES[0])
+    slow.until(lambda: bool(slow.put_off))
+    assert "the peer reports STARTED by now" in slow.put_off[0]
+    slow.run(60.0)
+    assert not slow.first.running and slow.state is ServiceState.STOPPED
 
 
 def test_beats_that_wait_behind_all_else_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

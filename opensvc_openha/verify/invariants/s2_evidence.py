@@ -94,6 +94,14 @@ class PeerIncarnation:
         self.is_proven = False
         self.is_over = False
         self.out_since: dict[str, float] = {}
+        self.arrived: Beat | None = None
+        """The newest beat that came in; it may still wait for the engine."""
+        self.arrived_at = 0.0
+
+    def word_at(self, service: str) -> float:
+        """Return when the newest word that the service is out came in, or was heard."""
+        is_out = self.arrived is not None and self.arrived.states.get(service) in PEER_OUT
+        return max(self.heard_at, self.arrived_at) if is_out else self.heard_at
 
 
 class PeerEvidence:
@@ -168,13 +176,15 @@ class PeerEvidence:
         """
         beat = seen.beat
         self.has_arrivals = self.has_arrivals or isinstance(seen, Arrived)
+        known = self.incarnations.get(beat.boot)
         if beat.is_legacy:
+            if known is not None:
+                known.arrived, known.arrived_at = beat, seen.at
             # Not numbered: where arrivals are seen, an engine that was held up may hear now what
             # came long before.
             if isinstance(seen, Arrived) or not self.has_arrivals:
                 self.last_arrival = seen.at
             return
-        known = self.incarnations.get(beat.boot)
         newest = max((boot.counter for boot in self.arrived if boot != beat.boot), default=0)
         is_later = beat.boot.counter > newest or (
             beat.boot in self.arrived and beat.boot.counter == newest
@@ -187,6 +197,8 @@ class PeerEvidence:
         if is_proof_needed and not self._names_us(beat):
             return
         self.arrived[beat.boot] = beat.seq
+        if known is not None:
+            known.arrived, known.arrived_at = beat, seen.at
         if self._is_lone(seen.at) and not seen.is_authentic:
             return
         self.last_arrival = seen.at
@@ -351,7 +363,8 @@ class PeerEvidence:
             if beat is None or beat.states.get(service) not in PEER_OUT:
                 continue
             is_latest = beat.is_legacy or births.age(boot) == latest
-            is_recent = at - known.heard_at <= limits.ack_limit_s
+            word_at = known.word_at(service)
+            is_recent = at - word_at <= limits.ack_limit_s
             if is_latest and known.is_over:
                 # Heard late by a stalled node, it may be long out of date: the node has to listen
                 # again before it counts.
@@ -366,7 +379,7 @@ class PeerEvidence:
             has_acked = place.ready_seq is not None and known.acked >= place.ready_seq
             if is_newest and is_recent and has_acked:
                 return "acknowledgement"
-            is_fresh = at - known.heard_at <= timing.LEGACY_FRESH_S + timing.BEAT_INTERVAL_S
+            is_fresh = at - word_at <= timing.LEGACY_FRESH_S + timing.BEAT_INTERVAL_S
             was_out_s = known.heard_at - known.out_since[service]
             if beat.is_legacy and is_fresh and was_out_s >= timing.START_READY_DELAY_S - _SLACK_S:
                 return "watch"

@@ -28,7 +28,9 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.timing import WORK_NOTED_S
+from opensvc_openha.core.peer_word import Doubt
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import WORD_WAIT_S, WORK_NOTED_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.inbox import Inbox
 from opensvc_openha.errors import FrameError
@@ -57,6 +59,8 @@ _RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
 
 _LOOK_S = 0.05
 """Seconds between checks whether a stopped process runs again."""
+_WORD_LOOK_S = 0.1
+"""Seconds between looks whether the peer has spoken again."""
 
 
 def _count_nothing(reason: str, what: str, number: int) -> None:
@@ -94,6 +98,7 @@ class SimulatedDaemon:
         self._busy_until = 0.0
         self._was_stopped = False
         """The process stood still since the last step began."""
+        self._standstills = 0
         self._tick_at = -1.0
         self._authentication = Authentication(node.name, boot)
         self._authentication.update(
@@ -306,6 +311,7 @@ class SimulatedDaemon:
     def stall(self) -> None:
         """Stop the process (SIGSTOP)."""
         self.is_stalled = self._was_stopped = True
+        self._standstills += 1
 
     def resume(self) -> None:
         """Continue the process (SIGCONT).
@@ -417,15 +423,43 @@ class SimulatedDaemon:
     def puts_off(self, action: RunScript) -> bool:
         """Put off what may do harm if the process was stopped since that was decided.
 
-        While the state was being written, for example.
+        While the state was being written, for example. So is a start beside a peer that is heard if
+        the peer's word does not hold any more; it waits for the next one, as in the daemon.
         """
-        if not self._was_stopped or action.kind not in (ScriptKind.CHECK, ScriptKind.START):
+        if action.kind not in (ScriptKind.CHECK, ScriptKind.START):
             return False
-        put_off = ScriptExited(
-            action.service, action.kind, ScriptOutcome.POSTPONED, "this node stood still"
+        if self._was_stopped:
+            self._scheduler.after(0.001, self._put_off, action, "this node stood still")
+            return True
+        is_on_word = action.kind is ScriptKind.START and action.peer_standing is PeerStanding.LIVE
+        if not is_on_word or self._doubt(action) is None:
+            return False
+        self._scheduler.after(
+            _WORD_LOOK_S, self._begin_late, action, self._node.now, self._standstills
         )
-        self._scheduler.after(0.001, self.handle, put_off)
         return True
+
+    def _doubt(self, action: RunScript) -> Doubt | None:
+        hung = [event for event in self._inbox if isinstance(event, BeatReceived)]
+        waiting = (*hung, *self._queue.unread())
+        return self.engine.peer_word.doubt(action.service, waiting, self._node.now)
+
+    def _begin_late(self, action: RunScript, since: float, standstills: int) -> None:
+        """Begin a start whose peer has spoken again, or put it off after a while."""
+        if self.is_over:
+            return
+        doubt = self._doubt(action)
+        if self._standstills != standstills:
+            self._put_off(action, "this node stood still")
+        elif doubt is None:
+            SimulatedNode.run_script(self._node, action)
+        elif doubt.is_final or self._node.now >= since + WORD_WAIT_S:
+            self._put_off(action, doubt.text)
+        else:
+            self._scheduler.after(_WORD_LOOK_S, self._begin_late, action, since, standstills)
+
+    def _put_off(self, action: RunScript, why: str) -> None:
+        self.handle(ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, why))
 
     def puts_off_step(self, action: RunFenceStep) -> bool:
         """Put off a step of the fence plan if the process was stopped since it was ordered."""
