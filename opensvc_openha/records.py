@@ -1,9 +1,10 @@
 """Frozen dataclasses that share the methods which every one of them would get a copy of.
 
-For modules with many of them. The standard library compiles six methods for each class, which take
-9 kB of each process of a node and half a millisecond of each command; here only ``__init__`` and
-what the library insists on are compiled, and the rest is the same for all. What they do is the
-same, too, and so are ``fields``, ``replace`` and what type checkers see.
+The standard library compiles six methods for each class, which take 9 kB of each process of a node
+and half a millisecond of each command; here only ``__init__`` and what the library insists on are
+compiled, and the rest is the same for all. What they do is the same, too, and so are ``fields``,
+``replace`` and what type checkers see. Not for classes that are hashed in each step of the engine:
+to find the fields takes some tenths of a microsecond more.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ The words are those of the room of commands, which the daemon must not import: i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from opensvc_openha.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Announce
@@ -19,6 +19,7 @@ from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
+from opensvc_openha.records import dataclass
 
 _REPEATS_MAX = 65_536
 """Numbers reserved for repeats before each beat. One more is a prime.

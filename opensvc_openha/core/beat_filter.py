@@ -20,7 +20,7 @@ beats continue the peer is not called silent, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Action, Record, RecordKind, RememberIncarnations
@@ -32,6 +32,7 @@ from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_view import Age, PeerView
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.records import dataclass
 
 REPLAYED = "replayed"
 AFTER_GOODBYE = "after goodbye"

@@ -10,7 +10,6 @@ later than that. A gateway that dies therefore moves nothing, whichever node not
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.events import PingResult, TargetLook, TargetsAsked
@@ -27,6 +26,7 @@ from opensvc_openha.core.timing import (
     PING_SLACK_S,
 )
 from opensvc_openha.core.wording import named
+from opensvc_openha.records import dataclass
 
 ISOLATED = "ISOLATED"
 """Word of the history for the beginning of an isolation, and for what ends with it."""

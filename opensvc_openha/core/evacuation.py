@@ -5,7 +5,7 @@ The daemon keeps it on disk: it outlives the daemon and the boots of the machine
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from opensvc_openha.records import dataclass
 
 
 @dataclass(frozen=True)

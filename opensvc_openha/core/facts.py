@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.core.promise import Promise
 from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.records import dataclass
 
 
 class DiskAnswer(enum.Enum):

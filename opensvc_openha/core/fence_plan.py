@@ -28,7 +28,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import FenceStep, StepKind
@@ -43,6 +43,7 @@ from opensvc_openha.core.model import (
 )
 from opensvc_openha.core.proof import Hint, Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.records import dataclass
 
 Level = tuple[FencePath, ...]
 

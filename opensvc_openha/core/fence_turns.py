@@ -21,7 +21,6 @@ difference for the peer's turns whether the peer has agreed to that as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.facts import Facts, Turn
@@ -31,6 +30,7 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import FENCE_WANTED, RUNS_SOMETHING, ServiceState
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from opensvc_openha.core.facts import Turn
+from opensvc_openha.records import dataclass
 
 
 @dataclass(frozen=True)

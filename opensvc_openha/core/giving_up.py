@@ -8,7 +8,6 @@ written here may still be on its way. Then only the end of this node is a proof.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from opensvc_openha.core.data_disks import DataDisks
 from opensvc_openha.core.events import DisksLook
@@ -19,6 +18,7 @@ from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import UP, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import FROZEN_STOP_S, GIVE_UPS_MAX, GIVE_UPS_WINDOW_S
+from opensvc_openha.records import dataclass
 
 _SEEN = {
     DiskAnswer.ANSWERS: "answer",

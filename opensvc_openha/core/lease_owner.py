@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -64,6 +64,7 @@ from opensvc_openha.core.promise import (
 )
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import LeaseStatus
+from opensvc_openha.records import dataclass
 
 _BEATS_KEPT = 4096
 _BEATS_KEPT_S = 60.0

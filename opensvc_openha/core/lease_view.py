@@ -29,7 +29,7 @@ acknowledged, nor is a medium quiet then. A proof is void after a stall all the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from opensvc_openha.core import timing
@@ -40,6 +40,7 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.records import dataclass
 
 _REFUSED_KEPT = 4
 """Of so many incarnations a beat is kept that was refused."""

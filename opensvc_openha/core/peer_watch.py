@@ -7,7 +7,7 @@ records what changed. It starts nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core.actions import Action, Record, RecordKind
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
@@ -19,6 +19,7 @@ from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.status import LinkStatus, PeerStanding
+from opensvc_openha.records import dataclass
 
 _DEAF = "no link of this node could be opened yet, so that it hears no peer"
 

@@ -8,7 +8,6 @@ the peer, there is no sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from opensvc_openha.core.model import ALWAYS_TRUE, PLAN_COMMANDS, PathKind
 from opensvc_openha.core.states import UP_OR_STARTING, WILLING
@@ -21,6 +20,7 @@ from opensvc_openha.core.status import (
     ServiceStatus,
 )
 from opensvc_openha.core.timing import PATIENCE_BEATS, Pace
+from opensvc_openha.records import dataclass
 
 ARMED = "armed"
 HELD = "held"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from opensvc_openha.core.model import MARK_BYTES, LinkSpec, Wire
+from opensvc_openha.records import dataclass
 
 WITNESS_MARK = b"witness."
 """Mark of the witness among the media of a promise: as long as the mark of a link."""

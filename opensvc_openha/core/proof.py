@@ -7,10 +7,10 @@ is a hint: hints are shown, and never add up to a proof.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.timing import PROOF_LIFE_S
+from opensvc_openha.records import dataclass
 
 
 class Scope(enum.Enum):

@@ -7,7 +7,7 @@ services.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from opensvc_openha.core import explanations
 from opensvc_openha.core.actions import (
@@ -62,6 +62,7 @@ from opensvc_openha.core.timing import (
     Pace,
 )
 from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, find_row
+from opensvc_openha.records import dataclass
 
 _TRIGGER_OF = {
     (ScriptKind.CHECK, ScriptOutcome.OK): Trigger.CHECK_OK,

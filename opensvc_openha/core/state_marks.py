@@ -7,8 +7,10 @@ time at most, never a state.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
+
+from opensvc_openha.records import dataclass
 
 _Class = TypeVar("_Class", bound=type)
 

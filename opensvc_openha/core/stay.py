@@ -5,10 +5,9 @@ The note is written with the state of the service, so that the next daemon knows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.timing import FAILBACK_AGAIN_S
+from opensvc_openha.records import dataclass
 
 
 @state_marks(memory_s={"returned_at": FAILBACK_AGAIN_S + 1})

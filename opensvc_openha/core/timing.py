@@ -6,9 +6,9 @@ Link timeouts are not here: they are a column of the monitor file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from opensvc_openha.core.model import Profile
+from opensvc_openha.records import dataclass
 
 BEAT_INTERVAL_S = 1.0
 """Longest time between beats; a state change is sent at once."""

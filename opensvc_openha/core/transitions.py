@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opensvc_openha.core.actions import AnswerCode
 from opensvc_openha.core.events import Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.records import dataclass
 
 
 class Trigger(enum.Enum):

@@ -18,7 +18,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opensvc_openha.control.rendering import Renderer
 from opensvc_openha.control.server import ControlServer
@@ -41,6 +40,7 @@ from opensvc_openha.daemon.watchers import StartProblemsFound, Watchers
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.journal_fields import event_fields
 from opensvc_openha.system import clock

@@ -17,10 +17,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 from opensvc_openha.system.processes import descendants_of, is_ended_child, send_signal
 from opensvc_openha.system.self_command import self_command

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core.events import FencePathsLooked, PathLook, PathState
 from opensvc_openha.core.fence_paths import wrong_text
@@ -32,6 +32,7 @@ from opensvc_openha.core.timing import (
 from opensvc_openha.daemon.fence_program import FenceAnswer, FenceProgram
 from opensvc_openha.daemon.fence_runner import FencePlan, text_of
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 

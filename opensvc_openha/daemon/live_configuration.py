@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.model import ClusterSpec
@@ -19,6 +18,7 @@ from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_file import Options
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.key_store import read_settings, write_keys
 

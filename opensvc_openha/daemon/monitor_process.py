@@ -12,9 +12,9 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 from opensvc_openha.system.processes import end_processes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.daemon.lock import Place
@@ -11,6 +10,7 @@ from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.daemon.monitor_process import Children, MonitorProcess
 from opensvc_openha.daemon.stall_detector import StallDetector
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.history_writer import History
 
 

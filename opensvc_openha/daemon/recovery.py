@@ -7,7 +7,6 @@ engine is used.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.model import ServiceSpec
@@ -15,6 +14,7 @@ from opensvc_openha.daemon.live_configuration import Configuration
 from opensvc_openha.daemon.removed_services import RemovedServices
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.evacuation_store import read_evacuation
 from opensvc_openha.storage.fencing_store import FencingStore
 from opensvc_openha.storage.history_writer import History

@@ -13,11 +13,12 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from opensvc_openha.daemon.watchdog_thread import Keeper
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.proc_files import write_proc_file
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import life

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -57,6 +56,7 @@ from opensvc_openha.formats.state_list import (
     unpack_deflated,
     unpack_plain,
 )
+from opensvc_openha.records import dataclass
 
 MAGIC = b"\x89EZB"
 """No host name begins with these bytes, so frames of a C OpenHA and of this program are never

@@ -24,12 +24,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from opensvc_openha.core.configuration_marks import MARK_BYTES
 from opensvc_openha.core.facts import Connectivity, Facts, Reach, Turn
 from opensvc_openha.core.model import MARK_BYTES as MEDIUM_BYTES
 from opensvc_openha.core.promise import Promise
+from opensvc_openha.records import dataclass
 
 _ENTRY = struct.Struct(">BH")
 _NODE = struct.Struct(">BBIII")

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.core.model import Profile
 from opensvc_openha.core.timing import POWER_CUT_LIMIT_S
@@ -39,6 +39,7 @@ from opensvc_openha.formats.lease_config import (
 )
 from opensvc_openha.formats.nodes_file import is_same_node
 from opensvc_openha.formats.suggestion import did_you_mean
+from opensvc_openha.records import dataclass
 
 CALLOUT = "callout"
 RESERVATION = "reservation"

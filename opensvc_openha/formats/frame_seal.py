@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.records import dataclass
 
 SECRET_BYTES = 32
 ID_BYTES = 4

@@ -11,7 +11,8 @@ an IPv4 message with its IP header.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from opensvc_openha.records import dataclass
 
 _HEADER = struct.Struct(">BBHHH")
 _REQUEST = {4: 8, 6: 128}

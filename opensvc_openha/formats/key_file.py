@@ -12,11 +12,11 @@ peer. A rotation goes from ``current C, next N`` over ``current N, previous C`` 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import expect_columns, read_lines
 from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
+from opensvc_openha.records import dataclass
 
 _ROLES = ("current", "next", "previous")
 _NOT_TEXT = re.compile(r"[^\x20-\x7e\t\r\n]")

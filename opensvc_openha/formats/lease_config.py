@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from opensvc_openha.core.model import OnLost, Profile
@@ -24,6 +24,7 @@ from opensvc_openha.formats.conf_sections import (
     seconds,
     whole,
 )
+from opensvc_openha.records import dataclass
 
 LEASE = "lease"
 """A level, and the section of the watchdog."""

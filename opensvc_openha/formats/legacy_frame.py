@@ -16,7 +16,6 @@ dead for that.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from opensvc_openha.core.model import LEGACY_SERVICES_MAX, LEGACY_SLOT_BLOCKS, SERVICE_NAME_MAX
 from opensvc_openha.core.states import ServiceState
@@ -24,6 +23,7 @@ from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.services_file import check_service_name
+from opensvc_openha.records import dataclass
 
 RECORD_BYTES = 9_384
 DISK_BYTES = LEGACY_SLOT_BLOCKS * BLOCK_BYTES

@@ -12,7 +12,8 @@ Decides which interface can carry anything: it is switched on and, as far as is 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from opensvc_openha.records import dataclass
 
 _MESSAGE = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")

@@ -18,10 +18,10 @@ have them. Files, paths and what to do about a damaged file are the caller's.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.stay import FREE, ORDERED, Stay
+from opensvc_openha.records import dataclass
 
 _ENDINGS = frozenset(
     {

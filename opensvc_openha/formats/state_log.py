@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from opensvc_openha.records import dataclass
 
 _FORMAT = "openha-states-1"
 _SECOND_NS = 1_000_000_000

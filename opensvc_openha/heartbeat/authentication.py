@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.status import AuthStatus
@@ -20,6 +19,7 @@ from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.formats.options_schema import AuthMode
+from opensvc_openha.records import dataclass
 
 UNKNOWN_KEY = "unknown key"
 RETIRE_AFTER_S = 10.0

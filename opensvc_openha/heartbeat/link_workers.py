@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import (
@@ -29,6 +28,7 @@ from opensvc_openha.heartbeat.outbox import BeatOutbox
 from opensvc_openha.heartbeat.stage_meter import StageMeter
 from opensvc_openha.links.base import BeatListener, Quiet, Received
 from opensvc_openha.links.registry import make_listener, make_sender
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 

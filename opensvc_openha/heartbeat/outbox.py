@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opensvc_openha.core.beat import Beat
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.links.row import Place
+from opensvc_openha.records import dataclass
 
 Clock = Callable[[], float]
 """Monotonic seconds, passed in: links do not choose their clock."""

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opensvc_openha.links import disk_requests
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_process import DiskProcess
 from opensvc_openha.links.disk_watch import DiskWatch
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from opensvc_openha.system.files import identity_of

@@ -11,9 +11,9 @@ import collections
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 
 _NEWS_KEPT = 16

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from opensvc_openha.records import dataclass
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -8,12 +8,12 @@ is open already does not begin again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from opensvc_openha.core.connectivity import ISOLATED
 from opensvc_openha.core.states import PEER_OUT, UP, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.alert_kinds import AlertKind
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.fence_history import FENCE_PATH
 from opensvc_openha.storage.history_entry import Entry, EntryKind
 

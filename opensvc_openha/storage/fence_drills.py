@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
 
 from opensvc_openha.core.model import FencePath
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.proc_files import write_proc_file
 
 _FILE_BYTES = 65_536

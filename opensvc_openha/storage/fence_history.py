@@ -14,10 +14,10 @@ Pure. It reads the words that ``core``, the daemon's drills and its watches reco
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import ALWAYS_TRUE
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.history_entry import Entry, EntryKind
 
 FENCE, FENCE_PATH, CONFIRMED = "FENCE", "FENCE PATH", "CONFIRMED OUT"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from opensvc_openha.core.outlook import Finding
 from opensvc_openha.formats.findings import finding_to_json, findings_from_json
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.records import dataclass
 from opensvc_openha.storage.proc_files import write_proc_file
 
 _VERSION = 1

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opensvc_openha.core.events import BY_OPERATOR
+from opensvc_openha.records import dataclass
 
 _CREDENTIALS = "3i"
 _NO_LOGIN = 0xFFFFFFFF
