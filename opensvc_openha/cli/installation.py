@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.control.rendering import View

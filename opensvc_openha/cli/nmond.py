@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from opensvc_openha.errors import OpenhaError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.self_command import self_command
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import stamp
 
 if TYPE_CHECKING:  # Keys would load OpenSSL.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.service import failure_of, order_of
@@ -16,6 +15,7 @@ from opensvc_openha.core.events import Command
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.peer_credentials import Caller
 

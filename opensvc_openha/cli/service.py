@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
@@ -24,6 +23,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser

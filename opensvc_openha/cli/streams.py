@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

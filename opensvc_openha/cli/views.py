@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import output
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.control.rendering import View

@@ -8,7 +8,6 @@ import os
 import socket
 import struct
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.control.framing import LINE_LIMIT
 from opensvc_openha.errors import (
@@ -21,6 +20,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING, Any
 from opensvc_openha.system import clock
 from opensvc_openha.system.lock_file import is_locked, read_owner
 from opensvc_openha.system.order_reason import VARIABLE, given_reason

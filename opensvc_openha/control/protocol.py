@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.control.framing import FRAME
 from opensvc_openha.core.actions import Answer, AnswerCode
@@ -31,6 +30,7 @@ from opensvc_openha.core.status import (
     TargetStatus,
 )
 from opensvc_openha.formats.findings import finding_from_json, finding_to_json
+from opensvc_openha.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opensvc_openha.control.rendering import Rendered

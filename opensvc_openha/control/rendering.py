@@ -6,8 +6,7 @@ The words are those of the room of commands, which the daemon must not import: i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
+from opensvc_openha.hints import TYPE_CHECKING, Protocol
 from opensvc_openha.records import dataclass
 
 if TYPE_CHECKING:

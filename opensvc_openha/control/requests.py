@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import field, replace
-from typing import TypeVar
 
 from opensvc_openha.core.events import BY_OPERATOR, SOURCES, Command, DrillOrder, Leaving
 from opensvc_openha.core.model import REQUEST_SERVICES_MAX
@@ -21,6 +20,7 @@ from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.services_file import check_service_name
+from opensvc_openha.hints import TypeVar
 from opensvc_openha.records import dataclass
 from opensvc_openha.system.order_reason import REASON_CHARACTERS
 

@@ -16,7 +16,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
 
 from opensvc_openha import __version__
 from opensvc_openha.control import protocol
@@ -56,6 +55,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.script_output import without_output
+from opensvc_openha.hints import TYPE_CHECKING, Any, Protocol
 from opensvc_openha.storage.history_entry import Entry, entry_to_json
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import make_dir

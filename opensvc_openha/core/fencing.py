@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Action, Record, RecordKind, RunScript, StepKind
@@ -40,6 +39,7 @@ from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import FENCE_WANTED, ServiceState
 from opensvc_openha.core.status import FenceGroup, FencingStatus
 from opensvc_openha.core.wording import named
+from opensvc_openha.hints import Any
 from opensvc_openha.records import dataclass
 
 

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
@@ -40,6 +39,7 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.hints import NamedTuple
 from opensvc_openha.records import dataclass
 
 _REFUSED_KEPT = 4

@@ -8,9 +8,9 @@ peer's power, concerns all services.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 from opensvc_openha.core.events import ScriptExited, ScriptKind
+from opensvc_openha.hints import TypeVar
 
 SHARED_STEP_MAX = 64
 """Events that one step handles at most: beats wait for it."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
-from typing import TypeVar
 
+from opensvc_openha.hints import TypeVar
 from opensvc_openha.records import dataclass
 
 _Class = TypeVar("_Class", bound=type)

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from opensvc_openha.core.actions import (
     Action,
@@ -43,6 +42,7 @@ from opensvc_openha.core.shared_step import shared_step
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import Protocol
 
 _FENCING = ""
 """Key of the fencing memory beside the names of services, none of which is empty."""

@@ -24,10 +24,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.system import clock
 from opensvc_openha.system.files import text_or_empty
 from opensvc_openha.system.processes import send_signal

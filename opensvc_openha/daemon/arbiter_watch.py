@@ -15,12 +15,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from opensvc_openha.core.events import Ejected, PathState, Readmitted
 from opensvc_openha.core.status import PathStatus
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
+from opensvc_openha.hints import Protocol
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread

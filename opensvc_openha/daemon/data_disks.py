@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from opensvc_openha.core.events import DisksLook, DisksLooked
 from opensvc_openha.core.facts import DiskAnswer
@@ -24,6 +23,7 @@ from opensvc_openha.core.timing import (
 from opensvc_openha.core.wording import named
 from opensvc_openha.daemon.fence_program import list_of
 from opensvc_openha.daemon.reserved_disks import Program
+from opensvc_openha.hints import Protocol
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DiskChannel
 from opensvc_openha.system import clock

@@ -11,13 +11,13 @@ import collections
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 from opensvc_openha.core.actions import FenceStep, StepKind
 from opensvc_openha.core.events import FenceStepEnded, StepOutcome
 from opensvc_openha.core.model import FencingPolicy, PathKind
 from opensvc_openha.daemon.fence_program import FenceAnswer, FenceProgram
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import Protocol
 from opensvc_openha.system import clock
 
 TEXT_CHARACTERS = 300

@@ -18,7 +18,6 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import Event
@@ -48,6 +47,7 @@ from opensvc_openha.daemon.service_fences import PROGRAM as ASK_SERVICES
 from opensvc_openha.daemon.service_fences import ServiceFences
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING, Protocol
 from opensvc_openha.storage.arbiter_memory import ArbiterMemory
 from opensvc_openha.storage.fence_drills import FenceDrills
 from opensvc_openha.storage.fence_history import DRILL, DRILL_FAILED, FENCE_PATH, RESERVATION

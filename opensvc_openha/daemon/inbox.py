@@ -12,7 +12,6 @@ from __future__ import annotations
 import collections
 import itertools
 import threading
-from typing import Generic, TypeVar
 
 from opensvc_openha.core.events import (
     BeatFound,
@@ -31,6 +30,7 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
+from opensvc_openha.hints import Generic, TypeVar
 
 BEATS_IN_A_ROW = 256
 """Beats taken before another item has its turn: more than all links deliver during one step."""

@@ -15,7 +15,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -43,6 +42,7 @@ from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.lease_config import EtcdConfig
 from opensvc_openha.heartbeat.link_workers import LeaseReports
+from opensvc_openha.hints import TYPE_CHECKING, Protocol
 from opensvc_openha.storage.history_entry import EntryKind
 from opensvc_openha.storage.history_writer import History
 from opensvc_openha.storage.promised_media import read_media, write_media

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from opensvc_openha.core.events import Ejected, Readmitted
 from opensvc_openha.core.timing import RESERVED_LOOK_S
 from opensvc_openha.daemon.fence_program import list_of
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
+from opensvc_openha.hints import Protocol
 from opensvc_openha.system.thread_names import name_thread
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from opensvc_openha.core.events import PathLook, PathState
 from opensvc_openha.core.model import ClusterSpec, FenceNeeds, PathKind, ServiceSpec
 from opensvc_openha.core.timing import RESERVED_FIND_LIMIT_S
 from opensvc_openha.daemon.fence_program import FenceAnswer
+from opensvc_openha.hints import Protocol
 from opensvc_openha.records import dataclass
 from opensvc_openha.system.thread_names import name_thread
 

@@ -10,13 +10,13 @@ import collections
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
 from opensvc_openha.core.actions import ArmWatchdog, DisarmWatchdog, GrantPermit, HoldWatchdog
 from opensvc_openha.core.events import WatchdogLost, WatchdogReady
 from opensvc_openha.core.model import LeasePolicy
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import TYPE_CHECKING, Protocol
 from opensvc_openha.system.sleep_inhibitor import SleepInhibitor
 from opensvc_openha.system.thread_names import name_thread
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from opensvc_openha.core.actions import RenewWitness, WithdrawWitness
 from opensvc_openha.core.beat import BootId
@@ -17,6 +16,7 @@ from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.promise import WITNESS_MARK
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.formats.lease_config import EtcdConfig
+from opensvc_openha.hints import Protocol
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 

@@ -10,11 +10,11 @@ import enum
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Generic, TypeVar
 
 from opensvc_openha.core.wording import named
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.suggestion import did_you_mean
+from opensvc_openha.hints import Any, Generic, TypeVar
 from opensvc_openha.records import dataclass
 
 Place = tuple[str, ...]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from opensvc_openha.core.outlook import Finding, Severity
+from opensvc_openha.hints import Any
 
 
 def finding_to_json(finding: Finding) -> dict[str, Any]:

@@ -8,7 +8,8 @@ this module only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+
+from opensvc_openha.hints import NamedTuple
 
 TREE_ROOT = "/usr/local/cluster"
 STATE_PREFIX = "STATE."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, TypeVar
 
 from opensvc_openha.core.model import OnLost, Profile
 from opensvc_openha.core.promise import least_timeout_s
@@ -24,6 +23,7 @@ from opensvc_openha.formats.conf_sections import (
     seconds,
     whole,
 )
+from opensvc_openha.hints import Any, TypeVar
 from opensvc_openha.records import dataclass
 
 LEASE = "lease"

@@ -10,13 +10,13 @@ import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.core.events import BeatReceived, ListenerTried
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.link_end import STOP_LIMIT_S, LinkEnd, ListenerEnd, Log, SenderEnd
 from opensvc_openha.heartbeat.outbox import Posted
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.links.base import Received
 from opensvc_openha.links.registry import make_datagram_listener, make_datagram_sender
 from opensvc_openha.links.udp import UdpListener, UdpSender

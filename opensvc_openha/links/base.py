@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import Protocol
 from opensvc_openha.links.row import Place
 from opensvc_openha.records import dataclass
 

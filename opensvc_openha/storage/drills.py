@@ -9,9 +9,9 @@ import enum
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.storage.proc_files import write_proc_file
 
 _VERSION = 1

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.records import dataclass
 from opensvc_openha.storage.history_entry import Entry, EntryKind
 from opensvc_openha.storage.proc_files import write_proc_file

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
 
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.records import dataclass
 from opensvc_openha.storage.proc_files import write_proc_file
 from opensvc_openha.system import clock, identity

@@ -11,11 +11,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import Any
 from opensvc_openha.records import dataclass
 
 _TEXT_MAX = 500

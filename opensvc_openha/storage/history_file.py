@@ -16,9 +16,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import Any
 from opensvc_openha.records import dataclass
 from opensvc_openha.storage.history_entry import (
     KINDS_OF_NODE,

@@ -18,8 +18,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import Any
 
+from opensvc_openha.hints import Any
 from opensvc_openha.system.files import identity_of
 
 FORMAT = 1

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TypeVar
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import Activity, DecisionCount, ScriptCount
+from opensvc_openha.hints import TypeVar
 
 _Key = TypeVar("_Key")
 _Count = TypeVar("_Count")

@@ -9,9 +9,9 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
 
 from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.hints import NamedTuple, TypeVar
 from opensvc_openha.system import clock
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})

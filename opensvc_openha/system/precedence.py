@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import NamedTuple
+
+from opensvc_openha.hints import NamedTuple
 
 _AUTOGROUP = "/proc/{}/autogroup"
 

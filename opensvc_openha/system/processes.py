@@ -12,8 +12,8 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
+from opensvc_openha.hints import NamedTuple
 from opensvc_openha.system import clock
 
 _ENDED = ("Z", "X")

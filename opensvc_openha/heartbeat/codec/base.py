@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.hints import Protocol
 from opensvc_openha.links.base import Received
 
 Names = Callable[[], "tuple[str, ...]"]
