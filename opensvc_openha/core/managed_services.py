@@ -7,6 +7,7 @@ copy that no node announces.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Action, Answer, AnswerCode, MirrorPeer, Record, RecordKind
@@ -29,9 +30,10 @@ from opensvc_openha.core.wording import named
 
 _ELSEWHERE = "this node is neither primary nor secondary"
 _NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
+_WAS_FROZEN = "frozen before it was removed"
 
 
-@state_marks(not_state={"_mirrored", "_dropped"})
+@state_marks(not_state={"_mirrored"})
 class ManagedServices(Mapping[str, ServiceMachine]):
     """The machine of each service, by name."""
 
@@ -49,8 +51,8 @@ class ManagedServices(Mapping[str, ServiceMachine]):
             for svc in (*spec.own_services, *kept)
         }
         self._kept = {svc.name: svc for svc in kept}
-        self._dropped: set[str] = set()
-        """Services that were removed: what is recovered of one may be older than its last state."""
+        self._dropped: dict[str, ServiceState] = {}
+        """Last states of services that were removed: what is recovered of one may be older."""
         self._mirrored: dict[str, ServiceState] = {}
 
     def __getitem__(self, name: str) -> ServiceMachine:
@@ -109,12 +111,15 @@ class ManagedServices(Mapping[str, ServiceMachine]):
                 pace = timing.PACES[spec.profile]
                 existing.spec, existing.role, existing.pace = svc, role, pace
                 continue
-            machine = self._machines[name] = self._new_machine(svc, spec, recovered, at.now)
+            known, last = recovered.get(name, _NEW_SERVICE), self._dropped.pop(name, None)
+            # It was frozen, and removed, after its file had been read: no freeze is lost.
+            if last is ServiceState.FROZEN_STOP and known.state is ServiceState.STOPPED:
+                known = replace(known, state=last, reason=_WAS_FROZEN)
+            machine = self._machines[name] = self._new_machine(svc, spec, {name: known}, at.now)
             done += machine.begin(at)
-            if name in self._dropped:
-                self._dropped.discard(name)
+            if last is not None:
                 done.append(machine.persist())
-            text = f"added: {recovered.get(name, _NEW_SERVICE).reason}"
+            text = f"added: {known.reason}"
             done.append(Record(RecordKind.SERVICE, name, "", machine.state.name, text))
         return done
 
@@ -123,8 +128,7 @@ class ManagedServices(Mapping[str, ServiceMachine]):
         state = machine.state.name
         # Only what surely does not run is dropped; the rest is announced until it is stopped.
         if not machine.may_run:
-            del self._machines[name]
-            self._dropped.add(name)
+            self._dropped[name] = self._machines.pop(name).state
             text = "removed by an operator"
             return [
                 *machine.abandon("the service was removed", at),
@@ -140,8 +144,8 @@ class ManagedServices(Mapping[str, ServiceMachine]):
         """Evaluate these services; drop kept ones that are stopped."""
         done = [action for name in names for action in self._machines[name].evaluate(at)]
         for name in [name for name in self._kept if not self._machines[name].may_run]:
-            del self._kept[name], self._machines[name]
-            self._dropped.add(name)
+            del self._kept[name]
+            self._dropped[name] = self._machines.pop(name).state
             text = "stopped, and no longer in the services file"
             done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", text))
         return done

@@ -69,7 +69,7 @@ class PeerWord:
                 continue
             if not self._is_the_same(event, service):
                 return _UNHANDLED
-            came_in_at = max(came_in_at, min(event.received_at, now))
+            came_in_at = max(came_in_at, event.received_at)
         # A peer that has left in order says nothing any more.
         if self.standing is PeerStanding.DEPARTED:
             is_doubted = self.is_departure_doubted

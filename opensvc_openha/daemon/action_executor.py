@@ -160,6 +160,14 @@ class ActionExecutor:
         """Number of waits for the disk: one for all states, and one for the fencing memory."""
         return len({type(action) for action in self._held or () if isinstance(action, _WRITTEN)})
 
+    @property
+    def is_start_held(self) -> bool:
+        """True while a start waits for its state to be on disk."""
+        return any(
+            isinstance(action, Persist) and action.state is ServiceState.STARTING
+            for action in self._held or ()
+        )
+
     def written(self, problems: dict[str, str], now: float) -> None:
         """Carry out what waited for the states now on disk.
 

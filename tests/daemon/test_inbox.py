@@ -160,6 +160,24 @@ def test_beat_in_the_hands_of_the_engine_is_not_taken_yet() -> None:
     assert inbox.are_beats_taken
 
 
+def test_beats_that_are_not_handled_yet_are_seen_until_the_next_item_is_taken() -> None:
+    """The one in the hand of the engine, and those behind it; nothing else."""
+    inbox: Inbox[Event] = Inbox()
+    assert inbox.unread() == ()
+    for item in (beat(1), ListenerTried(LINK, True), Tick(), beat(2)):
+        inbox.put(item)
+    assert inbox.unread() == (beat(1), beat(2))
+    inbox.get(0)
+    assert inbox.unread() == (beat(1), beat(2))
+    inbox.get(0)
+    assert inbox.unread() == (beat(2),)
+    inbox.get(0)
+    assert inbox.unread() == (beat(2),)
+    inbox.get(0)
+    inbox.get(0)
+    assert inbox.unread() == ()
+
+
 def test_who_waits_is_woken() -> None:
     """An item put by another thread ends the wait."""
     inbox: Inbox[Event] = Inbox()

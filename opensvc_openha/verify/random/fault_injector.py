@@ -13,6 +13,7 @@ from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.timing import OUTSIDE_LOOK_S
 from opensvc_openha.verify.random.cluster_node import ClusterNode
 from opensvc_openha.verify.random.simulated_cluster import Cluster
+from opensvc_openha.verify.simulated_node import NODES
 
 _ORDERS: tuple[Command, ...] = (Command.UNFREEZE,) * 5 + (
     Command.START,
@@ -74,6 +75,9 @@ class FaultInjector:
         self._await_disks()
         self._uplink_dice = Random(f"{cluster.plan.seed} uplinks")
         self._await_uplink()
+        self._write_dice = Random(f"{cluster.plan.seed} hung writes")
+        if cluster.plan.hung_writes:
+            cluster.start_hangs_s = self._hang_write
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -154,6 +158,21 @@ class FaultInjector:
             cluster.cut((dice.choice(cluster.links),))
         if dice.random() < 0.4:
             self._later(dice.choice((0.5, 2.0, 9.0, 12.0, 40.0)), cluster.heal)
+
+    def _hang_write(self) -> float:
+        """Return for how long the write before a start hangs; the links may be cut meanwhile."""
+        cluster, dice = self._cluster, self._write_dice
+        if cluster.is_calm or dice.random() >= cluster.plan.hung_writes:
+            return 0.0
+        seconds = dice.choice((1.1, 1.5, 2.5)) * cluster.plan.longest_timeout_s
+        cluster.note(f"a write hangs for {seconds:.3f} s")
+        senders = dice.choice((NODES, NODES, NODES[:1], NODES[1:]))
+        links = tuple(link for link in cluster.links if link.node in senders)
+        if dice.random() < 0.7:
+            self._later(dice.uniform(0.0, 0.3) * seconds, lambda: cluster.cut(links))
+        if dice.random() < 0.6:
+            self._later(dice.uniform(0.4, 4.0) * seconds, cluster.heal)
+        return seconds
 
     def _heal(self, _: ClusterNode) -> None:
         self._cluster.heal()

@@ -143,6 +143,8 @@ class Plan:
     """Duration of each step of an engine, while all arrivals wait."""
     write_s: float = 0.0
     """Duration of writing one state, by another thread, while nothing is decided."""
+    hung_writes: float = 0.0
+    """Share of the starts whose state is written for longer than the links are patient."""
     read_s: float = 0.0
     """How long a datagram waits in its socket: the thread of the links comes late."""
     gap_s: tuple[float, ...] = (5.0,)
@@ -270,6 +272,7 @@ def scenario_from_seed(seed: int) -> Plan:
             step_s=dice.choice((0.0, 0.002, 0.02)),
             write_s=dice.choice((0.01, 0.2, 1.0)),
             read_s=dice.choice((0.0, 0.01, 0.04)),
+            hung_writes=Random(f"{seed} hung writes").choice((0.0, 0.3, 0.8)),
         )
     untimed = seed % _TIMES[0]
     if untimed in _TIMES[1]:

@@ -236,7 +236,10 @@ class SimulatedDaemon:
 
     def _write_later(self, job: Callable[[], dict[str, str]]) -> None:
         """Write states slowly, while beats are still sent."""
-        self._scheduler.after(self._executor.writes_held * self._plan.write_s, self._written, job)
+        took_s = self._executor.writes_held * self._plan.write_s
+        if self._executor.is_start_held:
+            took_s += self._world.start_hangs_s()
+        self._scheduler.after(took_s, self._written, job)
         self._scheduler.at(
             max(
                 self._scheduler.now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from opensvc_openha.core.timing import LEASE_LAST_READ_S
@@ -33,6 +34,8 @@ class World:
         self._stood_s = [0.0, 0.0]
         self.paused: set[str] = set()
         """Nodes whose whole machine stands still."""
+        self.start_hangs_s: Callable[[], float] = lambda: 0.0
+        """Called at each write of a state that a start waits for: for how much longer it takes."""
         self.dead = ""
         """The node that stays off until the end."""
         # In the node's own time, which a drift shortens slightly.
