@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from opensvc_openha.core.beat import Beat, Goodbye
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.states import PEER_OUT
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import LEGACY_FRESH_S, WORD_LIFE_MAX_S
+from opensvc_openha.records import dataclass
 
 
 @dataclass(frozen=True)
