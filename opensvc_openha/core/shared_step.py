@@ -3,6 +3,9 @@
 Their states are written with one wait for the disk, and announced with one beat. Everything else
 has a step of its own: an order has an answer, and the end of a fence, or of a question for the
 peer's power, concerns all services.
+
+While many such scripts are under way, the step of one waits a moment for the ends of others
+(``ends_to_await``): each wait for the disk and each beat then serves several of them.
 """
 
 from __future__ import annotations
@@ -10,13 +13,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opensvc_openha.core.events import ScriptExited, ScriptKind
-from opensvc_openha.hints import TypeVar
+from opensvc_openha.hints import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 SHARED_STEP_MAX = 64
 """Events that one step handles at most: beats wait for it."""
 
-_SHARING = frozenset({ScriptKind.START, ScriptKind.STOP, ScriptKind.PROBE})
+GATHER_FROM = 16
+"""Scripts under way from which on an end waits for others: with fewer of them it waits for none."""
+
+SHARING = frozenset({ScriptKind.START, ScriptKind.STOP, ScriptKind.PROBE})
+"""Scripts whose ends may share a step."""
 _Waiting = TypeVar("_Waiting")
+
+
+def shares_step(event: object) -> TypeGuard[ScriptExited]:
+    """Return True for the end of a script that may share its step."""
+    return isinstance(event, ScriptExited) and event.kind in SHARING
+
+
+def ends_to_await(first: object, under_way: int, least: int = GATHER_FROM) -> int:
+    """Return how many further ends complete the step of ``first``; 0 if it waits for none.
+
+    ``under_way``: the scripts whose ends may share a step, that of ``first`` included. Nothing
+    waits longer than ``timing.GATHER_S`` for them, nor past a deadline or behind anything else.
+    """
+    if not shares_step(first) or under_way < least:
+        return 0
+    return min(under_way, SHARED_STEP_MAX) - 1
 
 
 def shared_step(waiting: Iterable[_Waiting]) -> list[_Waiting]:
@@ -28,8 +54,7 @@ def shared_step(waiting: Iterable[_Waiting]) -> list[_Waiting]:
     taken: list[_Waiting] = []
     services: set[str] = set()
     for event in waiting:
-        is_shared = isinstance(event, ScriptExited) and event.kind in _SHARING
-        service = event.service if isinstance(event, ScriptExited) and is_shared else ""
+        service = event.service if shares_step(event) else ""
         if taken and (not service or service in services):
             break
         taken.append(event)

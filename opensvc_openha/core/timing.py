@@ -284,6 +284,9 @@ WORK_NOTED_S = 0.01
 the whole node.
 """
 
+GATHER_S = 0.02
+"""Longest wait of the end of a script for those of others, with which it shares a step."""
+
 BACKLOG_S = 0.05
 """After such work, beats in the inbox are handled before a link is called down."""
 
@@ -565,6 +568,7 @@ assert LEASE_LAST_READ_S > 4 * SLOT_READ_S, "a slot that can be read was read by
 assert WORK_NOTED_S < STALL_FRACTION * FAST_TIMEOUT_MIN_S, (
     "work that would pass for a stall is noted"
 )
+assert GATHER_S < FAST_BEAT_INTERVAL_S, "a state is announced no later than with the next beat"
 assert BACKLOG_S < FAST_TIMEOUT_MIN_S, "no verdict is late by more than a link timeout for it"
 assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to report anything"
 assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"

@@ -38,7 +38,7 @@ from opensvc_openha.core.events import (
     StepOutcome,
     StoreFailed,
 )
-from opensvc_openha.core.shared_step import shared_step
+from opensvc_openha.core.shared_step import SHARING, shared_step
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
@@ -115,6 +115,7 @@ class ActionExecutor:
         self._unwritten: set[str] = set()
         self._is_fencing_unwritten = False
         self._events: list[Event] = []
+        self._under_way: set[tuple[str, ScriptKind]] = set()
         self._held: list[Action] | None = None
         self._progress = 0
         """Counts the states written, in the writing thread."""
@@ -127,8 +128,16 @@ class ActionExecutor:
 
     def handle_all(self, events: Iterable[Event], now: float) -> None:
         """Handle events in their order; those of ``shared_step`` take one step together."""
-        self._events.extend(events)
+        for event in events:
+            self._events.append(event)
+            if isinstance(event, ScriptExited):
+                self._under_way.discard((event.service, event.kind))
         self._advance(now)
+
+    @property
+    def scripts_under_way(self) -> int:
+        """Number of ordered scripts whose ends may share a step, and are still to come."""
+        return len(self._under_way)
 
     def _advance(self, now: float) -> None:
         while self._events and not self.is_writing:
@@ -247,6 +256,8 @@ class ActionExecutor:
                         ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, problem)
                     )
                 else:
+                    if action.kind in SHARING:
+                        self._under_way.add((action.service, action.kind))
                     self._ports.run_script(action)
             elif isinstance(action, RunFenceStep):
                 self._run_fence_step(

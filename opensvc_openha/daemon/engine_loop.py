@@ -12,6 +12,7 @@ from dataclasses import replace
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import BeatReceived, Tick
 from opensvc_openha.core.lease_view import PeerPromise
+from opensvc_openha.core.shared_step import ends_to_await
 from opensvc_openha.core.status import NodeStatus, PeerStanding
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.engine_ports import EnginePorts
@@ -226,8 +227,11 @@ class EngineLoop:
 
     def _take_one(self) -> None:
         engine = self._executor.engine
-        item = self._inbox.get(engine.next_deadline() - clock.monotonic()) or Tick()
-        more = self._inbox.take_more(item)
+        deadline = engine.next_deadline()
+        item = self._inbox.get(deadline - clock.monotonic()) or Tick()
+        awaited = ends_to_await(item, self._executor.scripts_under_way)
+        gather_s = min(timing.GATHER_S, deadline - clock.monotonic()) if awaited else 0.0
+        more = self._inbox.take_more(item, awaited, gather_s)
         now = self._busy_since = clock.monotonic()
         self._answer_questions(now)
         engine.record_unread(engine.is_verdict_due(now) and self._has_unread())

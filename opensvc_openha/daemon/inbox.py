@@ -4,7 +4,8 @@ A beat that was received in time must not wait behind thousands of ends of scrip
 be called silent for it. One other item passes after so many beats in a row, so that a flood of them
 locks out no operator. What shows that a link is quiet stays behind the beats of that link. Renewals
 of this node's own promise, and the state of its watchdog, come first: that does not wait.
-Ends of scripts that wait may share a step of the engine (``take_more``).
+Ends of scripts that wait may share a step of the engine (``take_more``), and the first of them may
+wait a moment for others; anything else that comes ends that wait.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from opensvc_openha.core.events import (
     WatchdogLost,
     WatchdogReady,
 )
-from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step
+from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step, shares_step
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
 from opensvc_openha.hints import Generic, TypeVar
@@ -71,6 +72,8 @@ class Inbox(Generic[Item]):
         self._in_a_row = 0
         self._in_hand: _OfLinks | None = None
         """What was taken last of the links, until the next item is taken."""
+        self._awaited = 0
+        """Ends of scripts for which the first one waits; 0 while none does."""
 
     def put(self, item: Item | _OfLinks | _OfWatchdog) -> None:
         """Add an item; never block."""
@@ -81,6 +84,8 @@ class Inbox(Generic[Item]):
                 self._beats.append(item)
             else:
                 self._others.append(item)
+                if shares_step(item) and len(self._others) < self._awaited:
+                    return  # One more of those that are waited for.
             self._changed.notify()
 
     def offer(self, beat: BeatReceived) -> bool:
@@ -122,25 +127,46 @@ class Inbox(Generic[Item]):
             self._in_a_row = 0
             return self._others.popleft() if self._others else None
 
-    def take_more(self, first: object) -> list[ScriptExited]:
+    def take_more(
+        self, first: object, awaited: int = 0, limit_s: float = 0.0
+    ) -> list[ScriptExited]:
         """Return what may share the step of ``first``, which was just taken, and wait no more.
 
-        A tick among it is dropped, since this is a step. Nothing while a beat waits, which comes
-        first.
+        Where fewer than ``awaited`` wait, those that come within ``limit_s`` seconds join them,
+        until anything else comes. A tick among it is dropped, since this is a step. Nothing while a
+        beat waits, which comes first.
         """
         with self._changed:
-            if not isinstance(first, ScriptExited) or self._beats or self._of_watchdog:
-                return []
-            waiting: list[ScriptExited] = []
-            for item in itertools.islice(self._others, SHARED_STEP_MAX):
-                if isinstance(item, ScriptExited):
-                    waiting.append(item)
-                elif not isinstance(item, Tick):
-                    break
-            taken = shared_step((first, *waiting))[1:]
+            if limit_s > 0 and self.is_incomplete(first, awaited):
+                self._awaited = awaited
+                self._changed.wait(limit_s)
+                self._awaited = 0
+            taken = self._shared_with(first)
             while taken and self._others.popleft() is not taken[-1]:
                 pass
             return taken
+
+    def is_incomplete(self, first: object, awaited: int) -> bool:
+        """Return True if fewer than ``awaited`` ends join ``first``, and nothing else waits."""
+        if awaited == 0 or self._is_urgent:
+            return False
+        return len(self._shared_with(first)) == len(self._others) < awaited
+
+    @property
+    def _is_urgent(self) -> bool:
+        return bool(self._beats or self._of_watchdog)
+
+    def _shared_with(self, first: object) -> list[ScriptExited]:
+        """Return what of all that waits may share the step of ``first``."""
+        if not isinstance(first, ScriptExited) or self._is_urgent:
+            return []
+        waiting: list[ScriptExited] = []
+        for item in itertools.islice(self._others, SHARED_STEP_MAX):
+            if isinstance(item, ScriptExited):
+                waiting.append(item)
+            elif not isinstance(item, Tick):
+                break
+        return shared_step((first, *waiting))[1:]
 
     def take_renewal(self) -> RenewalConfirmed | None:
         """Return the next renewal, unless other news of the watchdog come before it."""

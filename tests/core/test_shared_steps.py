@@ -26,7 +26,12 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step
+from opensvc_openha.core.shared_step import (
+    GATHER_FROM,
+    SHARED_STEP_MAX,
+    ends_to_await,
+    shared_step,
+)
 from opensvc_openha.core.states import ServiceState
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
@@ -76,6 +81,24 @@ def test_shared_step_has_a_limit_and_may_be_empty() -> None:
     waiting = [_started(f"svc{number}") for number in range(SHARED_STEP_MAX + 1)]
     assert shared_step(iter(waiting)) == waiting[:-1]
     assert shared_step([]) == []
+
+
+@pytest.mark.parametrize("kind", [ScriptKind.START, ScriptKind.STOP, ScriptKind.PROBE])
+def test_end_waits_for_others_while_many_are_under_way(kind: ScriptKind) -> None:
+    """For as many as are to come, or as one step may handle; with few of them for none."""
+    end = ScriptExited("web", kind, ScriptOutcome.OK)
+    assert [ends_to_await(end, under_way) for under_way in (0, 1, GATHER_FROM - 1)] == [0, 0, 0]
+    assert ends_to_await(end, GATHER_FROM) == GATHER_FROM - 1
+    most = SHARED_STEP_MAX - 1
+    assert [ends_to_await(end, count) for count in (most, most + 1, 1000)] == [most - 1, most, most]
+    assert ends_to_await(end, 2, least=2) == 1
+
+
+@pytest.mark.parametrize("first", ALONE.values(), ids=ALONE)
+def test_only_what_shares_a_step_waits_for_others(first: Event) -> None:
+    """A fence, an order or a tick has its step at once."""
+    is_shared = first == _started("mail")
+    assert (ends_to_await(first, 1000) > 0) is is_shared
 
 
 # --- what follows ---------------------------------------------------------------------------------

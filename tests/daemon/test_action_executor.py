@@ -332,6 +332,21 @@ def test_each_order_is_carried_out_in_its_place() -> None:
     assert node.is_done and len(engine.events) == 2
 
 
+def test_scripts_are_under_way_until_their_end_comes() -> None:
+    """Those whose ends share a step: no fence, and none that was not begun."""
+    kinds = [ScriptKind.START, ScriptKind.STOP, ScriptKind.PROBE, ScriptKind.CHECK]
+    orders: list[Action] = [_script("web", kind) for kind in kinds]
+    orders += [Persist("mail", ServiceState.STARTING), _script("mail")]
+    disk = Disk()
+    disk.refused = {"mail"}
+    node = _executor(Ordering(orders), disk)
+    node.handle(Tick(), 5.0)
+    assert node.scripts_under_way == 3
+    for kind, left in zip(kinds, (2, 1, 0, 0), strict=True):
+        node.handle(ScriptExited("web", kind, ScriptOutcome.FAILED), 6.0)
+        assert node.scripts_under_way == left
+
+
 @pytest.mark.parametrize("state", list(ServiceState))
 def test_only_a_start_needs_its_state_on_disk(state: ServiceState) -> None:
     """Nothing starts without it, and the engine learns why; everything else continues."""

@@ -21,6 +21,7 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.shared_step import GATHER_FROM
 from opensvc_openha.core.status import NodeStatus, PeerStanding, StageFigure
 from opensvc_openha.daemon import engine_loop
 from opensvc_openha.daemon.engine_loop import EngineLoop
@@ -49,6 +50,7 @@ class Rig:
         self.status: NodeStatus | Exception = STATUS
         self.is_writing = False
         self.is_done = False
+        self.scripts_under_way = 0
         self.changes = 0
         self.deadline = 100.0
         self.speak_at = 1e9
@@ -379,6 +381,21 @@ def test_turn_takes_the_ends_of_scripts_that_wait(rig: Rig) -> None:
     rig.loop._take_one()
     assert rig.noted("handle")[1:] == [("handle", BEAT, 100.0), ("handle", *ends[2:], 100.0)]
     assert rig.inbox.qsize() == 1
+
+
+@pytest.mark.parametrize("left_s, waits", [(1.0, [timing.GATHER_S]), (0.005, [0.005]), (0.0, [])])
+def test_end_of_a_script_waits_for_others_until_a_deadline(
+    rig: Rig, left_s: float, waits: list[float]
+) -> None:
+    """While many are under way; no deadline of the engine is late for it."""
+    found: list[float] = []
+    rig.inbox._changed.wait = found.append  # type: ignore[assignment, method-assign]
+    rig.deadline = 100.0 + left_s
+    for under_way, expected in ((1, []), (GATHER_FROM, waits)):
+        rig.scripts_under_way = under_way
+        rig.inbox.put(ScriptExited("a", ScriptKind.START, ScriptOutcome.OK))
+        rig.loop._take_one()
+        assert found == pytest.approx(expected)
 
 
 def test_engine_hears_that_beats_wait(rig: Rig) -> None:

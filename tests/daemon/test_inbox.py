@@ -10,6 +10,8 @@ import pytest
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
     BeatReceived,
+    Command,
+    CommandReceived,
     Event,
     ListenerTried,
     MediumQuiet,
@@ -104,6 +106,95 @@ def test_what_comes_first_is_not_kept_waiting_by_a_longer_step(earlier: Event) -
     inbox.put(_ended("b"))
     inbox.put(earlier)
     assert inbox.take_more(_ended("a")) == [] and inbox.get(0) == earlier
+
+
+class Gathering:
+    """A thread that takes the end of a script, which waits for others."""
+
+    def __init__(self, awaited: int) -> None:
+        self.inbox: Inbox[Event | Barrier] = Inbox()
+        self.more: list[ScriptExited] | None = None
+        self.awaited = awaited
+        self.thread = threading.Thread(target=self._take, daemon=True)
+        self.thread.start()
+
+    def _take(self) -> None:
+        self.more = self.inbox.take_more(_ended("a"), self.awaited, 9 * LIMIT_S)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the thread waits."""
+        return len(self.inbox._changed._waiters) == 1  # type: ignore[attr-defined]
+
+
+def test_end_waits_for_those_that_complete_its_step() -> None:
+    """Whoever brings the last of them wakes the engine, once; what comes later is left."""
+    gathering = Gathering(2)
+    until(lambda: gathering.is_waiting)
+    gathering.inbox.put(_ended("b"))
+    assert gathering.is_waiting
+    gathering.inbox.put(_ended("c"))
+    gathering.thread.join(LIMIT_S)
+    assert gathering.more == [_ended("b"), _ended("c")] and gathering.inbox.qsize() == 0
+    waits: list[float] = []
+    inbox = gathering.inbox
+    inbox._changed.wait = waits.append  # type: ignore[assignment, method-assign]
+    inbox.put(_ended("d"))
+    assert inbox.get(1.0) == _ended("d") and waits == []
+
+
+URGENT: dict[str, tuple[Event | Barrier, int]] = {
+    "beat": (beat(1), 0),
+    "watchdog": (WatchdogLost("gone"), 0),
+    "order": (CommandReceived(1, "web", Command.STOP), 1),
+    "fence": (ScriptExited("web", ScriptKind.CHECK, ScriptOutcome.OK), 1),
+    "question": (Tick(), 1),
+    "barrier": (Barrier(), 1),
+}
+
+
+@pytest.mark.parametrize("case", URGENT)
+def test_anything_else_ends_the_wait(case: str) -> None:
+    """What came before an item that does not come first still joins."""
+    gathering = Gathering(9)
+    until(lambda: gathering.is_waiting)
+    gathering.inbox.put(_ended("b"))
+    item, joining = URGENT[case]
+    gathering.inbox.put(item)
+    gathering.thread.join(LIMIT_S)
+    assert gathering.more == [_ended("b")][:joining]
+
+
+def test_beats_added_quietly_end_the_wait_once_they_are_told() -> None:
+    """As they wake an engine that has nothing to do."""
+    gathering = Gathering(9)
+    until(lambda: gathering.is_waiting)
+    gathering.inbox.offer_quietly(beat(1))
+    gathering.inbox.wake()
+    gathering.thread.join(LIMIT_S)
+    assert gathering.more == []
+
+
+@pytest.mark.parametrize("case", URGENT)
+def test_end_waits_for_nothing_beside_anything_else(case: str) -> None:
+    """It came before the wait."""
+    inbox: Inbox[Event | Barrier] = Inbox()
+    waits: list[float] = []
+    inbox._changed.wait = waits.append  # type: ignore[assignment, method-assign]
+    inbox.put(URGENT[case][0])
+    assert inbox.take_more(_ended("a"), 2, 1.0) == [] and waits == []
+
+
+def test_end_waits_no_longer_than_the_limit() -> None:
+    """Nor where there is none, or nothing is awaited, or enough has come."""
+    inbox: Inbox[Event | Barrier] = Inbox()
+    waits: list[float] = []
+    inbox._changed.wait = waits.append  # type: ignore[assignment, method-assign]
+    inbox.put(_ended("b"))
+    for awaited, limit_s in ((2, 0.0), (2, -1.0), (0, 1.0), (1, 1.0)):
+        assert inbox.take_more(_ended("a"), awaited, limit_s) == [_ended("b")] and waits == []
+        inbox.put(_ended("b"))
+    assert inbox.take_more(_ended("a"), 2, 0.5) == [_ended("b")] and waits == [0.5]
 
 
 def test_barrier_is_reached_behind_what_was_put_before_it() -> None:

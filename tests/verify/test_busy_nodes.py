@@ -5,11 +5,12 @@ other for its own work.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
+from opensvc_openha.core.actions import Action
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, Event
 from opensvc_openha.core.peer_word import PeerWord
@@ -17,6 +18,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.inbox import Inbox
 from opensvc_openha.verify.invariants import InvariantBroken
+from opensvc_openha.verify.random import simulated_daemon
 from opensvc_openha.verify.random.plan import Plan, scenario_from_seed
 from opensvc_openha.verify.random.random_history import run_history
 from opensvc_openha.verify.random.simulated_cluster import Cluster
@@ -72,6 +74,24 @@ def test_own_work_makes_no_silence(step_s: float, write_s: float) -> None:
     all services move.
     """
     assert falsely_announced(replace(PLAN, step_s=step_s, write_s=write_s)) == []
+
+
+def test_ends_of_scripts_gather_in_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it each has a step here: neither engine nor disk takes any time."""
+    steps: list[int] = []
+    step_all = Engine.step_all
+
+    def noted(engine: Engine, events: Sequence[Event], now: float) -> list[Action]:
+        steps.append(len(events))
+        return step_all(engine, events, now)
+
+    monkeypatch.setattr(Engine, "step_all", noted)
+    assert falsely_announced(replace(PLAN, services=NAMES[:8])) == []
+    assert max(steps) > 4
+    steps.clear()
+    monkeypatch.setattr(simulated_daemon, "_GATHER_FROM", COUNT)
+    assert falsely_announced(replace(PLAN, services=NAMES[:8])) == []
+    assert max(steps) == 1
 
 
 def test_disk_that_is_slower_than_the_links_makes_no_silence() -> None:

@@ -29,8 +29,9 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.peer_word import Doubt
+from opensvc_openha.core.shared_step import ends_to_await
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import WORD_WAIT_S, WORK_NOTED_S
+from opensvc_openha.core.timing import GATHER_S, WORD_WAIT_S, WORK_NOTED_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.inbox import Inbox
 from opensvc_openha.errors import FrameError
@@ -52,6 +53,8 @@ SOCKET_FRAMES = 250
 """Frames that fit in a socket's buffer while the process does not read."""
 _ROUNDING_S = 1e-6
 """A deadline in the time of a node with drift must not round to just before it."""
+_GATHER_FROM = 2
+"""Fewer scripts than of the daemon: few services gather the ends of theirs, too."""
 _FLAGS = slice(6, 8)
 """Position of the flags in a frame."""
 _RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
@@ -95,6 +98,8 @@ class SimulatedDaemon:
         self._inbox: list[Event] = []
         self._queue: Inbox[Event] = Inbox()
         """Events that wait while the engine's thread works, in the order of production."""
+        self._gathering: Event | None = None
+        """The end of a script that waits for others to share its step."""
         self._busy_until = 0.0
         self._was_stopped = False
         """The process stood still since the last step began."""
@@ -156,9 +161,11 @@ class SimulatedDaemon:
             self._inbox.append(event)
         elif self._is_busy:
             self._queue.put(event)
+            if self._is_incomplete(self._gathering):
+                return
             if not self._executor.is_writing and self._scheduler.now >= self._busy_until:
                 self._scheduler.after(0.0, self._turn)
-        else:
+        elif not self._gathers(event):
             self._step(event)
 
     def _step(self, *events: Event, is_forged: bool = False) -> None:
@@ -207,7 +214,8 @@ class SimulatedDaemon:
     @property
     def _is_busy(self) -> bool:
         return (
-            self._executor.is_writing
+            self._gathering is not None
+            or self._executor.is_writing
             or self._scheduler.now < self._busy_until
             or self._queue.qsize() > 0
         )
@@ -223,16 +231,36 @@ class SimulatedDaemon:
         ):
             return
         now = self._node.now
-        if self._plan.step_s >= WORK_NOTED_S and not self._was_stopped:
-            self.engine.mark_busy_until(now)
-        item = self._queue.get(0.0)
+        item, self._gathering = self._gathering, None
         if item is None:
-            self._await_deadline()
-            return
+            if self._plan.step_s >= WORK_NOTED_S and not self._was_stopped:
+                self.engine.mark_busy_until(now)
+            item = self._queue.get(0.0)
+            if item is None:
+                self._await_deadline()
+                return
+            if self._gathers(item):
+                return
         more = self._queue.take_more(item)
         if self._queue.has_beats:
             self.engine.beats_wait(now)
         self._step(item, *more)
+
+    def _is_incomplete(self, first: Event | None) -> bool:
+        """Return True if the step of ``first`` may wait for more ends of scripts."""
+        awaited = ends_to_await(first, self._executor.scripts_under_way, _GATHER_FROM)
+        return self._queue.is_incomplete(first, awaited)
+
+    def _gathers(self, first: Event) -> bool:
+        """Let the end of a script wait for others, as the daemon's loop does."""
+        if not self._is_incomplete(first):
+            return False
+        limit_s = self._instant_after(self.engine.next_deadline()) - self._scheduler.now
+        if limit_s <= 0:
+            return False
+        self._gathering = first
+        self._scheduler.after(min(GATHER_S, limit_s), self._turn)
+        return True
 
     def _write_later(self, job: Callable[[], dict[str, str]]) -> None:
         """Write states slowly, while beats are still sent."""
