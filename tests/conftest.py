@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -52,6 +54,7 @@ _FAST = (
 but for those that are marked exhaustive."""
 
 
+@functools.cache
 def _is_fast(path: Path) -> bool:
     return any(path.is_relative_to(_TESTS / fast) for fast in _FAST)
 
@@ -63,6 +66,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.is_dir():
         return not any((_TESTS / fast).is_relative_to(collection_path) for fast in _FAST)
     return collection_path.name.startswith("test_") or None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while tests are collected, nor look at all of these for some later.
+
+    Each worker has all of them, a million objects.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # Before pytest itself chooses by marker.
@@ -119,13 +136,17 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
     return spread + busy[done:]
 
 
+@functools.cache
+def _is_in(path: Path, folder: str) -> bool:
+    return path.is_relative_to(_TESTS / folder)
+
+
 def _is_of_two_nodes(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(_TESTS / "e2e")
+    return _is_in(item.path, "e2e")
 
 
 def _computes(item: pytest.Item) -> bool:
-    is_exhaustive = item.get_closest_marker("exhaustive") is not None
-    return is_exhaustive or item.path.is_relative_to(_TESTS / "verify")
+    return item.get_closest_marker("exhaustive") is not None or _is_in(item.path, "verify")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -88,53 +88,59 @@ FLAGS = (
         for other in (False, True)
     ]
 )
-SITUATIONS = (
-    [
-        Situation(role, evidence, running, frozen_target, leaving=leaving, **flags)
-        for role in Role
-        for evidence in Evidence
-        for running in (None, *ScriptKind)
-        for frozen_target in (None, S.FROZEN_STOP, S.FROZEN_START)
-        for leaving in (None, *Leaving)
-        for flags in FLAGS
-    ]
-    + [
-        Situation(
-            Role.PRIMARY,
-            evidence,
-            frozen_target=frozen_target,
-            leaving=leaving,
-            is_delay_over=True,
-            may_fence=may_fence,
-            is_boot_blocked=is_boot_blocked,
-            is_defending=is_defending,
-            was_never_started=is_defending,
-            is_fencing=is_fencing,
-            is_plan_due=is_plan_due,
-            is_round_over=is_round_over,
-            is_ejected=is_ejected,
-            is_cut_off=is_cut_off,
-            is_check_valid=is_check_valid,
-        )
-        for evidence in Evidence
-        for frozen_target in (None, S.FROZEN_START)
-        for leaving in (None, Leaving.STOP_SERVICES)
-        for may_fence, is_boot_blocked, is_defending in (
-            (True, False, True),
-            (True, False, False),
-            (False, False, True),
-            (True, True, False),
-        )
-        for is_ejected, is_cut_off in ((False, False), (True, False), (False, True))
-        for is_fencing, is_plan_due, is_round_over, is_check_valid in itertools.product(
-            (False, True), repeat=4
-        )
-    ]
-    + [
-        Situation(Role.PRIMARY, evidence, is_fencing=True, is_round_over=True, is_isolated=True)
-        for evidence in Evidence
-    ]
-)
+
+
+@functools.cache
+def _situations() -> list[Situation]:
+    return (
+        [
+            Situation(role, evidence, running, frozen_target, leaving=leaving, **flags)
+            for role in Role
+            for evidence in Evidence
+            for running in (None, *ScriptKind)
+            for frozen_target in (None, S.FROZEN_STOP, S.FROZEN_START)
+            for leaving in (None, *Leaving)
+            for flags in FLAGS
+        ]
+        + [
+            Situation(
+                Role.PRIMARY,
+                evidence,
+                frozen_target=frozen_target,
+                leaving=leaving,
+                is_delay_over=True,
+                may_fence=may_fence,
+                is_boot_blocked=is_boot_blocked,
+                is_defending=is_defending,
+                was_never_started=is_defending,
+                is_fencing=is_fencing,
+                is_plan_due=is_plan_due,
+                is_round_over=is_round_over,
+                is_ejected=is_ejected,
+                is_cut_off=is_cut_off,
+                is_check_valid=is_check_valid,
+            )
+            for evidence in Evidence
+            for frozen_target in (None, S.FROZEN_START)
+            for leaving in (None, Leaving.STOP_SERVICES)
+            for may_fence, is_boot_blocked, is_defending in (
+                (True, False, True),
+                (True, False, False),
+                (False, False, True),
+                (True, True, False),
+            )
+            for is_ejected, is_cut_off in ((False, False), (True, False), (False, True))
+            for is_fencing, is_plan_due, is_round_over, is_check_valid in itertools.product(
+                (False, True), repeat=4
+            )
+        ]
+        + [
+            Situation(Role.PRIMARY, evidence, is_fencing=True, is_round_over=True, is_isolated=True)
+            for evidence in Evidence
+        ]
+    )
+
+
 PROVED_OUT = {Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED}
 
 
@@ -143,7 +149,7 @@ def _applied() -> list[tuple[S, Trigger, Situation, Row]]:
     found = []
     for state in S:
         for trigger in Trigger:
-            for situation in SITUATIONS:
+            for situation in _situations():
                 row = find_row(state, trigger, situation)
                 if row is not None:
                     found.append((state, trigger, situation, row))
