@@ -47,7 +47,7 @@ $(READY): setup.cfg pyproject.toml .ci/packages
 demo: venv
 	$(BIN)/openha demo $(DEMO)
 
-JOBS ?= 6
+JOBS ?= 8
 FAST_JOBS ?= 2
 
 # Modules are compiled once, whatever the shell's environment demands: not by each process that a test starts, nor by each

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,8 @@ settings.load_profile("any machine")
 
 _TESTS = Path(__file__).parent
 _MEMORY = "/dev/shm"
+_WEIGHT_OF_TWO_NODES = 50
+"""A test of two nodes waits as long as so many others."""
 _FAST = (
     "core",
     "formats",
@@ -125,11 +127,15 @@ def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
     if not busy or not waiting:
         return items
     waiting = _slow_first(waiting)
+    before = [
+        0,
+        *accumulate(_WEIGHT_OF_TWO_NODES if _is_of_two_nodes(item) else 1 for item in waiting),
+    ]
     spread: list[pytest.Item] = []
     done = 0
     for number, item in enumerate(waiting):
         if number and item.path != waiting[number - 1].path:
-            due = number * len(busy) // len(waiting)
+            due = before[number] * len(busy) // before[-1]
             spread += busy[done:due]
             done = max(done, due)
         spread.append(item)
