@@ -30,12 +30,16 @@ else:
     class Generic:
         """Base of classes with type variables: every choice of types is the class itself."""
 
+        __slots__ = ()
+
         def __class_getitem__(cls, _: object) -> type:
             """Return the class."""
             return cls
 
     class Protocol(Generic):
         """Base of interfaces."""
+
+        __slots__ = ()
 
     class _NamedTupleMaker(type):
         """Make a named tuple of a class that lists fields, defaults, properties and methods."""

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
@@ -26,6 +25,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import FILE_CHARACTERS, AddRequest, parse_request
 from opensvc_openha.system.atomic_files import read_text

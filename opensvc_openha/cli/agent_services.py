@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.agent.config.wrappers import default_command, ensure_wrappers, orphaned_wrappers
@@ -19,6 +18,7 @@ from opensvc_openha.control.client import act, fetch_own_states, fetch_status, r
 from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, find_layout
 from opensvc_openha.formats.suggestion import did_you_mean, which_service
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.core.events import Command

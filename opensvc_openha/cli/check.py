@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import drill_findings, installation
 from opensvc_openha.cli.node_facts import node_facts, problem_of, wrapped_service
@@ -27,6 +26,7 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.findings import findings_from_json
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import TYPE_CHECKING, Any
 from opensvc_openha.peer_link.client import find_peer
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.outlook_file import NodeOutlook, read_outlook, write_outlook

@@ -9,7 +9,6 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.cli import installation
@@ -20,6 +19,7 @@ from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.plugin.agent_actions import ACTIONS, AgentActions, Request
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import check, installation
 from opensvc_openha.cli.asking import confirm, show_of
@@ -41,6 +40,7 @@ from opensvc_openha.errors import (
     UsageError,
 )
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.peer_link.client import Peer, new_job_id
 from opensvc_openha.peer_link.protocol import (
     FILE_CHARACTERS,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from opensvc_openha.core.outlook import Finding, Severity
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.storage.drills import Begun, DrillKind, Drills, drill_name, read_drills
 from opensvc_openha.system import clock
 from opensvc_openha.system.lock_file import is_locked

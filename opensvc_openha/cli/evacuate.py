@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
@@ -20,6 +19,7 @@ from opensvc_openha.core.events import BY_EVACUATION, Command
 from opensvc_openha.core.states import FAILED, PASSING, PEER_OUT, UP, ServiceState, state_name
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError, RefusedError, UsageError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.peer_link.protocol import EVACUATE_WAIT_MAX_S, EvacuateRequest
 from opensvc_openha.storage.evacuation_store import read_evacuation
 from opensvc_openha.system import clock

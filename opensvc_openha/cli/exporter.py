@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 from argparse import ArgumentTypeError, Namespace
-from typing import TYPE_CHECKING, NamedTuple
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.status_source import StatusSource
 from opensvc_openha.control import client
 from opensvc_openha.errors import SystemFault, UsageError
+from opensvc_openha.hints import TYPE_CHECKING, NamedTuple
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation, output
 from opensvc_openha.cli.interrupted import after_interrupt
@@ -20,6 +19,7 @@ from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCR
 from opensvc_openha.errors import ActionError, NotRunningError, OpenhaError
 from opensvc_openha.formats.layout import STATE_PREFIX, Layout
 from opensvc_openha.formats.state_file import decode
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name
 from opensvc_openha.system.self_command import self_command

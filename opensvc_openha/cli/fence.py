@@ -7,7 +7,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_output import confirmation, fence_report
@@ -23,6 +22,7 @@ from opensvc_openha.errors import (
     SystemFault,
     UsageError,
 )
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
 
 from opensvc_openha.errors import SystemFault, UsageError
+from opensvc_openha.hints import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from curses import window as Window

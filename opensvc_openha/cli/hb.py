@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.views import link_view, view_of
@@ -12,6 +11,7 @@ from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.errors import ConfigError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.storage import configuration
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import read_text

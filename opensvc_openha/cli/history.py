@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.suggestion import which_service
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import describe
 from opensvc_openha.storage.history_entry import Entry, EntryKind, is_of, unwritten

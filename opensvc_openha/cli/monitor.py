@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.actions.action_options import ActionOptions
 from opensvc_openha.agent.actions.dispatch import perform
@@ -28,6 +27,7 @@ from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError
 from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.formats.options_schema import MONITOR_INTERVAL
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.clock import wall
 from opensvc_openha.system.script_log import bound_log

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from opensvc_openha import __version__
 from opensvc_openha.agent.config.service_file import service_names
@@ -18,6 +17,7 @@ from opensvc_openha.core.start_problems import warnings
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.peer_link.protocol import SharedFile
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.durations import read_durations

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.agent.service.loaded_service import load_service
@@ -35,6 +34,7 @@ from opensvc_openha.daemon.readiness import why_no_fence
 from opensvc_openha.errors import NotRunningError, OpenhaError
 from opensvc_openha.formats.findings import finding_to_json
 from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.hints import Any
 from opensvc_openha.plugin.agent_services import read_services
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.plugin.installed_agent import Agent

@@ -19,7 +19,6 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from opensvc_openha.cli import json_views
 from opensvc_openha.cli.notify_program import Outcome, programs_in, run_program
@@ -29,6 +28,7 @@ from opensvc_openha.errors import OpenhaError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.options_file import NotifyOptions
+from opensvc_openha.hints import Any
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.alert_limit import Admitted, AlertLimit
 from opensvc_openha.storage.alerts import AlertStream

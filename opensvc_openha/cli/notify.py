@@ -12,13 +12,13 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.errors import ActionError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.alert_kinds import AlertKind
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_file import NotifyOptions
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system import clock
 
 if TYPE_CHECKING:

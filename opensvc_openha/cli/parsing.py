@@ -10,11 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
 
 from opensvc_openha import __version__
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.suggestion import did_you_mean, what_to_write
+from opensvc_openha.hints import Any, NoReturn
 from opensvc_openha.system.order_reason import VARIABLE, check_reason
 
 _INFORMATION = ("-h", "--help", "--version")

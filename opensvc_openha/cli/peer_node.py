@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from typing import Any
 
 from opensvc_openha import __version__
 from opensvc_openha.cli import installation
@@ -13,6 +12,7 @@ from opensvc_openha.control import client, protocol
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import without_output
+from opensvc_openha.hints import Any
 from opensvc_openha.peer_link.channel import MESSAGE_BYTES
 from opensvc_openha.peer_link.protocol import (
     AddRequest,

@@ -14,12 +14,12 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.errors import OpenhaError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_file import PeerLinkOptions
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.peer_link.channel import Secret
 from opensvc_openha.peer_link.client import peer_addresses, secrets_of
 from opensvc_openha.peer_link.jobs import Jobs

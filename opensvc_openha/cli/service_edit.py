@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
@@ -25,6 +24,7 @@ from opensvc_openha.formats.services_file import (
 )
 from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.formats.suggestion import which_service
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.state_store import write_state
 from opensvc_openha.system import clock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config.service_file import misnamed_files, service_names
 from opensvc_openha.agent.config.wrappers import leftover_lines
@@ -22,6 +21,7 @@ from opensvc_openha.cli.agent_services import (
 )
 from opensvc_openha.errors import NotRunningError
 from opensvc_openha.formats.layout import agent_layout
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.cli.parsing import Parser

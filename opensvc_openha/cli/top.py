@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.full_screen import BACK, ENTER, QUIT, STEPS, draw, on_full_screen
@@ -16,6 +15,7 @@ from opensvc_openha.cli.parsing import Parser
 from opensvc_openha.cli.why import explanation_lines
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.live.observer import Observer
 from opensvc_openha.live.picture import Level, Picture, picture
 from opensvc_openha.live.top_screen import Line, Mode, View, chosen_service, last_line, screen

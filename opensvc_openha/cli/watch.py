@@ -10,11 +10,11 @@ import curses
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.show.parallel_status import Look
 from opensvc_openha.agent.show.watch_screen import Line, View, chosen_service, screen
 from opensvc_openha.cli.full_screen import BACK, ENTER, QUIT, STEPS, draw, on_full_screen
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import stamp, wall
 
 if TYPE_CHECKING:

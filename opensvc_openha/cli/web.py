@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.parsing import Parser
@@ -15,6 +14,7 @@ from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.addresses import before_port
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import without_output
+from opensvc_openha.hints import TYPE_CHECKING, Any
 from opensvc_openha.system.order_reason import VARIABLE
 from opensvc_openha.system.self_command import self_command
 

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.history import (
@@ -24,6 +23,7 @@ from opensvc_openha.core.timing import PACES
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault
 from opensvc_openha.formats import state_file
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.explanation import (
     CONTEXT_S,

@@ -13,7 +13,6 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
 
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.fence_devices.device_answers import masked
@@ -29,6 +28,7 @@ from opensvc_openha.formats.etcd_messages import (
     transaction,
 )
 from opensvc_openha.formats.lease_config import EtcdConfig
+from opensvc_openha.hints import Protocol, TypeVar
 from opensvc_openha.system.clock import monotonic
 
 _TEXT_MAX = 160

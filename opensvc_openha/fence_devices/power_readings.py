@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
 
 from opensvc_openha.core.timing import POWER_OFF_GAP_S
+from opensvc_openha.hints import Protocol
 
 
 class Power(enum.Enum):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol, TypeVar
 
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats import scsi_pr
@@ -24,6 +23,7 @@ from opensvc_openha.formats.scsi_pr import (
     Status,
     UnitName,
 )
+from opensvc_openha.hints import Protocol, TypeVar
 from opensvc_openha.links.disk_channel import ScsiAnswer, channel_for
 from opensvc_openha.system.clock import pause
 

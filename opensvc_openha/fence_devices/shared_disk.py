@@ -12,7 +12,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.fence_devices.block_devices import DiskAddress, host_of
@@ -31,6 +30,7 @@ from opensvc_openha.formats.scsi_pr import (
     Reservation,
     UnitName,
 )
+from opensvc_openha.hints import TypeVar
 from opensvc_openha.system.clock import pause
 
 _ROUNDS_MAX = 4

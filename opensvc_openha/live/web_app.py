@@ -12,7 +12,6 @@ import enum
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.hints import Any
 from opensvc_openha.live.access import Access, Session, is_same
 from opensvc_openha.live.observer import Observer
 from opensvc_openha.live.order_desk import OrderDesk

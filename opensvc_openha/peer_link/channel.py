@@ -29,7 +29,6 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NoReturn
 
 from opensvc_openha.errors import (
     NoPeerLinkError,
@@ -37,6 +36,7 @@ from opensvc_openha.errors import (
     SystemFault,
     UsageError,
 )
+from opensvc_openha.hints import Any, NoReturn
 from opensvc_openha.system import clock
 
 LOWEST_VERSION = 1

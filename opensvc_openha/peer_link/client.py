@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from opensvc_openha.errors import (
     NoPeerLinkError,
@@ -22,6 +21,7 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import Any
 from opensvc_openha.peer_link.channel import CONNECT_LIMIT_S, Channel, Refusal, Secret, connect
 from opensvc_openha.peer_link.protocol import (
     AgentKind,

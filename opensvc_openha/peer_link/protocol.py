@@ -26,7 +26,6 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 from opensvc_openha.core.model import REQUEST_SERVICES_MAX
 from opensvc_openha.core.timing import DRILL_REQUEST_MAX_S
@@ -44,6 +43,7 @@ from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.options_schema import Allowed
 from opensvc_openha.formats.services_file import check_service_name
+from opensvc_openha.hints import Any, TypeVar
 from opensvc_openha.system.order_reason import REASON_CHARACTERS
 
 _MemberT = TypeVar("_MemberT", bound=enum.Enum)

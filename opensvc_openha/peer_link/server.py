@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from opensvc_openha.errors import OpenhaError, PeerLinkLostError
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.options_schema import Allowed
+from opensvc_openha.hints import Any, Protocol
 from opensvc_openha.peer_link.channel import Channel
 from opensvc_openha.peer_link.jobs import Job, Jobs
 from opensvc_openha.peer_link.permissions import expect_allowed

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 from opensvc_openha.errors import OpenhaError, RefusedError
+from opensvc_openha.hints import Any, TypeVar
 from opensvc_openha.peer_link.channel import Channel
 from opensvc_openha.setup.messages import Problem, from_message, to_message
 

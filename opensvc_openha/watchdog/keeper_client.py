@@ -18,10 +18,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import unquote
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import TypeVar
 from opensvc_openha.system import clock
 from opensvc_openha.system.unix_socket_path import ShortPath
 from opensvc_openha.watchdog import KEEPER_SOCKET, device, holder, keeper

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Protocol
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import Protocol
 from opensvc_openha.system.processes import text_of
 
 _SYSTEMD_MARK = "/run/systemd/system"

@@ -17,7 +17,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
@@ -31,6 +30,7 @@ from opensvc_openha.errors import (
     RefusedError,
     UnknownOutcomeError,
 )
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import monotonic, pause
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
 
+from opensvc_openha.hints import Generic, TypeVar
 from opensvc_openha.system.files import stamp_of
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from opensvc_openha.agent.host.commands import command_environment, run_command, run_or_fail
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.hints import Any
 
 POOLS = ("172.31.0.0/16", "172.30.0.0/16", "10.213.0.0/16", "192.168.0.0/16")
 """Pools of subnets of 254 addresses, in order of preference."""

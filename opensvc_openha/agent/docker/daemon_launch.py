@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from opensvc_openha.agent.docker.settings import DockerSettings, option_names
 from opensvc_openha.agent.host.commands import command_environment
+from opensvc_openha.hints import Any
 from opensvc_openha.system.atomic_files import make_dir, open_plain
 
 SYSTEM_CONFIG = "/etc/docker/daemon.json"

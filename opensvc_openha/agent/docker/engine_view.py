@@ -12,10 +12,10 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import Any
 from opensvc_openha.system.clock import monotonic
 
 LOOK_LIMIT_S = 5.0

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -40,6 +39,7 @@ from opensvc_openha.agent.resources.base import (
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import monotonic, pause, wait_until
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import type_of
@@ -21,6 +20,7 @@ from opensvc_openha.agent.host.mounts import backing_file, read_mounts
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource, Resource
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import pause
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import socket
 import stat
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import type_of
@@ -45,6 +44,7 @@ from opensvc_openha.agent.resources.base import (
 )
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.clock import pause
 from opensvc_openha.system.files import text_or_empty

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import Finding, Group
 from opensvc_openha.errors import NotRunningError
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.values.readiness import Remark, Surroundings

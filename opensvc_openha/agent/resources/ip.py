@@ -16,7 +16,6 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -25,6 +24,7 @@ from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import pause
 

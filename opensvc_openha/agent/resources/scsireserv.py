@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.keywords import AnyKeyword
@@ -37,6 +36,7 @@ from opensvc_openha.fence_devices.multipath_keys import problem_of
 from opensvc_openha.fence_devices.reservations import TakeRules, open_all, take_all
 from opensvc_openha.fence_devices.shared_disk import DiskState, SharedDisk, meet
 from opensvc_openha.formats.reservation_key import key_text
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.values.readiness import Remark, Surroundings

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -17,6 +16,7 @@ from opensvc_openha.agent.host.commands import run_command, run_or_fail
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.files import text_or_empty
 
 if TYPE_CHECKING:

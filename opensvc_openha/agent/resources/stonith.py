@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -13,6 +12,7 @@ from opensvc_openha.agent.values.resource_status import Finding, Group, Resource
 from opensvc_openha.core.events import PathState
 from opensvc_openha.core.status import PathStatus, service_path
 from opensvc_openha.errors import NotRunningError
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.values.readiness import Remark, Surroundings

@@ -6,12 +6,12 @@ The start of a service that needs one is refused: it would report success for an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config.checks import kind_of
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.values.readiness import Remark, Surroundings

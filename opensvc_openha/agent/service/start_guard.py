@@ -9,10 +9,10 @@ operator's decision stands. Calls made by the daemon itself are not checked: it 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.errors import NotRunningError, RefusedError
+from opensvc_openha.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.resources.base import Resource
