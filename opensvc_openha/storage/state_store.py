@@ -31,6 +31,7 @@ from opensvc_openha.storage.peer_mirror import PeerMirror
 from opensvc_openha.storage.proc_files import write_proc_file
 from opensvc_openha.storage.state_log import StateLog
 from opensvc_openha.storage.state_recovery import content_due, recover
+from opensvc_openha.storage.state_writer import write_each
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import (
     PreparedFile,
@@ -54,7 +55,8 @@ class StateStore:
         self.mirror = PeerMirror(self._write_peer)
         self._log = StateLog(layout.state_log_file, layout.services_dir)
         self._log_in_use = threading.Lock()
-        self._has_former_log = False
+        self._known: dict[str, str] = {}
+        """The marks of the STATE files that were on disk before the log, or that it speaks of."""
         self._unrestored: dict[str, StoredState] = {}
         """What the log of before the boot has of services whose STATE file cannot be written."""
         self._of_former_life: set[str] = set()
@@ -66,7 +68,6 @@ class StateStore:
         To be called before anything else reads them, and before the new boot is noted.
         """
         log = self._log.read()
-        self._has_former_log = log is not None and bool(log.records)
         if log is None or log.life == life():
             return  # What the files hold survived the daemon.
         for service, records in log.by_service.items():
@@ -96,14 +97,23 @@ class StateStore:
     def begin_log(self) -> None:
         """Begin the log of this daemon, once the states that it starts with are written.
 
-        Without one, states are written to disk one by one.
+        All STATE files are on disk then, whoever wrote them. Without a log, states are written to
+        disk one by one.
         """
         try:
-            if self._has_former_log:
-                self.sync()
+            self.sync()
+            self._known = self._marks()
             self._log.begin()
         except (OSError, SystemFault):
             self._log.give_up()
+
+    def _marks(self) -> dict[str, str]:
+        """Return the mark of each STATE file of this node. Raises OSError."""
+        found = {}
+        for service in os.listdir(self._layout.services_dir):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found[service] = _mark_of(os.stat(self._layout.state_file(service, self._node)))
+        return found
 
     def write_own(
         self, states: Mapping[str, StoredState], note: Callable[[], None] = lambda: None
@@ -129,19 +139,25 @@ class StateStore:
                 note()
             except (OSError, SystemFault):
                 apart[service] = stored
+        records = [record for _, record in prepared.values()]
         try:
-            if prepared:
-                self._log.append([record for _, record in prepared.values()])
-        except OSError:
+            if any(self._known.get(each.service, MISSING) != each.replaced for each in records):
+                # Somebody else wrote the file. The one before it, which the log does not know and
+                # which a power cut may bring back, would count.
+                self.sync()
+            if records:
+                self._log.append(records)
+        except (OSError, SystemFault):
             for file, _ in prepared.values():
                 file.drop()
             self._log.give_up()
             return self._write_each(states, note)
 
         problems = {}
-        for service, (file, _) in prepared.items():
+        for service, (file, record) in prepared.items():
             try:
                 file.place()
+                self._known[service] = record.written
                 problems[service] = ""
             except OSError as error:
                 problems[service] = f"cannot write {file.path}: {error.strerror}"
@@ -158,8 +174,7 @@ class StateStore:
     def _prepare(self, service: str, stored: StoredState) -> tuple[PreparedFile, LogRecord]:
         path, content = self._layout.state_file(service, self._node), encode(stored)
         try:
-            before = os.stat(path)
-            replaced = str(FileMark(before.st_ino, before.st_mtime_ns))
+            replaced = _mark_of(os.stat(path))
         except FileNotFoundError:
             replaced = MISSING
             make_dir(os.path.dirname(path))
@@ -167,8 +182,7 @@ class StateStore:
         if file.status.st_dev != self._log.device:
             file.drop()
             raise SystemFault(f"{path} is on another file system")
-        written = str(FileMark(file.status.st_ino, file.status.st_mtime_ns))
-        return file, LogRecord(service, content, replaced, written)
+        return file, LogRecord(service, content, replaced, _mark_of(file.status))
 
     def _write_each(
         self, states: Mapping[str, StoredState], note: Callable[[], None]
@@ -178,14 +192,11 @@ class StateStore:
         What follows of them is decided already: it must not wait for one after the other.
         """
         is_many = len(states) > 1
-        problems = {}
-        for service, stored in states.items():
-            try:
-                write_state(self._layout, service, self._node, stored, is_durable=not is_many)
-                problems[service] = ""
-            except SystemFault as error:
-                problems[service] = str(error)
-            note()
+
+        def write(service: str, stored: StoredState) -> None:
+            write_state(self._layout, service, self._node, stored, is_durable=not is_many)
+
+        problems = write_each(states, write, note)
         if is_many:
             try:
                 self.sync()
@@ -325,6 +336,10 @@ class StateStore:
             return None, f"STATE file {path}: {error.strerror}"
         except ValueError as error:
             return None, f"STATE file {path}: {error}"
+
+
+def _mark_of(status: os.stat_result) -> str:
+    return str(FileMark(status.st_ino, status.st_mtime_ns))
 
 
 def write_state(

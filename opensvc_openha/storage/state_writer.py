@@ -8,14 +8,34 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.system.thread_names import name_thread
 
 Problems = dict[str, str]
 """Problem of each service whose state could not be written; empty if all were."""
 Job = Callable[[], Problems]
+_State = TypeVar("_State")
 _CLOSE_LIMIT_S = 2.0
+
+
+def write_each(
+    states: Mapping[str, _State],
+    write: Callable[[str, _State], None],
+    note: Callable[[], None],
+) -> Problems:
+    """Write the states of services one after the other; ``note`` is called after each."""
+    problems = {}
+    for service, state in states.items():
+        try:
+            write(service, state)
+            problems[service] = ""
+        except SystemFault as error:
+            problems[service] = str(error)
+        note()
+    return problems
 
 
 class StateWriter:

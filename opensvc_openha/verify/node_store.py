@@ -1,9 +1,12 @@
 """Keep what survives a simulated daemon, and what survives its machine.
 
-STATE files are bytes in the format of production, and recovered by the rules of production.
+STATE files are bytes in the format of production, and recovered by the rules of production. No
+power cut takes a write: with what is not on disk yet, histories have a store of their own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
@@ -37,12 +40,15 @@ class NodeStore:
         """Nothing can be written."""
         self._of_former_boot: set[str] = set()
 
+    def log_states(self, states: Mapping[str, StoredState]) -> None:
+        """Prepare what `write_state` writes next: nothing, as no power cut takes what it writes."""
+
     def write_state(self, service: str, stored: StoredState) -> None:
         """Write a STATE file. Raises SystemFault, and the file keeps what it holds."""
         if self.is_full:
             self.spoilt.add(service)
             raise SystemFault("no space left on device")
-        self.files[service] = encode(stored)
+        self._put(service, encode(stored))
         self.spoilt.discard(service)
 
     def read_state(self, service: str) -> tuple[StoredState | None, str]:
@@ -58,6 +64,10 @@ class NodeStore:
     def damage_state(self, service: str, data: bytes | None) -> None:
         """Replace the content of a STATE file; None removes it."""
         self.spoilt.add(service)
+        self._put(service, data)
+
+    def _put(self, service: str, data: bytes | None) -> None:
+        """Replace a STATE file, as any process does; None removes it."""
         if data is None:
             self.files.pop(service, None)
         else:
@@ -73,6 +83,12 @@ class NodeStore:
         if self.is_full:
             raise SystemFault("no space left on device")
         self.fencing = memory
+
+    def lose_power(self) -> None:
+        """Lose what is not on disk: nothing."""
+
+    def end_daemon(self) -> None:
+        """End what an orderly end of the daemon ends."""
 
     # --- start of a daemon ------------------------------------------------------------------------
 
@@ -125,7 +141,7 @@ class NodeStore:
             stored, problem = self.read_state(name)
             if stored is not None:
                 ended = recover(stored, problem, is_same_life=False)
-                self.files[name] = encode(StoredState(ended.state))
+                self._put(name, encode(StoredState(ended.state)))
 
     def kept(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
         """Return managed services that are not in ``services``, but may run."""

@@ -64,6 +64,7 @@ from opensvc_openha.core.timing import DISK_ANSWER_S, DISK_LOOK_OLD_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.storage.state_writer import write_each
 from opensvc_openha.verify.invariants import (
     Adopted,
     Announced,
@@ -200,6 +201,7 @@ class SimulatedNode:
         self.step_in_air = None
         self.scripts.clear()
         self.running.clear()
+        self.store.lose_power()
         self.observe(NodeLost(self.now, self.name))
 
     def start_daemon(
@@ -363,6 +365,7 @@ class SimulatedNode:
         self._note_silence(executor.engine)
         self._note_drill(executor.engine)
         if executor.is_done:
+            self.store.end_daemon()
             self.end_daemon("it has left")
             return
         problem = "" if executor.is_writing else self.find_mismatch(executor.engine)
@@ -466,23 +469,16 @@ class SimulatedNode:
         """Write the STATE file, or fail to."""
         self.observe(Moved(self.now, self.name, action.service, action.state))
         try:
-            stored = StoredState(action.state, action.frozen_target, action.stay)
-            self.store.write_state(action.service, stored)
+            self.store.write_state(action.service, _stored(action))
         except SystemFault:
             self.observe(StateLost(self.now, self.name, action.service))
             raise
 
     def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
-        """Write STATE files: no node is lost between a write and its disk."""
-        problems = {}
-        for action in actions:
-            try:
-                self.persist(action)
-                problems[action.service] = ""
-            except SystemFault as error:
-                problems[action.service] = str(error)
-            note()
-        return problems
+        """Write STATE files, with one wait for all of them."""
+        states = {action.service: action for action in actions}
+        self.store.log_states({service: _stored(action) for service, action in states.items()})
+        return write_each(states, lambda _, action: self.persist(action), note)
 
     def remember_incarnations(self, action: RememberIncarnations) -> None:
         """Store the newest incarnations of the peer."""
@@ -516,3 +512,7 @@ class SimulatedNode:
 
     def record(self, action: Record) -> None:
         """Do nothing: for the log only."""
+
+
+def _stored(action: Persist) -> StoredState:
+    return StoredState(action.state, action.frozen_target, action.stay)

@@ -18,6 +18,7 @@ from opensvc_openha.core.actions import (
     RunScript,
 )
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.storage.state_writer import write_each
 
 
 class Surroundings:
@@ -32,15 +33,8 @@ class Surroundings:
     def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
         """One wait for all of them."""
         self.waits += 1
-        problems = {}
-        for action in actions:
-            try:
-                self.persist(action)
-                problems[action.service] = ""
-            except SystemFault as error:
-                problems[action.service] = str(error)
-            note()
-        return problems
+        states = {action.service: action for action in actions}
+        return write_each(states, lambda _, action: self.persist(action), note)
 
     def persist(self, action: Persist) -> None:
         """Writes nothing: the order is what counts."""

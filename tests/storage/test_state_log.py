@@ -251,6 +251,45 @@ def test_file_that_the_log_did_not_make_counts_after_a_boot(machine: Machine) ->
     assert {machine.recovered[name].state for name in ("mail", "web")} == {S.FROZEN_STOP}
 
 
+def test_file_of_somebody_else_is_on_disk_before_the_log_speaks_of_it(machine: Machine) -> None:
+    """An operator writes a file, and the daemon the next state; the power cut takes both files. The
+    version before them is none that the log knows, and would count.
+    """
+    store = machine.start()
+    write_state(machine.layout, "web", "deb1", STOPPED, is_durable=False)
+    machine.names.clear()
+    store.write_own({"web": STARTED})
+    assert machine.names.count("syncfs") == 1
+    store.write_own({"web": FROZEN})
+    store.write_own({"web": STARTED, "mail": STARTED})
+    assert machine.names.count("syncfs") == 1, "its own files are in the log"
+    machine.lose("old", "new")
+    machine.boot = "boot-2"
+    machine.start()
+    assert machine.recovered["web"].reason == KEPT[False]
+
+
+def test_file_that_was_removed_is_gone_before_the_log_speaks_of_the_next(machine: Machine) -> None:
+    """Otherwise it may be there again after a power cut, and would count."""
+    store = machine.start()
+    machine.path("web").unlink()
+    machine.names.clear()
+    store.write_own({"web": STARTED})
+    assert machine.names.count("syncfs") == 1
+
+
+def test_files_that_a_daemon_finds_are_on_disk_before_it_logs(machine: Machine) -> None:
+    """A start writes those of services that nobody manages without waiting: one may be added."""
+    machine.start().close()
+    write_state(machine.layout, "web", "deb1", STOPPED, is_durable=False)
+    store = machine.start()
+    store.write_own({"web": STARTED})
+    machine.lose("old", "new")
+    machine.boot = "boot-2"
+    machine.start()
+    assert machine.recovered["web"].reason == KEPT[False]
+
+
 def test_service_that_an_operator_removed_does_not_come_back(machine: Machine) -> None:
     """Its file was there before the log had it, and is gone."""
     store = machine.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -45,6 +46,7 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import DISK_LOOK_S
 from opensvc_openha.verify.invariants import Arrived, Confirmed, StateLost
 from opensvc_openha.verify.random.fence_steps import FenceSteps
+from opensvc_openha.verify.random.logged_store import LoggedStore
 from opensvc_openha.verify.random.plan import TARGETS
 from opensvc_openha.verify.random.scripts import Scripts
 from opensvc_openha.verify.random.simulated_daemon import Killed, SimulatedDaemon
@@ -69,6 +71,12 @@ class ClusterNode(SimulatedNode):
         self._world = world
         self._plan = world.plan
         self._dice = Random(f"{world.plan.seed} {self.name}")
+        self._cut_dice = Random(f"{world.plan.seed} cut writes {self.name}")
+        self.files = LoggedStore(
+            Random(f"{world.plan.seed} files {self.name}"),
+            lambda: world.wall(self) + self.wall_step_s,
+        )
+        self.store = self.files
         self.spec: ClusterSpec = world.plan.spec(self.name)
         self.daemon: SimulatedDaemon | None = None
         self.wall_step_s = 0.0
@@ -145,11 +153,26 @@ class ClusterNode(SimulatedNode):
     def power_off(self, why: str = "power lost") -> None:
         """End everything on the node at once."""
         if self.is_powered:
+            self._cut_write()
             self._lose_daemon()
             self._world.disks.lose(self)
             self.watchdog.lose_power()
             self._world.end_pause(self)
             super().power_off(why)
+
+    def _cut_write(self) -> None:
+        """Have on disk a part of what the daemon writes at the moment, or of the log alone."""
+        daemon, dice = self.daemon, self._cut_dice
+        if daemon is None or daemon.write is None or daemon.is_stalled or daemon.is_hung:
+            return
+        self.on_decisive, decisive = _ignore, self.on_decisive
+        self.kill_in = dice.randrange(1, 4)
+        is_log_alone = self.kill_in == 1
+        with contextlib.suppress(Killed):
+            daemon.write()
+        self.on_decisive = decisive
+        if is_log_alone and dice.random() < 0.5:
+            self.files.tear_log()
 
     def boot_daemon(self) -> None:
         """Start a new incarnation of the daemon from its files."""

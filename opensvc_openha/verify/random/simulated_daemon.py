@@ -100,6 +100,8 @@ class SimulatedDaemon:
         """Events that wait while the engine's thread works, in the order of production."""
         self._gathering: Event | None = None
         """The end of a script that waits for others to share its step."""
+        self.write: Callable[[], dict[str, str]] | None = None
+        """What another thread writes now."""
         self._busy_until = 0.0
         self._was_stopped = False
         """The process stood still since the last step began."""
@@ -268,6 +270,8 @@ class SimulatedDaemon:
         if self._executor.is_start_held:
             took_s += self._world.start_hangs_s()
         self._scheduler.after(took_s, self._written, job)
+        self.write = job
+        self._scheduler.after(self._executor.writes_held * self._plan.write_s, self._written, job)
         self._scheduler.at(
             max(
                 self._scheduler.now,
@@ -285,6 +289,7 @@ class SimulatedDaemon:
         now = self._node.now
 
         def finish() -> None:
+            self.write = None
             problems = job()
             if not self._was_stopped:
                 self.engine.mark_busy_until(now)
