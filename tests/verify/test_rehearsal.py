@@ -143,6 +143,15 @@ def test_a_peer_without_power_is_fenced_and_its_service_taken_over() -> None:
     assert "start script of web: 4.0 s (as measured here)" in result.assumed
 
 
+def test_fence_waits_for_a_peer_that_does_not_report_its_times() -> None:
+    """As it waits now: the whole start-ready delay, and the result says why."""
+    known, why = present(), "deb1 does not report that it knows how long its fences take"
+    fencing = replace(known.status.fencing, why_delay=why)
+    result = play(replace(known, status=replace(known.status, fencing=fencing)), "peer-dies")
+    assert web(result).away_s == pytest.approx(2 + 5 + 3 + 4, abs=0.3)
+    assert f"a fence waits for the whole start-ready delay: {why}" in result.assumed
+
+
 def test_a_killed_daemon_leaves_its_service_up_until_the_fence_cuts() -> None:
     """The peer's service runs until its power is cut: it is away for the rest of fence and start
     alone.

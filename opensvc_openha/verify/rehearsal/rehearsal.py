@@ -7,7 +7,7 @@ and are compared with reality before anything happens to them. Nothing is left t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -172,7 +172,14 @@ class Rehearsal:
         """Take no notice: this history is read, not judged."""
 
     def send(self, node: SimulatedNode, action: Announce) -> None:
-        """Send a beat."""
+        """Send a beat.
+
+        The peer's reports that it knows how long its fences take, if it does at present.
+        """
+        beat = action.beat
+        if node is self.peer and beat.facts is not None and self.present.status.fencing.why_delay:
+            beat = replace(beat, facts=replace(beat.facts, knows_fence_time=False))
+            action = replace(action, beat=beat)
         self._wires.send(self._copied(node), action)
 
     def run_script(self, node: SimulatedNode, action: RunScript) -> None:
@@ -603,6 +610,9 @@ class Rehearsal:
                 f"configuration, scripts and fencing of {peer} are like those here; what it"
                 " reports in its beats is taken from them"
             )
+        why_delay = self.present.status.fencing.why_delay
+        if why_delay:
+            lines.append(f"a fence waits for the whole start-ready delay: {why_delay}")
         lines += self._left_out()
         for svc in self.present.status.services:
             if svc.ready in _NOT_SURE and not svc.unready:
