@@ -14,8 +14,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from opensvc_openha.core.beat import Causality
 from opensvc_openha.core.outlook import Finding
@@ -28,8 +26,12 @@ from opensvc_openha.core.status import (
     ServiceStatus,
     Sight,
 )
+from opensvc_openha.hints import TYPE_CHECKING, Any, TypeVar
+from opensvc_openha.records import dataclass
 
 if TYPE_CHECKING:
+    from typing import ClassVar
+
     from opensvc_openha.cli.drill_findings import Passed
     from opensvc_openha.cli.fence_plan_output import Planned
     from opensvc_openha.storage.alert_limit import Admitted

@@ -16,12 +16,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TextIO
 
 from opensvc_openha.errors import OpenhaError, UsageError
 from opensvc_openha.formats.suggestion import what_to_write
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import monotonic
 from opensvc_openha.system.processes import start_of_process
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _REQUEST_MAX = 1_000_000
 _ROOM = "opensvc_openha.fence_devices"
