@@ -1077,6 +1077,10 @@ class Engine:
         """Return this node's own state of one of its services."""
         return self._services[service].state
 
+    def taken_for(self, service: str, recovered: RecoveredState) -> RecoveredState:
+        """Return what the engine would take a service for that is added now."""
+        return self._services.taken_for(service, recovered)
+
     def peer_state_of(self, service: str) -> ServiceState:
         """Return the peer's state of a service as shown."""
         return self._peer.view.state_of(service)

@@ -111,17 +111,22 @@ class ManagedServices(Mapping[str, ServiceMachine]):
                 pace = timing.PACES[spec.profile]
                 existing.spec, existing.role, existing.pace = svc, role, pace
                 continue
-            known, last = recovered.get(name, _NEW_SERVICE), self._dropped.pop(name, None)
-            # It was frozen, and removed, after its file had been read: no freeze is lost.
-            if last is ServiceState.FROZEN_STOP and known.state is ServiceState.STOPPED:
-                known = replace(known, state=last, reason=_WAS_FROZEN)
+            known = self.taken_for(name, recovered.get(name, _NEW_SERVICE))
             machine = self._machines[name] = self._new_machine(svc, spec, {name: known}, at.now)
             done += machine.begin(at)
-            if last is not None:
+            if self._dropped.pop(name, None) is not None:
                 done.append(machine.persist())
             text = f"added: {known.reason}"
             done.append(Record(RecordKind.SERVICE, name, "", machine.state.name, text))
         return done
+
+    def taken_for(self, name: str, recovered: RecoveredState) -> RecoveredState:
+        """Return what a service is taken for that is added, by what was recovered of it."""
+        # It was frozen, and removed, after its file had been read: no freeze is lost.
+        if self._dropped.get(name) is not ServiceState.FROZEN_STOP:
+            return recovered
+        state = ServiceState.FROZEN_STOP
+        return replace(recovered, state=state, frozen_target=None, reason=_WAS_FROZEN)
 
     def _remove(self, name: str, at: Moment) -> list[Action]:
         machine = self._machines[name]

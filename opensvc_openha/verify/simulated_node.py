@@ -356,7 +356,8 @@ class SimulatedNode:
             for name, item in event.recovered.items():
                 # The engine kept services that may run here, whatever the file holds.
                 if not self.engine.may_run(name):
-                    self.observe(Adopted(now, self.name, name, item.state))
+                    state = self.engine.taken_for(name, item).state
+                    self.observe(Adopted(now, self.name, name, state))
 
     def finish_step(self) -> None:
         """End a daemon that has left; otherwise check that a restart would find its states."""
