@@ -702,6 +702,18 @@ def test_script_that_was_put_off_after_a_stall_is_decided_again(kind: K) -> None
     assert scripts(bench.hear(S.STARTED)) == [] and bench.state is S.STOPPED
 
 
+def test_start_that_was_put_off_says_why_and_comes_by_itself() -> None:
+    """The peer acknowledges START_READY at once: nothing else happens that would be a reason to
+    look at it again.
+    """
+    bench = _at_script(K.START)
+    bench.step(ScriptExited("registry", K.START, End.POSTPONED, "the peer was not heard"))
+    assert scripts(bench.hear(S.STOPPED)) == [] and bench.state is S.START_READY
+    (shown,) = bench.engine.snapshot(bench.now).services
+    assert shown.reason == "not begun: the peer was not heard; tried again within seconds"
+    assert scripts(bench.run(BEAT_INTERVAL_S + 0.1)) == [K.CHECK]
+
+
 def _at_script(kind: K) -> Bench:
     """The check-up script of a start is asked for, or it succeeded and the start script is."""
     bench = Bench()
