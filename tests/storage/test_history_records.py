@@ -102,6 +102,15 @@ def test_unwritten_entries_begin_with_the_next_of_the_same_instant() -> None:
     assert unwritten([PLAIN], [old, replace(PLAIN, new="then")]) == [replace(PLAIN, new="then")]
 
 
+def test_entries_that_file_and_daemon_have_are_shown_once() -> None:
+    """Several of one instant; the file gives them numbers, and the daemon has the newest ones."""
+    whole = [replace(PLAIN, new=f"S{number}", mono=float(number // 3)) for number in range(9)]
+    for count in range(10):
+        written = [replace(entry, number=7 + at) for at, entry in enumerate(whole[:count])]
+        for first in range(count + 1):
+            assert unwritten(written, whole[first:]) == whole[count:]
+
+
 def test_evidence_is_kept_in_milliseconds(path: str) -> None:
     """A link that is mute, one that was never heard, a standing, each rounded."""
     links = (
@@ -271,6 +280,31 @@ def test_disk_that_is_full_within_a_batch_is_reported(
     file.close()
 
 
+def test_boot_of_a_file_is_that_of_its_first_entry(path: str) -> None:
+    """Where the entries have their own: those of another boot name it. They may come one by one."""
+    file = HistoryFile(path, "")
+    file.append(iter([replace(PLAIN, machine="m7"), replace(PLAIN, machine="m8")]), 10)
+    file.close()
+    assert [values.get("machine") for values in lines(path)] == [None, "m8"]
+    assert [entry.machine for entry in read_entries(path)] == ["m7", "m8"]
+
+
+def test_file_is_on_disk_and_closed_when_that_is_asked(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file: nothing of it stays open."""
+    handles: list[int] = []
+    file = HistoryFile(path, "m1")
+    file.append([PLAIN], 10)
+    monkeypatch.setattr(os, "fdatasync", handles.append)
+    file.sync()
+    (handle,) = handles
+    assert os.fstat(handle).st_size
+    file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)
+
+
 def test_oldest_go_a_file_at_a_time(path: str) -> None:
     """Once the others hold as many as are kept."""
     write(path, replace(PLAIN, sight=SIGHT, cause=CAUSE), limit=10)
@@ -312,6 +346,25 @@ def test_all_entries_are_those_since_1970(path: str) -> None:
     """Where no instant is asked for, none is too early, and no links are shown with a service."""
     write(path, replace(PLAIN, at=0.5), replace(PLAIN, kind=EntryKind.LINK))
     assert len(read_entries(path)) == 2 and len(read_entries(path, "web")) == 1
+
+
+def test_entry_of_the_very_instant_is_asked_for_as_well() -> None:
+    """The instant since when, in wall-clock seconds."""
+    assert is_of(PLAIN, "", PLAIN.at, False) and not is_of(PLAIN, "", PLAIN.at + 0.001, False)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 10, 11, 15, 100])
+def test_newest_are_as_many_as_asked_for_wherever_the_files_begin(path: str, count: int) -> None:
+    """Oldest first, of several files; and no file stays open."""
+    file = HistoryFile(path, "m1")
+    for entry in numbered(60):
+        file.append([entry], 10)
+    file.close()
+    whole, before = read_entries(path), len(os.listdir("/proc/self/fd"))
+    assert len(numbers_in(path)) > 1
+    assert read_entries(path, limit=count) == whole[len(whole) - min(count, len(whole)) :]
+    assert read_entries(path, "web", limit=count)[-1:] == whole[-1:] * bool(count)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("limit", [10, 30, 1_000])
@@ -415,6 +468,22 @@ def fails(*_: object) -> Any:
     raise OSError(5, "Input/output error")
 
 
+def test_disk_that_fails_while_it_is_read_is_reported(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its reason; and the file is closed."""
+    write(path, PLAIN)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def fail(segment: history_segments.Segment) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(history_segments.Segment, "blocks", fail)
+    with pytest.raises(SystemFault, match="cannot read the history .*: Input/output error"):
+        read_entries(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_reader_without_permission_is_told_who_has_it(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +529,7 @@ DAMAGED: list[dict[str, object]] = [
     {"kind": "feast"},
     {"kind": []},
     {"as": "2"},
+    {"cause": 7},
     {"cause": "7.1"},
     {"cause": ["7.1", "many", None, 0]},
     {"cause": ["7.1", 1, None, "many"]},
