@@ -56,6 +56,7 @@ from opensvc_openha.core.events import (
     Event,
     FencePathsLooked,
     FenceStepEnded,
+    FenceTried,
     LeaveRequested,
     ListenerTried,
     MediaReplaced,
@@ -447,6 +448,9 @@ class Engine:
         self._work.mark_all()
         if isinstance(event, FenceStepEnded):
             return self._end_fence_step(event, now)
+        if isinstance(event, FenceTried):
+            self._fencing.note_tried(event)
+            return []
         if isinstance(event, Ejected):
             self._clear_seq = None
             return self._fencing.desk.eject(event.by)

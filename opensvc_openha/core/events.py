@@ -346,6 +346,14 @@ class FenceStepEnded:
     took_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class FenceTried:
+    """A drill has cut the peer's power by a path, which took so many seconds, as a step takes."""
+
+    path: str
+    took_s: float
+
+
 class PathState(enum.Enum):
     """What is known of a path.
 
@@ -525,6 +533,7 @@ Event = (
     | DisksLooked
     | TargetsAsked
     | FenceStepEnded
+    | FenceTried
     | FencePathsLooked
     | Ejected
     | Readmitted

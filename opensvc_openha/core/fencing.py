@@ -21,6 +21,7 @@ from opensvc_openha.core.actions import Action, Record, RecordKind, RunScript, S
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import (
     FenceStepEnded,
+    FenceTried,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -276,11 +277,7 @@ class Fencing:
             return
         self._failures.pop(flight.group, None)
         self._retry_at.pop(flight.group, None)
-        self._slowest = None
-        # The longest duration counts, since a turn must outlast every fence.
-        self._measured_s[flight.group] = max(
-            self._measured_s.get(flight.group, 0.0), _rounded_up(took_s)
-        )
+        self._note_time(flight.group, took_s)
         if not flight.is_void:
             self._has_fenced = True
             text = f"the check-up script of {svc.name} succeeded"
@@ -649,11 +646,19 @@ class Fencing:
             is_ok, group = event.outcome is StepOutcome.DONE, path_key(in_air.step.path)
             self._ended[group] = is_ok, now
             if is_ok:
-                self._slowest = None
-                measured_s = max(self._measured_s.get(group, 0.0), _rounded_up(event.took_s))
-                self._measured_s[group] = measured_s
+                self._note_time(group, event.took_s)
         self._note_fenced()
         return end, done
+
+    def note_tried(self, event: FenceTried) -> None:
+        """Note how long a path took in a drill, which proves nothing: the peer was heard."""
+        if self.spec.fencing.path(event.path) is not None:
+            self._note_time(path_key(event.path), event.took_s)
+
+    def _note_time(self, group: str, took_s: float) -> None:
+        """Note how long a fence took: the longest time counts, as a turn must outlast each."""
+        self._slowest = None
+        self._measured_s[group] = max(self._measured_s.get(group, 0.0), _rounded_up(took_s))
 
     # --- showing ----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.events import Event
+from opensvc_openha.core.events import Event, FenceTried
 from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind
 from opensvc_openha.core.promise import WITNESS_MARK, media_of
@@ -141,6 +141,7 @@ class FenceService:
     ) -> None:
         """Start no thread. ``put`` gives the engine an event."""
         self._program = program
+        self._put = put
         self._configuration = configuration
         self._engine = engine
         self._drills = FenceDrills(layout)
@@ -375,6 +376,7 @@ class FenceService:
             self._log.warning("node %s: drill failed: %s: %s", status.node, name, problem)
             raise ActionError(f"{name}: {problem}")
         lines = [f"{name}: {text}; it took {answer.took_s:.1f} s"]
+        self._put(FenceTried(name, answer.took_s))
         try:
             self._drills.record(path, clock.wall(), answer.took_s)
         except SystemFault as error:

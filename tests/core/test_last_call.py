@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.events import Command, ConfigChanged
+from opensvc_openha.core.events import Command, ConfigChanged, FenceTried
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fence_turns import FenceTurns
 from opensvc_openha.core.fencing import Fencing
@@ -242,6 +242,17 @@ def test_fence_that_was_measured_is_known_from_then_on() -> None:
     made.begin_fence(made.spec.services[0], 100.0)
     made.end_check(made.spec.services[0], True, "off", 103.0)
     assert made.untimed == () and made.knows_fence_time
+
+
+def test_fence_that_a_drill_has_measured_is_known_from_then_on() -> None:
+    """The longest time counts; the drill is no proof, and a path that was taken out has no time."""
+    policy = FencingPolicy(levels=((IPMI,),))
+    made = Fencing(a_spec("/bin/true", fencing=policy), FencingMemory(has_heard=True), 50.0)
+    assert made.untimed == ("ipmi",)
+    for path, took_s in (("ipmi", 4.2), ("ipmi", 1.0), ("gone", 9.0)):
+        made.note_tried(FenceTried(path, took_s))
+    assert made.untimed == () and made.knows_fence_time and made.fence_s == 4.5
+    assert made.memory.measured_s == (("path ipmi", 4.5),) and made.desk.plan.proofs == ()
 
 
 # --- two nodes ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from opensvc_openha.core.events import Event, FenceTried
 from opensvc_openha.core.model import ClusterSpec, FencePath, FencingPolicy, PathKind, Profile
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import (
@@ -66,6 +67,7 @@ class Rig:
         self.layout = tree_layout(str(root))
         Path(self.layout.proc_dir).mkdir(parents=True)
         self.device = Device(root, PROVED)
+        self.events: list[Event] = []
         self.engine = mocker.Mock(
             peer_standing=PeerStanding.LIVE, may_register=True, wrong_paths=()
         )
@@ -84,7 +86,7 @@ class Rig:
             self.layout,
             self.device.program,
             self.configuration,
-            lambda event: None,
+            self.events.append,
             lambda: self.engine,
             self.history,
             logging.getLogger("test"),
@@ -123,6 +125,9 @@ def test_drill_is_measured_recorded_and_kept(rig: Rig) -> None:
     assert drill[0] == "DRILL" and drill[1].startswith("ipmi: off, then OFF twice")
     kept = FenceDrills(rig.layout).of(IPMI)
     assert kept is not None and kept.took_s >= 0
+    (tried,) = rig.events
+    assert isinstance(tried, FenceTried) and tried.path == "ipmi"
+    assert tried.took_s == pytest.approx(kept.took_s, abs=0.01)
     assert FenceDrills(rig.layout).of(replace(IPMI, mark="2")) is None
     shown = rig.service.complete(QUIET.fencing).paths[0]
     assert (shown.tested_at, shown.tested_s) == (kept.at, kept.took_s)
@@ -147,7 +152,7 @@ def test_drill_that_does_not_silence_the_peer_has_failed(
         rig.drill()
     assert text in str(caught.value) and looks_again.call_count == 1
     assert rig.reasons()[-1][0] == "DRILL FAILED"
-    assert FenceDrills(rig.layout).of(IPMI) is None
+    assert FenceDrills(rig.layout).of(IPMI) is None and rig.events == []
 
 
 @pytest.mark.parametrize(
