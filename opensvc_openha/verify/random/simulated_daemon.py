@@ -271,7 +271,6 @@ class SimulatedDaemon:
             took_s += self._world.start_hangs_s()
         self._scheduler.after(took_s, self._written, job)
         self.write = job
-        self._scheduler.after(self._executor.writes_held * self._plan.write_s, self._written, job)
         self._scheduler.at(
             max(
                 self._scheduler.now,
