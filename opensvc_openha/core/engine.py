@@ -54,6 +54,7 @@ from opensvc_openha.core.events import (
     Ejected,
     EvacuationSet,
     Event,
+    ExpectedBeats,
     FencePathsLooked,
     FenceStepEnded,
     FenceTried,
@@ -78,6 +79,7 @@ from opensvc_openha.core.events import (
     WatchdogLost,
     WatchdogReady,
 )
+from opensvc_openha.core.expected_beat import ExpectedBeat
 from opensvc_openha.core.fail_back import FailBacks, moving_service
 from opensvc_openha.core.fence_plan import PlanEnd
 from opensvc_openha.core.fencing import Fencing
@@ -126,7 +128,7 @@ _ROUND_ENDS = {PlanEnd.FAILED: Trigger.FENCE_FAILED, PlanEnd.LOST: Trigger.FENCE
 
 
 @state_marks(
-    not_state={"spec", "boot", "_stepped_at", "_seq_before", "_sight"},
+    not_state={"spec", "boot", "_stepped_at", "_deadline", "_seq_before", "_sight"},
     own_seqs={"_clear_seq"},
 )
 class Engine:
@@ -172,6 +174,8 @@ class Engine:
         self._evacuation = evacuation
         self._lateness = Lateness(now)
         self._stepped_at = now
+        self._deadline: float | None = None
+        """What ``next_deadline`` has worked out since it last could change."""
         self._seq_before = 0
         self._sight: Sight | None = None
         self._is_begun = False
@@ -219,7 +223,8 @@ class Engine:
         """Handle one event, or those that ``shared_step`` chose, at ``now``.
 
         It is one step all the same: what follows for other services, the verdict on the peer and
-        the beat come once, after the last event.
+        the beat come once, after the last event. It is as late as the last event, or the deadline:
+        expected beats wait on purpose.
         """
         # The last goodbye has left: every further action would contradict it.
         if self._departure.is_over:
@@ -228,7 +233,7 @@ class Engine:
         view, work, services = self._peer.view, self._work, self._services
 
         # First of all: what this node missed while it stood still must not become a verdict.
-        done = self._doubt_own_services(now) + self._notice_stall(events[0], now)
+        done = self._doubt_own_services(now) + self._notice_stall(events[-1], now)
         was_doubted = view.is_departure_doubted
         view.advance(now)
         if view.is_departure_doubted is not was_doubted:
@@ -270,7 +275,7 @@ class Engine:
             self._announcer.has_news = True
         # The nodes agree on who fences first while they hear each other. This alone is no reason
         # for an extra beat.
-        if names or isinstance(events[0], BeatReceived):
+        if names or isinstance(events[0], (BeatReceived, ExpectedBeats)):
             self._fencing.update_turn(work.announced, view, self.seq + 1)
         work.finish(just_moved | _services_written(moved))
         done += moved
@@ -291,12 +296,17 @@ class Engine:
         if not is_start and self._fencing.has_news(now):
             done.append(RememberFencing(self._fencing.memory))
         done += self._speak(done, now)
-        self._stepped_at = now
+        self._stepped_at, self._deadline = now, None
         self._lateness.expected_at = self.next_deadline()
         return sorted(done, key=lambda action: _ORDER.index(type(action)))
 
     def next_deadline(self) -> float:
         """Return when ``step`` must be called again, with a Tick if nothing else happens."""
+        if self._deadline is None:
+            self._deadline = self._worked_out_deadline()
+        return self._deadline
+
+    def _worked_out_deadline(self) -> float:
         now = self._stepped_at
         if self._work.is_waiting:
             return now
@@ -385,6 +395,7 @@ class Engine:
 
         Received beats wait, and this step does not know yet what they contain.
         """
+        self._deadline = None
         self._peer.monitor.wait_until(now + timing.BACKLOG_S)
 
     def is_verdict_due(self, now: float) -> bool:
@@ -396,6 +407,7 @@ class Engine:
 
         Verdicts wait for it, for ``BACKLOG_S`` seconds at most: a flood never ends.
         """
+        self._deadline = None
         self._peer.monitor.record_unread(is_unread)
 
     # --- what happens -----------------------------------------------------------------------------
@@ -405,6 +417,8 @@ class Engine:
             return []
         if isinstance(event, BeatReceived):
             return self._take_beat(event, now)
+        if isinstance(event, ExpectedBeats):
+            return [action for beat in event.beats for action in self._take_beat(beat, now)]
         if isinstance(event, SendersMuted):
             return self._announce_muted(event)
         if isinstance(event, ListenerTried):
@@ -534,6 +548,31 @@ class Engine:
         if received.is_new_incarnation or beat.wants_ack:
             self._announcer.request_ack()
         return done + received.actions
+
+    @property
+    def expected(self) -> ExpectedBeat | None:
+        """What a beat of the peer has that may wait for the next step; None while none may.
+
+        Nothing is to be done for it then but to know when it came in: whatever waits for something
+        of the peer, or is in flux, takes each beat at once.
+        """
+        work = self._work
+        if (
+            not self._is_begun
+            or work.is_waiting
+            or work.unacknowledged
+            or work.starting
+            or work.given_up
+            or work.away
+            or self._departure.leaving is not None
+            or self._lease.is_active
+            or self._silence.services
+            or self._drill.deadlines
+            or self._connectivity.is_isolated
+            or not self._fencing.is_settled(self._peer.view)
+        ):
+            return None
+        return self._peer.expected(self.seq)
 
     def _announce_muted(self, event: SendersMuted) -> list[Action]:
         """Announce on the other links that this node cannot send on some."""
@@ -783,6 +822,7 @@ class Engine:
 
         The watchdog does not wait for a slow disk. Nothing else is decided meanwhile.
         """
+        self._deadline = None
         return self._lease.confirmed(event, now)
 
     def renew_meanwhile(self, seq: int) -> list[RenewWitness]:
@@ -826,6 +866,7 @@ class Engine:
 
     def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
         """Record whether the fencing memory that a step wanted stored is on disk."""
+        self._deadline = None
         self._fencing.record_stored(memory, is_ok, now)
 
     # --- speaking ---------------------------------------------------------------------------------
@@ -933,6 +974,7 @@ class Engine:
         """Return the last beat under a new sequence number; None if there is none to repeat."""
         if self.sends_nothing:
             return None
+        self._deadline = None
         announce = self._announcer.repeat(now)
         if announce is None:
             return None
@@ -946,6 +988,7 @@ class Engine:
 
     def wrote(self, now: float) -> None:
         """Record that the states of the last step are on disk."""
+        self._deadline = None
         self._announcer.record_written(now)
 
     # --- showing ----------------------------------------------------------------------------------

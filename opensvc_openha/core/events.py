@@ -113,6 +113,16 @@ class BeatReceived:
 
 
 @dataclass(frozen=True)
+class ExpectedBeats:
+    """Beats without news that have waited for this step, which begins with them.
+
+    See ``core.expected_beat``.
+    """
+
+    beats: tuple[BeatReceived, ...]
+
+
+@dataclass(frozen=True)
 class ScriptExited:
     """A script of this engine has ended; ``detail`` describes how, for the operator."""
 
@@ -517,6 +527,7 @@ class BeatFound:
 Event = (
     Tick
     | BeatReceived
+    | ExpectedBeats
     | ScriptExited
     | CommandReceived
     | ConfigChanged

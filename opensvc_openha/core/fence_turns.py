@@ -280,6 +280,11 @@ class FenceTurns:
         elif self.turn is Turn.CLAIMED and view.newest_acked_seq >= self._claim_seq:
             self.turn = Turn.HELD
 
+    def is_settled(self, view: PeerView) -> bool:
+        """Return True unless the peer's next acknowledgement may change something."""
+        awaited = max(self._next_seq, self._timed_seq or 0)
+        return self.turn is not Turn.CLAIMED and view.newest_acked_seq >= awaited
+
     def _agree(self, plan: Turns, view: PeerView, next_seq: int) -> None:
         """Adopt other turns once the peer has acknowledged a beat from which it can compute them.
 

@@ -211,6 +211,16 @@ class Fencing:
         if self._flight is not None:
             self._flight = replace(self._flight, is_void=True)
 
+    def is_settled(self, view: PeerView) -> bool:
+        """Return True unless a beat of the peer, which is heard, may change something at once.
+
+        A lease counts each of them.
+        """
+        plan = self.desk.plan
+        is_open = self._flight is not None or plan.in_air is not None or plan.waiting
+        is_waiting = is_open or self._confirmation is not None or self.desk.lease.is_configured
+        return not is_waiting and self.has_heard and self.turns.is_settled(view)
+
     def judge(self, view: PeerView) -> None:
         """Use the verdict on the peer: turns are counted from the beginning of a silence."""
         if self.turns.record_silence(view, self.has_heard):

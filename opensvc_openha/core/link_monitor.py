@@ -359,6 +359,11 @@ class LinkMonitor:
         """True while the peer is heard on at least one link."""
         return any(item.is_up for item in self._listeners.values())
 
+    def links_up(self, boot: BootId) -> tuple[LinkSpec, ...]:
+        """Return the links that are up by beats of that incarnation."""
+        listeners = self._listeners.values()
+        return tuple([item.link for item in listeners if item.is_up and item.boot == boot])
+
     @property
     def is_own_heard(self) -> bool:
         """True while the peer is heard in our own format on at least one link."""

@@ -13,6 +13,7 @@ from opensvc_openha.core.actions import Action, Record, RecordKind
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.beat_filter import CONTRADICTION, BeatFilter
 from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.expected_beat import ExpectedBeat
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.incarnations import PeerIncarnations
 from opensvc_openha.core.link_monitor import LinkMonitor
@@ -179,6 +180,28 @@ class PeerWatch:
                 Record(RecordKind.PEER, self._peer, before.word, standing.word, reason, is_alarm)
             )
         return done
+
+    def expected(self, own_seq: int) -> ExpectedBeat | None:
+        """Return what a beat without news has; None while each may have some."""
+        view, newest = self.view, self.view.newest
+        if newest is None or newest.is_legacy or view.standing is not PeerStanding.LIVE:
+            return None
+        facts = newest.facts
+        # A duration grows with each beat, and what is promised is renewed by each.
+        if facts is not None and (facts.silent_s is not None or facts.promise is not None):
+            return None
+        return ExpectedBeat(
+            self._peer,
+            newest.boot,
+            newest.seq,
+            newest.states,
+            facts,
+            newest.interval_s,
+            not view.is_unauthenticated,
+            self.monitor.links_up(newest.boot),
+            view.own_boot,
+            own_seq,
+        )
 
     @property
     def standing_reason(self) -> str:

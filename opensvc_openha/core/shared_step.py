@@ -2,7 +2,7 @@
 
 Their states are written with one wait for the disk, and announced with one beat. Everything else
 has a step of its own: an order has an answer, and the end of a fence, or of a question for the
-peer's power, concerns all services.
+peer's power, concerns all services. Beats without news, which move nothing, lead the next step.
 
 While many such scripts are under way, the step of one waits a moment for the ends of others
 (``ends_to_await``): each wait for the disk and each beat then serves several of them.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opensvc_openha.core.events import ScriptExited, ScriptKind
+from opensvc_openha.core.events import ExpectedBeats, ScriptExited, ScriptKind
 from opensvc_openha.hints import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -54,10 +54,13 @@ def shared_step(waiting: Iterable[_Waiting]) -> list[_Waiting]:
     taken: list[_Waiting] = []
     services: set[str] = set()
     for event in waiting:
+        is_begun = bool(taken) and not isinstance(taken[-1], ExpectedBeats)
         service = event.service if shares_step(event) else ""
-        if taken and (not service or service in services):
+        if is_begun and (not service or service in services):
             break
         taken.append(event)
+        if isinstance(event, ExpectedBeats):
+            continue
         if not service or len(taken) == SHARED_STEP_MAX:
             break
         services.add(service)

@@ -6,11 +6,11 @@ import contextlib
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.events import BeatReceived, Tick
+from opensvc_openha.core.events import BeatReceived, Event, ExpectedBeats, Tick
 from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.shared_step import ends_to_await
 from opensvc_openha.core.status import NodeStatus, PeerStanding
@@ -226,32 +226,51 @@ class EngineLoop:
         on_end()
 
     def _take_one(self) -> None:
-        engine = self._executor.engine
+        engine, inbox = self._executor.engine, self._inbox
         deadline = engine.next_deadline()
-        item = self._inbox.get(deadline - clock.monotonic()) or Tick()
+        item = inbox.get(deadline - clock.monotonic()) or Tick()
         awaited = ends_to_await(item, self._executor.scripts_under_way)
         gather_s = min(timing.GATHER_S, deadline - clock.monotonic()) if awaited else 0.0
-        more = self._inbox.take_more(item, awaited, gather_s)
+        more = inbox.take_more(item, awaited, gather_s)
+        expected = inbox.take_expected()
         now = self._busy_since = clock.monotonic()
-        self._answer_questions(now)
+        if not expected:
+            self._answer_questions(now)
         engine.record_unread(engine.is_verdict_due(now) and self._has_unread())
         # After the sockets: what was read meanwhile is here now.
         if self._inbox.has_beats:
             engine.beats_wait(now)
+        self._decided_at = now
+        self._ports.begin_step(now)
+        events: tuple[Event, ...] = ()
+        if expected:
+            self._record_taken(expected, deadline, now)
+            events = (ExpectedBeats(expected),)
+            # Whoever asks, or waits for what came before, has each beat that came in earlier.
+            if isinstance(item, Barrier) or not self._questions.empty():
+                self._executor.handle_all((*events, Tick()), now)
+                self._answer_questions(now)
+                events = ()
         if isinstance(item, Barrier):
             item.reach()
             item = Tick()
         if isinstance(item, BeatReceived) and not item.link.is_disk:
             self._taken.record(now - item.waited_from, now)
-        self._decided_at = now
-        self._ports.begin_step(now)
-        self._executor.handle_all((item, *more), now)
+        self._executor.handle_all((*events, item, *more), now)
+        inbox.expect(None if self._executor.is_writing else engine.expected)
         self._lateness.record(engine.late_s, now)
         self._publish()
         if not self._executor.is_writing:
             self._excuse_work(now)
         self._systemd.alive()
         self._busy_since = None
+
+    def _record_taken(self, beats: Iterable[BeatReceived], due_at: float, now: float) -> None:
+        """Record how late beats are taken that had to wait for a step, which was due then."""
+        if now >= due_at:
+            for beat in beats:
+                if not beat.link.is_disk:
+                    self._taken.record(now - max(beat.waited_from, due_at), now)
 
     def _await_states(self) -> None:
         """Wait a moment for states that are being written.

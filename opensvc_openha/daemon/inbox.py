@@ -1,11 +1,12 @@
 """Queue the events for the engine's thread: beats first, then all others in their order.
 
 A beat that was received in time must not wait behind thousands of ends of scripts: the peer would
-be called silent for it. One other item passes after so many beats in a row, so that a flood of them
-locks out no operator. What shows that a link is quiet stays behind the beats of that link. Renewals
-of this node's own promise, and the state of its watchdog, come first: that does not wait.
+be called silent for it. One without news wakes nobody: it waits for the next step, which it leads
+(``core.expected_beat``). One other item passes after so many beats in a row, so that a flood of
+them locks out no operator. What shows that a link is quiet stays behind the beats of that link.
+Renewals of this node's own promise, and the state of its watchdog, come first: that does not wait.
 Ends of scripts that wait may share a step of the engine (``take_more``), and the first of them may
-wait a moment for others; anything else that comes ends that wait.
+wait a moment for others; anything else that comes ends that wait, but for beats without news.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from opensvc_openha.core.events import (
     WatchdogLost,
     WatchdogReady,
 )
+from opensvc_openha.core.expected_beat import EXPECTED_MAX, ExpectedBeat
 from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step, shares_step
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
@@ -67,10 +69,14 @@ class Inbox(Generic[Item]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._of_watchdog: collections.deque[_OfWatchdog] = collections.deque()
+        self._expected: ExpectedBeat | None = None
+        """What a beat without news has; None while there may be news before it."""
+        self._without_news: list[BeatReceived] = []
+        """They came before all in ``_beats``, and after all that was taken."""
         self._beats: collections.deque[_OfLinks] = collections.deque()
         self._others: collections.deque[Item] = collections.deque()
         self._in_a_row = 0
-        self._in_hand: _OfLinks | None = None
+        self._in_hand: list[_OfLinks] = []
         """What was taken last of the links, until the next item is taken."""
         self._awaited = 0
         """Ends of scripts for which the first one waits; 0 while none does."""
@@ -81,12 +87,47 @@ class Inbox(Generic[Item]):
             if isinstance(item, _OfWatchdog):
                 self._of_watchdog.append(item)
             elif isinstance(item, _OfLinks):
-                self._beats.append(item)
+                self._add_of_links(item)
+                if not self._has_news:
+                    return
             else:
                 self._others.append(item)
                 if shares_step(item) and len(self._others) < self._awaited:
                     return  # One more of those that are waited for.
             self._changed.notify()
+
+    def _add_of_links(self, item: _OfLinks) -> None:
+        expected = self._expected
+        if expected is not None and isinstance(item, BeatReceived) and expected.matches(item):
+            self._without_news.append(item)
+        else:
+            # What comes behind news keeps its place.
+            self._expected = None
+            self._beats.append(item)
+
+    @property
+    def is_due(self) -> bool:
+        """True while something waits for which the engine is woken."""
+        return bool(self._of_watchdog or self._others) or self._has_news
+
+    @property
+    def _has_news(self) -> bool:
+        """True while something of the links waits that wakes it, or too much that does not."""
+        return bool(self._beats) or len(self._without_news) >= EXPECTED_MAX
+
+    def expect(self, expected: ExpectedBeat | None) -> None:
+        """Let beats like this wait for the next step from now on; the taking thread calls it.
+
+        Those that wait already and are not like it have a step each.
+        """
+        with self._changed:
+            if expected is not None and not all(map(expected.matches, self._without_news)):
+                expected = None
+            if expected is None:
+                self._beats.extendleft(reversed(self._without_news))
+                self._without_news.clear()
+            # What waits may be news, and keeps its place.
+            self._expected = None if self._beats else expected
 
     def offer(self, beat: BeatReceived) -> bool:
         """Add a beat; False, and it is dropped, while too many items wait."""
@@ -104,28 +145,43 @@ class Inbox(Generic[Item]):
         with self._changed:
             if self.qsize() >= INBOX_LIMIT:
                 return False
-            self._beats.append(beat)
+            self._add_of_links(beat)
         return True
 
     def wake(self) -> None:
-        """Wake the engine for what was added quietly."""
+        """Wake the engine for what was added quietly, unless that has no news."""
         with self._changed:
-            self._changed.notify()
+            if self._has_news:
+                self._changed.notify()
 
     def get(self, timeout_s: float) -> Item | _OfLinks | _OfWatchdog | None:
-        """Return the next item; None if there is none within ``timeout_s`` seconds."""
+        """Return the next item; None if there is none within ``timeout_s`` seconds.
+
+        Beats without news are taken by ``take_expected``.
+        """
         with self._changed:
-            self._in_hand = None
-            if not (self._of_watchdog or self._beats or self._others) and timeout_s > 0:
+            self._in_hand.clear()
+            if not self.is_due and timeout_s > 0:
                 self._changed.wait(timeout_s)
             if self._of_watchdog:
                 return self._of_watchdog.popleft()
             if self._beats and (not self._others or self._in_a_row < BEATS_IN_A_ROW):
                 self._in_a_row += 1
-                self._in_hand = self._beats.popleft()
-                return self._in_hand
+                self._in_hand.append(self._beats.popleft())
+                return self._in_hand[0]
             self._in_a_row = 0
             return self._others.popleft() if self._others else None
+
+    def take_expected(self) -> tuple[BeatReceived, ...]:
+        """Return the beats without news that wait: the step of what was just taken has them first.
+
+        That is right because they came before all other beats.
+        """
+        with self._changed:
+            taken = tuple(self._without_news)
+            self._without_news.clear()
+            self._in_hand[:0] = taken
+            return taken
 
     def take_more(
         self, first: object, awaited: int = 0, limit_s: float = 0.0
@@ -180,26 +236,27 @@ class Inbox(Generic[Item]):
     @property
     def has_beats(self) -> bool:
         """Return True while a beat waits."""
-        return bool(self._beats)
+        return bool(self._beats or self._without_news)
 
     @property
     def are_beats_taken(self) -> bool:
         """Return True if no beat waits or is being handled by the taking thread."""
         with self._changed:
-            return not self._beats and self._in_hand is None
+            return not self.has_beats and not self._in_hand
 
     def unread(self) -> tuple[BeatReceived, ...]:
         """Return the beats that came in and may not have been handled yet, in their order.
 
-        The one in the hand of the taking thread is among them.
+        Those in the hand of the taking thread are among them.
         """
         with self._changed:
-            waiting = (self._in_hand, *self._beats)
+            waiting = (*self._in_hand, *self._without_news, *self._beats)
         return tuple(item for item in waiting if isinstance(item, BeatReceived))
 
     def qsize(self) -> int:
         """Return the number of waiting items."""
-        return len(self._of_watchdog) + len(self._beats) + len(self._others)
+        beats = len(self._without_news) + len(self._beats)
+        return len(self._of_watchdog) + beats + len(self._others)
 
 
 EngineInbox = Inbox[Event | Barrier]

@@ -11,15 +11,17 @@ from typing import Any, cast
 import pytest
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.events import (
     BeatReceived,
+    ExpectedBeats,
     RenewalConfirmed,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
     Tick,
 )
+from opensvc_openha.core.expected_beat import ExpectedBeat
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.shared_step import GATHER_FROM
 from opensvc_openha.core.status import NodeStatus, PeerStanding, StageFigure
@@ -36,6 +38,7 @@ BEAT = BeatReceived(
     Beat("deb2", BootId(1, 1), 1, None, {}),
     100.0,
 )
+SCRIPT = ScriptExited("web", ScriptKind.START, ScriptOutcome.OK)
 RENEWAL = RenewalConfirmed(b"medium", 1, 99.0, 100.0, True)
 
 
@@ -79,6 +82,7 @@ class Rig:
             is_deaf="deaf", promised="promised", renewing="renewing", may_register="may register",
             wrong_paths="wrong paths", settled_services="settled",
         )  # fmt: skip
+        self.engine.expected = None
         issues = SimpleNamespace(report=lambda issue, text: self.notes.append((issue, text)))
         self.loop = EngineLoop(
             own, own, self.inbox, own, own, cast(Any, issues), own, lambda: self.looked()
@@ -396,6 +400,70 @@ def test_end_of_a_script_waits_for_others_until_a_deadline(
         rig.inbox.put(ScriptExited("a", ScriptKind.START, ScriptOutcome.OK))
         rig.loop._take_one()
         assert found == pytest.approx(expected)
+
+
+EXPECTED = ExpectedBeat(
+    "deb2", BootId(1, 1), 1, {}, None, 1.0, False, (BEAT.link,), BootId(9, 9), 5
+)
+QUIET = replace(BEAT, beat=replace(BEAT.beat, ack=Ack(BootId(9, 9), 3)))
+
+
+def test_beats_without_news_lead_the_step_that_is_due(rig: Rig) -> None:
+    """Or that comes for another reason; how late they are taken counts from when it was due."""
+    disk = replace(QUIET, link=replace(BEAT.link, address=""))
+    rig.engine.expected = EXPECTED._replace(links=(BEAT.link, disk.link))
+    rig.loop._take_one()
+    rig.clock.now, rig.deadline = 101.0, 100.75
+    for quiet in (QUIET, disk):
+        rig.inbox.put(quiet)
+    rig.loop._take_one()
+    assert rig.noted("handle")[1:] == [("handle", ExpectedBeats((QUIET, disk)), Tick(), 101.0)]
+    assert rig.loop._taken.figure(101.0) == StageFigure("read -> engine", 0.25, 0.25, 1)
+    rig.deadline = 200.0
+    rig.inbox.put(QUIET)
+    rig.inbox.put(SCRIPT)
+    rig.loop._take_one()
+    assert rig.noted("handle")[2:] == [("handle", ExpectedBeats((QUIET,)), SCRIPT, 101.0)]
+    assert rig.loop._taken.figure(101.0) == StageFigure("read -> engine", 0.25, 0.25, 1)
+
+
+@pytest.mark.parametrize("asks", ["status", "barrier"])
+def test_who_asks_gets_what_came_in_before(rig: Rig, asks: str) -> None:
+    """Beats without news have a step first; events are waited for no longer than before."""
+    rig.engine.expected = EXPECTED
+    rig.loop._take_one()
+    rig.deadline = 200.0
+    rig.inbox.put(QUIET)
+    snapshots: list[int] = []
+    barrier = Barrier()
+    if asks == "status":
+        answer = SimpleNamespace(answer=lambda status: snapshots.append(len(rig.noted("handle"))))
+        rig.loop._questions.put(cast(Any, answer))
+        rig.inbox.put(SCRIPT)
+    else:
+        rig.inbox.put(barrier)
+        rig.during_step = lambda: snapshots.extend([2] * (not barrier.reached.is_set()))
+    rig.loop._take_one()
+    item = SCRIPT if asks == "status" else Tick()
+    assert rig.noted("handle")[1:] == [
+        ("handle", ExpectedBeats((QUIET,)), Tick(), 100.0),
+        ("handle", item, 100.0),
+    ]
+    assert snapshots == [2] and (asks == "status" or barrier.reached.is_set())
+
+
+@pytest.mark.parametrize("is_writing", [True, False])
+def test_nothing_is_expected_while_states_are_written(rig: Rig, is_writing: bool) -> None:
+    """What comes in then is no beat at rest."""
+    rig.engine.expected = EXPECTED
+
+    def work() -> None:
+        rig.is_writing = is_writing
+
+    rig.during_step = work
+    rig.loop._take_one()
+    rig.inbox.put(QUIET)
+    assert rig.inbox.is_due is is_writing
 
 
 def test_engine_hears_that_beats_wait(rig: Rig) -> None:

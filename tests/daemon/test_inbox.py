@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
@@ -22,6 +22,7 @@ from opensvc_openha.core.events import (
     Tick,
     WatchdogLost,
 )
+from opensvc_openha.core.expected_beat import EXPECTED_MAX, ExpectedBeat
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.daemon import inbox as module
@@ -265,6 +266,124 @@ def test_beats_that_are_not_handled_yet_are_seen_until_the_next_item_is_taken() 
     inbox.get(0)
     assert inbox.unread() == (beat(2),)
     inbox.get(0)
+    inbox.get(0)
+    assert inbox.unread() == ()
+
+
+OWN = BootId(9, 9)
+EXPECTED = ExpectedBeat("deb2", BootId(1, 1), 1, {}, None, 1.0, False, (LINK,), OWN, 5)
+
+
+def quiet(seq: int) -> BeatReceived:
+    """A beat without news."""
+    return replace(beat(seq), beat=replace(beat(seq).beat, ack=Ack(OWN, 3)), received_at=seq * 1.0)
+
+
+def test_beat_without_news_waits_for_the_next_step() -> None:
+    """It ends no wait, whichever way it came in; what ends it is taken after it."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    assert inbox.offer(quiet(1)) and inbox.offer_quietly(quiet(2))
+    assert not inbox.is_due and inbox.get(0) is None and inbox.qsize() == 2 and inbox.has_beats
+    inbox.put(Tick())
+    assert inbox.is_due and inbox.get(0) == Tick()
+    assert inbox.take_expected() == (quiet(1), quiet(2))
+    assert inbox.take_expected() == () and not inbox.has_beats
+
+
+def test_beat_without_news_wakes_nobody() -> None:
+    """Nor does the thread of the links, which has added it."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    got: list[object] = []
+    thread = threading.Thread(target=lambda: got.append(inbox.get(9 * LIMIT_S)), daemon=True)
+    thread.start()
+    until(lambda: len(inbox._changed._waiters) == 1)  # type: ignore[attr-defined]
+    inbox.put(quiet(1))
+    inbox.offer_quietly(quiet(2))
+    inbox.wake()
+    assert len(inbox._changed._waiters) == 1  # type: ignore[attr-defined]
+    inbox.offer_quietly(beat(3))
+    inbox.wake()
+    thread.join(LIMIT_S)
+    assert got == [beat(3)] and inbox.take_expected() == (quiet(1), quiet(2))
+
+
+@pytest.mark.parametrize("news", [beat(2), MediumQuiet(LINK.mark, 1.0)], ids=["beat", "quiet slot"])
+def test_nothing_overtakes_news(news: Event) -> None:
+    """Until the engine says again what it expects, when none of it waits any more."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    for item in (quiet(1), news, quiet(3)):
+        inbox.put(item)
+    inbox.expect(EXPECTED)
+    inbox.put(quiet(4))
+    assert inbox.take_expected() == (quiet(1),)
+    assert [inbox.get(0) for _ in range(3)] == [news, quiet(3), quiet(4)]
+    inbox.put(quiet(5))
+    assert inbox.get(0) == quiet(5)
+    inbox.expect(EXPECTED)
+    inbox.put(quiet(6))
+    assert inbox.get(0) is None and inbox.take_expected() == (quiet(6),)
+
+
+@pytest.mark.parametrize("later", [None, EXPECTED._replace(seq=2)], ids=["nothing", "another"])
+def test_what_is_not_expected_any_more_has_a_step_of_its_own(later: ExpectedBeat | None) -> None:
+    """Something is awaited, or it is older than what is expected: in its order, and at once."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    inbox.put(quiet(1))
+    inbox.put(quiet(2))
+    inbox.expect(later)
+    inbox.put(quiet(3))
+    assert inbox.take_expected() == () and inbox.is_due
+    assert [inbox.get(0) for _ in range(3)] == [quiet(1), quiet(2), quiet(3)]
+
+
+def test_beats_that_fit_what_is_expected_now_wait_on() -> None:
+    """They came in during the step."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    inbox.put(quiet(2))
+    inbox.expect(EXPECTED._replace(seq=2))
+    assert not inbox.is_due and inbox.take_expected() == (quiet(2),)
+
+
+def test_beats_without_news_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of them wakes the engine, and fills the inbox as any other."""
+    monkeypatch.setattr(module, "INBOX_LIMIT", EXPECTED_MAX + 1)
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    for seq in range(1, EXPECTED_MAX):
+        assert inbox.offer(quiet(seq)) and not inbox.is_due
+    assert inbox.offer(quiet(EXPECTED_MAX)) and inbox.is_due
+    assert inbox.offer(quiet(EXPECTED_MAX + 1)) and not inbox.offer(quiet(EXPECTED_MAX + 2))
+    assert inbox.get(30.0) is None and len(inbox.take_expected()) == EXPECTED_MAX + 1
+
+
+def test_beats_without_news_are_not_taken_before_their_step_is_over() -> None:
+    """A thread that asks whether all is taken waits for that."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    inbox.put(quiet(1))
+    assert not inbox.are_beats_taken
+    assert inbox.get(0) is None and not inbox.are_beats_taken
+    inbox.take_expected()
+    assert not inbox.are_beats_taken
+    inbox.get(0)
+    inbox.take_expected()
+    assert inbox.are_beats_taken
+
+
+def test_beats_without_news_are_unread_until_their_step_is_over() -> None:
+    """Before those that came after them; where they count, they count by their arrival."""
+    inbox: Inbox[Event] = Inbox()
+    inbox.expect(EXPECTED)
+    inbox.put(quiet(1))
+    inbox.put(beat(2))
+    assert inbox.unread() == (quiet(1), beat(2))
+    assert inbox.get(0) == beat(2) and inbox.unread() == (beat(2), quiet(1))
+    assert inbox.take_expected() == (quiet(1),) and inbox.unread() == (quiet(1), beat(2))
     inbox.get(0)
     assert inbox.unread() == ()
 

@@ -50,6 +50,7 @@ _DECISIONS = (
     "peer_watch.py",
     "start_problems.py",
     "shared_step.py",
+    "expected_beat.py",
     "work_list.py",
     "peer_view.py",
     "peer_word.py",

@@ -17,6 +17,7 @@ from opensvc_openha.core.events import (
     BeatReceived,
     ConfigChanged,
     Event,
+    ExpectedBeats,
     FenceStepEnded,
     RecoveredState,
     RenewalConfirmed,
@@ -167,15 +168,28 @@ class SimulatedDaemon:
                 return
             if not self._executor.is_writing and self._scheduler.now >= self._busy_until:
                 self._scheduler.after(0.0, self._turn)
+        elif isinstance(event, BeatReceived):
+            self._queue.put(event)
+            if self._queue.is_due:
+                self._step(self._queue.get(0.0) or Tick())
+            else:
+                # Without news: it waits for the next step.
+                is_authentic = bool(event.key_id)
+                arrived = Arrived(event.received_at, self._node.name, event.beat, is_authentic)
+                self._node.observe(arrived)
         elif not self._gathers(event):
             self._step(event)
 
-    def _step(self, *events: Event, is_forged: bool = False) -> None:
+    def _step(
+        self, *events: Event, expected: tuple[BeatReceived, ...] = (), is_forged: bool = False
+    ) -> None:
         now = self._node.now
         self.engine.record_unread(self.engine.is_verdict_due(now) and self._unread > 0)
-        if not is_forged:
-            for event in events:
-                self._node.observe_event(event)
+        expected = expected or self._queue.take_expected()
+        for event in expected if is_forged else (*expected, *events):
+            self._node.observe_event(event)
+        if expected:
+            events = (ExpectedBeats(expected), *events)
         self._was_stopped = False
         self._carry_on(lambda: self._executor.handle_all(events, now))
 
@@ -188,7 +202,11 @@ class SimulatedDaemon:
                 self._node.end_daemon()
             return
         self._node.finish_step()
-        if self.is_over or self._executor.is_writing:
+        if self.is_over:
+            return
+        is_writing = self._executor.is_writing
+        self._queue.expect(None if is_writing else self.engine.expected)
+        if is_writing:
             return
         if self._plan.step_s:
             self._busy_until = self._scheduler.now + self._plan.step_s
@@ -219,7 +237,7 @@ class SimulatedDaemon:
             self._gathering is not None
             or self._executor.is_writing
             or self._scheduler.now < self._busy_until
-            or self._queue.qsize() > 0
+            or self._queue.is_due
         )
 
     def _turn(self) -> None:
@@ -244,9 +262,10 @@ class SimulatedDaemon:
             if self._gathers(item):
                 return
         more = self._queue.take_more(item)
+        expected = self._queue.take_expected()
         if self._queue.has_beats:
             self.engine.beats_wait(now)
-        self._step(item, *more)
+        self._step(item, *more, expected=expected)
 
     def _is_incomplete(self, first: Event | None) -> bool:
         """Return True if the step of ``first`` may wait for more ends of scripts."""
