@@ -9,9 +9,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.hints import TypeVar
 from opensvc_openha.system.thread_names import name_thread
 
 Problems = dict[str, str]
