@@ -16,6 +16,7 @@ import json
 import sys
 import time
 
+from bench.node_commands import must
 from opensvc_openha.core.model import Profile
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.player import prepare
@@ -46,14 +47,6 @@ HEAD = (
     "read to engine",
 )
 STAGES = ("posted -> sent", "kernel -> read", "read -> engine")
-
-
-def must(node: Node, command: str, limit_s: float = LIMIT_S) -> str:
-    """Run a command that must succeed; return its output."""
-    done = node.run(command, limit_s)
-    if done.returncode:
-        raise SystemExit(f"{node.name}: {command}: {done.stdout[-500:]}{done.stderr[-500:]}")
-    return str(done.stdout)
 
 
 def states(node: Node) -> list[str]:

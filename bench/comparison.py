@@ -29,6 +29,7 @@ from typing import Protocol
 
 from bench import many_services, node_cost
 from bench.commands import BARE, OURS, once
+from bench.node_commands import must
 from bench.peers import heartbeat, keepalived, pacemaker
 from bench.takeover import EZ, PLAN_OPTIONS, Cluster, heading, row
 from opensvc_openha.core.model import Profile
@@ -264,7 +265,7 @@ def false_verdicts(pair: Pair, since: float, starts: int) -> str:
     found = Counter({"starts or stops": pair.starts() - starts})
     if isinstance(pair, Cluster):
         for node in pair.nodes:
-            text = pair.must(node, f"{EZ}/bin/openha history -n 0 --json")
+            text = must(node, f"{EZ}/bin/openha history -n 0 --json")
             for entry in json.loads(text)["entries"]:
                 if entry["at"] > since:
                     found["links down"] += (entry["kind"], entry["new"]) == ("link", "DOWN")

@@ -13,6 +13,7 @@ import sys
 import time
 from datetime import datetime
 
+from bench.node_commands import must
 from bench.takeover import EZ, Cluster, heading, row
 from opensvc_openha.core.model import Profile
 from opensvc_openha.demo.nodes import TwoNodes
@@ -27,16 +28,14 @@ def main() -> None:
     with TwoNodes() as nodes:
         cluster = Cluster(nodes, 10.0, Profile.TUTORIAL)
         for _ in range(runs):
-            began_at = float(cluster.must(cluster.owner, "date +%s.%N; ip link set eth1 down"))
+            began_at = float(must(cluster.owner, "date +%s.%N; ip link set eth1 down"))
             time.sleep(2.0)
-            log = cluster.must(
-                cluster.standby, f"grep '{REPORTED}' {EZ}/log/nmond.log"
-            ).splitlines()
+            log = must(cluster.standby, f"grep '{REPORTED}' {EZ}/log/nmond.log").splitlines()
             took_ms.append(
                 1000
                 * (datetime.strptime(log[-1][:23], "%Y-%m-%d %H:%M:%S,%f").timestamp() - began_at)
             )
-            cluster.must(cluster.owner, "ip link set eth1 up")
+            must(cluster.owner, "ip link set eth1 up")
             time.sleep(3.0)
     heading("runs", "median, ms", "max, ms", "above 50 ms, or not reported within 2 s")
     bad = sum(not 0 <= each <= 50 for each in took_ms)

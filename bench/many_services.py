@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.node_commands import must
 from bench.node_cost import counted_calls, pss_mb
 from bench.services import cpu_s
 from bench.takeover import EZ, FAST_OPTIONS, FENCE, heading, node_status, row
@@ -74,7 +75,7 @@ class Pair:
         frozen = encode(StoredState(ServiceState.FROZEN_STOP)).decode("ascii")
         for node in nodes:
             prepare(node)
-            self.must(node, "openha install --no-key")
+            must(node, "openha install --no-key")
             node.write("/opt/fence.sh", FENCE, 0o755)
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(timeout_s))
@@ -84,21 +85,14 @@ class Pair:
                 for each in nodes:
                     node.write(f"{EZ}/services/{name}/STATE.{each.name}", frozen)
             node.write(f"{EZ}/conf/services", lines)
-            self.must(node, f"{EZ}/ezha start")
+            must(node, f"{EZ}/ezha start")
         self.until_all(self.standby, ServiceState.FROZEN_STOP, ServiceState.FROZEN_STOP)
         for node, state in (
             (self.owner, ServiceState.STARTED),
             (self.standby, ServiceState.STOPPED),
         ):
-            self.must(node, f"{EZ}/bin/service -A unfreeze")
+            must(node, f"{EZ}/bin/service -A unfreeze")
             self.until_all(node, state)
-
-    def must(self, node: Node, command: str) -> str:
-        """Run a command that must succeed; return its output."""
-        done = node.run(command, LIMIT_S)
-        if done.returncode:
-            raise SystemExit(f"{node.name}: {command}: {done.stdout}{done.stderr}")
-        return str(done.stdout)
 
     def until_all(self, node: Node, own: ServiceState, peer: ServiceState | None = None) -> None:
         """Wait until all services are in a state on the node; looks start no process."""
@@ -181,7 +175,7 @@ def measure(count: int) -> Result:
             pair.until_all_run(pair.standby)
             pair.until_all(pair.standby, ServiceState.STARTED)
             used = Used.by(pid)
-        text = pair.must(pair.standby, f"{EZ}/bin/openha history -n 0 --json")
+        text = must(pair.standby, f"{EZ}/bin/openha history -n 0 --json")
         entries = [
             entry
             for entry in json.loads(text)["entries"]

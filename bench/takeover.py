@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from bench.node_commands import must
 from opensvc_openha.control import client
 from opensvc_openha.core.actions import Persist, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
@@ -138,7 +139,7 @@ class Cluster:
         script = "/etc/opensvc/web.cluster" if has_agent else "/opt/registry.sh"
         for node in nodes:
             prepare(node)
-            self.must(node, f"openha install --no-key {'--embedded-agent' if has_agent else ''}")
+            must(node, f"openha install --no-key {'--embedded-agent' if has_agent else ''}")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(1).replace("\t1\n", f"\t{timeout_s:g}\n"))
             if options:
@@ -148,9 +149,9 @@ class Cluster:
             names = " ".join(each.name for each in nodes)
             if has_agent:
                 node.write("/etc/opensvc/web.env", SERVICE_FILE.format(nodes=names))
-                self.must(node, "svcmon")
-            self.must(node, f"{EZ}/bin/service -a registry {script} {names} /opt/fence.sh")
-            self.must(node, f"{EZ}/ezha start")
+                must(node, "svcmon")
+            must(node, f"{EZ}/bin/service -a registry {script} {names} /opt/fence.sh")
+            must(node, f"{EZ}/ezha start")
         self.owner, self.standby = nodes
         self.act(self.owner, "unfreeze")
         self.until(self.owner, "STARTED")
@@ -158,16 +159,9 @@ class Cluster:
         self.until(self.standby, "STOPPED")
         time.sleep(SETTLED_S)
 
-    def must(self, node: Node, command: str) -> str:
-        """Run a command that must succeed; return its output."""
-        done = node.run(command, 60)
-        if done.returncode:
-            raise SystemExit(f"{node.name}: {command}: {done.stdout}{done.stderr}")
-        return str(done.stdout)
-
     def act(self, node: Node, action: str) -> None:
         """Run `service -A registry ACTION`."""
-        self.must(node, f"{EZ}/bin/service -A registry {action}")
+        must(node, f"{EZ}/bin/service -A registry {action}")
 
     def own_state(self, node: Node) -> str:
         """Return the state of the service on the node, as reported by the node."""
@@ -213,7 +207,7 @@ class Cluster:
         took_s = self.last(self.standby, "start") - cut_at
         self.owner.boot()
         prepare(self.owner)
-        self.must(self.owner, f"{EZ}/ezha start")
+        must(self.owner, f"{EZ}/ezha start")
         self.owner, self.standby = self.standby, self.owner
         self.until(self.standby, "STOPPED")
         # The power may fail at any time between two beats.
@@ -230,7 +224,7 @@ class Cluster:
             self.until(node, "FROZEN_STOP")
         # Taken in the node: entering it is no part of what is typed there.
         typed = f"date +%s.%N; exec {EZ}/bin/service -A registry unfreeze"
-        asked_at = float(self.must(self.owner, typed).split()[0])
+        asked_at = float(must(self.owner, typed).split()[0])
         self.until(self.owner, "STARTED")
         started_at = self.last(self.owner, "start")
         log = str(self.owner.run(f"cat {EZ}/log/*").stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from bench.node_commands import must
 from bench.peers.pair import SCRIPT, PeerPair
 from opensvc_openha.demo.nodes import NAMES, Node, TwoNodes
 
@@ -53,7 +54,7 @@ class HeartbeatPair(PeerPair):
 
     def start(self, node: Node) -> None:
         """Start it as a daemon, with the directory that its unit would make."""
-        self.must(
+        must(
             node,
             "mkdir -p /run/heartbeat/ccm /run/heartbeat/dopd /run/heartbeat/rsctmp;"
             " chown hacluster:haclient /run/heartbeat/ccm /run/heartbeat/dopd;"
@@ -66,7 +67,7 @@ class HeartbeatPair(PeerPair):
 
     def move(self) -> None:
         """Give all resources to the other node."""
-        self.must(self.owner, "/usr/share/heartbeat/hb_standby all")
+        must(self.owner, "/usr/share/heartbeat/hb_standby all")
 
 
 SETTINGS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from bench.node_commands import must
 from bench.peers.pair import SCRIPT_PATH, PeerPair
 from opensvc_openha.demo.nodes import Node, TwoNodes
 
@@ -53,7 +54,7 @@ class KeepalivedPair(PeerPair):
 
     def start(self, node: Node) -> None:
         """Start it as a daemon."""
-        self.must(node, f"keepalived --dont-fork --log-console -p {PID_FILE} > /var/log/k 2>&1 &")
+        must(node, f"keepalived --dont-fork --log-console -p {PID_FILE} > /var/log/k 2>&1 &")
 
     def is_joined(self, node: Node) -> bool:
         """Return whether it runs: a backup that hears a master has nothing to show for it."""
@@ -61,7 +62,7 @@ class KeepalivedPair(PeerPair):
 
     def move(self) -> None:
         """End it on the owner: with ``nopreempt`` there is no other order; then start it again."""
-        self.must(self.owner, f"kill -TERM $(cat {PID_FILE})")
+        must(self.owner, f"kill -TERM $(cat {PID_FILE})")
         self.until(lambda: self.runs(self.standby) and not self.is_joined(self.owner), "moved")
         self.start(self.owner)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from bench.node_commands import must
 from bench.peers.pair import PeerPair
 from opensvc_openha.demo.nodes import NAMES, Node, TwoNodes
 
@@ -98,13 +99,13 @@ class PacemakerPair(PeerPair):
 
     def start(self, node: Node) -> None:
         """Start both programs; the first time, write the cluster's configuration."""
-        self.must(node, "mkdir -p /run/crm; chown hacluster:haclient /run/crm; corosync")
-        self.must(node, "pacemakerd > /var/log/pacemakerd.log 2>&1 &")
+        must(node, "mkdir -p /run/crm; chown hacluster:haclient /run/crm; corosync")
+        must(node, "pacemakerd > /var/log/pacemakerd.log 2>&1 &")
         if self.is_new and node.index == len(NAMES) - 1:
             self.until(lambda: all(map(self.is_joined, self.nodes)), "both nodes online")
-            self.must(node, "crm_attribute -t crm_config -n stonith-enabled -v false")
-            self.must(node, "crm_attribute -t rsc_defaults -n resource-stickiness -v 100")
-            self.must(node, f"cibadmin -C -o resources -X '{RESOURCE}'")
+            must(node, "crm_attribute -t crm_config -n stonith-enabled -v false")
+            must(node, "crm_attribute -t rsc_defaults -n resource-stickiness -v 100")
+            must(node, f"cibadmin -C -o resources -X '{RESOURCE}'")
 
     def is_joined(self, node: Node) -> bool:
         """Return whether its status shows both nodes online."""
@@ -114,9 +115,9 @@ class PacemakerPair(PeerPair):
 
     def move(self) -> None:
         """Move the resource, then clear the constraint that the move has left."""
-        self.must(self.owner, f"crm_resource -r svc --move -N {self.standby.name}")
+        must(self.owner, f"crm_resource -r svc --move -N {self.standby.name}")
         self.until(lambda: self.runs(self.standby), "moved")
-        self.must(self.owner, "crm_resource -r svc --clear")
+        must(self.owner, "crm_resource -r svc --clear")
 
 
 SETTINGS = {

@@ -59,13 +59,6 @@ class PeerPair(ABC):
         """Return whether the resource runs on a node."""
         return node.is_alive and os.path.exists(f"{node.root}/run/up")
 
-    def must(self, node: Node, command: str) -> str:
-        """Run a command that must succeed; return its output."""
-        done = node.run(command, LIMIT_S)
-        if done.returncode:
-            raise SystemExit(f"{node.name}: {command}: {done.stdout}{done.stderr}")
-        return str(done.stdout)
-
     def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait for something."""
         give_up = time.monotonic() + LIMIT_S
