@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +41,11 @@ STATUS = (
 )
 
 
+@functools.cache
+def _copies() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="openha-installed.")
+
+
 class Cluster:
     """Both nodes with OpenHA installed and services added, daemons not started."""
 
@@ -47,12 +56,21 @@ class Cluster:
         self.first, self.second = nodes
         for node in nodes:
             prepare(node)
-            self.must(node, "openha install --no-key")
+            self._install(node)
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
             # Only tests of the check need one.
             node.write(f"{EZ}/conf/openha.conf", "[check]\nevery = never\n")
             self._add(node, checks)
+
+    def _install(self, node: Node) -> None:
+        """Install OpenHA: one node of this process has the installer, the others a copy of that."""
+        installed = f"{_copies().name}/cluster"
+        if os.path.isdir(installed):
+            shutil.copytree(installed, f"{node.root}{EZ}", dirs_exist_ok=True)
+        else:
+            self.must(node, "openha install --no-key")
+            shutil.copytree(f"{node.root}{EZ}", installed)
 
     def _add(self, node: Node, checks: dict[str, str]) -> None:
         """Add the services, as `service -a` does: other tests are about that."""
