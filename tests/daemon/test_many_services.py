@@ -43,6 +43,8 @@ def test_thousands_of_services_are_announced_and_shown_while_wrappers_are_asked(
     try:
         cluster.ok("ezha start")
         assert cluster.ok("service -s -c").count("\n") == COUNT + 1
+        # Looks of what the file shows: those of the commands cost more than all wrappers.
+        cluster.wait(lambda: len(cluster.all_calls("all.sh")) >= COUNT, "every wrapper has begun")
         cluster.wait(
             lambda: "UNKNOWN        peer" not in cluster.ok("service -s -c"), "no state is unknown"
         )
