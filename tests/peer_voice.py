@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.model import LinkSpec
@@ -84,6 +86,24 @@ class PeerVoice:
     def send(self) -> None:
         """Send the next frame."""
         self.throw(self.frame())
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Send meanwhile: a command may begin later than the timeout on a busy machine."""
+        is_over = threading.Event()
+
+        def speak() -> None:
+            while not is_over.wait(0.1):
+                self.send()
+
+        self.send()
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            speaker.join()
 
     def listen(self) -> Frame | None:
         """Receive all frames of the daemon; record its incarnation for the next acknowledgement."""

@@ -113,7 +113,8 @@ def test_confirmation_ends_when_the_peer_is_heard(alone: ClusterDir) -> None:
     voice = PeerVoice(alone)
     try:
         voice.talk(alone, "status UP")
-        line = alone.fails(f"openha fence confirm {PEER}", 5)
+        with voice.speaking():
+            line = alone.fails(f"openha fence confirm {PEER}", 5)
         assert f"not believed: {PEER} is live: heard" in line
         assert f"confirm {PEER}: REFUSED: {PEER} is live: heard" in alone.log()
     finally:

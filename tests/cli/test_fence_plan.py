@@ -108,6 +108,15 @@ class Planned:
         """Wait until the status shows a text."""
         return until(self.status, lambda seen: text in seen, text, self.cluster.log)
 
+    def until_armed(self) -> str:
+        """Wait until the status shows both boards armed: each is looked at by itself."""
+        return until(
+            self.status,
+            lambda seen: all(f"  {name}    armed  " in seen for name in ("board", "spare")),
+            "both armed",
+            self.cluster.log,
+        )
+
     def calls(self, name: str = "board") -> list[str]:
         """What the board was asked."""
         path = self.cluster.path(f"{name}.calls")
@@ -140,8 +149,9 @@ def test_paths_are_armed_once_the_peer_is_heard_and_broken_ones_are_a_warning(
     cluster = planned.cluster
     assert cluster.quick("openha fence status").returncode == 2
     planned.speak()
-    text = planned.until_shown("  spare    armed        ON, as it must be")
-    assert "  board    armed        ON, as it must be while " in text
+    text = planned.until_armed()
+    for name in ("board", "spare"):
+        assert f"  {name}    armed        ON, as it must be while " in text
     assert "order: board; if that fails, spare" in text
     assert cluster.quick("openha fence status").returncode == 0
     found = json.loads(cluster.quick("openha fence status --json").stdout)
@@ -165,7 +175,7 @@ def test_silent_peer_is_taken_over_by_the_level_that_works(planned: Planned) -> 
     """The first board is dead; the second one proves it, and each step is in the history."""
     cluster = planned.cluster
     planned.speak()
-    planned.until_shown("  spare    armed  ")
+    planned.until_armed()
     cluster.path("board.dead").touch()
     planned.fall_silent()
     planned.until_shown("peer: silent")
@@ -197,7 +207,7 @@ def test_plan_runs_nothing(planned: Planned) -> None:
     """Its steps with times, and as JSON."""
     cluster = planned.cluster
     planned.speak()
-    planned.until_shown("  spare    armed  ")
+    planned.until_armed()
     cluster.ok("service -A web unfreeze")
     cluster.wait_state("web", "STARTED")
     done = cluster.quick("openha fence plan")
@@ -211,7 +221,7 @@ def test_drill_cuts_the_named_peer_measures_and_is_kept(planned: Planned) -> Non
     """The peer falls silent when its power is cut."""
     cluster = planned.cluster
     planned.speak()
-    planned.until_shown("  spare    armed  ")
+    planned.until_armed()
     cutter = threading.Thread(target=_silence_once_off, args=(planned,))
     cutter.start()
     done = planned.drill("board", f"{PEER}\n")
@@ -240,7 +250,7 @@ def test_board_that_hangs_holds_neither_decisions_nor_the_end_of_the_daemon(
     """
     cluster = planned.cluster
     planned.speak()
-    planned.until_shown("  spare    armed  ")
+    planned.until_armed()
     cluster.path("board.hangs").touch()
     planned.fall_silent()
     planned.until_shown("peer: silent")
@@ -268,7 +278,7 @@ def _running(text: str) -> list[str]:
 def test_drill_whose_peer_continues_is_a_failure(planned: Planned) -> None:
     """The device reports OFF, and it is another machine's."""
     planned.speak()
-    planned.until_shown("  spare    armed  ")
+    planned.until_armed()
     done = planned.drill("board", f"{PEER}\n")
     assert done.returncode == 6, done
     assert f"board: it reports OFF, and {PEER} is still heard: it cuts the power of another" in (
@@ -361,7 +371,7 @@ def test_secret_of_a_plan_is_in_no_file_of_the_daemon(planned: Planned, tmp_path
     """Not even as a hash that everybody may read."""
     path = planned.cluster.path("services/.proc/fence-drills")
     planned.speak()
-    planned.until_shown("  spare    armed  ")
+    planned.until_armed()
     cutter = threading.Thread(target=_silence_once_off, args=(planned,))
     cutter.start()
     assert planned.drill("board", f"{PEER}\n").returncode == 0

@@ -144,7 +144,8 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
     cluster_dir.ok("ezha start")
     voice.meet(cluster_dir)
 
-    cluster_dir.ok("openha key generate")
+    with voice.speaking():
+        cluster_dir.ok("openha key generate")
     first = ring_of(cluster_dir).current
     voice.talk(cluster_dir, "authentication: permissive")
     cluster_dir.wait(
@@ -160,7 +161,8 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
         f" {first.key_id}",
     )
 
-    cluster_dir.ok("openha key rotate")
+    with voice.speaking():
+        cluster_dir.ok("openha key rotate")
     second = ring_of(cluster_dir).next
     assert second is not None
     for _ in range(30):
@@ -177,7 +179,8 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
         lambda: (voice.listen(), voice.send(), ring_of(cluster_dir))[2] == KeyRing(second),
         "the first key is gone",
     )
-    assert f"current {second.key_id}" in cluster_dir.ok("openha key status")
+    with voice.speaking():
+        assert f"current {second.key_id}" in cluster_dir.ok("openha key status")
     assert oct(cluster_dir.path("conf/openha.key").stat().st_mode & 0o777) == "0o600"
     log = cluster_dir.log()
     link = "link unicast lo:127.0.0.1: DOWN"
