@@ -227,7 +227,7 @@ def _newest(folder: str, search: _Search, on_damage: Damaged | None = None) -> l
             break
         here = _in_segment(folder, first, replace(search, limit=left), damaged)
         found += here
-        left -= len(here) if left > 0 else 0
+        left -= len(here)  # Without a limit it is below 0, and stays there.
     if damaged and on_damage is not None:
         on_damage(len(damaged))
     found.reverse()
