@@ -290,6 +290,18 @@ def test_files_that_a_daemon_finds_are_on_disk_before_it_logs(machine: Machine) 
     assert machine.recovered["web"].reason == KEPT[False]
 
 
+def test_file_that_cannot_be_read_after_a_boot_is_what_the_log_has(machine: Machine) -> None:
+    """A directory stands in its place: the newest record counts, and nothing older."""
+    store = machine.start()
+    store.write_own({"web": FROZEN})
+    store.write_own({"web": STARTED})
+    machine.path("web").unlink()
+    machine.path("web").mkdir()
+    machine.boot = "boot-2"
+    machine.start()
+    assert machine.recovered["web"].reason.startswith(KEPT[False])
+
+
 def test_service_that_an_operator_removed_does_not_come_back(machine: Machine) -> None:
     """Its file was there before the log had it, and is gone."""
     store = machine.start()
