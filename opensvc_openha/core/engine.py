@@ -1,7 +1,7 @@
 """Run the decisions of one node: one ``step`` per event, which returns all that follows from it.
 
-Ends of scripts of different services may share one (``step_all``): their states are written with
-one wait for the disk, and announced with one beat.
+Ends of scripts of different services may share one (``step_all``), and so may an order for many
+services: their states are written with one wait for the disk, and announced with one beat.
 
 The public interface of core is ``step``, ``beat``, ``next_deadline`` and ``snapshot``. ``now`` is
 in monotonic seconds and given by the caller, which must call ``step`` no later than

@@ -1,8 +1,9 @@
-"""Choose the events that one step handles together: the ends of scripts of different services.
+"""Choose the events that one step handles together: of different services, and of one kind.
 
-Their states are written with one wait for the disk, and announced with one beat. Everything else
-has a step of its own: an order has an answer, and the end of a fence, or of a question for the
-peer's power, concerns all services. Beats without news, which move nothing, lead the next step.
+These are ends of scripts, or one order that was given for many services. Their states are written
+with one wait for the disk, and announced with one beat. Everything else has a step of its own: the
+end of a fence, or of a question for the peer's power, concerns all services. Beats without news,
+which move nothing, lead the next step.
 
 While many such scripts are under way, the step of one waits a moment for the ends of others
 (``ends_to_await``): each wait for the disk and each beat then serves several of them.
@@ -12,7 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opensvc_openha.core.events import ExpectedBeats, ScriptExited, ScriptKind
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    ExpectedBeats,
+    ScriptExited,
+    ScriptKind,
+)
 from opensvc_openha.hints import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,6 +33,8 @@ GATHER_FROM = 16
 
 SHARING = frozenset({ScriptKind.START, ScriptKind.STOP, ScriptKind.PROBE})
 """Scripts whose ends may share a step."""
+Shared = ScriptExited | CommandReceived
+"""The events that may share a step."""
 _Waiting = TypeVar("_Waiting")
 
 
@@ -53,15 +62,25 @@ def shared_step(waiting: Iterable[_Waiting]) -> list[_Waiting]:
     """
     taken: list[_Waiting] = []
     services: set[str] = set()
+    shared: ScriptKind | Command | None = None
     for event in waiting:
         is_begun = bool(taken) and not isinstance(taken[-1], ExpectedBeats)
-        service = event.service if shares_step(event) else ""
-        if is_begun and (not service or service in services):
+        kind, service = _kind_and_service(event)
+        if is_begun and (kind is None or kind is not shared or service in services):
             break
         taken.append(event)
         if isinstance(event, ExpectedBeats):
             continue
-        if not service or len(taken) == SHARED_STEP_MAX:
+        if kind is None or len(taken) == SHARED_STEP_MAX:
             break
+        shared = kind
         services.add(service)
     return taken
+
+
+def _kind_and_service(event: object) -> tuple[ScriptKind | Command | None, str]:
+    """Return what an event shares its step with, None for nothing, and its service."""
+    if isinstance(event, CommandReceived):
+        return event.command, event.service
+    # All of them share theirs with each other.
+    return (ScriptKind.START, event.service) if shares_step(event) else (None, "")

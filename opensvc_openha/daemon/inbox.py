@@ -5,8 +5,9 @@ be called silent for it. One without news wakes nobody: it waits for the next st
 (``core.expected_beat``). One other item passes after so many beats in a row, so that a flood of
 them locks out no operator. What shows that a link is quiet stays behind the beats of that link.
 Renewals of this node's own promise, and the state of its watchdog, come first: that does not wait.
-Ends of scripts that wait may share a step of the engine (``take_more``), and the first of them may
-wait a moment for others; anything else that comes ends that wait, but for beats without news.
+Ends of scripts that wait may share a step of the engine, and so may an order for many services
+(``take_more``). The first end may wait a moment for others; anything else that comes ends that
+wait, but for beats without news.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ from opensvc_openha.core.events import (
     MediumQuiet,
     MediumUnread,
     RenewalConfirmed,
-    ScriptExited,
     SlotOpened,
     Tick,
     WatchdogLost,
     WatchdogReady,
 )
 from opensvc_openha.core.expected_beat import EXPECTED_MAX, ExpectedBeat
-from opensvc_openha.core.shared_step import SHARED_STEP_MAX, shared_step, shares_step
+from opensvc_openha.core.shared_step import SHARED_STEP_MAX, Shared, shared_step, shares_step
 from opensvc_openha.core.timing import INBOX_LIMIT
 from opensvc_openha.errors import NotAnsweringError
 from opensvc_openha.hints import Generic, TypeVar
@@ -183,9 +183,7 @@ class Inbox(Generic[Item]):
             self._in_hand[:0] = taken
             return taken
 
-    def take_more(
-        self, first: object, awaited: int = 0, limit_s: float = 0.0
-    ) -> list[ScriptExited]:
+    def take_more(self, first: object, awaited: int = 0, limit_s: float = 0.0) -> list[Shared]:
         """Return what may share the step of ``first``, which was just taken, and wait no more.
 
         Where fewer than ``awaited`` wait, those that come within ``limit_s`` seconds join them,
@@ -212,13 +210,13 @@ class Inbox(Generic[Item]):
     def _is_urgent(self) -> bool:
         return bool(self._beats or self._of_watchdog)
 
-    def _shared_with(self, first: object) -> list[ScriptExited]:
+    def _shared_with(self, first: object) -> list[Shared]:
         """Return what of all that waits may share the step of ``first``."""
-        if not isinstance(first, ScriptExited) or self._is_urgent:
+        if not isinstance(first, Shared) or self._is_urgent:
             return []
-        waiting: list[ScriptExited] = []
+        waiting: list[Shared] = []
         for item in itertools.islice(self._others, SHARED_STEP_MAX):
-            if isinstance(item, ScriptExited):
+            if isinstance(item, Shared):
                 waiting.append(item)
             elif not isinstance(item, Tick):
                 break

@@ -83,6 +83,20 @@ def test_shared_step_has_a_limit_and_may_be_empty() -> None:
     assert shared_step([]) == []
 
 
+@pytest.mark.parametrize("command", list(Command))
+def test_order_for_many_services_shares_a_step(command: Command) -> None:
+    """With no other order, and with no end of a script."""
+    orders = [CommandReceived(number, name, command) for number, name in enumerate(NAMES)]
+    assert shared_step(orders) == orders
+    for other in Command:
+        if other is not command:
+            assert shared_step([orders[0], CommandReceived(9, "web", other)]) == orders[:1]
+    again = CommandReceived(9, orders[0].service, command)
+    assert shared_step([*orders[:2], again]) == orders[:2]
+    end = _started("web")
+    assert shared_step([orders[0], end]) == orders[:1] and shared_step([end, orders[0]]) == [end]
+
+
 @pytest.mark.parametrize("kind", [ScriptKind.START, ScriptKind.STOP, ScriptKind.PROBE])
 def test_end_waits_for_others_while_many_are_under_way(kind: ScriptKind) -> None:
     """For as many as are to come, or as one step may handle; with few of them for none."""
@@ -198,6 +212,40 @@ def test_each_service_fares_as_if_its_event_had_come_alone(
         apart.settle()
         for name in ("mail", "web"):
             assert shared.of(name) == apart.of(name), (first, second)
+        assert shared.engine.beat().states == apart.engine.beat().states
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "peer",
+    [None, ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTED],
+    ids=str,
+)
+@pytest.mark.parametrize("states", list(itertools.combinations(ServiceState, 2)), ids=str)
+def test_each_service_fares_as_if_its_order_had_come_alone(
+    states: tuple[ServiceState, ServiceState], peer: ServiceState | None
+) -> None:
+    """Every order for two services, in one step and in two, with and without their wrappers' word;
+    each has its answers.
+    """
+    for command, was_asked in itertools.product(Command, (False, True)):
+        shared, apart = (Node(states, peer) for _ in range(2))
+        for node, name in itertools.product((shared, apart), ("mail", "web")):
+            if was_asked:
+                node.step(ScriptExited(name, ScriptKind.PROBE, ScriptOutcome.DOWN))
+                node.settle()
+        orders = [CommandReceived(n, name, command) for n, name in enumerate(("mail", "web"), 1)]
+        beats = [one for one in shared.step(*orders) if isinstance(one, Announce)]
+        assert len(beats) <= 1
+        for order in orders:
+            apart.step(order)
+        shared.settle()
+        apart.settle()
+        for order in orders:
+            name = order.service
+            assert shared.of(name) == apart.of(name), (command, was_asked)
+            answers = [one for one in shared.of(name) if isinstance(one, Answer)]
+            assert {one.command_id for one in answers} <= {order.command_id}
         assert shared.engine.beat().states == apart.engine.beat().states
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -92,6 +93,17 @@ def test_what_happens_to_services_is_taken_together() -> None:
     assert [inbox.get(0), inbox.get(0)] == events[3:] and inbox.qsize() == 0
 
 
+def test_order_for_many_services_is_taken_together() -> None:
+    """Up to another order, and never with the end of a script."""
+    inbox: Inbox[Event] = Inbox()
+    events: list[Event] = [CommandReceived(n, f"svc{n}", Command.UNFREEZE) for n in range(3)]
+    events += [CommandReceived(3, "svc3", Command.STOP), _ended("a")]
+    for item in events:
+        inbox.put(item)
+    assert inbox.get(0) == events[0] and inbox.take_more(events[0]) == events[1:3]
+    assert inbox.get(0) == events[3] and inbox.take_more(events[3]) == []
+
+
 @pytest.mark.parametrize("first", [Tick(), beat(1), Barrier()], ids=["tick", "beat", "barrier"])
 def test_only_what_happens_to_a_service_is_joined(first: object) -> None:
     """Whatever else was taken has its step alone."""
@@ -114,7 +126,7 @@ class Gathering:
 
     def __init__(self, awaited: int) -> None:
         self.inbox: Inbox[Event | Barrier] = Inbox()
-        self.more: list[ScriptExited] | None = None
+        self.more: Sequence[Event] | None = None
         self.awaited = awaited
         self.thread = threading.Thread(target=self._take, daemon=True)
         self.thread.start()
