@@ -54,6 +54,7 @@ class Report:
         "beat_at",
         "_node",
         "_boot",
+        "_answered_at",
         "_out_at",
         "_pace",
         "_last",
@@ -75,6 +76,8 @@ class Announcer:
         """Number of the newest beat."""
         self.beat_at = now
         """When the newest ordinary beat left."""
+        self._answered_at = -math.inf
+        """When a beat answered a request for an acknowledgement."""
         self._out_at = now
         """When a beat left most recently, repeats included."""
         self._last: Announce | None = None
@@ -124,7 +127,8 @@ class Announcer:
         """
         has_changed = self.has_news and (is_urgent or now >= self.beat_at + timing.NEWS_GAP_S)
         is_due = self.seq == 0 or now >= self.beat_at + self._gap_s(now)
-        answers = self._is_ack_due and now >= self.beat_at + timing.ACK_GAP_S
+        # Any other beat may have left a moment ago: a peer that asks is about to start something.
+        answers = self._is_ack_due and now >= self._answered_at + timing.ACK_GAP_S
         return (
             has_changed or is_due or answers or _is_past(self.notice.beat_due_at(self.beat_at), now)
         )
@@ -142,10 +146,13 @@ class Announcer:
         gap = self._gap_s(now)
         if is_leaving:
             gap = timing.GOODBYE_GAP_S
-        elif self._is_ack_due or (self.has_news and self.seq > 0):
-            gap = min(gap, timing.ACK_GAP_S if self._is_ack_due else timing.NEWS_GAP_S)
+        elif self.has_news and self.seq > 0:
+            gap = min(gap, timing.NEWS_GAP_S)
+        beat_at = self.beat_at + gap
+        if self._is_ack_due and not is_leaving:
+            beat_at = min(beat_at, self._answered_at + timing.ACK_GAP_S)
         notices = self.notice.due_at(self.beat_at), self.notice.beat_due_at(self.beat_at)
-        return [max(now, self.beat_at + gap), *(at for at in notices if at is not None)]
+        return [max(now, beat_at), *(at for at in notices if at is not None)]
 
     def _gap_s(self, now: float) -> float:
         """Return the seconds to the next beat.
@@ -164,6 +171,8 @@ class Announcer:
         """Return an ordinary beat, or a goodbye, under the next number."""
         announce = self._next_beat(report, goodbye)
         self.beat_at = now
+        if self._is_ack_due:
+            self._answered_at = now
         self._is_ack_due = self.has_news = self._is_greeting_due = False
         return announce
 

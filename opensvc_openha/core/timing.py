@@ -19,7 +19,7 @@ ready.
 """
 
 ACK_GAP_S = 0.02
-"""Shortest time between two beats sent only to acknowledge."""
+"""Shortest time between two beats that answer a request for an acknowledgement."""
 
 NEWS_GAP_S = 0.02
 """Shortest time between two beats sent only because states changed.

@@ -11,7 +11,7 @@ import pytest
 from opensvc_openha.core.actions import Record, RememberIncarnations
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.beat_filter import BeatFilter, Verdict
-from opensvc_openha.core.events import BeatReceived, Tick
+from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.incarnations import PeerIncarnations
 from opensvc_openha.core.link_monitor import LinkMonitor
@@ -135,10 +135,24 @@ def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_re
     )
 
 
-def _just_spoken(bench: _Hearing) -> None:
-    """A beat was sent this very moment, so that the next answer waits for its gap."""
-    bench.now = bench.engine._announcer.beat_at + 1.0
-    assert beats(bench.step(Tick()))
+def _asking(bench: _Hearing, seq: int) -> BeatReceived:
+    beat = Beat(
+        "deb2",
+        LIFE,
+        seq,
+        Ack(OWN, bench.engine.seq),
+        {"registry": S.START_READY},
+        wants_ack=True,
+        facts=Facts(),
+    )
+    return BeatReceived(bench.link, beat, bench.now, key_id=KEY)
+
+
+def _just_answered(bench: _Hearing) -> None:
+    """An answer was given this very moment, so that the next one waits for its gap."""
+    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
+    bench.run(0.5)
+    assert [beat.ack for beat in beats(bench.step(_asking(bench, 2)))] == [Ack(LIFE, 2)]
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
@@ -150,9 +164,8 @@ def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_
     The first answer is the new life's, whichever turn it is.
     """
     bench = _Hearing(S.FROZEN_STOP)
-    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
-    for _ in range(1 + earlier):
-        _just_spoken(bench)
+    bench.run(1.05 * earlier)
+    _just_answered(bench)
     done = []
     for seq in (1, 2):
         bench.now += 0.002
@@ -165,51 +178,26 @@ def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_
 def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> None:
     """The peer asks for an acknowledgement, and a beat repeated comes in before it is given."""
     bench = _Hearing(S.FROZEN_STOP)
-    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
-    _just_spoken(bench)
-    unacknowledged = Beat(
-        "deb2",
-        LIFE,
-        2,
-        Ack(OWN, bench.engine.seq),
-        {"registry": S.START_READY},
-        wants_ack=True,
-        facts=Facts(),
-    )
+    _just_answered(bench)
     done = []
     for _ in range(2):
         bench.now += 0.002
-        done += bench.step(BeatReceived(bench.link, unacknowledged, bench.now, key_id=KEY))
+        done += bench.step(_asking(bench, 3))
     assert beats(done) == []
-    assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(LIFE, 2)]
+    assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(LIFE, 3)]
 
 
 def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
-    """The peer asks at each millisecond: one answer, 20 ms after the last beat, to the newest of
+    """The peer asks at each millisecond: one answer, 20 ms after the last one, to the newest of
     its beats.
     """
     bench = _Hearing(S.FROZEN_STOP)
-    bench.announced(LIFE, 1, Ack(OWN, bench.engine.seq))
-    _just_spoken(bench)
-    spoken_at, announced = bench.now, []
-    for seq in range(2, 30):
-        bench.now = spoken_at + (seq - 2) / 1000
-        beat = Beat(
-            "deb2",
-            LIFE,
-            seq,
-            Ack(OWN, bench.engine.seq),
-            {"registry": S.STOPPED},
-            wants_ack=True,
-            facts=Facts(),
-        )
-        announced += [
-            bench.now
-            for _ in beats(
-                bench.engine.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY), bench.now)
-            )
-        ]
-    assert [round(at - spoken_at, 3) for at in announced] in ([0.02], [0.021])
+    _just_answered(bench)
+    answered_at, announced = bench.now, []
+    for seq in range(3, 31):
+        bench.now = answered_at + (seq - 3) / 1000
+        announced += [bench.now for _ in beats(bench.engine.step(_asking(bench, seq), bench.now))]
+    assert [round(at - answered_at, 3) for at in announced] in ([0.02], [0.021])
 
 
 def _contend(bench: Bench, seconds: float, gap_s: float, goodbye: Goodbye = Goodbye.NONE) -> None:

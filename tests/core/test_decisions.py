@@ -45,6 +45,7 @@ from opensvc_openha.core.model import ClusterSpec, OnStartFailure, Policy
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
+    ACK_GAP_S,
     BEAT_INTERVAL_S,
     GOODBYE_GAP_S,
     GOODBYE_REPEATS,
@@ -772,6 +773,22 @@ def test_acknowledgement_is_answered_at_once_only_where_it_is_asked_for() -> Non
     assert beats(bench.hear(S.STOPPED) + bench.run(0.1)) == []
     answer = beats(bench.hear(S.START_READY, wants_ack=True) + bench.run(0.02))
     assert [beat.ack for beat in answer] == [Ack(LIFE, bench.seq)]
+
+
+def test_answer_does_not_wait_for_a_beat_that_has_just_left() -> None:
+    """A planned move: STOPPED was announced a moment ago, and the peer, which waits for the answer
+    with its start, asks at once. Requests that follow one another share an answer.
+    """
+    bench = Bench().started()
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    assert bench.engine.beat().states["registry"] is S.STOPPED
+    bench.now += 0.001
+    answer = beats(bench.hear(S.START_READY, wants_ack=True))
+    assert [beat.ack for beat in answer] == [Ack(LIFE, bench.seq)]
+    bench.now += 0.001
+    assert beats(bench.hear(S.START_READY, wants_ack=True) + bench.run(ACK_GAP_S - 0.002)) == []
+    assert [beat.ack for beat in beats(bench.run(0.002))] == [Ack(LIFE, bench.seq)]
 
 
 def test_beat_is_due_each_second_and_not_before() -> None:
