@@ -1,9 +1,11 @@
 """Serve all ends of heartbeat links on networks with one thread: send, listen, open again.
 
-A beat is sent at the moment it is posted, before anything that came in is handled, and between any
-two frames: a flood on one link delays no beat, and the other links by one batch. What may wait,
-which is opening and closing a socket (a name server; the kernel's lock on its networks), is done in
-a thread of its own, which ends with it. So a fault affects its own link only.
+A beat is sent at the moment it is posted, by the thread that posts it while this one waits: to wake
+a thread, and to pass the interpreter on, takes longer than to send. Otherwise this thread sends it,
+before anything that came in is handled, and between any two frames: a flood on one link delays no
+beat, and the other links by one batch. What may wait, which is opening and closing a socket (a name
+server; the kernel's lock on its networks), is done in a thread of its own, which ends with it. So a
+fault affects its own link only.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def _text_of(error: Exception) -> str:
 class DatagramLoop:
     """The thread of all ends on networks; it is started with the first of them.
 
-    ``serve``, ``wake`` and ``stop`` may be called by any thread.
+    ``serve``, ``send``, ``wake`` and ``stop`` may be called by any thread.
     """
 
     def __init__(self, outbox: BeatOutbox, wake_engine: Callable[[], None]) -> None:
@@ -54,6 +56,8 @@ class DatagramLoop:
         self._outbox = outbox
         self._wake_engine = wake_engine
         self._lock = threading.Lock()
+        self._in_use = threading.Lock()
+        """Held by who uses the ends: by the loop's thread, but while it waits."""
         self._thread: threading.Thread | None = None
         self._wake_handle = -1
         self._poll: select.epoll | None = None
@@ -73,7 +77,7 @@ class DatagramLoop:
         self._by_handle: dict[int, DatagramListener] = {}
         self._is_hearing = False
         """Frames were read, or are about to be, that the engine may not have yet."""
-        outbox.on_post(self.wake)
+        outbox.on_post(self.send)
 
     def serve(self, end: DatagramEnd, enter: Callable[[], None]) -> None:
         """Serve an end from now on, until it is asked to end; a new thread calls ``enter`` first.
@@ -98,8 +102,21 @@ class DatagramLoop:
         self._is_asked = True
         self.wake()
 
+    def send(self) -> None:
+        """Send what was posted: in this thread, which never waits for that, or in the loop's."""
+        if not self._in_use.acquire(blocking=False):
+            self.wake()
+            return
+        tend_at = self._tend_at
+        try:
+            self._send_newest()
+        finally:
+            self._in_use.release()
+        if self._tend_at != tend_at:
+            self.wake()  # A link has failed.
+
     def wake(self) -> None:
-        """Have the thread send at once what was posted."""
+        """Have the thread look at once for what was posted."""
         with self._lock:
             if self._wake_handle >= 0:
                 os.eventfd_write(self._wake_handle, 1)
@@ -123,7 +140,7 @@ class DatagramLoop:
         if self._thread is not None:
             self._thread.join(limit_s)
 
-    # --- the loop's thread ------------------------------------------------------------------------
+    # --- the loop's thread; what uses the ends: who has them in use -------------------------------
 
     def _main(self, poll: select.epoll, enter: Callable[[], None]) -> None:
         enter()
@@ -133,8 +150,9 @@ class DatagramLoop:
                 self._turn(poll)
             # The only catch-all of this thread: a mistake here ends no heartbeat for good.
             except Exception as error:
-                for end in self._ends:
-                    self._blame(end, error)
+                with self._in_use:
+                    for end in self._ends:
+                        self._blame(end, error)
                 clock.pause(timing.LINK_RETRY_S)
         with self._lock:
             os.close(self._wake_handle)
@@ -143,25 +161,28 @@ class DatagramLoop:
 
     def _turn(self, poll: select.epoll) -> None:
         """Wait for what comes next, and do it: what is to be sent first."""
-        now = clock.monotonic()
-        if self._is_asked or now >= min(self._tend_at, self._look_at):
-            self._tend_all(now)
-        self._send_newest()
-        ready = poll.poll(max(0.0, min(_WAIT_S, self._tend_at - now)))
+        with self._in_use:
+            now = clock.monotonic()
+            if self._is_asked or now >= min(self._tend_at, self._look_at):
+                self._tend_all(now)
+            self._send_newest()
+            wait_s = max(0.0, min(_WAIT_S, self._tend_at - now))
+        ready = poll.poll(wait_s)
 
-        heard = []
-        for handle, _ in ready:
-            if handle in self._by_handle:
-                heard.append(self._by_handle[handle])
-            else:
-                os.eventfd_read(self._wake_handle)
-        self._send_newest()
-        try:
-            for listener in heard:
-                self._hear(listener)
-        finally:
-            if heard:
-                self._wake_engine()
+        with self._in_use:
+            heard = []
+            for handle, _ in ready:
+                if handle in self._by_handle:
+                    heard.append(self._by_handle[handle])
+                elif handle == self._wake_handle:
+                    os.eventfd_read(handle)
+            self._send_newest()
+            try:
+                for listener in heard:
+                    self._hear(listener)
+            finally:
+                if heard:
+                    self._wake_engine()
 
     def _send_newest(self) -> None:
         """Send the newest beat on each link that has not tried it yet."""

@@ -1,6 +1,6 @@
 """Hold the newest beat for the senders, which send it when it is posted.
 
-Threads of single links wait here; the loop of the links on networks is woken.
+Threads of single links wait here; the loop of the links on networks is called.
 
 Only a beat that the engine has just posted is sent, so a hung engine falls silent whatever its
 senders do.
@@ -33,11 +33,11 @@ class BeatOutbox:
         self._condition = threading.Condition()
         self._posted: Posted | None = None
         self._number = 0
-        self._wakes: list[Callable[[], None]] = []
+        self._sends: list[Callable[[], None]] = []
 
-    def on_post(self, wake: Callable[[], None]) -> None:
+    def on_post(self, send: Callable[[], None]) -> None:
         """Call this after each post, in the thread that posts: it must not wait."""
-        self._wakes.append(wake)
+        self._sends.append(send)
 
     @property
     def newest(self) -> tuple[int, Posted | None]:
@@ -51,13 +51,14 @@ class BeatOutbox:
         return self._number
 
     def post(self, beat: Beat, with_names: bool) -> None:
-        """Replace the beat and wake the senders."""
+        """Replace the beat, send it on networks, and wake the senders of other links."""
         with self._condition:
             self._posted = Posted(beat, with_names, clock.monotonic())
             self._number += 1
+        for send in self._sends:
+            send()
+        with self._condition:
             self._condition.notify_all()
-        for wake in self._wakes:
-            wake()
 
     def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
         """Return the newest beat if one is posted after ``number``.

@@ -233,6 +233,45 @@ def test_beat_is_sent_before_anything_that_came_in_is_handled(rig: Rig) -> None:
     ]  # fmt: skip
 
 
+def is_woken(rig: Rig) -> bool:
+    """Whether the loop's thread would not wait."""
+    assert rig.loop._poll is not None
+    return any(handle == rig.loop._wake_handle for handle, _ in rig.loop._poll.poll(0))
+
+
+def test_who_posts_a_beat_sends_it_while_the_loop_waits(rig: Rig) -> None:
+    """And wakes nobody; while the loop is at work, that one is woken for it, and sends it once."""
+    rig.open(rig.sender(ONE), rig.sender(TWO))
+    rig.turn()
+    both = ["sender eth1", "sender eth2"]
+    rig.post()
+    assert rig.notes == [(name, "sent", 1) for name in both] and not is_woken(rig)
+    rig.notes.clear()
+    with rig.loop._in_use:
+        rig.post()
+    assert rig.notes == [] and is_woken(rig)
+    rig.turn()
+    assert rig.notes == [(name, "sent", 2) for name in both]
+
+
+def test_loop_is_woken_to_open_a_link_that_failed_for_who_posted_a_beat(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault is that of its link, and no matter of the engine, whose thread that is."""
+    clock = SimulatedClock(monkeypatch)
+    one, two = rig.sender(ONE), rig.sender(TWO)
+    rig.open(one, two)
+    rig.turn()
+    rig.cables["eth1", "sender"].faults = [ValueError("odd")]
+    rig.post()
+    assert (one.fault, two.fault) == ("unexpected: ValueError: odd", "") and is_woken(rig)
+    assert rig.notes == [("sender eth2", "sent", 1)]
+    clock.now += 1.01
+    rig.turn(2)
+    rig.post()
+    assert one.fault == "" and one.has_sent(2) and two.has_sent(2)
+
+
 def test_engine_is_woken_once_for_the_beats_of_all_links(rig: Rig) -> None:
     """At the end of a turn, and not by one in which nothing came in."""
     rig.open(rig.listener(ONE), rig.listener(TWO))
@@ -252,7 +291,8 @@ def test_stages_of_beats_are_measured(rig: Rig, monkeypatch: pytest.MonkeyPatch)
     rig.open(rig.sender(ONE), rig.sender(TWO), rig.listener(ONE))
     cable = rig.cables["eth1", "listener"]
     assert rig.loop.sent.figure(0.0) is None and rig.loop.read.figure(0.0) is None
-    rig.post()
+    with rig.loop._in_use:
+        rig.post()
     clock.now += 0.5
     cable.come_in(frame(1))
     cable.waited_s = 0.25
