@@ -300,7 +300,7 @@ def test_peer_that_answers_the_last_call_is_not_fenced() -> None:
     pair.cut_all("deb1")
     pair.run(TIMEOUT_S - 1.0)
     while pair.state("deb2") is not S.START_READY:
-        pair.run(0.01)
+        pair.run(0.001)
     pair.heal()
     pair.run(CALL_S + 1.0)
     assert not pair.checks() and pair.state("deb2") is S.STOPPED
