@@ -32,7 +32,10 @@ from opensvc_openha.records import dataclass
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 
-_WAIT_S = 0.5
+_WAIT_S = 2.0
+"""Longest wait, in seconds, for a beat to send or to hear; what ends it comes before that."""
+_LOOK_S = 0.5
+"""Longest wait, in seconds, for the first beat, and where it may matter that none is heard."""
 _QUIET_WAIT_S = 0.05
 """Longest wait for a beat, in seconds, while each quiet read is reported."""
 
@@ -82,10 +85,11 @@ class LinkThread(LinkEnd):
     def ask_to_end(self) -> None:
         """Ask the thread to end soon; return at once."""
         self._ending.set()
+        self._rouse()
 
     def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         """Ask the thread to end, and wait ``limit_s`` seconds at most."""
-        self._ending.set()
+        self.ask_to_end()
         self._thread.join(limit_s)
 
     @property
@@ -97,6 +101,7 @@ class LinkThread(LinkEnd):
         """Close this end soon, and keep it closed until ``heal``."""
         self.why_cut = why
         self._whole.clear()
+        self._rouse()
 
     def heal(self) -> None:
         """Open this end again."""
@@ -111,7 +116,7 @@ class LinkThread(LinkEnd):
         # opened once more, so that nothing that was read before counts for what it missed.
         self.record_fault(self.why_cut)
         self.is_cut = True
-        while not self._whole.wait(_WAIT_S) and not self._ending.is_set():
+        while not self._whole.wait(_LOOK_S) and not self._ending.is_set():
             pass
         self.is_cut = False
 
@@ -134,6 +139,10 @@ class LinkThread(LinkEnd):
             self._ending.wait(timing.LINK_RETRY_S)
 
     def _serve(self) -> None:
+        raise NotImplementedError
+
+    def _rouse(self) -> None:
+        """Have the thread wait for a beat no longer; called once it is not wanted any more."""
         raise NotImplementedError
 
 
@@ -165,7 +174,9 @@ class SenderThread(SenderEnd, LinkThread):
             if self.link.is_disk:
                 self._reports.opened(self.link, sender.disk)
             while self._is_wanted:
-                number, posted = self._board.wait_after(self._seen, _WAIT_S)
+                number, posted = self._board.wait_after(
+                    self._seen, _WAIT_S, lambda: self._is_wanted
+                )
                 self._seen = number
                 if posted is None or not self._is_wanted:
                     continue
@@ -183,6 +194,9 @@ class SenderThread(SenderEnd, LinkThread):
         finally:
             self.record_closing(sender.counters)
             sender.close()
+
+    def _rouse(self) -> None:
+        self._board.rouse()
 
     def _report_renewal(self, seq: int, frame: bytes, began_at: float, disk: str) -> None:
         """Report a beat that stays in its slot, where it was read back."""
@@ -216,16 +230,24 @@ class ListenerThread(ListenerEnd, LinkThread):
         self._codec = codec
         self._found: Received | None = None
         """What was reported of the present opening."""
+        self._listener: BeatListener | None = None
+
+    def _rouse(self) -> None:
+        if self._listener is not None:
+            self._listener.rouse()
 
     def _serve(self) -> None:
-        listener = make_listener(self.link, clock.monotonic)
+        self._listener = listener = make_listener(self.link, clock.monotonic)
         try:
             self._open(listener)
             self.remark = listener.remark
+            wait_s = _LOOK_S
             while self._is_wanted:
                 medium = self._reports.medium_of(self.link)
                 wants_quiet = medium is not None and self._reports.wants_quiet()
-                received = listener.receive(_QUIET_WAIT_S if wants_quiet else _WAIT_S)
+                received = listener.receive(_QUIET_WAIT_S if wants_quiet else wait_s)
+                # What lay there is known by now, and that it can be read.
+                wait_s = _WAIT_S if medium is None else _LOOK_S
                 self.record_health()
                 self.record_counters(listener.counters)
                 self._report_found(listener.found)

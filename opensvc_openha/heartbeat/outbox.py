@@ -60,12 +60,19 @@ class BeatOutbox:
         with self._condition:
             self._condition.notify_all()
 
-    def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
+    def rouse(self) -> None:
+        """Have the threads that wait look whether they are to end."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def wait_after(
+        self, number: int, timeout_s: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> tuple[int, Posted | None]:
         """Return the newest beat if one is posted after ``number``.
 
-        None after ``timeout_s`` seconds.
+        None after ``timeout_s`` seconds, or if ``is_wanted`` returns False, before ``rouse``.
         """
         with self._condition:
-            if self._number == number:
+            if self._number == number and is_wanted():
                 self._condition.wait(timeout_s)
             return (self._number, self._posted) if self._number != number else (number, None)

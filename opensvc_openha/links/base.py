@@ -98,6 +98,9 @@ class BeatListener(Protocol):
     def receive(self, timeout_s: float) -> Received | None:
         """Return the next frame, or None if none comes within the time; raise LinkFault."""
 
+    def rouse(self) -> None:
+        """Have ``receive`` return soon, now or the next time; may be called by any thread."""
+
     def close(self) -> None:
         """Release everything without waiting; may be called at any time."""
 

@@ -20,6 +20,8 @@ from opensvc_openha.links.disk_requests import (
     MAX_BYTES,
     NOT_AS_LEFT,
     NOT_AS_WRITTEN,
+    NOTE,
+    NOTES_BYTES,
     OPEN_FOR_WRITING,
     READ,
     REPLACE,
@@ -252,29 +254,40 @@ def _read_exactly(length: int) -> bytes:
 class Watch:
     """A place that is read at a fixed pace."""
 
-    def __init__(self, offset: int, form: bytes) -> None:
+    def __init__(self, number: int, offset: int, form: bytes, notes: mmap.mmap) -> None:
+        self._number = number
         self._offset = offset
-        self._length, self._pause_s = WATCH_FORM.unpack(form)
+        self._length, self._pause_s, self._place = WATCH_FORM.unpack(form)
+        self._notes = notes
         self._last: bytes | None = None
+        self._reads = self._news = 0
         self.due_at = 0.0
         """When it is read next."""
 
-    def look(self, device: Device) -> bytes:
-        """Read the place, and return the report; OSError if it cannot be read."""
+    def look(self, device: Device, report: "Callable[[int, int, bytes], None]") -> None:
+        """Read the place, report it if it differs, and note it; OSError if it cannot be read."""
         began_at = now()
         data = device.read(self._offset, self._length)
         ended_at = now()
         self.due_at = ended_at + self._pause_s
+        self._reads += 1
         is_news = data != self._last
-        self._last = data
-        return LOOK.pack(began_at, ended_at, is_news) + (data if is_news else b"")
+        if is_news:
+            self._last = data
+            self._news += 1
+            report(self._number, 0, LOOK.pack(began_at, ended_at, self._reads) + data)
+        note = NOTE.pack(self._number, self._reads, self._news, is_news, began_at, ended_at)
+        for copy in (0, 1):
+            begin = (2 * self._place + copy) * NOTE.size
+            self._notes[begin : begin + NOTE.size] = note
 
 
 class Server:
     """Answers requests from standard input, and reports what is watched, until that ends."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, notes: mmap.mmap) -> None:
         self._device = device
+        self._notes = notes
         self._watches: dict[int, Watch] = {}
 
     def run(self) -> None:
@@ -287,17 +300,21 @@ class Server:
                 self._take()
 
     def _look(self) -> None:
-        """Read what is due, and report it; a place that cannot be read is watched no longer."""
+        """Read what is due; a place that cannot be read is watched no longer."""
         for number, watch in list(self._watches.items()):
-            if watch.due_at <= now() and not self._answer(number, watch.look, self._device):
-                del self._watches[number]
+            if watch.due_at <= now():
+                try:
+                    watch.look(self._device, _reply)
+                except OSError as error:
+                    del self._watches[number]
+                    _reply(number, error.errno or errno.EIO, b"")
 
     def _take(self) -> None:
         operation, number, offset, length = REQUEST.unpack(_read_exactly(REQUEST.size))
         data = _read_exactly(length) if operation in (WRITE, SCSI, REPLACE, WATCH) else b""
         device = self._device
         if operation == WATCH:
-            self._watches[number] = Watch(offset, data)
+            self._watches[number] = Watch(number, offset, data, self._notes)
         elif operation == LEAVE:
             self._watches.pop(number, None)
             _reply(number, 0, b"")
@@ -318,15 +335,14 @@ class Server:
         else:
             self._answer(number, device.open, operation == OPEN_FOR_WRITING)
 
-    def _answer(self, number: int, work: "Callable[..., bytes]", *parameters: object) -> bool:
-        """Do what was asked for and reply; return False if the reply is an error."""
+    def _answer(self, number: int, work: "Callable[..., bytes]", *parameters: object) -> None:
+        """Do what was asked for and reply."""
         status, payload = 0, b""
         try:
             payload = work(*parameters)
         except OSError as error:
             status = error.errno or errno.EIO
         _reply(number, status, payload)
-        return not status
 
 
 def _reply(number: int, status: int, payload: bytes) -> None:
@@ -338,6 +354,7 @@ def _reply(number: int, status: int, payload: bytes) -> None:
 def serve() -> None:
     """Serve the device that the arguments name until standard input ends."""
     try:
-        Server(Device(sys.argv[1], sys.argv[2] == "direct")).run()
+        notes = mmap.mmap(int(sys.argv[3]), NOTES_BYTES)
+        Server(Device(sys.argv[1], sys.argv[2] == "direct"), notes).run()
     except (EOFError, BrokenPipeError):
         sys.exit()

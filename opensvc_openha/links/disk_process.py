@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import select
 import subprocess
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 from opensvc_openha.links import disk_requests, disk_worker
 from opensvc_openha.links.base import LinkFault
-from opensvc_openha.links.disk_watch import DiskWatch, Look
+from opensvc_openha.links.disk_watch import DiskWatch, Look, Note
 from opensvc_openha.system import clock
 from opensvc_openha.system.precedence import Precedence, give_weight
 from opensvc_openha.system.thread_names import name_thread
@@ -58,7 +59,14 @@ class DiskProcess:
         """Read by the reader thread, and not used yet."""
         self._is_taking = False
         """The reader thread has read what may not be passed on yet."""
+        self._free = list(range(disk_requests.NOTES))
+        """Places in the page of notes that no watch has."""
+        self._places: dict[int, int] = {}
+        page = -1
         try:
+            page = os.memfd_create("reads", os.MFD_CLOEXEC)
+            os.ftruncate(page, disk_requests.NOTES_BYTES)
+            self._notes = mmap.mmap(page, disk_requests.NOTES_BYTES, prot=mmap.PROT_READ)
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -67,7 +75,9 @@ class DiskProcess:
                     disk_worker.__file__,
                     path,
                     "direct" if is_direct else "buffered",
+                    str(page),
                 ],
+                pass_fds=(page,),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # Not ours: a hung child would keep the daemon's stderr open, whatever that is.
@@ -81,6 +91,9 @@ class DiskProcess:
             raise LinkFault(
                 f"the I/O process for {path} cannot be started: {error.strerror}"
             ) from None
+        finally:
+            if page >= 0:
+                os.close(page)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests = self._process.stdin
         os.set_blocking(self._requests.fileno(), False)
@@ -106,12 +119,13 @@ class DiskProcess:
     @property
     def is_hung(self) -> bool:
         """True while an answer is overdue."""
-        return bool(self._overdue)
+        return self.overdue_since is not None
 
     @property
     def overdue_since(self) -> float | None:
         """When the oldest request was made whose answer is overdue; None without one."""
         with self._lock:
+            self._forget_what_came()
             return min((asked_at for _, asked_at in self._overdue.values()), default=None)
 
     def request(
@@ -145,30 +159,54 @@ class DiskProcess:
         """
         with self._lock:
             number = self._new_number()
+            if not self._free:
+                raise LinkFault(f"too many places of {self._path} are watched")
+            place = self._places[number] = self._free.pop(0)
             made = DiskWatch(
                 self._path,
                 pause_s,
                 limit_s,
+                lambda: self._note(number, place),
                 self._is_behind,
                 lambda watch: self._owe(number, watch),
                 lambda watch: self._leave(number),
             )
             self._watches[number] = made
-            form = disk_requests.WATCH_FORM.pack(length, pause_s)
+            form = disk_requests.WATCH_FORM.pack(length, pause_s, place)
             request = disk_requests.REQUEST.pack(disk_requests.WATCH, number, offset, len(form))
             self._hand_over(request + form)
         return made
+
+    def _note(self, number: int, place: int) -> Note | None:
+        """Return what is noted of a watch; None before its first read, or while that is written."""
+        size = disk_requests.NOTE.size
+        begin = 2 * place * size
+        # The other way round than it is written.
+        second = self._notes[begin + size : begin + 2 * size]
+        if self._notes[begin : begin + size] != second:
+            return None
+        watch, reads, news, is_news, began_at, ended_at = disk_requests.NOTE.unpack(second)
+        # A watch that had the place before may not be left yet.
+        return Note(reads, news, bool(is_news), began_at, ended_at) if watch == number else None
 
     def _new_number(self) -> int:
         """Return the id of a new request; LinkFault if none can be made; with the lock held."""
         if self._is_ended:
             raise LinkFault(f"the I/O process for {self._path} ended")
+        self._forget_what_came()
         for waiting, _ in self._overdue.values():
             raise LinkFault(f"hung: {self._path} still owes the answer to {waiting}")
         self._last_number = (self._last_number + 1) % 2**32
         while self._last_number in self._watches:
             self._last_number = (self._last_number + 1) % 2**32
         return self._last_number
+
+    def _forget_what_came(self) -> None:
+        """Owe no read that has ended, which wakes nobody; call with the lock held."""
+        for number in list(self._overdue):
+            watch = self._watches.get(number)
+            if watch is not None and not watch.is_overdue:
+                del self._overdue[number]
 
     def _is_behind(self) -> bool:
         """Return True while the child has reported what the reader thread has not passed on."""
@@ -191,6 +229,8 @@ class DiskProcess:
     def _leave(self, number: int) -> None:
         """Have the child watch a place no longer."""
         with self._lock:
+            if number in self._places:
+                self._free.append(self._places.pop(number))
             if self._watches.pop(number, None) is None or self._is_ended:
                 return
             with contextlib.suppress(LinkFault):
@@ -268,9 +308,8 @@ class DiskProcess:
             del self._watches[number]
             watch.fail(status)
         elif watch is not None:
-            began_at, ended_at, is_news = disk_requests.LOOK.unpack_from(payload)
-            data = payload[disk_requests.LOOK.size :] if is_news else None
-            watch.put(Look(began_at, ended_at, data))
+            began_at, ended_at, reads = disk_requests.LOOK.unpack_from(payload)
+            watch.put(Look(began_at, ended_at, payload[disk_requests.LOOK.size :], reads))
         elif call is not None:
             call.status, call.payload = status, payload
             call.is_answered.set()

@@ -1,8 +1,8 @@
 """What disk_process and the disk worker exchange: requests one way, replies and reports the other.
 
 Each is a header and a payload. A place that is watched is read at its pace without further
-requests, and each read is reported, with its content only if that differs from the read before.
-Knows nothing of slots and beats, nor what a SCSI command means.
+requests: what differs from the read before is reported, and each read is noted in a page that both
+processes have, which wakes nobody. Knows nothing of slots and beats, nor what a SCSI command means.
 """
 
 import struct
@@ -35,14 +35,24 @@ WRITTEN, NOT_AS_LEFT, NOT_AS_WRITTEN = b"\0", b"\1", b"\2"
 
 NOT_AS_LEFT was found before, and nothing was written; NOT_AS_WRITTEN was found afterwards.
 """
-WATCH_FORM = struct.Struct(">Id")
-"""What follows the header of WATCH: bytes to read, seconds between two reads.
+WATCH_FORM = struct.Struct(">IdI")
+"""What follows the header of WATCH: bytes to read, seconds between two reads, place in the page.
 
 LEAVE has the id of the WATCH that it ends.
 """
-LOOK = struct.Struct(">ddB")
-"""Each read of a watched place is reported with the id of the WATCH: instants of its beginning and
-its end, and whether it showed something else than the read before, which then follows."""
+LOOK = struct.Struct(">ddQ")
+"""A read of a watched place that shows something else than the read before is reported with the id
+of the WATCH: instants of its beginning and its end, number of the read; its content follows."""
+NOTE = struct.Struct(">QQQQdd")
+"""What the page has of the newest read of a watched place, twice, one after the other.
+
+Id of the WATCH, number of the read, number of reads that were reported, whether this one was, and
+instants of its beginning and its end. Noted after it is reported. Who reads while it is written
+finds two that differ.
+"""
+NOTES_BYTES = 4096
+NOTES = NOTES_BYTES // (2 * NOTE.size)
+"""Places of the page."""
 
 SCSI_REQUEST = struct.Struct(">BI")
 """What follows the header of SCSI: length of the command, bytes wanted; command, bytes to send.

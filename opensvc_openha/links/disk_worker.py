@@ -3,7 +3,7 @@
 Started by its path with ``-I -S``, and ended by closing its standard input. A script is compiled at
 each start, and what that takes stays with the process: so this one only finds what is compiled.
 
-Usage: disk_worker.py PATH direct|buffered
+Usage: disk_worker.py PATH direct|buffered HANDLE-OF-THE-PAGE
 """
 
 import sys

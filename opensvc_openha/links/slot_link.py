@@ -263,6 +263,7 @@ class SlotListener(SlotEnd):
             else min(poll_s, slot_read_s(spec.timeout_s))
         )
         self._watch: DiskWatch | None = None
+        self._is_roused = False
         self._reads = 0
         """Of the watch: those that were counted."""
         self._last_frame: bytes | None = None
@@ -286,6 +287,12 @@ class SlotListener(SlotEnd):
             self._watch = None
         super().close()
 
+    def rouse(self) -> None:
+        """Have ``receive`` return soon, now or the next time."""
+        self._is_roused = True
+        if self._watch is not None:
+            self._watch.rouse()
+
     def receive(self, timeout_s: float) -> Received | None:
         """Return the next beat written after the first read, or None."""
         channel = self._opened_channel()
@@ -293,6 +300,9 @@ class SlotListener(SlotEnd):
             self._watch = channel.watch(self._offset, self._slot_bytes, self._poll_s, self._limit_s)
             self._reads = 0
         watch = self._watch
+        if self._is_roused:
+            self._is_roused = False
+            watch.rouse()
         deadline = self._clock() + timeout_s
         while True:
             look = watch.next_news(max(0.0, deadline - self._clock()))

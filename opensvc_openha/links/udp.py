@@ -255,6 +255,9 @@ class UdpListener(UdpEnd):
         self._waiting.extend(self.read(DRAINED))
         return self._waiting.popleft() if self._waiting else None
 
+    def rouse(self) -> None:
+        """Do nothing: who waits here waits no longer than for the time given."""
+
     def fileno(self) -> int:
         """Return the number of the open socket, which is readable while a datagram waits."""
         return self._opened_socket().fileno()

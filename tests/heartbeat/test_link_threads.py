@@ -74,6 +74,7 @@ class End:
     quiet: Quiet | None = None
     found: Received | None = None
     disk: str = "naa.1"
+    roused: int = 0
 
     def open(self) -> None:
         if self.opening is not None:
@@ -83,6 +84,9 @@ class End:
     def receive(self, timeout_s: float) -> Received | None:
         self.waits.append(timeout_s)
         return self._step()
+
+    def rouse(self) -> None:
+        self.roused += 1
 
     def send(self, data: bytes) -> None:
         self._step()
@@ -185,7 +189,7 @@ def test_fault_is_logged_once_at_its_beginning_and_its_end_and_shown_all_the_tim
         (True, "listener: unexpected: ValueError: odd"),
     ]
     assert [event.beat.seq for event in taken] == [1]
-    assert ends[2].waits == [0.5] * 4
+    assert ends[2].waits == [0.5, 2.0, 2.0, 2.0]
     assert (names, thread.thread_id) == (["listener eth1"], threading.get_native_id())
 
 
@@ -272,7 +276,9 @@ class Board(BeatOutbox):
         self.asked: list[tuple[int, float]] = []
         self._given = 0
 
-    def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
+    def wait_after(
+        self, number: int, timeout_s: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> tuple[int, Posted | None]:
         self.asked.append((number, timeout_s))
         answer = self._left.pop(0)
         self._given += answer is not None
@@ -305,7 +311,7 @@ def test_each_beat_is_sent_once_and_a_beat_that_could_not_be_sent_is_not_sent_la
         [CODEC.encode(beat(1), number, False)],
         [CODEC.encode(beat(3), number, False)],
     ]
-    assert board.asked == [(seen, 0.5) for seen in (0, 0, 1, 1, 2, 3)]
+    assert board.asked == [(seen, 2.0) for seen in (0, 0, 1, 1, 2, 3)]
     assert (thread.counts, thread.remark, names) == ({"foreign": 3}, "another", ["sender eth1"])
     assert log == [
         (True, "sender: what was written is gone: foreign (counted from now on)"),
@@ -561,6 +567,28 @@ def test_end_that_is_cut_ends_when_it_is_asked(
     assert waits == [0.5] * 3 and thread.fault == "cut by a drill" and not thread.is_cut
 
 
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_thread_that_waits_for_a_beat_is_roused_to_be_cut_or_to_end(
+    is_cut: bool, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Neither end waits until its time is over."""
+    board = BeatOutbox()
+    sender = SenderThread(LINK, CODEC, board, Log())
+    assert board.wait_after(0, 3 * LIMIT_S, lambda: False) == (0, None), "it was roused before"
+    monkeypatch.setattr(link_workers, "_WAIT_S", 3 * LIMIT_S)
+    monkeypatch.setattr(link_workers, "make_sender", lambda _link, _clock: End(None))
+    sender.start(lambda: None)
+    until(lambda: len(board._condition._waiters) == 1)  # type: ignore[attr-defined]
+    heard = listener(Log())
+    heard._listener = end = End(None)
+    for thread in (sender, heard):
+        thread.cut("cut by a drill") if is_cut else thread.ask_to_end()
+    until(lambda: sender.is_cut or not sender.is_alive)
+    assert end.roused == 1
+    sender.ask_to_end()
+    until(lambda: not sender.is_alive)
+
+
 def test_end_that_was_cut_is_wanted_once_it_is_healed() -> None:
     """Until it is asked to end."""
     thread = SenderThread(LINK, CODEC, BeatOutbox(), Log())
@@ -580,7 +608,7 @@ def test_beat_that_was_posted_while_the_end_was_cut_is_not_sent(
     thread = SenderThread(LINK, CODEC, BeatOutbox(), Log())
     end = End(None, [None])
 
-    def wait(number: int, timeout_s: float) -> tuple[int, Posted]:
+    def wait(number: int, timeout_s: float, is_wanted: object) -> tuple[int, Posted]:
         thread.cut("cut by a drill")
         thread.ask_to_end()
         return 1, Posted(beat(1), False)
@@ -620,7 +648,7 @@ def test_link_that_is_no_medium_of_a_promise_is_read_at_leisure(
         LeaseReports(wants_quiet=lambda: True, put=reported.append),
     )  # fmt: skip
     serve(thread, monkeypatch, end)
-    assert end.waits == [0.5] * 3 and reported == []
+    assert end.waits == [0.5, 2.0, 2.0] and reported == []
 
 
 def test_stages_of_a_disk_are_measured(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:

@@ -30,13 +30,19 @@ class PacedWatch:
         self.unchanged: Look | None = None
         self.reads = 0
         self.closed = 0
+        self.is_roused = False
+
+    def rouse(self) -> None:
+        """The next wait ends at once."""
+        self.is_roused = True
 
     def next_news(self, wait_s: float) -> Look | None:
         """As that of a real one."""
-        until = self._clock() + wait_s
+        until = self._clock() + (0.0 if self.is_roused else wait_s)
         while True:
             self._clock.wait(max(0.0, min(self._due_at, until) - self._clock()))
             if self._due_at > until:
+                self.is_roused = False
                 return None
             began_at, data, ended_at = self._clock(), self._read(), self._clock()
             self.reads += 1

@@ -5,6 +5,7 @@ shared.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import struct
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.links import disk_channel, disk_worker
+from opensvc_openha.links import disk_channel, disk_requests, disk_worker
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.disk_channel import (
     START_LIMIT_S,
@@ -26,7 +27,8 @@ from opensvc_openha.links.disk_channel import (
     ScsiAnswer,
     channel_for,
 )
-from opensvc_openha.links.disk_watch import DiskWatch, Look
+from opensvc_openha.links.disk_process import DiskProcess
+from opensvc_openha.links.disk_watch import DiskWatch, Look, Note
 from opensvc_openha.system import clock
 from opensvc_openha.system.disk_identity import disk_identity
 from tests.waiting import LIMIT_S, until
@@ -92,7 +94,7 @@ def test_report_that_was_read_and_not_passed_on_yet_is_not_missing(
 
     monkeypatch.setattr(DiskWatch, "put", note)
     watch = channel.watch(0, 512, 0.01, START_LIMIT_S)
-    until(lambda: len(behind) >= 3)
+    until(lambda: len(behind) >= 1)
     watch.close()
     assert all(behind)
     until(lambda: not watch._is_behind())
@@ -579,3 +581,39 @@ def test_process_and_its_thread_have_the_precedence_of_who_started_them(disk_fil
         assert os.sched_getparam(task).sched_priority == 7
     made.close()
     until(lambda: not disk_channel._channels)
+
+
+def test_note_of_a_read_is_taken_whole_and_of_its_own_watch() -> None:
+    """The child writes it twice; who reads meanwhile finds two that differ, and waits."""
+    process = object.__new__(DiskProcess)
+    process._notes = notes = mmap.mmap(-1, disk_requests.NOTES_BYTES)
+    size = disk_requests.NOTE.size
+    first = disk_requests.NOTE.pack(7, 3, 1, False, 100.0, 100.5)
+    second = disk_requests.NOTE.pack(7, 4, 1, False, 101.0, 101.5)
+    assert process._note(7, 1) is None, "no read yet"
+    notes[2 * size : 4 * size] = first + first
+    assert process._note(7, 1) == Note(3, 1, False, 100.0, 100.5)
+    assert process._note(8, 1) is None and process._note(7, 0) is None
+    notes[2 * size : 3 * size] = second
+    assert process._note(7, 1) is None
+    notes[3 * size : 4 * size] = second
+    assert process._note(7, 1) == Note(4, 1, False, 101.0, 101.5)
+
+
+def test_places_of_notes_are_used_again(tmp_path: Path) -> None:
+    """However often a place is watched and left; those that are watched have one each."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(1024))
+    channel = channel_for(str(path), False)
+    channel.open(False, LIMIT_S)
+    try:
+        for _ in range(disk_requests.NOTES + 1):
+            watch = channel.watch(0, 512, 60.0, LIMIT_S)
+            watch.close()
+            watch.close()
+        for _ in range(disk_requests.NOTES):
+            channel.watch(0, 512, 60.0, LIMIT_S)
+        with pytest.raises(LinkFault, match="too many places of .* are watched"):
+            channel.watch(0, 512, 60.0, LIMIT_S)
+    finally:
+        channel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from opensvc_openha.links.disk_requests import (
     LOOK,
     NOT_AS_LEFT,
     NOT_AS_WRITTEN,
+    NOTE,
+    NOTES_BYTES,
     READ,
     REPLACE,
     REPLACE_HEAD,
@@ -100,12 +103,30 @@ def request(former: bytes, data: bytes, until: float = 1000.0, slow_s: float = 9
     return REPLACE_HEAD.pack(len(former), until, slow_s) + former + data
 
 
-def look(reply: tuple[int, int, bytes]) -> tuple[int, float, float, bytes | None]:
-    """A report, taken apart."""
+def page() -> mmap.mmap:
+    """A page for notes that nobody else reads."""
+    return mmap.mmap(-1, NOTES_BYTES)
+
+
+def form(pause_s: float, place: int = 0) -> bytes:
+    """What is asked of a watch of 512 bytes."""
+    return WATCH_FORM.pack(512, pause_s, place)
+
+
+def look(reply: tuple[int, int, bytes]) -> tuple[int, int, float, float, bytes]:
+    """A report, taken apart: id, number of the read, instants, content."""
     number, status, payload = reply
-    began_at, ended_at, is_news = LOOK.unpack_from(payload)
-    assert not status and (is_news or len(payload) == LOOK.size)
-    return number, began_at, ended_at, payload[LOOK.size :] if is_news else None
+    began_at, ended_at, reads = LOOK.unpack_from(payload)
+    assert not status
+    return number, reads, began_at, ended_at, payload[LOOK.size :]
+
+
+def noted(notes: mmap.mmap, place: int = 0) -> tuple[int, int, int, int, float, float]:
+    """What the page has of a place, in both copies."""
+    begin = 2 * place * NOTE.size
+    first, second = (NOTE.unpack_from(notes, begin + copy * NOTE.size) for copy in (0, 1))
+    assert first == second
+    return first
 
 
 def test_clock_is_that_of_the_daemon() -> None:
@@ -114,49 +135,66 @@ def test_clock_is_that_of_the_daemon() -> None:
     assert before <= found <= system_clock.monotonic()
 
 
-def test_watched_place_is_reported_with_what_differs(machine: Machine) -> None:
-    """The first content is news, whatever it is; each read is dated around itself."""
-    disk = Disk(machine)
+def test_watched_place_is_reported_if_it_differs_and_noted(machine: Machine) -> None:
+    """The first content is news, whatever it is; each read is dated around itself. A read is noted
+    after it was reported: who finds the note can find the report.
+    """
+    disk, notes = Disk(machine), page()
     disk.read_s = 0.125
-    watch = Watch(512, WATCH_FORM.pack(512, 0.25))
-    assert look((7, 0, watch.look(disk))) == (7, 100.0, 100.125, bytes(512))
-    assert watch.due_at == 100.375
-    assert look((7, 0, watch.look(disk))) == (7, 100.125, 100.25, None)
+    watch = Watch(7, 512, form(0.25, place=2), notes)
+
+    def report(*reply: Any) -> None:
+        before.append(noted(notes, 2)[1])
+        machine.said.append(reply)
+
+    before: list[int] = []
+    watch.look(disk, report)
+    assert [look(reply) for reply in machine.replies()] == [(7, 1, 100.0, 100.125, bytes(512))]
+    assert watch.due_at == 100.375 and noted(notes, 2) == (7, 1, 1, True, 100.0, 100.125)
+    watch.look(disk, report)
+    assert machine.replies() == [] and noted(notes, 2) == (7, 2, 1, False, 100.125, 100.25)
     disk.data[512:1024] = ONE
-    assert look((7, 0, watch.look(disk)))[3] == ONE
-    assert look((7, 0, watch.look(disk)))[3] is None
+    watch.look(disk, report)
+    assert [look(reply)[1::3] for reply in machine.replies()] == [(3, ONE)]
+    watch.look(disk, report)
+    assert machine.replies() == [] and noted(notes, 2)[:4] == (7, 4, 2, False)
     disk.data[512:1024] = bytes(512)
-    assert look((7, 0, watch.look(disk)))[3] == bytes(512)
+    watch.look(disk, report)
+    assert [look(reply)[1::3] for reply in machine.replies()] == [(5, bytes(512))]
+    assert before == [0, 2, 4] and notes[: 4 * NOTE.size] == bytes(4 * NOTE.size)
 
 
 def test_empty_place_is_news_once(machine: Machine) -> None:
     """A file that does not reach to it."""
     disk = Disk(machine)
     disk.data = bytearray()
-    watch = Watch(512, WATCH_FORM.pack(512, 0.25))
-    assert look((0, 0, watch.look(disk)))[3] == b""
-    assert look((0, 0, watch.look(disk)))[3] is None
+    watch = Watch(0, 512, form(0.25), page())
+    for _ in range(2):
+        watch.look(disk, lambda *reply: machine.said.append(reply))
+    assert [look(reply)[4] for reply in machine.replies()] == [b""]
 
 
 def test_places_are_read_when_they_are_due(machine: Machine) -> None:
-    """Each at its own pace, until it is left; the last report may be on its way then."""
-    disk = Disk(machine)
-    server = Server(disk)
-    machine.ask(server, WATCH, 1, 0, WATCH_FORM.pack(512, 0.25))
-    machine.ask(server, WATCH, 2, 512, WATCH_FORM.pack(512, 1.0))
-    assert machine.replies() == []
+    """Each at its own pace, until it is left; the last note may be on its way then."""
+    disk, notes = Disk(machine), page()
+    server = Server(disk, notes)
+    machine.ask(server, WATCH, 1, 0, form(0.25, place=0))
+    machine.ask(server, WATCH, 2, 512, form(1.0, place=1))
+    assert machine.replies() == [] and disk.done == []
     server._look()
     server._look()
     assert [look(reply)[0] for reply in machine.replies()] == [1, 2]
+    disk.done.clear()
     for _ in range(4):
         machine.now += 0.25
         server._look()
-    assert [look(reply)[0] for reply in machine.replies()] == [1, 1, 1, 1, 2]
+    assert disk.done == ["read 0"] * 4 + ["read 1"] and machine.replies() == []
+    assert [noted(notes, place)[:2] for place in (0, 1)] == [(1, 5), (2, 2)]
     machine.ask(server, LEAVE, 1, 0)
     assert machine.replies() == [(1, 0, b"")]
     machine.now += 1.0
     server._look()
-    assert [look(reply)[0] for reply in machine.replies()] == [2]
+    assert [noted(notes, place)[:2] for place in (0, 1)] == [(1, 5), (2, 3)]
     machine.ask(server, LEAVE, 1, 0)
     assert machine.replies() == [(1, 0, b"")], "twice does no harm"
 
@@ -164,8 +202,8 @@ def test_places_are_read_when_they_are_due(machine: Machine) -> None:
 def test_place_that_cannot_be_read_is_reported_and_left(machine: Machine) -> None:
     """With the error; others are read on, and so is what is asked for."""
     disk = Disk(machine)
-    server = Server(disk)
-    machine.ask(server, WATCH, 1, 0, WATCH_FORM.pack(512, 0.25))
+    server = Server(disk, page())
+    machine.ask(server, WATCH, 1, 0, form(0.25))
     disk.error = errno.EIO
     server._look()
     assert machine.replies() == [(1, errno.EIO, b"")]
@@ -181,8 +219,8 @@ def test_place_that_cannot_be_read_is_reported_and_left(machine: Machine) -> Non
 def test_what_is_due_is_read_between_the_parts_of_a_write(machine: Machine) -> None:
     """A slow disk takes a second for each I/O: no watched place waits for more than one."""
     disk = Disk(machine)
-    server = Server(disk)
-    machine.ask(server, WATCH, 1, 512, WATCH_FORM.pack(512, 0.25))
+    server = Server(disk, page())
+    machine.ask(server, WATCH, 1, 512, form(0.25))
     server._look()
     disk.done.clear()
     disk.read_s = disk.write_s = 1.0
@@ -200,14 +238,14 @@ def test_parts_that_take_their_time_are_reported(
     """Each I/O of the three has the limit for itself; the answer comes last."""
     disk = Disk(machine)
     disk.read_s, disk.write_s = read_s, write_s
-    machine.ask(Server(disk), REPLACE, 5, 0, request(bytes(512), ONE, slow_s=1.0))
+    machine.ask(Server(disk, page()), REPLACE, 5, 0, request(bytes(512), ONE, slow_s=1.0))
     assert machine.replies() == [(5, UNDERWAY, b"")] * number + [(5, 0, WRITTEN)]
 
 
 def test_write_is_checked_before_and_afterwards(machine: Machine) -> None:
     """Whatever is found instead is reported whole."""
     disk = Disk(machine)
-    server = Server(disk)
+    server = Server(disk, page())
     machine.ask(server, REPLACE, 1, 0, request(b"", ONE))
     machine.ask(server, REPLACE, 2, 0, request(ONE, TWO))
     assert machine.replies() == [(1, 0, WRITTEN), (2, 0, WRITTEN)]
@@ -235,7 +273,7 @@ def test_what_comes_too_late_is_not_written(
     disk = Disk(machine)
     disk.data[:512] = ONE
     disk.read_s = read_s
-    machine.ask(Server(disk), REPLACE, 1, 0, request(ONE, TWO, until=101.0))
+    machine.ask(Server(disk, page()), REPLACE, 1, 0, request(ONE, TWO, until=101.0))
     assert (disk.data[:512] == TWO) is is_written
     assert machine.replies() == [(1, 0, WRITTEN) if is_written else (1, errno.ETIMEDOUT, b"")]
 
@@ -249,8 +287,8 @@ def test_standard_input_that_ends_ends_the_process() -> None:
             os.dup2(read_end, 0)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.close(write_end)
-            server = Server(Device("/dev/null", False))
-            server._watches[1] = Watch(0, WATCH_FORM.pack(512, 3600.0))
+            server = Server(Device("/dev/null", False), page())
+            server._watches[1] = Watch(1, 0, form(3600.0), page())
             server._watches[1].due_at = disk_io.now() + 3600.0
             server.run()
         except EOFError:
@@ -276,7 +314,7 @@ def test_worker_imports_little() -> None:
         assert done.returncode == 0, done.stderr
         return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
-    found = imported(disk_worker.__file__, "/dev/null", "direct") - imported("-c", "pass")
+    found = imported(disk_worker.__file__, "/dev/null", "direct", "-1") - imported("-c", "pass")
     package = {name for name in found if name.startswith("opensvc_openha")}
     assert package - {"opensvc_openha", "opensvc_openha.links"} == {
         "opensvc_openha.links.disk_io",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from opensvc_openha.links.base import LinkFault
-from opensvc_openha.links.disk_watch import DiskWatch, Look
+from opensvc_openha.links.disk_watch import DiskWatch, Look, Note
 from opensvc_openha.system import clock
 
 
@@ -23,7 +24,17 @@ class Scene:
         self.is_behind = self.is_owed = False
         self.owed = self.left = 0
         monkeypatch.setattr(clock, "monotonic", lambda: self.now)
-        self.watch = DiskWatch("/dev/x", 0.25, 2.0, lambda: self.is_behind, self._owe, self._leave)
+        self.note: Note | None = None
+        self.reads = self.news = 0
+        self.watch = DiskWatch(
+            "/dev/x",
+            0.25,
+            2.0,
+            lambda: self.note,
+            lambda: self.is_behind,
+            self._owe,
+            self._leave,
+        )
         monkeypatch.setattr(self.watch._condition, "wait", self._wait)
         monkeypatch.setattr(self.watch._condition, "notify", lambda: setattr(self, "woken", True))
         self.woken = False
@@ -48,8 +59,16 @@ class Scene:
 
     def report(self, ended_at: float, data: bytes | None = None, took_s: float = 0.0) -> None:
         """The process has read at that instant."""
-        look = Look(ended_at - took_s, ended_at, data)
-        self.due.append((ended_at, lambda: self.watch.put(look)))
+        self.due.append((ended_at, lambda: self.read(Look(ended_at - took_s, ended_at, data))))
+
+    def read(self, look: Look) -> None:
+        """A read, which the process reports if it showed something new, and notes."""
+        self.reads += 1
+        is_news = look.data is not None
+        if is_news:
+            self.news += 1
+            self.watch.put(replace(look, number=self.reads))
+        self.note = Note(self.reads, self.news, is_news, look.began_at, look.ended_at)
 
     def begin(self) -> None:
         """The first content has been taken."""
@@ -110,14 +129,14 @@ def test_time_without_news_is_over_when_it_is(scene: Scene) -> None:
 
 
 def test_daemon_that_was_stopped_takes_the_reports_first(scene: Scene) -> None:
-    """Its thread is late itself, for an hour: the process has gone on, and its reports wait."""
+    """Its thread is late itself, for an hour: the process has gone on, and its report waits."""
     scene.begin()
     scene.now = 3700.0
     scene.is_behind = True
 
     def taken() -> None:
         scene.is_behind = False
-        scene.watch.put(Look(3699.9, 3699.9, None))
+        scene.read(Look(3699.9, 3699.9, None))
 
     scene.due.append((3700.012, taken))
     assert scene.watch.next_news(0.0) is None and scene.owed == 0
@@ -128,7 +147,7 @@ def test_report_that_comes_at_the_last_moment_counts(scene: Scene) -> None:
     scene.begin()
     scene.report(102.252)
     assert scene.watch.next_news(2.3) is None and scene.owed == 0
-    scene.watch.put(Look(102.3, 102.3, b"news"))
+    scene.read(Look(102.3, 102.3, b"news"))
     scene.now = 200.0
     assert scene.watch.next_news(0.0) == Look(102.3, 102.3, b"news"), "news is news"
 
@@ -148,7 +167,7 @@ def test_news_of_a_read_that_took_too_long_is_a_fault(scene: Scene) -> None:
 def test_place_that_cannot_be_read_is_a_fault(scene: Scene) -> None:
     """With the system's words; what was read before is taken first."""
     scene.begin()
-    scene.watch.put(Look(100.25, 100.25, b"second"))
+    scene.read(Look(100.25, 100.25, b"second"))
     scene.due.append((100.5, lambda: scene.watch.fail(errno.EIO)))
     assert scene.watch.next_news(1.0) is not None
     for _ in range(2):
@@ -162,22 +181,57 @@ def test_place_is_unchanged_only_if_all_news_was_taken(scene: Scene) -> None:
     scene.begin()
     assert scene.watch.unchanged is None, "the first content was just news"
     quiet = Look(100.2, 100.25, None)
-    scene.watch.put(quiet)
+    scene.read(quiet)
     assert scene.watch.unchanged == quiet
-    scene.watch.put(Look(100.5, 100.5, b"second"))
+    scene.read(Look(100.5, 100.5, b"second"))
     assert scene.watch.unchanged is None
     later = Look(100.7, 100.75, None)
-    scene.watch.put(later)
+    scene.read(later)
     assert scene.watch.unchanged is None
     assert scene.watch.next_news(0.0) is not None
     assert scene.watch.unchanged == later
+
+
+def test_quiet_read_behind_a_report_that_is_on_its_way_proves_nothing(scene: Scene) -> None:
+    """The process notes a read of what it has reported, and the report is still in its pipe."""
+    scene.begin()
+    scene.note = Note(3, 2, False, 100.7, 100.75)
+    assert scene.watch.unchanged is None and scene.watch.reads == 3
+    scene.watch.put(Look(100.5, 100.5, b"second", 2))
+    assert scene.watch.unchanged is None
+    assert scene.watch.next_news(0.0) is not None
+    assert scene.watch.unchanged == Look(100.7, 100.75, None) and scene.watch.reads == 3
+
+
+def test_note_that_cannot_be_told_for_a_moment_changes_nothing(scene: Scene) -> None:
+    """The process is writing it; what was known before holds."""
+    scene.begin()
+    scene.read(Look(101.0, 101.0, None))
+    assert scene.watch.reads == 2 and scene.watch.expected_at == 101.25
+    scene.note = None
+    assert (scene.watch.reads, scene.watch.expected_at) == (2, 101.25)
+    assert scene.watch.unchanged is None
+    scene.note = Note(1, 1, True, 100.0, 100.0)
+    assert (scene.watch.reads, scene.watch.expected_at) == (2, 101.25), "the same read, or a former"
+
+
+def test_thread_that_is_roused_waits_no_longer_once(scene: Scene) -> None:
+    """It waits already, or is about to; news that is there comes first."""
+    scene.begin()
+    scene.due.append((100.5, scene.watch.rouse))
+    assert scene.watch.next_news(60.0) is None and scene.now == 100.5
+    scene.watch.rouse()
+    scene.read(Look(100.5, 100.5, b"second"))
+    assert scene.watch.next_news(60.0) is not None
+    assert scene.watch.next_news(60.0) is None and scene.now == 100.5
+    assert scene.watch.next_news(0.5) is None and scene.now == 101.0
 
 
 def test_newest_news_is_kept(scene: Scene) -> None:
     """A thread that is late loses the oldest, as if it had read less often."""
     scene.begin()
     for number in range(20):
-        scene.watch.put(Look(101.0, 101.0, b"%d" % number))
+        scene.read(Look(101.0, 101.0, b"%d" % number))
     taken = [scene.watch.next_news(0.0) for _ in range(17)]
     assert [look and look.data for look in taken] == [b"%d" % n for n in range(4, 20)] + [None]
 

@@ -337,3 +337,20 @@ def test_write_that_the_disk_loses_is_a_fault_each_time(disk: Disk) -> None:
     disk.is_lossy = False
     sender.send(b"three")
     assert sender.counters == {"overwritten": 0}
+
+
+def test_listener_that_is_roused_waits_no_longer_once(disk: Disk) -> None:
+    """Before it waits for the first time, or between two waits; then it waits as before."""
+    ticks = disk.ticks
+    listener = SlotListener(LINK, ticks, True, 0.25)
+    listener.open()
+    listener.rouse()
+    waits = []
+    for _ in range(3):
+        began_at = ticks.now
+        assert listener.receive(5.0) is None
+        waits.append(ticks.now - began_at > 4.0)
+    listener.rouse()
+    began_at = ticks.now
+    assert listener.receive(5.0) is None and ticks.now - began_at < 1.0
+    assert waits == [False, True, True]
