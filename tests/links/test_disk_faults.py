@@ -368,7 +368,7 @@ def test_short_file_is_blank_until_the_peer_writes(ends: Callable[..., Any], dis
     path = os.path.join(disk_dir, "short")
     open(path, "wb").close()
     sender, listener = ends(path, 20)
-    assert listener.counters["blank"] == 1
+    assert listener.counters["blank"] >= 1
     sender.send(b"first")
     assert received(listener.receive(LIMIT_S)).data == b"first"
     assert os.path.getsize(path) == 30 * 512
