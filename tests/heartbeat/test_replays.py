@@ -234,7 +234,8 @@ def test_swapped_slots_are_found_on_both_sides_and_put_right(
         and "something else writes to this node's slot" in shown
     )
     guarded.wait(lambda: bool(links(guarded)["dio sender"]["is_up"]), "the sender continues")
-    assert get_slot(ours) != held[1] and guarded.state("registry") == "STARTED"
+    guarded.wait(lambda: get_slot(ours) != held[1], "our slot is written again")
+    assert guarded.state("registry") == "STARTED"
     voice.states = {}
     write_beats(guarded, voice, theirs)
 
