@@ -650,6 +650,7 @@ def test_loop_waits_for_nothing_but_what_comes_next(
 
         def poll(self, wait_s: float) -> list[tuple[int, int]]:
             waits.append(round(wait_s, 3))
+            assert not rig.loop._in_use.locked(), "who posts a beat could not send it"
             return real.poll(0)
 
     assert rig.loop._poll is not None
