@@ -33,6 +33,8 @@ class Doubt:
     is_final: bool = False
 
 
+OTHER_DAEMON = Doubt("the peer's daemon was started again", is_final=True)
+"""It knows nothing of what was agreed on with the one before."""
 _UNHANDLED = Doubt("what the peer sent last is not handled yet")
 
 
@@ -48,6 +50,11 @@ class PeerWord:
     is_departure_doubted: bool = False
     patience_s: float = math.inf
     """Seconds without beats of this node after which the peer may call it silent."""
+
+    def follows(self, decided: PeerWord) -> bool:
+        """Return True if it is of the daemon on whose word a start was decided."""
+        own, other = self.beat, decided.beat
+        return own is not None and other is not None and own.boot == other.boot
 
     def doubt(self, service: str, waiting: Iterable[BeatReceived], now: float) -> Doubt | None:
         """Return why the start of a service that was decided on may not begin; None if it may.

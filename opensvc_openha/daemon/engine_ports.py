@@ -23,7 +23,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ScriptKind
-from opensvc_openha.core.peer_word import Doubt
+from opensvc_openha.core.peer_word import OTHER_DAEMON, Doubt, PeerWord
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
 from opensvc_openha.daemon.fence_runner import FenceRunner
@@ -183,9 +183,12 @@ class EnginePorts:
         is_fence = is_fence and not self._engine.is_proved_by_deed(action.service)
         is_on_word = action.kind is ScriptKind.START and action.peer_standing is PeerStanding.LIVE
 
+        # Nothing was taken since it was decided on.
+        decided = self._engine.peer_word
+
         def why_not() -> str:
             # The state was written meanwhile, or the script waited for its place.
-            doubt = self._doubt_of_word(action.service) if is_on_word else ""
+            doubt = self._doubt_of_word(action.service, decided) if is_on_word else ""
             # The last moment at which a fence of a node that nothing answers can be left out.
             if is_fence and self._engine.is_isolated:
                 doubt = "none of its targets answers this node"
@@ -217,7 +220,7 @@ class EnginePorts:
             return "this node stood still before the script began"
         return "" if is_silent else "the peer is not taken for silent any more"
 
-    def _doubt_of_word(self, service: str) -> str:
+    def _doubt_of_word(self, service: str, decided: PeerWord) -> str:
         """Return why the peer's word does not hold any more; empty if it does.
 
         One that is only old, or not handled yet, may come within the time that it is waited for:
@@ -228,7 +231,9 @@ class EnginePorts:
         def is_settled() -> bool:
             # The inbox first: what the engine takes in between is part of the word then.
             waiting = self._inbox.unread()
-            doubt = self._engine.peer_word.doubt(service, waiting, clock.monotonic())
+            word = self._engine.peer_word
+            doubt = word.doubt(service, waiting, clock.monotonic())
+            doubt = doubt if word.follows(decided) else OTHER_DAEMON
             doubts[:] = [doubt]
             return doubt is None or doubt.is_final
 

@@ -399,6 +399,15 @@ def test_start_does_not_begin_on_a_word_that_is_over(rig: Rig, clock: SimulatedC
     assert why_not() == "the peer reports STARTED by now" and clock.now == began
 
 
+def test_start_does_not_begin_on_the_word_of_another_daemon_of_the_peer(rig: Rig) -> None:
+    """That one knows nothing of what was agreed on."""
+    why_not = rig.script(PeerStanding.LIVE, ScriptKind.START)
+    assert why_not() == ""
+    other = Beat("deb2", BootId(3, 3), 1, None, {"web": DOWN})
+    rig.engine.peer_word = PeerWord(PeerStanding.LIVE, other, 100.0)
+    assert why_not() == "the peer's daemon was started again"
+
+
 def test_revoked_decisions_are_overtaken(rig: Rig) -> None:
     """The engine that made them has failed."""
     is_overtaken = rig.script(PeerStanding.LIVE)

@@ -29,7 +29,7 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.peer_word import Doubt
+from opensvc_openha.core.peer_word import OTHER_DAEMON, Doubt, PeerWord
 from opensvc_openha.core.shared_step import ends_to_await
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import GATHER_S, WORD_WAIT_S, WORK_NOTED_S
@@ -486,23 +486,28 @@ class SimulatedDaemon:
             self._scheduler.after(0.001, self._put_off, action, "this node stood still")
             return True
         is_on_word = action.kind is ScriptKind.START and action.peer_standing is PeerStanding.LIVE
-        if not is_on_word or self._doubt(action) is None:
+        decided = self.engine.peer_word
+        if not is_on_word or self._doubt(action, decided) is None:
             return False
         self._scheduler.after(
-            _WORD_LOOK_S, self._begin_late, action, self._node.now, self._standstills
+            _WORD_LOOK_S, self._begin_late, action, decided, self._node.now, self._standstills
         )
         return True
 
-    def _doubt(self, action: RunScript) -> Doubt | None:
+    def _doubt(self, action: RunScript, decided: PeerWord) -> Doubt | None:
         hung = [event for event in self._inbox if isinstance(event, BeatReceived)]
         waiting = (*hung, *self._queue.unread())
-        return self.engine.peer_word.doubt(action.service, waiting, self._node.now)
+        word = self.engine.peer_word
+        doubt = word.doubt(action.service, waiting, self._node.now)
+        return doubt if word.follows(decided) else OTHER_DAEMON
 
-    def _begin_late(self, action: RunScript, since: float, standstills: int) -> None:
+    def _begin_late(
+        self, action: RunScript, decided: PeerWord, since: float, standstills: int
+    ) -> None:
         """Begin a start whose peer has spoken again, or put it off after a while."""
         if self.is_over:
             return
-        doubt = self._doubt(action)
+        doubt = self._doubt(action, decided)
         if self._standstills != standstills:
             self._put_off(action, "this node stood still")
         elif doubt is None:
@@ -510,7 +515,9 @@ class SimulatedDaemon:
         elif doubt.is_final or self._node.now >= since + WORD_WAIT_S:
             self._put_off(action, doubt.text)
         else:
-            self._scheduler.after(_WORD_LOOK_S, self._begin_late, action, since, standstills)
+            self._scheduler.after(
+                _WORD_LOOK_S, self._begin_late, action, decided, since, standstills
+            )
 
     def _put_off(self, action: RunScript, why: str) -> None:
         self.handle(ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, why))
