@@ -48,6 +48,7 @@ _FAST = (
     "setup/test_fence_words.py",
     "setup/test_messages.py",
     "setup/test_networks.py",
+    "test_named_tuples.py",
     "test_records.py",
     "verify/test_invariants.py",
     "verify/test_scenarios.py",

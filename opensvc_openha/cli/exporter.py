@@ -16,7 +16,8 @@ from opensvc_openha.cli import installation
 from opensvc_openha.cli.status_source import StatusSource
 from opensvc_openha.control import client
 from opensvc_openha.errors import SystemFault, UsageError
-from opensvc_openha.hints import TYPE_CHECKING, NamedTuple
+from opensvc_openha.hints import TYPE_CHECKING
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system import clock
 from opensvc_openha.system.atomic_files import write_atomically
 

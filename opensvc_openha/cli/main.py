@@ -15,7 +15,8 @@ from collections.abc import Callable
 from opensvc_openha import __version__
 from opensvc_openha.cli.streams import ends_soon, error_text, ignore_write_errors, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
-from opensvc_openha.hints import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+from opensvc_openha.hints import TYPE_CHECKING, NoReturn, Protocol
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.deferred_modules import defer_modules
 
 if TYPE_CHECKING:

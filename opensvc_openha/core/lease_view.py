@@ -39,7 +39,7 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.promise import WITNESS_MARK, Promise, media_of
 from opensvc_openha.core.proof import Proof, ProofKind, Scope
 from opensvc_openha.core.state_marks import state_marks
-from opensvc_openha.hints import NamedTuple
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.records import dataclass
 
 _REFUSED_KEPT = 4

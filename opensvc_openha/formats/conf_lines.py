@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.hints import NamedTuple
+from opensvc_openha.named_tuples import NamedTuple
 
 _BLANKS = re.compile(r"[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from opensvc_openha.hints import NamedTuple
+from opensvc_openha.named_tuples import NamedTuple
 
 TREE_ROOT = "/usr/local/cluster"
 STATE_PREFIX = "STATE."

@@ -11,7 +11,8 @@ import stat
 from collections.abc import Callable, Iterator
 
 from opensvc_openha.errors import ConfigError, SystemFault
-from opensvc_openha.hints import NamedTuple, TypeVar
+from opensvc_openha.hints import TypeVar
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system import clock
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from opensvc_openha.hints import NamedTuple
+from opensvc_openha.named_tuples import NamedTuple
 
 _AUTOGROUP = "/proc/{}/autogroup"
 

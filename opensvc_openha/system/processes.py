@@ -13,7 +13,7 @@ import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
 
-from opensvc_openha.hints import NamedTuple
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system import clock
 
 _ENDED = ("Z", "X")

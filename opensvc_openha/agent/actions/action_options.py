@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.service.loaded_service import ResourceSelector, Service
+from opensvc_openha.named_tuples import NamedTuple
 
 
 class ActionOptions(NamedTuple):

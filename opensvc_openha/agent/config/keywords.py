@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Final, Generic, Literal, NamedTuple
+from typing import Any, Final, Generic, Literal
 
 from opensvc_openha.agent.config.value_types import T_co, ValueType
+from opensvc_openha.named_tuples import NamedTuple
 
 
 class Required(enum.Enum):

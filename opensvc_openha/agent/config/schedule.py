@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from opensvc_openha.named_tuples import NamedTuple
 
 if TYPE_CHECKING:
     import datetime

@@ -12,11 +12,11 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
-from typing import NamedTuple
 
 from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.child_process import die_with_parent
 from opensvc_openha.system.processes import send_signal, wait_for_child
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from opensvc_openha.agent.host.commands import run_command
+from opensvc_openha.named_tuples import NamedTuple
 
 QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 _LOOK_TIMEOUT_S = 30.0

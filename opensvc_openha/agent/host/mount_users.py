@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from opensvc_openha.agent.host.mounts import Mount, parse_mounts
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.processes import (
     all_pids,
     ancestors,

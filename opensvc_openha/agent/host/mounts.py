@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.files import text_or_empty
 
 _TABLE = "/proc/self/mountinfo"

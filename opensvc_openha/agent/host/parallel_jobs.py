@@ -11,10 +11,11 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import IO, NamedTuple
+from typing import IO
 
 from opensvc_openha.agent.host.signals import ENDING_SIGNALS
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.child_process import fork_child
 from opensvc_openha.system.processes import end_processes
 

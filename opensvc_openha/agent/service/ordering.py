@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
-from typing import NamedTuple
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import ServiceFile
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.values.resource_status import Group
+from opensvc_openha.named_tuples import NamedTuple
 
 START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
 """Order of the groups at start; stop is the reverse."""

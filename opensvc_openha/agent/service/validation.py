@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import (
@@ -34,6 +33,7 @@ from opensvc_openha.agent.values.resource_status import Group
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.nodes_file import is_same_node
 from opensvc_openha.formats.reservation_key import key_text
+from opensvc_openha.named_tuples import NamedTuple
 
 _UNHANDLED = {
     Group.SYNC: "it is never sent",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from opensvc_openha.agent.values.resource_status import ServiceReport
 from opensvc_openha.errors import OpenhaError, SystemFault
+from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.clock import monotonic
 
 LOOK_LIMIT_S = 60.0

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from opensvc_openha.named_tuples import NamedTuple
 
 
 class ResourceStatus(enum.Enum):
