@@ -8,7 +8,6 @@ with an error.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Mapping
 
@@ -29,7 +28,7 @@ from opensvc_openha.agent.resources.fence_plan import (
     read_power,
 )
 from opensvc_openha.agent.resources.power_sections import ILO, device_step, is_power_device
-from opensvc_openha.agent.values.action_log import LINE_FORMAT, ActionLog
+from opensvc_openha.agent.values.action_log import ActionLog, LogLines
 from opensvc_openha.control import client
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.fence_devices.power_readings import Power
@@ -113,8 +112,4 @@ def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
 
 def _log(svcname: str) -> ActionLog:
     """Return a log on stdout, which the node daemon keeps."""
-    logger = logging.Logger(svcname, logging.INFO)
-    screen = logging.StreamHandler(sys.stdout)
-    screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))
-    logger.addHandler(screen)
-    return ActionLog(lambda: logger, svcname.upper())
+    return ActionLog(LogLines(sys.stdout).write, svcname.upper())

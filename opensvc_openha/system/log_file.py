@@ -1,84 +1,38 @@
-"""Write a log file of bounded size that only root and its group may read.
-
-Whatever the creator and the umask. It is reopened after it was moved away, and never fails: lines
-that cannot be written are counted, and reported with the next one that can.
-"""
+"""A bounded log file for what writes its lines by ``logging``."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import errno
 import logging
-import os
 
-from opensvc_openha.system.atomic_files import LOG_MODE, open_log
-from opensvc_openha.system.files import identity_of
+from opensvc_openha.system.bounded_log import BoundedLog
 
 
 class LogFile(logging.Handler):
-    """Write each line at once, leaving nothing in a buffer that a full disk could delay."""
+    """Write each record as a line of a bounded log."""
 
     def __init__(self, path: str, bytes_max: int, kept: int) -> None:
         super().__init__()
-        self.problem = ""
+        self._log = BoundedLog(path, bytes_max, kept)
+
+    @property
+    def problem(self) -> str:
         """Why lines are being lost; empty if they are not."""
-        self._path = path
-        self._handle: int | None = None
-        self._lost = 0
-        self._bytes_max = bytes_max
-        self._names = [path, *(f"{path}.{number}" for number in range(1, kept + 1))]
-        for name in self._names[1:]:  # Those of an older version were open to all.
-            with contextlib.suppress(OSError):
-                os.chmod(name, LOG_MODE)
+        return self._log.problem
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line, and before it how many were lost."""
-        line = f"{self.format(record)}\n"
-        if self._lost:
+
+        def warning(text: str) -> str:
             lost = copy.copy(record)  # With what its format needs.
-            lost.levelno, lost.levelname, lost.exc_info, lost.exc_text = (
-                logging.WARNING,
-                "WARNING",
-                None,
-                None,
-            )
-            lost.msg, lost.args = f"{self._lost} lines were lost: {self.problem}", None
-            line = f"{self.format(lost)}\n{line}"
-        try:
-            self._write(line.encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            self._lost += 1
-            self.problem = f"{self._path}: {error.strerror}"
-        else:
-            self._lost, self.problem = 0, ""
+            lost.levelno, lost.levelname = logging.WARNING, "WARNING"
+            lost.exc_info = lost.exc_text = None
+            lost.msg, lost.args = text, None
+            return self.format(lost)
 
-    def _write(self, data: bytes) -> None:
-        if self._handle is not None and identity_of(self._path) != identity_of(self._handle):
-            self._close()
-        if self._handle is None:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            self._handle = open_log(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        begin = os.fstat(self._handle).st_size
-        if begin and begin + len(data) > self._bytes_max:
-            self._rotate()
-            self._write(data)
-            return
-        if os.write(self._handle, data) != len(data):
-            os.ftruncate(self._handle, begin)  # Half a line would be taken for a whole one.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _rotate(self) -> None:
-        for older, newer in reversed(list(zip(self._names[1:], self._names))):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(newer, older)
-
-    def _close(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        self._log.write_line(self.format(record), warning)
 
     def close(self) -> None:
         """Close the file."""
-        self._close()
+        self._log.close()
         super().close()

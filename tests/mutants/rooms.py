@@ -89,7 +89,7 @@ ROOMS = {
             for name, files, tests in (
                 (
                     "system",
-                    "atomic_files lock_file processes log_file script_log",
+                    "atomic_files lock_file processes log_file bounded_log script_log",
                     ("tests/system", "tests/storage", "tests/daemon", "tests/agent"),
                 ),
                 (

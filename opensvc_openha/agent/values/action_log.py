@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO
 
 from opensvc_openha.formats.one_line import one_line
-
-if TYPE_CHECKING:
-    import logging
+from opensvc_openha.system.clock import precise_stamp, wall
 
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
 OUTPUT_SUFFIX = ".out"
-_INFO, _WARNING, _ERROR = 20, 30, 40
-"""The levels of ``logging``."""
-LINE_FORMAT = "%(asctime)s %(levelname)-7s %(place)-28s %(message)s"
+_INFO, _WARNING, _ERROR = "INFO", "WARNING", "ERROR"
 
 
 class ActionLog:
     """Log of one service or, after ``of``, of one of its resources."""
 
     def __init__(
-        self, logger: Callable[[], logging.Logger | None], place: str, output_file: str = ""
+        self, write: Callable[[str, str, str], None] | None, place: str, output_file: str = ""
     ) -> None:
-        """Log to what ``logger`` returns: it is called with each line; None drops that."""
-        self._logger = logger
+        """Log by ``write``, which gets level, text and place of each line; None drops them."""
+        self._write = write
         self._place = place
         self.output_file = output_file
         """File for the output of daemons that an application's start leaves behind."""
@@ -40,73 +37,86 @@ class ActionLog:
     @classmethod
     def silent(cls) -> ActionLog:
         """Return a log that nobody reads: that of a program that only looks."""
-        return cls(lambda: None, "")
+        return cls(None, "")
 
     def of(self, rid: str) -> ActionLog:
         """Return the log of one resource."""
-        return ActionLog(self._logger, f"{self._place}.{rid.upper()}", self.output_file)
+        return ActionLog(self._write, f"{self._place}.{rid.upper()}", self.output_file)
 
     def info(self, text: str) -> None:
         """Log a completed step."""
-        self._write(_INFO, text)
+        self._log(_INFO, text)
 
     def warning(self, text: str) -> None:
         """Log a problem that does not stop the action."""
-        self._write(_WARNING, text)
+        self._log(_WARNING, text)
 
     def error(self, text: str) -> None:
         """Log why the action fails."""
-        self._write(_ERROR, text)
+        self._log(_ERROR, text)
 
-    def _write(self, level: int, text: str) -> None:
+    def _log(self, level: str, text: str) -> None:
         from opensvc_openha.formats.secrets import mask_script
 
-        logger = self._logger()
-        if logger is None:
+        if self._write is None:
             return
         for line in map(mask_script, text.splitlines() or [""]):
             # Keep the columns of a command's output; escape characters that move the cursor or
             # forge a line.
             shown = "\t".join(map(one_line, line.split("\t")))
-            logger.log(level, "%s", shown, extra={"place": self._place})
+            self._write(level, shown, self._place)
+
+
+class LogLines:
+    """Write lines to a stream and to a file, as a logger of ``logging`` with two handlers does.
+
+    To load that takes longer than all else that a stop does itself.
+    """
+
+    def __init__(self, screen: IO[str], path: str = "") -> None:
+        """Write to ``screen``, and to the bounded log ``path`` unless it is empty."""
+        from opensvc_openha.system.bounded_log import BoundedLog
+
+        self._screen = screen
+        self._file = BoundedLog(path, LOG_BYTES_MAX, LOG_FILES_KEPT) if path else None
+        self._turn = threading.Lock()
+
+    def write(self, level: str, text: str, place: str) -> None:
+        """Write one line; where that is not possible it is left out."""
+        stamp = precise_stamp(wall()).replace(".", ",")
+
+        def line(level: str, text: str) -> str:
+            return f"{level:7} {place:28} {text}"
+
+        with self._turn:
+            with suppress(OSError, ValueError):
+                self._screen.write(f"{stamp[11:19]} {line(level, text)}\n")
+                self._screen.flush()
+            if self._file is not None:
+                self._file.write_line(
+                    f"{stamp} {line(level, text)}", lambda lost: f"{stamp} {line(_WARNING, lost)}"
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 @contextmanager
 def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
     """Return the log of one service for the duration of one command."""
-    loggers: list[logging.Logger] = []
+    opened: list[LogLines] = []
+    path = os.path.join(log_dir, svcname) if os.path.isdir(log_dir) else ""
 
-    def logger() -> logging.Logger:
-        if not loggers:
-            loggers.append(_logger(log_dir, svcname))
-        return loggers[0]
+    def write(level: str, text: str, place: str) -> None:
+        if not opened:
+            opened.append(LogLines(sys.stderr, path and f"{path}.log"))
+        opened[0].write(level, text, place)
 
-    output_file = ""
-    if os.path.isdir(log_dir):
-        output_file = os.path.join(log_dir, f"{svcname}{OUTPUT_SUFFIX}")
+    output_file = path and f"{path}{OUTPUT_SUFFIX}"
     try:
-        yield ActionLog(logger, svcname.upper(), output_file)
+        yield ActionLog(write, svcname.upper(), output_file)
     finally:
-        for opened in loggers:
-            for handler in list(opened.handlers):
-                handler.close()
-                opened.removeHandler(handler)
-
-
-def _logger(log_dir: str, svcname: str) -> logging.Logger:
-    """Return what writes to stderr and, where there is a directory for logs, to the file."""
-    import logging
-
-    from opensvc_openha.system.log_file import LogFile
-
-    # Not registered by name: services must not share handlers, and tests must leave none behind.
-    logger = logging.Logger(svcname, logging.INFO)
-    screen = logging.StreamHandler(sys.stderr)
-    screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))
-    logger.addHandler(screen)
-    if os.path.isdir(log_dir):
-        file = LogFile(os.path.join(log_dir, f"{svcname}.log"), LOG_BYTES_MAX, LOG_FILES_KEPT)
-        file.setFormatter(logging.Formatter(LINE_FORMAT))
-        file.handleError = lambda record: None  # type: ignore[method-assign]  # Say nothing.
-        logger.addHandler(file)
-    return logger
+        for lines in opened:
+            lines.close()

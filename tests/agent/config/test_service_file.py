@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ def build(text: str, node: str = NODE) -> Any:
         raise NotRunningError("none")
 
     file = parse(text, node)
-    log = ActionLog(lambda: logging.Logger("a"), "A")
+    log = ActionLog.silent()
     return build_resources(
         file, DriverContext("a", node, AgentLayout(), log, ClusterView(no_daemon), file)
     )

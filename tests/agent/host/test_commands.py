@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import signal
 import subprocess
@@ -35,14 +34,10 @@ class Lines:
 
     def __init__(self, output_file: str = "") -> None:
         self.found: list[str] = []
-        logger = logging.Logger("test")
-        handler = logging.Handler()
-        handler.emit = self._note  # type: ignore[method-assign]
-        logger.addHandler(handler)
-        self.log = ActionLog(lambda: logger, "A", output_file)
+        self.log = ActionLog(self._note, "A", output_file)
 
-    def _note(self, record: logging.LogRecord) -> None:
-        self.found.append(f"{record.levelname} {record.getMessage()}")
+    def _note(self, level: str, text: str, place: str) -> None:
+        self.found.append(f"{level} {text}")
 
 
 def sh(text: str) -> list[str]:

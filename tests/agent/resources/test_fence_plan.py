@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -43,20 +42,15 @@ class Devices:
         """Command and its limit."""
         self.pauses: list[float] = []
         self.lines: list[str] = []
-        logger = logging.Logger("test")
-        handler = logging.Handler()
-        handler.emit = self._note  # type: ignore[method-assign]
-        logger.addHandler(handler)
-        self.log = ActionLog(lambda: logger, "A")
+        self.log = ActionLog(self._note, "A")
         for module in (fence_plan, fence_status):
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
         monkeypatch.setattr(fence_status, "pause", self._pause)
         monkeypatch.setattr(fence_plan, "run_logged", self._run_logged)
         monkeypatch.setattr(fence_status, "run_command", self._run)
 
-    def _note(self, record: logging.LogRecord) -> None:
-        place = vars(record)["place"]
-        self.lines.append(f"{place} {record.levelname} {record.getMessage()}")
+    def _note(self, level: str, text: str, place: str) -> None:
+        self.lines.append(f"{place} {level} {text}")
 
     def _pause(self, seconds: float) -> None:
         assert seconds >= 0
