@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _REPORTS = frozenset({"why", "history", "status", "ps", "svcmon", "demo"})
 _STATUS_WORDS = frozenset({"status", "print", "json", "frozen", "validate", "docker", "--dry-run"})
-_SHORT = frozenset({"service", "hb", "status", "ezha", "why", "history", "svcmgr"})
+_SHORT = frozenset({"service", "hb", "status", "ezha", "why", "history"})
 _HELP = frozenset({"-h", "--help", "help", "-V", "--version"})
 
 
@@ -42,11 +42,15 @@ def is_report(args: Sequence[str]) -> bool:
 
 
 def ends_soon(args: Sequence[str]) -> bool:
-    """Return whether the command only prints something: nothing of it is worth tidying up."""
+    """Return whether nothing of the command is worth tidying up: the kernel does that faster.
+
+    It only prints something, or it is an action of the agent: what it did is closed and logged.
+    """
     if args[:1] == ["svcmon"]:
         return not any(_is_watch(word) for word in args)
-    is_short = bool(args) and args[0] in _SHORT and "docker" not in args
-    return is_short and is_report(args)
+    if args[:1] == ["svcmgr"]:
+        return "docker" not in args
+    return bool(args) and args[0] in _SHORT and is_report(args)
 
 
 def _is_watch(word: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from opensvc_openha.system.child_process import die_with_parent
+from opensvc_openha.system.child_process import die_with_parent, load_for_tie
 from opensvc_openha.system.processes import send_signal, wait_for_child
 from opensvc_openha.system.programs import why_not_runnable
 from opensvc_openha.system.script_log import ScriptLog
@@ -59,6 +59,8 @@ def run_program(
     that. A tied one is killed, too, if this process ends; a process with several threads must not
     tie it, for that runs code between fork and exec.
     """
+    if is_tied:
+        load_for_tie()
     with closing(ScriptLog("", is_answer=True, may_linger=False)) as output:
         try:
             process = subprocess.Popen(

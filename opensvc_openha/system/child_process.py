@@ -31,6 +31,11 @@ def fork_child(work: Callable[[], int]) -> int:
         os._exit(exit_code)
 
 
+def load_for_tie() -> None:
+    """Load what ``die_with_parent`` uses, before a fork: the child would load it for itself."""
+    import ctypes  # noqa: F401
+
+
 def die_with_parent(number: signal.Signals) -> None:
     """Have the kernel send this signal to the calling process when its parent ends."""
     import ctypes

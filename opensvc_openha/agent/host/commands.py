@@ -17,7 +17,7 @@ from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.named_tuples import NamedTuple
-from opensvc_openha.system.child_process import die_with_parent
+from opensvc_openha.system.child_process import die_with_parent, load_for_tie
 from opensvc_openha.system.processes import send_signal, wait_for_child
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
 
@@ -91,6 +91,8 @@ def run_command(
 def _begin(
     argv: Sequence[str], output: int, env: Mapping[str, str] | None, is_tied: bool
 ) -> subprocess.Popen[bytes]:
+    if is_tied:
+        load_for_tie()
     try:
         return subprocess.Popen(
             list(argv),
