@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from manual.defaults import option_default
-from opensvc_openha.cli.json_views import VIEWS, View
+from opensvc_openha.cli.json_status import View
+from opensvc_openha.cli.json_views import VIEWS
 from opensvc_openha.formats.conf_sections import Option
 from opensvc_openha.formats.options_schema import SECTIONS
 from opensvc_openha.links.registry import LINK_TYPES

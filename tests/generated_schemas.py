@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from opensvc_openha.cli import json_views
-from opensvc_openha.cli.json_views import VIEWS, View
+from opensvc_openha.cli import json_status, json_views
+from opensvc_openha.cli.json_status import View
+from opensvc_openha.cli.json_views import VIEWS
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SHAPES: dict[str, Any] = {**vars(json_status), **vars(json_views)}
 
 
 def schema_path(view: type[View]) -> str:
@@ -24,7 +26,7 @@ def schema_of(view: type[View]) -> dict[str, Any]:
     _read_docstrings_of_fields()
     found = _plain_schema(view)
     for name, inner in found.get("$defs", {}).items():
-        _inherit_descriptions(inner["properties"], getattr(json_views, name))
+        _inherit_descriptions(inner["properties"], _SHAPES[name])
     _inherit_descriptions(found["properties"], view)
     own = {"kind": {"const": view.KIND}, "version": {"const": view.VERSION}}
     found["properties"] = {**own, **found["properties"]}
@@ -101,7 +103,7 @@ def _object_name(name: str) -> str:
 
 def _read_docstrings_of_fields() -> None:
     """Let the docstring after a field become its description."""
-    for value in vars(json_views).values():
+    for value in _SHAPES.values():
         if isinstance(value, type) and dataclasses.is_dataclass(value):
             value.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[attr-defined]
 

@@ -91,7 +91,8 @@ def main(args: list[str]) -> int:
     # Drills are of the cluster: a check of one part leaves them out.
     drills = () if options.service or options.peer else looked.drills
     if options.json:
-        from opensvc_openha.cli.json_views import CheckView, finding_views
+        from opensvc_openha.cli.json_status import finding_views
+        from opensvc_openha.cli.json_views import CheckView
 
         own, peer = _names(layout)
         view = CheckView(own, peer, finding_views(found), finding_views(drills))

@@ -68,8 +68,6 @@ def main(args: list[str]) -> int:
     view = view_of(["hb", *args])
     if view is not None:
         return installation.show(view)
-    if "-s" in args and {"-s", "-v", "--json"}.issuperset(args):
-        return _show_json()  # It needs no parser either.
 
     parser = build_parser()
     options = parser.read(args)
@@ -83,13 +81,7 @@ def main(args: list[str]) -> int:
         return _add(options)
     if options.is_removed:
         return _remove(options)
-    return _show_json() if options.is_json else installation.show(link_view(options.is_verbose))
-
-
-def _show_json() -> int:
-    from opensvc_openha.cli import json_views
-
-    return installation.show(lambda status: json_views.links(status).text())
+    return installation.show(link_view(options.is_verbose, options.is_json))
 
 
 def _add(options: Namespace) -> int:

@@ -76,8 +76,6 @@ def main(args: list[str]) -> int:
     view = view_of(["service", *args])
     if view is not None:
         return installation.show(view)
-    if args and {"-s", "-c", "-sc", "-v", "--json"}.issuperset(args):
-        return _show_json()  # It needs no parser either.
     order = order_of(["service", *args])
     if order is not None:
         return _act(args[-1], args[1:-1] or None)
@@ -106,15 +104,8 @@ def main(args: list[str]) -> int:
     if not (options.is_shown or has_view):
         parser.error("an option is missing: expected -s, -i, -a, -r or -A")
 
-    if options.is_json:
-        return _show_json()
-    return installation.show(service_view(options.is_table, options.is_verbose))
-
-
-def _show_json() -> int:
-    from opensvc_openha.cli import json_views
-
-    return installation.show(lambda status: json_views.services(status).text())
+    view = service_view(options.is_table, options.is_verbose, options.is_json)
+    return installation.show(view)
 
 
 def _info(name: str) -> int:

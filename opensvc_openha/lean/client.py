@@ -23,7 +23,7 @@ ORDERS = (
     "force-stop",
     "force-start",
 )
-_VIEWS = {"service": {"-s", "-c", "-sc", "-v"}, "hb": {"-s", "-v"}}
+_VIEWS = {"service": {"-s", "-c", "-sc", "-v", "--json"}, "hb": {"-s", "-v", "--json"}}
 _FRAME = b"OPENHA1"
 _TREE = b"/usr/local/cluster"
 _FHS = b"/usr/lib/openha"

@@ -9,10 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from opensvc_openha.cli import json_views
+from opensvc_openha.cli import json_status, json_views
 from opensvc_openha.cli.drill_findings import Passed
 from opensvc_openha.cli.fence_plan_output import Planned
-from opensvc_openha.cli.json_views import VIEWS, CheckView, FindingView, View
+from opensvc_openha.cli.json_status import FindingView, View
+from opensvc_openha.cli.json_views import VIEWS, CheckView
 from opensvc_openha.core import status as core
 from opensvc_openha.core.beat import BootId, Causality
 from opensvc_openha.core.model import LinkSpec
@@ -114,9 +115,9 @@ PLANNED = Planned(1.0, 2.0, "shoot", "board off", 0, "board")
 ALERT = Alert(AlertKind.TAKEOVER, "web", False, "web is taken over", ENTRY, "web")
 
 SHOWN: tuple[View, ...] = (
-    json_views.services(STATUS),
-    json_views.services(dataclasses.replace(STATUS, lease=None, fencing=FencingStatus())),
-    json_views.links(STATUS),
+    json_status.services(STATUS),
+    json_status.services(dataclasses.replace(STATUS, lease=None, fencing=FencingStatus())),
+    json_status.links(STATUS),
     CheckView(
         "n1",
         "n2",
@@ -236,8 +237,8 @@ def test_text_is_of_its_published_schema(view: View) -> None:
 
 def test_schema_refuses_what_it_does_not_describe() -> None:
     """A key that is missing, or of another type."""
-    found = json.loads(json_views.services(STATUS).text())
-    schema = published(json_views.ServicesView)
+    found = json.loads(json_status.services(STATUS).text())
+    schema = published(json_status.ServicesView)
     for wrong in ({**found, "version": 2}, {**found, "pid": "42"}, {**found, "more": 1}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema, jsonschema.Draft202012Validator)
@@ -249,18 +250,18 @@ def test_schema_refuses_what_it_does_not_describe() -> None:
 @pytest.mark.parametrize(
     "shape, view",
     [
-        (core.ServiceStatus, json_views.ServiceView),
-        (core.BeatTiming, json_views.TimingView),
-        (core.DecisionCount, json_views.DecisionCountView),
-        (core.ScriptCount, json_views.ScriptCountView),
-        (core.Activity, json_views.ActivityView),
-        (core.AuthStatus, json_views.AuthenticationView),
-        (core.FenceGroup, json_views.FenceGroupView),
-        (core.PathStatus, json_views.PathView),
-        (core.ProofStatus, json_views.ProofView),
-        (core.FencingStatus, json_views.FencingView),
-        (core.LeaseStatus, json_views.LeaseView),
-        (core.NodeStatus, json_views.ServicesView),
+        (core.ServiceStatus, json_status.ServiceView),
+        (core.BeatTiming, json_status.TimingView),
+        (core.DecisionCount, json_status.DecisionCountView),
+        (core.ScriptCount, json_status.ScriptCountView),
+        (core.Activity, json_status.ActivityView),
+        (core.AuthStatus, json_status.AuthenticationView),
+        (core.FenceGroup, json_status.FenceGroupView),
+        (core.PathStatus, json_status.PathView),
+        (core.ProofStatus, json_status.ProofView),
+        (core.FencingStatus, json_status.FencingView),
+        (core.LeaseStatus, json_status.LeaseView),
+        (core.NodeStatus, json_status.ServicesView),
         (core.LinkSight, json_views.LinkSightView),
         (core.Sight, json_views.SightView),
         (Entry, json_views.EntryView),

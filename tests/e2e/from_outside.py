@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any
 
-from opensvc_openha.cli import json_views
+from opensvc_openha.cli import json_status
 from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.demo.nodes import Node
@@ -45,7 +45,7 @@ def listeners(found: NodeStatus) -> dict[str, str]:
 
 def heartbeats(found: NodeStatus) -> dict[str, Any]:
     """Return what `hb -s --json` prints."""
-    return dict(json.loads(json_views.links(found).text()))
+    return dict(json.loads(json_status.links(found).text()))
 
 
 def is_there(node: Node, path: str) -> bool:

@@ -59,6 +59,13 @@ UP, DOWN = ServiceState.STARTED, ServiceState.STOPPED
 READS = [
     *("service -s", "service -s -c", "service -sc", "service -c", "service -s -v", "service -v"),
     *("service -c -v", "hb -s", "hb -s -v", "hb -v -s", "status", "ezha status"),
+    *(
+        "service -s --json",
+        "service --json",
+        "service --json -v -c",
+        "hb -s --json",
+        "hb --json -s",
+    ),
 ]
 REPORTS = [
     *("why web", "why db", "history", "history web", "history -n 3", "history web -n 7"),
@@ -389,8 +396,8 @@ def test_report_is_not_made_for_a_caller_who_has_gone(
 
 
 WORDS = [
-    "", "service", "service -s -x", "service -s --json", "service -i web", "service -r web",
-    "service -a web", "service --help", "hb", "hb -v", "hb -s --json", "hb -a", "status -v", "ezha",
+    "", "service", "service -s -x", "service -i web", "service -r web",
+    "service -a web", "service --help", "hb", "hb -v", "hb --json", "hb -a", "status -v", "ezha",
     "ezha start", "ezha status status", "service -A", "service -A bogus", "service -A web bogus",
     "service -A web stop now", "service -A web stop --force", "service -A --help start",
     "service -A -x stop", "service -A --reason stop", "service -A --reason=why stop",
