@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-import struct
 from collections.abc import Generator, Iterator, Sequence
 
 from opensvc_openha.control.framing import LINE_LIMIT
@@ -25,10 +22,11 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.lock_file import is_locked, read_owner
 from opensvc_openha.system.order_reason import VARIABLE, given_reason
 from opensvc_openha.system.processes import stat_of
-from opensvc_openha.system.unix_socket_path import ShortPath
 
 # Imported only when the daemon is asked: most commands find that none runs, or need no answer.
 if TYPE_CHECKING:
+    import socket
+
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command, DrillOrder, Leaving
     from opensvc_openha.core.states import ServiceState
@@ -335,6 +333,8 @@ def _holder_in_table(layout: Layout) -> int:
 def _converse(
     layout: Layout, request: dict[str, Any], timeout_s: float
 ) -> Generator[dict[str, Any], None, None]:
+    import json
+
     if request["do"] not in _READING and VARIABLE in os.environ:
         request = {**request, "order_reason": given_reason()}
     with _connected(layout) as connection:
@@ -369,6 +369,11 @@ def _connected(layout: Layout) -> socket.socket:
 
     Raises NotRunningError only if none runs, as far as this user can determine.
     """
+    import socket
+    import struct
+
+    from opensvc_openha.system.unix_socket_path import ShortPath
+
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # The kernel's own time-out: with Python's, a full queue would be an error at once, instead

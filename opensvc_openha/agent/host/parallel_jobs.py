@@ -7,7 +7,6 @@ machine.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -91,6 +90,8 @@ def _fork(job: Job, children: list[_Child]) -> None:
 
 
 def _report(writer: int, message: str) -> None:
+    import json  # Hardly any action has parts that run side by side, and one that fails.
+
     os.write(writer, json.dumps(message[:2000]).encode())
 
 
@@ -101,6 +102,8 @@ def _outcome(child: _Child) -> list[JobFailure]:
     exit_code = os.waitstatus_to_exitcode(status)
     if exit_code == 0:
         return []
+    import json
+
     message = (
         json.loads(report) if report else f"{child.job.name}: its process ended with {exit_code}"
     )

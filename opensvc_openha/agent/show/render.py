@@ -5,7 +5,6 @@ Trailing blanks are part of that layout. This module takes no decisions.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -109,6 +108,8 @@ def _flags(resource: ResourceReport) -> str:
 
 def json_status(report: ServiceReport) -> str:
     """Return the same facts as one JSON object."""
+    import json
+
     resources = {
         res.rid: {
             "status": res.status.value,

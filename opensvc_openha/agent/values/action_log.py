@@ -11,10 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
 
 from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.system.clock import precise_stamp, wall
+
+if TYPE_CHECKING:
+    from typing import IO
 
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
