@@ -94,6 +94,16 @@ def test_they_are_frozen_and_can_be_copied() -> None:
     assert pickle.loads(pickle.dumps(events.Tick())) == events.Tick()
 
 
+def test_they_can_be_matched_by_place_and_by_name() -> None:
+    """As a statement with ``match`` does, and a class derived from another one is of both."""
+    match ORDER("web", ("a",), why="asked"):
+        case ORDER(name, links, why=why):
+            assert (name, links, why) == ("web", ("a",), "asked")
+        case _:
+            raise AssertionError
+    assert isinstance(ORDER("web"), BASE) and ORDER.__match_args__ == LIBRARY[2].__match_args__
+
+
 def test_methods_are_shared_unless_a_class_has_its_own() -> None:
     """Nothing is compiled for a class but what makes it."""
     for kind in (events.Tick, actions.RunScript, status.NodeStatus):
