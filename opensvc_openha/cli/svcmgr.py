@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.actions.action_options import ActionOptions
 from opensvc_openha.agent.actions.dispatch import (
@@ -52,6 +51,7 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.layout import AgentLayout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.atomic_files import read_text
 from opensvc_openha.system.identity import node_name

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Final, Generic, Literal
 
 from opensvc_openha.agent.config.value_types import T_co, ValueType
+from opensvc_openha.hints import TYPE_CHECKING, Any, Generic
 from opensvc_openha.named_tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Final, Literal
 
 
 class Required(enum.Enum):

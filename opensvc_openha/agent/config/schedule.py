@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import re
 import stat
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeVar
 
 from opensvc_openha.agent.config.ini_reader import read_sections
 from opensvc_openha.agent.config.keywords import REQUIRED, AnyKeyword, Keyword
@@ -20,6 +19,7 @@ from opensvc_openha.agent.config.references import expand
 from opensvc_openha.agent.config.value_types import TEXT, split_list
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.nodes_file import is_same_node
+from opensvc_openha.hints import TypeVar
 from opensvc_openha.named_tuples import NamedTuple
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Generic, TypeVar
 
 from opensvc_openha.formats.reservation_key import parse_key
+from opensvc_openha.hints import Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import IO
 
 from opensvc_openha.agent.host.signals import ENDING_SIGNALS
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from typing import IO
 from opensvc_openha.system.child_process import fork_child
 from opensvc_openha.system.processes import end_processes
 

@@ -13,7 +13,6 @@ import pwd
 import re
 import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.service_file import Section
@@ -32,6 +31,7 @@ from opensvc_openha.agent.resources.base import (
 )
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.keywords import Keyword
@@ -23,6 +22,7 @@ from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.agent.values.resource_status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import AgentLayout
+from opensvc_openha.hints import TYPE_CHECKING, Protocol, TypeVar
 from opensvc_openha.named_tuples import NamedTuple
 
 if TYPE_CHECKING:

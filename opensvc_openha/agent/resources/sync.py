@@ -14,7 +14,6 @@ import re
 import shlex
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schedule, schema
 from opensvc_openha.agent.config.schedule import Rule, is_due, parse_period, parse_schedule
@@ -24,6 +23,7 @@ from opensvc_openha.agent.host.ssh import REMOTE_USER, SSH, run_on, why_unreacha
 from opensvc_openha.agent.resources.base import DriverContext, LocalResource
 from opensvc_openha.agent.values.resource_status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.clock import wall

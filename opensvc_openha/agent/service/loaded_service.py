@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config import schema
 from opensvc_openha.agent.config.checks import wrong_nodes
@@ -29,6 +28,7 @@ from opensvc_openha.agent.values.resource_status import (
 from opensvc_openha.control.client import running_pid
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.atomic_files import make_dir, open_plain
 from opensvc_openha.system.identity import node_name

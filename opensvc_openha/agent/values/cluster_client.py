@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.resource_status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
+from opensvc_openha.hints import TYPE_CHECKING
 from opensvc_openha.named_tuples import NamedTuple
 from opensvc_openha.system.processes import descends_from
 
