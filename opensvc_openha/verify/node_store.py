@@ -40,8 +40,12 @@ class NodeStore:
         """Nothing can be written."""
         self._of_former_boot: set[str] = set()
 
-    def log_states(self, states: Mapping[str, StoredState]) -> None:
-        """Prepare what `write_state` writes next: nothing, as no power cut takes what it writes."""
+    def log_states(self, states: Mapping[str, StoredState]) -> bool:
+        """Prepare what `write_state` writes next; return True if a log has it now.
+
+        There is none, as no power cut takes what `write_state` writes.
+        """
+        return False
 
     def write_state(self, service: str, stored: StoredState) -> None:
         """Write a STATE file. Raises SystemFault, and the file keeps what it holds."""

@@ -77,6 +77,7 @@ from opensvc_openha.verify.invariants import (
     Found,
     Heard,
     InvariantBroken,
+    Logged,
     MediumRead,
     Moved,
     NodeLost,
@@ -478,7 +479,10 @@ class SimulatedNode:
     def persist_all(self, actions: Sequence[Persist], note: Callable[[], None]) -> dict[str, str]:
         """Write STATE files, with one wait for all of them."""
         states = {action.service: action for action in actions}
-        self.store.log_states({service: _stored(action) for service, action in states.items()})
+        stored = {service: _stored(action) for service, action in states.items()}
+        if self.store.log_states(stored):
+            for service, each in stored.items():
+                self.observe(Logged(self.now, self.name, service, each.state))
         return write_each(states, lambda _, action: self.persist(action), note)
 
     def remember_incarnations(self, action: RememberIncarnations) -> None:

@@ -23,6 +23,7 @@ from opensvc_openha.verify.invariants import (
     Heard,
     InvariantBroken,
     InvariantChecker,
+    Logged,
     Moved,
     NodeLost,
     Ordered,
@@ -302,6 +303,35 @@ def test_frozen_service_that_moves_without_an_order_breaks_s3() -> None:
     watch = _watch(S.FROZEN_STOP)
     with pytest.raises(InvariantBroken, match="^S3"):
         watch.observe(DaemonBegan(1.0, "deb1", BootId(2, 12), {"web": S.STOPPED}))
+
+
+def test_order_to_unfreeze_that_is_in_the_log_alone_may_count_after_the_end_of_the_node() -> None:
+    """Once: the next daemon has frozen it, or has not, and nothing else may unfreeze it."""
+    watch = _watch(S.FROZEN_STOP)
+    watch.observe(Ordered(1.0, "deb1", "web", Command.UNFREEZE))
+    watch.observe(Logged(1.0, "deb1", "web", S.STOPPED))
+    watch.observe(NodeLost(2.0, "deb1"))
+    watch.observe(DaemonBegan(3.0, "deb1", BootId(2, 12), {"web": S.FROZEN_STOP}))
+    with pytest.raises(InvariantBroken, match="^S3"):
+        watch.observe(DaemonBegan(4.0, "deb1", BootId(3, 13), {"web": S.STOPPED}))
+    watch = _watch(S.FROZEN_STOP)
+    watch.observe(Ordered(1.0, "deb1", "web", Command.UNFREEZE))
+    watch.observe(Logged(1.0, "deb1", "web", S.STOPPED))
+    watch.observe(NodeLost(2.0, "deb1"))
+    watch.observe(DaemonBegan(3.0, "deb1", BootId(2, 12), {"web": S.STOPPED}))
+    watch = _watch(S.FROZEN_STOP)
+    watch.observe(Ordered(1.0, "deb1", "web", Command.FREEZE_STOP))
+    watch.observe(Logged(1.0, "deb1", "web", S.FROZEN_STOP))
+    watch.observe(NodeLost(2.0, "deb1"))
+    with pytest.raises(InvariantBroken, match="^S3"):
+        watch.observe(DaemonBegan(3.0, "deb1", BootId(2, 12), {"web": S.STOPPED}))
+
+
+def test_log_of_states_has_no_frozen_service_unfrozen_without_an_order() -> None:
+    """What it has may count after a power cut, as a STATE file does."""
+    watch = _watch(S.FROZEN_STOP)
+    with pytest.raises(InvariantBroken, match="^S3"):
+        watch.observe(Logged(1.0, "deb1", "web", S.STOPPED))
 
 
 def test_service_that_never_settles_breaks_l2_and_a_new_fault_counts_again() -> None:

@@ -35,6 +35,7 @@ from opensvc_openha.verify.invariants.observations import (
     Forged,
     Found,
     Heard,
+    Logged,
     MediumRead,
     Moved,
     NodeLost,
@@ -209,6 +210,10 @@ class InvariantChecker:
             self._daemon_began(node, seen)
         elif isinstance(seen, Adopted):
             self._adopted(node, seen)
+        elif isinstance(seen, Logged):
+            place = node.place(seen.service)
+            s3_frozen.check_move(seen, place, node.has_lost_right)
+            place.logged = seen.state
         elif isinstance(seen, StartedByHand):
             place = node.place(seen.service)
             place.is_running = place.is_hidden = place.is_by_hand = True
@@ -316,6 +321,7 @@ class InvariantChecker:
         place.is_hidden = False
         place.state = seen.state
         place.kept = None if place.is_lost else seen.state
+        place.logged = None
         place.ready_seq, place.check_began, place.is_check_ok = None, None, False
 
     def _moved(self, node: _Node, seen: Moved) -> None:
@@ -330,6 +336,7 @@ class InvariantChecker:
             place.is_trying = True
             place.ready_seq, place.check_began, place.is_check_ok = None, None, False
         place.state = place.kept = seen.state
+        place.logged = None
         place.is_guess = place.is_lost = False
 
     # --- beats ------------------------------------------------------------------------------------

@@ -98,6 +98,16 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """The log of states has that a service entered a state, and its STATE file not yet."""
+
+    at: float
+    node: str
+    service: str
+    state: ServiceState
+
+
+@dataclass(frozen=True)
 class Announced:
     """An engine announced a beat."""
 
@@ -324,6 +334,7 @@ Observation = (
     | Confirmed
     | PowerReported
     | StateLost
+    | Logged
     | Moved
     | Announced
     | Arrived

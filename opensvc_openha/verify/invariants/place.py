@@ -11,6 +11,8 @@ class ServicePlace:
     def __init__(self) -> None:
         self.state: ServiceState | None = None
         self.kept: ServiceState | None = None
+        self.logged: ServiceState | None = None
+        """What the log of states has, and the STATE file not yet: after a power cut it counts."""
         self.is_lost = False
         """Nothing was written since the file was damaged.
 

@@ -73,15 +73,18 @@ class LoggedStore(NodeStore):
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def log_states(self, states: Mapping[str, StoredState]) -> None:
-        """Append states to the log, with which they are on disk; their files are replaced next."""
+    def log_states(self, states: Mapping[str, StoredState]) -> bool:
+        """Append states to the log, with which they are on disk; their files are replaced next.
+
+        Returns False if there is no log.
+        """
         self._prepared.clear()
         if not self._is_open or self.is_full:
-            return
+            return False
         if self._dice.random() < 0.01:
             self._sync()  # The log cannot be written: from now on each file is on disk by itself.
             self._log, self._is_open = b"", False
-            return
+            return False
         if any(self._known.get(name) != self._mark(name) for name in states):
             self._checkpoint()
         records = []
@@ -98,6 +101,7 @@ class LoggedStore(NodeStore):
         self._appended_at, self._batch = self._end, len(records)
         self._number += len(records)
         self._write(lines)
+        return True
 
     def write_state(self, service: str, stored: StoredState) -> None:
         """Replace a STATE file, which is on disk by the log or by itself. Raises SystemFault."""
