@@ -101,8 +101,9 @@ class StateStore:
         disk one by one.
         """
         try:
-            self.sync()
+            # What is written after this look is not known, and brought to disk before it is logged.
             self._known = self._marks()
+            self.sync()
             self._log.begin()
         except (OSError, SystemFault):
             self._log.give_up()

@@ -290,6 +290,27 @@ def test_files_that_a_daemon_finds_are_on_disk_before_it_logs(machine: Machine) 
     assert machine.recovered["web"].reason == KEPT[False]
 
 
+def test_file_that_is_written_while_a_log_begins_is_not_taken_for_one_on_disk(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator writes it once all files are on disk, and before the log is begun."""
+    machine.start().close()
+
+    def sync_and_write(folder: str) -> None:
+        machine._sync_all(folder)
+        monkeypatch.setattr(state_store, "sync_file_system", machine._sync_all)
+        write_state(machine.layout, "web", "deb1", STOPPED, is_durable=False)
+
+    monkeypatch.setattr(state_store, "sync_file_system", sync_and_write)
+    store = machine.start()
+    assert decode(machine.path("web").read_bytes()) == STOPPED
+    store.write_own({"web": STARTED})
+    machine.lose("old", "new")
+    machine.boot = "boot-2"
+    machine.start()
+    assert machine.recovered["web"].reason == KEPT[False]
+
+
 def test_file_that_cannot_be_read_after_a_boot_is_what_the_log_has(machine: Machine) -> None:
     """A directory stands in its place: the newest record counts, and nothing older."""
     store = machine.start()
