@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import partial
 
@@ -29,10 +30,27 @@ class CommandRenderer:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._loading_json = threading.Lock()
+        self._has_json = False
 
     def view(self, words: Sequence[str]) -> View | None:
-        """Return how a command line shows a status; None if it does something else."""
-        return view_of(words)
+        """Return how a command line shows a status; None if it does something else.
+
+        JSON is not worded here while a thread loads what it consists of: a disk that hangs must
+        not collect the connections that orders need, nor the texts that wait for one another.
+        """
+        view = view_of(words)
+        return None if view and "--json" in words and not self._can_word_json() else view
+
+    def _can_word_json(self) -> bool:
+        if not self._has_json and self._loading_json.acquire(blocking=False):
+            try:
+                from opensvc_openha.cli import json_status  # noqa: F401
+
+                self._has_json = True
+            finally:
+                self._loading_json.release()
+        return self._has_json
 
     def show(self, view: View, status: NodeStatus) -> Rendered:
         """Return what the command prints of a status; of an old one that it is old, too."""
