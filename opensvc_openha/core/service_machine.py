@@ -479,7 +479,9 @@ class ServiceMachine:
 
     def persist(self) -> Persist:
         """Return the write of its state as it is now."""
-        return Persist(self.spec.name, self.state, self.frozen_target, self.stay)
+        # A STATE file has nothing for a state that is unknown: the wrapper is asked.
+        target = None if self.state is ServiceState.UNKNOWN else self.frozen_target
+        return Persist(self.spec.name, self.state, target, self.stay)
 
     @property
     def _may_go_back(self) -> bool:

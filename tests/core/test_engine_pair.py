@@ -15,7 +15,7 @@ from opensvc_openha.core.events import Command, ConfigChanged, Leaving, Recovere
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP_HOLD_S
-from opensvc_openha.formats.state_file import decode
+from opensvc_openha.formats.state_file import StoredState, decode
 from tests.core.pair import TIMEOUT_S, Host, Pair
 from tests.seeds import seeds
 
@@ -529,6 +529,23 @@ def test_freeze_of_a_service_is_not_lost_where_it_is_removed_and_added_again(
     deb1.handle(deb1.life, ConfigChanged(spec, {"registry": known}))
     assert deb1.engine.state_of("registry") is expected
     assert decode(deb1.store.files["registry"]).state is expected
+
+
+def test_service_that_comes_back_without_its_file_is_unknown_on_disk_as_well() -> None:
+    """It was removed with its STATE file, and is added again to the same daemon as a new one. A
+    state that is unknown is followed by nothing in a STATE file.
+    """
+    pair = Pair()
+    deb1 = pair.deb1
+    deb1.boot({"registry": RecoveredState(ServiceState.STOPPED)})
+    deb1.handle(deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, ())))
+    deb1.store.damage_state("registry", None)
+    known = RecoveredState(ServiceState.UNKNOWN, ServiceState.FROZEN_STOP, must_probe=True)
+    spec = ClusterSpec("deb1", "deb2", pair.links, pair.services)
+    deb1.handle(deb1.life, ConfigChanged(spec, {"registry": known}))
+    assert decode(deb1.store.files["registry"]) == StoredState(ServiceState.UNKNOWN)
+    pair.run(5)
+    assert deb1.state == "FROZEN_STOP"
 
 
 def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
