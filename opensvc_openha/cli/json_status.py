@@ -37,9 +37,9 @@ class View:
 
     def text(self) -> str:
         """Return the JSON text, with a line end."""
-        assert dataclasses.is_dataclass(self)
-        values = {"kind": self.KIND, "version": self.VERSION, **dataclasses.asdict(self)}
-        return json.dumps(values, indent=2) + "\n"
+        # Without copies, as ``asdict`` makes them: the daemon words many services in passing.
+        values = {"kind": self.KIND, "version": self.VERSION, **vars(self)}
+        return json.dumps(values, default=vars, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
