@@ -125,7 +125,11 @@ class StateStore:
         """
         self.mirror.wait_for_own()
         with self._log_in_use:
-            return self._write_own(states, note)
+            problems = self._write_own(states, note)
+        for service, problem in problems.items():
+            if not problem:
+                self._unrestored.pop(service, None)
+        return problems
 
     def _write_own(
         self, states: Mapping[str, StoredState], note: Callable[[], None]
@@ -325,8 +329,9 @@ class StateStore:
     def _read_own(self, service: str, was_managed: bool) -> tuple[StoredState | None, str]:
         """Return the stored state, or why there is none; neither for a service that is new here."""
         path = self._layout.state_file(service, self._node)
-        if service in self._unrestored:
-            return self._unrestored[service], ""
+        unrestored = self._unrestored.get(service)
+        if unrestored is not None:
+            return unrestored, ""
         try:
             with open(path, "rb") as file:
                 return decode(file.read(64)), ""

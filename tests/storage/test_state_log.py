@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,6 +289,26 @@ def test_files_that_a_daemon_finds_are_on_disk_before_it_logs(machine: Machine) 
     machine.boot = "boot-2"
     machine.start()
     assert machine.recovered["web"].reason == KEPT[False]
+
+
+def test_state_that_was_written_since_counts_more_than_what_could_not_be_restored(
+    machine: Machine,
+) -> None:
+    """The file could not be written when the daemon began, and was later: it is read again when the
+    service comes back.
+    """
+    store = machine.start()
+    store.write_own({"web": FROZEN})
+    store.write_own({"web": STARTED})
+    folder = machine.path("web").parent
+    shutil.rmtree(folder)
+    folder.touch()
+    machine.boot = "boot-2"
+    store = machine.start()
+    folder.unlink()
+    assert store.write_own({"web": FROZEN}) == {"web": ""}
+    (recovered,) = store.recover(SPECS[1:2], is_same_life=True).values()
+    assert recovered.state is S.FROZEN_STOP
 
 
 def test_file_that_is_written_while_a_log_begins_is_not_taken_for_one_on_disk(

@@ -101,3 +101,24 @@ def test_frozen_service_is_found_frozen_after_the_cut() -> None:
         assert recovered["web"].reason == "frozen before the machine was started"
         assert decode(store.files["web"]).state is S.FROZEN_STOP
     assert len(found) > 2, "the power cuts leave different files"
+
+
+def test_daemon_that_starts_on_a_full_disk_knows_what_the_log_has() -> None:
+    """Its file is older, and cannot be written: the freeze counts all the same, until it can be."""
+    found = set()
+    for seed in range(20):
+        store = LoggedStore(Random(seed), lambda: 1_000.0)
+        store.begin_daemon(SPECS)
+        store.log_states({"web": StoredState(S.STOPPED)})
+        store.write_state("web", StoredState(S.STOPPED))
+        store.log_states({"web": StoredState(S.FROZEN_STOP)})
+        store.write_state("web", StoredState(S.FROZEN_STOP))
+        store.is_same_boot, store.is_full = False, True
+        store.lose_power()
+        found.add(store.files.get("web"))
+        recovered, _ = store.begin_daemon(SPECS)
+        assert recovered["web"].state is S.FROZEN_STOP
+        store.is_full = False
+        store.write_state("web", StoredState(S.STOPPED))
+        assert store.read_state("web") == (StoredState(S.STOPPED), "")
+    assert len(found) > 2, "the power cuts leave different files"

@@ -18,7 +18,7 @@ from random import Random
 
 from opensvc_openha.core.events import RecoveredState
 from opensvc_openha.core.model import ServiceSpec
-from opensvc_openha.formats.state_file import StoredState, encode
+from opensvc_openha.formats.state_file import StoredState, decode, encode
 from opensvc_openha.formats.state_log import (
     MISSING,
     FileMark,
@@ -64,6 +64,8 @@ class LoggedStore(NodeStore):
         """The files of this batch, which the log has and whose names are the old ones still."""
         self._known: dict[str, FileMark | None] = {}
         """The files that were on disk when this daemon began, or that it wrote."""
+        self._unrestored: dict[str, bytes] = {}
+        """What the log has of services whose files cannot be written: this daemon knows it."""
         self._life = 0
         self._log = b""
         """The log as it is on disk: older lines follow the newest one."""
@@ -107,9 +109,11 @@ class LoggedStore(NodeStore):
         """Replace a STATE file, which is on disk by the log or by itself. Raises SystemFault."""
         if self._is_starting and self.files.get(service) == encode(stored):
             self.spoilt.discard(service)
+            self._unrestored.pop(service, None)
             return  # As it was found, and left so.
         is_logged = service in self._prepared
         super().write_state(service, stored)
+        self._unrestored.pop(service, None)
         if not is_logged:
             self._sync((service,))
             self._due[service] = self.files[service]
@@ -117,6 +121,11 @@ class LoggedStore(NodeStore):
                 self._checkpoint()
         if not self._is_starting:
             self._promised[service] = self._due.pop(service)
+
+    def read_state(self, service: str) -> tuple[StoredState | None, str]:
+        """Return the stored state as the daemon does: of the log, where its file is older."""
+        data = self._unrestored.get(service)
+        return super().read_state(service) if data is None else (decode(data), "")
 
     def _put(self, service: str, data: bytes | None) -> None:
         super()._put(service, data)
@@ -191,6 +200,7 @@ class LoggedStore(NodeStore):
     ) -> tuple[dict[str, RecoveredState], tuple[ServiceSpec, ...]]:
         """Restore what the log has, after a boot; return what the daemon starts with."""
         self._prepared.clear()
+        self._unrestored.clear()
         if not self.is_same_boot:
             self._restore()
         self._is_starting = True
@@ -226,6 +236,7 @@ class LoggedStore(NodeStore):
                 content = content_due(records, self._mark(service), data)
                 if content is not None and self.is_full:
                     self.spoilt.add(service)
+                    self._unrestored[service] = content
                 elif content is not None:
                     self._put(service, content)
         for service, promised in self._promised.items():
