@@ -51,6 +51,14 @@ class PeerWord:
     patience_s: float = math.inf
     """Seconds without beats of this node after which the peer may call it silent."""
 
+    def is_relied_on(self, service: str, standing: PeerStanding) -> bool:
+        """Return True if a start that was decided on at that standing relies on the word.
+
+        One beside a peer that left services running relies on its silence.
+        """
+        is_out = self.beat is not None and self.beat.states.get(service) in PEER_OUT
+        return standing is PeerStanding.LIVE or (standing is PeerStanding.DEPARTED and is_out)
+
     def follows(self, decided: PeerWord) -> bool:
         """Return True if it is of the daemon on whose word a start was decided."""
         own, other = self.beat, decided.beat

@@ -181,10 +181,11 @@ class EnginePorts:
         is_fence = action.kind is ScriptKind.CHECK and is_in_silence
         # After a shot it fences nobody.
         is_fence = is_fence and not self._engine.is_proved_by_deed(action.service)
-        is_on_word = action.kind is ScriptKind.START and action.peer_standing is PeerStanding.LIVE
 
         # Nothing was taken since it was decided on.
         decided = self._engine.peer_word
+        is_relied_on = decided.is_relied_on(action.service, action.peer_standing)
+        is_on_word = action.kind is ScriptKind.START and is_relied_on
 
         def why_not() -> str:
             # The state was written meanwhile, or the script waited for its place.

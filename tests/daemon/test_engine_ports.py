@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,7 +24,7 @@ from opensvc_openha.core.actions import (
     RunFenceStep,
     RunScript,
 )
-from opensvc_openha.core.beat import Beat, BootId, Causality
+from opensvc_openha.core.beat import Beat, BootId, Causality, Goodbye
 from opensvc_openha.core.events import BeatReceived, Command, ScriptKind
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import LinkSpec
@@ -361,6 +362,7 @@ def test_start_does_not_begin_on_an_old_word_of_the_peer(
     """Its state was written for long, or it waited for its place. What was proved of a peer that is
     not heard does not age with beats. The next word is waited for.
     """
+    rig.engine.peer_word = replace(WORD, standing=standing)
     why_not = rig.script(standing, kind)
     clock.now = 106.0
     assert ("was not heard for" in why_not()) is is_left_out
@@ -397,6 +399,22 @@ def test_start_does_not_begin_on_a_word_that_is_over(rig: Rig, clock: SimulatedC
     began = clock.now
     rig.engine.peer_word = PeerWord(PeerStanding.LIVE, _heard(2, UP, 100.0).beat, 100.0)
     assert why_not() == "the peer reports STARTED by now" and clock.now == began
+
+
+@pytest.mark.parametrize("state", [UP, DOWN])
+def test_start_does_not_begin_on_the_goodbye_of_a_peer_that_is_back(
+    rig: Rig, state: ServiceState
+) -> None:
+    """Its beats may wait for the engine. Where it left services running, its silence counts."""
+    left = Beat("deb2", BootId(2, 2), 1, None, {"web": state}, Goodbye.RESTART)
+    rig.engine.peer_word = PeerWord(PeerStanding.DEPARTED, left, 100.0)
+    why_not = rig.script(PeerStanding.DEPARTED, ScriptKind.START)
+    assert why_not() == ""
+    back = Beat("deb2", BootId(3, 3), 1, None, {"web": DOWN})
+    rig.inbox.put(BeatReceived(LINK, back, 100.0))
+    assert ("not handled yet" in why_not()) is (state is DOWN)
+    rig.engine.peer_word = PeerWord(PeerStanding.LIVE, back, 100.0)
+    assert (why_not() == "the peer's daemon was started again") is (state is DOWN)
 
 
 def test_start_does_not_begin_on_the_word_of_another_daemon_of_the_peer(rig: Rig) -> None:

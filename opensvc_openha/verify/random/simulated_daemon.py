@@ -31,7 +31,6 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.peer_word import OTHER_DAEMON, Doubt, PeerWord
 from opensvc_openha.core.shared_step import ends_to_await
-from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import GATHER_S, WORD_WAIT_S, WORK_NOTED_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.daemon.inbox import Inbox
@@ -477,16 +476,18 @@ class SimulatedDaemon:
     def puts_off(self, action: RunScript) -> bool:
         """Put off what may do harm if the process was stopped since that was decided.
 
-        While the state was being written, for example. So is a start beside a peer that is heard if
-        the peer's word does not hold any more; it waits for the next one, as in the daemon.
+        While the state was being written, for example. So is a start beside a peer that is heard,
+        or has left, if the peer's word does not hold any more; it waits for the next one, as in the
+        daemon.
         """
         if action.kind not in (ScriptKind.CHECK, ScriptKind.START):
             return False
         if self._was_stopped:
             self._scheduler.after(0.001, self._put_off, action, "this node stood still")
             return True
-        is_on_word = action.kind is ScriptKind.START and action.peer_standing is PeerStanding.LIVE
         decided = self.engine.peer_word
+        is_relied_on = decided.is_relied_on(action.service, action.peer_standing)
+        is_on_word = action.kind is ScriptKind.START and is_relied_on
         if not is_on_word or self._doubt(action, decided) is None:
             return False
         self._scheduler.after(
