@@ -78,13 +78,16 @@ class PeerWord:
             text = "nothing of it" if reported is None else reported.name
             return Doubt(f"the peer reports {text} by now", is_final=True)
 
-        came_in_at = self.came_in_at
+        came_in_at, newest_seq = self.came_in_at, newest.seq
         for event in waiting:
             if not _is_news(event.beat, newest):
                 continue
             if not self._is_the_same(event, service):
                 return _UNHANDLED
-            came_in_at = max(came_in_at, event.received_at)
+            # A repetition, on this link or another one, proves no more than the first arrival did.
+            if newest.is_legacy or event.beat.seq > newest_seq:
+                newest_seq = event.beat.seq
+                came_in_at = max(came_in_at, event.received_at)
         # A peer that has left in order says nothing any more.
         if self.standing is PeerStanding.DEPARTED:
             is_doubted = self.is_departure_doubted

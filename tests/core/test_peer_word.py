@@ -112,6 +112,15 @@ def test_beat_that_waits_counts_only_if_it_is_as_authentic_as_the_word(
     assert (doubt is None) is (bool(key_id) is is_authentic)
 
 
+def test_beat_that_is_repeated_makes_no_word_newer() -> None:
+    """Nor does one from before it that comes later: what the peer said last is as old as it was."""
+    word, now = _word(), OLD + 3.5
+    assert word.doubt("web", [_came(_beat(seq=8), now - 0.1)], now) is None
+    later = [_came(_beat(seq=8), OLD), _came(_beat(seq=8), now - 0.1), _came(_beat(seq=7), now)]
+    doubt = word.doubt("web", later, now)
+    assert doubt is not None and "was not heard for" in doubt.text
+
+
 def test_beat_that_comes_late_makes_no_word_older() -> None:
     """It came in on a slow link, or with a stamp from before."""
     assert _word().doubt("web", [_came(_beat(seq=6), at=CAME_AT - 50.0)], NEW) is None
