@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opensvc_openha.core.actions import Action, Announce, RememberFencing
-from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat import LEGACY_INCARNATION, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -25,8 +25,10 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.expected_beat import ExpectedBeat
-from opensvc_openha.core.facts import Facts
-from opensvc_openha.core.model import FencingPolicy, Profile
+from opensvc_openha.core.facts import Facts, Reach, Turn
+from opensvc_openha.core.fencing import Flight
+from opensvc_openha.core.lease_owner import Watchdog
+from opensvc_openha.core.model import FencePath, FencingPolicy, PathKind, Profile
 from opensvc_openha.core.promise import Promise
 from opensvc_openha.core.shared_step import shared_step
 from opensvc_openha.core.states import ServiceState
@@ -157,16 +159,64 @@ def test_nothing_is_expected_while_something_is_awaited(disturb: Callable[[Pair]
     assert _engine(deb1).expected is None
 
 
-def test_nothing_is_expected_of_what_grows_with_each_beat() -> None:
+OPEN: dict[str, Callable[[Engine], object]] = {
+    "a service to be started": lambda engine: engine._work.starting.add("registry"),
+    "an acknowledgement": lambda engine: engine._work.unacknowledged.add("registry"),
+    "frozen disks": lambda engine: engine._work.given_up.add("registry"),
+    "a service away from its primary": lambda engine: engine._work.away.add("registry"),
+    "a drill": lambda engine: setattr(engine._drill, "held_until", 1e9),
+    "no target answers": lambda engine: setattr(engine._connectivity, "reach", Reach.ISOLATED),
+    "a watchdog": lambda engine: setattr(engine._lease, "_watchdog", Watchdog.ARMED),
+    "this node's departure": lambda engine: setattr(
+        engine._departure, "leaving", Leaving.STOP_SERVICES
+    ),
+    "silence on purpose": lambda engine: setattr(engine._silence, "services", ("registry",)),
+    "a claim": lambda engine: setattr(engine._fencing.turns, "turn", Turn.CLAIMED),
+    "other turns": lambda engine: setattr(engine._fencing.turns, "_next_seq", 10**9),
+    "known times": lambda engine: setattr(engine._fencing.turns, "_timed_seq", 10**9),
+    "a fence": lambda engine: setattr(engine._fencing, "_flight", Flight("g", "registry", 1.0)),
+    "an operator's word": lambda engine: engine._fencing.confirm("root", 1.0),
+    "an unanswered boot": lambda engine: setattr(engine._fencing, "has_heard", False),
+    "a lease of the peer": lambda engine: engine._fencing.desk.lease.reconfigure(
+        replace(
+            engine.spec, fencing=FencingPolicy(levels=((FencePath("l", PathKind.LEASE, 1.0),),))
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("begin", OPEN.values(), ids=OPEN)
+def test_nothing_is_expected_while_something_is_open(begin: Callable[[Engine], object]) -> None:
+    """Whatever a beat may end, or say more of."""
+    _, deb1 = _settled()
+    engine = _engine(deb1)
+    assert engine.expected is not None
+    begin(engine)
+    assert engine.expected is None
+
+
+def test_nothing_is_expected_of_a_c_openha() -> None:
+    """Each of its beats counts."""
+    _, deb1 = _settled()
+    view = _engine(deb1)._peer.view
+    assert view.newest is not None
+    view._newest = replace(view.newest, boot=LEGACY_INCARNATION)
+    assert _engine(deb1).expected is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"silent_s": 0.5}, {"promise": Promise(9.0, frozenset(), False, False)}],
+    ids=["silence", "promise"],
+)
+def test_nothing_is_expected_of_what_each_beat_renews(change: dict[str, Any]) -> None:
     """How long the peer has missed this node, and what it promises."""
     pair, deb1 = _settled()
     engine, newest = _engine(deb1), _engine(deb1)._peer.view.newest
     assert newest is not None and newest.facts is not None
-    for change in ({"silent_s": 0.5}, {"promise": Promise(9.0, frozenset(), False, False)}):
-        beat = replace(newest, seq=newest.seq + 1, facts=replace(newest.facts, **change))
-        engine.step(BeatReceived(engine.spec.listeners[0], beat, pair.now), pair.now)
-        newest = beat
-        assert engine.expected is None
+    beat = replace(newest, seq=newest.seq + 1, facts=replace(newest.facts, **change))
+    engine.step(BeatReceived(engine.spec.listeners[0], beat, pair.now), pair.now)
+    assert engine.expected is None
 
 
 # --- no difference --------------------------------------------------------------------------------
