@@ -29,10 +29,12 @@ class Terminal:
             start_new_session=True,
         )
         self.seen = b""
+        self._poll = select.poll()
+        self._poll.register(self.master, select.POLLIN)
 
     def until(self, text: bytes) -> None:
         def look() -> bytes:
-            if select.select([self.master], [], [], 0.1)[0]:
+            if self._poll.poll(100):
                 self.seen += os.read(self.master, 65536)
             return self.seen
 
@@ -41,7 +43,7 @@ class Terminal:
     def read(self) -> bytes:
         """Return what it writes until it pauses for a moment."""
         self.seen = b""
-        while select.select([self.master], [], [], 0.3)[0]:
+        while self._poll.poll(300):
             self.seen += os.read(self.master, 65536)
         return self.seen
 

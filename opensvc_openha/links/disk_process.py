@@ -181,9 +181,13 @@ class DiskProcess:
         """Return what is noted of a watch; None before its first read, or while that is written."""
         size = disk_requests.NOTE.size
         begin = 2 * place * size
-        # The other way round than it is written.
-        second = self._notes[begin + size : begin + 2 * size]
-        if self._notes[begin : begin + size] != second:
+        try:
+            # The other way round than it is written.
+            second = self._notes[begin + size : begin + 2 * size]
+            if self._notes[begin : begin + size] != second:
+                return None
+        except ValueError:
+            # The child has ended, and the page is given back.
             return None
         watch, reads, news, is_news, began_at, ended_at = disk_requests.NOTE.unpack(second)
         # A watch that had the place before may not be left yet.
@@ -292,6 +296,8 @@ class DiskProcess:
                     self._take(number, status, payload)
                 self._on_reply()
         self.stop()
+        # Its handle would stay for as long as somebody has a watch of this process.
+        self._notes.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_MOMENT_S)
         self._on_reply()

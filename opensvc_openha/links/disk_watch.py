@@ -119,8 +119,8 @@ class DiskWatch:
                     return None
                 if not self.is_overdue:
                     now, ends_at = clock.monotonic(), self._expected_at + self._limit_s
-                    if self._reads:
-                        # The first read is waited for in any case.
+                    if self._put:
+                        # The first report is waited for in any case: its read may be noted already.
                         if now >= until:
                             return None
                         ends_at = min(until, ends_at)

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.events import Event, FenceTried
 from opensvc_openha.core.lease_view import PeerPromise
 from opensvc_openha.core.model import (
     ClusterSpec,
@@ -114,6 +115,8 @@ class Rig(Notes):
             ), problems=Part(self, "problems"),
         )  # fmt: skip
         self.logged: list[tuple[int, str, object]] = []
+        self.events: list[Event] = []
+        self.put = self.events.append
         logger = SimpleNamespace(
             log=self._log,
             info=lambda form, *values: self._log(logging.INFO, form, *values),
@@ -123,7 +126,7 @@ class Rig(Notes):
             tree_layout(root),
             cast(Any, Part(self, "program")),
             cast(Any, self.configuration),
-            cast(Any, "put"),
+            self.put,
             lambda: self.engine,
             cast(Any, Part(self, "history")),
             cast(logging.Logger, logger),
@@ -184,12 +187,12 @@ def rig(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Rig:
 def test_each_part_follows_the_configuration_and_the_engine(rig: Rig) -> None:
     """What it asks is asked then, of the ones in force."""
     program, plan, peer, put, on_done = rig.built["runner"]
-    assert program.__dict__["_name"] == "program" and (peer, put) == ("deb2", "put")
+    assert program.__dict__["_name"] == "program" and (peer, put) == ("deb2", rig.put)
     assert plan == cast(Any, rig.service)._plan and on_done == cast(Any, rig.service)._record_use
     watch = rig.built["watch"]
     assert watch[2] == "deb2" and watch[3]() is PeerStanding.LIVE and watch[4]() is False
     rig.parts["runner"].is_busy = True
-    assert watch[4]() is True and watch[5] == "put" and watch[7]() == 60.0
+    assert watch[4]() is True and watch[5] == rig.put and watch[7]() == 60.0
     assert watch[8]() == ("ipmi",)
     rig.results["disks.look"] = lambda name: f"look at {name}"
     assert watch[9]("disks") == "look at disks"
@@ -206,13 +209,13 @@ def test_each_part_follows_the_configuration_and_the_engine(rig: Rig) -> None:
     assert services[3]() is PeerStanding.LIVE and services[4]() == 16.0
     assert services[0]._argv[-1] == PROGRAM
     arbiter = rig.built["arbiter"]
-    assert arbiter[0]() == "/dev/hb" and arbiter[3]() is True and arbiter[5] == "put"
+    assert arbiter[0]() == "/dev/hb" and arbiter[3]() is True and arbiter[5] == rig.put
     arbiter[4]()
     assert rig.of("engine.await_events") == [()]
     assert arbiter[7]() == 0.1 and arbiter[8] == "deb2"
     held = rig.built["reservations"]
     assert held[1] == "disks of" and held[2]() == {"web"} and held[4]() is True
-    assert held[5] == "put" and held[6] == cast(Any, rig.service)._record_renewal
+    assert held[5] == rig.put and held[6] == cast(Any, rig.service)._record_renewal
     assert held[3](), "no arbiter decides"
     rig.use(IPMI, has_arbiter=True)
     assert not held[3]()
@@ -433,6 +436,7 @@ def test_drill_has_the_devices_to_itself(rig: Rig) -> None:
     ]
     assert rig.of("drills.record") == [(IPMI, 1_100.0, 3.3)] and rig.of("watch.check_soon") == [()]
     assert rig.logged == [(30, "node deb1: drill: ipmi cuts the power of deb2", None)]
+    assert rig.events == [FenceTried("ipmi", 3.3)]
 
 
 def test_drill_that_cannot_be_kept_says_so(rig: Rig) -> None:

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -617,3 +618,28 @@ def test_places_of_notes_are_used_again(tmp_path: Path) -> None:
             channel.watch(0, 512, 60.0, LIMIT_S)
     finally:
         channel.close()
+
+
+def test_first_report_is_waited_for_though_its_read_is_noted() -> None:
+    """The note may be seen before the thread that takes reports has run."""
+    noted = Note(1, 1, True, clock.monotonic(), clock.monotonic())
+    watch = DiskWatch(
+        "disk", 0.01, LIMIT_S, lambda: noted, lambda: False, lambda _: False, lambda _: None
+    )
+    assert watch.reads == 1
+    look = Look(noted.began_at, noted.ended_at, b"x", 1)
+    threading.Timer(0.05, watch.put, (look,)).start()
+    assert watch.next_news(0.0) == look
+    assert watch.next_news(0.0) is None
+
+
+def test_ended_process_keeps_no_handle(channel: DiskChannel) -> None:
+    """Whoever still has a watch of it knows nothing of the place."""
+    watch = channel.watch(0, 512, 0.01, LIMIT_S)
+    assert watch.next_news(0.0) is not None
+    worker = channel._worker
+    assert worker is not None
+    before = len(os.listdir("/proc/self/fd"))
+    os.kill(worker.pid, signal.SIGKILL)
+    until(lambda: worker.reap() and worker._notes.closed)
+    assert watch.unchanged is None and len(os.listdir("/proc/self/fd")) < before
