@@ -166,6 +166,7 @@ def printed(run: Callable[[], None]) -> tuple[str, str]:
     with contextlib.ExitStack() as files:
         for number, name in ((1, "stdout"), (2, "stderr")):
             kept = os.dup(number)
+            files.callback(os.close, kept)
             file = files.enter_context(open(os.memfd_create(name), "w+", encoding="utf-8"))
             os.dup2(file.fileno(), number)
             files.callback(os.dup2, kept, number)
