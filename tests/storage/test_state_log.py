@@ -8,7 +8,7 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,7 @@ class Machine:
         self._whole: set[int] = set()
         """The files whose content is on disk, under whatever name."""
         self.recovered: dict[str, RecoveredState] = {}
+        self._daemons: list[StateStore] = []
         for module in (state_log, state_store):
             monkeypatch.setattr(module, "life", lambda: self.boot)
             monkeypatch.setattr(module, "sync_file_system", self._sync_all)
@@ -102,16 +103,24 @@ class Machine:
         """A daemon starts, as ``recover_engine`` does."""
         clean_up(self.layout)
         store = StateStore(self.layout, "deb1", "deb2")
+        self._daemons.append(store)
         store.restore()
         _, is_same_life = next_boot(self.layout)
         self.recovered = store.recover(SPECS, is_same_life)
         store.begin_log()
         return store
 
+    def end(self) -> None:
+        """No daemon has a handle any more."""
+        for store in self._daemons:
+            store._log._close()
+        self._daemons.clear()
+
     def lose(self, files: str, log: str) -> None:
         """Lose what was not synced: the old files are there again, or the new ones are empty; the
         newest records are not there, or a half of them is.
         """
+        self.end()
         for name in NAMES:
             path, durable = self.path(name), self._durable[name]
             status = path.stat()
@@ -141,9 +150,11 @@ STORY = (
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Its services are frozen."""
-    return Machine(tmp_path, monkeypatch)
+    machine = Machine(tmp_path, monkeypatch)
+    yield machine
+    machine.end()
 
 
 def _play(machine: Machine, cut_at: int) -> list[set[bool]]:
@@ -201,6 +212,7 @@ def test_power_cut_at_any_call_loses_nothing_that_was_written(
                 machine.boot, machine.cut_at = "boot-3", -1
                 machine.start()
             _check(machine, may_be)
+            machine.end()
         if is_over:
             return
 
