@@ -7,8 +7,6 @@ without checks of instances. Named tuples are in ``named_tuples``.
 
 from __future__ import annotations
 
-from opensvc_openha.named_tuples import NamedTuple as NamedTuple
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any as Any

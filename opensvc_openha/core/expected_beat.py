@@ -18,7 +18,7 @@ from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.hints import NamedTuple
+from opensvc_openha.named_tuples import NamedTuple
 
 EXPECTED_MAX = 64
 """So many beats wait at most: those that come in between two beats of this node, and many more."""

@@ -33,7 +33,7 @@ class Doubt:
     is_final: bool = False
 
 
-OTHER_DAEMON = Doubt("the peer's daemon was started again", is_final=True)
+_OTHER_DAEMON = Doubt("the peer's daemon was started again", is_final=True)
 """It knows nothing of what was agreed on with the one before."""
 _UNHANDLED = Doubt("what the peer sent last is not handled yet")
 
@@ -63,6 +63,12 @@ class PeerWord:
         """Return True if it is of the daemon on whose word a start was decided."""
         own, other = self.beat, decided.beat
         return own is not None and other is not None and own.boot == other.boot
+
+    def doubt_since(
+        self, decided: PeerWord, service: str, waiting: Iterable[BeatReceived], now: float
+    ) -> Doubt | None:
+        """Return the doubt about a start that was decided on at an earlier word."""
+        return self.doubt(service, waiting, now) if self.follows(decided) else _OTHER_DAEMON
 
     def doubt(self, service: str, waiting: Iterable[BeatReceived], now: float) -> Doubt | None:
         """Return why the start of a service that was decided on may not begin; None if it may.

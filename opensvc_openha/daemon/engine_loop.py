@@ -238,7 +238,7 @@ class EngineLoop:
             self._answer_questions(now)
         engine.record_unread(engine.is_verdict_due(now) and self._has_unread())
         # After the sockets: what was read meanwhile is here now.
-        if self._inbox.has_beats:
+        if inbox.has_beats:
             engine.beats_wait(now)
         self._decided_at = now
         self._ports.begin_step(now)

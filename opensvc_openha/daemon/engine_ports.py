@@ -23,7 +23,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ScriptKind
-from opensvc_openha.core.peer_word import OTHER_DAEMON, Doubt, PeerWord
+from opensvc_openha.core.peer_word import Doubt, PeerWord
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.daemon.agent_cache_invalidation import AgentCaches
 from opensvc_openha.daemon.fence_runner import FenceRunner
@@ -233,8 +233,7 @@ class EnginePorts:
             # The inbox first: what the engine takes in between is part of the word then.
             waiting = self._inbox.unread()
             word = self._engine.peer_word
-            doubt = word.doubt(service, waiting, clock.monotonic())
-            doubt = doubt if word.follows(decided) else OTHER_DAEMON
+            doubt = word.doubt_since(decided, service, waiting, clock.monotonic())
             doubts[:] = [doubt]
             return doubt is None or doubt.is_final
 

@@ -138,6 +138,12 @@ class Machine:
             middle = changed[len(changed) // 2] if changed and log == "torn" else 0
             path.write_bytes(now[:middle] + old[middle:])
 
+    def lose_and_boot(self, files: str) -> None:
+        """Lose files that were not synced, and no record; a daemon starts in the next boot."""
+        self.lose(files, "new")
+        self.boot = "boot-2"
+        self.start()
+
 
 STORY = (
     {"mail": STOPPED, "web": STOPPED},
@@ -245,9 +251,7 @@ def test_files_of_a_former_daemon_are_on_disk_before_its_records_go(machine: Mac
     """It was killed, and the power is cut later: the next daemon has had no state to write."""
     machine.start().write_own({"mail": STOPPED})
     machine.start()
-    machine.lose("old", "new")
-    machine.boot = "boot-2"
-    machine.start()
+    machine.lose_and_boot("old")
     assert machine.recovered["mail"].reason == KEPT[False]
 
 
@@ -276,9 +280,7 @@ def test_file_of_somebody_else_is_on_disk_before_the_log_speaks_of_it(machine: M
     store.write_own({"web": FROZEN})
     store.write_own({"web": STARTED, "mail": STARTED})
     assert machine.names.count("syncfs") == 1, "its own files are in the log"
-    machine.lose("old", "new")
-    machine.boot = "boot-2"
-    machine.start()
+    machine.lose_and_boot("old")
     assert machine.recovered["web"].reason == KEPT[False]
 
 
@@ -297,9 +299,7 @@ def test_files_that_a_daemon_finds_are_on_disk_before_it_logs(machine: Machine) 
     write_state(machine.layout, "web", "deb1", STOPPED, is_durable=False)
     store = machine.start()
     store.write_own({"web": STARTED})
-    machine.lose("old", "new")
-    machine.boot = "boot-2"
-    machine.start()
+    machine.lose_and_boot("old")
     assert machine.recovered["web"].reason == KEPT[False]
 
 
@@ -338,9 +338,7 @@ def test_file_that_is_written_while_a_log_begins_is_not_taken_for_one_on_disk(
     store = machine.start()
     assert decode(machine.path("web").read_bytes()) == STOPPED
     store.write_own({"web": STARTED})
-    machine.lose("old", "new")
-    machine.boot = "boot-2"
-    machine.start()
+    machine.lose_and_boot("old")
     assert machine.recovered["web"].reason == KEPT[False]
 
 
@@ -456,9 +454,7 @@ def test_log_that_is_given_up_loses_no_state_that_it_alone_made_durable(
         if not is_synced:
             patch.setattr(state_log, "sync_file_system", lambda _folder: _raise(errno.EIO))
         store.write_own({"mail": STARTED})
-    machine.lose(files, "new")
-    machine.boot = "boot-2"
-    machine.start()
+    machine.lose_and_boot(files)
     assert machine.recovered["web"].reason == KEPT[True]
     assert machine.recovered["zabbix"].reason == KEPT[False]
 

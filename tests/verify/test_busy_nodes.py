@@ -157,7 +157,7 @@ def test_start_does_not_begin_on_a_word_that_aged_while_its_state_was_written() 
 
 
 def test_start_on_a_word_that_aged_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted fault: what was said once holds for ever."""
+    """A planted fault: what the peer said never expires."""
     monkeypatch.setattr(PeerWord, "doubt", lambda word, service, waiting, now: None)
     slow = SlowStart()
     slow.cluster.cut(slow.cluster.links)

@@ -29,7 +29,7 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.peer_word import OTHER_DAEMON, Doubt, PeerWord
+from opensvc_openha.core.peer_word import Doubt, PeerWord
 from opensvc_openha.core.shared_step import ends_to_await
 from opensvc_openha.core.timing import GATHER_S, WORD_WAIT_S, WORK_NOTED_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
@@ -499,8 +499,7 @@ class SimulatedDaemon:
         hung = [event for event in self._inbox if isinstance(event, BeatReceived)]
         waiting = (*hung, *self._queue.unread())
         word = self.engine.peer_word
-        doubt = word.doubt(action.service, waiting, self._node.now)
-        return doubt if word.follows(decided) else OTHER_DAEMON
+        return word.doubt_since(decided, action.service, waiting, self._node.now)
 
     def _begin_late(
         self, action: RunScript, decided: PeerWord, since: float, standstills: int
